@@ -1,0 +1,1 @@
+"""One file per back end, and the protocol they share."""
