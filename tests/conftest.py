@@ -1,0 +1,40 @@
+"""Brokers and connections for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from services.nats_server import NatsServer, start_broker
+from tests.broker import SharedBroker
+
+
+@pytest.fixture
+async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NatsServer]:
+    """An empty broker for one test, which may kill and restart it."""
+    server = await start_broker(tmp_path_factory.mktemp("broker"))
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedBroker]:
+    """One broker for all tests that keep to job ids, subjects and streams of their own."""
+    server = SharedBroker(tmp_path_factory.mktemp("shared-broker"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def nats_connection(broker: NatsServer) -> AsyncIterator[Client]:
+    """A connection to this test's own broker."""
+    connection = await nats.connect(broker.url, error_cb=_ignore)
+    yield connection
+    await connection.close()
+
+
+async def _ignore(_: Exception) -> None:
+    """Without it nats-py prints a traceback for every reconnect."""
