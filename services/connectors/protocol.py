@@ -106,13 +106,15 @@ class Attempt(Protocol):
             FatalError: code `file_not_found`.
         """
 
-    async def save(self, name: str, data: Path | bytes | AsyncIterator[bytes], *, type: str) -> dict[str, Any]:  # noqa: A002
+    async def save(
+        self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
+    ) -> dict[str, Any]:
         """Store an artifact of this attempt.
 
         Args:
             name: `[A-Za-z0-9._-]{1,100}`, unique within the attempt.
             data: its bytes, or where they are.
-            type: its media type.
+            media_type: as in `Content-Type`.
 
         Returns:
             `{"file", "name", "type", "size_bytes", "sha256"}`; `file` is the id to download it by.

@@ -1,0 +1,168 @@
+"""What may be asked of a job; `events.job.decide` turns each into at most one event."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from events.spec import JobError, JobSpec
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that somebody wants to happen; `now` is the caller's time."""
+
+    now: datetime
+
+
+class Submit(Command, frozen=True):
+    """Take a new job in; `blocked` when it has to wait for other jobs."""
+
+    job: JobSpec
+
+
+class Unblock(Command, frozen=True):
+    """All jobs that this one waits for have succeeded."""
+
+
+class FailDependency(Command, frozen=True):
+    """A job that this one waits for can no longer succeed."""
+
+    dependency: str
+
+
+class TakeLease(Command, frozen=True):
+    """Start an attempt under a held lease."""
+
+    worker: str
+    revision: int
+
+
+class Claim(Command, frozen=True):
+    """Start an attempt under a timed lease."""
+
+    worker: str
+    revision: int
+    expires_at: datetime
+
+
+class RenewClaim(Command, frozen=True):
+    """Prolong a timed lease."""
+
+    fence: int
+    expires_at: datetime
+
+
+class Complete(Command, frozen=True):
+    """End the attempt with a result."""
+
+    fence: int
+    result: Any = None
+    artifacts: tuple[dict[str, Any], ...] = ()
+    usage: dict[str, float] = {}
+
+
+class Fail(Command, frozen=True):
+    """End the attempt with an error; `jitter` is a random number of 0 to 1."""
+
+    fence: int
+    error: JobError
+    jitter: float = 0.0
+
+
+class Release(Command, frozen=True):
+    """Give the attempt back without counting it."""
+
+    fence: int
+    cause: str = "released"
+
+
+class LoseLease(Command, frozen=True):
+    """The holder is gone; the attempt counts as a failure."""
+
+    fence: int
+
+
+class ConfirmCancel(Command, frozen=True):
+    """The holder has stopped the work."""
+
+    fence: int
+
+
+class RequestCancel(Command, frozen=True):
+    """End the job; a running one has `grace_s` seconds to stop."""
+
+    by: str
+    grace_s: float
+    reason: str = ""
+
+
+class Propose(Command, frozen=True):
+    """End the attempt with a result that a reviewer has to accept."""
+
+    fence: int
+    result: Any = None
+    artifacts: tuple[dict[str, Any], ...] = ()
+    usage: dict[str, float] = {}
+
+
+class ClaimReview(Command, frozen=True):
+    """Take a review."""
+
+    reviewer: str
+    expires_at: datetime
+
+
+class ReleaseReview(Command, frozen=True):
+    """Give a review back."""
+
+    reviewer: str
+
+
+class Accept(Command, frozen=True):
+    """Accept the proposed result."""
+
+    reviewer: str
+
+
+class Reject(Command, frozen=True):
+    """Send the job back for another attempt."""
+
+    reviewer: str
+    reason: str
+    feedback: Any = None
+
+
+class Wake(Command, frozen=True):
+    """Do what is due by now: start, retry, end a claim, expire, force a cancel."""
+
+    cancel_grace_s: float = 30.0
+    jitter: float = 0.0
+
+
+class Reprioritise(Command, frozen=True):
+    """Move a queued job to another priority."""
+
+    priority: int
+
+
+class Requeue(Command, frozen=True):
+    """Put a queued job into its lane again, because its work message is missing."""
+
+    claimable_seq: int
+
+
+class Redrive(Command, frozen=True):
+    """Give a dead job a new start with all of its attempts."""
+
+
+class Archive(Command, frozen=True):
+    """Fold a final job's history into a summary."""
+
+
+AnyCommand = (
+    Submit | Unblock | FailDependency | TakeLease | Claim | RenewClaim | Complete | Fail | Release | LoseLease
+    | ConfirmCancel | RequestCancel | Propose | ClaimReview | ReleaseReview | Accept | Reject | Wake
+    | Reprioritise | Requeue | Redrive | Archive
+)  # fmt: skip

@@ -1,0 +1,185 @@
+"""What can have happened to a job, in the order of its life; the subject's third token names the event."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from events.spec import JobError, JobSpec, Status
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
+    """Something that happened; `at` is the writer's time, the body's `v` the version of its form."""
+
+    at: datetime
+
+
+class Submitted(Event, frozen=True):
+    """The job is in its lane."""
+
+    job: JobSpec
+
+
+class Scheduled(Event, frozen=True):
+    """The job waits for its start time; `job` stands in it when it is the first event."""
+
+    start_at: datetime
+    job: JobSpec | None = None
+
+
+class Blocked(Event, frozen=True):
+    """The job waits for other jobs; `job` stands in it when it is the first event."""
+
+    depends_on: tuple[str, ...]
+    job: JobSpec | None = None
+
+
+class Queued(Event, frozen=True):
+    """The job is in its lane again.
+
+    Args:
+        cause: start_due, unblocked, retry_due, released, lease_lost, claim_expired, reprioritised, requeued
+            or redriven.
+        failed_worker: who failed or lost the last attempt.
+    """
+
+    cause: str
+    lane: str
+    priority: int
+    failed_worker: str | None = None
+
+
+class Leased(Event, frozen=True):
+    """An attempt started under a held lease; this event's sequence is its fence."""
+
+    worker: str
+    attempt: int
+    revision: int = 0
+
+
+class Claimed(Event, frozen=True):
+    """An attempt started under a timed lease; this event's sequence is its fence."""
+
+    worker: str
+    attempt: int
+    expires_at: datetime
+    revision: int = 0
+
+
+class ClaimRenewed(Event, frozen=True):
+    """A timed lease was prolonged."""
+
+    fence: int
+    expires_at: datetime
+
+
+class Failed(Event, frozen=True):
+    """The attempt failed; another follows at `retry_at`."""
+
+    fence: int
+    error: JobError
+    retry_at: datetime
+
+
+class Proposed(Event, frozen=True):
+    """The attempt's result waits for a reviewer."""
+
+    fence: int
+    result: Any = None
+    artifacts: tuple[dict[str, Any], ...] = ()
+    usage: dict[str, float] = {}
+
+
+class ReviewClaimed(Event, frozen=True):
+    """A reviewer took the review."""
+
+    reviewer: str
+    expires_at: datetime
+
+
+class ReviewReleased(Event, frozen=True):
+    """The review is free again; `cause` is released or expired."""
+
+    cause: str
+
+
+class Accepted(Event, frozen=True):
+    """The proposed result is the job's result."""
+
+    reviewer: str
+
+
+class Rejected(Event, frozen=True):
+    """The job is in its lane again, with what the reviewer said."""
+
+    reviewer: str
+    reason: str
+    lane: str
+    priority: int
+    feedback: Any = None
+
+
+class CancelRequested(Event, frozen=True):
+    """The holder is told to stop; at `force_at` the lease is taken away."""
+
+    by: str
+    force_at: datetime
+    reason: str = ""
+    deadline: bool = False
+
+
+class Succeeded(Event, frozen=True):
+    """The job has its result."""
+
+    fence: int
+    result: Any = None
+    artifacts: tuple[dict[str, Any], ...] = ()
+    usage: dict[str, float] = {}
+
+
+class Cancelled(Event, frozen=True):
+    """The job was ended before it had a result.
+
+    Args:
+        cause: requested, confirmed, failed, released, lease_lost or forced.
+        by: who asked for it.
+        reason: what they said.
+    """
+
+    cause: str
+    by: str = ""
+    reason: str = ""
+
+
+class Expired(Event, frozen=True):
+    """The deadline passed; `cause` is waiting, confirmed, failed, released, lease_lost or forced."""
+
+    cause: str
+
+
+class Dead(Event, frozen=True):
+    """The job will not be tried again.
+
+    Args:
+        reason: not_retryable, failures_spent, poison, dependency_died or rejected_too_often.
+        error: what the last attempt said.
+    """
+
+    reason: str
+    error: JobError
+
+
+class Archived(Event, frozen=True):
+    """The job's history was folded into this summary; the events before it are purged."""
+
+    status: Status
+    summary: dict[str, Any]
+
+
+AnyEvent = (
+    Submitted | Scheduled | Blocked | Queued | Leased | Claimed | ClaimRenewed | Failed | Proposed
+    | ReviewClaimed | ReviewReleased | Accepted | Rejected | CancelRequested | Succeeded | Cancelled
+    | Expired | Dead | Archived
+)  # fmt: skip

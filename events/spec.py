@@ -1,0 +1,130 @@
+"""The values that commands, events and the folded state share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from events.retry import RetryPolicy
+
+
+class Status(StrEnum):
+    """Where a job stands; `ABSENT` before its first event."""
+
+    ABSENT = "absent"
+    SCHEDULED = "scheduled"
+    BLOCKED = "blocked"
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    REVIEW = "review"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    ARCHIVED = "archived"
+
+
+FINAL = frozenset({Status.SUCCEEDED, Status.DEAD, Status.CANCELLED, Status.EXPIRED, Status.ARCHIVED})
+WAITING = frozenset({Status.SCHEDULED, Status.BLOCKED, Status.QUEUED, Status.RETRYING, Status.REVIEW})
+
+
+class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was submitted; it stands in the job's first event and never changes.
+
+    Args:
+        kind: which connector runs it.
+        tenant: whose job it is.
+        lane: the lane that its kind, requirement, preference and isolation give.
+        payload: the connector's input; at most 256 KiB as JSON.
+        priority: 0 to 100, higher first.
+        labels: the submitter's own names and values.
+        requires: what a worker must have.
+        prefers: what ranks the workers that fit.
+        isolation: `none`, `loose:<tenant>` or `strict:<tenant>`.
+        max_attempts: failures after which the job is dead.
+        retry: delays between attempts.
+        attempt_timeout_s: seconds that one attempt may take, or None for the worker's default.
+        start_at: not before this time.
+        deadline_at: not after this time.
+        depends_on: ids of jobs that must succeed first.
+        max_rejections: reviews that may reject it before it is dead.
+        request_hash: SHA-256 of the canonical request, to tell a repeated submission from a different one.
+    """
+
+    kind: str
+    tenant: str
+    lane: str
+    payload: Any = None
+    priority: int = 50
+    labels: dict[str, str] = {}
+    requires: dict[str, Any] = {}
+    prefers: dict[str, Any] = {}
+    isolation: str = "none"
+    max_attempts: int = 3
+    retry: RetryPolicy = RetryPolicy()
+    attempt_timeout_s: float | None = None
+    start_at: datetime | None = None
+    deadline_at: datetime | None = None
+    depends_on: tuple[str, ...] = ()
+    max_rejections: int = 3
+    request_hash: str = ""
+
+
+class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why an attempt or a job failed: a word for programs, a sentence for people."""
+
+    code: str
+    message: str
+    retryable: bool = True
+
+
+class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The right of one worker to run one attempt.
+
+    Args:
+        worker: who holds it.
+        fence: the sequence of the event that granted it; every later write is decided against it.
+        attempt: which attempt it is, counted from 1.
+        revision: the capability revision that the match was made with.
+        expires_at: when a timed lease ends; None when it is held through the broker.
+    """
+
+    worker: str
+    fence: int
+    attempt: int
+    revision: int = 0
+    expires_at: datetime | None = None
+
+
+class Cancellation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who asked for a running job to end, and when it is ended by force."""
+
+    by: str
+    force_at: datetime
+    reason: str = ""
+    deadline: bool = False
+
+
+class Review(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A result that waits for a reviewer.
+
+    Args:
+        result: what was proposed.
+        worker: who proposed it.
+        artifacts: references to what the attempt stored.
+        usage: what the attempt used, by unit.
+        reviewer: who has claimed the review, if anyone.
+        expires_at: when that claim ends.
+    """
+
+    result: Any
+    worker: str
+    artifacts: tuple[dict[str, Any], ...] = ()
+    usage: dict[str, float] = {}
+    reviewer: str | None = None
+    expires_at: datetime | None = None

@@ -1,0 +1,109 @@
+"""Every subject, stream, bucket and header name; no other file spells one.
+
+An event whose subject names a lane and a priority puts its job into that lane: `WORK` sources
+`job.*.*.*.*` as `work.<lane>.<priority>`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+JOBS: Final = "JOBS"
+WORK: Final = "WORK"
+PROGRESS: Final = "PROGRESS"
+LOGS: Final = "LOGS"
+TIMERS: Final = "TIMERS"
+BUCKET_WORKERS: Final = "workers"
+BUCKET_LANES: Final = "lanes"
+BUCKET_KEYS: Final = "keys"
+STORE_FILES: Final = "files"
+
+KEEPER_EVENTS: Final = "keeper-events"
+KEEPER_TIMERS: Final = "keeper-timers"
+
+ALL_JOBS: Final = "job.>"
+ALL_PROGRESS: Final = "progress.>"
+ALL_LOGS: Final = "log.>"
+ALL_CANCEL_REQUESTS: Final = "job.*.cancel_requested"
+ALL_TIMERS_DUE: Final = "timer.due.>"
+
+H_MSG_ID: Final = "Nats-Msg-Id"
+H_EXPECTED_SEQ: Final = "Nats-Expected-Last-Subject-Sequence"
+H_EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
+H_SOURCE: Final = "Nats-Stream-Source"
+H_SCHEDULE: Final = "Nats-Schedule"
+H_SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
+H_TENANT: Final = "Switchyard-Tenant"
+H_KIND: Final = "Switchyard-Kind"
+H_ACTOR: Final = "Switchyard-Actor"
+H_TRACE: Final = "traceparent"
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+
+
+def job_filter(job_id: str) -> str:
+    """All events of a job; the one filter string of every guarded write."""
+    return f"job.{job_id}.>"
+
+
+def job_event(job_id: str, event: str) -> str:
+    """An event that leaves its job outside the lanes."""
+    return f"job.{job_id}.{event}"
+
+
+def claimable_event(job_id: str, event: str, lane: str, priority: int) -> str:
+    """An event that puts its job into a lane."""
+    return f"job.{job_id}.{event}.{lane}.{priority}"
+
+
+def work(lane: str, priority: int) -> str:
+    """Where the jobs of a lane and priority wait."""
+    return f"work.{lane}.{priority}"
+
+
+def lane_consumer(lane: str, priority: int) -> str:
+    """The durable consumer of a lane and priority."""
+    return f"{lane}_p{priority}"
+
+
+def lane_entry(lane: str, priority: int) -> str:
+    """The key of a lane and priority in the bucket `lanes`."""
+    return f"{lane}.{priority}"
+
+
+def parse_lane_entry(key: str) -> tuple[str, int]:
+    """Lane and priority of a key in the bucket `lanes`."""
+    lane, _, priority = key.rpartition(".")
+    return lane, int(priority)
+
+
+def progress(job_id: str) -> str:
+    """Where a job's progress is published."""
+    return f"progress.{job_id}"
+
+
+def log(job_id: str) -> str:
+    """Where a job's log lines are published."""
+    return f"log.{job_id}"
+
+
+def timer(job_id: str, purpose: str) -> str:
+    """The schedule of a wake-up; publishing again replaces it, purging cancels it."""
+    return f"timer.set.{job_id}.{purpose}"
+
+
+def timer_due(job_id: str, purpose: str) -> str:
+    """Where a wake-up appears when its time has come."""
+    return f"timer.due.{job_id}.{purpose}"
+
+
+def job_timers(job_id: str) -> str:
+    """All schedules of a job."""
+    return f"timer.set.{job_id}.>"
+
+
+def projected(database_id: str) -> str:
+    """Where a projector tells how far its database has come."""
+    return f"projected.{database_id}"

@@ -1,0 +1,158 @@
+"""Every setting and limit, with its default and unit.
+
+A setting is read from the environment as `SWITCHYARD_<NAME>`; command-line options override it.
+`docs/settings.md` is generated from this file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+from pydantic import Field
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Settings(pydantic.BaseModel):
+    """All settings of all processes; each process reads those that concern it."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    # Where things are
+    data_dir: Path = Field(
+        default=Path(".switchyard"), description="Directory of the read model, secret, embedded broker"
+    )
+    nats_url: str | None = Field(default=None, description="Broker to use instead of the embedded one")
+    replicas: Annotated[int, Field(ge=1, le=5)] = Field(default=1, description="Replicas of every stream")
+    sync_interval: str = Field(
+        default="1s", description="How often the embedded broker syncs to disk, or always"
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the gateway listens on")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8080, description="Port of the gateway; 0 takes a free one"
+    )
+
+    # Leases
+    lease_s: Seconds = Field(
+        default=30.0,
+        description="Seconds of a held lease: ack wait, heartbeat expiry and lease are one setting",
+    )
+    cancel_grace_s: Seconds = Field(
+        default=10.0, description="Seconds that a cancelled job has to stop before its lease is taken"
+    )
+    drain_grace_s: Annotated[float, Field(ge=0)] = Field(
+        default=5.0, description="Seconds that running jobs have after SIGTERM before they are released"
+    )
+    attempt_timeout_s: Seconds = Field(
+        default=3600.0, description="Seconds that an attempt may take where the job does not say"
+    )
+
+    # Broker
+    request_timeout_s: Seconds = Field(
+        default=5.0, description="Seconds to wait for any answer of the broker"
+    )
+    append_tries: Count = Field(
+        default=8, description="How often a transition is decided again after a conflict"
+    )
+    publish_window: Count = Field(
+        default=1024, description="Publishes in flight per process before callers wait"
+    )
+
+    # Submission
+    payload_bytes: Count = Field(default=256 * KIB, description="Largest inline payload as JSON, in bytes")
+    body_bytes: Count = Field(default=1 * MIB, description="Largest JSON request body, in bytes")
+    labels: Count = Field(default=32, description="Most labels of one job")
+    label_value_chars: Count = Field(default=256, description="Longest value of a label")
+    bulk_in_flight: Count = Field(
+        default=512, description="Lines of a bulk submission appended but not yet answered"
+    )
+    bulk_line_bytes: Count = Field(
+        default=512 * KIB, description="Longest line of a bulk submission, in bytes"
+    )
+    wait_s: Seconds = Field(default=300.0, description="Longest ?wait= in seconds")
+    priorities_per_lane: Count = Field(default=16, description="Distinct priorities in use at once in a lane")
+    lanes: Count = Field(default=4000, description="Lanes and priorities in use at once (one consumer each)")
+
+    # Files
+    file_bytes: Count = Field(default=1 * GIB, description="Largest file, in bytes")
+    file_ttl_s: Seconds = Field(
+        default=30 * 86400.0, description="Seconds that a file is kept where the upload does not say"
+    )
+    file_ttl_max_s: Seconds = Field(
+        default=3650 * 86400.0, description="Longest time a file may be kept, in seconds"
+    )
+    upload_timeout_s: Seconds = Field(
+        default=3600.0, description="Longest time that one upload may take, in seconds"
+    )
+    tenant_bytes: Count = Field(default=100 * GIB, description="Most bytes of files that a tenant may keep")
+    inline_result_bytes: Count = Field(
+        default=64 * KIB, description="Largest result kept in the event; a larger one becomes an artifact"
+    )
+
+    # Reading
+    page_size: Count = Field(default=50, description="Items of a list page where the request does not say")
+    page_size_max: Count = Field(default=500, description="Most items of a list page")
+    history_events: Count = Field(default=10000, description="Most events of one job that are read at once")
+    min_seq_wait_s: Seconds = Field(
+        default=10.0, description="Longest wait for Switchyard-Min-Seq, in seconds"
+    )
+
+    # Live updates
+    sockets: Count = Field(default=5000, description="Live connections per gateway")
+    socket_subscriptions: Count = Field(default=64, description="Subscriptions per live connection")
+    socket_buffer: Count = Field(
+        default=4096, description="Messages buffered for a slow reader before it is closed"
+    )
+    socket_ping_s: Seconds = Field(default=20.0, description="Seconds between pings of a live connection")
+    progress_jobs: Count = Field(default=50000, description="Jobs whose latest progress a gateway remembers")
+
+    # Worker
+    slots: Count = Field(default=4, description="Jobs that a worker runs at once")
+    handler_memory_bytes: Count = Field(
+        default=2 * GIB, description="Address space of a handler's child process, in bytes"
+    )
+
+    # Projector
+    projector_batch: Count = Field(default=2000, description="Most events per transaction of the projector")
+    projector_cache: Count = Field(
+        default=50000, description="Folded jobs that the projector keeps in memory"
+    )
+
+    # Keeper
+    sweep_s: Seconds = Field(default=60.0, description="Seconds between sweeps for what should not happen")
+    source_lag_s: Seconds = Field(
+        default=1.0, description="Seconds that WORK may lag behind JOBS before it is nudged"
+    )
+
+    # Limits of access
+    token_ttl_s: Seconds = Field(
+        default=30 * 86400.0, description="Lifetime of the token that `switchyard up` prints, in seconds"
+    )
+
+    @property
+    def heartbeat_s(self) -> float:
+        """Seconds between heartbeats and between renewals of a lease."""
+        return self.lease_s / 3
+
+
+def from_environment(**overrides: object) -> Settings:
+    """The settings of this process: defaults, then the environment, then `overrides` that are not None.
+
+    Raises:
+        pydantic.ValidationError: a value is not what its setting takes.
+    """
+    values: dict[str, object] = {
+        name: os.environ[variable]
+        for name in Settings.model_fields
+        if (variable := f"SWITCHYARD_{name.upper()}") in os.environ
+    }
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    return Settings.model_validate(values)
