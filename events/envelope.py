@@ -1,0 +1,69 @@
+"""An event together with what its subject and headers say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from events import subjects
+from events.codec import decode
+from events.history import AnyEvent
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """One message of the log.
+
+    Args:
+        seq: its sequence in `JOBS`.
+        name: the event's name, the third token of the subject.
+        event_id: the writer's own id of it, which tells a retried write from somebody else's.
+        actor: who wrote it (`user:ann`, `worker:gpu-1`, `keeper`).
+        trace: W3C trace context, or "".
+    """
+
+    seq: int
+    job_id: str
+    name: str
+    tenant: str
+    kind: str
+    actor: str
+    event_id: str
+    trace: str
+    event: AnyEvent
+
+    @property
+    def at(self) -> datetime:
+        """When it happened, by its writer's clock."""
+        return self.event.at
+
+
+def recorded(subject: str, headers: Mapping[str, str] | None, body: bytes, seq: int) -> Recorded:
+    """The event that a message of the log holds.
+
+    Raises:
+        UnknownEventError: its name or version is not known here.
+    """
+    _, job_id, name, *_ = subject.split(".", 3)
+    get = (headers or {}).get
+    return Recorded(
+        seq, job_id, name,
+        get(subjects.H_TENANT, ""), get(subjects.H_KIND, ""), get(subjects.H_ACTOR, ""),
+        get(subjects.H_MSG_ID, ""), get(subjects.H_TRACE, ""), decode(subject, body),
+    )  # fmt: skip
+
+
+def event_view(entry: Recorded) -> dict[str, Any]:
+    """The event as the API shows it: `{"seq", "type", "at", "job_id", "actor", "data"}`."""
+    data: dict[str, Any] = msgspec.to_builtins(entry.event)
+    data.pop("v", None)
+    return {
+        "seq": entry.seq,
+        "type": entry.name,
+        "at": data.pop("at"),
+        "job_id": entry.job_id,
+        "actor": entry.actor,
+        "data": data,
+    }

@@ -1,0 +1,64 @@
+"""The one way in which our processes connect to NATS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nats
+import structlog
+from nats.aio.client import Client
+
+from events.errors import UnavailableError
+
+log = structlog.get_logger()
+
+PENDING_BYTES = 32 * 1024 * 1024
+
+
+async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
+    """Connect, and stay connected: a lost connection is taken up again for ever, every 250 ms.
+
+    Args:
+        url: one or more broker addresses with credentials, separated by commas.
+        name: what the broker's monitoring calls this connection.
+        timeout_s: seconds that the first connection may take.
+
+    Raises:
+        UnavailableError: no broker answered in time, or it refused the credentials.
+    """
+
+    # nats-py's default callback prints tracebacks.
+    async def on_error(error: Exception) -> None:
+        log.warning("broker_error", connection=name, error=str(error) or type(error).__name__)
+
+    async def on_disconnect() -> None:
+        log.warning("broker_disconnected", connection=name)
+
+    async def on_reconnect() -> None:
+        log.info("broker_reconnected", connection=name)
+
+    options: dict[str, Any] = {
+        "servers": url.split(","),
+        "name": name,
+        "error_cb": on_error,
+        "disconnected_cb": on_disconnect,
+        "reconnected_cb": on_reconnect,
+        "connect_timeout": timeout_s,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.25,
+        "ping_interval": 10,
+        "max_outstanding_pings": 3,
+        "pending_size": PENDING_BYTES,
+        "flush_timeout": timeout_s,
+    }
+    # The first connection must fail clearly, not retry for ever.
+    client = Client()
+    try:
+        await client.connect(**options, allow_reconnect=True)
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        raise UnavailableError(f"no broker answers at {_without_password(url)}: {error}") from error
+    return client
+
+
+def _without_password(url: str) -> str:
+    return ",".join(part.rsplit("@", 1)[-1] for part in url.split(","))

@@ -1,0 +1,217 @@
+"""The event log: the one guarded append, and reads of a job's history."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import datetime
+from typing import NamedTuple
+
+from nats.aio.client import Client
+
+from events import subjects
+from events.codec import CLAIMABLE, encode, event_name, fold
+from events.commands import AnyCommand, Submit
+from events.envelope import Recorded, recorded
+from events.errors import NotFoundError, UnavailableError, VersionConflictError
+from events.history import AnyEvent, Queued, Rejected, Submitted
+from events.job import Job, decide, evolve
+from events.spec import JobSpec, Status
+from services.log_reader import last_message, read_range
+from services.publisher import AckLostError, Publisher
+from services.settings import Settings
+
+STALE_READ_PAUSE_S = 0.02
+
+
+class Transition(NamedTuple):
+    """What a command came to: `event` is None when its effect was already there (ignored)."""
+
+    job: Job
+    event: AnyEvent | None
+
+
+class EventStore:
+    """Reads and writes the log `JOBS`.
+
+    Args:
+        nc: an open connection.
+        publisher: started, on the same connection.
+        settings: limits and timeouts.
+    """
+
+    def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
+        self._nc = nc
+        self._publisher = publisher
+        self._tries = settings.append_tries
+        self._timeout_s = settings.request_timeout_s
+        self._history_events = settings.history_events
+        self.conflicts = 0
+
+    # --- Reads
+
+    async def history(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        """The job's events with a sequence over `after`, oldest first; [] for an unknown job.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        stored = await read_range(
+            self._nc, subjects.JOBS, subjects.job_filter(job_id),
+            start=after + 1, limit=limit or self._history_events, timeout_s=self._timeout_s,
+        )  # fmt: skip
+        return [recorded(message.subject, message.headers, message.data, message.seq) for message in stored]
+
+    async def load(self, job_id: str, *, at_least: int = 0) -> Job:
+        """The job folded from its log; of status ABSENT when there is none.
+
+        Args:
+            job_id: the job's id.
+            at_least: a sequence that the job is known to have reached; a replica that lags is asked again.
+
+        Raises:
+            UnavailableError: the broker does not answer, or no replica has come that far.
+        """
+        for _ in range(self._tries):
+            job = Job(id=job_id)
+            start = 1
+            while True:
+                stored = await read_range(
+                    self._nc, subjects.JOBS, subjects.job_filter(job_id),
+                    start=start, limit=self._history_events, timeout_s=self._timeout_s,
+                )  # fmt: skip
+                for message in stored:
+                    job = fold(job, message.subject, message.data, message.seq)
+                if len(stored) < self._history_events:
+                    break
+                start = job.seq + 1
+            if job.seq >= at_least:
+                return job
+            await asyncio.sleep(STALE_READ_PAUSE_S)
+        raise UnavailableError(f"job {job_id}: event {at_least} cannot be read yet")
+
+    async def spec(self, job_id: str) -> JobSpec:
+        """What was submitted, from the job's first event.
+
+        Raises:
+            NotFoundError: there is no such job.
+            UnavailableError: the broker does not answer.
+        """
+        first = await self.history(job_id, limit=1)
+        spec: JobSpec | None = getattr(first[0].event, "job", None) if first else None
+        if spec is None:
+            raise NotFoundError(f"there is no job {job_id}")
+        return spec
+
+    async def last_seq(self, job_id: str) -> int:
+        """The sequence of the job's last event; 0 when there is none."""
+        message = await self.last(job_id)
+        return 0 if message is None else message.seq
+
+    async def last(self, job_id: str) -> Recorded | None:
+        """The job's last event."""
+        message = await last_message(
+            self._nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=self._timeout_s
+        )
+        return (
+            None if message is None else recorded(message.subject, message.headers, message.data, message.seq)
+        )
+
+    # --- Writes
+
+    async def transition(
+        self, job: Job | str, command: AnyCommand, *, actor: str, trace: str = ""
+    ) -> Transition:
+        """Decide the command and append its event, again and again until nobody was faster.
+
+        Args:
+            job: its state as last known, or its id to load it.
+            command: what is wanted.
+            actor: who wants it (`user:ann`, `worker:gpu-1`, `keeper`).
+            trace: W3C trace context to keep with the event.
+
+        Raises:
+            ConflictError: the state does not allow the command.
+            UnavailableError: the broker does not answer, the log is full, or others were always faster.
+        """
+        state = await self.load(job) if isinstance(job, str) else job
+        for _ in range(self._tries):
+            event = decide(state, command)
+            if event is None:
+                return Transition(state, None)
+            try:
+                seq = await self.append(state, event, actor=actor, trace=trace)
+            except VersionConflictError as conflict:
+                self.conflicts += 1
+                state = await self.load(state.id, at_least=conflict.last_seq or 0)
+            else:
+                return Transition(evolve(state, event, seq), event)
+        raise UnavailableError(f"job {state.id}: {self._tries} writers were faster in a row")
+
+    async def append(self, job: Job, event: AnyEvent, *, actor: str, trace: str = "") -> int:
+        """Append the event if the job's last event is still the one of its state; returns its sequence.
+
+        A lost acknowledgement is resolved here: the same message is published again, and if the guard
+        refuses it, the event that follows the expected one tells whether it was ours.
+
+        Raises:
+            VersionConflictError: somebody wrote first.
+            UnavailableError: the broker does not answer or refuses for want of room.
+        """
+        subject, body, headers = _message(job, event, actor, trace)
+        for attempt in range(self._tries):
+            try:
+                return await self._publisher.publish(subject, body, headers)
+            except AckLostError:
+                continue
+            except VersionConflictError:
+                if attempt:
+                    after = await self.history(job.id, after=job.seq, limit=1)
+                    if after and after[0].event_id == headers[subjects.H_MSG_ID]:
+                        return after[0].seq
+                raise
+        raise UnavailableError(f"job {job.id}: the broker does not acknowledge {event_name(event)}")
+
+    async def begin_submit(
+        self, job_id: str, spec: JobSpec, *, now: datetime, actor: str, trace: str = ""
+    ) -> tuple[Job, AnyEvent, asyncio.Future[int]]:
+        """Put a new job's first event on the wire without waiting for its acknowledgement.
+
+        Returns:
+            The state before the event, the event, and a future of its sequence, which fails with
+            `VersionConflictError` when the job exists and with `AckLostError` when it is not known whether
+            it was stored (`append` of the same event with the same state then tells).
+        """
+        job = Job(id=job_id)
+        event = decide(job, Submit(now=now, job=spec))
+        if event is None:
+            raise AssertionError("a submission always makes an event")
+        return job, event, await self._publisher.send(*_message(job, event, actor, trace, spec))
+
+
+def _message(
+    job: Job, event: AnyEvent, actor: str, trace: str, spec: JobSpec | None = None
+) -> tuple[str, bytes, dict[str, str]]:
+    """Subject, body and headers of a guarded write."""
+    name = event_name(event)
+    if name not in CLAIMABLE:
+        subject = subjects.job_event(job.id, name)
+    elif isinstance(event, Submitted):
+        subject = subjects.claimable_event(job.id, name, event.job.lane, event.job.priority)
+    elif isinstance(event, Queued | Rejected):
+        subject = subjects.claimable_event(job.id, name, event.lane, event.priority)
+    else:
+        raise AssertionError(name)
+    if job.status is Status.ABSENT and spec is None:
+        spec = getattr(event, "job", None)
+    headers = {
+        subjects.H_MSG_ID: secrets.token_hex(12),
+        subjects.H_EXPECTED_SEQ: str(job.seq),
+        subjects.H_EXPECTED_SUBJECT: subjects.job_filter(job.id),
+        subjects.H_TENANT: spec.tenant if spec else job.tenant,
+        subjects.H_KIND: spec.kind if spec else job.kind,
+        subjects.H_ACTOR: actor,
+    }
+    if trace:
+        headers[subjects.H_TRACE] = trace
+    return subject, encode(event), headers
