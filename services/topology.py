@@ -1,0 +1,393 @@
+"""What the broker must hold: the streams, buckets, object store and consumers of `streams.json`.
+
+`apply` creates what is missing and changes what the broker lets be changed; what it does not is an
+error that shows every difference. Fields that `streams.json` cannot name (placement, metadata,
+republishing) are the operator's and stay as they are, and so do consumers that are not declared: those
+of the lanes come and go with the lanes.
+
+Three choices that `streams.json` cannot explain itself:
+
+- `WORK` and `TIMERS` have no limit on their size, since reaching it would lose a job or a wake-up: `WORK`
+  holds copies of events in `JOBS`, and `TIMERS` one message for each purpose of each job.
+- `TIMERS` is a work queue with one message per subject: a wake-up that was acknowledged is gone, one that
+  nobody fetched is replaced by the next. The broker accepts schedules only with discard old, and in
+  an interest stream it drops them at once (tried on nats-server 2.15.1).
+- `LOGS` stands beside `PROGRESS` because progress is conflated to a few messages per job and must not
+  take lines of output with it, and because lines are worth a disk.
+
+The configurations are sent as plain JSON: nats-py's classes lack several of these fields.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import nats.errors
+import orjson
+import pydantic
+from nats.aio.client import Client
+
+from events.errors import SwitchyardError, UnavailableError
+
+API_TIMEOUT_S: Final = 10.0
+STREAM_NOT_FOUND: Final = 10059
+CONSUMER_NOT_FOUND: Final = 10014
+MIN_SERVER: Final = (2, 12, 0)  # message schedules; Source: ADR-51
+UNLIMITED: Final = -1
+
+_NANOSECONDS: Final = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_BYTES: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_QUANTITY: Final = re.compile(r"([0-9]+)([A-Za-z]+)")
+
+
+class TopologyError(SwitchyardError):
+    """The broker or `streams.json` is not as it must be."""
+
+
+class DriftError(TopologyError):
+    """The broker holds something that differs from what is declared and cannot be changed.
+
+    Args:
+        message: what cannot be changed.
+        differences: all of them, also those that could be changed.
+    """
+
+    def __init__(self, message: str, differences: tuple[Difference, ...]) -> None:
+        super().__init__("\n".join((message, *(f"  {difference}" for difference in differences))))
+        self.differences = differences
+
+
+def _quantity(value: object, units: Mapping[str, int]) -> object:
+    if isinstance(value, str):
+        match = _QUANTITY.fullmatch(value)
+        if match is None or match[2] not in units:
+            raise ValueError(f"expected a whole number and one of {', '.join(units)}, got {value!r}")
+        return int(match[1]) * units[match[2]]
+    return value
+
+
+Duration = Annotated[int, pydantic.BeforeValidator(lambda value: _quantity(value, _NANOSECONDS))]
+Size = Annotated[int, pydantic.BeforeValidator(lambda value: _quantity(value, _BYTES))]
+
+
+class _Declared(pydantic.BaseModel):
+    """Part of a JetStream configuration, with the broker's own defaults and field names."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    fixed: ClassVar[frozenset[str]]
+    """Fields that the broker never lets be changed."""
+
+    description: str = ""
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """The configuration as the broker's API takes it: durations in nanoseconds."""
+        return self.model_dump(mode="json")
+
+    def compare(self, found: Mapping[str, Any]) -> tuple[Difference, ...]:
+        """The fields in which the broker's configuration differs; it leaves out empty ones."""
+        return tuple(
+            Difference(self.label, name, declared, found.get(name))
+            for name, declared in self.config().items()
+            if _plain(found.get(name)) != _plain(declared)
+        )
+
+
+class Transform(pydantic.BaseModel):
+    """A subject mapping of a source."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    src: str
+    dest: str
+
+
+class Source(pydantic.BaseModel):
+    """A stream whose messages the broker copies."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    subject_transforms: list[Transform] = []
+
+
+class Stream(_Declared):
+    """A declared stream; key-value buckets and object stores are streams with a naming rule."""
+
+    fixed: ClassVar = frozenset({"storage", "retention", "max_consumers"})
+
+    name: str
+    subjects: list[str] = []
+    sources: list[Source] = []
+    storage: Literal["file", "memory"]
+    retention: Literal["limits", "interest", "workqueue"]
+    discard: Literal["old", "new"]
+    num_replicas: int = 1
+    max_consumers: int = UNLIMITED
+    max_msgs: int = UNLIMITED
+    max_bytes: Size = UNLIMITED
+    max_age: Duration = 0
+    max_msgs_per_subject: int = UNLIMITED
+    max_msg_size: int = UNLIMITED
+    duplicate_window: Duration
+    subject_delete_marker_ttl: Duration = 0
+    compression: Literal["none", "s2"] = "none"
+    no_ack: bool = False
+    sealed: bool = False
+    deny_delete: bool = False
+    deny_purge: bool = False
+    allow_direct: bool = False
+    allow_rollup_hdrs: bool = False
+    allow_msg_ttl: bool = False
+    allow_msg_schedules: bool = False
+
+    @property
+    def label(self) -> str:
+        """The stream's name."""
+        return self.name
+
+
+class Consumer(_Declared):
+    """A declared durable pull consumer."""
+
+    fixed: ClassVar = frozenset({"ack_policy", "deliver_policy"})
+
+    stream: str = pydantic.Field(exclude=True)
+    durable_name: str
+    filter_subjects: list[str]
+    ack_policy: Literal["explicit"] = "explicit"
+    deliver_policy: Literal["all"] = "all"
+    ack_wait: Duration
+    max_ack_pending: int
+    max_deliver: int = UNLIMITED
+
+    @property
+    def label(self) -> str:
+        """The consumer's name after its stream's."""
+        return f"{self.stream} > {self.durable_name}"
+
+
+class Topology(pydantic.BaseModel):
+    """The content of `streams.json`."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    streams: list[Stream]
+    consumers: list[Consumer]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field that is not as declared; `field` is None where all of it is missing."""
+
+    where: str
+    field: str | None
+    declared: Any = None
+    found: Any = None
+
+    def __str__(self) -> str:
+        if self.field is None:
+            return f"{self.where}: declared, not found"
+        return (
+            f"{self.where}.{self.field}: declared {self._show(self.declared)}, found {self._show(self.found)}"
+        )
+
+    def _show(self, value: Any) -> str:
+        if self.field in {"max_age", "duplicate_window", "subject_delete_marker_ttl", "ack_wait"}:
+            return f"{(value or 0) / 1e9:g}s"
+        return value if isinstance(value, str) and value else orjson.dumps(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that `apply` did: `fields` are those that were changed, empty when it was created."""
+
+    where: str
+    action: Literal["created", "updated"]
+    fields: tuple[Difference, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join((f"{self.where}: {self.action}", *(f"  {field}" for field in self.fields)))
+
+
+def load(replicas: int = 1, max_bytes: Mapping[str, int] | None = None) -> Topology:
+    """Read `streams.json`.
+
+    Args:
+        replicas: copies of each stream, 1 to 5.
+        max_bytes: limits by stream name that replace the declared ones.
+
+    Raises:
+        TopologyError: the file is missing or breaks a rule.
+    """
+    beside = Path(__file__).with_name("streams.json")  # in a wheel; in a source tree it is one level up
+    path = beside if beside.exists() else Path(__file__).parents[1] / "streams.json"
+    try:
+        declared = orjson.loads(path.read_bytes())
+        for stream in declared["streams"]:
+            stream["num_replicas"] = replicas
+            if max_bytes and stream["name"] in max_bytes:
+                stream["max_bytes"] = max_bytes[stream["name"]]
+        return Topology.model_validate(declared)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise TopologyError(f"{path} cannot be used: {error}") from error
+
+
+async def diff(
+    nc: Client, *, replicas: int = 1, max_bytes: Mapping[str, int] | None = None
+) -> list[Difference]:
+    """Every field in which the broker is not as declared.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    topology = load(replicas, max_bytes)
+    return [difference for part in await _examine(nc, topology) for difference in part.differences]
+
+
+async def apply(nc: Client, *, replicas: int = 1, max_bytes: Mapping[str, int] | None = None) -> list[Change]:
+    """Make the broker as declared, and say what was changed; nothing where all is well.
+
+    Several processes may do it at once.
+
+    Args:
+        nc: a connection to the broker.
+        replicas: copies of each stream; 1, or 3 in a cluster.
+        max_bytes: limits by stream name that replace the declared ones.
+
+    Raises:
+        DriftError: something cannot be changed. Nothing was, unless it is the broker that refused.
+        TopologyError: the broker cannot hold the topology: too old, or too small.
+        UnavailableError: the broker does not answer.
+    """
+    _require_server(nc)
+    parts = await _examine(nc, load(replicas, max_bytes))
+    fixed = tuple(
+        difference
+        for part in parts
+        for difference in part.differences
+        if difference.field in part.declared.fixed
+    )
+    if fixed:
+        raise DriftError(
+            "the broker does not let these be changed; delete the stream or consumer, or use another broker:",
+            tuple(difference for part in parts for difference in part.differences),
+        )
+    changes = []
+    for part in parts:
+        if part.found is None:
+            await _call(nc, part.create, part.request(), part.declared.label)
+            changes.append(Change(part.declared.label, "created"))
+        elif part.differences:
+            try:
+                await _call(nc, part.update, part.request(), part.declared.label)
+            except _RefusedError as error:
+                raise DriftError(str(error), part.differences) from error
+            changes.append(Change(part.declared.label, "updated", part.differences))
+    return changes
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A declared stream or consumer and what the broker holds in its place."""
+
+    declared: Stream | Consumer
+    found: Mapping[str, Any] | None
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        if self.found is None:
+            return (Difference(self.declared.label, None),)
+        return self.declared.compare(self.found)
+
+    @property
+    def create(self) -> str:
+        match self.declared:
+            case Stream(name=name):
+                return f"STREAM.CREATE.{name}"
+            case Consumer(stream=stream, durable_name=name):
+                return f"CONSUMER.CREATE.{stream}.{name}"
+
+    @property
+    def update(self) -> str:
+        return self.create.replace("STREAM.CREATE.", "STREAM.UPDATE.")
+
+    def request(self) -> dict[str, Any]:
+        config = dict(self.found or {}) | self.declared.config()
+        match self.declared:
+            case Stream():
+                return config
+            case Consumer(stream=stream):
+                config.pop("filter_subject", None)  # the broker's other spelling of a single filter
+                return {"stream_name": stream, "config": config}
+
+
+async def _examine(nc: Client, topology: Topology) -> list[_Part]:
+    parts = []
+    everything: tuple[Stream | Consumer, ...] = (*topology.streams, *topology.consumers)
+    for declared in everything:
+        match declared:
+            case Stream(name=name):
+                api, missing = f"STREAM.INFO.{name}", {STREAM_NOT_FOUND}
+            case Consumer(stream=stream, durable_name=name):
+                api, missing = f"CONSUMER.INFO.{stream}.{name}", {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}
+        try:
+            found = (await _call(nc, api, None, declared.label))["config"]
+        except _RefusedError as error:
+            if error.code not in missing:
+                raise
+            found = None
+        parts.append(_Part(declared, found))
+    return parts
+
+
+class _RefusedError(TopologyError):
+    def __init__(self, label: str, code: int, description: str) -> None:
+        super().__init__(f"the broker refuses {label}: {description} (JetStream error {code})")
+        self.code = code
+
+
+async def _call(nc: Client, api: str, body: Mapping[str, Any] | None, label: str) -> dict[str, Any]:
+    """One request to the JetStream API.
+
+    Raises:
+        UnavailableError: no answer, or an answer that another try may better.
+        _RefusedError: any other error that the broker answers.
+    """
+    try:
+        answer = await nc.request(f"$JS.API.{api}", orjson.dumps(body) if body else b"", API_TIMEOUT_S)
+    except nats.errors.NoRespondersError as error:
+        raise UnavailableError("the broker runs without JetStream, or its cluster has no leader") from error
+    except (nats.errors.Error, TimeoutError) as error:
+        raise UnavailableError(f"the broker does not answer for {label}: {error or 'timeout'}") from error
+    document: dict[str, Any] = orjson.loads(answer.data)
+    if refusal := document.get("error"):
+        if refusal["code"] == 503:
+            raise UnavailableError(f"the broker is not ready for {label}: {refusal['description']}")
+        raise _RefusedError(label, refusal["err_code"], refusal["description"])
+    return document
+
+
+def _require_server(nc: Client) -> None:
+    version = nc.connected_server_version
+    if (version.major, version.minor, version.patch) < MIN_SERVER:
+        needed = ".".join(map(str, MIN_SERVER))
+        raise TopologyError(f"nats-server {version} is too old; {needed} or newer is needed")
+
+
+def _plain(value: Any) -> Any:
+    """A value in which what the broker leaves out and what is empty are the same."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value or None
