@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 import nats
@@ -33,7 +34,8 @@ async def nats_connection(broker: NatsServer) -> AsyncIterator[Client]:
     """A connection to this test's own broker."""
     connection = await nats.connect(broker.url, error_cb=_ignore)
     yield connection
-    await connection.close()
+    with contextlib.suppress(OSError):  # the test may have killed the broker
+        await connection.close()
 
 
 async def _ignore(_: Exception) -> None:
