@@ -1,0 +1,30 @@
+"""A parent to kill: runs one call that never ends and prints the pids of the processes in it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import orjson
+
+from services.worker.processes import ProcessPool
+
+
+def tell(progress: dict[str, Any]) -> None:
+    sys.stdout.write(orjson.dumps(progress["pids"]).decode() + "\n")
+    sys.stdout.flush()
+
+
+async def main() -> None:
+    pool = ProcessPool(size=1, memory_bytes=1024**3)
+    await pool.run(
+        "tests.worker.child_functions:wait",
+        {"program": True, "stubborn": True},
+        timeout_s=3600,
+        grace_s=1,
+        on_progress=tell,
+    )
+
+
+asyncio.run(main())
