@@ -63,10 +63,6 @@ class Lanes:
         """Whether entry and consumer are known to exist."""
         return (lane, priority) in self._ready
 
-    def forget(self, lane: str, priority: int) -> None:
-        """Look again at the next use."""
-        self._ready.discard((lane, priority))
-
     async def ensure(self, key: LaneKey, lane: str, priority: int) -> None:
         """Make the entry and the consumer unless they are known to exist.
 
@@ -85,6 +81,14 @@ class Lanes:
                 await self._make_entry(key, lane, priority)
                 self._ready.add(entry)
         self._making.pop(entry, None)
+
+    async def restore(self, lane: str, priority: int) -> None:
+        """Make the consumer of a lane whose entry stands.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        await self._make_consumer(lane, priority)
 
     def _check_limits(self, lane: str, kind: str) -> None:
         if len(self._ready) >= self._settings.lanes:

@@ -10,10 +10,14 @@ from typing import Any
 
 import nats.errors
 import orjson
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from events.errors import UnavailableError
+from services.inbox import Inbox
+
+log = structlog.get_logger()
 
 PAGE = 1000
 NOT_FOUND = "404"
@@ -78,30 +82,25 @@ async def read_range(
         UnavailableError: the broker does not answer, or stops in the middle.
     """
     found: list[Stored] = []
-    inbox = nc.new_inbox()
-    subscription = await nc.subscribe(inbox, pending_msgs_limit=0, pending_bytes_limit=0)
     try:
-        while len(found) < limit:
-            batch = min(PAGE, limit - len(found))
-            query = {"seq": start, "next_by_subj": subject, "batch": batch}
-            await nc.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(query), reply=inbox)
-            more = await _collect(subscription, found, timeout_s)
-            if not more:
-                break
-            start = found[-1].seq + 1
+        async with Inbox(nc) as inbox:
+            while len(found) < limit:
+                batch = min(PAGE, limit - len(found))
+                query = {"seq": start, "next_by_subj": subject, "batch": batch}
+                await nc.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(query), reply=inbox.subject)
+                if not await _collect(inbox, found, timeout_s):
+                    break
+                start = found[-1].seq + 1
     except (nats.errors.Error, TimeoutError) as error:
         raise UnavailableError(f"the broker does not answer a read of {stream}: {error}") from error
-    finally:
-        if not nc.is_closed:
-            await subscription.unsubscribe()
     return found
 
 
-async def _collect(subscription: Any, found: list[Stored], timeout_s: float) -> bool:
+async def _collect(inbox: Inbox, found: list[Stored], timeout_s: float) -> bool:
     """Take one batch; whether more messages are there after it."""
     pending = 0
     while True:
-        message = await subscription.next_msg(timeout=timeout_s)
+        message = await inbox.next(timeout_s)
         headers = message.headers or {}
         status = headers.get("Status")
         if status == END_OF_BATCH:
@@ -138,6 +137,7 @@ async def follow(
     policy: dict[str, Any]
     if latest:
         policy = {"deliver_policy": "last_per_subject"}
+        filters = filters or [">"]  # the broker asks for one with this policy
     elif start is None:
         # The starting point is pinned now, so that a consumer lost before its first message leaves no gap.
         info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=timeout_s)
@@ -172,53 +172,57 @@ async def _consume(
         config["filter_subject"] = filters[0]
     elif filters:
         config["filter_subjects"] = list(filters)
-    inbox = nc.new_inbox()
-    subscription = await nc.subscribe(inbox, pending_msgs_limit=0, pending_bytes_limit=0)
     name = None
     try:
-        try:
+        async with Inbox(nc) as inbox:
             body = {"stream_name": stream, "config": config}
             made = await api(nc, f"CONSUMER.CREATE.{stream}", body, timeout_s=timeout_s)
-        except UnavailableError:
-            return
-        if "error" in made:
-            return
-        name = made["name"]
-        expected = 1
-        while True:
-            pull = {
-                "batch": ORDERED_BATCH,
-                "expires": int(ORDERED_EXPIRY_S * 1e9),
-                "idle_heartbeat": int(ORDERED_EXPIRY_S / 4 * 1e9),
-            }
-            await nc.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", orjson.dumps(pull), reply=inbox)
-            taken = 0
-            while taken < ORDERED_BATCH:
-                message = await subscription.next_msg(timeout=ORDERED_EXPIRY_S)
-                status = (message.headers or {}).get("Status") if not message.reply else None
-                if status == "100":  # heartbeat: alive, nothing new
-                    continue
-                if status == "408":  # this pull has run out
-                    break
-                if status is not None:
-                    return
-                stored, consumer_seq = _delivered(message)
-                if consumer_seq != expected:
-                    return
-                expected += 1
-                taken += 1
-                yield stored
-    except (nats.errors.Error, TimeoutError):
+            if "error" in made:
+                log.warning("consumer_refused", stream=stream, error=made["error"].get("description"))
+                return
+            name = made["name"]
+            expected = 1
+            while True:
+                pull = {
+                    "batch": ORDERED_BATCH,
+                    "expires": int(ORDERED_EXPIRY_S * 1e9),
+                    "idle_heartbeat": int(ORDERED_EXPIRY_S / 4 * 1e9),
+                }
+                call = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"
+                await nc.publish(call, orjson.dumps(pull), reply=inbox.subject)
+                async for message in _pulled(inbox):
+                    stored, consumer_seq = delivered(message)
+                    if consumer_seq != expected:
+                        return
+                    expected += 1
+                    yield stored
+    except (_LostError, UnavailableError, nats.errors.Error, TimeoutError):
         return
     finally:
-        if not nc.is_closed:
-            with contextlib.suppress(nats.errors.Error, TimeoutError):
-                await subscription.unsubscribe()
-                if name is not None and nc.is_connected:
-                    await nc.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
+        if name is not None and nc.is_connected:
+            with contextlib.suppress(nats.errors.Error):
+                await nc.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
 
 
-def _delivered(message: Msg) -> tuple[Stored, int]:
+class _LostError(Exception):
+    """The consumer is not there any more."""
+
+
+async def _pulled(inbox: Inbox) -> AsyncGenerator[Msg, None]:
+    """The messages that one pull brings, until it has run out."""
+    for _ in range(ORDERED_BATCH):
+        message = await inbox.next(ORDERED_EXPIRY_S)
+        while not message.reply:
+            status = (message.headers or {}).get("Status")
+            if status == "408":  # this pull has run out
+                return
+            if status != "100":  # a heartbeat says that it is alive; anything else that it is not
+                raise _LostError
+            message = await inbox.next(ORDERED_EXPIRY_S)
+        yield message
+
+
+def delivered(message: Msg) -> tuple[Stored, int]:
     """A consumer's message and its sequence within the consumer, from the reply subject.
 
     Source: `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, with
@@ -228,3 +232,21 @@ def _delivered(message: Msg) -> tuple[Stored, int]:
     base = 4 if len(tokens) > 9 else 2
     stream_seq, consumer_seq, pending = int(tokens[base + 3]), int(tokens[base + 4]), int(tokens[base + 6])
     return Stored(message.subject, message.headers or {}, message.data, stream_seq, pending), consumer_seq
+
+
+async def follow_once(nc: Client, stream: str, *, timeout_s: float) -> list[Stored]:
+    """The last message of each subject of a stream, as they stand now.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=timeout_s)
+    if not info["state"]["messages"]:
+        return []
+    found: list[Stored] = []
+    async with contextlib.aclosing(follow(nc, stream, latest=True, timeout_s=timeout_s)) as messages:
+        async for message in messages:
+            found.append(message)
+            if not message.pending:
+                break
+    return found

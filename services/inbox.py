@@ -1,0 +1,63 @@
+"""A subscription read message by message.
+
+nats-py's `next_msg` makes two tasks for every message and can swallow a cancellation; this does neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Self
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+
+class Inbox:
+    """Messages to one subject of our own, in order.
+
+    It is bounded by what its owner asks the broker for.
+    """
+
+    def __init__(self, nc: Client, subject: str | None = None) -> None:
+        self.subject = subject or nc.new_inbox()
+        self._nc = nc
+        self._messages: deque[Msg] = deque()
+        self._arrival = asyncio.Event()
+        self._subscription: Subscription | None = None
+
+    async def __aenter__(self) -> Self:
+        """Subscribe."""
+        self._subscription = await self._nc.subscribe(
+            self.subject, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Unsubscribe; what was not read is dropped."""
+        if self._subscription is not None and not self._nc.is_closed:
+            with contextlib.suppress(nats.errors.Error):
+                await self._subscription.unsubscribe()
+
+    def __len__(self) -> int:
+        """How many messages wait to be read."""
+        return len(self._messages)
+
+    async def next(self, timeout_s: float) -> Msg:
+        """The next message.
+
+        Raises:
+            TimeoutError: none came in time.
+        """
+        if not self._messages:
+            self._arrival.clear()
+            async with asyncio.timeout(timeout_s):
+                await self._arrival.wait()
+        return self._messages.popleft()
+
+    async def _on_message(self, message: Msg) -> None:
+        self._messages.append(message)
+        self._arrival.set()

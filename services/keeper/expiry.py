@@ -1,0 +1,118 @@
+"""Lost workers: when a heartbeat expires, the leases it named are taken back."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+from nats.aio.client import Client
+from projections.reader import ReadModel
+
+from events.commands import LoseLease
+from events.errors import SwitchyardError, UnavailableError
+from services.event_store import EventStore
+from services.keeper.timers import ACTOR
+from services.log_reader import api, follow, last_message
+from services.reachability import Reachability
+from services.settings import Settings
+from services.worker import registry
+
+log = structlog.get_logger()
+
+
+class Expiry:
+    """Follows the bucket `workers`.
+
+    Args:
+        nc: an open connection.
+        read_model: names leases younger than the last heartbeat, where there is one.
+    """
+
+    def __init__(
+        self, nc: Client, store: EventStore, settings: Settings, read_model: ReadModel | None = None
+    ) -> None:
+        self._nc = nc
+        self._store = store
+        self._settings = settings
+        self._read_model = read_model
+        self._reach = Reachability(settings.lease_s)
+        self._fences: dict[str, dict[int, str]] = {}
+        self._expiring: set[str] = set()
+
+    def alive(self) -> frozenset[str]:
+        """The workers whose heartbeat is there."""
+        return frozenset(self._fences)
+
+    async def run(self) -> None:
+        """Follow heartbeats and take leases back, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._prove_reach())
+            stream, timeout_s = registry.STREAM, self._settings.request_timeout_s
+            async for message in follow(self._nc, stream, latest=True, timeout_s=timeout_s):
+                worker = registry.worker_of(message.subject)
+                if not registry.is_gone(message.headers, message.data):
+                    self._fences[worker] = registry.DECODER.decode(message.data).fences
+                    continue
+                fences = self._fences.pop(worker, {})
+                self.expire(group, worker, fences)
+
+    def expire(self, group: asyncio.TaskGroup, worker: str, fences: dict[int, str]) -> None:
+        """Begin to take back the leases of a worker whose heartbeat is gone."""
+        if worker not in self._expiring:
+            self._expiring.add(worker)
+            group.create_task(self._take_back(worker, fences))
+
+    async def _take_back(self, worker: str, fences: dict[int, str]) -> None:
+        """Take the leases back after a whole lease without heartbeat in which the broker could be reached."""
+        try:
+            while (missing := self._settings.lease_s - self._reach.seconds()) > 0:  # noqa: ASYNC110 - waits for time
+                await asyncio.sleep(missing)
+            while not await self._is_gone(worker):
+                if worker in self._fences:
+                    return
+                await asyncio.sleep(self._settings.heartbeat_s)
+            if self._read_model is not None:
+                fences = fences | {fence: job_id for job_id, fence in self._read_model.running_on(worker)}
+            for fence, job_id in fences.items():
+                await self._lose(worker, job_id, fence)
+        finally:
+            self._expiring.discard(worker)
+
+    async def _is_gone(self, worker: str) -> bool:
+        try:
+            found = await last_message(
+                self._nc,
+                registry.STREAM,
+                registry.subject(worker),
+                timeout_s=self._settings.request_timeout_s,
+            )
+        except UnavailableError:
+            return False
+        return found is None or registry.is_gone(found.headers, found.data)
+
+    async def _lose(self, worker: str, job_id: str, fence: int) -> None:
+        while True:
+            try:
+                command = LoseLease(now=datetime.now(UTC), fence=fence)
+                _, event = await self._store.transition(job_id, command, actor=ACTOR)
+            except SwitchyardError as error:
+                log.warning("lease_not_taken_back", job=job_id, worker=worker, error=str(error))
+                await asyncio.sleep(self._settings.heartbeat_s)
+            else:
+                if event is not None:
+                    log.info("lease_lost", job=job_id, fence=fence, worker=worker)
+                return
+
+    async def _prove_reach(self) -> None:
+        """Ask the leader of the bucket often enough to know that it could be reached all the time."""
+        while True:
+            try:
+                await api(
+                    self._nc, f"STREAM.INFO.{registry.STREAM}", timeout_s=self._settings.request_timeout_s
+                )
+            except UnavailableError as error:
+                log.warning("broker_out_of_reach", error=str(error))
+            else:
+                self._reach.proved()
+            await asyncio.sleep(self._settings.lease_s / 6)

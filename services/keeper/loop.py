@@ -1,0 +1,71 @@
+"""The keeper process: its parts, side by side."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from nats.aio.client import Client
+from projections.reader import ReadModel
+
+from events import subjects
+from events.codec import CLAIMABLE, decode
+from events.history import Submitted
+from services.event_store import EventStore
+from services.keeper.consume import consume
+from services.keeper.expiry import Expiry
+from services.keeper.source import watch_source
+from services.keeper.sweep import Sweep
+from services.keeper.timers import Timers
+from services.lanes import Lanes, key_of
+from services.log_reader import Stored
+from services.publisher import Publisher
+from services.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Keeper:
+    """Timers, expiry, lanes, the source and the sweep.
+
+    Args:
+        nc: an open connection.
+        read_model: for the sweep, where the host has one.
+    """
+
+    def __init__(self, nc: Client, settings: Settings, read_model: ReadModel | None = None) -> None:
+        self._nc = nc
+        self._settings = settings
+        self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
+        self._store = EventStore(nc, self._publisher, settings)
+        self._lanes = Lanes(nc, self._publisher, settings)
+        self._timers = Timers(self._store, self._publisher, settings)
+        expiry = Expiry(nc, self._store, settings, read_model)
+        self._expiry = expiry
+        self.sweep = Sweep(nc, self._store, self._lanes, self._timers, expiry, settings, read_model)
+
+    async def run(self) -> None:
+        """Keep, until cancelled."""
+        async with self._publisher, asyncio.TaskGroup() as group:
+            group.create_task(consume(self._nc, subjects.JOBS, subjects.KEEPER_EVENTS, self._on_event))
+            group.create_task(consume(self._nc, subjects.TIMERS, subjects.KEEPER_TIMERS, self._timers.on_due))
+            group.create_task(self._expiry.run())
+            group.create_task(watch_source(self._nc, self._settings))
+            group.create_task(self.sweep.run())
+            log.info("keeper_started")
+
+    async def _on_event(self, message: Stored) -> None:
+        await self._timers.on_event(message)
+        await self._check_lane(message)
+
+    async def _check_lane(self, message: Stored) -> None:
+        """A claimable event whose lane is gone would wait unseen: make the lane again."""
+        tokens = message.subject.split(".")
+        if tokens[2] not in CLAIMABLE:
+            return
+        lane, priority = tokens[3], int(tokens[4])
+        if self._lanes.ready(lane, priority):
+            return
+        event = decode(message.subject, message.data)
+        spec = event.job if isinstance(event, Submitted) else await self._store.spec(tokens[1])
+        await self._lanes.ensure(key_of(spec), lane, priority)

@@ -1,0 +1,158 @@
+"""The slow sweep: what should not happen is looked for, mended and counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from nats.aio.client import Client
+from projections.reader import ReadModel
+
+from events import subjects
+from events.commands import Requeue
+from events.errors import SwitchyardError
+from services.event_store import EventStore
+from services.files import Files
+from services.keeper.expiry import Expiry
+from services.keeper.timers import ACTOR, Timers
+from services.lanes import Lanes
+from services.log_reader import api, follow_once, read_range
+from services.settings import Settings
+
+log = structlog.get_logger()
+
+PAGE = 500
+ORPHAN_UPLOADS = 2.0
+
+
+class Sweep:
+    """Compares the read model with `WORK`, `TIMERS` and the workers, and lanes with their consumers.
+
+    Without a read model on this host only lanes and files are swept.
+    """
+
+    def __init__(
+        self,
+        nc: Client,
+        store: EventStore,
+        lanes: Lanes,
+        timers: Timers,
+        expiry: Expiry,
+        settings: Settings,
+        read_model: ReadModel | None,
+    ) -> None:
+        self._nc = nc
+        self._store = store
+        self._lanes = lanes
+        self._timers = timers
+        self._expiry = expiry
+        self._settings = settings
+        self._read_model = read_model
+        self._files = Files(nc, timeout_s=settings.request_timeout_s)
+        self.mended: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Sweep every `sweep_s` seconds, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await asyncio.sleep(self._settings.sweep_s)
+                try:
+                    await self.once(group)
+                except SwitchyardError as error:
+                    log.warning("sweep_broken_off", error=str(error))
+
+    async def once(self, group: asyncio.TaskGroup) -> None:
+        """One sweep."""
+        await self._consumers()
+        await self._files.sweep(older_than_s=self._settings.upload_timeout_s * ORPHAN_UPLOADS)
+        if self._read_model is not None:
+            await self._overdue(self._read_model)
+            await self._lost_work(self._read_model)
+            self._lost_workers(self._read_model, group)
+
+    def _count(self, what: str, **where: object) -> None:
+        self.mended[what] += 1
+        log.warning("mended", what=what, **where)
+
+    async def _consumers(self) -> None:
+        """A lane whose consumer is missing gets it back; its messages have waited in `WORK`."""
+        have = await consumer_names(self._nc, subjects.WORK, self._settings.request_timeout_s)
+        stream, timeout_s = f"KV_{subjects.BUCKET_LANES}", self._settings.request_timeout_s
+        for message in await follow_once(self._nc, stream, timeout_s=timeout_s):
+            entry = message.subject.split(".", 2)[2]
+            lane, priority = subjects.parse_lane_entry(entry)
+            if message.data and subjects.lane_consumer(lane, priority) not in have:
+                await self._lanes.restore(lane, priority)
+                self._count("lane_without_consumer", lane=lane, priority=priority)
+
+    async def _overdue(self, read_model: ReadModel) -> None:
+        """A job whose time has come long ago has lost its timer."""
+        before = datetime.now(UTC) - timedelta(seconds=self._settings.heartbeat_s)
+        for job_id in read_model.due(before, PAGE):
+            if await self._timers.wake(job_id) is None:
+                self._count("due_without_timer", job=job_id)
+
+    async def _lost_work(self, read_model: ReadModel) -> None:
+        """A queued job whose claimable event has no work message gets a new one."""
+        for queue in read_model.queues(tenant=None):
+            lane, priority, waiting = queue["lane"], queue["priority"], queue["waiting"]
+            if not waiting or await self._messages(lane, priority) >= waiting:
+                continue
+            there = await self._sources(lane, priority)
+            after = 0
+            while jobs := read_model.waiting(lane, priority, PAGE, after):
+                for job in jobs:
+                    after = job.claimable_seq
+                    if after not in there and self._is_old(job.queued_at):
+                        await self._requeue(job.id, after)
+
+    async def _requeue(self, job_id: str, claimable_seq: int) -> None:
+        command = Requeue(now=datetime.now(UTC), claimable_seq=claimable_seq)
+        _, event = await self._store.transition(job_id, command, actor=ACTOR)
+        if event is not None:
+            self._count("queued_without_work", job=job_id)
+
+    def _is_old(self, queued_at: datetime | None) -> bool:
+        """Whether the source has had more than time enough for a job queued then."""
+        return queued_at is not None and datetime.now(UTC) - queued_at > timedelta(
+            seconds=self._settings.lease_s
+        )
+
+    async def _messages(self, lane: str, priority: int) -> int:
+        name = subjects.lane_consumer(lane, priority)
+        info = await api(
+            self._nc, f"CONSUMER.INFO.{subjects.WORK}.{name}", timeout_s=self._settings.request_timeout_s
+        )
+        return int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0))
+
+    async def _sources(self, lane: str, priority: int) -> set[int]:
+        """The sequences in `JOBS` of all work messages of a lane and priority."""
+        sources: set[int] = set()
+        start = 1
+        while stored := await read_range(
+            self._nc, subjects.WORK, subjects.work(lane, priority),
+            start=start, timeout_s=self._settings.request_timeout_s,
+        ):  # fmt: skip
+            sources.update(int(message.headers[subjects.H_SOURCE].split(" ")[1]) for message in stored)
+            start = stored[-1].seq + 1
+        return sources
+
+    def _lost_workers(self, read_model: ReadModel, group: asyncio.TaskGroup) -> None:
+        """A worker that holds leases but has no heartbeat expired while no keeper was looking."""
+        alive = self._expiry.alive()
+        for worker in read_model.workers():
+            if worker["running"] and worker["id"] not in alive:
+                self._expiry.expire(group, worker["id"], {})
+
+
+async def consumer_names(nc: Client, stream: str, timeout_s: float) -> set[str]:
+    """The names of all consumers of a stream."""
+    names: set[str] = set()
+    while True:
+        answer = await api(nc, f"CONSUMER.NAMES.{stream}", {"offset": len(names)}, timeout_s=timeout_s)
+        page = answer.get("consumers") or []
+        names.update(page)
+        if not page or len(names) >= answer.get("total", 0):
+            return names

@@ -1,0 +1,103 @@
+"""Wake-ups: set from events that the log holds, and turned into decisions when they come due.
+
+A timer never decides. It is set from an event read through a durable consumer, never beside an append, so
+no crash can part a fact from its wake-up; when it fires, the job is loaded and `Wake` decides.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import structlog
+
+from events import subjects
+from events.codec import decode
+from events.commands import Wake
+from events.history import (
+    Blocked,
+    CancelRequested,
+    Claimed,
+    ClaimRenewed,
+    Failed,
+    ReviewClaimed,
+    Scheduled,
+    Submitted,
+)
+from events.job import next_wake
+from services.event_store import EventStore
+from services.log_reader import Stored
+from services.publisher import Publisher
+from services.settings import Settings
+
+log = structlog.get_logger()
+
+ACTOR = "keeper"
+
+
+class Timers:
+    """Sets wake-ups and acts on those that are due."""
+
+    def __init__(self, store: EventStore, publisher: Publisher, settings: Settings) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._settings = settings
+
+    async def on_event(self, message: Stored) -> None:
+        """Set the wake-ups that an event asks for."""
+        job_id = message.subject.split(".", 2)[1]
+        for purpose, at in wanted(message):
+            await self.set(job_id, purpose, at)
+
+    async def set(self, job_id: str, purpose: str, at: datetime) -> None:
+        """Wake a job at a time; replaces its wake-up for the same purpose."""
+        headers = {
+            subjects.H_SCHEDULE: f"@at {at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}",
+            subjects.H_SCHEDULE_TARGET: subjects.timer_due(job_id, purpose),
+        }
+        await self._publisher.publish(subjects.timer(job_id, purpose), b"", headers)
+
+    async def on_due(self, message: Stored) -> None:
+        """Do what is due for the job of a wake-up; one that came early is set again."""
+        _, _, job_id, purpose = message.subject.split(".", 3)
+        next_at = await self.wake(job_id)
+        if next_at is not None:
+            await self.set(job_id, purpose, next_at)
+
+    async def wake(self, job_id: str) -> datetime | None:
+        """Decide what is due by now; when the next thing is due, if this changed nothing."""
+        wake = Wake(
+            now=datetime.now(UTC),
+            cancel_grace_s=self._settings.cancel_grace_s,
+            jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
+        )
+        job, event = await self._store.transition(job_id, wake, actor=ACTOR)
+        if event is None:
+            return next_wake(job)
+        log.info("job_woken", job=job_id, recorded=type(event).__name__, state=job.status.value)
+        return None
+
+
+def wanted(message: Stored) -> Iterator[tuple[str, datetime]]:
+    """Purpose and time of each wake-up that an event asks for."""
+    event = decode(message.subject, message.data)
+    match event:
+        case Submitted(job=spec) if spec.deadline_at:
+            yield "deadline", spec.deadline_at
+        case Scheduled(start_at=start_at, job=spec):
+            yield "start", start_at
+            if spec is not None and spec.deadline_at:
+                yield "deadline", spec.deadline_at
+        case Blocked(job=spec) if spec is not None and spec.deadline_at:
+            yield "deadline", spec.deadline_at
+        case Failed(retry_at=retry_at):
+            yield "retry", retry_at
+        case Claimed(expires_at=expires_at) | ClaimRenewed(expires_at=expires_at):
+            yield "lease", expires_at
+        case ReviewClaimed(expires_at=expires_at):
+            yield "review", expires_at
+        case CancelRequested(force_at=force_at):
+            yield "cancel", force_at
+        case _:
+            return

@@ -1,0 +1,132 @@
+"""One attempt as its connector sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from events.errors import NotFoundError
+from events.job import Job
+from events.spec import JobSpec
+from services.connectors.protocol import FatalError, Outcome
+from services.files import Files, artifact_id
+from services.settings import Settings
+from services.worker.reporting import Reporter
+
+RESULT_ARTIFACT = "result.json"
+ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+READ_BYTES = 1024 * 1024
+
+
+class HeldAttempt:
+    """An attempt under a held lease; implements `services.connectors.protocol.Attempt`."""
+
+    def __init__(
+        self, job: Job, spec: JobSpec, *, worker: str, reporter: Reporter, files: Files, settings: Settings
+    ) -> None:
+        if job.lease is None:
+            raise AssertionError("an attempt runs under a lease")
+        self.job_id = job.id
+        self.tenant = spec.tenant
+        self.number = job.lease.attempt
+        self.fence = job.lease.fence
+        self.worker = worker
+        self.payload: dict[str, Any] = spec.payload or {}
+        self.feedback = job.feedback
+        self.grace_s = settings.cancel_grace_s
+        self._kind = spec.kind
+        self._reporter = reporter
+        self._files = files
+        self._settings = settings
+        self._scratch: Path | None = None
+
+    @property
+    def scratch(self) -> Path:
+        """An empty directory of this attempt's own, made when first asked for."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix=f"switchyard-{self.job_id[:8]}-"))
+        return self._scratch
+
+    def progress(
+        self, fraction: float, *, stage: str = "", message: str = "", eta_s: float | None = None
+    ) -> None:
+        """Report progress; conflated with what was not sent yet."""
+        fraction = min(1.0, max(0.0, fraction))
+        report = {"fraction": fraction, "stage": stage, "message": message, "eta_s": eta_s}
+        self._reporter.progress(self.job_id, self._stamped(report))
+
+    def log(self, line: str) -> None:
+        """Report one line of output."""
+        self._reporter.log(self.job_id, self._stamped({"line": line}))
+
+    def _stamped(self, report: dict[str, Any]) -> dict[str, Any]:
+        report.update(fence=self.fence, attempt=self.number, tenant=self.tenant, kind=self._kind)
+        return report
+
+    async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
+        """Stream the job's input file to `to`."""
+        try:
+            info = await self._files.info(self.tenant, file_id)
+        except NotFoundError as error:
+            raise FatalError("file_not_found", f"there is no file {file_id}; it may have expired") from error
+        with await asyncio.to_thread(to.open, "wb") as target:
+            async for chunk in self._files.read(info):
+                await asyncio.to_thread(target.write, chunk)
+        view = info.view()
+        return {name: view[name] for name in ("id", "name", "type", "size_bytes", "sha256")}
+
+    async def save(
+        self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
+    ) -> dict[str, Any]:
+        """Store an artifact whose id carries the fence, so that no other attempt can overwrite it."""
+        if not ARTIFACT_NAME.fullmatch(name):
+            raise FatalError("artifact_name", f"{name!r} is not a name of 1 to 100 of A-Z a-z 0-9 . _ -")
+        info = await self._files.put(
+            tenant=self.tenant,
+            file_id=artifact_id(self.job_id, self.fence, name),
+            name=name,
+            type=media_type,
+            body=_chunks(data),
+            max_bytes=self._settings.file_bytes,
+            ttl_s=self._settings.file_ttl_s,
+        )
+        return {
+            "file": info.id, "name": name, "type": media_type,
+            "size_bytes": info.size_bytes, "sha256": info.sha256,
+        }  # fmt: skip
+
+    async def stored(self, outcome: Outcome) -> Outcome:
+        """The outcome with a result too large for an event replaced by the artifact `result.json`."""
+        if outcome.result is None:
+            return outcome
+        body = orjson.dumps(outcome.result)
+        if len(body) <= self._settings.inline_result_bytes:
+            return outcome
+        reference = await self.save(RESULT_ARTIFACT, body, media_type="application/json")
+        return replace(outcome, result=None, artifacts=(*outcome.artifacts, reference))
+
+    async def close(self) -> None:
+        """Remove the scratch directory and unsent progress."""
+        self._reporter.forget(self.job_id)
+        if self._scratch is not None:
+            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+
+
+async def _chunks(data: Path | bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(data, bytes):
+        yield data
+    elif isinstance(data, Path):
+        with await asyncio.to_thread(data.open, "rb") as source:
+            while chunk := await asyncio.to_thread(source.read, READ_BYTES):
+                yield chunk
+    else:
+        async for chunk in data:
+            yield chunk

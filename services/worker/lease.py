@@ -1,0 +1,192 @@
+"""The held lease: how a worker takes a job from its lane, keeps it, and gives it up.
+
+The rules, in the order in which a delivery meets them:
+
+1. A first delivery of `submitted` is decided on that event alone: nothing is read.
+2. After a conflict, or when delivered before, the job is loaded. If it is final or its newest claimable
+   event is another one, the message is acknowledged away. If it runs under somebody's lease, the holder's
+   heartbeat decides: while it is there the message is left alone, because the broker takes answers from
+   older deliveries and a second one would disturb the holder's.
+3. A redelivery is a suspicion, not a proof. A lease is lost only when its holder has no heartbeat and the
+   broker could be reached for a whole lease.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from datetime import UTC, datetime
+
+import structlog
+from nats.aio.client import Client
+
+from events.codec import decode
+from events.commands import AnyCommand, LoseLease, Release, TakeLease
+from events.errors import ConflictError, SwitchyardError, UnavailableError, VersionConflictError
+from events.history import Submitted
+from events.job import Job, decide, evolve
+from events.spec import FINAL, JobSpec, Status
+from services.event_store import EventStore
+from services.log_reader import last_message
+from services.reachability import Reachability
+from services.settings import Settings
+from services.worker import registry
+from services.worker.puller import ACK, NAK, WORKING, Puller, Work
+
+log = structlog.get_logger()
+
+
+class Interruption(enum.Enum):
+    """Why a running handler is stopped from outside."""
+
+    CANCEL = "cancel"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    DRAIN = "drain"
+
+
+class Lease:
+    """A granted lease: the work message, and the job's state as last known."""
+
+    __slots__ = ("fence", "job", "spec", "work")
+
+    def __init__(self, work: Work, job: Job, spec: JobSpec) -> None:
+        if job.lease is None:
+            raise AssertionError("a lease is made of a leased job")
+        self.work = work
+        self.job = job
+        self.spec = spec
+        self.fence = job.lease.fence
+
+
+class Leasing:
+    """Takes, renews and settles held leases for one worker."""
+
+    def __init__(
+        self, nc: Client, store: EventStore, puller: Puller, reach: Reachability, settings: Settings
+    ) -> None:
+        self._nc = nc
+        self._store = store
+        self._puller = puller
+        self._reach = reach
+        self._settings = settings
+
+    async def take(self, work: Work, *, worker: str, revision: int) -> Lease | None:
+        """Turn a delivery into a lease, or into nothing with the message answered as the rules say."""
+        job_id = work.subject.split(".", 2)[1]
+        try:
+            if work.delivered == 1:
+                event = decode(work.subject, work.body)
+                if isinstance(event, Submitted):
+                    job = evolve(Job(id=job_id), event, work.seq)
+                    return await self._start(work, job, event.job, worker, revision)
+            job = await self._store.load(job_id, at_least=work.seq)
+            if not await self._is_free(work, job):
+                return None
+            return await self._start(work, job, await self._store.spec(job_id), worker, revision)
+        except UnavailableError as error:
+            # Whatever was or was not written, the message comes again and is then decided on the log.
+            log.warning("lease_not_taken", job=job_id, error=str(error))
+            await self._puller.answer(work, NAK, delay_s=self._settings.heartbeat_s)
+            return None
+
+    async def _start(self, work: Work, job: Job, spec: JobSpec, worker: str, revision: int) -> Lease | None:
+        for _ in range(self._settings.append_tries):
+            event = decide(job, TakeLease(now=datetime.now(UTC), worker=worker, revision=revision))
+            if event is None:
+                raise AssertionError("a queued job can be leased")
+            try:
+                seq = await self._store.append(job, event, actor=f"worker:{worker}")
+            except VersionConflictError as conflict:
+                job = await self._store.load(job.id, at_least=conflict.last_seq or work.seq)
+                if not await self._is_free(work, job):
+                    return None
+            else:
+                return Lease(work, evolve(job, event, seq), spec)
+        raise UnavailableError(f"job {job.id}: other writers were always faster")
+
+    async def _is_free(self, work: Work, job: Job) -> bool:
+        """Whether this message's job may be leased; the message is answered if not."""
+        if job.status in FINAL or job.claimable_seq != work.seq:
+            await self._puller.answer(work, ACK)
+            return False
+        if job.status is Status.QUEUED:
+            return True
+        lease = job.lease
+        if lease is None or lease.expires_at is not None:
+            # Retrying and review come back with a claimable event of their own; a timer holds a timed lease.
+            await self._puller.answer(work, ACK)
+            return False
+        holder = await self._holder(lease.worker)
+        if holder is None and self._reach.seconds() < self._settings.lease_s:
+            await self._puller.answer(work, NAK, delay_s=self._settings.heartbeat_s)
+            return False
+        now = datetime.now(UTC)
+        if holder is None:
+            after, _ = await self._store.transition(
+                job, LoseLease(now=now, fence=lease.fence), actor="worker:redelivery"
+            )
+            log.info("lease_lost", job=job.id, fence=lease.fence, worker=lease.worker)
+        elif self._disowned(holder, job, lease.fence):
+            after, _ = await self._store.transition(
+                job, Release(now=now, fence=lease.fence), actor="worker:redelivery"
+            )
+            log.info("lease_disowned", job=job.id, fence=lease.fence, worker=lease.worker)
+        else:
+            return False
+        if after.claimable_seq != work.seq or after.status in FINAL:
+            await self._puller.answer(work, ACK)
+        return False
+
+    async def _holder(self, worker: str) -> registry.WorkerRecord | None:
+        timeout_s = self._settings.request_timeout_s
+        found = await last_message(self._nc, registry.STREAM, registry.subject(worker), timeout_s=timeout_s)
+        if found is None or registry.is_gone(found.headers, found.data):
+            return None
+        return registry.DECODER.decode(found.data)
+
+    def _disowned(self, holder: registry.WorkerRecord, job: Job, fence: int) -> bool:
+        """Whether a live worker does not know the lease long after its grant."""
+        if fence in holder.fences or job.started_at is None:
+            return False
+        return (holder.at - job.started_at).total_seconds() > self._settings.lease_s
+
+    async def renew(self, lease: Lease) -> Interruption | None:
+        """Keep the message ours if the log says that the lease is; else why the handler has to stop."""
+        try:
+            last = await self._store.last_seq(lease.job.id)
+            if last != lease.job.seq:
+                lease.job = await self._store.load(lease.job.id, at_least=last)
+        except UnavailableError as error:
+            log.warning("renewal_failed", job=lease.job.id, error=str(error))
+            return None
+        if lease.job.lease is None or lease.job.lease.fence != lease.fence:
+            return Interruption.LOST
+        await self._puller.answer(lease.work, WORKING)
+        return Interruption.CANCEL if lease.job.status is Status.CANCELLING else None
+
+    async def settle(self, lease: Lease, command: AnyCommand, *, worker: str) -> bool:
+        """Append the outcome and acknowledge the message; whether it was recorded.
+
+        Raises:
+            UnavailableError: the broker does not answer; the caller tries again.
+        """
+        try:
+            after, event = await self._store.transition(lease.job, command, actor=f"worker:{worker}")
+        except ConflictError as error:
+            # Somebody else's lease or end stands in the log: this result is recorded nowhere.
+            log.info("outcome_dropped", job=lease.job.id, fence=lease.fence, reason=error.code)
+            return False
+        except UnavailableError:
+            raise
+        except SwitchyardError as error:
+            log.exception("outcome_refused", job=lease.job.id, fence=lease.fence, error=str(error))
+            return False
+        lease.job = after
+        await self._puller.answer(lease.work, ACK)
+        return event is not None
+
+
+def jitter() -> float:
+    """A number of 0 to 1 for a retry delay."""
+    return random.random()  # noqa: S311 - spreads retries, guards nothing

@@ -1,0 +1,314 @@
+"""The worker process: registers, finds work, runs it attempt by attempt, and drains when told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from nats.aio.client import Client
+
+from events import subjects
+from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Release
+from events.errors import UnavailableError
+from events.lane import LaneKey
+from events.spec import JobError
+from services.connectors.protocol import BusyError, Connector, FatalError, RetryableError
+from services.event_store import EventStore
+from services.files import Files
+from services.publisher import Publisher
+from services.reachability import Reachability
+from services.settings import Settings
+from services.worker.attempt import HeldAttempt
+from services.worker.dispatch import Dispatcher
+from services.worker.lease import Interruption, Lease, Leasing, jitter
+from services.worker.puller import Work
+from services.worker.registry import Registration, new_record
+from services.worker.reporting import Reporter
+
+log = structlog.get_logger()
+
+SETTLE_PAUSE_S = 0.5
+RENEWALS_AT_ONCE = 64
+BUSY_PAUSE_S = 1.0
+
+
+class _Running:
+    """A lease with the task that runs it."""
+
+    __slots__ = ("handling", "interruption", "lease", "task")
+
+    def __init__(self, lease: Lease, task: asyncio.Task[None]) -> None:
+        self.lease = lease
+        self.task = task
+        self.handling = False
+        self.interruption: Interruption | None = None
+
+    def interrupt(self, why: Interruption) -> None:
+        """Stop the handler; the first reason stands, except that a lost lease outdoes all others."""
+        if self.interruption is None:
+            self.interruption = why
+            if self.handling:
+                self.task.cancel()
+        elif why is Interruption.LOST:
+            self.interruption = why
+
+
+class Worker:
+    """Runs jobs of the connectors' kinds, `settings.slots` at once.
+
+    Args:
+        nc: an open connection.
+        connectors: one per kind.
+        worker_id: unique to this run of the process.
+        capabilities: what the operator declares beside what the connectors find.
+        settings: limits and timeouts.
+    """
+
+    def __init__(
+        self,
+        nc: Client,
+        connectors: Sequence[Connector],
+        settings: Settings,
+        *,
+        worker_id: str,
+        capabilities: dict[str, Any] | None = None,
+    ) -> None:
+        self.id = worker_id
+        self._nc = nc
+        self._settings = settings
+        self._connectors = {connector.kind: connector for connector in connectors}
+        self._capabilities = capabilities or {}
+        self._running: dict[int, _Running] = {}
+        self._busy = 0
+        self._stopping = asyncio.Event()
+        self._slot_freed = asyncio.Event()
+        self.ready = asyncio.Event()
+        self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
+        self._store = EventStore(nc, self._publisher, settings)
+        self._files = Files(nc, timeout_s=settings.request_timeout_s)
+        self._reach = Reachability(settings.lease_s)
+        self._reporter = Reporter(nc)
+        self._dispatcher = Dispatcher(nc, settings, fits=self._fits, free=self._free, start=self._start)
+        self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
+        self._attempts: asyncio.TaskGroup
+        self._registration: Registration
+
+    def stop(self) -> None:
+        """Begin to drain: no new jobs, a grace period for running ones, then release them."""
+        self._stopping.set()
+        self._dispatcher.stopped = True
+        self._dispatcher.wake()
+
+    async def run(self) -> None:
+        """Work until `stop` is called and the worker has drained."""
+        await self._publisher.start()
+        await self._dispatcher.puller.start()
+        self._registration = await self._register()
+        cancels = await self._nc.subscribe(subjects.ALL_CANCEL_REQUESTS, cb=self._on_cancel_request)
+        try:
+            async with asyncio.TaskGroup() as background:
+                tasks = [
+                    background.create_task(work)
+                    for work in (
+                        self._registration.run(),
+                        self._reporter.run(),
+                        self._renew_all(),
+                        self._dispatcher.follow_lanes(),
+                    )
+                ]
+                self.ready.set()
+                log.info("worker_started", worker=self.id, kinds=sorted(self._connectors))
+                async with asyncio.TaskGroup() as self._attempts:
+                    draining = self._attempts.create_task(self._drain())
+                    await self._dispatcher.run()
+                    await draining
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await self._close(cancels)
+        log.info("worker_stopped", worker=self.id)
+
+    # --- Slots
+
+    def _fits(self, lane: LaneKey) -> bool:
+        return lane.kind in self._connectors
+
+    def _free(self) -> int:
+        return self._settings.slots - self._busy
+
+    def _held(self) -> dict[int, str]:
+        return {fence: running.lease.job.id for fence, running in self._running.items()}
+
+    def _start(self, work: Work) -> None:
+        self._busy += 1
+        self._attempts.create_task(self._attempt(work))
+
+    # --- One attempt, step by step
+
+    async def _attempt(self, work: Work) -> None:
+        try:
+            lease = await self._leasing.take(
+                work, worker=self.id, revision=self._registration.record.revision
+            )
+            if lease is None:
+                return
+            task = asyncio.current_task()
+            if task is None:
+                raise AssertionError("an attempt is a task")
+            running = _Running(lease, task)
+            self._running[lease.fence] = running
+            try:
+                command = await self._handle(running)
+                if command is not None:
+                    await self._settle(lease, command)
+            finally:
+                del self._running[lease.fence]
+        finally:
+            self._busy -= 1
+            self._slot_freed.set()
+            self._dispatcher.wake()
+
+    async def _handle(self, running: _Running) -> AnyCommand | None:
+        """Run the connector; the command that its end amounts to, or None when the lease is another's."""
+        lease = running.lease
+        spec, fence = lease.spec, lease.fence
+        attempt = HeldAttempt(
+            lease.job, spec,
+            worker=self.id, reporter=self._reporter, files=self._files, settings=self._settings,
+        )  # fmt: skip
+        timeout_s = spec.attempt_timeout_s or self._settings.attempt_timeout_s
+        timer = asyncio.get_running_loop().call_later(timeout_s, running.interrupt, Interruption.TIMEOUT)
+        try:
+            if running.interruption is not None:
+                return self._interrupted(running, timeout_s)
+            running.handling = True
+            try:
+                outcome = await attempt.stored(await self._connectors[spec.kind].run(attempt))
+            finally:
+                running.handling = False
+                timer.cancel()
+            return Complete(
+                now=datetime.now(UTC), fence=fence,
+                result=outcome.result, artifacts=outcome.artifacts, usage=outcome.usage,
+            )  # fmt: skip
+        except asyncio.CancelledError:
+            if running.interruption is None:
+                raise
+            running.task.uncancel()
+            return self._interrupted(running, timeout_s)
+        except BusyError as error:
+            log.info("attempt_released", job=lease.job.id, code=error.code)
+            await asyncio.sleep(BUSY_PAUSE_S)
+            return Release(now=datetime.now(UTC), fence=fence)
+        except (RetryableError, FatalError) as error:
+            retryable = isinstance(error, RetryableError)
+            return _failure(fence, JobError(error.code, error.message, retryable))
+        except Exception as error:
+            # A connector is foreign code: whatever it raises is this attempt's failure, never the worker's.
+            log.exception("connector_failed", job=lease.job.id, kind=spec.kind)
+            return _failure(fence, JobError("internal", f"{type(error).__name__}: {error}"))
+        finally:
+            await attempt.close()
+
+    def _interrupted(self, running: _Running, timeout_s: float) -> AnyCommand | None:
+        now = datetime.now(UTC)
+        fence = running.lease.fence
+        match running.interruption:
+            case Interruption.CANCEL:
+                return ConfirmCancel(now=now, fence=fence)
+            case Interruption.TIMEOUT:
+                error = JobError("timeout", f"the attempt took longer than {timeout_s:g} s")
+                return _failure(fence, error)
+            case Interruption.DRAIN:
+                return Release(now=now, fence=fence)
+            case _:
+                return None
+
+    async def _settle(self, lease: Lease, command: AnyCommand) -> None:
+        """Record the outcome, however long the broker is away; a draining worker gives up after a while.
+
+        What it gives up is decided by the log: its lease ends with its heartbeat.
+        """
+        while True:
+            try:
+                await self._leasing.settle(lease, command, worker=self.id)
+            except UnavailableError as error:
+                log.warning("outcome_waits", job=lease.job.id, error=str(error))
+                if self._stopping.is_set():
+                    return
+                await asyncio.sleep(SETTLE_PAUSE_S)
+            else:
+                return
+
+    # --- Renewal and cancellation
+
+    async def _renew_all(self) -> None:
+        """Renew every held lease three times within its length, until cancelled."""
+        gate = asyncio.Semaphore(RENEWALS_AT_ONCE)
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s)
+            async with asyncio.TaskGroup() as group:
+                for running in list(self._running.values()):
+                    group.create_task(self._renew(running, gate))
+
+    async def _renew(self, running: _Running, gate: asyncio.Semaphore) -> None:
+        async with gate:
+            if running.lease.fence not in self._running:
+                return
+            why = await self._leasing.renew(running.lease)
+        if why is not None and running.lease.fence in self._running:
+            log.info("attempt_interrupted", job=running.lease.job.id, why=why.value)
+            running.interrupt(why)
+
+    async def _on_cancel_request(self, message: Any) -> None:
+        job_id = message.subject.split(".", 2)[1]
+        for running in list(self._running.values()):
+            if running.lease.job.id == job_id:
+                await self._renew(running, asyncio.Semaphore(1))
+
+    # --- Start and end
+
+    async def _register(self) -> Registration:
+        capabilities = dict(self._capabilities)
+        for connector in self._connectors.values():
+            capabilities.update(await asyncio.to_thread(connector.capabilities))
+        record = new_record(
+            worker_id=self.id,
+            kinds=tuple(sorted(self._connectors)),
+            capabilities=capabilities,
+            slots=self._settings.slots,
+            lease_s=self._settings.lease_s,
+        )
+        registration = Registration(self._publisher, record, self._held, self._reach)
+        await registration.beat()
+        return registration
+
+    async def _drain(self) -> None:
+        """After `stop`: give running attempts the grace period, then release them."""
+        await self._stopping.wait()
+        self._registration.change(state="draining")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_grace_s):
+                while self._busy:
+                    self._slot_freed.clear()
+                    await self._slot_freed.wait()
+        for running in list(self._running.values()):
+            running.interrupt(Interruption.DRAIN)
+
+    async def _close(self, cancels: Any) -> None:
+        if not self._nc.is_closed:
+            await cancels.unsubscribe()
+        await self._dispatcher.puller.stop()
+        for connector in self._connectors.values():
+            await connector.close()
+        await self._reporter.flush()
+        await self._registration.leave()
+        await self._publisher.close()
+
+
+def _failure(fence: int, error: JobError) -> Fail:
+    return Fail(now=datetime.now(UTC), fence=fence, error=error, jitter=jitter())

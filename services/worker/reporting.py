@@ -1,0 +1,62 @@
+"""Progress and log lines of running attempts, sent without ever making the handler wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
+
+from events import subjects
+
+PACE_S = 0.1
+MAX_LINES = 10_000
+
+
+class Reporter:
+    """One per worker: conflates progress per job, keeps log lines in order up to a limit."""
+
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
+        self._progress: dict[str, dict[str, Any]] = {}
+        self._lines: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MAX_LINES)
+        self._wake = asyncio.Event()
+
+    def progress(self, job_id: str, report: dict[str, Any]) -> None:
+        """Replace the job's unsent progress."""
+        self._progress[job_id] = report
+        self._wake.set()
+
+    def log(self, job_id: str, line: dict[str, Any]) -> None:
+        """Queue a log line."""
+        self._lines.append((job_id, line))
+        self._wake.set()
+
+    def forget(self, job_id: str) -> None:
+        """Drop unsent progress of an attempt that has ended."""
+        self._progress.pop(job_id, None)
+
+    async def run(self) -> None:
+        """Send until cancelled: at once when idle, then at most ten times a second."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self.flush()
+            await asyncio.sleep(PACE_S)
+
+    async def flush(self) -> None:
+        """Send what is there; reports lost in an outage are not transitions and are not sent again."""
+        progress, self._progress = self._progress, {}
+        at = datetime.now(UTC)
+        try:
+            for job_id, report in progress.items():
+                await self._nc.publish(subjects.progress(job_id), orjson.dumps({**report, "at": at}))
+            while self._lines:
+                job_id, line = self._lines.popleft()
+                await self._nc.publish(subjects.log(job_id), orjson.dumps({**line, "at": at}))
+        except nats.errors.Error:
+            return
