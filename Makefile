@@ -1,0 +1,41 @@
+# Bare `make` explains the targets; each sets up what it needs by itself.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test demo up test check bench docs lock
+
+help: ## Explain the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Set up .venv and say which programs are missing (the others do this by themselves)
+	@tools/setup.sh
+
+setup-test:
+	@tools/setup.sh --test
+
+demo: setup ## Convert a PDF through the whole platform, with progress and event history
+	$(PYTHON) -m services.demo
+
+up: setup ## Run everything in one process until Ctrl-C; options: make up ARGS="--port 8081"
+	.venv/bin/switchyard up $(ARGS)
+
+test: setup-test ## Run the tests against a real broker; a part: make test ARGS=tests/test_topology.py
+	$(PYTHON) -m pytest $(ARGS)
+
+check: setup ## Run the linter, the format check and the type checker
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+bench: setup ## Measure floors and ours beside each other
+	$(PYTHON) -m benchmarks $(ARGS)
+
+docs: setup ## Write the generated documents anew
+	$(PYTHON) -m tools.docs
+
+lock: setup ## Write requirements.lock anew from pyproject.toml
+	$(PYTHON) -m pip install --quiet uv
+	$(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-header --no-annotate --group dev pyproject.toml -o requirements.lock

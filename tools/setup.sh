@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Make .venv as requirements.lock says, and get the programs that pip cannot install.
+#
+#   tools/setup.sh          what running Switchyard takes
+#   tools/setup.sh --test   and what only the tests use
+#
+# Done once, and again when requirements.lock or pyproject.toml changes. What is missing and cannot be
+# installed is told in one line with what it costs; only Python itself is worth stopping for.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+NATS_CLI=v0.5.1
+STAMP=.venv/.switchyard-setup
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+stop() { say "$*"; exit 1; }
+
+# The words before a command that needs root; fails where the person may not install.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; elif sudo -n true 2>/dev/null; then sudo -n "$@"; else return 1; fi
+}
+
+apt_updated=
+apt_install() {
+  command -v apt-get >/dev/null || return 1
+  as_root true || return 1
+  say "installing $* with apt-get"
+  if [ -z "$apt_updated" ]; then
+    as_root apt-get update -qq >/dev/null || true
+    apt_updated=1
+  fi
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+find_python() {
+  local name
+  for name in python3 python3.14 python3.13 python3.12 python3.11; do
+    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$name"
+      return
+    fi
+  done
+  stop "Python 3.11 or newer is needed; install it with: apt-get install python3 python3-venv"
+}
+
+make_venv() {
+  local python
+  python=$(find_python)
+  # Debian's python3 may come without the part of venv that brings pip.
+  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    local package
+    package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+    apt_install "$package" ||
+      stop "Python's venv module is missing; install it with: apt-get install $package"
+  fi
+  "$python" -m venv --clear .venv
+}
+
+# `-m pip` and not the script: a moved tree keeps a .venv whose scripts name the old place.
+pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
+
+install_python_packages() {
+  local wanted
+  wanted="$(cat requirements.lock pyproject.toml | cksum) $PWD"
+  if [ "$(cat "$STAMP" 2>/dev/null)" = "$wanted" ]; then return; fi
+  .venv/bin/python -c 'import pip' 2>/dev/null || make_venv
+  say "installing Python packages into .venv"
+  pip install --quiet --require-hashes -r requirements.lock
+  pip install --quiet --no-deps --no-build-isolation -e .
+  echo "$wanted" >"$STAMP"
+  first_time=1
+}
+
+has_tesseract() {
+  command -v tesseract >/dev/null && tesseract --list-langs 2>/dev/null | grep -qx eng
+}
+
+install_tesseract() {
+  has_tesseract && return
+  # A refused installation is not tried again at every make.
+  if [ -n "$first_time" ] && apt_install tesseract-ocr tesseract-ocr-eng && has_tesseract; then return; fi
+  say "tesseract-ocr is missing: scanned pages and images cannot be converted;" \
+    "install with: apt-get install tesseract-ocr tesseract-ocr-eng"
+}
+
+install_nats_cli() {
+  if [ -x .tools/bin/nats ] && [ "$(cat .tools/nats-version 2>/dev/null)" = "$NATS_CLI" ]; then return; fi
+  if ! command -v go >/dev/null; then
+    say "go is missing: the tests of the commands in docs/nats-cli.md are skipped; install with: apt-get install golang"
+    return
+  fi
+  say "building the nats command line $NATS_CLI into .tools/bin"
+  mkdir -p .tools/bin
+  if GOBIN="$PWD/.tools/bin" go install "github.com/nats-io/natscli/nats@$NATS_CLI" >.tools/go.log 2>&1; then
+    echo "$NATS_CLI" >.tools/nats-version
+  else
+    say "the nats command line could not be built: tests of docs/nats-cli.md are skipped; see .tools/go.log"
+  fi
+}
+
+first_time=
+install_python_packages
+install_tesseract
+if [ "${1-}" = --test ]; then install_nats_cli; fi
