@@ -1,0 +1,154 @@
+"""One example of every event, command and state; all tests of the event core use these."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from events.commands import (
+    Accept,
+    AnyCommand,
+    Archive,
+    Claim,
+    ClaimReview,
+    Complete,
+    ConfirmCancel,
+    Fail,
+    FailDependency,
+    LoseLease,
+    Propose,
+    Redrive,
+    Reject,
+    Release,
+    ReleaseReview,
+    RenewClaim,
+    Reprioritise,
+    RequestCancel,
+    Requeue,
+    Submit,
+    TakeLease,
+    Unblock,
+    Wake,
+)
+from events.history import (
+    Accepted,
+    AnyEvent,
+    Archived,
+    Blocked,
+    Cancelled,
+    CancelRequested,
+    Claimed,
+    ClaimRenewed,
+    Dead,
+    Expired,
+    Failed,
+    Leased,
+    Proposed,
+    Queued,
+    Rejected,
+    ReviewClaimed,
+    ReviewReleased,
+    Scheduled,
+    Submitted,
+    Succeeded,
+)
+from events.job import Job, decide, evolve
+from events.retry import RetryPolicy
+from events.spec import JobError, JobSpec, Status
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+JOB_ID = "01940000-0000-7000-8000-000000000001"
+ERROR = JobError("no_vram", "out of memory")
+FATAL = JobError("bad_input", "the file is empty", retryable=False)
+
+SPEC = JobSpec(
+    kind="simulate",
+    tenant="acme",
+    lane="simulate-000000000000",
+    payload={"duration_s": 1.5},
+    priority=75,
+    labels={"team": "red"},
+    retry=RetryPolicy(base_s=1.0),
+    deadline_at=NOW + timedelta(days=1),
+    request_hash="ab" * 32,
+)
+
+EVENTS: tuple[AnyEvent, ...] = (
+    Submitted(at=NOW, job=SPEC),
+    Scheduled(at=NOW, start_at=LATER, job=SPEC),
+    Blocked(at=NOW, depends_on=(JOB_ID,), job=SPEC),
+    Queued(at=NOW, cause="lease_lost", lane=SPEC.lane, priority=75, failed_worker="gpu-1"),
+    Leased(at=NOW, worker="gpu-1", attempt=1, revision=3),
+    Claimed(at=NOW, worker="curl-1", attempt=1, expires_at=LATER, revision=2),
+    ClaimRenewed(at=NOW, fence=7, expires_at=LATER),
+    Failed(at=NOW, fence=7, error=ERROR, retry_at=LATER),
+    Proposed(at=NOW, fence=7, result={"patch": "…"}, artifacts=({"file": "f"},), usage={"turns": 3.0}),
+    ReviewClaimed(at=NOW, reviewer="ann", expires_at=LATER),
+    ReviewReleased(at=NOW, cause="expired"),
+    Accepted(at=NOW, reviewer="ann"),
+    Rejected(at=NOW, reviewer="ann", reason="no tests", lane=SPEC.lane, priority=75, feedback={"see": 1}),
+    CancelRequested(at=NOW, by="user:ann", force_at=LATER, reason="wrong file", deadline=False),
+    Succeeded(at=NOW, fence=7, result={"echo": 1}, artifacts=({"file": "f"},), usage={"pages": 2.0}),
+    Cancelled(at=NOW, cause="confirmed", by="user:ann", reason="wrong file"),
+    Expired(at=NOW, cause="waiting"),
+    Dead(at=NOW, reason="not_retryable", error=FATAL),
+    Archived(at=NOW, status=Status.SUCCEEDED, summary={"kind": "simulate", "tenant": "acme"}),
+)
+
+
+def run(*commands: AnyCommand, job: Job | None = None) -> Job:
+    """The state after the commands, each appended with the next sequence."""
+    job = job or Job(id=JOB_ID)
+    for command in commands:
+        event = decide(job, command)
+        if event is not None:
+            job = evolve(job, event, job.seq + 1)
+    return job
+
+
+SUBMIT = Submit(now=NOW, job=SPEC)
+LEASE = TakeLease(now=NOW, worker="gpu-1", revision=3)
+CLAIM = Claim(now=NOW, worker="curl-1", revision=2, expires_at=LATER)
+
+QUEUED = run(SUBMIT)
+RUNNING = run(SUBMIT, LEASE)
+CLAIMED = run(SUBMIT, CLAIM)
+FENCE = RUNNING.seq
+RETRYING = run(Fail(now=NOW, fence=FENCE, error=ERROR), job=RUNNING)
+REVIEW = run(Propose(now=NOW, fence=FENCE, result=1), job=RUNNING)
+CANCELLING = run(RequestCancel(now=NOW, by="user:ann", grace_s=10), job=RUNNING)
+SUCCEEDED = run(Complete(now=NOW, fence=FENCE, result=1), job=RUNNING)
+DEAD = run(Fail(now=NOW, fence=FENCE, error=FATAL), job=RUNNING)
+CANCELLED = run(RequestCancel(now=NOW, by="user:ann", grace_s=10), job=QUEUED)
+SUBMIT_LATER = Submit(now=NOW, job=JobSpec("simulate", "acme", "l", start_at=LATER))
+SUBMIT_BLOCKED = Submit(now=NOW, job=JobSpec("simulate", "acme", "l", depends_on=(JOB_ID,)))
+SCHEDULED = run(SUBMIT_LATER)
+BLOCKED = run(SUBMIT_BLOCKED)
+CLAIMED_REVIEW = run(ClaimReview(now=NOW, reviewer="bob", expires_at=LATER), job=REVIEW)
+EXPIRED = run(Wake(now=NOW + timedelta(days=2)), job=QUEUED)
+ARCHIVED = run(Archive(now=NOW), job=SUCCEEDED)
+
+STATES: tuple[Job, ...] = (
+    Job(id=JOB_ID), QUEUED, RUNNING, CLAIMED, RETRYING, REVIEW, CANCELLING, SUCCEEDED, DEAD, CANCELLED,
+    SCHEDULED, BLOCKED, EXPIRED, ARCHIVED, CLAIMED_REVIEW,
+)  # fmt: skip
+
+
+def commands(job: Job, now: datetime = NOW) -> tuple[AnyCommand, ...]:
+    """Every command there is, with the fence that the job has."""
+    fence = job.lease.fence if job.lease else FENCE
+    return (
+        Submit(now=now, job=SPEC), SUBMIT_LATER, SUBMIT_BLOCKED,
+        Unblock(now=now), FailDependency(now=now, dependency=JOB_ID),
+        TakeLease(now=now, worker="gpu-2", revision=1),
+        Claim(now=now, worker="curl-2", revision=1, expires_at=now + timedelta(minutes=5)),
+        RenewClaim(now=now, fence=fence, expires_at=now + timedelta(minutes=9)),
+        Complete(now=now, fence=fence, result={"n": 1}), Fail(now=now, fence=fence, error=ERROR),
+        Fail(now=now, fence=fence, error=FATAL), Release(now=now, fence=fence),
+        LoseLease(now=now, fence=fence), ConfirmCancel(now=now, fence=fence),
+        RequestCancel(now=now, by="user:ann", grace_s=5), Propose(now=now, fence=fence, result=2),
+        ClaimReview(now=now, reviewer="bob", expires_at=now + timedelta(minutes=5)),
+        ReleaseReview(now=now, reviewer="bob"), Accept(now=now, reviewer="bob"),
+        Reject(now=now, reviewer="bob", reason="no"), Wake(now=now), Reprioritise(now=now, priority=10),
+        Requeue(now=now, claimable_seq=job.claimable_seq), Redrive(now=now), Archive(now=now),
+    )  # fmt: skip

@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.codec import event_name
+from events.commands import (
+    AnyCommand,
+    ClaimReview,
+    Complete,
+    ConfirmCancel,
+    Fail,
+    LoseLease,
+    Propose,
+    Redrive,
+    Reject,
+    Release,
+    RequestCancel,
+    Submit,
+    Wake,
+)
+from events.errors import ConflictError
+from events.history import AnyEvent, Failed
+from events.job import Job, decide, evolve, next_wake
+from events.retry import RetryPolicy, retry_delay_s
+from events.spec import FINAL, Status
+from events.table import TRANSITIONS, page
+from tests.events.examples import (
+    BLOCKED,
+    CANCELLING,
+    CLAIMED,
+    DEAD,
+    ERROR,
+    EVENTS,
+    FATAL,
+    FENCE,
+    JOB_ID,
+    LATER,
+    LEASE,
+    NOW,
+    QUEUED,
+    RETRYING,
+    REVIEW,
+    RUNNING,
+    SCHEDULED,
+    SPEC,
+    STATES,
+    SUBMIT,
+    SUCCEEDED,
+    commands,
+    run,
+)
+
+
+def test_decide_and_evolve_do_what_the_table_says_and_no_more() -> None:
+    seen: set[tuple[str, Status]] = set()
+    for job in STATES:
+        for now in (NOW, NOW + timedelta(hours=2), NOW + timedelta(days=2)):
+            for command in commands(job, now):
+                try:
+                    event = decide(job, command)
+                except ConflictError:
+                    continue
+                if event is None:
+                    continue
+                sources, target = TRANSITIONS[event_name(event)]
+                assert job.status in sources, (event, job.status)
+                assert evolve(job, event, job.seq + 1).status is (target or job.status)
+                seen.add((event_name(event), job.status))
+    assert {event for event, _ in seen} == TRANSITIONS.keys()
+
+
+def test_evolve_takes_every_event_in_every_state() -> None:
+    for job in STATES:
+        for event in EVENTS:
+            assert evolve(job, event, job.seq + 1).seq == job.seq + 1
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[AnyEvent]:
+    """The events of a random life, made by deciding random commands at ever later times."""
+    job, now, events = Job(id=JOB_ID), NOW, list[AnyEvent]()
+    for _ in range(draw(st.integers(1, 25))):
+        now += timedelta(seconds=draw(st.sampled_from((0, 1, 60, 4000, 40000))))
+        command: AnyCommand = draw(st.sampled_from(commands(job, now)))
+        if job.status is Status.ABSENT:
+            command = Submit(now=now, job=SPEC)
+        try:
+            event = decide(job, command)
+        except ConflictError:
+            continue
+        if event is not None:
+            events.append(event)
+            job = evolve(job, event, job.seq + 1)
+    return events
+
+
+def fold(job: Job, events: list[AnyEvent]) -> Job:
+    for event in events:
+        job = evolve(job, event, job.seq + 1)
+    return job
+
+
+@given(histories(), st.data())
+@settings(max_examples=300, deadline=None)
+def test_folding_a_prefix_and_then_the_rest_is_folding_all(
+    events: list[AnyEvent], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(events)))
+    start = Job(id=JOB_ID)
+    assert fold(fold(start, events[:cut]), events[cut:]) == fold(start, events)
+
+
+@given(histories())
+@settings(max_examples=300, deadline=None)
+def test_a_final_job_stays_final_unless_it_is_redriven_or_archived(events: list[AnyEvent]) -> None:
+    job = Job(id=JOB_ID)
+    for event in events:
+        after = evolve(job, event, job.seq + 1)
+        if job.status in FINAL:
+            assert event_name(event) in ("archived", "queued")
+            assert job.status is Status.DEAD or event_name(event) == "archived"
+        job = after
+
+
+@given(histories())
+@settings(max_examples=300, deadline=None)
+def test_attempts_are_counted_from_one_and_never_reused(events: list[AnyEvent]) -> None:
+    attempts = [event.attempt for event in events if hasattr(event, "attempt")]
+    assert attempts == list(range(1, len(attempts) + 1))
+
+
+@given(histories())
+@settings(max_examples=300, deadline=None)
+def test_leases_never_overlap(events: list[AnyEvent]) -> None:
+    job = Job(id=JOB_ID)
+    for event in events:
+        if event_name(event) in ("leased", "claimed"):
+            assert job.lease is None
+        job = evolve(job, event, job.seq + 1)
+
+
+@pytest.mark.parametrize("job", STATES, ids=lambda job: job.status.value)
+def test_a_repeated_command_gives_no_second_event(job: Job) -> None:
+    for command in commands(job):
+        try:
+            event = decide(job, command)
+        except ConflictError:
+            continue
+        if event is None or event_name(event) in ("claim_renewed", "queued"):
+            continue
+        after = evolve(job, event, job.seq + 1)
+        try:
+            second = decide(after, command)
+        except ConflictError:
+            continue
+        assert second is None
+
+
+def test_a_stale_fence_is_refused_whatever_it_wants() -> None:
+    for command in (
+        Complete(now=NOW, fence=FENCE + 5),
+        Fail(now=NOW, fence=FENCE + 5, error=ERROR),
+        Release(now=NOW, fence=FENCE + 5),
+        ConfirmCancel(now=NOW, fence=FENCE + 5),
+    ):
+        with pytest.raises(ConflictError) as refused:
+            decide(RUNNING, command)
+        assert refused.value.code == "lease_lost"
+
+
+def test_a_refusal_names_what_the_state_allows() -> None:
+    with pytest.raises(ConflictError, match="it is succeeded, which allows archive") as refused:
+        decide(SUCCEEDED, RequestCancel(now=NOW, by="user:ann", grace_s=1))
+    assert refused.value.allowed == ("archive",)
+
+
+def test_a_job_is_dead_after_its_failures_are_spent() -> None:
+    job = QUEUED
+    for failures in (1, 2):
+        job = run(LEASE, job=job)
+        assert job.lease is not None
+        job = run(Fail(now=NOW, fence=job.lease.fence, error=ERROR), job=job)
+        assert (job.status, job.failures) == (Status.RETRYING, failures)
+        job = run(Wake(now=job.retry_at or NOW), job=job)
+    job = run(LEASE, job=job)
+    assert job.lease is not None
+    job = run(Fail(now=NOW, fence=job.lease.fence, error=ERROR), job=job)
+    assert (job.status, job.reason, job.failures) == (Status.DEAD, "failures_spent", 3)
+
+
+def test_an_error_that_is_not_retryable_kills_the_job_at_once() -> None:
+    job = run(Fail(now=NOW, fence=FENCE, error=FATAL), job=RUNNING)
+    assert (job.status, job.reason, job.failures) == (Status.DEAD, "not_retryable", 1)
+
+
+def test_a_lost_lease_counts_as_a_failure_and_twice_lost_is_poison() -> None:
+    once = run(LoseLease(now=NOW, fence=FENCE), job=RUNNING)
+    assert (once.status, once.failures, once.failed_worker) == (Status.QUEUED, 1, "gpu-1")
+    again = run(LEASE, job=once)
+    assert again.lease is not None
+    twice = run(LoseLease(now=NOW, fence=again.lease.fence), job=again)
+    assert (twice.status, twice.reason) == (Status.DEAD, "poison")
+
+
+def test_a_release_counts_as_nothing() -> None:
+    job = run(Release(now=NOW, fence=FENCE), job=RUNNING)
+    assert (job.status, job.failures, job.lost, job.attempt) == (Status.QUEUED, 0, 0, 1)
+
+
+def test_a_job_that_is_being_cancelled_may_still_succeed() -> None:
+    assert run(Complete(now=NOW, fence=FENCE, result=1), job=CANCELLING).status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("command", "cause"),
+    [
+        (ConfirmCancel(now=NOW, fence=FENCE), "confirmed"),
+        (Fail(now=NOW, fence=FENCE, error=ERROR), "failed"),
+        (Release(now=NOW, fence=FENCE), "released"),
+        (LoseLease(now=NOW, fence=FENCE), "lease_lost"),
+        (Wake(now=NOW + timedelta(seconds=11)), "forced"),
+    ],
+)
+def test_a_cancelling_job_ends_cancelled_and_says_how(command: AnyCommand, cause: str) -> None:
+    job = run(command, job=CANCELLING)
+    assert (job.status, job.reason) == (Status.CANCELLED, cause)
+
+
+def test_a_deadline_expires_waiting_jobs_and_stops_running_ones() -> None:
+    after = SPEC.deadline_at or NOW
+    assert run(Wake(now=after), job=QUEUED).status is Status.EXPIRED
+    stopping = run(Wake(now=after, cancel_grace_s=5), job=RUNNING)
+    assert stopping.status is Status.CANCELLING
+    assert run(ConfirmCancel(now=after, fence=FENCE), job=stopping).status is Status.EXPIRED
+
+
+def test_a_wake_up_that_comes_early_decides_nothing() -> None:
+    for job in (SCHEDULED, RETRYING, CLAIMED, BLOCKED):
+        assert decide(job, Wake(now=NOW - timedelta(seconds=1))) is None
+
+
+@pytest.mark.parametrize(
+    "job", [SCHEDULED, RETRYING, CLAIMED, CANCELLING, QUEUED], ids=lambda job: job.status.value
+)
+def test_next_wake_is_the_first_time_at_which_wake_decides_something(job: Job) -> None:
+    at = next_wake(job)
+    assert at is not None
+    assert decide(job, Wake(now=at - timedelta(microseconds=1))) is None
+    assert decide(job, Wake(now=at)) is not None
+
+
+def test_a_redriven_job_has_all_of_its_attempts_again() -> None:
+    job = run(Redrive(now=NOW), job=DEAD)
+    assert (job.status, job.failures, job.error, job.attempt) == (Status.QUEUED, 0, None, 1)
+
+
+def test_rejected_too_often_is_dead() -> None:
+    job = REVIEW
+    for _ in range(2):
+        job = run(Reject(now=NOW, reviewer="ann", reason="no", feedback="f"), LEASE, job=job)
+        assert job.lease is not None
+        assert job.feedback == "f"
+        job = run(Propose(now=NOW, fence=job.lease.fence), job=job)
+    assert run(Reject(now=NOW, reviewer="ann", reason="no"), job=job).reason == "rejected_too_often"
+
+
+def test_a_claimed_review_belongs_to_its_reviewer() -> None:
+    job = run(ClaimReview(now=NOW, reviewer="ann", expires_at=LATER), job=REVIEW)
+    with pytest.raises(ConflictError, match="ann has claimed"):
+        decide(job, Reject(now=NOW, reviewer="bob", reason="no"))
+    assert run(Wake(now=LATER), job=job).review is not None
+
+
+def test_retry_delays_double_up_to_the_longest() -> None:
+    policy = RetryPolicy(max_s=30)
+    assert [retry_delay_s(policy, failures, 0) for failures in (1, 2, 3, 4, 9999)] == [5, 10, 20, 30, 30]
+    assert retry_delay_s(policy, 1, 1) == pytest.approx(5.5)
+
+
+def test_the_retry_time_of_a_failure_is_that_of_the_policy() -> None:
+    event = decide(run(SUBMIT, LEASE), Fail(now=NOW, fence=FENCE, error=ERROR, jitter=0.5))
+    assert isinstance(event, Failed)
+    assert event.retry_at == NOW + timedelta(seconds=1.05)
+
+
+def test_the_documented_state_machine_is_the_real_one() -> None:
+    written = Path(__file__).parents[2] / "docs" / "state_machine.md"
+    assert written.read_text() == page(), "run make docs"
