@@ -19,6 +19,10 @@ GIB = 1024 * MIB
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+Paths = Annotated[
+    tuple[Path, ...],
+    pydantic.BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+]
 
 
 class Settings(pydantic.BaseModel):
@@ -101,6 +105,9 @@ class Settings(pydantic.BaseModel):
     page_size: Count = Field(default=50, description="Items of a list page where the request does not say")
     page_size_max: Count = Field(default=500, description="Most items of a list page")
     history_events: Count = Field(default=10000, description="Most events of one job that are read at once")
+    ready_lag_events: Count = Field(
+        default=10000, description="Events that the read model may lag behind while /readyz says ready"
+    )
     min_seq_wait_s: Seconds = Field(
         default=10.0, description="Longest wait for Switchyard-Min-Seq, in seconds"
     )
@@ -133,6 +140,13 @@ class Settings(pydantic.BaseModel):
     )
 
     # Limits of access
+    jwt_public_keys: Paths = Field(
+        default=(), description="PEM files of outside signers of tokens, separated by commas: RSA, P-256, Ed25519"
+    )
+    jwt_issuer: str | None = Field(default=None, description="The iss that every token must have")
+    jwt_audience: str | None = Field(default=None, description="The aud that every token must have")
+    token_cache: Count = Field(default=4096, description="Checked tokens that a gateway remembers")
+    metrics_public: bool = Field(default=False, description="Whether /metrics answers without a token")
     token_ttl_s: Seconds = Field(
         default=30 * 86400.0, description="Lifetime of the token that `switchyard up` prints, in seconds"
     )
