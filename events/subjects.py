@@ -6,6 +6,7 @@ An event whose subject names a lane and a priority puts its job into that lane: 
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Final
 
@@ -18,6 +19,7 @@ BUCKET_WORKERS: Final = "workers"
 BUCKET_LANES: Final = "lanes"
 BUCKET_KEYS: Final = "keys"
 STORE_FILES: Final = "files"
+FILES: Final = f"OBJ_{STORE_FILES}"
 
 KEEPER_EVENTS: Final = "keeper-events"
 KEEPER_TIMERS: Final = "keeper-timers"
@@ -27,6 +29,8 @@ ALL_PROGRESS: Final = "progress.>"
 ALL_LOGS: Final = "log.>"
 ALL_CANCEL_REQUESTS: Final = "job.*.cancel_requested"
 ALL_TIMERS_DUE: Final = "timer.due.>"
+ALL_FILE_CHUNKS: Final = f"$O.{STORE_FILES}.C.>"
+ALL_FILE_METAS: Final = f"$O.{STORE_FILES}.M.>"
 
 H_MSG_ID: Final = "Nats-Msg-Id"
 H_EXPECTED_SEQ: Final = "Nats-Expected-Last-Subject-Sequence"
@@ -34,6 +38,9 @@ H_EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 H_SOURCE: Final = "Nats-Stream-Source"
 H_SCHEDULE: Final = "Nats-Schedule"
 H_SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
+H_TTL: Final = "Nats-TTL"
+H_ROLLUP: Final = "Nats-Rollup"
+H_CHUNK: Final = "Switchyard-Chunk"
 H_TENANT: Final = "Switchyard-Tenant"
 H_KIND: Final = "Switchyard-Kind"
 H_ACTOR: Final = "Switchyard-Actor"
@@ -107,3 +114,19 @@ def job_timers(job_id: str) -> str:
 def projected(database_id: str) -> str:
     """Where a projector tells how far its database has come."""
     return f"projected.{database_id}"
+
+
+def file_name(tenant: str, file_id: str) -> str:
+    """A file's name in the object store `files`."""
+    return f"{tenant}/{file_id}"
+
+
+def file_meta(tenant: str, file_id: str) -> str:
+    """Where the object store keeps what it knows of a file. Source: ADR-20."""
+    name = base64.urlsafe_b64encode(file_name(tenant, file_id).encode()).decode()
+    return f"$O.{STORE_FILES}.M.{name}"
+
+
+def file_chunks(nuid: str) -> str:
+    """Where the object store keeps the bytes of one version of a file. Source: ADR-20."""
+    return f"$O.{STORE_FILES}.C.{nuid}"

@@ -96,6 +96,10 @@ class Settings(pydantic.BaseModel):
     upload_timeout_s: Seconds = Field(
         default=3600.0, description="Longest time that one upload may take, in seconds"
     )
+    transfers: Count = Field(default=64, description="Uploads and downloads at once per gateway")
+    transfer_idle_s: Seconds = Field(
+        default=60.0, description="Seconds without a byte after which an upload or download is broken off"
+    )
     tenant_bytes: Count = Field(default=100 * GIB, description="Most bytes of files that a tenant may keep")
     inline_result_bytes: Count = Field(
         default=64 * KIB, description="Largest result kept in the event; a larger one becomes an artifact"
