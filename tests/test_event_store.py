@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from nats.aio.client import Client
+
+from events import subjects
+from events.commands import Complete, RequestCancel, Submit, TakeLease
+from events.errors import ConflictError, NotFoundError, UnavailableError, VersionConflictError
+from events.job import Job
+from events.spec import JobSpec, Status
+from services import topology
+from services.event_store import EventStore
+from services.ids import id_for_key, new_id
+from services.log_reader import api, follow
+from services.nats_server import NatsServer
+from services.publisher import AckLostError, Publisher
+from services.settings import Settings
+
+SPEC = JobSpec(kind="simulate", tenant="acme", lane="simulate-1", payload={"n": 1})
+ACTOR = "user:ann"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+async def store(nats_connection: Client) -> AsyncIterator[EventStore]:
+    await topology.apply(nats_connection)
+    async with Publisher(nats_connection, timeout_s=1.0) as publisher:
+        yield EventStore(nats_connection, publisher, Settings(request_timeout_s=2.0))
+
+
+async def submitted(store: EventStore) -> Job:
+    job, _ = await store.transition(Job(id=new_id()), Submit(now=now(), job=SPEC), actor=ACTOR)
+    return job
+
+
+async def test_a_transition_is_one_event_and_the_state_it_makes(store: EventStore) -> None:
+    job = await submitted(store)
+    assert job == await store.load(job.id)
+    (entry,) = await store.history(job.id)
+    assert (entry.name, entry.tenant, entry.kind, entry.actor) == ("submitted", "acme", "simulate", ACTOR)
+
+
+async def test_a_second_submission_of_the_same_id_is_refused(store: EventStore) -> None:
+    job = await submitted(store)
+    with pytest.raises(ConflictError):
+        await store.transition(Job(id=job.id), Submit(now=now(), job=SPEC), actor=ACTOR)
+    assert len(await store.history(job.id)) == 1
+
+
+async def test_of_many_writers_at_once_one_wins_and_the_others_decide_again(store: EventStore) -> None:
+    job = await submitted(store)
+    leases = [
+        store.transition(job, TakeLease(now=now(), worker=f"w{n}", revision=1), actor=f"worker:w{n}")
+        for n in range(20)
+    ]
+    results = await asyncio.gather(*leases, return_exceptions=True)
+    won = [result for result in results if not isinstance(result, BaseException)]
+    assert len(won) == 1
+    assert all(isinstance(result, ConflictError) for result in results if result not in won)
+    assert [entry.name for entry in await store.history(job.id)] == ["submitted", "leased"]
+
+
+async def test_a_repeated_result_is_ignored(store: EventStore) -> None:
+    job = await submitted(store)
+    job, _ = await store.transition(job, TakeLease(now=now(), worker="w", revision=1), actor="worker:w")
+    done = Complete(now=now(), fence=job.seq, result=1)
+    first = await store.transition(job, done, actor="worker:w")
+    again = await store.transition(job, done, actor="worker:w")
+    assert first.event is not None
+    assert again.event is None
+    assert again.job == first.job
+
+
+async def test_a_stale_writer_learns_what_happened_since(store: EventStore) -> None:
+    job = await submitted(store)
+    stale = job
+    job, _ = await store.transition(job, RequestCancel(now=now(), by=ACTOR, grace_s=1), actor=ACTOR)
+    assert job.status is Status.CANCELLED
+    with pytest.raises(ConflictError, match="it is cancelled"):
+        await store.transition(stale, TakeLease(now=now(), worker="w", revision=1), actor="worker:w")
+
+
+async def test_every_write_carries_the_one_filter_string(store: EventStore, nats_connection: Client) -> None:
+    job = await submitted(store)
+    await store.transition(job, RequestCancel(now=now(), by=ACTOR, grace_s=1), actor=ACTOR)
+    seen = []
+    async for message in follow(nats_connection, subjects.JOBS, start=1, timeout_s=2):
+        seen.append((message.headers[subjects.H_EXPECTED_SUBJECT], message.headers[subjects.H_EXPECTED_SEQ]))
+        if not message.pending:
+            break
+    assert seen == [(f"job.{job.id}.>", "0"), (f"job.{job.id}.>", "1")]
+
+
+class LosesAcks(Publisher):
+    """A publisher whose first acknowledgements are lost on the way back; the writes themselves are real."""
+
+    lose = 1
+
+    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> int:  # type: ignore[override]
+        seq = await super().publish(subject, body, headers)
+        if self.lose:
+            self.lose -= 1
+            raise AckLostError("lost")
+        return seq
+
+
+async def test_a_lost_acknowledgement_is_found_in_the_log(store: EventStore, nats_connection: Client) -> None:
+    async with LosesAcks(nats_connection) as publisher:
+        losing = EventStore(nats_connection, publisher, Settings())
+        job = await submitted(losing)
+    assert publisher.lose == 0
+    assert [entry.seq for entry in await store.history(job.id)] == [job.seq]
+
+
+async def test_a_write_lost_to_another_is_not_taken_for_ours(
+    store: EventStore, nats_connection: Client
+) -> None:
+    job = await submitted(store)
+    await store.transition(job, RequestCancel(now=now(), by="user:bob", grace_s=1), actor="user:bob")
+    async with LosesAcks(nats_connection) as publisher:
+        losing = EventStore(nats_connection, publisher, Settings())
+        with pytest.raises(ConflictError):
+            await losing.transition(job, TakeLease(now=now(), worker="w", revision=1), actor="worker:w")
+
+
+async def test_a_full_log_refuses_and_loses_nothing(store: EventStore, nats_connection: Client) -> None:
+    job = await submitted(store)
+    info = await api(nats_connection, "STREAM.INFO.JOBS", timeout_s=2)
+    config = info["config"] | {"max_bytes": info["state"]["bytes"] + 100}
+    await api(nats_connection, "STREAM.UPDATE.JOBS", config, timeout_s=2)
+    with pytest.raises(UnavailableError, match="full"):
+        await submitted(store)
+    assert (await store.load(job.id)).status is Status.QUEUED
+
+
+async def test_a_broker_that_is_gone_is_unavailable(store: EventStore, broker: NatsServer) -> None:
+    job = await submitted(store)
+    await broker.kill()
+    with pytest.raises(UnavailableError):
+        await store.load(job.id)
+
+
+async def test_pipelined_submissions_tell_the_taken_ids_apart(store: EventStore) -> None:
+    taken = await submitted(store)
+    ids = [new_id(), taken.id, new_id()]
+    futures = [(await store.begin_submit(job_id, SPEC, now=now(), actor=ACTOR))[2] for job_id in ids]
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    assert [isinstance(result, VersionConflictError) for result in results] == [False, True, False]
+
+
+async def test_the_spec_of_an_unknown_job_is_not_found(store: EventStore) -> None:
+    with pytest.raises(NotFoundError):
+        await store.spec(new_id())
+
+
+async def test_following_goes_on_without_gap_after_the_broker_was_killed(
+    store: EventStore, nats_connection: Client, broker: NatsServer
+) -> None:
+    first = await submitted(store)
+    seen: list[int] = []
+    begun, complete = asyncio.Event(), asyncio.Event()
+
+    async def follow_jobs() -> None:
+        async for message in follow(nats_connection, subjects.JOBS, start=1, timeout_s=2):
+            seen.append(message.seq)
+            begun.set()
+            if len(seen) == 3:
+                complete.set()
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        task = group.create_task(follow_jobs())
+        await begun.wait()
+        await broker.kill()
+        await broker.restart()
+        await store.transition(first, RequestCancel(now=now(), by=ACTOR, grace_s=1), actor=ACTOR)
+        await submitted(store)
+        await complete.wait()
+        task.cancel()
+    assert seen == [1, 2, 3]
+
+
+def test_ids_are_version_7_and_those_of_keys_are_stable() -> None:
+    ids = [new_id() for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert all(job_id[14] == "7" and job_id[19] in "89ab" for job_id in ids)
+    assert id_for_key("acme", "k") == id_for_key("acme", "k") != id_for_key("other", "k")
