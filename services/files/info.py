@@ -1,0 +1,173 @@
+"""What is known of a file, and its form in the object store."""
+
+from __future__ import annotations
+
+import base64
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from events import subjects
+from events.errors import InvalidError, NotFoundError
+
+CHUNK_BYTES: Final = 128 * 1024
+CHUNKS_PER_ENTRY: Final = 16
+ID: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
+ARTIFACT_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+MEDIA_TYPE: Final = re.compile(
+    r"[A-Za-z0-9!#$&^_.+-]{1,100}/[A-Za-z0-9!#$&^_.+-]{1,100}( *;[\x20-\x7e]{0,200})?"
+)
+NAME_CHARS: Final = 255
+FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cs"})  # control characters and lone surrogates
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file as it is stored.
+
+    Args:
+        sha256: of its bytes, in hex.
+        nuid: names the subject of its chunks.
+        chunks: how many there are, each of `CHUNK_BYTES` but the last.
+        index: the stream sequence of every chunk whose number is a multiple of `CHUNKS_PER_ENTRY`.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    type: str
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+    expires_at: datetime
+    nuid: str
+    chunks: int
+    index: tuple[int, ...]
+
+    def view(self) -> dict[str, Any]:
+        """What clients see of it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "type": self.type,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "created_at": _timestamp(self.created_at),
+            "expires_at": _timestamp(self.expires_at),
+        }
+
+
+def artifact_id(job_id: str, fence: int, name: str) -> str:
+    """The id of what an attempt stores; the fence keeps a stale attempt off the newer one's.
+
+    Raises:
+        InvalidError: the name is not `[A-Za-z0-9._-]{1,100}`.
+    """
+    if not ARTIFACT_NAME.fullmatch(name):
+        raise InvalidError(
+            f"the name of an artifact is 1 to 100 of A-Z a-z 0-9 . _ -, not {name!r}", field="name"
+        )
+    return f"{job_id}.{fence}.{name}"
+
+
+def check(*, file_id: str, name: str, media_type: str) -> None:
+    """Refuse what cannot be stored and given back safely.
+
+    Raises:
+        InvalidError: the id, name or media type breaks a rule.
+    """
+    if not ID.fullmatch(file_id):
+        raise InvalidError(f"a file's id is 1 to 200 of A-Z a-z 0-9 . _ -, not {file_id!r}", field="id")
+    if not 0 < len(name) <= NAME_CHARS:
+        raise InvalidError(f"a file's name has 1 to {NAME_CHARS} characters, not {len(name)}", field="name")
+    if "/" in name or "\\" in name or any(unicodedata.category(c) in FORBIDDEN_CATEGORIES for c in name):
+        raise InvalidError("a file's name has no slash, backslash or control character", field="name")
+    if not MEDIA_TYPE.fullmatch(media_type):
+        raise InvalidError(f"a media type reads like 'text/plain', not {media_type!r}", field="type")
+
+
+def encode(info: FileInfo) -> bytes:
+    """The file as an object store's `ObjectInfo`. Source: ADR-20."""
+    digest = base64.urlsafe_b64encode(bytes.fromhex(info.sha256)).decode()
+    return orjson.dumps(
+        {
+            "name": subjects.file_name(info.tenant, info.id),
+            "bucket": subjects.STORE_FILES,
+            "nuid": info.nuid,
+            "size": info.size_bytes,
+            "mtime": _timestamp(info.created_at),
+            "chunks": info.chunks,
+            "digest": f"SHA-256={digest}",
+            "options": {"max_chunk_size": CHUNK_BYTES},
+            "metadata": {
+                "tenant": info.tenant,
+                "name": info.name,
+                "type": info.type,
+                "sha256": info.sha256,
+                "expires_at": _timestamp(info.expires_at),
+                "index": orjson.dumps(info.index).decode(),
+            },
+        }
+    )
+
+
+def encode_deleted(info: FileInfo) -> bytes:
+    """What takes a deleted file's place. Source: ADR-20."""
+    return orjson.dumps(
+        {
+            "name": subjects.file_name(info.tenant, info.id),
+            "bucket": subjects.STORE_FILES,
+            "nuid": info.nuid,
+            "size": 0,
+            "mtime": _timestamp(datetime.now(UTC)),
+            "chunks": 0,
+            "deleted": True,
+        }
+    )
+
+
+def decode(data: bytes) -> FileInfo:
+    """A file from its `ObjectInfo`.
+
+    Raises:
+        NotFoundError: it was deleted, has expired, or is an object that somebody else stored.
+    """
+    stored = orjson.loads(data)
+    metadata = stored.get("metadata") or {}
+    if stored.get("deleted") or "sha256" not in metadata:
+        raise NotFoundError(f"there is no file {stored['name'].partition('/')[2]}")
+    file_id = stored["name"].removeprefix(f"{metadata['tenant']}/")
+    info = FileInfo(
+        id=file_id,
+        tenant=metadata["tenant"],
+        name=metadata["name"],
+        type=metadata["type"],
+        size_bytes=stored["size"],
+        sha256=metadata["sha256"],
+        created_at=datetime.fromisoformat(stored["mtime"]),
+        expires_at=datetime.fromisoformat(metadata["expires_at"]),
+        nuid=stored["nuid"],
+        chunks=stored["chunks"],
+        index=tuple(orjson.loads(metadata["index"])),
+    )
+    if info.expires_at <= datetime.now(UTC):  # the broker removes it within a second or two
+        raise NotFoundError(f"file {file_id} expired at {_timestamp(info.expires_at)}")
+    return info
+
+
+def is_deleted(data: bytes) -> bool:
+    """Whether an `ObjectInfo` stands for a deleted object."""
+    return bool(orjson.loads(data).get("deleted"))
+
+
+def nuid_of(data: bytes) -> str:
+    """Which chunks an `ObjectInfo` names."""
+    return str(orjson.loads(data)["nuid"])
+
+
+def _timestamp(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
