@@ -82,7 +82,9 @@ class Settings(pydantic.BaseModel):
         default=512 * KIB, description="Longest line of a bulk submission, in bytes"
     )
     wait_s: Seconds = Field(default=300.0, description="Longest ?wait= in seconds")
-    priorities_per_lane: Count = Field(default=16, description="Distinct priorities in use at once in a lane")
+    priorities_per_lane: Count = Field(
+        default=101, description="Distinct priorities in use at once in a lane"
+    )
     lanes: Count = Field(default=4000, description="Lanes and priorities in use at once (one consumer each)")
 
     # Files
@@ -122,6 +124,16 @@ class Settings(pydantic.BaseModel):
     socket_buffer: Count = Field(
         default=4096, description="Messages buffered for a slow reader before it is closed"
     )
+    socket_buffer_bytes: Count = Field(
+        default=4 * MIB, description="Bytes buffered for a slow reader before it is closed"
+    )
+    socket_message_bytes: Count = Field(
+        default=64 * KIB, description="Largest message of a live connection's client, in bytes"
+    )
+    socket_messages_per_s: Count = Field(
+        default=20,
+        description="Messages a second that a live connection's client may send, after a burst of five times as many",
+    )
     socket_ping_s: Seconds = Field(default=20.0, description="Seconds between pings of a live connection")
     progress_jobs: Count = Field(default=50000, description="Jobs whose latest progress a gateway remembers")
 
@@ -145,7 +157,8 @@ class Settings(pydantic.BaseModel):
 
     # Limits of access
     jwt_public_keys: Paths = Field(
-        default=(), description="PEM files of outside signers of tokens, separated by commas: RSA, P-256, Ed25519"
+        default=(),
+        description="PEM files of outside signers of tokens, separated by commas: RSA, P-256, Ed25519",
     )
     jwt_issuer: str | None = Field(default=None, description="The iss that every token must have")
     jwt_audience: str | None = Field(default=None, description="The aud that every token must have")
