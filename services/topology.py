@@ -34,7 +34,7 @@ from services.topology_spec import Consumer, Difference, Stream, Topology, Topol
 API_TIMEOUT_S: Final = 10.0
 STREAM_NOT_FOUND: Final = 10059
 CONSUMER_NOT_FOUND: Final = 10014
-MIN_SERVER: Final = (2, 12, 0)  # message schedules; Source: ADR-51
+MIN_SERVER: Final = (2, 12, 0)  # message schedules; Source: ADR-51, and the tests pass on 2.12.8
 
 
 class DriftError(TopologyError):

@@ -190,6 +190,14 @@ async def test_broker_that_is_too_small_says_so(nats_connection: Client) -> None
         await topology.apply(nats_connection, max_bytes={"JOBS": 2 << 40})
 
 
+async def test_broker_that_is_too_old_says_so(
+    nats_connection: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topology, "MIN_SERVER", (99, 0, 0))
+    with pytest.raises(TopologyError, match=r"is too old; 99\.0\.0 or newer is needed"):
+        await topology.apply(nats_connection)
+
+
 async def test_broker_that_is_gone_is_unavailable(
     broker: NatsServer, nats_connection: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
