@@ -313,10 +313,11 @@ async def test_an_expired_file_is_not_found_even_before_the_broker_removes_it(
 
 
 @pytest.mark.parametrize(
-    ("lost", "start"), [(0, 0), (3, 0), (20, 0), (40, 0), (20, 19 * CHUNK_BYTES), (17, 30 * CHUNK_BYTES)]
+    ("lost", "start", "end"),
+    [(0, 0, None), (3, 0, None), (20, 0, None), (40, 0, None), (20, 19, None), (17, 30, None), (17, 18, 20)],
 )
 async def test_a_lost_chunk_is_an_error_and_never_a_shorter_body(
-    files: Files, nats_connection: Client, lost: int, start: int
+    files: Files, nats_connection: Client, lost: int, start: int, end: int | None
 ) -> None:
     info = await put(files, RANGED)
     chunks = await read_range(
@@ -324,7 +325,7 @@ async def test_a_lost_chunk_is_an_error_and_never_a_shorter_body(
     )
     await nats_connection.jetstream().delete_msg(subjects.FILES, chunks[lost].seq)
     with pytest.raises(DamagedFileError):
-        await read(files, info, start)
+        await read(files, info, start * CHUNK_BYTES, end and end * CHUNK_BYTES)
 
 
 async def test_bytes_that_are_not_those_stored_are_an_error_before_the_last_of_them(
