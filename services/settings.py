@@ -81,6 +81,9 @@ class Settings(pydantic.BaseModel):
     bulk_line_bytes: Count = Field(
         default=512 * KIB, description="Longest line of a bulk submission, in bytes"
     )
+    bulk_idle_s: Seconds = Field(
+        default=60.0, description="Seconds that a bulk submission may send or take nothing"
+    )
     wait_s: Seconds = Field(default=300.0, description="Longest ?wait= in seconds")
     priorities_per_lane: Count = Field(
         default=101, description="Distinct priorities in use at once in a lane"

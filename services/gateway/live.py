@@ -1,0 +1,304 @@
+"""The live feed: one reading of the log per gateway process, shared by everyone who waits for something.
+
+It hands each event to the subscriptions that ask for it, wakes requests that wait for a job's end, and
+knows the latest progress of running jobs. Sockets and server-sent events stand on `live_session.Session`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+
+from events import subjects
+from events.codec import FINAL_EVENTS
+from events.errors import UnavailableError
+from services.gateway.live_index import Attempts, Index, LiveEvent, LogLine, Progress, Recent, Report
+from services.gateway.live_session import Session
+from services.gateway.live_subscription import Subscription
+from services.log_reader import Stored, api, follow, last_message
+from services.settings import Settings
+
+log = structlog.get_logger()
+
+ENDS: Final = FINAL_EVENTS | {"archived"}
+WARM_EVENTS: Final = 1024
+LOOK_S: Final = 0.25
+CHECK_S: Final = 5.0
+LOG_READS: Final = 8
+LAG_TRIES: Final = 5
+LAG_PAUSE_S: Final = 0.02
+
+_PROGRESS: Final = msgspec.json.Decoder(Progress)
+_LOG_LINE: Final = msgspec.json.Decoder(LogLine)
+
+
+class LogState(NamedTuple):
+    """Which log it is and what it holds."""
+
+    stream_id: str
+    first_seq: int
+    last_seq: int
+
+
+class LiveFeed:
+    """What happens now, for one gateway process.
+
+    Args:
+        nc: an open connection that reconnects for ever.
+        settings: limits and timeouts.
+    """
+
+    def __init__(self, nc: Client, settings: Settings) -> None:
+        self.nc = nc
+        self.settings = settings
+        self.stream_id = ""
+        self.head = 0
+        self.generation = 0
+        self.ready = asyncio.Event()
+        self.index = Index()
+        self.recent = Recent()
+        self.attempts = Attempts(settings.progress_jobs)
+        self.log_reads = asyncio.Semaphore(LOG_READS)
+        self.slow_readers = 0
+        self._first = 0
+        self._reset_reason = ""
+        self._warm = 0
+        self._log_lines_seq: int | None = None
+        self._interrupted = asyncio.Event()
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiting = 0
+
+    # --- What is asked of it
+
+    def cursor(self, seq: int) -> str:
+        """The cursor of a sequence in this log."""
+        return f"{self.stream_id}:{seq}"
+
+    def progress(self, job_id: str) -> dict[str, Any] | None:
+        """The latest progress of the job's newest attempt: fraction, stage, message, eta_s and attempt."""
+        latest = self.attempts.latest(job_id)
+        return None if latest is None else latest.fields
+
+    async def wait_final(self, job_id: str, after_seq: int, timeout_s: float) -> bool:
+        """Wait until the job has ended; False when it has not within the time.
+
+        Args:
+            job_id: the job.
+            after_seq: the sequence of the job's last event as the caller has read it; an end that came later
+                counts even when it passed before this call.
+            timeout_s: seconds to wait.
+
+        Raises:
+            UnavailableError: too many requests wait already.
+        """
+        if self.attempts.ended_after(job_id, after_seq):
+            return True
+        if self._waiting >= self.settings.sockets:
+            raise UnavailableError(f"{self._waiting} requests wait already")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(job_id, set()).add(future)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError:
+            return False
+        else:
+            return True
+        finally:
+            self._waiting -= 1
+            waiters = self._waiters.get(job_id, set())
+            waiters.discard(future)
+            if not waiters:
+                self._waiters.pop(job_id, None)
+
+    async def tenant_of(self, job_id: str) -> str | None:
+        """Whose job it is; None for an unknown one.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        # A replica that lags does not know a new job yet.
+        for _ in range(LAG_TRIES if self.settings.replicas > 1 else 1):
+            last = await last_message(
+                self.nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=self.settings.request_timeout_s
+            )
+            if last is not None:
+                event = LiveEvent(last, self.stream_id)
+                self.attempts.saw(job_id, event.name, event.seq, final=event.name in ENDS)
+                return event.tenant
+            await asyncio.sleep(LAG_PAUSE_S)
+        return None
+
+    async def log_state(self, stream: str = subjects.JOBS) -> LogState:
+        """What the broker says of a stream.
+
+        Raises:
+            UnavailableError: it does not answer, or there is no such stream.
+        """
+        info = await api(self.nc, f"STREAM.INFO.{stream}", timeout_s=self.settings.request_timeout_s)
+        if "error" in info:
+            raise UnavailableError(f"the broker has no stream {stream}: {info['error'].get('description')}")
+        identity = hashlib.sha256(info["created"].encode()).hexdigest()[:12]
+        return LogState(identity, max(1, info["state"]["first_seq"]), info["state"]["last_seq"])
+
+    def resync(self, subscription: Subscription) -> None:
+        """Take a subscription of the log as it was to the head of the log as it is."""
+        subscription.position = self.head
+        subscription.generation = self.generation
+        subscription.session.resync(subscription, self._reset_reason, first=self._first)
+
+    # --- Reading
+
+    async def run(self) -> None:
+        """Read until cancelled, through broker outages, without gap or duplicate."""
+        while True:
+            reconnects = self.nc.stats["reconnects"]
+            self._interrupted.clear()
+            try:
+                self._take_up(await self.log_state())
+            except UnavailableError as error:
+                log.warning("live_feed_waiting", error=str(error))
+                await asyncio.sleep(LOOK_S)
+                continue
+            async with asyncio.TaskGroup() as tasks:
+                readers = [
+                    tasks.create_task(reader)
+                    for reader in (self._events(), self._reports(), self._log_lines())
+                ]
+                await self._until_interrupted(reconnects)
+                for reader in readers:
+                    reader.cancel()
+
+    def _take_up(self, state: LogState) -> None:
+        """Begin, go on after the head, or, when the log is not what it was, start anew and tell everyone."""
+        if self.stream_id and (state.stream_id != self.stream_id or state.last_seq < self.head):
+            self._reset_reason = "other_log" if state.stream_id != self.stream_id else "ahead"
+            self.generation += 1
+            self.stream_id, self.head, self._first = state.stream_id, state.last_seq, state.first_seq - 1
+            self.recent.clear(self.head)
+            self.attempts.clear()
+            log.warning("live_feed_reset", reason=self._reset_reason, head=self.head)
+            for subscription in self.index.all():
+                self.resync(subscription)
+        elif not self.stream_id:
+            # A little history serves readers who come back, and bridges the lag of replicas.
+            self.stream_id, self._warm = state.stream_id, state.last_seq
+            self.head = max(state.first_seq - 1, state.last_seq - WARM_EVENTS)
+            self.recent.clear(self.head)
+        if self.head >= self._warm:
+            self.ready.set()
+
+    async def _until_interrupted(self, reconnects: int) -> None:
+        """Return when the connection was lost and found, or the log is not the one that is read."""
+        loop = asyncio.get_running_loop()
+        next_check = loop.time() + CHECK_S
+        while self.nc.stats["reconnects"] == reconnects:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._interrupted.wait()
+                    return
+            if loop.time() < next_check:
+                continue
+            next_check = loop.time() + CHECK_S
+            with contextlib.suppress(UnavailableError):
+                state = await self.log_state()
+                if state.stream_id != self.stream_id or state.last_seq < self.head:
+                    return
+
+    async def _events(self) -> None:
+        async with self._follow(subjects.JOBS, start=self.head + 1) as messages:
+            async for stored in messages:
+                if stored.seq <= self.head:  # the log has lost its end and goes on from an earlier one
+                    self._interrupted.set()
+                    return
+                self._saw_event(stored)
+
+    async def _reports(self) -> None:
+        # Kept in memory, the stream may begin anew; the last of each subject is right wherever it stands.
+        async with self._follow(subjects.PROGRESS, latest=True) as messages:
+            async for stored in messages:
+                self._saw_progress(stored)
+
+    async def _log_lines(self) -> None:
+        state = None
+        while state is None:
+            try:
+                state = await self.log_state(subjects.LOGS)
+            except UnavailableError:
+                await asyncio.sleep(LOOK_S)
+        if self._log_lines_seq is None or self._log_lines_seq > state.last_seq:
+            self._log_lines_seq = state.last_seq
+        async with self._follow(subjects.LOGS, start=self._log_lines_seq + 1) as messages:
+            async for stored in messages:
+                self._log_lines_seq = stored.seq
+                if self.index.log_readers:
+                    self._saw_log_line(stored)
+
+    def _follow(
+        self, stream: str, *, start: int | None = None, latest: bool = False
+    ) -> contextlib.aclosing[AsyncGenerator[Stored, None]]:
+        timeout_s = self.settings.request_timeout_s
+        return contextlib.aclosing(follow(self.nc, stream, start=start, latest=latest, timeout_s=timeout_s))
+
+    # --- Handing out
+
+    def _saw_event(self, stored: Stored) -> None:
+        event = LiveEvent(stored, self.stream_id)
+        self.head = event.seq
+        self.recent.append(event)
+        final = event.name in ENDS
+        self.attempts.saw(event.job_id, event.name, event.seq, final=final)
+        if final:
+            for waiter in self._waiters.get(event.job_id, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+        found = self.index.find(event.job_id, event.tenant, event.kind)
+        for session, ids in _by_session(entry for entry in found if entry.wants(event)):
+            session.event(event, ids)
+        if self.head >= self._warm or not stored.pending:
+            self.ready.set()
+
+    def _saw_progress(self, stored: Stored) -> None:
+        job_id = stored.subject.partition(".")[2]
+        try:
+            progress = _PROGRESS.decode(stored.data)
+        except msgspec.DecodeError as error:
+            log.warning("progress_unreadable", subject=stored.subject, error=str(error))
+            return
+        if not self.attempts.report(job_id, progress):
+            return
+        found = self._selecting(job_id, progress)
+        for session, ids in _by_session(entry for entry in found if entry.request.progress):
+            session.progress(job_id, progress, ids)
+
+    def _saw_log_line(self, stored: Stored) -> None:
+        job_id = stored.subject.partition(".")[2]
+        try:
+            line = _LOG_LINE.decode(stored.data)
+        except msgspec.DecodeError as error:
+            log.warning("log_line_unreadable", subject=stored.subject, error=str(error))
+            return
+        found = self._selecting(job_id, line)
+        for session, ids in _by_session(entry for entry in found if entry.request.logs):
+            session.log_line(job_id, line, ids)
+
+    def _selecting(self, job_id: str, report: Report) -> Iterator[Subscription]:
+        for subscription in self.index.find(job_id, report.tenant, report.kind):
+            if subscription.selects(job_id, report.tenant, report.kind):
+                yield subscription
+
+
+def _by_session(subscriptions: Iterable[Subscription]) -> list[tuple[Session, list[str]]]:
+    """The connections that a message goes to, each once, with the subscriptions that it belongs to."""
+    sessions: dict[Session, list[str]] = {}
+    for subscription in subscriptions:
+        sessions.setdefault(subscription.session, []).append(subscription.id)
+    return list(sessions.items())

@@ -1,0 +1,228 @@
+"""What passes by, and who wants it: found by job, kind and tenant, never by asking every subscription."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import orjson
+
+from events import subjects
+from events.envelope import event_view, recorded
+from events.errors import UnknownEventError
+from services.log_reader import Stored
+
+if TYPE_CHECKING:
+    from services.gateway.live_subscription import Subscription
+
+RECENT_EVENTS: Final = 4096
+RECENT_BYTES: Final = 32 * 1024 * 1024
+ANY: Final = "*"  # stands for every tenant in a key; no tenant has this name
+KEEPS_THE_ATTEMPT: Final = frozenset({"claim_renewed", "cancel_requested"})
+
+Key = tuple[str, ...]
+
+
+class LiveEvent:
+    """An event of the log as it came; decoded and encoded once, when the first reader wants it."""
+
+    def __init__(self, stored: Stored, stream_id: str) -> None:
+        _, self.job_id, self.name, *_ = stored.subject.split(".", 3)
+        self.seq = stored.seq
+        self.tenant = stored.headers.get(subjects.H_TENANT, "")
+        self.kind = stored.headers.get(subjects.H_KIND, "")
+        self.cursor = f"{stream_id}:{stored.seq}"
+        self.size = len(stored.data)
+        self._stored = stored
+
+    @cached_property
+    def fragment(self) -> bytes:
+        """The fields of its message that all readers share."""
+        return b'"cursor":"%b","event":%b' % (self.cursor.encode(), orjson.dumps(self._view()))
+
+    def _view(self) -> dict[str, Any]:
+        stored = self._stored
+        try:
+            return event_view(recorded(stored.subject, stored.headers, stored.data, stored.seq))
+        except UnknownEventError:
+            # A newer version wrote it. Readers count on every transition, so it is shown as it stands.
+            fields = msgspec.json.decode(stored.data, type=dict[str, Any])
+            fields.pop("v", None)
+            actor = stored.headers.get(subjects.H_ACTOR, "")
+            at = fields.pop("at", None)
+            view = {"seq": stored.seq, "type": self.name, "at": at, "job_id": self.job_id}
+            return {**view, "actor": actor, "data": fields}
+
+
+class Recent:
+    """The newest events of the log, without a hole: everything after `floor` up to the head."""
+
+    def __init__(self) -> None:
+        self.floor = 0
+        self._events: deque[LiveEvent] = deque()
+        self._bytes = 0
+
+    def clear(self, floor: int) -> None:
+        """Forget everything; the next event is the first one after `floor`."""
+        self.floor = floor
+        self._events.clear()
+        self._bytes = 0
+
+    def append(self, event: LiveEvent) -> None:
+        """Add the log's next event; the oldest ones make room."""
+        self._events.append(event)
+        self._bytes += event.size
+        while len(self._events) > RECENT_EVENTS or self._bytes > RECENT_BYTES:
+            oldest = self._events.popleft()
+            self._bytes -= oldest.size
+            self.floor = oldest.seq
+
+    def after(self, seq: int) -> Iterator[LiveEvent]:
+        """The events after `seq`, which is not below the floor, oldest first."""
+        wanted: list[LiveEvent] = []
+        for event in reversed(self._events):
+            if event.seq <= seq:
+                break
+            wanted.append(event)
+        return reversed(wanted)
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker publishes about a running attempt: its progress, or a line of its output."""
+
+    fence: int
+    attempt: int = 0
+    tenant: str = ""
+    kind: str = ""
+    at: str = ""
+
+
+class Progress(Report, frozen=True, kw_only=True, dict=True):
+    """How far an attempt is."""
+
+    fraction: float | None = None
+    stage: str = ""
+    message: str = ""
+    eta_s: float | None = None
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """What readers see of it."""
+        return {
+            "fraction": self.fraction,
+            "stage": self.stage,
+            "message": self.message,
+            "eta_s": self.eta_s,
+            "attempt": self.attempt,
+        }
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """What readers see of it, as JSON."""
+        return orjson.dumps(self.fields)
+
+
+class LogLine(Report, frozen=True, kw_only=True):
+    """A line of an attempt's output."""
+
+    line: str = ""
+
+
+class Attempts:
+    """Which reports are of a job's newest attempt, and the latest of them, for a limited number of jobs.
+
+    Args:
+        jobs: how many jobs are remembered; the ones longest without news are forgotten first.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        # The lowest fence whose reports are still true, and whether the job has ended.
+        self._floors: OrderedDict[str, tuple[int, bool]] = OrderedDict()
+        self._latest: OrderedDict[str, Progress] = OrderedDict()
+
+    def clear(self) -> None:
+        """Forget everything: sequences of another log are not comparable."""
+        self._floors.clear()
+        self._latest.clear()
+
+    def saw(self, job_id: str, name: str, seq: int, *, final: bool) -> None:
+        """Learn an event: all but two either start an attempt or end the one before."""
+        if name in KEEPS_THE_ATTEMPT or seq <= self._floors.get(job_id, (0, False))[0]:
+            return
+        _remember(self._floors, job_id, (seq, final), self._jobs)
+        latest = self._latest.get(job_id)
+        if latest is not None and latest.fence < seq:
+            del self._latest[job_id]
+
+    def report(self, job_id: str, progress: Progress) -> bool:
+        """Learn a progress; False when it is not of the newest attempt."""
+        latest = self._latest.get(job_id)
+        if self.stale(job_id, progress.fence) or (latest is not None and progress.fence < latest.fence):
+            return False
+        _remember(self._latest, job_id, progress, self._jobs)
+        return True
+
+    def stale(self, job_id: str, fence: int) -> bool:
+        """Whether a later event has ended the attempt with this fence."""
+        return fence < self._floors.get(job_id, (0, False))[0]
+
+    def ended_after(self, job_id: str, seq: int) -> bool:
+        """Whether the job is known to have ended after `seq`."""
+        floor, final = self._floors.get(job_id, (0, False))
+        return final and floor > seq
+
+    def latest(self, job_id: str) -> Progress | None:
+        """The latest progress of the newest attempt."""
+        return self._latest.get(job_id)
+
+    def running(self) -> Iterator[tuple[str, Progress]]:
+        """The latest progress of every attempt that is known to run, newest first."""
+        for job_id, progress in reversed(self._latest.items()):
+            if job_id in self._floors:
+                yield job_id, progress
+
+
+def _remember(table: OrderedDict[str, Any], key: str, value: Any, limit: int) -> None:
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > limit:
+        table.popitem(last=False)
+
+
+class Index:
+    """The subscriptions that have caught up, by what they ask for."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Key, dict[Subscription, None]] = {}
+        self.log_readers = 0
+
+    def add(self, subscription: Subscription) -> None:
+        """From now on the subscription is found."""
+        for key in subscription.keys:
+            self._by_key.setdefault(key, {})[subscription] = None
+        self.log_readers += subscription.request.logs
+
+    def remove(self, subscription: Subscription) -> None:
+        """Find it no more; nothing if it was not there."""
+        found = False
+        for key in subscription.keys:
+            entries = self._by_key.get(key, {})
+            found |= entries.pop(subscription, True) is None
+            if not entries:
+                self._by_key.pop(key, None)
+        self.log_readers -= found and subscription.request.logs
+
+    def find(self, job_id: str, tenant: str, kind: str) -> list[Subscription]:
+        """The subscriptions that a message about this job belongs to, each once."""
+        keys: tuple[Key, ...] = (
+            ("job", job_id), ("kind", tenant, kind), ("kind", ANY, kind), ("tenant", tenant), ("all",),
+        )  # fmt: skip
+        return [subscription for key in keys for subscription in self._by_key.get(key, ())]
+
+    def all(self) -> list[Subscription]:
+        """Every subscription, each once."""
+        return list({subscription: None for entries in self._by_key.values() for subscription in entries})

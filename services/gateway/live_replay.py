@@ -1,0 +1,149 @@
+"""Bringing a subscription from its cursor up to now, and into the live feed without gap or duplicate.
+
+What is older than the feed's recent events is read from the log in pages, at the reader's own pace. From
+the recent events on there is no pause between the last one queued and the subscription's entry into the
+index, so nothing can pass by unseen or be seen twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from events import subjects
+from events.errors import UnavailableError
+from services.gateway.live_index import LiveEvent
+from services.gateway.live_messages import message, parse_cursor
+from services.log_reader import Stored, read_range
+
+if TYPE_CHECKING:
+    from services.gateway.live import LiveFeed
+    from services.gateway.live_subscription import Subscription
+
+PAGE: Final = 100
+RETRY_S: Final = 0.5
+
+
+class Start(NamedTuple):
+    """Where a subscription starts.
+
+    Args:
+        position: the last sequence that its reader has or does without.
+        resync: why that is not where the reader's cursor says; None when it is.
+        first: the sequence after which the log is kept.
+    """
+
+    position: int
+    resync: str | None = None
+    first: int = 0
+
+
+async def first_position(feed: LiveFeed, after: str | None) -> Start:
+    """Where a reader with this cursor goes on; without one, at the head.
+
+    Raises:
+        InvalidError: it is not a cursor.
+        UnavailableError: the broker does not answer.
+    """
+    if after is None:
+        return Start(feed.head)
+    stream_id, seq = parse_cursor(after)
+    if stream_id == feed.stream_id and feed.recent.floor <= seq <= feed.head:
+        return Start(seq)
+    # Another gateway may be ahead of this one: only the log itself knows its end.
+    log = await feed.log_state()
+    if stream_id != feed.stream_id:
+        reason = "other_log"
+    elif seq > log.last_seq:
+        reason = "ahead"
+    elif seq + 1 < log.first_seq:
+        reason = "purged"
+    else:
+        return Start(seq)
+    return Start(feed.head, reason, log.first_seq - 1)
+
+
+async def catch_up(feed: LiveFeed, subscription: Subscription) -> None:
+    """Queue everything that the reader has missed, then hand the subscription over to the live feed."""
+    session = subscription.session
+    while session.ending is None:
+        if subscription.generation != feed.generation:
+            feed.resync(subscription)
+        if subscription.position < feed.recent.floor:
+            try:
+                await _from_log(feed, subscription, until=feed.recent.floor)
+            except UnavailableError:
+                await asyncio.sleep(RETRY_S)
+            continue
+        await session.room()
+        if subscription.generation == feed.generation and _from_recent(feed, subscription):
+            feed.index.add(subscription)
+            subscription.caught_up = True
+            session.put(message("caught_up", id=subscription.id, cursor=feed.cursor(subscription.position)))
+            _current_progress(feed, subscription)
+            return
+
+
+def _from_recent(feed: LiveFeed, subscription: Subscription) -> bool:
+    """Queue the recent events as far as there is room; whether the head was reached."""
+    session = subscription.session
+    if subscription.position < feed.recent.floor:
+        return False
+    for event in feed.recent.after(subscription.position):
+        if not session.has_room:
+            return False
+        if subscription.selects(event.job_id, event.tenant, event.kind) and subscription.wants(event):
+            session.event(event, [subscription.id])
+        subscription.position = event.seq
+    return session.ending is None
+
+
+async def _from_log(feed: LiveFeed, subscription: Subscription, *, until: int) -> None:
+    """Queue a page of what the log holds after the subscription's position, no further than `until`."""
+    generation = feed.generation
+    start = subscription.position + 1
+    if subscription.jobs is None:
+        found = await _page(feed, subjects.ALL_JOBS, start)
+        complete = until if len(found) < PAGE else min(until, found[-1].seq)
+    else:
+        found, complete = [], until
+        for job_id in subscription.jobs:
+            page = await _page(feed, subjects.job_filter(job_id), start)
+            if len(page) == PAGE:
+                complete = min(complete, page[-1].seq)
+            found += page
+        found.sort(key=lambda stored: stored.seq)
+    for stored in found:
+        if stored.seq > complete:
+            break
+        event = LiveEvent(stored, feed.stream_id)
+        if subscription.selects(event.job_id, event.tenant, event.kind) and subscription.wants(event):
+            await subscription.session.room()
+            if feed.generation != generation or subscription.session.ending is not None:
+                return
+            subscription.session.event(event, [subscription.id])
+        subscription.position = event.seq
+    if feed.generation == generation:
+        subscription.position = complete
+
+
+async def _page(feed: LiveFeed, filter_: str, start: int) -> list[Stored]:
+    async with feed.log_reads:
+        return await read_range(
+            feed.nc, subjects.JOBS, filter_,
+            start=start, limit=PAGE, timeout_s=feed.settings.request_timeout_s,
+        )  # fmt: skip
+
+
+def _current_progress(feed: LiveFeed, subscription: Subscription) -> None:
+    """Queue the latest progress of the running jobs that the subscription asks for."""
+    if not subscription.request.progress:
+        return
+    session = subscription.session
+    if subscription.jobs is not None:
+        known = [(job_id, feed.attempts.latest(job_id)) for job_id in subscription.jobs]
+    else:
+        known = list(feed.attempts.running())
+    for job_id, progress in known:
+        if progress is not None and subscription.selects(job_id, progress.tenant, progress.kind):
+            session.progress(job_id, progress, [subscription.id])

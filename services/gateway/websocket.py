@@ -1,0 +1,194 @@
+"""`GET /v1/ws`: live updates over a WebSocket; `docs/live.md` has the messages and close codes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final, NamedTuple
+
+from aiohttp import WSMessage, WSMsgType, hdrs, web
+
+from events.errors import RejectedError, UnavailableError
+from services.gateway.auth import Principal
+from services.gateway.live_door import DOOR, NORMAL, TOKEN_ENDED, LiveDoor, bearer
+from services.gateway.live_messages import (
+    Auth,
+    Item,
+    Ping,
+    Subscribe,
+    Unsubscribe,
+    claimed_id,
+    decode,
+    message,
+)
+from services.gateway.live_session import CLOSE_S, SLOW_READER, Session
+from services.gateway.problems import UnauthenticatedError
+
+PROTOCOL: Final = "switchyard.v1"
+TOKEN_PROTOCOL: Final = "bearer."  # noqa: S105 -- the word before a token, not a token
+AUTH_S: Final = 5.0
+FAULTS: Final = 10
+BURST: Final = 5
+NOT_TEXT: Final = 1003
+TOO_MANY_FAULTS: Final = 4400
+REASON_BYTES: Final = 123  # Source: RFC 6455, section 5.5
+
+
+class Caller(NamedTuple):
+    """Who is connected, and by which token."""
+
+    principal: Principal
+    token: str
+
+
+async def websocket(request: web.Request) -> web.WebSocketResponse:
+    """Speak the live protocol until one side ends it.
+
+    Raises:
+        UnauthenticatedError: the handshake brought a token that does not count.
+        UnavailableError: there is no place for another connection.
+    """
+    door = request.app[DOOR]
+    token = bearer(request) or _token_among_protocols(request)
+    caller = None if token is None else Caller(door.authenticator.authenticate_token(token), token)
+    with door.place():
+        socket = web.WebSocketResponse(
+            protocols=(PROTOCOL,),
+            heartbeat=door.settings.socket_ping_s,
+            max_msg_size=door.settings.socket_message_bytes,
+            timeout=CLOSE_S,
+            compress=False,  # a compressor per connection costs more memory than it saves traffic
+        )
+        await socket.prepare(request)
+        try:
+            await _Connection(door, socket).run(caller)
+        finally:
+            if request.transport is not None and (not socket.closed or socket.close_code in (None, 1006)):
+                request.transport.abort()  # else what the peer did not read would hold it open
+    return socket
+
+
+def _token_among_protocols(request: web.Request) -> str | None:
+    """The token of a browser, which can set no header but this."""
+    for offered in request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(","):
+        if offered.strip().startswith(TOKEN_PROTOCOL):
+            return offered.strip().removeprefix(TOKEN_PROTOCOL)
+    return None
+
+
+class _Connection:
+    """One WebSocket from its handshake to its end."""
+
+    def __init__(self, door: LiveDoor, socket: web.WebSocketResponse) -> None:
+        self._door = door
+        self._socket = socket
+        self._faults = 0
+        self._rate = door.settings.socket_messages_per_s
+        self._allowance = float(self._rate * BURST)
+        self._refilled = asyncio.get_running_loop().time()
+
+    async def run(self, caller: Caller | None) -> None:
+        if caller is None:
+            caller = await self._first_message()
+        if caller is None:
+            return
+        async with self._door.session(*caller) as session, asyncio.TaskGroup() as tasks:
+            session.put(self._door.hello())
+            tasks.create_task(self._write(session))
+            async for frame in self._socket:
+                await self._read(frame, session)
+            session.end(NORMAL, "")
+
+    async def _first_message(self) -> Caller | None:
+        """The caller that the first message names; None after closing for want of one."""
+        try:
+            async with asyncio.timeout(AUTH_S):
+                frame = await self._socket.receive()
+            if frame.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+                return None
+            said = decode(frame.data) if frame.type is WSMsgType.TEXT else None
+            if not isinstance(said, Auth):
+                raise UnauthenticatedError("the first message must be an auth message", code="token_missing")
+            return Caller(self._door.authenticator.authenticate_token(said.token), said.token)
+        except TimeoutError:
+            refusal = RejectedError(f"no auth message came within {AUTH_S:g} s", code="token_missing")
+        except RejectedError as error:
+            refusal = error
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._send(_error(refusal, None))
+        await self._close(TOKEN_ENDED, refusal.code)
+        return None
+
+    # --- From the client
+
+    async def _read(self, frame: WSMessage, session: Session) -> None:
+        if frame.type is WSMsgType.BINARY:
+            self._refuse(session, RejectedError("a text frame is expected, not a binary one", code="binary"))
+            session.end(NOT_TEXT, "binary frame")
+        elif frame.type is WSMsgType.TEXT and session.ending is None:
+            try:
+                self._spend()
+                await self._obey(frame.data, session)
+            except RejectedError as error:
+                self._refuse(session, error, frame.data)
+            except UnavailableError as error:
+                session.put(
+                    message("error", id=claimed_id(frame.data), code="unavailable", message=str(error))
+                )
+
+    async def _obey(self, text: str, session: Session) -> None:
+        match decode(text):
+            case Subscribe() as wish:
+                await session.subscribe(wish)
+            case Unsubscribe(id=name):
+                session.unsubscribe(name)
+                session.put(message("unsubscribed", id=name))
+            case Ping():
+                session.put(message("pong", cursor=session.cursor()))
+            case Auth():
+                raise RejectedError("the connection has its token already", code="already_authenticated")
+
+    def _spend(self) -> None:
+        """Count a message of the client.
+
+        Raises:
+            RejectedError: it sends more than it may.
+        """
+        now = asyncio.get_running_loop().time()
+        self._allowance = min(self._rate * BURST, self._allowance + (now - self._refilled) * self._rate)
+        self._refilled = now
+        if self._allowance < 1:
+            raise RejectedError(f"more than {self._rate} messages a second", code="rate_limited")
+        self._allowance -= 1
+
+    def _refuse(self, session: Session, error: RejectedError, text: str = "") -> None:
+        session.put(_error(error, claimed_id(text)))
+        self._faults += 1
+        if self._faults >= FAULTS:
+            session.end(TOO_MANY_FAULTS, f"{FAULTS} messages were refused")
+
+    # --- To the client
+
+    async def _write(self, session: Session) -> None:
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            while items := await session.take():
+                async with session.sending():
+                    for item in items:
+                        await self._send(item)
+        session.end(NORMAL, "")  # where the peer is gone
+        if session.ending is not None:
+            await self._close(*session.ending)
+
+    async def _send(self, item: Item) -> None:
+        await self._socket.send_frame(item.body, WSMsgType.TEXT)
+
+    async def _close(self, code: int, reason: str) -> None:
+        """Send the close frame and wait for the peer's, not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S if code == SLOW_READER else 2 * CLOSE_S):
+                await self._socket.close(code=code, message=reason.encode()[:REASON_BYTES])
+
+
+def _error(error: RejectedError, subscription_id: str | None) -> Item:
+    return message("error", id=subscription_id, code=error.code, message=error.message, field=error.field)
