@@ -1,0 +1,216 @@
+"""The routes of files: upload, download, list, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Iterator
+from email.utils import format_datetime
+from typing import Final, Protocol
+from urllib.parse import quote
+
+import structlog
+from aiohttp import hdrs, web
+
+from events.errors import LimitError, NotFoundError, SwitchyardError, UnavailableError
+from services.files import FileInfo, Files
+from services.files.info import ID
+from services.files.quota import Quota
+from services.gateway.auth import PRINCIPAL, Principal, Role
+from services.gateway.conditions import Unsatisfiable, Version, is_unchanged, wanted_range
+from services.gateway.http import json_response
+from services.gateway.problems import Problem
+from services.gateway.query import Query, scope
+from services.gateway.uploads import is_form, open_upload, ttl_s
+from services.ids import new_id
+from services.settings import Settings
+
+log = structlog.get_logger()
+
+FORM_OVERHEAD_BYTES: Final = 64 * 1024
+NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ._()-]")
+
+
+class FileIndex(Protocol):
+    """What the read model knows of files."""
+
+    def tenant_bytes(self, tenant: str) -> int:
+        """How many bytes of files a tenant keeps."""
+
+
+class FileRoutes:
+    """Handlers of `/v1/files`.
+
+    Args:
+        files: where they are stored.
+        index: lists them and counts their bytes.
+    """
+
+    def __init__(self, files: Files, index: FileIndex, settings: Settings) -> None:
+        self._files = files
+        self._settings = settings
+        self._quota = Quota(index.tenant_bytes, limit_bytes=settings.tenant_bytes)
+        self._transfers = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes, for `Application.add_routes`."""
+        return [
+            web.post("/v1/files", self.upload, expect_handler=_continue_later),
+            web.get("/v1/files/{id}", self.download),
+            web.delete("/v1/files/{id}", self.delete),
+        ]
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """`POST /v1/files`: store the body, or the file in a form."""
+        principal = _writer(request)
+        query = Query(request, "name", "ttl_s")
+        lifetime_s = ttl_s(request, query, self._settings)
+        announced = request.content_length or 0
+        if is_form(request):
+            announced = max(0, announced - FORM_OVERHEAD_BYTES)
+        if announced > self._settings.file_bytes:
+            message = f"a file has at most {self._settings.file_bytes} bytes; this one has {announced}"
+            raise LimitError(message, status=413, code="file_too_large")
+        with self._transfer(), self._quota.upload(principal.tenant, announced) as take:
+            await _continue_now(request)
+            upload = await open_upload(request, query, self._settings.transfer_idle_s)
+            info = await self._files.put(
+                tenant=principal.tenant,
+                file_id=new_id(),
+                name=upload.name,
+                type=upload.type,
+                body=upload.body,
+                max_bytes=self._settings.file_bytes,
+                ttl_s=lifetime_s,
+                sha256=upload.sha256,
+                on_bytes=take,
+            )
+        log.info("file_stored", file=info.id, tenant=info.tenant, size_bytes=info.size_bytes)
+        headers: dict[str, str] = {hdrs.LOCATION: f"/v1/files/{info.id}", hdrs.ETAG: f'"{info.sha256}"'}
+        return json_response(info.view(), status=201, headers=headers)
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        """`GET` and `HEAD /v1/files/{id}`: the file's bytes, or a range of them."""
+        tenant = scope(request, Query(request, "tenant"))
+        info = await self._files.info(tenant, _file_id(request))
+        version = Version(info.sha256, info.created_at.replace(microsecond=0))
+        headers = _headers(info)
+        if is_unchanged(request, version):
+            return web.Response(status=304, headers=headers)
+        wanted = wanted_range(request, version, info.size_bytes)
+        if wanted is Unsatisfiable.RANGE:
+            return Problem(
+                status=416,
+                code="range_not_satisfiable",
+                detail=f"the file has {info.size_bytes} bytes",
+                field=hdrs.RANGE,
+                headers={hdrs.CONTENT_RANGE: f"bytes */{info.size_bytes}"},
+            ).response(request.path)
+        start, end = wanted or (0, info.size_bytes)
+        response = web.StreamResponse(status=206 if wanted else 200, headers=headers)
+        response.headers[hdrs.CONTENT_TYPE] = info.type
+        response.content_length = end - start
+        if wanted:
+            response.headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{end - 1}/{info.size_bytes}"
+        if request.method == hdrs.METH_HEAD:
+            await response.prepare(request)
+            return response
+        with self._transfer():
+            await self._send(request, response, info, start, end)
+        return response
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """`DELETE /v1/files/{id}`."""
+        _writer(request)
+        tenant = scope(request, Query(request, "tenant"))
+        await self._files.delete(tenant, _file_id(request))
+        return web.Response(status=204)
+
+    async def _send(
+        self, request: web.Request, response: web.StreamResponse, info: FileInfo, start: int, end: int
+    ) -> None:
+        async with contextlib.aclosing(self._files.read(info, start, end)) as blocks:
+            # Read before the status is sent, so that a file that cannot be read is an error and no 200.
+            first = await anext(blocks, b"")
+            await response.prepare(request)
+            try:
+                await self._write(response, first)
+                async for block in blocks:
+                    await self._write(response, block)
+                await response.write_eof()
+            except ConnectionError:
+                log.info("download_broken_off", file=info.id, by="client")
+            except (SwitchyardError, TimeoutError) as error:
+                # The body is shorter than announced, and a lost connection is the only way left to say so.
+                log.warning("download_broken_off", file=info.id, by="gateway", error=str(error) or "stalled")
+                if request.transport is not None:
+                    request.transport.abort()
+
+    async def _write(self, response: web.StreamResponse, block: bytes) -> None:
+        """Write a block, waiting as long as a client may stop reading; the buffer never grows beyond it."""
+        async with asyncio.timeout(self._settings.transfer_idle_s):
+            await response.write(block)
+
+    @contextlib.contextmanager
+    def _transfer(self) -> Iterator[None]:
+        if self._transfers >= self._settings.transfers:
+            message = f"{self._settings.transfers} files are being transferred, which is the limit"
+            raise UnavailableError(message, retry_after_s=2.0)
+        self._transfers += 1
+        try:
+            yield
+        finally:
+            self._transfers -= 1
+
+
+async def _continue_later(_: web.Request) -> None:
+    """Leave `Expect: 100-continue` to the handler, so that a refused upload is not sent at all."""
+
+
+async def _continue_now(request: web.Request) -> None:
+    expected = request.headers.get(hdrs.EXPECT, "")
+    if expected.lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as aiohttp's own handler does: the answer has not begun
+    elif expected:
+        raise web.HTTPExpectationFailed(text=f"Expect: 100-continue is all that is known, not {expected!r}")
+
+
+def _writer(request: web.Request) -> Principal:
+    """The caller, if it may store and remove files.
+
+    Raises:
+        ForbiddenError: it may not.
+    """
+    principal = request[PRINCIPAL]
+    if Role.WORKER not in principal.roles:
+        principal.check(Role.SUBMITTER)
+    return principal
+
+
+def _file_id(request: web.Request) -> str:
+    file_id = request.match_info["id"]
+    if not ID.fullmatch(file_id):
+        raise NotFoundError(f"there is no file {file_id[:80]!r}")
+    return file_id
+
+
+def _headers(info: FileInfo) -> dict[str, str]:
+    """What a browser must know; a file is saved and never shown, whatever its uploader says that it is."""
+    return {
+        hdrs.ETAG: f'"{info.sha256}"',
+        hdrs.LAST_MODIFIED: format_datetime(info.created_at, usegmt=True),
+        hdrs.CACHE_CONTROL: "private, no-cache",
+        hdrs.ACCEPT_RANGES: "bytes",
+        hdrs.CONTENT_DISPOSITION: _disposition(info.name),
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+
+
+def _disposition(name: str) -> str:
+    """A download's name for old and new clients. Source: RFC 6266, section 4.3 and appendix D."""
+    plain = NOT_PLAIN.sub("_", name)
+    header = f'attachment; filename="{plain}"'
+    return header if plain == name else f"{header}; filename*=UTF-8''{quote(name, safe='')}"
