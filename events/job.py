@@ -75,6 +75,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         failures: what counts against `max_attempts`.
         lost: leases lost in a row.
         failed_worker: who failed or lost the last attempt.
+        worker: who runs or ran the last attempt.
         archived_as: the final status that an archived job had.
         ended_by: the fence whose result the job has.
     """
@@ -101,6 +102,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     lost: int = 0
     failed_worker: str | None = None
     lease: Lease | None = None
+    worker: str | None = None
     retry_at: datetime | None = None
     cancellation: Cancellation | None = None
     review: Review | None = None
@@ -437,6 +439,7 @@ def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
                 status=Status.RUNNING,
                 attempt=attempt,
                 lease=lease,
+                worker=worker,
                 started_at=at,
                 retry_at=None,
             )
@@ -448,6 +451,7 @@ def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
                 status=Status.RUNNING,
                 attempt=attempt,
                 lease=lease,
+                worker=worker,
                 started_at=at,
                 retry_at=None,
             )

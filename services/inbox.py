@@ -58,6 +58,16 @@ class Inbox:
                 await self._arrival.wait()
         return self._messages.popleft()
 
+    async def take(self, timeout_s: float) -> list[Msg]:
+        """All messages that are there, at least one.
+
+        Raises:
+            TimeoutError: none came in time.
+        """
+        messages = [await self.next(timeout_s), *self._messages]
+        self._messages.clear()
+        return messages
+
     async def _on_message(self, message: Msg) -> None:
         self._messages.append(message)
         self._arrival.set()

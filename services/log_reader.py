@@ -22,8 +22,8 @@ log = structlog.get_logger()
 PAGE = 1000
 NOT_FOUND = "404"
 END_OF_BATCH = "204"
-ORDERED_BATCH = 500
-ORDERED_EXPIRY_S = 10.0
+BATCH = 500
+EXPIRY_S = 10.0
 CONSUMER_IDLE_S = 60.0
 RETRY_S = 0.25
 
@@ -123,6 +123,24 @@ async def follow(
     latest: bool = False,
     timeout_s: float,
 ) -> AsyncGenerator[Stored, None]:
+    """Every message from `start` on, one by one; see `follow_batches`."""
+    batches = follow_batches(nc, stream, filters, start=start, latest=latest, timeout_s=timeout_s)
+    async with contextlib.aclosing(batches):
+        async for batch in batches:
+            for message in batch:
+                yield message
+
+
+async def follow_batches(
+    nc: Client,
+    stream: str,
+    filters: Sequence[str] = (),
+    *,
+    start: int | None = None,
+    latest: bool = False,
+    batch: int = BATCH,
+    timeout_s: float,
+) -> AsyncGenerator[list[Stored], None]:
     """Every message from `start` on, in order, without end, across lost consumers and broker restarts.
 
     Args:
@@ -131,6 +149,7 @@ async def follow(
         filters: subject filters; none for all.
         start: first sequence; None for what comes from now on.
         latest: begin with the last message of each subject, then go on with what comes.
+        batch: most messages that are handed over at once; what is there is, without waiting for more.
         timeout_s: seconds to wait for any answer of the broker.
     """
     last = 0
@@ -147,19 +166,20 @@ async def follow(
         last = start - 1
         policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": max(1, start)}
     while True:
-        async with contextlib.aclosing(_consume(nc, stream, filters, policy, timeout_s)) as messages:
-            async for message in messages:
+        consumer = _consume(nc, stream, filters, policy, batch, timeout_s)
+        async with contextlib.aclosing(consumer):
+            async for messages in consumer:
                 # After `latest`, a recreated consumer starts behind the last sequence seen.
-                last = max(last, message.seq)
-                yield message
+                last = messages[-1].seq
+                yield messages
         if last or not latest:
             policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": last + 1}
         await asyncio.sleep(RETRY_S)
 
 
 async def _consume(
-    nc: Client, stream: str, filters: Sequence[str], policy: dict[str, Any], timeout_s: float
-) -> AsyncGenerator[Stored, None]:
+    nc: Client, stream: str, filters: Sequence[str], policy: dict[str, Any], batch: int, timeout_s: float
+) -> AsyncGenerator[list[Stored], None]:
     """The messages of one ephemeral consumer until it is lost or a message is missed."""
     config = {
         "ack_policy": "none",
@@ -181,21 +201,23 @@ async def _consume(
                 log.warning("consumer_refused", stream=stream, error=made["error"].get("description"))
                 return
             name = made["name"]
+            pulls = _Pulls(nc, inbox.subject, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", batch)
             expected = 1
             while True:
-                pull = {
-                    "batch": ORDERED_BATCH,
-                    "expires": int(ORDERED_EXPIRY_S * 1e9),
-                    "idle_heartbeat": int(ORDERED_EXPIRY_S / 4 * 1e9),
-                }
-                call = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"
-                await nc.publish(call, orjson.dumps(pull), reply=inbox.subject)
-                async for message in _pulled(inbox):
+                await pulls.refill()
+                messages = []
+                for message in await inbox.take(EXPIRY_S):
+                    if not message.reply:
+                        pulls.on_status(message)
+                        continue
                     stored, consumer_seq = delivered(message)
                     if consumer_seq != expected:
                         return
                     expected += 1
-                    yield stored
+                    messages.append(stored)
+                pulls.open -= len(messages)
+                for first in range(0, len(messages), batch):
+                    yield messages[first : first + batch]
     except (_LostError, UnavailableError, nats.errors.Error, TimeoutError):
         return
     finally:
@@ -208,18 +230,33 @@ class _LostError(Exception):
     """The consumer is not there any more."""
 
 
-async def _pulled(inbox: Inbox) -> AsyncGenerator[Msg, None]:
-    """The messages that one pull brings, until it has run out."""
-    for _ in range(ORDERED_BATCH):
-        message = await inbox.next(ORDERED_EXPIRY_S)
-        while not message.reply:
-            status = (message.headers or {}).get("Status")
-            if status == "408":  # this pull has run out
-                return
-            if status != "100":  # a heartbeat says that it is alive; anything else that it is not
-                raise _LostError
-            message = await inbox.next(ORDERED_EXPIRY_S)
-        yield message
+class _Pulls:
+    """Keeps enough messages asked for that the broker never waits for us, and no more than two batches."""
+
+    def __init__(self, nc: Client, inbox: str, call: str, batch: int) -> None:
+        self._nc = nc
+        self._inbox = inbox
+        self._call = call
+        self._batch = batch
+        self._request = orjson.dumps(
+            {"batch": batch, "expires": int(EXPIRY_S * 1e9), "idle_heartbeat": int(EXPIRY_S / 4 * 1e9)}
+        )
+        self.open = 0
+
+    async def refill(self) -> None:
+        """Ask for another batch when less than one is open."""
+        while self.open <= self._batch:
+            await self._nc.publish(self._call, self._request, reply=self._inbox)
+            self.open += self._batch
+
+    def on_status(self, message: Msg) -> None:
+        """Take a status in: a heartbeat, or the end of a pull with what it did not bring."""
+        headers = message.headers or {}
+        status = headers.get("Status")
+        if status == "408":
+            self.open -= int(headers.get("Nats-Pending-Messages", self._batch))
+        elif status != "100":
+            raise _LostError
 
 
 def delivered(message: Msg) -> tuple[Stored, int]:

@@ -1,0 +1,48 @@
+"""The table `attempts`: who ran a job when, and how each attempt ended."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from events.codec import NAMES
+from events.history import AnyEvent, Queued
+from events.job import Job
+from projections.jobs import microseconds
+
+_WRITE: Final = """
+    INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (job_id, attempt) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome
+"""
+
+
+def outcome(event: AnyEvent) -> str:
+    """The word for an attempt that the event ended: the event's name, or why the job went back."""
+    return event.cause if isinstance(event, Queued) else NAMES[type(event)]
+
+
+class Attempts:
+    """The rows that a batch changes."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, int], tuple[object, ...]] = {}
+
+    def change(self, before: Job, after: Job, event: AnyEvent) -> None:
+        """Begin or end an attempt, if the event does."""
+        if after.lease is not None and before.lease is None:
+            self._put(after, None, None)
+        elif before.lease is not None and after.lease is None:
+            self._put(before, microseconds(event.at), outcome(event))
+
+    def _put(self, job: Job, ended_at: int | None, how: str | None) -> None:
+        lease = job.lease
+        if lease is None:
+            raise AssertionError("an attempt has a lease")
+        started_at = microseconds(job.started_at)
+        self._rows[job.id, lease.attempt] = (
+            job.id, lease.attempt, lease.worker, lease.fence, started_at, ended_at, how,
+        )  # fmt: skip
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write the rows; part of the caller's transaction."""
+        connection.executemany(_WRITE, self._rows.values())

@@ -1,0 +1,65 @@
+"""The table `files`: what the object store holds, by tenant."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from projections import checkpoint
+
+_WRITE: Final = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class _Metadata(msgspec.Struct):
+    tenant: str
+    name: str
+    type: str
+    sha256: str
+    expires_at: str
+
+
+class _Object(msgspec.Struct):
+    """The part of an object's `ObjectInfo` that the table holds. Source: ADR-20."""
+
+    name: str
+    size: int = 0
+    mtime: str = ""
+    deleted: bool = False
+    metadata: _Metadata | None = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_Object)
+
+
+def apply(connection: sqlite3.Connection, messages: Iterable[tuple[str, bytes, int]]) -> None:
+    """Write what these messages (subject, body, sequence) say, and the checkpoint, in one transaction.
+
+    An empty body is the broker's marker for an object that expired. An object that somebody else stored
+    lacks our metadata and is not a file of ours.
+    """
+    with connection:
+        for subject, body, seq in messages:
+            stored = _decoded(body)
+            if stored is None or stored.deleted or stored.metadata is None:
+                connection.execute("DELETE FROM files WHERE subject = ?", (subject,))
+            else:
+                meta = stored.metadata
+                file_id = stored.name.removeprefix(f"{meta.tenant}/")
+                row = (
+                    meta.tenant, file_id, meta.name, meta.type, stored.size, meta.sha256,
+                    stored.mtime, meta.expires_at, subject,
+                )  # fmt: skip
+                connection.execute(_WRITE, row)
+            checkpoint.write_files(connection, seq)
+
+
+def _decoded(body: bytes) -> _Object | None:
+    if not body:
+        return None
+    try:
+        return _DECODER.decode(body)
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,262 @@
+"""Questions to the read model, each answered from an index in well under a millisecond."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from events.errors import InvalidError, UnavailableError
+from events.job import Job
+from projections import checkpoint, database
+from projections.checkpoint import Checkpoint
+from projections.jobs import microseconds
+
+_DECODER: Final = msgspec.msgpack.Decoder(Job)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_QUEUE_STATES: Final = ("scheduled", "blocked", "queued", "running", "retrying", "review", "cancelling")
+
+
+class ReadModel:
+    """One process's view of the file; it notices when a rebuilt file has taken the place of the old one.
+
+    Args:
+        path: the file, which the projector makes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    # --- Where it stands
+
+    def checkpoint(self) -> Checkpoint:
+        """How far it has come."""
+        return checkpoint.read(self._open())
+
+    # --- Jobs
+
+    def job(self, job_id: str) -> Job | None:
+        """One job."""
+        row = self._one("SELECT doc FROM jobs WHERE id = ?", (job_id,))
+        return None if row is None else _DECODER.decode(row[0])
+
+    def jobs(
+        self,
+        *,
+        tenant: str | None,
+        states: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        cursor: str | None = None,
+        limit: int,
+    ) -> tuple[list[Job], str | None]:
+        """A page of jobs, newest first, and the cursor of the next page, if there is one.
+
+        Args:
+            tenant: whose; None for all.
+            states: any of these; all when empty.
+            kinds: any of these; all when empty.
+            labels: all of these.
+            created_after: from this time on.
+            created_before: before this time.
+            cursor: as returned for the page before.
+            limit: most jobs of a page.
+
+        Raises:
+            InvalidError: the cursor is not one of ours.
+        """
+        where, values = ["1"], list[Any]()
+        if tenant is not None:
+            where.append("tenant = ?")
+            values.append(tenant)
+        for column, wanted in (("state", states), ("kind", kinds)):
+            if wanted:
+                where.append(f"{column} IN ({','.join('?' * len(wanted))})")
+                values += wanted
+        for key, value in (labels or {}).items():
+            where.append("id IN (SELECT job_id FROM labels WHERE key = ? AND value = ?)")
+            values += [key, value]
+        for comparison, at in ((">=", created_after), ("<", created_before)):
+            if at is not None:
+                where.append(f"created_at {comparison} ?")
+                values.append(microseconds(at))
+        if cursor is not None:
+            where.append("(created_at, id) < (?, ?)")
+            values += _decode_cursor(cursor)
+        query = (
+            f"SELECT doc, created_at, id FROM jobs WHERE {' AND '.join(where)} "  # noqa: S608 - our own names
+            "ORDER BY created_at DESC, id DESC LIMIT ?"
+        )
+        rows = self._open().execute(query, (*values, limit + 1)).fetchall()
+        page = [_DECODER.decode(doc) for doc, _, _ in rows[:limit]]
+        return page, _encode_cursor(rows[limit - 1][1:]) if len(rows) > limit else None
+
+    def attempts(self, job_id: str) -> list[dict[str, Any]]:
+        """The job's attempts, first to last."""
+        names = ("attempt", "worker", "fence", "started_at", "ended_at", "outcome")
+        rows = self._open().execute(
+            "SELECT attempt, worker, fence, started_at, ended_at, outcome FROM attempts WHERE job_id = ? "
+            "ORDER BY attempt",
+            (job_id,),
+        )
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        for attempt in found:
+            attempt["started_at"] = _time(attempt["started_at"])
+            attempt["ended_at"] = _time(attempt["ended_at"])
+        return found
+
+    def due(self, before: datetime, limit: int) -> list[str]:
+        """Ids of jobs whose wake-up was due before a time."""
+        rows = self._open().execute(
+            "SELECT id FROM jobs WHERE wake_at < ? ORDER BY wake_at LIMIT ?", (microseconds(before), limit)
+        )
+        return [job_id for (job_id,) in rows]
+
+    def waiting(self, lane: str, priority: int, limit: int, after_seq: int) -> list[Job]:
+        """Queued jobs of a lane and priority in the order of their claimable events."""
+        rows = self._open().execute(
+            "SELECT doc FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? AND claimable_seq > ? "
+            "ORDER BY claimable_seq LIMIT ?",
+            (lane, priority, after_seq, limit),
+        )
+        return [_DECODER.decode(doc) for (doc,) in rows]
+
+    def place(self, job: Job) -> int:
+        """How many queued jobs of its lane go before it."""
+        row = self._one(
+            "SELECT count(*) FROM jobs WHERE state = 'queued' AND lane = ? "
+            "AND (priority > ? OR (priority = ? AND claimable_seq < ?))",
+            (job.lane, job.priority, job.priority, job.claimable_seq),
+        )
+        return 0 if row is None else int(row[0])
+
+    # --- Queues and workers
+
+    def queues(self, *, tenant: str | None) -> list[dict[str, Any]]:
+        """Counts of jobs that are not final, by lane and priority, with the time of the oldest that waits."""
+        where, values = ("WHERE tenant = ?", (tenant,)) if tenant is not None else ("", ())
+        rows = self._open().execute(
+            f"SELECT kind, lane, priority, state, sum(jobs) FROM counts {where} "  # noqa: S608 - our own names
+            "GROUP BY kind, lane, priority, state ORDER BY kind, lane, priority DESC",
+            values,
+        )
+        queues: dict[tuple[str, int], dict[str, Any]] = {}
+        for kind, lane, priority, state, jobs in rows:
+            if state not in _QUEUE_STATES:
+                continue
+            queue = queues.setdefault(
+                (lane, priority),
+                {"kind": kind, "lane": lane, "priority": priority, **dict.fromkeys(_QUEUE_STATES, 0)},
+            )
+            queue[state] = jobs
+        for (lane, priority), queue in queues.items():
+            queue["waiting"] = queue.pop("queued")
+            oldest = self.waiting(lane, priority, 1, 0) if queue["waiting"] else []
+            at = oldest[0].queued_at if oldest else None
+            queue["oldest_waiting_at"] = None if at is None else at.isoformat().replace("+00:00", "Z")
+        return list(queues.values())
+
+    def counts(self, *, tenant: str | None = None) -> dict[tuple[str, str], int]:
+        """Jobs by kind and state."""
+        where, values = ("WHERE tenant = ?", (tenant,)) if tenant is not None else ("", ())
+        rows = self._open().execute(
+            f"SELECT kind, state, sum(jobs) FROM counts {where} GROUP BY kind, state",  # noqa: S608 - our own names
+            values,
+        )
+        return {(kind, state): jobs for kind, state, jobs in rows}
+
+    def workers(self) -> list[dict[str, Any]]:
+        """What the log says of each worker."""
+        names = ("id", "running", "started", "succeeded", "failed", "lost", "last_seen_at")
+        rows = self._open().execute(f"SELECT {', '.join(names)} FROM workers ORDER BY id")  # noqa: S608
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        for worker in found:
+            worker["last_seen_at"] = _time(worker["last_seen_at"])
+        return found
+
+    def running_on(self, worker: str) -> list[tuple[str, int]]:
+        """Job id and fence of each lease that a worker holds."""
+        rows = self._open().execute(
+            "SELECT doc FROM jobs WHERE worker = ? AND state IN ('running', 'cancelling')", (worker,)
+        )
+        jobs = [_DECODER.decode(doc) for (doc,) in rows]
+        return [(job.id, job.lease.fence) for job in jobs if job.lease is not None]
+
+    # --- Files
+
+    def tenant_bytes(self, tenant: str) -> int:
+        """How many bytes of files a tenant keeps."""
+        row = self._one("SELECT coalesce(sum(size_bytes), 0) FROM files WHERE tenant = ?", (tenant,))
+        return 0 if row is None else int(row[0])
+
+    def files(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of a tenant's files, newest first, and the cursor of the next page, if there is one."""
+        names = ("id", "name", "type", "size_bytes", "sha256", "created_at", "expires_at")
+        where, values = "tenant = ?", [tenant]
+        if cursor is not None:
+            where += " AND (created_at, id) < (?, ?)"
+            values += _decode_cursor(cursor)
+        rows = (
+            self._open()
+            .execute(
+                f"SELECT {', '.join(names)} FROM files WHERE {where} "  # noqa: S608 - our own names
+                "ORDER BY created_at DESC, id DESC LIMIT ?",
+                (*values, limit + 1),
+            )
+            .fetchall()
+        )
+        page = [dict(zip(names, row, strict=True)) for row in rows[:limit]]
+        more = _encode_cursor((page[-1]["created_at"], page[-1]["id"])) if len(rows) > limit else None
+        return page, more
+
+    # --- The file itself
+
+    def _one(self, query: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._open().execute(query, values).fetchone()
+        return row
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            inode = self._path.stat().st_ino
+            if self._connection is None or inode != self._inode:
+                self.close()
+                self._connection = database.open_reader(self._path)
+                self._inode = inode
+        except (OSError, sqlite3.OperationalError) as error:
+            raise UnavailableError("the read model is not there yet; is a projector running?") from error
+        return self._connection
+
+
+def _encode_cursor(key: Sequence[Any]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(list(key))).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> list[Any]:
+    try:
+        raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        at, key = msgspec.json.decode(raw, type=tuple[int | str, str])
+    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        raise InvalidError("the cursor is not one that a page before has given", field="cursor") from None
+    return [at, key]
+
+
+def _time(microseconds_: int | None) -> str | None:
+    if microseconds_ is None:
+        return None
+    return (_EPOCH + timedelta(microseconds=microseconds_)).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,76 @@
+-- The read model. Disposable: deleting the file rebuilds it from the log. Times are epoch microseconds.
+
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- `doc` is the folded job; the other columns are what lists are filtered and ordered by.
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL,
+    lane TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    worker TEXT,
+    claimable_seq INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    wake_at INTEGER,
+    seq INTEGER NOT NULL,
+    doc BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX jobs_by_time ON jobs (tenant, created_at, id);
+CREATE INDEX jobs_by_state ON jobs (state, tenant, created_at, id);
+CREATE INDEX jobs_waiting ON jobs (lane, priority, claimable_seq) WHERE state = 'queued';
+CREATE INDEX jobs_due ON jobs (wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX jobs_running ON jobs (worker) WHERE state IN ('running', 'cancelling');
+
+CREATE TABLE labels (
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    PRIMARY KEY (key, value, job_id)
+) WITHOUT ROWID;
+
+CREATE TABLE attempts (
+    job_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    worker TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    outcome TEXT,
+    PRIMARY KEY (job_id, attempt)
+) WITHOUT ROWID;
+
+CREATE TABLE counts (
+    tenant TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    lane TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    jobs INTEGER NOT NULL,
+    PRIMARY KEY (lane, priority, tenant, kind, state)
+) WITHOUT ROWID;
+
+CREATE TABLE workers (
+    id TEXT PRIMARY KEY,
+    running INTEGER NOT NULL,
+    started INTEGER NOT NULL,
+    succeeded INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    lost INTEGER NOT NULL,
+    last_seen_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE files (
+    tenant TEXT NOT NULL,
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    type TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX files_by_subject ON files (subject);
