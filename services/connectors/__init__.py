@@ -1,1 +1,38 @@
 """One file per back end, and the protocol they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any, Final
+
+import pydantic
+
+from services.connectors.protocol import Connector
+
+# By name: a connector needs the worker's process pool, which needs this package's protocol.
+_CLASSES: Final = {
+    "convert": "services.connectors.convert.connector:ConvertConnector",
+    "simulate": "services.connectors.simulate:SimulateConnector",
+}
+
+
+def _class(kind: str) -> Any:
+    module, _, name = _CLASSES[kind].partition(":")
+    return getattr(import_module(module), name)
+
+
+def _make(kind: str, *, slots: int) -> Connector:
+    connector: Connector = _class(kind)(slots=slots)
+    return connector
+
+
+CONNECTORS: Final[dict[str, Callable[..., Connector]]] = {kind: partial(_make, kind) for kind in _CLASSES}
+"""The kinds that Switchyard runs itself; each makes its connector from `slots`, the attempts at once."""
+
+
+def payload_model(kind: str) -> type[pydantic.BaseModel] | None:
+    """What a payload of `kind` must look like, or None for a kind that Switchyard does not know."""
+    model: type[pydantic.BaseModel] | None = _class(kind).payload_model if kind in _CLASSES else None
+    return model

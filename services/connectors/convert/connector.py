@@ -1,0 +1,114 @@
+"""The connector of kind `convert`, as the worker sees it: no parser is imported here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, Field
+
+from services.connectors.convert.document import Ocr
+from services.connectors.convert.sniff import FORMATS
+from services.connectors.convert.tesseract import installed
+from services.connectors.isolated import run_isolated
+from services.connectors.payload import Payload, parse
+from services.connectors.protocol import Attempt, Outcome
+from services.worker.processes import ProcessPool
+
+INLINE_BYTES: Final = 64 * 1024
+MAX_PAGES: Final = 10_000
+TIMEOUT_S: Final = 3_600.0  # 1,000 scanned pages at 3 s each, and some
+MEMORY_BYTES: Final = 1024**3
+ARTIFACT: Final = "document.md"
+
+
+Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,31}$")]
+
+
+class ConvertPayload(Payload):
+    """Which file to convert, and how."""
+
+    file: Annotated[str, Field(min_length=1, max_length=200)]
+    ocr: Ocr = "auto"
+    languages: Annotated[list[Language], Field(min_length=1, max_length=8, default_factory=lambda: ["eng"])]
+    page_breaks: bool = False
+    max_pages: Annotated[int, Field(ge=1, le=MAX_PAGES)] | None = None
+
+
+class ConvertConnector:
+    """Converts documents to Markdown in child processes.
+
+    Args:
+        slots: how many attempts the worker runs at once; more processes than processors do not help.
+        timeout_s: for one document.
+        memory_bytes: for one document, and again for the OCR program.
+    """
+
+    kind = "convert"
+    payload_model: type[BaseModel] = ConvertPayload
+
+    def __init__(self, *, slots: int, timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._timeout_s = timeout_s
+        self._pool = ProcessPool(size=min(slots, os.cpu_count() or 1), memory_bytes=memory_bytes)
+
+    def capabilities(self) -> dict[str, Any]:
+        """The formats, and what OCR there is."""
+        ocr = installed()
+        return {
+            "convert": {
+                "formats": list(FORMATS),
+                "ocr": ocr is not None,
+                "ocr_version": ocr.version if ocr else None,
+                "ocr_languages": list(ocr.languages) if ocr else [],
+            }
+        }
+
+    async def run(self, attempt: Attempt) -> Outcome:
+        """Fetch the file, convert it page by page, and save what is too large for a result."""
+        payload = parse(ConvertPayload, attempt.payload)
+        source, target = attempt.scratch / "source", attempt.scratch / ARTIFACT
+        attempt.progress(0.0, stage="fetch", message="fetching the file")
+        file = await attempt.fetch(payload.file, source)
+        made = await run_isolated(
+            self._pool,
+            "services.connectors.convert.convert:convert",
+            {
+                "source": str(source),
+                "target": str(target),
+                "name": file["name"],
+                "media_type": file["type"],
+                "ocr": payload.ocr,
+                "languages": payload.languages,
+                "page_breaks": payload.page_breaks,
+                "max_pages": payload.max_pages or MAX_PAGES,
+            },
+            attempt=attempt,
+            timeout_s=self._timeout_s,
+            on_progress=lambda done: attempt.progress(
+                done["page"] / done["pages"],
+                stage="pages",
+                message=f"page {done['page']} of {done['pages']}",
+            ),
+        )
+        text, artifact = None, None
+        if (await asyncio.to_thread(target.stat)).st_size > INLINE_BYTES:
+            artifact = await attempt.save(ARTIFACT, target, media_type="text/markdown")
+        else:
+            text = await asyncio.to_thread(target.read_text, encoding="utf-8")
+        return Outcome(
+            {
+                "markdown": text,
+                "artifact": artifact,
+                "pages": made["pages"],
+                "ocr_pages": made["ocr_pages"],
+                "format": made["format"],
+                "warnings": made["warnings"],
+            },
+            artifacts=(artifact,) if artifact else (),
+            usage={"pages": made["pages"]},
+        )
+
+    async def close(self) -> None:
+        """End the child processes."""
+        await self._pool.close()

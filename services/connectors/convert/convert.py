@@ -1,0 +1,91 @@
+"""The conversion itself, called in a child process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from services.connectors.convert.document import Document, Format, Options
+from services.connectors.convert.sniff import NAMES, sniff
+from services.connectors.protocol import ConnectorError, FatalError
+
+MAX_MARKDOWN_CHARS: Final = 200_000_000
+MAX_WARNINGS: Final = 50
+_HERE: Final = "services.connectors.convert"
+# By name, so that a process holds only the libraries it needs.
+READERS: Final[dict[Format, str]] = {
+    "pdf": f"{_HERE}.pdf:read",
+    "png": f"{_HERE}.images:read",
+    "jpeg": f"{_HERE}.images:read",
+    "tiff": f"{_HERE}.images:read",
+    "docx": f"{_HERE}.office:read_docx",
+    "pptx": f"{_HERE}.office:read_pptx",
+    "xlsx": f"{_HERE}.office:read_xlsx",
+    "html": f"{_HERE}.html:read",
+}
+
+
+def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Write the Markdown of the file at `source` to `target`, reporting `{"page", "pages"}` after each page.
+
+    Args:
+        arguments: `source`, `target`, `name`, `media_type`, `ocr`, `languages`, `page_breaks`, `max_pages`.
+        report: takes the progress.
+
+    Raises:
+        FatalError: the file cannot be converted.
+    """
+    source = Path(arguments["source"])
+    options = Options(arguments["ocr"], tuple(arguments["languages"]), arguments["max_pages"])
+    found = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
+    module, _, name = READERS[found].partition(":")
+    reader: Callable[[Path, Options], Document] = getattr(import_module(module), name)
+    try:
+        with Path(arguments["target"]).open("w", encoding="utf-8", errors="replace") as target:
+            written = _write(
+                reader(source, options), target, report=report, page_breaks=arguments["page_breaks"]
+            )
+    except (ConnectorError, MemoryError):
+        raise
+    except RecursionError as error:
+        raise FatalError("corrupt_file", "the document is nested too deeply to be read") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the document's
+            raise
+        raise FatalError(
+            "corrupt_file", f"the file looks like {NAMES[found]}, but it is damaged ({_described(error)})"
+        ) from error
+    return {"format": found, **written}
+
+
+def _write(
+    document: Document, target: TextIO, *, report: Callable[[dict[str, Any]], None], page_breaks: bool
+) -> dict[str, Any]:
+    written = by_ocr = 0
+    warnings: list[str] = []
+    for number, page in enumerate(document.pages, start=1):
+        for piece in _pieces(page.markdown, number=number if page_breaks else 0, first=not written):
+            written += target.write(piece)
+        if written > MAX_MARKDOWN_CHARS:
+            raise FatalError("output_too_large", "the Markdown of this document would be larger than 200 MB")
+        by_ocr += page.by_ocr
+        warnings += page.warnings
+        report({"page": number, "pages": document.total})
+    left_out = len(warnings) - MAX_WARNINGS
+    if left_out > 0:
+        warnings[MAX_WARNINGS:] = [f"and {left_out} more"]
+    return {"pages": document.total, "ocr_pages": by_ocr, "warnings": warnings}
+
+
+def _pieces(text: str, *, number: int, first: bool) -> Iterator[str]:
+    if number > 1:
+        yield f"\n<!-- page {number} -->\n"
+    if text:
+        yield text + "\n" if first else f"\n{text}\n"
+
+
+def _described(error: Exception) -> str:
+    text = str(error).splitlines()[0][:200] if str(error) else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

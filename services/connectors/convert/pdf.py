@@ -1,0 +1,177 @@
+"""PDF: the text layer where a page has one worth reading, OCR where it has not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
+
+import pdfplumber
+import pypdfium2 as pdfium
+from PIL import Image
+from pypdfium2 import raw
+
+from services.connectors.convert import layout, markdown, ocr, text_layer
+from services.connectors.convert.document import Document, Options, Page, check_pages
+from services.connectors.convert.layout import Line, Table
+from services.connectors.protocol import FatalError
+
+SAMPLED_PAGES: Final = 12  # enough to tell the size of plain text
+ENOUGH_LETTERS: Final = 50  # fewer on a page of pictures are a stamp or a page number
+PICTURE_SHARE: Final = 0.3
+OUTLINED_PATHS: Final = 20  # letters drawn as shapes
+UNREADABLE_SHARE: Final = 0.3
+TABLE_PATHS: Final = range(4, 5_000)  # fewer rule no table, more are a drawing
+TABLE_BATCH: Final = 32  # pages read by one pdfplumber, which keeps all it has seen
+MAX_RENDERED_PIXELS: Final = 40_000_000
+POINTS_PER_INCH: Final = 72
+
+
+def read(path: Path, options: Options) -> Document:
+    """A PDF as a document that is read page by page.
+
+    Raises:
+        FatalError: codes `encrypted_file`, `corrupt_file` and `too_many_pages`.
+    """
+    try:
+        pdf = pdfium.PdfDocument(path)
+    except pdfium.PdfiumError as error:
+        if error.err_code == raw.FPDF_ERR_PASSWORD:
+            raise FatalError("encrypted_file", "the PDF is protected by a password") from error
+        raise FatalError("corrupt_file", "the PDF is damaged and cannot be opened") from error
+    if not len(pdf):
+        raise FatalError("corrupt_file", "the PDF has no pages")
+    check_pages(len(pdf), options)
+    return Document(len(pdf), _pages(path, pdf, options))
+
+
+def _pages(path: Path, pdf: pdfium.PdfDocument, options: Options) -> Iterator[Page]:
+    body = _body_size(pdf)
+    damaged = 0
+    with _Tables(path) as tables:
+        for number in range(len(pdf)):
+            try:
+                page = pdf[number]
+            except pdfium.PdfiumError:
+                damaged += 1
+                yield Page("", warnings=(f"page {number + 1} is damaged and was left out",))
+                continue
+            try:
+                yield _page(page, number, body, tables, options)
+            finally:
+                page.close()
+    if damaged == len(pdf):
+        raise FatalError("corrupt_file", "the PDF is damaged: none of its pages can be read")
+    pdf.close()
+
+
+def _body_size(pdf: pdfium.PdfDocument) -> float:
+    """The size of plain text in the whole document, from pages spread over it."""
+    sampled: list[Line] = []
+    for number in range(0, len(pdf), max(1, len(pdf) // SAMPLED_PAGES)):
+        try:
+            page = pdf[number]
+        except pdfium.PdfiumError:
+            continue
+        sampled += text_layer.lines(page)
+        page.close()
+    return layout.body_size(sampled)
+
+
+def _page(page: pdfium.PdfPage, number: int, body: float, tables: _Tables, options: Options) -> Page:
+    lines = text_layer.lines(page)
+    pictures, paths = _drawn(page)
+    if options.ocr == "always" or (options.ocr == "auto" and _needs_ocr(lines, pictures, paths)):
+        return Page(ocr.recognise(_rendered(page), options.languages).markdown(), by_ocr=True)
+    warnings: list[str] = []
+    if options.ocr == "never" and _needs_ocr(lines, pictures, paths):
+        warnings.append(f"page {number + 1} is a picture, and OCR was switched off")
+    found: list[Table] = []
+    if lines and paths in TABLE_PATHS:
+        try:
+            found = tables.on(number)
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - pdfminer raises of every kind; the text is there without it
+            warnings.append(f"tables of page {number + 1} were not found ({type(error).__name__}: {error})")
+    return Page(layout.render(lines, body=body, tables=found), warnings=tuple(warnings))
+
+
+def _drawn(page: pdfium.PdfPage) -> tuple[float, int]:
+    """The share of the page that pictures cover, and the number of shapes on it."""
+    covered = 0.0
+    paths = 0
+    for drawn in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH)):
+        if drawn.type == raw.FPDF_PAGEOBJ_PATH:
+            paths += 1
+        else:
+            left, bottom, right, top = drawn.get_bounds()
+            covered += max(0.0, right - left) * max(0.0, top - bottom)
+    return covered / max(1.0, page.get_width() * page.get_height()), paths
+
+
+def _needs_ocr(lines: list[Line], pictures: float, paths: int) -> bool:
+    text = "".join(line.text for line in lines)
+    letters = sum(character.isalnum() for character in text)
+    unreadable = sum(character == "\ufffd" or "\ue000" <= character <= "\uf8ff" for character in text)
+    if unreadable > len(text) * UNREADABLE_SHARE:
+        return True
+    if letters >= ENOUGH_LETTERS:
+        return False
+    return pictures > PICTURE_SHARE or (not letters and (pictures > 0 or paths >= OUTLINED_PATHS))
+
+
+def _rendered(page: pdfium.PdfPage) -> Image.Image:
+    """The page as OCR wants it: grey, at 300 dpi or as much as a huge page allows."""
+    scale = ocr.DPI / POINTS_PER_INCH
+    pixels = page.get_width() * page.get_height() * scale**2
+    bitmap = page.render(
+        scale=scale * min(1.0, (MAX_RENDERED_PIXELS / max(pixels, 1)) ** 0.5), grayscale=True
+    )
+    image: Image.Image = bitmap.to_pil()
+    return image
+
+
+class _Tables:
+    """Finds ruled tables by pdfplumber, opened anew every so often so that it does not grow."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pdf: pdfplumber.pdf.PDF | None = None
+        self._first = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pdf is not None:
+            self._pdf.close()
+
+    def on(self, number: int) -> list[Table]:
+        """The tables of a page, which is counted from 0."""
+        if self._pdf is None or not self._first <= number < self._first + TABLE_BATCH:
+            if self._pdf is not None:
+                self._pdf.close()
+            self._first = number
+            wanted = range(number + 1, number + 1 + TABLE_BATCH)
+            self._pdf = pdfplumber.open(self._path, pages=list(wanted))
+        page = self._pdf.pages[number - self._first]
+        try:
+            return [table for found in page.find_tables() if (table := _table(page, found)) is not None]
+        finally:
+            page.close()
+
+
+def _table(page: pdfplumber.page.Page, found: pdfplumber.table.Table) -> Table | None:
+    rows = [[markdown.cell(cell or "") for cell in row] for row in found.extract()]
+    full = [row for row in rows if any(row)]
+    if len(full) < 2 or max(len(row) for row in full) < 2:  # a frame around text is no table
+        return None
+    left, top, right, bottom = found.bbox
+    return Table(
+        left - page.bbox[0],
+        top - page.bbox[1],
+        right - page.bbox[0],
+        bottom - page.bbox[1],
+        markdown.table(full),
+    )

@@ -1,0 +1,155 @@
+"""What a file is, by its content alone; a name that says otherwise is an error."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path, PurePath
+from typing import Final, get_args
+
+from services.connectors.convert import archive
+from services.connectors.convert.document import Format
+from services.connectors.protocol import FatalError
+
+HEAD_BYTES: Final = 4096
+PDF_HEADER_WITHIN: Final = 1024  # ISO 32000-1, annex H.3.4.1: viewers accept the header in the first 1024
+PDF_TRAILER_WITHIN: Final = 4096
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+
+NAMES: Final[dict[str, str]] = {
+    "pdf": "a PDF document", "png": "a PNG image", "jpeg": "a JPEG image", "tiff": "a TIFF image",
+    "docx": "a Word document", "pptx": "a PowerPoint presentation", "xlsx": "an Excel workbook",
+    "html": "an HTML page", "zip": "a ZIP archive", "ole": "an old Office document (before 2007)",
+    "gif": "a GIF image", "webp": "a WebP image", "text": "plain text", "binary": "of no known format",
+}  # fmt: skip
+
+# What an extension or a media type claims; what is not listed claims nothing.
+EXTENSIONS: Final[dict[str, frozenset[str]]] = {
+    "pdf": frozenset({"pdf"}),
+    "png": frozenset({"png"}),
+    **dict.fromkeys(("jpg", "jpeg", "jpe", "jfif"), frozenset({"jpeg"})),
+    **dict.fromkeys(("tif", "tiff"), frozenset({"tiff"})),
+    **dict.fromkeys(("docx", "docm", "dotx"), frozenset({"docx"})),
+    **dict.fromkeys(("pptx", "pptm", "ppsx"), frozenset({"pptx"})),
+    **dict.fromkeys(("xlsx", "xlsm", "xltx"), frozenset({"xlsx"})),
+    **dict.fromkeys(("html", "htm", "xhtml"), frozenset({"html"})),
+    **dict.fromkeys(("doc", "xls", "ppt"), frozenset({"ole"})),
+    "zip": frozenset({"zip", "docx", "pptx", "xlsx"}),
+    "gif": frozenset({"gif"}),
+    "webp": frozenset({"webp"}),
+    **dict.fromkeys(("txt", "md", "csv", "json", "xml"), frozenset({"text", "html"})),
+}
+OFFICE: Final = "application/vnd.openxmlformats-officedocument."
+MEDIA_TYPES: Final[dict[str, str]] = {
+    "application/pdf": "pdf", "image/png": "png", "image/jpeg": "jpeg", "image/tiff": "tiff",
+    f"{OFFICE}wordprocessingml.document": "docx", f"{OFFICE}presentationml.presentation": "pptx",
+    f"{OFFICE}spreadsheetml.sheet": "xlsx", "text/html": "html", "application/xhtml+xml": "html",
+    "image/gif": "gif", "image/webp": "webp", "application/zip": "zip",
+    "application/msword": "doc", "application/vnd.ms-excel": "xls", "application/vnd.ms-powerpoint": "ppt",
+}  # fmt: skip
+
+SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),  # BigTIFF
+    (b"MM\0+", "tiff"),
+    (b"GIF8", "gif"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
+)
+MAIN_PARTS: Final = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}
+ENCRYPTED_PACKAGE: Final = "EncryptedPackage".encode("utf-16-le")  # [MS-OFFCRYPTO] 2.3.4.4
+HTML: Final = re.compile(
+    rb"<(!doctype\s+html|html|head|body|title|meta|div|p|h[1-6]|table|ul|ol|article|section|main|span|br)\b",
+    re.IGNORECASE,
+)
+
+
+def sniff(path: Path, *, name: str, media_type: str) -> Format:
+    """The format of a file.
+
+    Args:
+        path: where it is.
+        name: what it was called, for its extension.
+        media_type: what it was declared to be.
+
+    Raises:
+        FatalError: codes `empty_file`, `mislabelled_file`, `unsupported_format`, `encrypted_file`,
+            `archive_too_large` and `corrupt_file`.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head.strip():
+        raise FatalError("empty_file", "the file is empty")
+    found = _by_content(head)
+    if found == "ole" and _contains(path, ENCRYPTED_PACKAGE):
+        raise FatalError("encrypted_file", "the document is protected by a password")
+    if found == "zip":
+        found = _inside_zip(path, claimed=_claims(name, media_type))
+    for claim, formats in _claims(name, media_type):
+        if found not in formats:
+            raise FatalError("mislabelled_file", f"the file is {claim}, but its content is {NAMES[found]}")
+    known = next((one for one in FORMATS if one == found), None)
+    if known is None:
+        raise FatalError("unsupported_format", f"the file is {NAMES[found]}, which cannot be converted")
+    if known == "pdf":
+        _check_pdf_end(path)
+    return known
+
+
+def _by_content(head: bytes) -> str:
+    for signature, found in SIGNATURES:
+        if head.startswith(signature):
+            return found
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if b"%PDF-" in head[:PDF_HEADER_WITHIN]:
+        return "pdf"
+    text = head.replace(b"\0", b"") if head.startswith((b"\xff\xfe", b"\xfe\xff")) else head
+    if b"\0" in text:
+        return "binary"
+    return "html" if HTML.search(text) else "text"
+
+
+def _claims(name: str, media_type: str) -> list[tuple[str, frozenset[str]]]:
+    """What name and media type say the file is: in words, and the formats that satisfy it."""
+    claims = []
+    extension = PurePath(name).suffix.lstrip(".").lower()
+    if extension in EXTENSIONS:
+        claims.append((f'called "{name}"', EXTENSIONS[extension]))
+    declared = media_type.partition(";")[0].strip().lower()
+    if declared in MEDIA_TYPES:
+        claims.append((f"declared as {declared}", EXTENSIONS[MEDIA_TYPES[declared]]))
+    return claims
+
+
+def _contains(path: Path, wanted: bytes) -> bool:
+    """Whether the bytes occur near the start or the end, where an OLE file keeps its directory."""
+    reach = 1024 * 1024
+    with path.open("rb") as file:
+        start = file.read(reach)
+        file.seek(max(0, path.stat().st_size - reach))
+        return wanted in start or wanted in file.read(reach)
+
+
+def _inside_zip(path: Path, *, claimed: list[tuple[str, frozenset[str]]]) -> str:
+    try:
+        with zipfile.ZipFile(path) as file:
+            archive.check(file)
+            names = set(file.namelist())
+    except zipfile.BadZipFile as error:
+        if all("zip" in formats or formats & set(MAIN_PARTS.values()) for _, formats in claimed):
+            raise FatalError("corrupt_file", "the file is cut off or damaged: its end is missing") from error
+        return "zip"
+    return next((found for part, found in MAIN_PARTS.items() if part in names), "zip")
+
+
+def _check_pdf_end(path: Path) -> None:
+    """Refuse a PDF without its end: what a library repairs of it may be any part of the document."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - PDF_TRAILER_WITHIN))
+        if b"%%EOF" not in file.read():
+            raise FatalError("corrupt_file", "the PDF is cut off: its end is missing")

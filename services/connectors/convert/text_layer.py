@@ -1,0 +1,164 @@
+"""The text layer of a PDF page as lines, in the order of its content."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pypdfium2 as pdfium
+from pypdfium2 import raw
+
+from services.connectors.convert.layout import Line
+
+BOLD: Final = re.compile(r"bold|black|heavy|semibold|demi|cmbx", re.IGNORECASE)
+FORCE_BOLD: Final = 1 << 18  # ISO 32000-1, table 123
+BOLD_WEIGHT: Final = 600
+HYPHEN: Final = "\x02"  # pdfium writes a hyphen at a line's end so, and the next line right after it
+HYPHEN_CODES: Final = frozenset({0x02, 0xFFFE})
+MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are different columns
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How a page's own coordinates, upwards from anywhere, become those of a reader."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+    rotation: int
+
+    @classmethod
+    def of(cls, page: pdfium.PdfPage) -> Frame:
+        """The frame of a page."""
+        left, bottom, right, top = page.get_mediabox()
+        return cls(left, bottom, right, top, page.get_rotation())
+
+    def box(self, x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom as read, downwards from the top left."""
+        match self.rotation:
+            case 90:
+                return y0 - self.bottom, x0 - self.left, y1 - self.bottom, x1 - self.left
+            case 180:
+                return self.right - x1, y0 - self.bottom, self.right - x0, y1 - self.bottom
+            case 270:
+                return self.top - y1, self.right - x1, self.top - y0, self.right - x0
+            case _:
+                return x0 - self.left, self.top - y1, x1 - self.left, self.top - y0
+
+
+class _Builder:
+    """Gathers the characters of one line."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._text: list[str] = []
+        self._boxes: list[tuple[float, float, float, float]] = []
+        self._bold = 0
+
+    def add(self, character: str, box: tuple[float, float, float, float], *, bold: bool) -> None:
+        self._text.append(character)
+        if not character.isspace():
+            self._boxes.append(self._frame.box(*box))
+            self._bold += bold
+
+    def line(self) -> Line | None:
+        text = re.sub(r"\s+", " ", "".join(self._text)).strip()
+        if not text or not self._boxes:
+            return None
+        heights = sorted(bottom - top for _, top, _, bottom in self._boxes)
+        return Line(
+            text,
+            min(box[0] for box in self._boxes),
+            min(box[1] for box in self._boxes),
+            max(box[2] for box in self._boxes),
+            max(box[3] for box in self._boxes),
+            heights[len(heights) // 2],
+            bold=self._bold * 2 > len(self._boxes),
+        )
+
+
+def lines(page: pdfium.PdfPage) -> list[Line]:
+    """The lines of a page's text layer; parts that pdfium found on one line are joined."""
+    joined: list[Line] = []
+    for line in _segments(page):
+        if joined and _same_line(joined[-1], line):
+            joined[-1] = _merged(joined[-1], line)
+        else:
+            joined.append(line)
+    return joined
+
+
+def _segments(page: pdfium.PdfPage) -> Iterator[Line]:
+    frame = Frame.of(page)
+    textpage = page.get_textpage()
+    try:
+        builder = _Builder(frame)
+        for character, box, bold in _characters(textpage.raw, textpage.count_chars()):
+            if character == HYPHEN:
+                builder.add("-", box, bold=bold)
+            if character in f"\r\n{HYPHEN}":
+                if line := builder.line():
+                    yield line
+                builder = _Builder(frame)
+            else:
+                builder.add(character, box, bold=bold)
+        if line := builder.line():
+            yield line
+    finally:
+        textpage.close()
+
+
+def _characters(
+    textpage: raw.FPDF_TEXTPAGE, count: int
+) -> Iterator[tuple[str, tuple[float, float, float, float], bool]]:
+    """Each character with its box (left, bottom, right, top), and whether it is bold."""
+    box = raw.FS_RECTF()
+    name = ctypes.create_string_buffer(256)
+    flags = ctypes.c_int()
+    bold = False
+    high = 0
+    at_start = True
+    for index in range(count):
+        code = raw.FPDFText_GetUnicode(textpage, index)
+        if 0xD800 <= code < 0xDC00:  # the first half of a pair
+            high = code
+            continue
+        if 0xDC00 <= code < 0xE000:
+            code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00) if high else 0xFFFD
+        high = 0
+        character = HYPHEN if code in HYPHEN_CODES else chr(code)
+        if code < 0x20 and character not in f"\r\n\t{HYPHEN}":
+            continue
+        if at_start:  # a font is asked for once a word
+            raw.FPDFText_GetFontInfo(textpage, index, name, len(name), flags)
+            bold = (
+                BOLD.search(name.value.decode("utf-8", errors="replace")) is not None
+                or bool(flags.value & FORCE_BOLD)
+                or raw.FPDFText_GetFontWeight(textpage, index) >= BOLD_WEIGHT
+            )
+        at_start = character.isspace()
+        raw.FPDFText_GetLooseCharBox(textpage, index, box)
+        yield character, (box.left, box.bottom, box.right, box.top), bold
+
+
+def _same_line(before: Line, after: Line) -> bool:
+    overlap = min(before.bottom, after.bottom) - max(before.top, after.top)
+    height = min(before.bottom - before.top, after.bottom - after.top)
+    gap = after.left - before.right
+    return overlap > height * 0.5 and -before.size * 0.5 < gap < before.size * MAX_JOIN
+
+
+def _merged(before: Line, after: Line) -> Line:
+    return Line(
+        f"{before.text} {after.text}",
+        before.left,
+        min(before.top, after.top),
+        max(before.right, after.right),
+        max(before.bottom, after.bottom),
+        before.size if len(before.text) > len(after.text) else after.size,
+        bold=before.bold and after.bold,
+    )

@@ -1,0 +1,127 @@
+"""What every connector must do, whatever its back end; each kind brings a `Subject`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import pytest
+
+from services.connectors import payload_model
+from services.connectors.protocol import Connector, FatalError, Outcome
+from tests.connectors.attempts import LocalAttempt
+
+DEADLINE_S = 60
+
+
+@dataclass(frozen=True)
+class Subject:
+    """How to bring one connector into the situations that the suite needs."""
+
+    make: Callable[[], Connector]
+    work: Callable[[Path], LocalAttempt]
+    """An attempt that succeeds."""
+    long_work: Callable[[Path], LocalAttempt]
+    """An attempt that goes on for long after the first report it awaits."""
+    bad_payloads: tuple[dict[str, Any], ...]
+
+
+def children() -> list[psutil.Process]:
+    """All processes below this one that run."""
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+async def no_more_than(before: list[psutil.Process]) -> None:
+    """Wait until no process is left that was not there before."""
+    async with asyncio.timeout(DEADLINE_S):
+        while set(children()) - set(before):  # noqa: ASYNC110 - the kernel tells nobody but the parent
+            await asyncio.sleep(0.01)
+
+
+class ConnectorConformance:
+    """The suite; a test class of each kind inherits it and provides the fixture `subject`."""
+
+    async def run(self, subject: Subject, attempt: LocalAttempt) -> Outcome:
+        connector = subject.make()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                return await connector.run(attempt)
+        finally:
+            await connector.close()
+
+    async def test_kind_and_payload_model_are_those_of_the_registry(self, subject: Subject) -> None:
+        connector = subject.make()
+        assert payload_model(connector.kind) is connector.payload_model
+        await connector.close()
+
+    async def test_capabilities_are_json(self, subject: Subject) -> None:
+        connector = subject.make()
+        capabilities = connector.capabilities()
+        assert orjson.loads(orjson.dumps(capabilities)) == capabilities
+        await connector.close()
+
+    async def test_outcome_is_json_and_usage_is_numbers(self, subject: Subject, tmp_path: Path) -> None:
+        outcome = await self.run(subject, subject.work(tmp_path))
+        assert orjson.loads(orjson.dumps(outcome.result)) == outcome.result
+        assert orjson.loads(orjson.dumps(outcome.artifacts)) == list(outcome.artifacts)
+        assert all(isinstance(amount, int | float) for amount in outcome.usage.values())
+
+    async def test_progress_is_monotone_from_0_to_1(self, subject: Subject, tmp_path: Path) -> None:
+        attempt = subject.work(tmp_path)
+        await self.run(subject, attempt)
+        fractions = [report["fraction"] for report in attempt.reports]
+        assert fractions
+        assert fractions == sorted(fractions)
+        assert fractions[0] >= 0
+        assert fractions[-1] == 1
+
+    async def test_one_connector_runs_attempts_one_after_another(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        connector = subject.make()
+        results = []
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            results.append((await connector.run(subject.work(tmp_path / name))).result)
+        await connector.close()
+        assert results[0] == results[1]
+
+    async def test_cancellation_stops_the_work(self, subject: Subject, tmp_path: Path) -> None:
+        connector = subject.make()
+        before = children()
+        attempt = subject.long_work(tmp_path)
+        task = asyncio.create_task(connector.run(attempt))
+        async with asyncio.timeout(DEADLINE_S):
+            await attempt.reported.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await no_more_than(before)
+        reported = len(attempt.reports)
+        (tmp_path / "again").mkdir()
+        await connector.run(subject.work(tmp_path / "again"))
+        assert len(attempt.reports) == reported
+        await connector.close()
+
+    async def test_bad_payload_is_fatal_and_says_what_is_wrong(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        for payload in subject.bad_payloads:
+            with pytest.raises(FatalError) as raised:
+                await self.run(subject, LocalAttempt(tmp_path, payload=payload))
+            assert raised.value.code in ("invalid_payload", "file_not_found")
+            assert raised.value.message
+
+    async def test_close_leaves_no_process(self, subject: Subject, tmp_path: Path) -> None:
+        before = children()
+        await self.run(subject, subject.work(tmp_path))
+        await no_more_than(before)
