@@ -52,6 +52,11 @@ class Principal:
         """The caller's name in the events that it causes."""
         return f"user:{self.subject}"
 
+    @property
+    def is_admin(self) -> bool:
+        """Whether the jobs of every tenant may be seen."""
+        return Role.ADMIN in self.roles
+
     def check(self, role: Role) -> None:
         """Let a caller with the role pass.
 

@@ -1,0 +1,200 @@
+"""The gateway: its application, what runs beside it, and how it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+import structlog
+from aiohttp import hdrs, web
+from nats.aio.client import Client
+
+from events.errors import InvalidError, NotFoundError, SwitchyardError
+from projections.database import path_in
+from projections.reader import ReadModel
+from services.connectors import CONNECTORS, payload_model
+from services.event_store import EventStore
+from services.files.store import Files
+from services.gateway import bulk, health, jobs, keys, queues, sse, websocket, workers
+from services.gateway.auth import PRINCIPAL, Authenticator
+from services.gateway.freshness import Freshness
+from services.gateway.live import LiveFeed
+from services.gateway.live_door import DOOR, LiveDoor
+from services.gateway.metrics import Metrics
+from services.gateway.problems import problem_of
+from services.gateway.revocations import Revocations
+from services.gateway.submission import FileExists, Submitter
+from services.gateway.tokens import TokenVerifier
+from services.gateway.worker_watch import WorkerWatch
+from services.lanes import Lanes
+from services.publisher import Publisher
+from services.settings import Settings
+
+log = structlog.get_logger()
+
+# The live routes judge their tokens themselves: a browser brings its own inside the connection.
+OPEN: Final = frozenset({"/healthz", "/readyz", "/v1/ws", "/v1/events/stream"})
+KEEP_ALIVE_S: Final = 75.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class CannotListenError(SwitchyardError):
+    """The address is taken, not ours, or not permitted."""
+
+
+@web.middleware
+async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let nobody in without a token, tell every error as a problem document, and count."""
+    started = time.perf_counter()
+    app = request.app
+    try:
+        if request.path not in OPEN and not (
+            request.path == "/metrics" and app[keys.SETTINGS].metrics_public
+        ):
+            request[PRINCIPAL] = app[keys.AUTH].authenticate(request)
+        response = await handler(request)
+    except ConnectionError:
+        raise  # the client is gone: nobody is there to be told
+    except Exception as error:  # the outermost door: `problem_of` logs what nobody foresaw
+        if request.writer.output_size > 0:
+            raise  # half an answer is out: only closing the connection can tell
+        response = problem_of(error).response(request.path)
+    resource = request.match_info.route.resource
+    route = "unmatched" if resource is None else resource.canonical
+    method = request.method if request.method in hdrs.METH_ALL else "other"
+    app[keys.METRICS].answered(method, route, response.status, time.perf_counter() - started)
+    return response
+
+
+def add_routes(app: web.Application) -> None:
+    """Connect the routes; `docs/api.md` describes each."""
+    router = app.router
+    router.add_post("/v1/jobs", jobs.submit)
+    router.add_get("/v1/jobs", jobs.list_jobs)
+    router.add_post("/v1/jobs/bulk", bulk.bulk)
+    router.add_get("/v1/jobs/{id}", jobs.get)
+    router.add_get("/v1/jobs/{id}/events", jobs.events)
+    router.add_get("/v1/jobs/{id}/result", jobs.result)
+    router.add_post("/v1/jobs/{id}/cancel", jobs.cancel)
+    router.add_get("/v1/workers", workers.list_workers)
+    router.add_get("/v1/queues", queues.list_queues)
+    router.add_get("/v1/ws", websocket.websocket)
+    router.add_get("/v1/events/stream", sse.event_stream)
+    router.add_get("/healthz", health.healthz)
+    router.add_get("/readyz", health.readyz)
+    router.add_get("/metrics", health.metrics)
+
+
+@contextlib.asynccontextmanager
+async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Application]:
+    """The application with everything that runs beside it.
+
+    Args:
+        settings: limits, timeouts and the data directory.
+        nc: a connection to a broker that has the streams.
+
+    Raises:
+        InvalidError: the secrets or public keys cannot be used.
+        UnavailableError: the broker does not answer.
+    """
+    timeout_s = settings.request_timeout_s
+    for kind in CONNECTORS:
+        payload_model(kind)  # imported now, not within the first request
+    app = web.Application(middlewares=[gate], client_max_size=settings.body_bytes)
+    read_model = ReadModel(path_in(settings.data_dir))
+    revocations = Revocations(nc, timeout_s=timeout_s)
+    verifier = TokenVerifier(
+        settings.data_dir,
+        settings.jwt_public_keys,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+    )
+    async with Publisher(nc, window=settings.publish_window, timeout_s=timeout_s) as publisher:
+        store = EventStore(nc, publisher, settings)
+        files = Files(nc, timeout_s=timeout_s, upload_timeout_s=settings.upload_timeout_s)
+        authenticator = Authenticator(verifier, revocations, size=settings.token_cache)
+        live = LiveFeed(nc, settings)
+        watch = WorkerWatch(nc, timeout_s=timeout_s)
+        app[keys.SETTINGS] = settings
+        app[keys.NATS] = nc
+        app[keys.STORE] = store
+        app[keys.SUBMITTER] = Submitter(store, Lanes(nc, publisher, settings), _exists_in(files), settings)
+        app[keys.READ_MODEL] = read_model
+        app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
+        app[keys.FILES] = files
+        app[keys.LIVE] = live
+        app[keys.WORKERS] = watch
+        app[keys.METRICS] = Metrics(store)
+        app[keys.AUTH] = authenticator
+        app[DOOR] = LiveDoor(live, authenticator)
+        add_routes(app)
+        app.on_shutdown.append(_close_live)
+        await revocations.load()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                beside = [tasks.create_task(part.run()) for part in (revocations, live, watch)]
+                try:
+                    yield app
+                finally:
+                    for task in beside:
+                        task.cancel()
+        finally:
+            read_model.close()
+
+
+async def _close_live(app: web.Application) -> None:
+    app[DOOR].close()
+
+
+def _exists_in(files: Files) -> FileExists:
+    async def exists(tenant: str, file_id: str) -> bool:
+        try:
+            await files.info(tenant, file_id)
+        except (NotFoundError, InvalidError):
+            return False
+        return True
+
+    return exists
+
+
+async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None]) -> None:
+    """Serve until cancelled; then requests in progress get `drain_grace_s` to end.
+
+    Args:
+        settings: limits, timeouts, the address and the data directory.
+        nc: a connection to a broker that has the streams.
+        ready: called once with the URL that is being served.
+
+    Raises:
+        CannotListenError: the address cannot be used.
+        InvalidError: the secrets or public keys cannot be used.
+        UnavailableError: the broker does not answer.
+    """
+    async with running_app(settings, nc) as app:
+        runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, shutdown_timeout=settings.drain_grace_s
+        )
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, settings.host, settings.port)
+            try:
+                await site.start()
+            except OSError as error:
+                raise CannotListenError(
+                    f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "
+                    "choose another with --port"
+                ) from None
+            ready(_url(settings, runner))
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+
+def _url(settings: Settings, runner: web.AppRunner) -> str:
+    port = runner.addresses[0][1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{port}"

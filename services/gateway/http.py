@@ -1,0 +1,45 @@
+"""What the routes share: JSON bodies in and out, and who asks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import orjson
+from aiohttp import hdrs, web
+
+from services.gateway.auth import Principal
+from services.gateway.problems import UnsupportedMediaTypeError
+from services.gateway.submission import Caller
+
+H_SEQ: Final = "Switchyard-Seq"
+JSON: Final = "application/json"
+TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""Source: W3C Trace Context, section 3.2."""
+
+
+def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON answer."""
+    return web.Response(body=orjson.dumps(value), status=status, headers=headers, content_type=JSON)
+
+
+async def json_body(request: web.Request) -> bytes:
+    """The bytes of a body that says it is JSON, or says nothing.
+
+    Raises:
+        UnsupportedMediaTypeError: it says that it is something else.
+        web.HTTPRequestEntityTooLarge: it is larger than the settings allow.
+    """
+    if hdrs.CONTENT_TYPE in request.headers:
+        content_type = request.content_type
+        if content_type != JSON and not content_type.endswith("+json"):
+            raise UnsupportedMediaTypeError(
+                f"Content-Type: {JSON} was expected, not {content_type}", field="Content-Type"
+            )
+    return await request.read()
+
+
+def caller_of(request: web.Request, principal: Principal) -> Caller:
+    """Who submits; a trace context that is not one is left out."""
+    trace = request.headers.get("traceparent", "")
+    return Caller(principal.tenant, principal.actor, trace if TRACE.fullmatch(trace) else "")

@@ -1,0 +1,31 @@
+"""What a request handler finds in its application."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+from nats.aio.client import Client
+
+from projections.reader import ReadModel
+from services.event_store import EventStore
+from services.files import Files
+from services.gateway.auth import Authenticator
+from services.gateway.freshness import Freshness
+from services.gateway.live import LiveFeed
+from services.gateway.metrics import Metrics
+from services.gateway.submission import Submitter
+from services.gateway.worker_watch import WorkerWatch
+from services.settings import Settings
+
+SETTINGS: Final = web.AppKey("settings", Settings)
+NATS: Final = web.AppKey("nats", Client)
+STORE: Final = web.AppKey("store", EventStore)
+SUBMITTER: Final = web.AppKey("submitter", Submitter)
+READ_MODEL: Final = web.AppKey("read_model", ReadModel)
+FRESHNESS: Final = web.AppKey("freshness", Freshness)
+FILES: Final = web.AppKey("files", Files)
+LIVE: Final = web.AppKey("live", LiveFeed)
+WORKERS: Final = web.AppKey("workers", WorkerWatch)
+METRICS: Final = web.AppKey("metrics", Metrics)
+AUTH: Final = web.AppKey("auth", Authenticator)

@@ -1,0 +1,93 @@
+"""What an operator watches, in Prometheus form; `docs/api.md` lists it."""
+
+from __future__ import annotations
+
+from collections import Counter as Counted
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.event_store import EventStore
+
+BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+class Metrics:
+    """The counters and timings of one gateway process, in a registry of its own."""
+
+    def __init__(self, store: EventStore) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "switchyard_http_requests", "Requests answered", ["method", "route", "status"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.request_seconds = Histogram(
+            "switchyard_http_request_seconds", "Time to answer", ["method", "route"],
+            buckets=BUCKETS_S, registry=self.registry,
+        )  # fmt: skip
+        self.submit_seconds = Histogram(
+            "switchyard_submit_seconds", "Time from a submission's body to its acknowledged event",
+            buckets=BUCKETS_S, registry=self.registry,
+        )  # fmt: skip
+        self.appended = Counter(
+            "switchyard_events_appended", "Events that this gateway wrote", ["type"], registry=self.registry
+        )
+        self.bulk_lines = Counter(
+            "switchyard_bulk_lines", "Lines of bulk submissions answered", ["status"], registry=self.registry
+        )
+        self.projection_lag = Gauge(
+            "switchyard_projection_lag_events", "Events that the read model is behind the log",
+            registry=self.registry,
+        )  # fmt: skip
+        self.jobs = Gauge(
+            "switchyard_jobs", "Jobs in the read model", ["kind", "state"], registry=self.registry
+        )
+        self.workers = Gauge("switchyard_workers", "Live workers", ["state"], registry=self.registry)
+        self.live_connections = Gauge(
+            "switchyard_live_connections", "Open WebSockets and event streams", registry=self.registry
+        )
+        self.registry.register(_Conflicts(store))
+        ProcessCollector(registry=self.registry)
+        # The library looks labels up under a lock; each combination is looked up once.
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        children = self._children.get((method, route, status))
+        if children is None:
+            children = self._children[method, route, status] = (
+                self.requests.labels(method, route, str(status)),
+                self.request_seconds.labels(method, route),
+            )
+        children[0].inc()
+        children[1].observe(seconds)
+
+    def show_jobs(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Set the jobs by kind and state."""
+        self.jobs.clear()
+        for (kind, state), count in counts.items():
+            self.jobs.labels(kind, state).set(count)
+
+    def show_workers(self, states: Iterable[str]) -> None:
+        """Set the live workers by state."""
+        self.workers.clear()
+        for state, count in Counted(states).items():
+            self.workers.labels(state).set(count)
+
+    def text(self) -> bytes:
+        """All of them in the text format 0.0.4."""
+        return generate_latest(self.registry)
+
+
+class _Conflicts(Collector):
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "switchyard_append_conflicts", "Appends decided again because another writer was first",
+            value=self._store.conflicts,
+        )  # fmt: skip

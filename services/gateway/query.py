@@ -1,0 +1,127 @@
+"""Query parameters: read strictly, so that a mistyped one is never taken for no filter at all."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from services.gateway.auth import Role, require
+from services.gateway.problems import MalformedError
+
+JOB_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+MAX_SEQ: Final = 2**63 - 1
+SHOWN_CHARS: Final = 80
+ALL_TENANTS: Final = "*"
+
+
+def wrong(name: str, value: str, expected: str) -> MalformedError:
+    """The error of a parameter whose value breaks a rule."""
+    message = f"{name}: {expected} was expected, not {value[:SHOWN_CHARS]!r}"
+    return MalformedError(message, code="invalid_parameter", field=name)
+
+
+class Query:
+    """The parameters of a request.
+
+    Args:
+        request: the request.
+        single: names that may stand once.
+        repeated: names that may stand more than once.
+
+    Raises:
+        MalformedError: there is another parameter, or one stands too often.
+    """
+
+    def __init__(self, request: web.Request, *single: str, repeated: tuple[str, ...] = ()) -> None:
+        self._values = request.query
+        for name in self._values.keys():  # noqa: SIM118 - a multidict's keys, each as often as it stands
+            if name not in single and name not in repeated:
+                known = ", ".join((*single, *repeated)) or "none"
+                message = f"there is no parameter {name[:SHOWN_CHARS]!r} here; known: {known}"
+                raise MalformedError(message, code="unknown_parameter", field=name[:SHOWN_CHARS])
+            if name in single and len(self._values.getall(name)) > 1:
+                raise MalformedError(f"{name} stands more than once", code="invalid_parameter", field=name)
+
+    def text(self, name: str) -> str | None:
+        """The value as it stands."""
+        return self._values.get(name)
+
+    def all(self, name: str) -> list[str]:
+        """All values of a repeated parameter."""
+        return self._values.getall(name, [])
+
+    def integer(self, name: str, *, default: int, least: int, most: int) -> int:
+        """A whole number within bounds."""
+        value = self._values.get(name)
+        if value is None:
+            return default
+        if not re.fullmatch(r"[0-9]{1,19}", value) or not least <= int(value) <= most:
+            raise wrong(name, value, f"a whole number of {least} to {most}")
+        return int(value)
+
+    def seconds(self, name: str, *, most: float) -> float | None:
+        """A time span; a longer one than `most` is cut to it."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds < math.inf:
+            raise wrong(name, value, "a number of seconds")
+        return min(seconds, most)
+
+    def time(self, name: str) -> datetime | None:
+        """A point in time with its zone, in UTC."""
+        value = self._values.get(name)
+        return None if value is None else parse_time(name, value)
+
+
+def parse_time(name: str, value: str) -> datetime:
+    """An RFC 3339 time in UTC.
+
+    Raises:
+        MalformedError: it is none.
+    """
+    try:
+        # A plus sign in a query stands for a blank.
+        time = msgspec.convert(value.replace(" ", "+"), datetime)
+        if time.tzinfo is None:
+            raise wrong(name, value, "a time with its zone, as in 2026-01-31T12:00:00Z,")
+        return time.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        raise wrong(name, value, "an RFC 3339 time") from None
+
+
+def scope(request: web.Request, query: Query) -> str | None:
+    """The tenant that the request concerns: the caller's own, or the one that an admin names; None for `*`.
+
+    Raises:
+        ForbiddenError: the caller may not name another tenant.
+    """
+    named = query.text("tenant")
+    principal = require(request, Role.VIEWER)
+    if named is None or named == principal.tenant:
+        return principal.tenant
+    principal.check(Role.ADMIN)
+    return None if named == ALL_TENANTS else named
+
+
+def min_seq(request: web.Request) -> int:
+    """The header `Switchyard-Min-Seq`, or 0.
+
+    Raises:
+        MalformedError: it is not a sequence.
+    """
+    value = request.headers.get("Switchyard-Min-Seq")
+    if value is None:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,18}", value):
+        raise wrong("Switchyard-Min-Seq", value, "an event's sequence")
+    return int(value)

@@ -1,0 +1,339 @@
+"""From a request to a job's first event; the same rules for a single submission and a bulk line."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+import orjson
+import pydantic
+from msgspec import Meta
+
+from events.errors import (
+    ConflictError,
+    InvalidError,
+    LimitError,
+    RejectedError,
+    UnavailableError,
+    VersionConflictError,
+)
+from events.history import AnyEvent
+from events.job import Job, evolve
+from events.lane import LaneKey
+from events.retry import RetryPolicy
+from events.spec import JobSpec, Status
+from events.subjects import NAME
+from services.connectors import payload_model
+from services.connectors.payload import file_fields
+from services.event_store import EventStore
+from services.gateway.problems import from_msgspec, from_pydantic
+from services.ids import id_for_key, new_id
+from services.lanes import Lanes, lane_for
+from services.publisher import AckLostError
+from services.settings import Settings
+
+DAY_S: Final = 86400.0
+MAX_WAIT_S: Final = 3660 * DAY_S
+MAX_RETRY_S: Final = 366 * DAY_S
+SHOWN_NAME_CHARS: Final = 64
+
+FileExists = Callable[[str, str], Awaitable[bool]]
+"""Whether a tenant has a file of this id."""
+
+
+class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Delays between attempts, as in `events.retry.RetryPolicy`."""
+
+    base_s: Annotated[float, Meta(ge=0, le=MAX_RETRY_S)] = 5.0
+    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    max_s: Annotated[float, Meta(ge=0, le=MAX_RETRY_S)] = 3600.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1
+
+
+Time = Annotated[datetime, Meta(tz=True)]
+
+
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a submission. Labels and the payload's size are checked against the settings."""
+
+    # Not the `$` of other patterns, which lets a line end follow.
+    kind: Annotated[str, Meta(pattern=rf"^{NAME.pattern}\Z")]
+    payload: dict[str, Any] = {}
+    priority: Annotated[int, Meta(ge=0, le=100)] = 50
+    labels: dict[str, Any] = {}
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
+    retry: RetryRequest = RetryRequest()
+    attempt_timeout_s: Annotated[float, Meta(gt=0, le=MAX_RETRY_S)] | None = None
+    start_at: Time | None = None
+    delay_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] | None = None
+    deadline_at: Time | None = None
+
+
+Key = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,255}\Z")]
+
+
+class BulkLine(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A line of a bulk submission."""
+
+    idempotency_key: Key | None = None
+
+
+_REQUEST: Final = msgspec.json.Decoder(JobRequest)
+_LINE: Final = msgspec.json.Decoder(BulkLine)
+_UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_lane_for: Final = functools.lru_cache(maxsize=4096)(lane_for)
+
+
+class _Rules(NamedTuple):
+    """What a kind's payload has to satisfy: a model, and which of its fields name files."""
+
+    model: type[pydantic.BaseModel] | None
+    files: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def _rules(kind: str) -> _Rules:
+    model = payload_model(kind)
+    return _Rules(model, () if model is None else file_fields(model))
+
+
+def parse_request(body: bytes) -> JobRequest:
+    """The body of a submission.
+
+    Raises:
+        RejectedError: it is not JSON, or a field breaks a rule.
+    """
+    try:
+        return _REQUEST.decode(body)
+    except _UNDECODABLE as error:
+        raise from_msgspec(error) from None
+
+
+def parse_line(body: bytes) -> BulkLine:
+    """A line of a bulk submission.
+
+    Raises:
+        RejectedError: it is not JSON, or a field breaks a rule.
+    """
+    try:
+        return _LINE.decode(body)
+    except _UNDECODABLE as error:
+        raise from_msgspec(error) from None
+
+
+def parse_key(header: str) -> str:
+    """The header `Idempotency-Key`.
+
+    Raises:
+        InvalidError: it is not 1 to 255 visible ASCII characters.
+    """
+    try:
+        return msgspec.convert(header, Key)
+    except msgspec.ValidationError:
+        raise InvalidError(
+            "Idempotency-Key: 1 to 255 visible ASCII characters were expected", field="Idempotency-Key"
+        ) from None
+
+
+def request_hash(body: bytes) -> str:
+    """The same for the same fields with the same values, in any order and spacing.
+
+    Raises:
+        InvalidError: the body is nested too deeply, or is not JSON to the letter.
+    """
+    try:
+        fields = orjson.loads(body)
+        fields.pop("idempotency_key", None)
+        canonical = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    except (TypeError, ValueError) as error:
+        raise InvalidError(f"the body cannot be written as JSON again: {error}", field="payload") from None
+    return hashlib.sha256(canonical).hexdigest()
+
+
+class Submitted(NamedTuple):
+    """The job that a submission stands for; `event` is None when an earlier submission made it."""
+
+    job: Job
+    event: AnyEvent | None
+
+
+class Pending(NamedTuple):
+    """A first event on its way to the log."""
+
+    job: Job
+    event: AnyEvent
+    seq: asyncio.Future[int]
+    request_hash: str
+    actor: str
+
+
+class Caller(NamedTuple):
+    """Who submits: the tenant, the actor of the event, and a W3C trace context or ""."""
+
+    tenant: str
+    actor: str
+    trace: str = ""
+
+
+class Submitter:
+    """Checks submissions and appends their first events.
+
+    Args:
+        store: the log.
+        lanes: the queues.
+        file_exists: whether a tenant has a file.
+        settings: limits.
+    """
+
+    def __init__(self, store: EventStore, lanes: Lanes, file_exists: FileExists, settings: Settings) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._file_exists = file_exists
+        self._settings = settings
+
+    async def submit(self, request: JobRequest, body: bytes, caller: Caller, key: str | None) -> Submitted:
+        """Take a job in, or find the one that the key stands for.
+
+        Raises:
+            RejectedError: a rule is broken, or the key was used for another request.
+            UnavailableError: the broker does not answer or has no room.
+        """
+        begun = await self.begin(request, body, caller, key, datetime.now(UTC))
+        return await self.finish(begun) if isinstance(begun, Pending) else begun
+
+    async def begin(
+        self, request: JobRequest, body: bytes, caller: Caller, key: str | None, now: datetime
+    ) -> Pending | Submitted:
+        """Put a job's first event on the wire, waiting only for a new lane, a file or room.
+
+        Raises:
+            RejectedError, UnavailableError: as for `submit`.
+        """
+        if key is None:
+            job_id, digest = new_id(), ""
+        else:
+            job_id, digest = id_for_key(caller.tenant, key), request_hash(body)
+        try:
+            spec = self._spec(request, caller.tenant, digest, now)
+            if _rules(request.kind).files:
+                await self._check_files(request, caller.tenant)
+            if not self._lanes.ready(spec.lane, spec.priority):
+                await self._lanes.ensure(LaneKey(spec.kind), spec.lane, spec.priority)
+        except RejectedError:
+            # What was taken in once is answered as such, though its file may be gone by now.
+            found = None if key is None else await self._existing(job_id, digest)
+            if found is None:
+                raise
+            return found
+        job, event, seq = await self._store.begin_submit(
+            job_id, spec, now=now, actor=caller.actor, trace=caller.trace
+        )
+        return Pending(job, event, seq, digest, caller.actor)
+
+    async def finish(self, pending: Pending) -> Submitted:
+        """Wait for the event's place in the log; a lost acknowledgement is resolved.
+
+        Raises:
+            RejectedError, UnavailableError: as for `submit`.
+        """
+        job, event, future, digest, actor = pending
+        try:
+            try:
+                seq = await future
+            except AckLostError:
+                seq = await self._store.append(job, event, actor=actor)
+        except VersionConflictError as conflict:
+            found = await self._existing(job.id, digest, at_least=conflict.last_seq or 0)
+            if found is None:
+                raise UnavailableError(f"job {job.id} cannot be read yet") from None
+            return found
+        return Submitted(evolve(job, event, seq), event)
+
+    async def _existing(self, job_id: str, digest: str, *, at_least: int = 0) -> Submitted | None:
+        job = await self._store.load(job_id, at_least=at_least)
+        if job.status is Status.ABSENT:
+            return None
+        if job.request_hash != digest:
+            raise ConflictError(
+                f"the idempotency key stands for job {job_id}, which was submitted with another request",
+                code="idempotency_conflict",
+            )
+        return Submitted(job, None)
+
+    def _spec(self, request: JobRequest, tenant: str, digest: str, now: datetime) -> JobSpec:
+        start_at, deadline_at = self._times(request, now)
+        if request.labels:
+            self._check_labels(request.labels)
+        retry = request.retry
+        return JobSpec(
+            kind=request.kind, tenant=tenant, lane=_lane_for(request.kind), payload=self._payload(request),
+            priority=request.priority, labels=request.labels, max_attempts=request.max_attempts,
+            retry=RetryPolicy(retry.base_s, retry.factor, retry.max_s, retry.jitter),
+            attempt_timeout_s=request.attempt_timeout_s, start_at=start_at, deadline_at=deadline_at,
+            request_hash=digest,
+        )  # fmt: skip
+
+    def _payload(self, request: JobRequest) -> msgspec.Raw:
+        """The payload as it will stand in the event; what cannot be read back is refused here."""
+        try:
+            encoded = orjson.dumps(request.payload)
+        except TypeError as error:
+            rule = str(error).lower()
+            raise InvalidError(f"payload: {rule}", field="payload") from None
+        limit = self._settings.payload_bytes
+        if len(encoded) > limit:
+            raise LimitError(
+                f"payload: {len(encoded)} bytes as JSON, of at most {limit}; larger input goes into a file",
+                status=413, code="payload_too_large", field="payload",
+            )  # fmt: skip
+        model = _rules(request.kind).model
+        if model is not None:
+            try:
+                model.model_validate(request.payload)
+            except pydantic.ValidationError as error:
+                raise from_pydantic(error, within="payload") from None
+        return msgspec.Raw(encoded)
+
+    async def _check_files(self, request: JobRequest, tenant: str) -> None:
+        for name in _rules(request.kind).files:
+            file_id = request.payload.get(name)
+            if isinstance(file_id, str) and not await self._file_exists(tenant, file_id):
+                field = f"payload.{name}"
+                raise InvalidError(f"{field}: there is no such file", code="unknown_file", field=field)
+
+    def _check_labels(self, labels: dict[str, Any]) -> None:
+        limit = self._settings.labels
+        if len(labels) > limit:
+            raise InvalidError(f"labels: {len(labels)} of at most {limit}", field="labels")
+        longest = self._settings.label_value_chars
+        for name, value in labels.items():
+            field = f"labels.{name[:SHOWN_NAME_CHARS]}"
+            if NAME.fullmatch(name) is None:
+                raise InvalidError(f"{field}: a label's name must match {NAME.pattern}", field=field)
+            if not isinstance(value, str) or len(value) > longest:
+                raise InvalidError(f"{field}: expected a string of at most {longest} characters", field=field)
+
+    def _times(self, request: JobRequest, now: datetime) -> tuple[datetime | None, datetime | None]:
+        start_at = _utc(request.start_at, "start_at")
+        deadline_at = _utc(request.deadline_at, "deadline_at")
+        if request.delay_s is not None:
+            if start_at is not None:
+                raise InvalidError("delay_s: not together with start_at", field="delay_s")
+            start_at = now + timedelta(seconds=request.delay_s)
+        if start_at is not None and deadline_at is not None and deadline_at <= start_at:
+            raise InvalidError("deadline_at: expected a time after the start", field="deadline_at")
+        return start_at, deadline_at
+
+
+def _utc(time: datetime | None, field: str) -> datetime | None:
+    if time is None:
+        return None
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise InvalidError(f"{field}: the time is out of range", field=field) from None
