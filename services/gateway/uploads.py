@@ -13,6 +13,7 @@ from email.message import Message
 from typing import Final, TypeVar
 
 from aiohttp import BodyPartReader, ClientError, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
 from events.errors import LimitError
@@ -35,7 +36,11 @@ DIGESTS: Final = {
     CONTENT_DIGEST: re.compile(r"(?:^|,)\s*sha-256=:([^:]*):"),  # RFC 9530
     "Digest": re.compile(r"(?:^|,)\s*sha-256=([^,]*)", re.IGNORECASE),  # RFC 3230
 }
-BROKEN_OFF: Final = (RequestPayloadError, ClientError, ConnectionError, ValueError)
+# What aiohttp raises where a body ends early or a form is malformed.
+BROKEN_OFF: Final = (
+    RequestPayloadError, ClientError, ConnectionError, HttpProcessingError,
+    ValueError, RuntimeError, AssertionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +108,8 @@ async def _form(request: web.Request, name: str | None, idle_s: float) -> Upload
     if any(header in request.headers for header in DIGESTS):
         message = "in a form the digest stands in the header of the file's part"
         raise MalformedError(message, field=CONTENT_DIGEST)
-    try:
-        reader = await request.multipart()
-        part = await _in_time(reader.next, idle_s)
-    except AssertionError as error:  # what aiohttp raises for a form without a boundary
-        raise MalformedError(f"the form is malformed: {error}", field=hdrs.CONTENT_TYPE) from error
+    reader = await _in_time(request.multipart, idle_s)
+    part = await _in_time(reader.next, idle_s)
     if not isinstance(part, BodyPartReader) or part.filename is None:
         raise MalformedError("the form must have one part, and that a file")
     encoding = part.headers.get(hdrs.CONTENT_TRANSFER_ENCODING, "")
