@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -37,8 +38,8 @@ _DECODER: Final = msgspec.json.Decoder(_Object)
 def apply(connection: sqlite3.Connection, messages: Iterable[tuple[str, bytes, int]]) -> None:
     """Write what these messages (subject, body, sequence) say, and the checkpoint, in one transaction.
 
-    An empty body is the broker's marker for an object that expired. An object that somebody else stored
-    lacks our metadata and is not a file of ours.
+    What has expired goes as well: the broker removes it from the object store and tells nobody. An object
+    that somebody else stored lacks our metadata and is not a file of ours.
     """
     with connection:
         for subject, body, seq in messages:
@@ -54,6 +55,12 @@ def apply(connection: sqlite3.Connection, messages: Iterable[tuple[str, bytes, i
                 )  # fmt: skip
                 connection.execute(_WRITE, row)
             checkpoint.write_files(connection, seq)
+        connection.execute("DELETE FROM files WHERE expires_at <= ?", (timestamp(),))
+
+
+def timestamp() -> str:
+    """Now, in the form of `expires_at`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _decoded(body: bytes) -> _Object | None:

@@ -14,7 +14,7 @@ import msgspec
 
 from events.errors import InvalidError, UnavailableError
 from events.job import Job
-from projections import checkpoint, database
+from projections import checkpoint, database, files
 from projections.checkpoint import Checkpoint
 from projections.jobs import microseconds
 
@@ -202,13 +202,14 @@ class ReadModel:
 
     def tenant_bytes(self, tenant: str) -> int:
         """How many bytes of files a tenant keeps."""
-        row = self._one("SELECT coalesce(sum(size_bytes), 0) FROM files WHERE tenant = ?", (tenant,))
+        query = "SELECT coalesce(sum(size_bytes), 0) FROM files WHERE tenant = ? AND expires_at > ?"
+        row = self._one(query, (tenant, files.timestamp()))
         return 0 if row is None else int(row[0])
 
     def files(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
         """A page of a tenant's files, newest first, and the cursor of the next page, if there is one."""
         names = ("id", "name", "type", "size_bytes", "sha256", "created_at", "expires_at")
-        where, values = "tenant = ?", [tenant]
+        where, values = "tenant = ? AND expires_at > ?", [tenant, files.timestamp()]
         if cursor is not None:
             where += " AND (created_at, id) < (?, ?)"
             values += _decode_cursor(cursor)
