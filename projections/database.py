@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 SCHEMA = Path(__file__).with_name("schema.sql")
+INDEXES = Path(__file__).with_name("indexes.sql")
 SCHEMA_VERSION = "1"
 FILE_NAME = "read_model.sqlite"
 
@@ -18,12 +19,13 @@ def path_in(data_dir: Path) -> Path:
     return data_dir / FILE_NAME
 
 
-def open_writer(path: Path, stream_id: str) -> sqlite3.Connection:
+def open_writer(path: Path, stream_id: str, *, indexed: bool = True) -> sqlite3.Connection:
     """Open the file for its one writer; it is made anew when it belongs to another log or schema.
 
     Args:
         path: the file.
         stream_id: identity of the log that it is to be a view of.
+        indexed: whether a new file gets its indexes at once; a file that is rebuilt gets them at the end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = _connect(path)
@@ -34,6 +36,8 @@ def open_writer(path: Path, stream_id: str) -> sqlite3.Connection:
     connection = _connect(path)
     with connection:
         connection.executescript(SCHEMA.read_text())
+        if indexed:
+            index(connection)
         facts = {
             "schema": SCHEMA_VERSION,
             "database_id": uuid.uuid4().hex,
@@ -43,6 +47,11 @@ def open_writer(path: Path, stream_id: str) -> sqlite3.Connection:
         }
         connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
     return connection
+
+
+def index(connection: sqlite3.Connection) -> None:
+    """Make the indexes."""
+    connection.executescript(INDEXES.read_text())
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

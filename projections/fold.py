@@ -61,10 +61,9 @@ class Folder:
         """
         batch = Batch()
         cache = self._cache
-        messages = list(messages)
-        self._load({subject.split(".", 2)[1] for subject, _, _ in messages})
-        for subject, body, seq in messages:
-            job_id = subject.split(".", 2)[1]
+        named = [(subject.split(".", 2)[1], subject, body, seq) for subject, body, seq in messages]
+        self._load({job_id for job_id, *_ in named})
+        for job_id, subject, body, seq in named:
             before = cache.get(job_id) or Job(id=job_id)
             event = decode(subject, body)
             after = evolve(before, event, seq)

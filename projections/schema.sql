@@ -17,11 +17,6 @@ CREATE TABLE jobs (
     seq INTEGER NOT NULL,
     doc BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX jobs_by_time ON jobs (tenant, created_at, id);
-CREATE INDEX jobs_by_state ON jobs (state, tenant, created_at, id);
-CREATE INDEX jobs_waiting ON jobs (lane, priority, claimable_seq) WHERE state = 'queued';
-CREATE INDEX jobs_due ON jobs (wake_at) WHERE wake_at IS NOT NULL;
-CREATE INDEX jobs_running ON jobs (worker) WHERE state IN ('running', 'cancelling');
 
 CREATE TABLE labels (
     key TEXT NOT NULL,
@@ -73,4 +68,3 @@ CREATE TABLE files (
     subject TEXT NOT NULL,
     PRIMARY KEY (tenant, id)
 ) WITHOUT ROWID;
-CREATE UNIQUE INDEX files_by_subject ON files (subject);

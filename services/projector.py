@@ -169,10 +169,13 @@ async def build(nc: Client, settings: Settings, live: Path) -> None:
     stream = await stream_id(nc, settings)
     info = await api(nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=settings.request_timeout_s)
     target = int(info["state"]["last_seq"])
-    writer = database.open_writer(fresh, stream)
+    writer = database.open_writer(fresh, stream, indexed=False)
+    # Nobody reads the file before it is whole, and a crash begins it anew.
+    writer.execute("PRAGMA synchronous = OFF")
     with contextlib.closing(writer), contextlib.closing(database.open_reader(fresh)) as reader:
         folder = Folder(reader, cache=settings.projector_cache)
         await project(nc, settings, writer, folder, checkpoint.read(writer), target=target)
+        await asyncio.to_thread(database.index, writer)
     database.swap(fresh, live)
     log.info("read_model_rebuilt", seq=target)
 

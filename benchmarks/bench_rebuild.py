@@ -1,0 +1,100 @@
+"""The read model rebuilt from the log, beside reading the log and doing nothing with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from events.codec import encode
+from events.history import Leased, Submitted, Succeeded
+from events.spec import JobSpec
+from events.subjects import claimable_event, job_event
+from services import broker, topology
+from services.ids import new_id
+from services.lanes import lane_for
+from services.log_reader import follow_batches
+from services.nats_server import start_broker
+from services.projector import build
+from services.publisher import Publisher
+from services.settings import Settings
+
+JOBS = 30_000
+EVENTS = 3 * JOBS
+
+
+async def fill(publisher: Publisher) -> None:
+    """A log of jobs that were submitted, leased and succeeded, sixteen at a time."""
+    lane, now, worker = lane_for("simulate"), datetime.now(UTC), "gpu-1"
+    spec = JobSpec(
+        kind="simulate", tenant="bench", lane=lane, payload={"duration_s": 0}, labels={"project": "p1"}
+    )
+    headers = {"Switchyard-Tenant": "bench", "Switchyard-Kind": "simulate", "Switchyard-Actor": "worker:gpu-1"}
+    acks = []
+    seq = 0
+    for _ in range(0, JOBS, 16):
+        ids = [new_id() for _ in range(16)]
+        rounds = (
+            lambda job_id, _: (claimable_event(job_id, "submitted", lane, 50), Submitted(at=now, job=spec)),
+            lambda job_id, _: (job_event(job_id, "leased"), Leased(at=now, worker=worker, attempt=1)),
+            lambda job_id, seq: (
+                job_event(job_id, "succeeded"),
+                Succeeded(at=now, fence=seq - 15, result={"echo": 1, "attempt": 1, "worker": worker}),
+            ),
+        )
+        for make in rounds:
+            for job_id in ids:
+                seq += 1
+                subject, event = make(job_id, seq)
+                acks.append(await publisher.send(subject, encode(event), headers))
+        await asyncio.gather(*acks)
+        acks.clear()
+
+
+async def raw_replay(url: str, settings: Settings) -> float:
+    """Events a second, read and dropped."""
+    nc = await broker.connect(url, name="raw")
+    begun = time.perf_counter()
+    count = 0
+    batches = follow_batches(nc, "JOBS", start=1, batch=settings.projector_batch, timeout_s=5)
+    async with contextlib.aclosing(batches):
+        async for batch in batches:
+            count += len(batch)
+            if count >= EVENTS:
+                break
+    rate = count / (time.perf_counter() - begun)
+    await nc.close()
+    return rate
+
+
+async def measure() -> list[dict[str, Any]]:
+    """Raw and ours from one log."""
+    with tempfile.TemporaryDirectory() as directory:
+        server = await start_broker(Path(directory))
+        try:
+            nc = await broker.connect(server.url, name="bench")
+            await topology.apply(nc)
+            async with Publisher(nc) as publisher:
+                await fill(publisher)
+            settings = Settings(data_dir=Path(directory))
+            raw = await raw_replay(server.url, settings)
+            await nc.close()
+            nc = await broker.connect(server.url, name="projector", read_headers=False)
+            begun = time.perf_counter()
+            await build(nc, settings, Path(directory) / "rebuilt.sqlite")
+            ours = EVENTS / (time.perf_counter() - begun)
+            await nc.close()
+        finally:
+            await server.stop()
+    return [{"what": "events replayed", "unit": "1/s", "raw": raw, "ours": ours, "ratio": ours / raw, "goal": 0.4}]
+
+
+if __name__ == "__main__":
+    for row in uvloop.run(measure()):
+        print(row)
