@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from events.errors import LimitError, NotFoundError, RejectedError
@@ -54,7 +54,8 @@ class Session:
         self._queue: deque[Item | tuple[str, int]] = deque()
         self._progress: dict[tuple[str, int], tuple[list[str], Progress]] = {}
         self._bytes = 0
-        self._sending: asyncio.Timeout | None = None
+        self._breaking: asyncio.TimerHandle | None = None
+        self._abort: Callable[[], None] = lambda: None
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -186,9 +187,8 @@ class Session:
             self._remove(subscription)
         self._filled.set()
         self._room.set()
-        if self._sending is not None and not self._sending.expired():
-            grace_s = 0.0 if code == SLOW_READER else CLOSE_S
-            self._sending.reschedule(asyncio.get_running_loop().time() + grace_s)
+        if self._breaking is not None:
+            self._break_off_in(CLOSE_S)
 
     # --- The way out
 
@@ -224,21 +224,34 @@ class Session:
             if taken or (not self._queue and self.ending is not None):
                 return taken
 
-    @contextlib.asynccontextmanager
-    async def sending(self) -> AsyncIterator[None]:
-        """Limit the time that the transport may take for what was taken.
+    @contextlib.contextmanager
+    def sending(self, abort: Callable[[], None]) -> Iterator[None]:
+        """Break the connection off when the reader does not take what is sent in the block.
 
-        Raises:
-            TimeoutError: the reader does not read; the connection ends, if it had not ended before.
+        The block is not cancelled: aiohttp cannot wait for its transport any more after such a wait was
+        cancelled once. A transport that is aborted ends the wait.
+
+        Args:
+            abort: breaks the connection off.
         """
+        self._abort = abort
+        self._break_off_in(2 * self.feed.settings.socket_ping_s if self.ending is None else CLOSE_S)
         try:
-            async with asyncio.timeout(2 * self.feed.settings.socket_ping_s) as self._sending:
-                yield
-        except TimeoutError:
-            self.end(SLOW_READER, "slow reader")
-            raise
+            yield
         finally:
-            self._sending = None
+            if self._breaking is not None:
+                self._breaking.cancel()
+                self._breaking = None
+
+    def _break_off_in(self, seconds: float) -> None:
+        if self._breaking is not None:
+            self._breaking.cancel()
+        self._breaking = asyncio.get_running_loop().call_later(seconds, self._break_off)
+
+    def _break_off(self) -> None:
+        self._breaking = None
+        self.end(SLOW_READER, "slow reader")
+        self._abort()
 
     def _take_progress(self, key: tuple[str, int], taken: list[Item]) -> None:
         job_id, fence = key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Final
 
 import msgspec
@@ -87,6 +86,9 @@ def wish_of(request: web.Request) -> Subscribe:
 
 
 async def _send(request: web.Request, response: web.StreamResponse, session: Session, door: LiveDoor) -> None:
+    transport = request.transport
+    if transport is None:
+        return  # the peer is gone already
     await response.prepare(request)
     try:
         while True:
@@ -99,17 +101,15 @@ async def _send(request: web.Request, response: web.StreamResponse, session: Ses
                 body = b"".join(map(_event, items))
             if not body:
                 break
-            async with session.sending():
+            with session.sending(transport.abort):
                 await response.write(body)
         if session.ending is not None:
             last = message("end", code=session.ending.code, reason=session.ending.reason)
-            async with session.sending():
+            with session.sending(transport.abort):
                 await response.write(_event(last))
                 await response.write_eof()
-    except (ConnectionError, TimeoutError):
-        # The peer is gone or does not read; what it did not take would hold the connection open.
-        with contextlib.suppress(AttributeError):
-            request.transport.abort()  # type: ignore[union-attr]
+    except ConnectionError:
+        transport.abort()  # the peer is gone; what it did not take would hold the connection open
 
 
 def _event(item: Item) -> bytes:

@@ -21,7 +21,7 @@ from services.gateway.live_messages import (
     decode,
     message,
 )
-from services.gateway.live_session import CLOSE_S, SLOW_READER, Session
+from services.gateway.live_session import CLOSE_S, Session
 from services.gateway.problems import UnauthenticatedError
 
 PROTOCOL: Final = "switchyard.v1"
@@ -29,6 +29,7 @@ TOKEN_PROTOCOL: Final = "bearer."  # noqa: S105 -- the word before a token, not 
 AUTH_S: Final = 5.0
 FAULTS: Final = 10
 BURST: Final = 5
+ABNORMAL: Final = 1006
 NOT_TEXT: Final = 1003
 TOO_MANY_FAULTS: Final = 4400
 REASON_BYTES: Final = 123  # Source: RFC 6455, section 5.5
@@ -56,15 +57,17 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
             protocols=(PROTOCOL,),
             heartbeat=door.settings.socket_ping_s,
             max_msg_size=door.settings.socket_message_bytes,
-            timeout=CLOSE_S,
             compress=False,  # a compressor per connection costs more memory than it saves traffic
         )
+        transport = request.transport
+        if transport is None:
+            return socket  # the peer is gone already
         await socket.prepare(request)
         try:
-            await _Connection(door, socket).run(caller)
+            await _Connection(door, socket, transport).run(caller)
         finally:
-            if request.transport is not None and (not socket.closed or socket.close_code in (None, 1006)):
-                request.transport.abort()  # else what the peer did not read would hold it open
+            if not socket.closed or socket.close_code in (None, ABNORMAL):
+                transport.abort()  # else what the peer did not read would hold the connection open
     return socket
 
 
@@ -79,9 +82,10 @@ def _token_among_protocols(request: web.Request) -> str | None:
 class _Connection:
     """One WebSocket from its handshake to its end."""
 
-    def __init__(self, door: LiveDoor, socket: web.WebSocketResponse) -> None:
+    def __init__(self, door: LiveDoor, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
         self._door = door
         self._socket = socket
+        self._transport = transport
         self._faults = 0
         self._rate = door.settings.socket_messages_per_s
         self._allowance = float(self._rate * BURST)
@@ -115,8 +119,7 @@ class _Connection:
         except RejectedError as error:
             refusal = error
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(CLOSE_S):
-                await self._send(_error(refusal, None))
+            await self._send(_error(refusal, None))
         await self._close(TOKEN_ENDED, refusal.code)
         return None
 
@@ -171,9 +174,9 @@ class _Connection:
     # --- To the client
 
     async def _write(self, session: Session) -> None:
-        with contextlib.suppress(ConnectionError, TimeoutError):
+        with contextlib.suppress(ConnectionError):
             while items := await session.take():
-                async with session.sending():
+                with session.sending(self._transport.abort):
                     for item in items:
                         await self._send(item)
         session.end(NORMAL, "")  # where the peer is gone
@@ -185,9 +188,11 @@ class _Connection:
 
     async def _close(self, code: int, reason: str) -> None:
         """Send the close frame and wait for the peer's, not for long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S if code == SLOW_READER else 2 * CLOSE_S):
+        try:
+            async with asyncio.timeout(CLOSE_S):
                 await self._socket.close(code=code, message=reason.encode()[:REASON_BYTES])
+        except TimeoutError:
+            self._transport.abort()
 
 
 def _error(error: RejectedError, subscription_id: str | None) -> Item:

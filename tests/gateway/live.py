@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,13 @@ LIFE = ["submitted", "leased", "succeeded"]
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something that gives no signal is so."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 -- nobody sets an event for it
+            await asyncio.sleep(0.005)
 
 
 class Reader:
@@ -165,9 +172,7 @@ class LiveGateway:
 
     async def reached(self, seq: int) -> None:
         """Wait until the feed has seen a sequence, by the feed's own reader."""
-        async with asyncio.timeout(DEADLINE_S):
-            while self.feed.head < seq:
-                await asyncio.sleep(0.005)
+        await eventually(lambda: self.feed.head >= seq)
 
 
 @web.middleware
