@@ -29,6 +29,7 @@ from events.errors import LimitError, NotFoundError, SwitchyardError, Unavailabl
 from services.files.info import (
     CHUNK_BYTES,
     CHUNKS_PER_ENTRY,
+    ID,
     FileInfo,
     check,
     decode,
@@ -47,6 +48,7 @@ log = structlog.get_logger()
 CHUNKS_IN_FLIGHT: Final = 64  # of all uploads together: 8 MiB
 CHUNKS_PER_READ: Final = 8  # what a reader holds at most: 1 MiB
 READ_GRACE_S: Final = 60.0
+SHOWN_ID_CHARS: Final = 200
 # A replica may be a moment behind the leader that acknowledged the upload.
 LAG_RETRIES_S: Final = (0.05, 0.4)
 
@@ -169,9 +171,11 @@ class Files:
             NotFoundError: the tenant has no such file, or no longer.
             UnavailableError: the broker does not answer.
         """
-        info = await self._find(subjects.file_meta(tenant, file_id))
+        info = None
+        if ID.fullmatch(file_id):
+            info = await self._find(subjects.file_meta(tenant, file_id))
         if info is None:
-            raise NotFoundError(f"there is no file {file_id}")
+            raise NotFoundError(f"there is no file {file_id[:SHOWN_ID_CHARS]!r}")
         return info
 
     async def read(

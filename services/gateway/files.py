@@ -7,15 +7,14 @@ import contextlib
 import re
 from collections.abc import Iterator
 from email.utils import format_datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import structlog
 from aiohttp import hdrs, web
 
-from events.errors import LimitError, NotFoundError, SwitchyardError, UnavailableError
+from events.errors import LimitError, SwitchyardError, UnavailableError
 from services.files import FileInfo, Files
-from services.files.info import ID
 from services.files.quota import Quota
 from services.gateway.auth import PRINCIPAL, Principal, Role
 from services.gateway.conditions import Unsatisfiable, Version, is_unchanged, wanted_range
@@ -38,6 +37,9 @@ class FileIndex(Protocol):
     def tenant_bytes(self, tenant: str) -> int:
         """How many bytes of files a tenant keeps."""
 
+    def files(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of a tenant's files, newest first, and the cursor of the next page, if there is one."""
+
 
 class FileRoutes:
     """Handlers of `/v1/files`.
@@ -49,6 +51,7 @@ class FileRoutes:
 
     def __init__(self, files: Files, index: FileIndex, settings: Settings) -> None:
         self._files = files
+        self._index = index
         self._settings = settings
         self._quota = Quota(index.tenant_bytes, limit_bytes=settings.tenant_bytes)
         self._transfers = 0
@@ -57,6 +60,7 @@ class FileRoutes:
         """The routes, for `Application.add_routes`."""
         return [
             web.post("/v1/files", self.upload, expect_handler=_continue_later),
+            web.get("/v1/files", self.list_files),
             web.get("/v1/files/{id}", self.download),
             web.delete("/v1/files/{id}", self.delete),
         ]
@@ -90,10 +94,19 @@ class FileRoutes:
         headers: dict[str, str] = {hdrs.LOCATION: f"/v1/files/{info.id}", hdrs.ETAG: f'"{info.sha256}"'}
         return json_response(info.view(), status=201, headers=headers)
 
+    async def list_files(self, request: web.Request) -> web.Response:
+        """`GET /v1/files`: a page of the tenant's files, newest first."""
+        query = Query(request, "tenant", "cursor", "limit")
+        tenant = scope(request, query)
+        most = self._settings.page_size_max
+        limit = query.integer("limit", default=min(self._settings.page_size, most), least=1, most=most)
+        page, cursor = self._index.files(tenant, query.text("cursor"), limit)
+        return json_response({"files": page, "cursor": cursor})
+
     async def download(self, request: web.Request) -> web.StreamResponse:
         """`GET` and `HEAD /v1/files/{id}`: the file's bytes, or a range of them."""
         tenant = scope(request, Query(request, "tenant"))
-        info = await self._files.info(tenant, _file_id(request))
+        info = await self._files.info(tenant, request.match_info["id"])
         version = Version(info.sha256, info.created_at.replace(microsecond=0))
         headers = _headers(info)
         if is_unchanged(request, version):
@@ -124,7 +137,7 @@ class FileRoutes:
         """`DELETE /v1/files/{id}`."""
         _writer(request)
         tenant = scope(request, Query(request, "tenant"))
-        await self._files.delete(tenant, _file_id(request))
+        await self._files.delete(tenant, request.match_info["id"])
         return web.Response(status=204)
 
     async def _send(
@@ -187,13 +200,6 @@ def _writer(request: web.Request) -> Principal:
     if Role.WORKER not in principal.roles:
         principal.check(Role.SUBMITTER)
     return principal
-
-
-def _file_id(request: web.Request) -> str:
-    file_id = request.match_info["id"]
-    if not ID.fullmatch(file_id):
-        raise NotFoundError(f"there is no file {file_id[:80]!r}")
-    return file_id
 
 
 def _headers(info: FileInfo) -> dict[str, str]:

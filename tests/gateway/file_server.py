@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from nats.aio.client import Client
 
-from services.files import Files
+from events import subjects
+from projections import database, files
+from projections.reader import ReadModel
+from services.files import FileInfo, Files
+from services.files.info import encode
 from services.gateway.auth import PRINCIPAL, Principal, Role
 from services.gateway.files import FileRoutes
 from services.gateway.problems import problem_of
+from services.ids import new_id
 from services.settings import Settings
 
 H_CALLER = "Test-Caller"
@@ -20,20 +26,35 @@ H_CALLER = "Test-Caller"
 
 
 class Index:
-    """Bytes stored by tenant, as a test sets them."""
+    """A read model that knows of the files that a test says are there."""
 
-    def __init__(self) -> None:
-        self.stored: Counter[str] = Counter()
+    def __init__(self, path: Path) -> None:
+        self._writer = database.open_writer(path, "test")
+        self._seq = 0
+        self.model = ReadModel(path)
 
-    def tenant_bytes(self, tenant: str) -> int:
-        return self.stored[tenant]
+    def close(self) -> None:
+        self.model.close()
+        self._writer.close()
+
+    def add(self, tenant: str, size_bytes: int, ttl_s: float = 3600, name: str = "a.txt") -> FileInfo:
+        """As if a file had been stored."""
+        self._seq += 1
+        now = datetime.now(UTC)
+        expires_at = now + timedelta(seconds=ttl_s)
+        info = FileInfo(
+            new_id(), tenant, name, "text/plain", size_bytes, "0" * 64, now, expires_at, new_id(), 0, ()
+        )
+        meta = subjects.file_meta(tenant, info.id)
+        files.apply(self._writer, [(meta, encode(info), self._seq)])
+        return info
 
 
-def application(nc: Client, index: Index, settings: Settings) -> web.Application:
+def application(nc: Client, model: ReadModel, settings: Settings) -> web.Application:
     """An application with nothing but `/v1/files`."""
-    files = Files(nc, timeout_s=3.0, upload_timeout_s=settings.upload_timeout_s)
+    store = Files(nc, timeout_s=3.0, upload_timeout_s=settings.upload_timeout_s)
     app = web.Application(middlewares=[_caller])
-    app.add_routes(FileRoutes(files, index, settings).routes())
+    app.add_routes(FileRoutes(store, model, settings).routes())
     return app
 
 

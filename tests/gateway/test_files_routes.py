@@ -8,11 +8,12 @@ import io
 import itertools
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -47,14 +48,16 @@ def caller(tenant: str = "acme", *roles: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def index() -> Index:
-    return Index()
+def index(tmp_path: Path) -> Iterator[Index]:
+    index = Index(tmp_path / "read_model.sqlite")
+    yield index
+    index.close()
 
 
 @pytest.fixture
 async def http(nats_connection: Client, index: Index) -> AsyncIterator[Http]:
     await topology.apply(nats_connection)
-    server = TestServer(application(nats_connection, index, SETTINGS))
+    server = TestServer(application(nats_connection, index.model, SETTINGS))
     async with TestClient(server, timeout=aiohttp.ClientTimeout(total=DEADLINE_S)) as client:
         yield client
 
@@ -521,11 +524,60 @@ class TestSafety:
         await problem(await http.get(f"/v1/files/{view['id']}"), 500, "internal")
 
 
+class TestList:
+    async def test_files_are_listed_newest_first_and_paged(self, http: Http, index: Index) -> None:
+        infos = [index.add("acme", n, name=f"{n}.txt") for n in range(5)]
+        index.add("globex", 9)
+        found, cursor = [], ""
+        while True:
+            response = await http.get(f"/v1/files?limit=2{cursor}")
+            assert response.status == 200, await response.text()
+            page = await response.json()
+            found += page["files"]
+            if page["cursor"] is None:
+                break
+            cursor = f"&cursor={page['cursor']}"
+        wanted = sorted(
+            (info.view() for info in infos), key=lambda v: (v["created_at"], v["id"]), reverse=True
+        )
+        assert found == wanted
+
+    async def test_expired_files_are_neither_listed_nor_counted(self, http: Http, index: Index) -> None:
+        index.add("acme", SETTINGS.tenant_bytes, ttl_s=-1)
+        assert await (await http.get("/v1/files")).json() == {"files": [], "cursor": None}
+        assert (await http.post("/v1/files", data=b"x")).status == 201
+
+    @pytest.mark.parametrize(
+        ("query", "status", "field"),
+        [
+            ("limit=0", 400, "limit"),
+            ("limit=501", 400, "limit"),
+            ("limit=x", 400, "limit"),
+            ("page=2", 400, "page"),
+            ("cursor=nonsense", 422, "cursor"),
+        ],
+    )
+    async def test_a_parameter_that_is_wrong_is_named(
+        self, http: Http, query: str, status: int, field: str
+    ) -> None:
+        response = await http.get(f"/v1/files?{query}")
+        assert response.status == status
+        assert json.loads(await response.read())["field"] == field
+
+    async def test_another_tenants_files_are_for_admins(self, http: Http, index: Index) -> None:
+        info = index.add("acme", 1)
+        response = await http.get("/v1/files?tenant=acme", headers=caller("globex"))
+        await problem(response, 403, "forbidden")
+        admin = caller("ops", "admin", "viewer")
+        page = await (await http.get("/v1/files?tenant=acme", headers=admin)).json()
+        assert [file["id"] for file in page["files"]] == [info.id]
+
+
 class TestLimits:
     async def test_an_upload_over_the_quota_is_refused_with_quota_and_use(
         self, http: Http, index: Index, nats_connection: Client
     ) -> None:
-        index.stored["acme"] = SETTINGS.tenant_bytes - MIB
+        index.add("acme", SETTINGS.tenant_bytes - MIB)
         document = await problem(await http.post("/v1/files", data=io.BytesIO(DATA)), 413, "quota_exceeded")
         assert str(SETTINGS.tenant_bytes) in document["detail"]
         assert str(SETTINGS.tenant_bytes - MIB) in document["detail"]
@@ -539,14 +591,14 @@ class TestLimits:
         async def body() -> AsyncIterator[bytes]:
             yield DATA
 
-        index.stored["acme"] = SETTINGS.tenant_bytes - MIB
+        index.add("acme", SETTINGS.tenant_bytes - MIB)
         await problem(await http.post("/v1/files", data=body()), 413, "quota_exceeded")
         await nothing_is_stored(nats_connection)
 
     async def test_uploads_at_once_count_together_and_a_failed_one_counts_no_more(
         self, http: Http, index: Index, nats_connection: Client
     ) -> None:
-        index.stored["acme"] = SETTINGS.tenant_bytes - 3 * MIB
+        index.add("acme", SETTINGS.tenant_bytes - 3 * MIB)
         arrived, go_on = asyncio.Event(), asyncio.Event()
 
         async def slow() -> AsyncIterator[bytes]:
@@ -568,7 +620,7 @@ class TestLimits:
     async def test_a_finished_upload_counts_before_the_read_model_knows_it(
         self, http: Http, index: Index
     ) -> None:
-        index.stored["acme"] = SETTINGS.tenant_bytes - 3 * MIB
+        index.add("acme", SETTINGS.tenant_bytes - 3 * MIB)
         assert (await http.post("/v1/files", data=io.BytesIO(DATA))).status == 201
         await problem(await http.post("/v1/files", data=io.BytesIO(DATA)), 413, "quota_exceeded")
 
