@@ -81,7 +81,8 @@ async def started(what: str, nats_url: str, data_dir: Path) -> AsyncIterator[str
     assert process.stdin is not None
     try:
         async with asyncio.timeout(STARTED_S):
-            yield (await process.stdout.readline()).decode().strip()
+            url = await process.stdout.readline()
+        yield url.decode().strip()
     finally:
         process.stdin.close()
         await process.wait()

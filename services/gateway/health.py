@@ -13,6 +13,7 @@ from events.errors import UnavailableError
 from services.gateway.auth import Role, require
 from services.gateway.http import json_response
 from services.gateway.keys import METRICS, NATS, READ_MODEL, SETTINGS, WORKERS
+from services.gateway.live_door import DOOR
 from services.gateway.query import Query
 from services.log_reader import api
 from services.topology_spec import load
@@ -77,6 +78,7 @@ async def metrics(request: web.Request) -> web.Response:
     app = request.app
     found = app[METRICS]
     found.show_workers(record.state for record in app[WORKERS].records())
+    found.live_connections.set(app[DOOR].connections)
     with contextlib.suppress(UnavailableError):
         found.show_jobs(app[READ_MODEL].counts())
         found.projection_lag.set(await projection_lag(app))

@@ -30,7 +30,7 @@ async def json_body(request: web.Request) -> bytes:
         UnsupportedMediaTypeError: it says that it is something else.
         web.HTTPRequestEntityTooLarge: it is larger than the settings allow.
     """
-    if hdrs.CONTENT_TYPE in request.headers:
+    if request.can_read_body and hdrs.CONTENT_TYPE in request.headers:
         content_type = request.content_type
         if content_type != JSON and not content_type.endswith("+json"):
             raise UnsupportedMediaTypeError(

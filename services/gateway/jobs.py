@@ -21,7 +21,7 @@ from services.gateway.auth import Role, require
 from services.gateway.http import H_SEQ, caller_of, json_body, json_response
 from services.gateway.keys import FRESHNESS, LIVE, METRICS, READ_MODEL, SETTINGS, STORE, SUBMITTER
 from services.gateway.problems import MalformedError, Problem, from_msgspec
-from services.gateway.query import JOB_ID, MAX_SEQ, Query, min_seq, parse_time, scope, wrong
+from services.gateway.query import JOB_ID, MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
 from services.gateway.submission import parse_key, parse_request
 
 RESULT_ARTIFACT: Final = "result.json"
@@ -77,7 +77,7 @@ async def list_jobs(request: web.Request) -> web.Response:
         repeated=("state", "kind", "label"),
     )  # fmt: skip
     app = request.app
-    tenant = scope(request, query)
+    tenant = wide_scope(request, query)
     filters: dict[str, Any] = {
         "states": _words(query, "state"),
         "kinds": _words(query, "kind"),
@@ -172,7 +172,7 @@ async def _last(request: web.Request, query: Query) -> tuple[str, int]:
         NotFoundError: there is no such job, or it is another tenant's: nobody can tell which.
     """
     job_id = request.match_info["id"]
-    tenant = scope(request, query)
+    tenant = wide_scope(request, query)
     if JOB_ID.fullmatch(job_id):
         last = await request.app[STORE].last(job_id)
         if last is not None and tenant in (None, last.tenant):

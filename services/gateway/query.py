@@ -99,8 +99,8 @@ def parse_time(name: str, value: str) -> datetime:
         raise wrong(name, value, "an RFC 3339 time") from None
 
 
-def scope(request: web.Request, query: Query) -> str | None:
-    """The tenant that the request concerns: the caller's own, or the one that an admin names; None for `*`.
+def scope(request: web.Request, query: Query) -> str:
+    """The tenant that the request concerns: the caller's own, or the one that an admin names.
 
     Raises:
         ForbiddenError: the caller may not name another tenant.
@@ -110,7 +110,17 @@ def scope(request: web.Request, query: Query) -> str | None:
     if named is None or named == principal.tenant:
         return principal.tenant
     principal.check(Role.ADMIN)
-    return None if named == ALL_TENANTS else named
+    return named
+
+
+def wide_scope(request: web.Request, query: Query) -> str | None:
+    """As `scope`; None for all tenants, which an admin names `*`.
+
+    Raises:
+        ForbiddenError: the caller may not name another tenant.
+    """
+    tenant = scope(request, query)
+    return None if tenant == ALL_TENANTS else tenant
 
 
 def min_seq(request: web.Request) -> int:

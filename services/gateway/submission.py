@@ -67,7 +67,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     priority: Annotated[int, Meta(ge=0, le=100)] = 50
     labels: dict[str, Any] = {}
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
-    retry: RetryRequest = RetryRequest()
+    retry: RetryRequest | msgspec.UnsetType = msgspec.UNSET
     attempt_timeout_s: Annotated[float, Meta(gt=0, le=MAX_RETRY_S)] | None = None
     start_at: Time | None = None
     delay_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] | None = None
@@ -83,6 +83,7 @@ class BulkLine(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True
     idempotency_key: Key | None = None
 
 
+_DEFAULT_RETRY: Final = JobSpec(kind="", tenant="", lane="").retry
 _REQUEST: Final = msgspec.json.Decoder(JobRequest)
 _LINE: Final = msgspec.json.Decoder(BulkLine)
 _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -270,10 +271,15 @@ class Submitter:
         if request.labels:
             self._check_labels(request.labels)
         retry = request.retry
+        policy = (
+            _DEFAULT_RETRY  # the very object, which is left out of the event
+            if isinstance(retry, msgspec.UnsetType)
+            else RetryPolicy(retry.base_s, retry.factor, retry.max_s, retry.jitter)
+        )
         return JobSpec(
             kind=request.kind, tenant=tenant, lane=_lane_for(request.kind), payload=self._payload(request),
             priority=request.priority, labels=request.labels, max_attempts=request.max_attempts,
-            retry=RetryPolicy(retry.base_s, retry.factor, retry.max_s, retry.jitter),
+            retry=policy,
             attempt_timeout_s=request.attempt_timeout_s, start_at=start_at, deadline_at=deadline_at,
             request_hash=digest,
         )  # fmt: skip

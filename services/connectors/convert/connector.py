@@ -12,7 +12,7 @@ from services.connectors.convert.document import Ocr
 from services.connectors.convert.sniff import FORMATS
 from services.connectors.convert.tesseract import installed
 from services.connectors.isolated import run_isolated
-from services.connectors.payload import Payload, parse
+from services.connectors.payload import FileId, Payload, parse
 from services.connectors.protocol import Attempt, Outcome
 from services.worker.processes import ProcessPool
 
@@ -29,7 +29,7 @@ Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,31}$")]
 class ConvertPayload(Payload):
     """Which file to convert, and how."""
 
-    file: Annotated[str, Field(min_length=1, max_length=200)]
+    file: FileId
     ocr: Ocr = "auto"
     languages: Annotated[list[Language], Field(min_length=1, max_length=8, default_factory=lambda: ["eng"])]
     page_breaks: bool = False
