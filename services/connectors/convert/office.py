@@ -122,7 +122,8 @@ class _Area:
 def read_xlsx(path: Path, options: Options) -> Document:
     """A workbook, one page a sheet; rows without an empty one between them are a table."""
     archive.check_parts(path)
-    workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    file = path.open("rb")  # by its path, openpyxl would go by the extension
+    workbook = openpyxl.load_workbook(file, read_only=True, data_only=True)
     sheets = [sheet for sheet in workbook.worksheets if isinstance(sheet, ReadOnlyWorksheet)]
     check_pages(len(sheets), options)
 
@@ -131,6 +132,7 @@ def read_xlsx(path: Path, options: Options) -> Document:
             sheet.reset_dimensions()  # what the file declares may be wrong, and huge
             yield Page(markdown.join([markdown.heading(2, sheet.title), *_areas(sheet)]))
         workbook.close()
+        file.close()
 
     return Document(len(sheets), pages())
 

@@ -22,7 +22,7 @@ PICTURE_SHARE: Final = 0.3
 OUTLINED_PATHS: Final = 20  # letters drawn as shapes
 UNREADABLE_SHARE: Final = 0.3
 TABLE_PATHS: Final = range(4, 5_000)  # fewer rule no table, more are a drawing
-TABLE_BATCH: Final = 32  # pages read by one pdfplumber, which keeps all it has seen
+BATCH: Final = 32  # pages after which the libraries, which keep all they have read, start afresh
 MAX_RENDERED_PIXELS: Final = 40_000_000
 POINTS_PER_INCH: Final = 72
 
@@ -39,30 +39,33 @@ def read(path: Path, options: Options) -> Document:
         if error.err_code == raw.FPDF_ERR_PASSWORD:
             raise FatalError("encrypted_file", "the PDF is protected by a password") from error
         raise FatalError("corrupt_file", "the PDF is damaged and cannot be opened") from error
-    if not len(pdf):
-        raise FatalError("corrupt_file", "the PDF has no pages")
-    check_pages(len(pdf), options)
-    return Document(len(pdf), _pages(path, pdf, options))
+    with pdf:
+        total = len(pdf)
+        if not total:
+            raise FatalError("corrupt_file", "the PDF has no pages")
+        check_pages(total, options)
+        body = _body_size(pdf)
+    return Document(total, _pages(path, total, body, options))
 
 
-def _pages(path: Path, pdf: pdfium.PdfDocument, options: Options) -> Iterator[Page]:
-    body = _body_size(pdf)
+def _pages(path: Path, total: int, body: float, options: Options) -> Iterator[Page]:
     damaged = 0
-    with _Tables(path) as tables:
-        for number in range(len(pdf)):
-            try:
-                page = pdf[number]
-            except pdfium.PdfiumError:
-                damaged += 1
-                yield Page("", warnings=(f"page {number + 1} is damaged and was left out",))
-                continue
-            try:
-                yield _page(page, number, body, tables, options)
-            finally:
-                page.close()
-    if damaged == len(pdf):
+    for first in range(0, total, BATCH):
+        batch = range(first, min(first + BATCH, total))
+        with pdfium.PdfDocument(path) as pdf, _Tables(path, batch) as tables:
+            for number in batch:
+                try:
+                    page = pdf[number]
+                except pdfium.PdfiumError:
+                    damaged += 1
+                    yield Page("", warnings=(f"page {number + 1} is damaged and was left out",))
+                    continue
+                try:
+                    yield _page(page, number, body, tables, options)
+                finally:
+                    page.close()
+    if damaged == total:
         raise FatalError("corrupt_file", "the PDF is damaged: none of its pages can be read")
-    pdf.close()
 
 
 def _body_size(pdf: pdfium.PdfDocument) -> float:
@@ -133,12 +136,12 @@ def _rendered(page: pdfium.PdfPage) -> Image.Image:
 
 
 class _Tables:
-    """Finds ruled tables by pdfplumber, opened anew every so often so that it does not grow."""
+    """Finds ruled tables by pdfplumber, which is opened when the first page needs it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pages: range) -> None:
         self._path = path
+        self._pages = pages
         self._pdf: pdfplumber.pdf.PDF | None = None
-        self._first = 0
 
     def __enter__(self) -> Self:
         return self
@@ -148,14 +151,10 @@ class _Tables:
             self._pdf.close()
 
     def on(self, number: int) -> list[Table]:
-        """The tables of a page, which is counted from 0."""
-        if self._pdf is None or not self._first <= number < self._first + TABLE_BATCH:
-            if self._pdf is not None:
-                self._pdf.close()
-            self._first = number
-            wanted = range(number + 1, number + 1 + TABLE_BATCH)
-            self._pdf = pdfplumber.open(self._path, pages=list(wanted))
-        page = self._pdf.pages[number - self._first]
+        """The tables of one of the pages, which are counted from 0."""
+        if self._pdf is None:
+            self._pdf = pdfplumber.open(self._path, pages=[page + 1 for page in self._pages])
+        page = self._pdf.pages[self._pages.index(number)]
         try:
             return [table for found in page.find_tables() if (table := _table(page, found)) is not None]
         finally:
