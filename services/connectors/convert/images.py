@@ -23,7 +23,10 @@ def read(path: Path, options: Options) -> Document:
     Raises:
         FatalError: codes `image_too_large` and `too_many_pages`.
     """
-    image = Image.open(path, formats=FORMATS)
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _too_large(str(error)) from error
     _check(image)
     total = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
     check_pages(total, options)
@@ -46,10 +49,14 @@ def _check(image: Image.Image) -> None:
     """Refuse by its header an image that would fill the memory."""
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise FatalError(
-            "image_too_large",
-            f"the image has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million can be read",
-        )
+        raise _too_large(f"{width} x {height} pixels")
+
+
+def _too_large(size: str) -> FatalError:
+    most = MAX_PIXELS // 1_000_000
+    return FatalError(
+        "image_too_large", f"at most {most} million pixels can be read; the image is larger: {size}"
+    )
 
 
 def _grey(image: Image.Image) -> Image.Image:

@@ -136,14 +136,19 @@ def _contains(path: Path, wanted: bytes) -> bool:
 
 
 def _inside_zip(path: Path, *, claimed: list[tuple[str, frozenset[str]]]) -> str:
+    names: set[str] = set()
     try:
         with zipfile.ZipFile(path) as file:
-            archive.check(file)
-            names = set(file.namelist())
-    except zipfile.BadZipFile as error:
-        if all("zip" in formats or formats & set(MAIN_PARTS.values()) for _, formats in claimed):
-            raise FatalError("corrupt_file", "the file is cut off or damaged: its end is missing") from error
-        return "zip"
+            # What is left of a document that was cut off may end with a whole archive that lay inside it.
+            whole = min((member.header_offset for member in file.infolist()), default=0) == 0
+            if whole:
+                archive.check(file)
+                names = set(file.namelist())
+    except zipfile.BadZipFile:
+        whole = False
+    may_be_office = all("zip" in formats or formats & set(MAIN_PARTS.values()) for _, formats in claimed)
+    if not whole and may_be_office:
+        raise FatalError("corrupt_file", "the file is cut off or damaged: a part of it is missing")
     return next((found for part, found in MAIN_PARTS.items() if part in names), "zip")
 
 
