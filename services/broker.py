@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import nats.errors
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from events.errors import UnavailableError
 
@@ -17,10 +19,27 @@ PENDING_BYTES = 32 * 1024 * 1024
 
 
 class _Client(Client):
-    """nats-py's client with the two functions that head the profile written for speed.
+    """nats-py's client with the three functions that head the profile written for speed.
 
-    They halve the time of a message with headers, in and out; tests hold them against the originals.
+    Together they halve the time of a message, in and out; tests hold them against the originals.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listeners: dict[int, Callable[[Msg], None]] = {}
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        listener = self.listeners.get(sid)
+        if listener is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        parsed = await self._process_headers(headers) if headers else None
+        try:
+            listener(Msg(self, subject.decode(), reply.decode(), data, parsed))
+        except Exception as error:  # noqa: BLE001 - a listener's bug must not end the read loop; it is reported
+            await self._error_cb(error)
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
@@ -32,15 +51,17 @@ class _Client(Client):
         return headers
 
     async def _send_publish(
-        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: Mapping[str, str] | None
+        self,
+        subject: str,
+        reply: str,
+        payload: bytes,
+        payload_size: int,
+        headers: Mapping[str, str] | bytes | None,
     ) -> None:
         if not headers:
             command = b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), payload_size, payload)
         else:
-            block = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-            if block.count("\n") != len(headers) or block.count("\r") != len(headers):
-                raise nats.errors.BadHeaderError("a line break")
-            lines = b"NATS/1.0\r\n%b\r\n" % block.encode()
+            lines = headers if isinstance(headers, bytes) else header_block(headers)
             size = len(lines)
             total = size + payload_size
             start = b"HPUB %b %b %d %d\r\n" % (subject.encode(), reply.encode(), size, total)
@@ -50,6 +71,46 @@ class _Client(Client):
         await self._send_command(command)
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
+
+
+async def listen(nc: Client, subject: str, callback: Callable[[Msg], None]) -> Subscription:
+    """Call back for every message as it is read, with no queue and no task in between.
+
+    The callback must neither wait nor raise, and what it keeps must be bounded by what was asked for. A
+    connection that is not one of `connect` goes the ordinary way.
+    """
+
+    async def ordinary(message: Msg) -> None:
+        callback(message)
+
+    subscription = await nc.subscribe(subject, cb=ordinary, pending_msgs_limit=0, pending_bytes_limit=0)
+    if isinstance(nc, _Client):
+        nc.listeners[subscription._id] = callback  # noqa: SLF001 - the key of nats-py's own table
+    return subscription
+
+
+async def unlisten(nc: Client, subscription: Subscription, *, drain: bool = False) -> None:
+    """End a `listen`; with `drain`, only after what is on its way has been called back."""
+    if nc.is_closed:
+        return
+    if drain:
+        await subscription.drain()  # type: ignore[no-untyped-call]
+    else:
+        await subscription.unsubscribe()
+    if isinstance(nc, _Client):
+        nc.listeners.pop(subscription._id, None)  # noqa: SLF001 - the key of nats-py's own table
+
+
+def header_block(headers: Mapping[str, str]) -> bytes:
+    """Headers as they stand on the wire; a connection of `connect` takes them instead of a mapping.
+
+    Raises:
+        nats.errors.BadHeaderError: a name or value has a line break.
+    """
+    block = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if block.count("\n") != len(headers) or block.count("\r") != len(headers):
+        raise nats.errors.BadHeaderError("a line break")
+    return b"NATS/1.0\r\n%b\r\n" % block.encode()
 
 
 class _BodyClient(_Client):
@@ -98,6 +159,7 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0, read_headers: 
         "max_outstanding_pings": 3,
         "pending_size": PENDING_BYTES,
         "flush_timeout": timeout_s,
+        "skip_subject_validation": True,  # events/subjects.py spells all of them
     }
     # The first connection must fail clearly, not retry for ever.
     client = _Client() if read_headers else _BodyClient()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from datetime import datetime
 from typing import NamedTuple
@@ -16,12 +17,17 @@ from events.envelope import Recorded, recorded
 from events.errors import NotFoundError, UnavailableError, VersionConflictError
 from events.history import AnyEvent, Queued, Rejected, Submitted
 from events.job import Job, decide, evolve
-from events.spec import JobSpec, Status
+from events.spec import JobSpec
+from services.broker import header_block
 from services.log_reader import last_message, read_range
 from services.publisher import AckLostError, Publisher
 from services.settings import Settings
 
 STALE_READ_PAUSE_S = 0.02
+
+# Ids of events: unique to this process and then counted, which is cheaper than drawing each at random.
+_WRITER = secrets.token_hex(8) + "-"
+_COUNT = itertools.count(1)
 
 
 class Transition(NamedTuple):
@@ -158,7 +164,7 @@ class EventStore:
             VersionConflictError: somebody wrote first.
             UnavailableError: the broker does not answer or refuses for want of room.
         """
-        subject, body, headers = _message(job, event, actor, trace)
+        subject, body, headers, event_id = _message(job, event, actor, trace)
         for attempt in range(self._tries):
             try:
                 return await self._publisher.publish(subject, body, headers)
@@ -167,7 +173,7 @@ class EventStore:
             except VersionConflictError:
                 if attempt:
                     after = await self.history(job.id, after=job.seq, limit=1)
-                    if after and after[0].event_id == headers[subjects.H_MSG_ID]:
+                    if after and after[0].event_id == event_id:
                         return after[0].seq
                 raise
         raise UnavailableError(f"job {job.id}: the broker does not acknowledge {event_name(event)}")
@@ -186,14 +192,22 @@ class EventStore:
         event = decide(job, Submit(now=now, job=spec))
         if event is None:
             raise AssertionError("a submission always makes an event")
-        return job, event, await self._publisher.send(*_message(job, event, actor, trace, spec))
+        subject, body, headers, _ = _message(job, event, actor, trace)
+        return job, event, await self._publisher.send(subject, body, headers)
 
 
-def _message(
-    job: Job, event: AnyEvent, actor: str, trace: str, spec: JobSpec | None = None
-) -> tuple[str, bytes, dict[str, str]]:
-    """Subject, body and headers of a guarded write."""
+class _Message(NamedTuple):
+    """A guarded write as it goes on the wire."""
+
+    subject: str
+    body: bytes
+    headers: bytes
+    event_id: str
+
+
+def _message(job: Job, event: AnyEvent, actor: str, trace: str) -> _Message:
     name = event_name(event)
+    spec: JobSpec | None = getattr(event, "job", None)
     if name not in CLAIMABLE:
         subject = subjects.job_event(job.id, name)
     elif isinstance(event, Submitted):
@@ -202,10 +216,9 @@ def _message(
         subject = subjects.claimable_event(job.id, name, event.lane, event.priority)
     else:
         raise AssertionError(name)
-    if job.status is Status.ABSENT and spec is None:
-        spec = getattr(event, "job", None)
+    event_id = f"{_WRITER}{next(_COUNT):x}"
     headers = {
-        subjects.H_MSG_ID: secrets.token_hex(12),
+        subjects.H_MSG_ID: event_id,
         subjects.H_EXPECTED_SEQ: str(job.seq),
         subjects.H_EXPECTED_SUBJECT: subjects.job_filter(job.id),
         subjects.H_TENANT: spec.tenant if spec else job.tenant,
@@ -214,4 +227,4 @@ def _message(
     }
     if trace:
         headers[subjects.H_TRACE] = trace
-    return subject, encode(event), headers
+    return _Message(subject, encode(event), header_block(headers), event_id)

@@ -15,6 +15,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from services.broker import listen, unlisten
+
 
 class Inbox:
     """Messages to one subject of our own, in order.
@@ -31,16 +33,14 @@ class Inbox:
 
     async def __aenter__(self) -> Self:
         """Subscribe."""
-        self._subscription = await self._nc.subscribe(
-            self.subject, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        self._subscription = await listen(self._nc, self.subject, self._on_message)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Unsubscribe; what was not read is dropped."""
-        if self._subscription is not None and not self._nc.is_closed:
+        if self._subscription is not None:
             with contextlib.suppress(nats.errors.Error):
-                await self._subscription.unsubscribe()
+                await unlisten(self._nc, self._subscription)
 
     def __len__(self) -> int:
         """How many messages wait to be read."""
@@ -68,6 +68,6 @@ class Inbox:
         self._messages.clear()
         return messages
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Msg) -> None:
         self._messages.append(message)
         self._arrival.set()

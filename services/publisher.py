@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from events.errors import SwitchyardError, UnavailableError, VersionConflictError
+from services.broker import listen, unlisten
 
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 NO_ROOM = frozenset({10023, 10047, 10054, 10076, 10077, 10122})
@@ -66,9 +67,7 @@ class Publisher:
 
     async def start(self) -> None:
         """Open the inbox for acknowledgements."""
-        self._subscription = await self._nc.subscribe(
-            self._prefix + "*", cb=self._on_ack, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        self._subscription = await listen(self._nc, self._prefix + "*", self._on_ack)
 
     async def close(self) -> None:
         """Close the inbox; what is still in flight fails with `AckLostError`."""
@@ -78,11 +77,18 @@ class Publisher:
         for future, _ in pending.values():
             if not future.done():
                 future.set_exception(AckLostError("the publisher was closed"))
-        if self._subscription is not None and not self._nc.is_closed:
-            await self._subscription.unsubscribe()
+        if self._subscription is not None:
+            await unlisten(self._nc, self._subscription)
 
-    async def send(self, subject: str, body: bytes, headers: Mapping[str, str]) -> asyncio.Future[int]:
+    async def send(
+        self, subject: str, body: bytes, headers: Mapping[str, str] | bytes
+    ) -> asyncio.Future[int]:
         """Put a message on the wire; waits only for room in the window.
+
+        Args:
+            subject: where to.
+            body: what.
+            headers: a mapping, or what `services.broker.header_block` makes of one.
 
         Returns:
             A future of the sequence that the message got in its stream. It may fail with
@@ -102,13 +108,14 @@ class Publisher:
         if self._expiry is None:
             self._expiry = self._loop.call_later(self._timeout_s, self._expire)
         try:
-            await self._nc.publish(subject, body, self._prefix + token, dict(headers))
+            # A connection of `services.broker.connect` takes a ready block where nats-py has a mapping.
+            await self._nc.publish(subject, body, self._prefix + token, headers)  # type: ignore[arg-type]
         except nats.errors.Error as error:
             self._pending.pop(token, None)
             raise UnavailableError(f"the broker cannot be reached: {error}") from error
         return future
 
-    async def publish(self, subject: str, body: bytes, headers: Mapping[str, str]) -> int:
+    async def publish(self, subject: str, body: bytes, headers: Mapping[str, str] | bytes) -> int:
         """Publish and wait for the acknowledgement; returns the message's sequence.
 
         Raises:
@@ -116,7 +123,7 @@ class Publisher:
         """
         return await (await self.send(subject, body, headers))
 
-    async def _on_ack(self, message: Msg) -> None:
+    def _on_ack(self, message: Msg) -> None:
         entry = self._pending.pop(message.subject.rpartition(".")[2], None)
         if not self._room.is_set() and len(self._pending) < self._window:
             self._room.set()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 
-import nats
 import pytest
 from nats.aio.client import Client
 
+from services.broker import connect
 from services.nats_server import NatsServer, start_broker
 from tests.broker import SharedBroker
 
@@ -32,11 +32,7 @@ def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedBr
 @pytest.fixture
 async def nats_connection(broker: NatsServer) -> AsyncIterator[Client]:
     """A connection to this test's own broker."""
-    connection = await nats.connect(broker.url, error_cb=_ignore)
+    connection = await connect(broker.url, name="test")
     yield connection
     with contextlib.suppress(OSError):  # the test may have killed the broker
         await connection.close()
-
-
-async def _ignore(_: Exception) -> None:
-    """Without it nats-py prints a traceback for every reconnect."""

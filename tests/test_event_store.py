@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
 import pytest
@@ -103,7 +103,7 @@ class LosesAcks(Publisher):
 
     lose = 1
 
-    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> int:  # type: ignore[override]
+    async def publish(self, subject: str, body: bytes, headers: Mapping[str, str] | bytes) -> int:
         seq = await super().publish(subject, body, headers)
         if self.lose:
             self.lose -= 1

@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from events import subjects
+from services.broker import listen, unlisten
 
 ACK = b"+ACK"
 WORKING = b"+WPI"
@@ -72,17 +73,12 @@ class Puller:
     async def start(self) -> None:
         """Open the inbox."""
         for sort, callback in (("now", self._on_taken), ("wait", self._on_waited)):
-            self._subscriptions.append(
-                await self._nc.subscribe(
-                    f"{self._inbox}.{sort}.*", cb=callback, pending_msgs_limit=0, pending_bytes_limit=0
-                )
-            )
+            self._subscriptions.append(await listen(self._nc, f"{self._inbox}.{sort}.*", callback))
 
     async def stop(self) -> None:
         """Close the inbox after what is on its way has come in and been handed back."""
         for subscription in self._subscriptions:
-            if not self._nc.is_closed:
-                await subscription.drain()  # type: ignore[no-untyped-call]
+            await unlisten(self._nc, subscription, drain=True)
 
     async def take(self, consumer: str, wanted: int) -> list[Work]:
         """Up to `wanted` messages that are there now, oldest first; [] when the broker does not answer."""
@@ -124,7 +120,7 @@ class Puller:
         call = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WORK}.{consumer}"
         await self._nc.publish(call, orjson.dumps(request), reply=f"{self._inbox}.{sort}.{consumer}")
 
-    async def _on_taken(self, message: Msg) -> None:
+    def _on_taken(self, message: Msg) -> None:
         if not message.reply:  # a status: nothing more is there
             take = self._taking.get(message.subject.rpartition(".")[2])
             if take is not None and not take.done.done():
@@ -139,7 +135,7 @@ class Puller:
         if len(take.found) == take.wanted:
             take.done.set_result(None)
 
-    async def _on_waited(self, message: Msg) -> None:
+    def _on_waited(self, message: Msg) -> None:
         if not message.reply:  # a status: this pull has run out
             self._waiting.pop(message.subject.rpartition(".")[2], None)
             return
