@@ -11,6 +11,7 @@ import pypdfium2 as pdfium
 import pytest
 from PIL import Image, ImageDraw
 from pptx import Presentation
+from pypdfium2 import raw
 
 from services.connectors.convert import tesseract
 from services.connectors.convert.connector import INLINE_BYTES, ConvertConnector
@@ -171,6 +172,29 @@ async def test_each_page_of_a_pdf_is_read_by_what_it_needs(convert: Convert, tmp
     assert (result["pages"], result["ocr_pages"]) == (3, 1)
     assert result["markdown"].count("Invoice 2026-0412") == 2
     assert "Docling bundles PDF document conversion" in result["markdown"]
+
+
+@pytest.mark.parametrize(
+    ("rotation", "matrix"),
+    [
+        (90, (0, 1, -1, 0, 842, 0)),
+        (180, (-1, 0, 0, -1, 595, 842)),
+        (270, (0, -1, 1, 0, 0, 595)),
+    ],
+)
+async def test_page_drawn_turned_and_shown_upright_reads_as_it_is_shown(
+    convert: Convert, tmp_path: Path, rotation: int, matrix: tuple[float, ...]
+) -> None:
+    box = (0, 0, 842, 595) if rotation != 180 else (0, 0, 595, 842)
+    with pdfium.PdfDocument(DOCUMENTS / "invoice.pdf") as pdf:
+        page = pdf[0]
+        raw.FPDFPage_TransFormWithClip(page.raw, raw.FS_MATRIX(*matrix), raw.FS_RECTF(0, 900, 900, 0))
+        page.set_mediabox(*box)
+        page.set_cropbox(*box)
+        page.set_rotation(rotation)
+        pdf.save(tmp_path / "turned.pdf")
+    upright = (await convert("invoice.pdf")).result["markdown"]
+    assert (await convert(tmp_path / "turned.pdf")).result["markdown"] == upright
 
 
 @needs_ocr

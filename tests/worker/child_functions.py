@@ -65,6 +65,12 @@ def die(arguments: dict[str, Any], report: Report) -> Any:
     os.kill(os.getpid(), arguments["signal"])
 
 
+def die_out_of_memory(arguments: dict[str, Any], report: Report) -> Any:
+    sys.stderr.write("terminate called after throwing an instance of 'std::bad_alloc'")
+    sys.stderr.flush()
+    os.abort()
+
+
 def send_garbage(arguments: dict[str, Any], report: Report) -> Any:
     descriptor = int(sys.argv[1])
     os.write(descriptor, b"\xff" * 100_000)

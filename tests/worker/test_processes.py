@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import pytest
 import uvloop
 
 from services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError
+from services.worker import processes
 from services.worker.child import MAX_FRAME_BYTES
 from services.worker.processes import (
     ProcessCrashed,
@@ -206,6 +208,22 @@ async def test_call_that_needs_too_much_memory_is_ended(function: str) -> None:
         await run(pool, function)
     assert (await run(pool, "echo"))["pid"] != before
     await pool.close()
+
+
+async def test_crash_of_a_library_for_want_of_memory_is_told_from_others(pool: ProcessPool) -> None:
+    with pytest.raises(ProcessMemoryExceeded):
+        await run(pool, "die_out_of_memory")
+
+
+async def test_child_killed_by_the_kernel_for_want_of_memory_is_told_from_others(
+    pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = itertools.count()  # the kernel's own count, which a test cannot raise without harm
+    monkeypatch.setattr(processes, "_oom_kills", lambda: next(kills))
+    with pytest.raises(ProcessMemoryExceeded):
+        await run(pool, "die", {"signal": signal.SIGKILL})
+    with pytest.raises(ProcessCrashed):
+        await run(pool, "die", {"signal": signal.SIGSEGV})
 
 
 async def test_call_that_takes_too_long_is_killed_with_the_program_it_runs(pool: ProcessPool) -> None:

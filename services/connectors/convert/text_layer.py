@@ -65,18 +65,28 @@ class _Builder:
             self._boxes.append(self._frame.box(*box))
             self._bold += bold
 
+    def leaves_line(self, box: tuple[float, float, float, float]) -> bool:
+        """Whether a character stands back and above or below: on turned pages pdfium joins lines."""
+        if not self._boxes:
+            return False
+        left, top, _, bottom = self._frame.box(*box)
+        before = self._boxes[-1]
+        return left < before[0] and (top >= before[3] or bottom <= before[1])
+
     def line(self) -> Line | None:
         text = re.sub(r"\s+", " ", "".join(self._text)).strip()
         if not text or not self._boxes:
             return None
         heights = sorted(bottom - top for _, top, _, bottom in self._boxes)
+        top, bottom = min(box[1] for box in self._boxes), max(box[3] for box in self._boxes)
+        sideways = self._frame.rotation in (90, 270)  # there the boxes are those of the ink, not of the font
         return Line(
             text,
             min(box[0] for box in self._boxes),
-            min(box[1] for box in self._boxes),
+            top,
             max(box[2] for box in self._boxes),
-            max(box[3] for box in self._boxes),
-            heights[len(heights) // 2],
+            bottom,
+            bottom - top if sideways else heights[len(heights) // 2],
             bold=self._bold * 2 > len(self._boxes),
         )
 
@@ -100,11 +110,12 @@ def _segments(page: pdfium.PdfPage) -> Iterator[Line]:
         for character, box, bold in _characters(textpage.raw, textpage.count_chars()):
             if character == HYPHEN:
                 builder.add("-", box, bold=bold)
-            if character in f"\r\n{HYPHEN}":
+            ends = character in f"\r\n{HYPHEN}"
+            if ends or (not character.isspace() and builder.leaves_line(box)):
                 if line := builder.line():
                     yield line
                 builder = _Builder(frame)
-            else:
+            if not ends:
                 builder.add(character, box, bold=bold)
         if line := builder.line():
             yield line
