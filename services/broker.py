@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,6 +42,21 @@ class _Client(Client):
         except Exception as error:  # noqa: BLE001 - a listener's bug must not end the read loop; it is reported
             await self._error_cb(error)
 
+    async def request(self, *args: Any, **kwargs: Any) -> Msg:
+        # Here and in `flush`: `asyncio.wait_for`, which nats-py waits with, loses a cancellation that comes
+        # together with the answer (python/cpython#86296, mended in 3.12).
+        cancelled = _cancellations()
+        answer = await super().request(*args, **kwargs)
+        if _cancellations() > cancelled:
+            raise asyncio.CancelledError
+        return answer
+
+    async def flush(self, timeout: int = 10) -> None:  # noqa: ASYNC109 - the signature is nats-py's
+        cancelled = _cancellations()
+        await super().flush(timeout)
+        if _cancellations() > cancelled:
+            raise asyncio.CancelledError
+
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -71,6 +87,11 @@ class _Client(Client):
         await self._send_command(command)
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 async def listen(nc: Client, subject: str, callback: Callable[[Msg], None]) -> Subscription:
