@@ -22,7 +22,9 @@ LINES = 60_000
 WARM_UP = 5_000
 BATCH = 500
 IDLE_S = 30.0
-LINE = b'{"kind":"bench","payload":{"duration_s":0,"name":"a name of some length"},"labels":{"project":"p1"}}\n'
+LINE = (
+    b'{"kind":"bench","payload":{"duration_s":0,"name":"a name of some length"},"labels":{"project":"p1"}}\n'
+)
 
 
 async def raw_publishes(url: str) -> float:

@@ -45,7 +45,12 @@ TIMEOUT_S = 120
 async def raw_drain(url: str, payload: bytes) -> float:
     """Messages a second on nats-py as it is: pull, one acknowledged event, ack; `SLOTS` at once."""
     nc = await nats.connect(url, pending_size=32 << 20)
-    await api(nc, "STREAM.CREATE.RAW", {"name": "RAW", "subjects": ["raw.work"], "retention": "workqueue"}, timeout_s=5)
+    await api(
+        nc,
+        "STREAM.CREATE.RAW",
+        {"name": "RAW", "subjects": ["raw.work"], "retention": "workqueue"},
+        timeout_s=5,
+    )
     await api(nc, "STREAM.CREATE.RAWLOG", {"name": "RAWLOG", "subjects": ["rawlog.>"]}, timeout_s=5)
     config = {"durable_name": "raw", "ack_policy": "explicit", "max_ack_pending": 100_000}
     await api(nc, "CONSUMER.DURABLE.CREATE.RAW.raw", {"stream_name": "RAW", "config": config}, timeout_s=5)
@@ -82,7 +87,9 @@ async def submit(store: EventStore, count: int) -> None:
     """Append `submitted` of `count` jobs, pipelined."""
     spec = JobSpec(kind="simulate", tenant="bench", lane=lane_for("simulate"), payload={"duration_s": 0})
     now = datetime.now(UTC)
-    futures = [(await store.begin_submit(new_id(), spec, now=now, actor="user:bench"))[2] for _ in range(count)]
+    futures = [
+        (await store.begin_submit(new_id(), spec, now=now, actor="user:bench"))[2] for _ in range(count)
+    ]
     await asyncio.gather(*futures)
 
 
@@ -117,7 +124,9 @@ async def our_starts(nc: Client, store: EventStore, lane: str) -> float:
     async with Inbox(nc, "job.*.leased") as leased:
         for _ in range(STARTS):
             begun = time.perf_counter()
-            await store.transition(Job(id=new_id()), Submit(now=datetime.now(UTC), job=spec), actor="user:bench")
+            await store.transition(
+                Job(id=new_id()), Submit(now=datetime.now(UTC), job=spec), actor="user:bench"
+            )
             await leased.next(TIMEOUT_S)
             times.append(time.perf_counter() - begun)
             await asyncio.sleep(0.003)

@@ -36,7 +36,11 @@ async def fill(publisher: Publisher) -> None:
     spec = JobSpec(
         kind="simulate", tenant="bench", lane=lane, payload={"duration_s": 0}, labels={"project": "p1"}
     )
-    headers = {"Switchyard-Tenant": "bench", "Switchyard-Kind": "simulate", "Switchyard-Actor": "worker:gpu-1"}
+    headers = {
+        "Switchyard-Tenant": "bench",
+        "Switchyard-Kind": "simulate",
+        "Switchyard-Actor": "worker:gpu-1",
+    }
     acks = []
     seq = 0
     for _ in range(0, JOBS, 16):
@@ -93,7 +97,9 @@ async def measure() -> list[dict[str, Any]]:
             await nc.close()
         finally:
             await server.stop()
-    return [{"what": "events replayed", "unit": "1/s", "raw": raw, "ours": ours, "ratio": ours / raw, "goal": 0.4}]
+    return [
+        {"what": "events replayed", "unit": "1/s", "raw": raw, "ours": ours, "ratio": ours / raw, "goal": 0.4}
+    ]
 
 
 if __name__ == "__main__":

@@ -190,3 +190,25 @@ def from_environment(**overrides: object) -> Settings:
     }
     values.update({name: value for name, value in overrides.items() if value is not None})
     return Settings.model_validate(values)
+
+
+def page() -> str:
+    """`docs/settings.md`."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = field.get_default()
+        shown = "" if default is None or default == () else f"`{default}`"
+        rows.append(f"| `SWITCHYARD_{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Made by `make docs` from `services/settings.py`. Every setting is read from the environment; command-line",
+            "options override it. Sizes are bytes, times are seconds.",
+            "",
+            "| variable | default | meaning |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )

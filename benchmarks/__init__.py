@@ -1,0 +1,1 @@
+"""Runnable comparisons that print floors, ours and ratios from one run."""

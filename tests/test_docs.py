@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import events
+import projections
+import services
+from services.settings import page
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_settings_page_is_that_of_the_code() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == page(), "run make docs"
+
+
+def test_every_file_that_a_page_links_to_is_there() -> None:
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_top_level_packages_are_ours() -> None:
+    for package in (events, projections, services):
+        where = Path(str(package.__file__)).parents[1]
+        assert where == ROOT, f"{package.__name__} comes from {where}, another distribution's"

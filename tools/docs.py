@@ -1,0 +1,20 @@
+"""Writes the generated documents: `python -m tools.docs`; tests compare them with the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from events.table import page
+from services.settings import page as settings_page
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def main() -> None:
+    """Write every generated page."""
+    (DOCS / "state_machine.md").write_text(page())
+    (DOCS / "settings.md").write_text(settings_page())
+
+
+if __name__ == "__main__":
+    main()
