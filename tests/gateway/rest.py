@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
+from nats.aio.client import Client
 
 from events.commands import Complete, Fail, TakeLease
 from events.job import Job
@@ -47,12 +49,16 @@ class Answer(NamedTuple):
 class Gateway:
     """The client side, and the hands of a worker."""
 
-    def __init__(self, url: str, settings: Settings, store: EventStore, publisher: Publisher) -> None:
+    def __init__(
+        self, url: str, settings: Settings, nc: Client, store: EventStore, publisher: Publisher
+    ) -> None:
         self.url = url
         self.settings = settings
+        self.nc = nc
         self.store = store
         self.publisher = publisher
         self.tenant = f"t-{secrets.token_hex(6)}"
+        self.stranger = f"{self.tenant}-x"
         self.http: aiohttp.ClientSession
 
     def token(self, *roles: str, tenant: str | None = None, ttl_s: float = 600) -> str:
@@ -72,7 +78,7 @@ class Gateway:
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         async with asyncio.timeout(DEADLINE_S):
             async with self.http.request(
-                method, self.url + path, data=data, headers=sent, allow_redirects=False
+                method, self.url + path, data=data and io.BytesIO(data), headers=sent, allow_redirects=False
             ) as response:
                 return Answer(response.status, response.headers, await response.read())
 
@@ -113,19 +119,25 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def gateway(
-    broker_url: str, data_dir: Path, *, projector: bool = True, **limits: Any
+    broker_url: str,
+    data_dir: Path,
+    *,
+    projector: bool = True,
+    max_bytes: dict[str, int] | None = None,
+    **limits: Any,
 ) -> AsyncIterator[Gateway]:
     """Run one until the block ends.
 
     Args:
         broker_url: of the broker.
         data_dir: for secret and read model.
+        max_bytes: sizes of streams that differ from the declared ones.
         projector: whether the read model is kept current.
         limits: settings that differ from the defaults.
     """
     settings = Settings(data_dir=data_dir, port=0, **{"request_timeout_s": 3.0, **limits})
     nc = await connect(broker_url, name="gateway")
-    await topology.apply(nc)
+    await topology.apply(nc, max_bytes=max_bytes)
     async with Publisher(nc) as publisher, asyncio.TaskGroup() as tasks:
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         project = Projector(nc, settings)
@@ -135,7 +147,7 @@ async def gateway(
             projecting.cancel()
         serving = tasks.create_task(serve(settings, nc, ready=ready.set_result))
         async with asyncio.timeout(DEADLINE_S):
-            found = Gateway(await ready, settings, EventStore(nc, publisher, settings), publisher)
+            found = Gateway(await ready, settings, nc, EventStore(nc, publisher, settings), publisher)
         async with aiohttp.ClientSession() as found.http:
             yield found
         serving.cancel()
