@@ -156,13 +156,15 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0, read_headers: 
     Raises:
         UnavailableError: no broker answered in time, or it refused the credentials.
     """
+    client = _Client() if read_headers else _BodyClient()
 
     # nats-py's default callback prints tracebacks.
     async def on_error(error: Exception) -> None:
         log.warning("broker_error", connection=name, error=str(error) or type(error).__name__)
 
     async def on_disconnect() -> None:
-        log.warning("broker_disconnected", connection=name)
+        if not client.is_closed:
+            log.warning("broker_disconnected", connection=name)
 
     async def on_reconnect() -> None:
         log.info("broker_reconnected", connection=name)
@@ -182,8 +184,6 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0, read_headers: 
         "flush_timeout": timeout_s,
         "skip_subject_validation": True,  # events/subjects.py spells all of them
     }
-    # The first connection must fail clearly, not retry for ever.
-    client = _Client() if read_headers else _BodyClient()
     try:
         await client.connect(**options, allow_reconnect=True)
     except (nats.errors.Error, OSError, TimeoutError) as error:

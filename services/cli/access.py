@@ -1,0 +1,88 @@
+"""Commands about tokens."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import click
+import jwt
+
+from services import runtime
+from services.cli import options
+from services.gateway.revocations import revoke as revoke_token
+from services.gateway.tokens import load_or_create_secrets, mint, rotate_secrets
+from services.publisher import Publisher
+
+ROLES = ("viewer", "submitter", "worker", "reviewer", "admin")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+FALLBACK_TTL_S = 3650 * 86400.0
+
+
+class Duration(click.ParamType[float]):
+    """A number with a unit: 30s, 15m, 1h, 7d."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        match = re.fullmatch(r"(\d+)([smhd])", str(value))
+        if match is None or not int(match[1]):
+            self.fail(f"{value!r} is not a time like 30s, 15m, 1h or 7d", param, ctx)
+        return float(match[1]) * UNITS[match[2]]
+
+
+@click.group(invoke_without_command=True)
+@click.option("--tenant", help="Whose jobs the token is for.")
+@click.option("--role", multiple=True, type=click.Choice(ROLES), help="What it allows; may be given often.")
+@click.option("--ttl", type=Duration(), default="1h", help="How long it is valid: 30s, 15m, 1h, 7d.")
+@click.option("--subject", default="user", help="Who holds it; it stands in the events.")
+@options.data_dir
+@click.pass_context
+def token(
+    context: click.Context,
+    tenant: str | None,
+    role: tuple[str, ...],
+    ttl: float,
+    subject: str,
+    data_dir: Path | None,
+) -> None:
+    """Mint a token with the data directory's secret."""
+    if context.invoked_subcommand is not None:
+        return
+    if tenant is None or not role:
+        raise click.UsageError("--tenant and --role are needed")
+    secret = load_or_create_secrets(options.settings_of(data_dir=data_dir).data_dir)[0]
+    click.echo(mint(secret, tenant=tenant, roles=role, ttl_s=ttl, subject=subject))
+
+
+@token.command()
+@click.argument("token_or_id")
+@options.data_dir
+@options.nats
+def revoke(token_or_id: str, data_dir: Path | None, nats: str | None) -> None:
+    """Take a token back, by the token or its id; every gateway knows at once."""
+    settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
+    token_id, expires_at = token_or_id, time.time() + FALLBACK_TTL_S
+    if token_or_id.count(".") == 2:
+        try:
+            claims = jwt.decode(token_or_id, options={"verify_signature": False})
+            token_id, expires_at = str(claims["jti"]), float(claims["exp"])
+        except (jwt.PyJWTError, KeyError, ValueError) as error:
+            raise click.BadParameter(f"is no token of ours: {error}", param_hint="TOKEN_OR_ID") from None
+
+    async def main() -> None:
+        async with runtime.connected(settings, "cli") as nc, Publisher(nc) as publisher:
+            await revoke_token(publisher, token_id, expires_at=expires_at, by="cli")
+
+    options.run(main())
+    click.echo(f"revoked {token_id}")
+
+
+@token.command()
+@options.data_dir
+def rotate(data_dir: Path | None) -> None:
+    """Make a new signing secret; tokens of the one before stay valid until the next rotation."""
+    rotate_secrets(options.settings_of(data_dir=data_dir).data_dir)
+    click.echo("rotated; new tokens are signed with the new secret")

@@ -1,0 +1,114 @@
+"""What commands exit with, and how errors are told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import aiohttp
+import click
+import pydantic
+
+from events.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RejectedError,
+    SwitchyardError,
+    UnavailableError,
+)
+from services.nats_server import BrokerError
+from services.topology_spec import TopologyError
+
+EXIT_CODES: Final = {
+    0: "done",
+    1: "the job did not succeed, or a check failed",
+    2: "the command was not understood",
+    3: "the gateway or the broker cannot be reached",
+    4: "not allowed: no token, a bad one, or a role that is missing",
+    5: "there is no such thing",
+    6: "refused: a rule or a limit was broken, or the state does not allow it",
+    7: "not ended within the time given",
+    130: "interrupted",
+}
+
+
+class ApiError(SwitchyardError):
+    """The gateway's refusal: a problem document.
+
+    Args:
+        status: HTTP status.
+        problem: the document.
+    """
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        field = problem.get("field")
+        detail = problem.get("detail") or problem.get("title") or f"the gateway answered {status}"
+        super().__init__(f"{field}: {detail}" if field else str(detail))
+        self.status = status
+        self.problem = problem
+
+
+def exit_code(error: BaseException) -> int:
+    """What the command exits with."""
+    match error:
+        case ApiError(status=401 | 403) | ForbiddenError():
+            return 4
+        case ApiError(status=404) | NotFoundError():
+            return 5
+        case ApiError(status=status) if status >= 500:
+            return 3
+        case ApiError() | ConflictError() | RejectedError():
+            return 6
+        case UnavailableError() | aiohttp.ClientError() | ConnectionError():
+            return 3
+        case TimeoutError():
+            return 7
+        case click.UsageError() | pydantic.ValidationError():
+            return 2
+        case _:
+            return 1
+
+
+KNOWN: Final = (
+    SwitchyardError,
+    BrokerError,
+    TopologyError,
+    aiohttp.ClientError,
+    OSError,
+    TimeoutError,
+    pydantic.ValidationError,
+)
+
+
+def guarded(command: Callable[[], None], *, debug: bool) -> None:
+    """Run a command; a known error becomes one sentence and an exit code, a bug keeps its traceback."""
+    try:
+        command()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BaseExceptionGroup as group:
+        error = _first(group)
+        if debug or not isinstance(error, KNOWN):
+            raise
+        _tell(error)
+    except KNOWN as error:
+        if debug:
+            raise
+        _tell(error)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _tell(error: BaseException) -> None:
+    if isinstance(error, pydantic.ValidationError):
+        first = error.errors()[0]
+        message = f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    else:
+        message = str(error) or type(error).__name__
+    click.echo(f"switchyard: {message}", err=True)
+    sys.exit(exit_code(error))

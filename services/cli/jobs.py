@@ -1,0 +1,268 @@
+"""Commands about jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from services.cli import options
+from services.cli.client import Api, connect
+from services.cli.output import describe, print_json, print_table
+
+COLUMNS = ("id", "kind", "state", "priority", "attempt", "worker", "created_at")
+
+
+def _payload(text: str | None) -> dict[str, Any]:
+    """The payload given as JSON, or as the name of a file that holds it."""
+    if text is None:
+        return {}
+    raw = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise click.BadParameter(f"is not JSON: {error}", param_hint="--payload") from None
+    if not isinstance(value, dict):
+        raise click.BadParameter("must be a JSON object", param_hint="--payload")
+    return value
+
+
+def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
+    labels = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--label")
+        labels[key] = value
+    return labels
+
+
+@click.command()
+@click.option("--kind", required=True, help="Kind of the job.")
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Input file; it is uploaded first.",
+)
+@click.option("--payload", help="Payload as JSON, or @FILE.")
+@click.option("--priority", type=int, help="0 to 100, higher first.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; may be given often.")
+@click.option("--idempotency-key", help="The same key gives the same job.")
+@click.option("--wait", is_flag=True, help="Wait for the end with a progress bar, then print the result.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Longest time to wait.")
+@options.as_json
+@options.data_dir
+def submit(
+    kind: str,
+    file: Path | None,
+    payload: str | None,
+    priority: int | None,
+    label: tuple[str, ...],
+    idempotency_key: str | None,
+    wait: bool,
+    timeout: float | None,
+    as_json: bool,
+    data_dir: Path | None,
+) -> None:
+    """Submit a job; with --wait, print its result (for `convert`, the Markdown)."""
+    body: dict[str, Any] = {"kind": kind, "payload": _payload(payload), "labels": _labels(label)}
+    if priority is not None:
+        body["priority"] = priority
+
+    async def main() -> int:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            if file is not None:
+                body["payload"]["file"] = (await api.upload(file))["id"]
+            headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+            job = await api.call("POST", "/v1/jobs", json=body, headers=headers)
+            if wait:
+                async with asyncio.timeout(timeout):
+                    job = await _watch_to_end(api, job["id"])
+            return await _show(api, job, wait=wait, as_json=as_json)
+
+    sys.exit(options.run(main()))
+
+
+async def _watch_to_end(api: Api, job_id: str) -> dict[str, Any]:
+    """Show the job's progress on standard error until it has ended; the job."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("queued", total=1.0)
+        async for message in api.until_final(job_id):
+            if message["type"] == "progress":
+                progress = message["progress"]
+                text = progress.get("message") or progress.get("stage") or "running"
+                bar.update(task, completed=progress["fraction"], description=text)
+            elif message["type"] == "event":
+                bar.update(task, description=message["event"]["type"])
+    return await api.job(job_id)
+
+
+async def _show(api: Api, job: dict[str, Any], *, wait: bool, as_json: bool) -> int:
+    if as_json:
+        print_json(job)
+    elif not wait:
+        click.echo(job["id"])
+    elif job["state"] == "succeeded":
+        await _print_result(api, job)
+    else:
+        error = job["error"] or {"code": job["reason"], "message": ""}
+        click.echo(f"switchyard: the job is {job['state']}: {error['message'] or error['code']}", err=True)
+    return 0 if not wait or job["state"] == "succeeded" else 1
+
+
+async def _print_result(api: Api, job: dict[str, Any]) -> None:
+    result = job["result"]
+    markdown = result.get("markdown") if isinstance(result, dict) else None
+    names = {artifact["name"]: artifact["file"] for artifact in job["artifacts"]}
+    if markdown is not None:
+        click.echo(markdown)
+    elif wanted := names.get("document.md") or names.get("result.json"):
+        async for chunk in api.download(wanted):
+            sys.stdout.buffer.write(chunk)
+    else:
+        print_json(result)
+
+
+@click.command()
+@click.argument("job_id")
+@options.as_json
+@options.data_dir
+def get(job_id: str, as_json: bool, data_dir: Path | None) -> None:
+    """Show a job."""
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            job = await api.job(job_id)
+        if as_json:
+            print_json(job)
+        else:
+            print_table(("field", "value"), [{"field": name, "value": value} for name, value in job.items()])
+
+    options.run(main())
+
+
+@click.command("list")
+@click.option("--state", multiple=True, help="Only jobs in this state; may be given often.")
+@click.option("--kind", multiple=True, help="Only jobs of this kind; may be given often.")
+@click.option(
+    "--label", multiple=True, metavar="KEY=VALUE", help="Only jobs with this label; may be given often."
+)
+@click.option("--limit", type=click.IntRange(1, 500), default=20, help="Most jobs shown.")
+@options.as_json
+@options.data_dir
+def list_jobs(
+    state: tuple[str, ...],
+    kind: tuple[str, ...],
+    label: tuple[str, ...],
+    limit: int,
+    as_json: bool,
+    data_dir: Path | None,
+) -> None:
+    """List jobs, newest first."""
+    query = [("limit", str(limit)), *[("state", name) for name in state], *[("kind", name) for name in kind]]
+    query += [("label", f"{key}:{value}") for key, value in _labels(label).items()]
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            page = await api.call("GET", "/v1/jobs", params=query)
+        if as_json:
+            print_json(page)
+        else:
+            print_table(COLUMNS, page["jobs"])
+
+    options.run(main())
+
+
+@click.command()
+@click.argument("job_id", required=False)
+@click.option("--kind", multiple=True, help="Jobs of this kind; may be given often.")
+@click.option("--logs", is_flag=True, help="Log lines too.")
+@options.as_json
+@options.data_dir
+def watch(
+    job_id: str | None,
+    kind: tuple[str, ...],
+    logs: bool,
+    as_json: bool,
+    data_dir: Path | None,
+) -> None:
+    """Follow events and progress as they come: of a job until it ends, of a kind, or of all."""
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            selection: dict[str, Any] = {"kinds": list(kind)} if kind else {"all": True}
+            messages = api.until_final(job_id) if job_id else api.follow(**selection, logs=logs)
+            async for message in messages:
+                if as_json:
+                    click.echo(orjson.dumps(message).decode())
+                elif line := _line(message):
+                    click.echo(line)
+
+    options.run(main())
+
+
+def _line(message: dict[str, Any]) -> str | None:
+    match message["type"]:
+        case "event":
+            event = message["event"]
+            return f"{event['at']} {event['job_id']} {event['type']} {describe(event)}"
+        case "progress":
+            progress = message["progress"]
+            text = progress.get("message") or progress.get("stage") or ""
+            return f"{message['job_id']} {progress['fraction']:.0%} {text}"
+        case "log":
+            return f"{message['job_id']} | {message['line']}"
+        case _:
+            return None
+
+
+@click.command()
+@click.argument("job_id")
+@options.as_json
+@options.data_dir
+def history(job_id: str, as_json: bool, data_dir: Path | None) -> None:
+    """Show every event of a job."""
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            events = (await api.call("GET", f"/v1/jobs/{job_id}/events"))["events"]
+        if as_json:
+            print_json(events)
+        else:
+            rows = [{**event, "details": describe(event)} for event in events]
+            print_table(("seq", "at", "type", "actor", "details"), rows)
+
+    options.run(main())
+
+
+@click.command()
+@click.argument("job_id")
+@click.option("--reason", help="Why; it stands in the event.")
+@options.as_json
+@options.data_dir
+def cancel(job_id: str, reason: str | None, as_json: bool, data_dir: Path | None) -> None:
+    """Cancel a job; a running one is told to stop."""
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            job = await api.call(
+                "POST", f"/v1/jobs/{job_id}/cancel", json={"reason": reason} if reason else {}
+            )
+        if as_json:
+            print_json(job)
+        else:
+            click.echo(job["state"])
+
+    options.run(main())

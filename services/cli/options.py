@@ -1,0 +1,52 @@
+"""Options that several commands share, and the context that carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from events.errors import UnavailableError
+from services import connection_file
+from services.settings import Settings, from_environment
+
+data_dir = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory of data, secret and connection.json.",
+)
+nats = click.option("--nats", metavar="URL", help="Broker to use instead of the embedded one.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+lease = click.option("--lease", type=float, metavar="SECONDS", help="Length of a lease.")
+slots = click.option("--slots", type=click.IntRange(1), help="Jobs that the worker runs at once.")
+kinds = click.option("--kinds", metavar="K,K", help="Kinds that the worker runs; all by default.")
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run a command's coroutine."""
+    return uvloop.run(main)
+
+
+def with_broker(settings: Settings) -> Settings:
+    """The settings with the address of the broker that runs, from the option, the environment or the file.
+
+    Raises:
+        UnavailableError: none of them names one.
+    """
+    if settings.nats_url is not None:
+        return settings
+    found = connection_file.read(settings.data_dir)
+    if found is None:
+        raise UnavailableError(
+            f"no Switchyard is running on {settings.data_dir}: start one with `switchyard up`, or name "
+            "a broker with --nats or SWITCHYARD_NATS_URL"
+        )
+    return settings.model_copy(update={"nats_url": found.nats_url})
+
+
+def settings_of(**options: object) -> Settings:
+    """The settings with what the command line overrides."""
+    return from_environment(**options)

@@ -1,0 +1,138 @@
+"""Commands that run Switchyard, whole or in parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from services import runtime
+from services.cli import options
+from services.connection_file import ConnectionInfo
+from services.connectors import CONNECTORS
+
+
+def _kinds(kinds: str | None) -> tuple[str, ...]:
+    names = tuple(kinds.split(",")) if kinds else tuple(CONNECTORS)
+    for name in names:
+        if name not in CONNECTORS:
+            raise click.BadParameter(
+                f"there is no kind {name!r}; there are {', '.join(CONNECTORS)}", param_hint="--kinds"
+            )
+    return names
+
+
+@click.command()
+@click.option("--host", help="Address that the gateway listens on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the gateway; 0 takes a free one.")
+@click.option(
+    "--broker-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port of the embedded broker; 0 takes a free one.",
+)
+@options.data_dir
+@options.slots
+@options.kinds
+@click.option("--no-worker", is_flag=True, help="Run no worker in this process.")
+@options.nats
+@options.lease
+def up(
+    host: str | None,
+    port: int | None,
+    broker_port: int,
+    data_dir: Path | None,
+    slots: int | None,
+    kinds: str | None,
+    no_worker: bool,
+    nats: str | None,
+    lease: float | None,
+) -> None:
+    """Run everything in one process, with an embedded broker."""
+    settings = options.settings_of(
+        host=host, port=port, data_dir=data_dir, slots=slots, nats_url=nats, lease_s=lease
+    )
+    names = _kinds(kinds)
+
+    def ready(info: ConnectionInfo) -> None:
+        click.echo(f"URL={info.url}\nTOKEN={info.token}")
+        click.echo(f"ready; commands find it through {settings.data_dir}, Ctrl-C stops it")
+
+    async def main() -> None:
+        stop = runtime.stop_on_signals()
+        await runtime.run_up(
+            settings, stop, kinds=names, worker=not no_worker, broker_port=broker_port, ready=ready
+        )
+
+    options.run(main())
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+@options.data_dir
+@options.nats
+def gateway(host: str | None, port: int | None, data_dir: Path | None, nats: str | None) -> None:
+    """Run a gateway; it needs the read model of a projector on this host."""
+    settings = options.with_broker(
+        options.settings_of(host=host, port=port, data_dir=data_dir, nats_url=nats)
+    )
+
+    async def main() -> None:
+        await runtime.run_gateway(settings, runtime.stop_on_signals(), lambda url: click.echo(f"URL={url}"))
+
+    options.run(main())
+
+
+@click.command()
+@options.data_dir
+@options.nats
+def projector(data_dir: Path | None, nats: str | None) -> None:
+    """Run the projector that keeps this host's read model."""
+    settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
+
+    async def main() -> None:
+        await runtime.run_projector(settings, runtime.stop_on_signals())
+
+    options.run(main())
+
+
+@click.command()
+@options.data_dir
+@options.nats
+@options.lease
+def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None:
+    """Run a keeper: timers, lost workers, lanes and the sweep."""
+    settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats, lease_s=lease))
+
+    async def main() -> None:
+        await runtime.run_keeper(settings, runtime.stop_on_signals())
+
+    options.run(main())
+
+
+@click.command()
+@click.option("--name", help="What the worker's id begins with; the host's name by default.")
+@options.data_dir
+@options.slots
+@options.kinds
+@options.nats
+@options.lease
+def worker(
+    name: str | None,
+    data_dir: Path | None,
+    slots: int | None,
+    kinds: str | None,
+    nats: str | None,
+    lease: float | None,
+) -> None:
+    """Run a worker; SIGTERM drains it."""
+    settings = options.with_broker(
+        options.settings_of(data_dir=data_dir, slots=slots, nats_url=nats, lease_s=lease)
+    )
+    names = _kinds(kinds)
+
+    async def main() -> None:
+        await runtime.run_worker(settings, runtime.stop_on_signals(), kinds=names, name=name)
+
+    options.run(main())
