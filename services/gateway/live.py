@@ -13,16 +13,19 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import nats.errors
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from events import subjects
 from events.codec import FINAL_EVENTS
 from events.errors import UnavailableError
+from services.broker import listen, unlisten
 from services.gateway.live_index import Attempts, Index, LiveEvent, LogLine, Progress, Recent, Report
 from services.gateway.live_session import Session
 from services.gateway.live_subscription import Subscription
-from services.log_reader import Stored, api, follow, last_message
+from services.log_reader import Stored, api, follow_batches, follow_once, last_message
 from services.settings import Settings
 
 log = structlog.get_logger()
@@ -35,6 +38,7 @@ LOG_READS: Final = 8
 LAG_TRIES: Final = 5
 LAG_PAUSE_S: Final = 0.02
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _PROGRESS: Final = msgspec.json.Decoder(Progress)
 _LOG_LINE: Final = msgspec.json.Decoder(LogLine)
 
@@ -159,23 +163,30 @@ class LiveFeed:
 
     async def run(self) -> None:
         """Read until cancelled, through broker outages, without gap or duplicate."""
-        while True:
-            reconnects = self.nc.stats["reconnects"]
-            self._interrupted.clear()
-            try:
-                self._take_up(await self.log_state())
-            except UnavailableError as error:
-                log.warning("live_feed_waiting", error=str(error))
-                await asyncio.sleep(LOOK_S)
-                continue
-            async with asyncio.TaskGroup() as tasks:
-                readers = [
-                    tasks.create_task(reader)
-                    for reader in (self._events(), self._reports(), self._log_lines())
-                ]
-                await self._until_interrupted(reconnects)
-                for reader in readers:
-                    reader.cancel()
+        # Heard live and not from its stream: that is kept in memory and does not survive its broker.
+        reports = await listen(self.nc, subjects.ALL_PROGRESS, self._heard_progress)
+        try:
+            while True:
+                await self._read_until_interrupted()
+        finally:
+            with contextlib.suppress(nats.errors.Error):
+                await unlisten(self.nc, reports)
+
+    async def _read_until_interrupted(self) -> None:
+        reconnects = self.nc.stats["reconnects"]
+        self._interrupted.clear()
+        try:
+            self._take_up(await self.log_state())
+        except UnavailableError as error:
+            log.debug("live_feed_waiting", error=str(error))
+            await asyncio.sleep(LOOK_S)
+            return
+        async with asyncio.TaskGroup() as tasks:
+            parts = (self._events(), self._log_lines(), self._latest_progress())
+            readers = [tasks.create_task(part) for part in parts]
+            await self._until_interrupted(reconnects)
+            for reader in readers:
+                reader.cancel()
 
     def _take_up(self, state: LogState) -> None:
         """Begin, go on after the head, or, when the log is not what it was, start anew and tell everyone."""
@@ -214,18 +225,25 @@ class LiveFeed:
                     return
 
     async def _events(self) -> None:
-        async with self._follow(subjects.JOBS, start=self.head + 1) as messages:
-            async for stored in messages:
-                if stored.seq <= self.head:  # the log has lost its end and goes on from an earlier one
-                    self._interrupted.set()
-                    return
-                self._saw_event(stored)
+        async with self._follow(subjects.JOBS, self.head + 1) as batches:
+            async for batch in batches:
+                for stored in batch:
+                    if stored.seq <= self.head:  # the log has lost its end and goes on from an earlier one
+                        self._interrupted.set()
+                        return
+                    self._saw_event(stored)
 
-    async def _reports(self) -> None:
-        # Kept in memory, the stream may begin anew; the last of each subject is right wherever it stands.
-        async with self._follow(subjects.PROGRESS, latest=True) as messages:
-            async for stored in messages:
-                self._saw_progress(stored)
+    async def _latest_progress(self) -> None:
+        """Learn what was reported while nobody listened."""
+        timeout_s = self.settings.request_timeout_s
+        try:
+            await self.log_state(subjects.PROGRESS)
+            async with asyncio.timeout(timeout_s):
+                found = await follow_once(self.nc, subjects.PROGRESS, timeout_s=timeout_s)
+        except (UnavailableError, TimeoutError):
+            return  # the next report of each job will do
+        for stored in found:
+            self._saw_progress(stored.subject, stored.data, kept=True)
 
     async def _log_lines(self) -> None:
         state = None
@@ -236,17 +254,16 @@ class LiveFeed:
                 await asyncio.sleep(LOOK_S)
         if self._log_lines_seq is None or self._log_lines_seq > state.last_seq:
             self._log_lines_seq = state.last_seq
-        async with self._follow(subjects.LOGS, start=self._log_lines_seq + 1) as messages:
-            async for stored in messages:
-                self._log_lines_seq = stored.seq
-                if self.index.log_readers:
-                    self._saw_log_line(stored)
+        async with self._follow(subjects.LOGS, self._log_lines_seq + 1) as batches:
+            async for batch in batches:
+                for stored in batch:
+                    self._log_lines_seq = stored.seq
+                    if self.index.log_readers:
+                        self._saw_log_line(stored)
 
-    def _follow(
-        self, stream: str, *, start: int | None = None, latest: bool = False
-    ) -> contextlib.aclosing[AsyncGenerator[Stored, None]]:
+    def _follow(self, stream: str, start: int) -> contextlib.aclosing[AsyncGenerator[list[Stored], None]]:
         timeout_s = self.settings.request_timeout_s
-        return contextlib.aclosing(follow(self.nc, stream, start=start, latest=latest, timeout_s=timeout_s))
+        return contextlib.aclosing(follow_batches(self.nc, stream, start=start, timeout_s=timeout_s))
 
     # --- Handing out
 
@@ -266,12 +283,19 @@ class LiveFeed:
         if self.head >= self._warm or not stored.pending:
             self.ready.set()
 
-    def _saw_progress(self, stored: Stored) -> None:
-        job_id = stored.subject.partition(".")[2]
+    def _heard_progress(self, message: Msg) -> None:
+        self._saw_progress(message.subject, message.data)
+
+    def _saw_progress(self, subject: str, data: bytes, *, kept: bool = False) -> None:
+        """Hand out a progress; a `kept` one only if it is news."""
+        job_id = subject.partition(".")[2]
         try:
-            progress = _PROGRESS.decode(stored.data)
-        except msgspec.DecodeError as error:
-            log.warning("progress_unreadable", subject=stored.subject, error=str(error))
+            progress = _PROGRESS.decode(data)
+        except UNREADABLE as error:
+            log.warning("progress_unreadable", subject=subject, error=str(error))
+            return
+        latest = self.attempts.latest(job_id)
+        if kept and latest is not None and latest.fence == progress.fence and latest.at >= progress.at:
             return
         if not self.attempts.report(job_id, progress):
             return
@@ -283,7 +307,7 @@ class LiveFeed:
         job_id = stored.subject.partition(".")[2]
         try:
             line = _LOG_LINE.decode(stored.data)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             log.warning("log_line_unreadable", subject=stored.subject, error=str(error))
             return
         found = self._selecting(job_id, line)

@@ -149,17 +149,10 @@ class Session:
 
     def resync(self, subscription: Subscription, reason: str, *, first: int) -> None:
         """Tell that events are missing, and go on from the head."""
-        head = self.feed.cursor(self.feed.head)
-        self.put(
-            message(
-                "resync",
-                id=subscription.id,
-                reason=reason,
-                head=head,
-                first=self.feed.cursor(first),
-                cursor=head,
-            )
-        )
+        feed = self.feed
+        head = feed.cursor(feed.head)
+        told = message("resync", id=subscription.id, reason=reason, head=head, first=feed.cursor(first))
+        self.put(told._replace(cursor=head))
 
     def put(self, item: Item) -> None:
         """Queue a message; a queue that is full ends the connection."""

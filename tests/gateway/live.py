@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.commands import Complete, Submit, TakeLease
+from events.errors import UnavailableError
 from events.job import Job
 from events.spec import JobSpec
 from services import topology
@@ -31,6 +32,7 @@ from services.gateway.sse import event_stream
 from services.gateway.tokens import TokenVerifier, load_or_create_secrets, mint
 from services.gateway.websocket import websocket
 from services.ids import new_id
+from services.nats_server import NatsServer
 from services.publisher import Publisher
 from services.settings import Settings
 
@@ -111,6 +113,7 @@ class LiveGateway:
         self.url = ""
         self.http: aiohttp.ClientSession
         self.tasks: asyncio.TaskGroup
+        self.responses: list[aiohttp.ClientResponse] = []
 
     # --- Access
 
@@ -159,7 +162,8 @@ class LiveGateway:
             "fence": job.lease.fence, "attempt": job.lease.attempt, "fraction": fraction, "stage": "pages",
             "message": "", "eta_s": None, "at": now(), "tenant": job.tenant, "kind": job.kind, **changes,
         }  # fmt: skip
-        await self.publisher.publish(subjects.progress(job.id), orjson.dumps(body), {})
+        await self.nc.publish(subjects.progress(job.id), orjson.dumps(body))
+        await self.nc.flush()
 
     async def say(self, job: Job, line: str) -> None:
         """What a worker publishes as a line of output."""
@@ -173,6 +177,18 @@ class LiveGateway:
     async def reached(self, seq: int) -> None:
         """Wait until the feed has seen a sequence, by the feed's own reader."""
         await eventually(lambda: self.feed.head >= seq)
+
+
+async def crash(gateway: LiveGateway, broker: NatsServer) -> None:
+    """Kill the broker, start it again, and wait until its streams can be written."""
+    await broker.kill()
+    await broker.start()
+    async with asyncio.timeout(DEADLINE_S):
+        for stream in (subjects.JOBS, subjects.LOGS):
+            while True:
+                with contextlib.suppress(UnavailableError):
+                    await gateway.feed.log_state(stream)
+                    break
 
 
 @web.middleware
@@ -218,6 +234,8 @@ async def live_gateway(url: str, data_dir: Path, **limits: Any) -> AsyncIterator
         gateway.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with aiohttp.ClientSession() as gateway.http:
             yield gateway
+            for response in gateway.responses:
+                response.close()
         await runner.cleanup()
         for task in background:
             task.cancel()

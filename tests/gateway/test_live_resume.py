@@ -11,7 +11,7 @@ from events import subjects
 from services.gateway import live_index
 from services.log_reader import api
 from services.nats_server import NatsServer
-from tests.gateway.live import DEADLINE_S, LIFE, LiveGateway, live_gateway, names, seqs
+from tests.gateway.live import DEADLINE_S, LIFE, LiveGateway, crash, live_gateway, names, seqs
 
 
 @pytest.fixture
@@ -106,8 +106,7 @@ async def test_a_broker_killed_and_restarted_costs_a_subscriber_nothing(
     for _ in range(3):
         await gateway.live()
         got += await reader.events(1)
-        await broker.kill()
-        await broker.start()
+        await crash(gateway, broker)
         await gateway.live()
         got += await reader.events(5)
     assert seqs(got) == list(range(1, 19))
@@ -127,7 +126,7 @@ async def test_a_cursor_of_another_log_is_answered_resync_and_goes_on_from_the_h
         {"type": "subscribed", "id": "s1", "cursor": head},
         {
             "type": "resync", "id": "s1", "reason": "other_log", "head": head,
-            "first": gateway.feed.cursor(0), "cursor": head,
+            "first": gateway.feed.cursor(0),
         },
         {"type": "caught_up", "id": "s1", "cursor": head},
     ]  # fmt: skip
@@ -163,25 +162,26 @@ async def test_a_cursor_of_a_purged_part_is_answered_resync(gateway: LiveGateway
 
 
 async def test_a_log_that_is_replaced_under_a_subscriber_is_told_and_followed(
-    gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch
+    broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.gateway.live.CHECK_S", 0.1)
-    reader = await gateway.reader()
-    await reader.subscribe(all=True)
-    await gateway.live()
-    await reader.events(3)
-    old = gateway.feed.stream_id
-    config = (await api(gateway.nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=2))["config"]
-    for call, body in (("DELETE", None), ("CREATE", config)):
-        answer = await api(gateway.nc, f"STREAM.{call}.{subjects.JOBS}", body, timeout_s=2)
-        assert "error" not in answer
-    told = await reader.until("resync")
-    assert told["reason"] == "other_log"
-    assert not told["head"].startswith(old)
-    await gateway.live()
-    got = await reader.events(3)
-    assert seqs(got) == [1, 2, 3]
-    assert not got[0]["cursor"].startswith(old)
+    async with live_gateway(broker.url, tmp_path) as gateway:
+        reader = await gateway.reader()
+        await reader.subscribe(all=True)
+        await gateway.live()
+        await reader.events(3)
+        old = gateway.feed.stream_id
+        config = (await api(gateway.nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=2))["config"]
+        for call, body in (("DELETE", None), ("CREATE", config)):
+            answer = await api(gateway.nc, f"STREAM.{call}.{subjects.JOBS}", body, timeout_s=2)
+            assert "error" not in answer
+        told = await reader.until("resync")
+        assert told["reason"] == "other_log"
+        assert not told["head"].startswith(old)
+        await gateway.live()
+        got = await reader.events(3)
+        assert seqs(got) == [1, 2, 3]
+        assert not got[0]["cursor"].startswith(old)
 
 
 async def test_an_event_of_a_newer_version_is_shown_as_it_stands(gateway: LiveGateway) -> None:

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from events.codec import EVENTS
+from services.gateway import live_door, live_messages, live_session, websocket
+from services.nats_server import NatsServer
+from tests.gateway.live import LiveGateway, Reader, live_gateway
+
+PAGE = (Path(__file__).parents[2] / "docs/live.md").read_text()
+
+
+def examples(side: str) -> list[dict[str, Any]]:
+    return [orjson.loads(block) for block in re.findall(rf"```json {side}\n(.*?)```", PAGE, re.DOTALL)]
+
+
+@pytest.mark.parametrize("example", examples("client"), ids=lambda example: example["type"])
+def test_every_documented_client_message_is_accepted(example: dict[str, Any]) -> None:
+    message = live_messages.decode(orjson.dumps(example).decode())
+    if isinstance(message, live_messages.Subscribe):
+        message.check()
+
+
+def test_every_client_message_and_field_is_documented() -> None:
+    documented = examples("client")
+    assert {example["type"] for example in documented} == live_messages.ACCEPTED
+    for kind in (live_messages.Auth, live_messages.Subscribe, live_messages.Unsubscribe, live_messages.Ping):
+        for field in kind.__struct_fields__:
+            assert f"`{field}`" in PAGE or any(field in example for example in documented), field
+
+
+def shape(value: Any) -> Any:
+    """The names in a message, without the values; an event's data differs with its type."""
+    if not isinstance(value, dict):
+        return None
+    return {name: shape(inner) if name != "data" else None for name, inner in value.items()}
+
+
+async def stream_until_its_end(gateway: LiveGateway) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {gateway.token(ttl_s=1)}"}
+    async with gateway.http.get(f"{gateway.url}/v1/events/stream", headers=headers) as response:
+        last = (await response.read()).decode().rstrip().rpartition("data: ")[2]
+    found: dict[str, Any] = orjson.loads(last)
+    return found
+
+
+async def everything_it_says(gateway: LiveGateway, reader: Reader) -> list[dict[str, Any]]:
+    """Provoke every message once."""
+    said = [await reader.receive()]
+    job = await gateway.submit()
+    said += await reader.subscribe("s1", jobs=[job.id], logs=True, after=gateway.feed.cursor(0))
+    leased = await gateway.lease(job)
+    said += await reader.collect("event")
+    await gateway.report(leased, 0.4, message="page 4 of 10", eta_s=6.5)
+    said += await reader.collect("progress")
+    await gateway.say(leased, "a line")
+    said += await reader.collect("log")
+    said += await reader.subscribe("s2", all=True, after="0123456789ab:1")
+    await reader.send("subscribe", id="s3", jobs=[job.id, job.id[:-1] + "0"])
+    said += await reader.collect("error")
+    await reader.send("ping")
+    said += await reader.collect("pong")
+    await reader.send("unsubscribe", id="s1")
+    said += await reader.collect("unsubscribed")
+    return [*said, await stream_until_its_end(gateway)]
+
+
+async def test_the_documented_server_messages_are_those_that_are_sent(
+    broker: NatsServer, tmp_path: Path
+) -> None:
+    async with live_gateway(broker.url, tmp_path) as gateway:
+        said = {
+            message["type"]: message for message in await everything_it_says(gateway, await gateway.open())
+        }
+    documented = {example["type"]: example for example in examples("server")}
+    assert set(documented) == set(said)
+    for type_, example in documented.items():
+        assert shape(example) == shape(said[type_]), type_
+    assert documented["hello"]["limits"] == said["hello"]["limits"]
+    assert documented["event"]["event"]["type"] in EVENTS
+
+
+def test_every_close_code_is_documented() -> None:
+    codes = {
+        live_door.GOING_AWAY, live_door.TOKEN_ENDED, live_session.SLOW_READER, websocket.NOT_TEXT,
+        websocket.TOO_MANY_FAULTS, *(int(code) for code in (
+            aiohttp.WSCloseCode.PROTOCOL_ERROR, aiohttp.WSCloseCode.INVALID_TEXT,
+            aiohttp.WSCloseCode.MESSAGE_TOO_BIG,
+        )),
+    }  # fmt: skip
+    assert {int(code) for code in re.findall(r"^\| (\d{4}) \|", PAGE, re.MULTILINE)} == codes
+
+
+def test_the_documented_limits_are_those_of_the_code() -> None:
+    assert f"within {websocket.AUTH_S:g} seconds" in PAGE
+    assert f"at most {live_messages.JOBS_PER_SUBSCRIPTION}" in PAGE
+    assert PAGE.count(f"({live_messages.NAMES_PER_SUBSCRIPTION})") == 2
