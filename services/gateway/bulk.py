@@ -89,6 +89,7 @@ class _Bulk:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._read_all = False
+        self._too_slow = False
         self._statuses: Counter[int] = Counter()
         self._events: Counter[type[AnyEvent]] = Counter()
 
@@ -99,6 +100,8 @@ class _Bulk:
                 try:
                     await self._write(tasks)
                     await self._response.write_eof()
+                    if self._too_slow and self._request.transport is not None:
+                        self._request.transport.close()  # what it may still send is not waited for
                 except (ConnectionError, TimeoutError):
                     # The client broke off or does not read: nothing more is taken from it.
                     reader.cancel()
@@ -130,6 +133,7 @@ class _Bulk:
         except TimeoutError:
             late = LimitError(f"no line came for {self._idle_s:g} s", status=408, code="too_slow")
             self._lines.append(_Line(index, None, self._error(index, late)))
+            self._too_slow = True
         except (ConnectionError, web.RequestPayloadError):
             pass  # the client broke off; writing to it tells the same
         finally:
