@@ -28,6 +28,7 @@ class _Client(Client):
     def __init__(self) -> None:
         super().__init__()
         self.listeners: dict[int, Callable[[Msg], None]] = {}
+        self.reconnect_callbacks: list[Callable[[], None]] = []
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         listener = self.listeners.get(sid)
@@ -110,6 +111,12 @@ async def listen(nc: Client, subject: str, callback: Callable[[Msg], None]) -> S
     return subscription
 
 
+def on_reconnect(nc: Client, callback: Callable[[], None]) -> None:
+    """Call back after every reconnection; what was asked of the broker before is lost."""
+    if isinstance(nc, _Client):
+        nc.reconnect_callbacks.append(callback)
+
+
 async def unlisten(nc: Client, subscription: Subscription, *, drain: bool = False) -> None:
     """End a `listen`; with `drain`, only after what is on its way has been called back."""
     if nc.is_closed:
@@ -168,6 +175,8 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0, read_headers: 
 
     async def on_reconnect() -> None:
         log.info("broker_reconnected", connection=name)
+        for callback in client.reconnect_callbacks:
+            callback()
 
     options: dict[str, Any] = {
         "servers": url.split(","),

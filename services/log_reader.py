@@ -24,6 +24,8 @@ NOT_FOUND = "404"
 END_OF_BATCH = "204"
 BATCH = 500
 EXPIRY_S = 10.0
+HEARTBEAT_S = 1.0
+SILENCE_S = 2.5  # after it the consumer is taken for lost, as after a restart of the broker
 CONSUMER_IDLE_S = 60.0
 RETRY_S = 0.25
 
@@ -206,7 +208,7 @@ async def _consume(
             while True:
                 await pulls.refill()
                 messages = []
-                for message in await inbox.take(EXPIRY_S):
+                for message in await inbox.take(SILENCE_S):
                     if not message.reply:
                         pulls.on_status(message)
                         continue
@@ -239,7 +241,7 @@ class _Pulls:
         self._call = call
         self._batch = batch
         self._request = orjson.dumps(
-            {"batch": batch, "expires": int(EXPIRY_S * 1e9), "idle_heartbeat": int(EXPIRY_S / 4 * 1e9)}
+            {"batch": batch, "expires": int(EXPIRY_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
         )
         self.open = 0
 

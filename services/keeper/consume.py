@@ -13,11 +13,10 @@ from nats.aio.msg import Msg
 
 from events.errors import SwitchyardError
 from services.inbox import Inbox
-from services.log_reader import Stored, delivered
+from services.log_reader import EXPIRY_S, HEARTBEAT_S, SILENCE_S, Stored, delivered
 
 log = structlog.get_logger()
 
-EXPIRY_S = 10.0
 PAUSE_S = 0.25
 RETRY_DELAY_S = 1.0
 
@@ -52,13 +51,13 @@ async def consume(
         request = {
             "batch": batch,
             "expires": int(EXPIRY_S * 1e9),
-            "idle_heartbeat": int(EXPIRY_S / 4 * 1e9),
+            "idle_heartbeat": int(HEARTBEAT_S * 1e9),
         }
         call = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         await nc.publish(call, orjson.dumps(request), reply=inbox.subject)
         messages: list[Msg] = []
         while len(messages) < batch:
-            message = await inbox.next(EXPIRY_S)
+            message = await inbox.next(SILENCE_S)
             if message.reply:
                 messages.append(message)
                 if not len(inbox):

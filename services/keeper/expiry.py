@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import structlog
 from nats.aio.client import Client
-from projections.reader import ReadModel
 
 from events.commands import LoseLease
 from events.errors import SwitchyardError, UnavailableError
+from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.keeper.timers import ACTOR
 from services.log_reader import api, follow, last_message

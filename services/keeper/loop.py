@@ -6,11 +6,11 @@ import asyncio
 
 import structlog
 from nats.aio.client import Client
-from projections.reader import ReadModel
 
 from events import subjects
 from events.codec import CLAIMABLE, decode
 from events.history import Submitted
+from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.keeper.consume import consume
 from services.keeper.expiry import Expiry

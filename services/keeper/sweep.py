@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from nats.aio.client import Client
-from projections.reader import ReadModel
 
 from events import subjects
 from events.commands import Requeue
 from events.errors import SwitchyardError
+from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.files import Files
 from services.keeper.expiry import Expiry

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.lane import LaneKey
+from services.broker import on_reconnect
 from services.log_reader import follow
 from services.settings import Settings
 from services.worker.puller import NAK, Puller, Work
@@ -50,6 +51,11 @@ class Dispatcher:
         self.stopped = False
         self._handing_back: set[asyncio.Task[None]] = set()
         self.puller = Puller(nc, timeout_s=settings.request_timeout_s, stray=self._on_arrival)
+        on_reconnect(nc, self._on_reconnect)
+
+    def _on_reconnect(self) -> None:
+        self.puller.forget_waits()
+        self._wake.set()
 
     def wake(self) -> None:
         """A slot came free, or the worker is stopping."""

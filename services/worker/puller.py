@@ -75,6 +75,10 @@ class Puller:
         for sort, callback in (("now", self._on_taken), ("wait", self._on_waited)):
             self._subscriptions.append(await listen(self._nc, f"{self._inbox}.{sort}.*", callback))
 
+    def forget_waits(self) -> None:
+        """The broker has forgotten the pulls that wait: open them again when asked."""
+        self._waiting.clear()
+
     async def stop(self) -> None:
         """Close the inbox after what is on its way has come in and been handed back."""
         for subscription in self._subscriptions:
