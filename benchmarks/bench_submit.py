@@ -70,7 +70,9 @@ async def requests_a_second(url: str, token: str, count: int) -> float:
     connections = []
     for _ in range(CONNECTIONS):
         _, connection = await loop.create_connection(
-            lambda: Connection(request, lambda: next(left, None) is not None), place.hostname, place.port
+            lambda: Connection(request, lambda: next(left, None) is not None),
+            str(place.hostname),
+            int(place.port or 80),
         )
         connections.append(connection)
     async with asyncio.timeout(ANSWER_S):

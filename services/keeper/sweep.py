@@ -121,11 +121,15 @@ class Sweep:
         )
 
     async def _messages(self, lane: str, priority: int) -> int:
-        name = subjects.lane_consumer(lane, priority)
+        """How many messages of a lane and priority are in `WORK`, delivered or not."""
+        subject = subjects.work(lane, priority)
         info = await api(
-            self._nc, f"CONSUMER.INFO.{subjects.WORK}.{name}", timeout_s=self._settings.request_timeout_s
+            self._nc,
+            f"STREAM.INFO.{subjects.WORK}",
+            {"subjects_filter": subject},
+            timeout_s=self._settings.request_timeout_s,
         )
-        return int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0))
+        return int((info["state"].get("subjects") or {}).get(subject, 0))
 
     async def _sources(self, lane: str, priority: int) -> set[int]:
         """The sequences in `JOBS` of all work messages of a lane and priority."""

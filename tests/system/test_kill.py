@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
 
 from events import subjects
 from events.codec import FINAL_EVENTS
@@ -99,7 +100,7 @@ async def run_through(
     return len(ids), report
 
 
-async def settled(site: Deployment, nc: broker.Client, ids: list[str]) -> None:
+async def settled(site: Deployment, nc: Client, ids: list[str]) -> None:
     """Wait until every job is final in the log; the plain subscription may have missed some in an outage."""
     async with asyncio.timeout(ALL_DONE_S):
         while True:

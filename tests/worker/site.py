@@ -40,7 +40,7 @@ class TestConnector:
     """Runs `handler`; notes what it started, in order."""
 
     __test__ = False
-    payload_model = AnyPayload
+    payload_model: type[pydantic.BaseModel] = AnyPayload
 
     def __init__(self, handler: Handler, kind: str = "simulate") -> None:
         self.kind = kind

@@ -1,0 +1,120 @@
+"""What should not happen, brought about by hand, and mended by one sweep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from events import subjects
+from events.commands import TakeLease
+from projections.database import path_in
+from projections.reader import ReadModel
+from services import broker
+from services.inbox import Inbox
+from services.keeper.loop import Keeper
+from services.keeper.sweep import consumer_names
+from services.lanes import lane_for
+from services.log_reader import api
+from services.nats_server import NatsServer
+from services.projector import Projector
+from tests.worker.site import Site, open_site
+
+LANE = lane_for("simulate")
+CONSUMER = subjects.lane_consumer(LANE, 50)
+
+
+@pytest.fixture
+async def site(broker: NatsServer, tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(broker.url, data_dir=tmp_path, lease_s=1.0) as site:
+        yield site
+
+
+@asynccontextmanager
+async def projected(site: Site) -> AsyncIterator[ReadModel]:
+    """A read model that follows the log."""
+    nc = await broker.connect(site.url, name="projector", read_headers=False)
+    projector = Projector(nc, site.settings)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(projector.run())
+        await projector.ready.wait()
+        model = ReadModel(path_in(site.settings.data_dir))
+        yield model
+        model.close()
+        task.cancel()
+    await nc.close()
+
+
+async def sweep(site: Site, model: ReadModel | None) -> dict[str, int]:
+    """One sweep; what it mended."""
+    keeper = Keeper(site.nc, site.settings, model)
+    async with keeper._publisher, asyncio.TaskGroup() as group:
+        await keeper.sweep.once(group)
+    return dict(keeper.sweep.mended)
+
+
+async def until(site: Site, model: ReadModel, seq: int) -> None:
+    async with Inbox(site.nc, "projected.>") as told:
+        while model.checkpoint().seq < seq:
+            await told.next(20)
+
+
+async def test_a_healthy_system_needs_no_mending(site: Site) -> None:
+    async with projected(site) as model:
+        job_id = await site.submit()
+        await until(site, model, (await site.store.load(job_id)).seq)
+        assert await sweep(site, model) == {}
+
+
+async def test_a_lane_that_lost_its_consumer_gets_it_back(site: Site) -> None:
+    await site.submit()
+    await api(site.nc, f"CONSUMER.DELETE.WORK.{CONSUMER}", timeout_s=2)
+    assert await sweep(site, None) == {"lane_without_consumer": 1}
+    assert CONSUMER in await consumer_names(site.nc, subjects.WORK, 2)
+    assert await sweep(site, None) == {}
+
+
+async def test_a_queued_job_without_a_work_message_gets_a_new_one(site: Site) -> None:
+    async with projected(site) as model:
+        lost = await site.submit()
+        kept = await site.submit()
+        async with asyncio.timeout(10):
+            while "error" in await api(site.nc, "STREAM.MSG.DELETE.WORK", {"seq": 1}, timeout_s=2):
+                continue  # the server has not sourced it yet
+        await until(site, model, (await site.store.load(kept)).seq)
+        await asyncio.sleep(site.settings.lease_s)  # what is younger may still be on its way
+        assert await sweep(site, model) == {"queued_without_work": 1}
+        assert await site.names(lost) == ["submitted", "queued"]
+        assert await site.names(kept) == ["submitted"]
+        await until(site, model, (await site.store.load(lost)).seq)
+        assert await sweep(site, model) == {}
+
+
+async def test_a_job_whose_timer_is_gone_is_woken(site: Site) -> None:
+    async with projected(site) as model:
+        start_at = datetime.now(UTC) + timedelta(seconds=0.2)
+        job_id = await site.submit(start_at=start_at)
+        await until(site, model, (await site.store.load(job_id)).seq)
+        await asyncio.sleep(0.2 + site.settings.heartbeat_s)
+        assert await sweep(site, model) == {"due_without_timer": 1}
+        assert await site.names(job_id) == ["scheduled", "queued"]
+
+
+async def test_leases_of_a_worker_that_vanished_unseen_are_taken_back(site: Site) -> None:
+    async with projected(site) as model:
+        job_id = await site.submit()
+        lease = TakeLease(now=datetime.now(UTC), worker="ghost", revision=1)
+        job, _ = await site.store.transition(job_id, lease, actor="worker:ghost")
+        await until(site, model, job.seq)
+        keeper = Keeper(site.nc, site.settings, model)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(keeper.run())
+            async with asyncio.TaskGroup() as sweeping:
+                await keeper.sweep.once(sweeping)
+            task.cancel()
+        entry = await site.until(job_id, "queued")
+        assert entry.actor == "keeper"
