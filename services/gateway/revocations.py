@@ -25,7 +25,7 @@ async def revoke(publisher: Publisher, token_id: str, *, expires_at: float, by: 
     Args:
         publisher: started.
         token_id: the token's `jti`.
-        expires_at: the token's `exp`: seconds since the epoch; the entry lives as long.
+        expires_at: the token's `exp`: seconds since the epoch; the entry lives as long, at least a minute.
         by: who does it.
     """
     ttl_s = max(1, math.ceil(expires_at - time.time()))
