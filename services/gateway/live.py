@@ -34,7 +34,7 @@ ENDS: Final = FINAL_EVENTS | {"archived"}
 WARM_EVENTS: Final = 1024
 LOOK_S: Final = 0.25
 CHECK_S: Final = 5.0
-LOG_READS: Final = 8
+LOG_READS: Final = 4
 LAG_TRIES: Final = 5
 LAG_PAUSE_S: Final = 0.02
 

@@ -118,9 +118,12 @@ class Session:
 
     def cursor(self) -> str | None:
         """Where all subscriptions can resume; None while one of them is being brought up to now."""
-        if all(subscription.caught_up for subscription in self.subscriptions.values()):
-            return self.feed.cursor(self.feed.head)
-        return None
+        feed, subscriptions = self.feed, self.subscriptions.values()
+        if not all(subscription.caught_up for subscription in subscriptions):
+            return None
+        # A reader that comes from another gateway may be ahead of this one.
+        places = (max(feed.head, subscription.position) for subscription in subscriptions)
+        return feed.cursor(min(places, default=feed.head))
 
     # --- What it is told
 

@@ -76,8 +76,4 @@ class Subscription:
 
     def wants(self, event: LiveEvent) -> bool:
         """Whether the reader is to get this event and has not got it yet."""
-        return (
-            event.seq > self.position
-            and (self.events is None or event.name in self.events)
-            and (self.tenant is None or event.tenant == self.tenant)
-        )
+        return event.seq > self.position and (self.events is None or event.name in self.events)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from events import subjects
-from services.gateway import live_index
-from services.log_reader import api
+from services.gateway import live_index, live_replay
+from services.log_reader import Stored, api
 from services.nats_server import NatsServer
-from tests.gateway.live import DEADLINE_S, LIFE, LiveGateway, crash, live_gateway, names, seqs
+from tests.gateway.live import DEADLINE_S, LIFE, LiveGateway, crash, eventually, live_gateway, names, seqs
 
 
 @pytest.fixture
@@ -32,12 +32,17 @@ async def test_every_transition_reaches_a_subscriber_in_order(gateway: LiveGatew
     assert got[2]["event"]["data"]["result"] == {"n": 1}
 
 
-@pytest.mark.parametrize("recent", [0, 5, 4096], ids=["from the log", "from both", "from memory"])
+@pytest.mark.parametrize(
+    ("recent", "page"),
+    [(0, 100), (0, 2), (5, 100), (4096, 100)],
+    ids=["from the log", "from the log in pages", "from both", "from memory"],
+)
 @pytest.mark.parametrize("selection", ["all", "kinds", "jobs"])
 async def test_resuming_at_any_cursor_gives_exactly_what_came_after_it(
-    gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch, recent: int, selection: str
+    gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch, recent: int, page: int, selection: str
 ) -> None:
     monkeypatch.setattr(live_index, "RECENT_EVENTS", recent)
+    monkeypatch.setattr(live_replay, "PAGE", page)
     jobs = [await gateway.live(kind=("simulate", "convert")[n % 2]) for n in range(6)]
     last = jobs[-1].seq
     await gateway.reached(last)
@@ -61,7 +66,7 @@ async def test_resuming_under_heavy_publishing_leaves_no_gap_and_no_duplicate(
     gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch, recent: int
 ) -> None:
     monkeypatch.setattr(live_index, "RECENT_EVENTS", recent)
-    monkeypatch.setattr("services.gateway.live_replay.PAGE", 7)
+    monkeypatch.setattr(live_replay, "PAGE", 7)
 
     async def write() -> None:
         for _ in range(40):
@@ -140,13 +145,23 @@ async def test_a_cursor_ahead_of_the_head_is_answered_resync(gateway: LiveGatewa
     assert [message.get("reason") for message in got] == [None, "ahead", None]
 
 
-async def test_a_cursor_that_only_another_gateway_has_reached_is_no_resync(gateway: LiveGateway) -> None:
-    job = await gateway.live()
-    await gateway.reached(job.seq)
-    gateway.feed.head = 1  # this gateway lags
+async def test_a_gateway_that_lags_behind_the_cursor_sends_nothing_twice(
+    gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saw = gateway.feed._saw_event
+    late: list[Stored] = []
+    monkeypatch.setattr(gateway.feed, "_saw_event", late.append)
+    await gateway.live()
+    await eventually(lambda: len(late) == 3)
     reader = await gateway.reader()
-    await reader.send("subscribe", id="s1", all=True, after=gateway.feed.cursor(2))
-    assert [(await reader.receive())["type"] for _ in range(3)] == ["subscribed", "event", "caught_up"]
+    # Another gateway has sent the first two.
+    got = await reader.subscribe(all=True, after=gateway.feed.cursor(2))
+    assert [message["type"] for message in got] == ["subscribed", "caught_up"]
+    await reader.send("ping")
+    assert (await reader.receive())["cursor"] == gateway.feed.cursor(2)
+    for stored in late:
+        saw(stored)
+    assert seqs(await reader.events(1)) == [3]
 
 
 async def test_a_cursor_of_a_purged_part_is_answered_resync(gateway: LiveGateway) -> None:
