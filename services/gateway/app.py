@@ -138,16 +138,21 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         add_routes(app)
         app.on_shutdown.append(_close_live)
         await revocations.load()
+        failure: SwitchyardError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 beside = [tasks.create_task(part.run()) for part in (revocations, live, watch)]
                 try:
                     yield app
+                except SwitchyardError as error:
+                    failure = error  # told as it is, not as one of a group
                 finally:
                     for task in beside:
                         task.cancel()
         finally:
             read_model.close()
+        if failure is not None:
+            raise failure
 
 
 async def _close_live(app: web.Application) -> None:
