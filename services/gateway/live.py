@@ -277,9 +277,10 @@ class LiveFeed:
             for waiter in self._waiters.get(event.job_id, ()):
                 if not waiter.done():
                     waiter.set_result(None)
-        found = self.index.find(event.job_id, event.tenant, event.kind)
-        for session, ids in _by_session(entry for entry in found if entry.wants(event)):
-            session.event(event, ids)
+        if self.index:  # without readers, an event's headers are not looked at
+            found = self.index.find(event.job_id, event.tenant, event.kind)
+            for session, ids in _by_session(entry for entry in found if entry.wants(event)):
+                session.event(event, ids)
         if self.head >= self._warm or not stored.pending:
             self.ready.set()
 

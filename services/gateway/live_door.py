@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -39,17 +39,20 @@ class LiveDoor:
         self._sessions: set[Session] = set()
         self._closing = False
 
-    @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the places for live connections.
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold one of the places for live connections; waits a little while the gateway is starting.
 
         Raises:
-            UnavailableError: none is free, the gateway is stopping, or it does not know the log yet.
+            UnavailableError: none is free, the gateway is stopping, or it cannot read the log.
         """
+        try:
+            async with asyncio.timeout(self.settings.request_timeout_s):
+                await self.feed.ready.wait()
+        except TimeoutError:
+            raise UnavailableError("the event log cannot be read yet") from None
         if self._closing:
             raise UnavailableError("the gateway is stopping")
-        if not self.feed.ready.is_set():
-            raise UnavailableError("the event log cannot be read yet")
         if self.connections >= self.settings.sockets:
             raise UnavailableError(
                 f"all {self.settings.sockets} live connections are in use", retry_after_s=FULL_RETRY_S

@@ -32,11 +32,26 @@ class LiveEvent:
     def __init__(self, stored: Stored, stream_id: str) -> None:
         _, self.job_id, self.name, *_ = stored.subject.split(".", 3)
         self.seq = stored.seq
-        self.tenant = stored.headers.get(subjects.H_TENANT, "")
-        self.kind = stored.headers.get(subjects.H_KIND, "")
-        self.cursor = f"{stream_id}:{stored.seq}"
         self.size = len(stored.data)
         self._stored = stored
+        self._stream_id = stream_id
+
+    # Headers are read only when a reader makes it necessary: most events have none.
+
+    @cached_property
+    def tenant(self) -> str:
+        """Whose job it is."""
+        return self._stored.headers.get(subjects.H_TENANT, "")
+
+    @cached_property
+    def kind(self) -> str:
+        """The job's kind."""
+        return self._stored.headers.get(subjects.H_KIND, "")
+
+    @cached_property
+    def cursor(self) -> str:
+        """Where a reader that has seen it resumes."""
+        return f"{self._stream_id}:{self.seq}"
 
     @cached_property
     def fragment(self) -> bytes:
@@ -199,6 +214,10 @@ class Index:
     def __init__(self) -> None:
         self._by_key: dict[Key, dict[Subscription, None]] = {}
         self.log_readers = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._by_key)
 
     def add(self, subscription: Subscription) -> None:
         """From now on the subscription is found."""

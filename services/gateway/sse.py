@@ -42,14 +42,13 @@ async def event_stream(request: web.Request) -> web.StreamResponse:
     wish = wish_of(request)
     response = web.StreamResponse(headers=HEADERS)
     refusal: RejectedError | UnavailableError | None = None
-    with door.place():
-        async with door.session(principal, token) as session:
-            try:
-                await session.subscribe(wish)
-            except (RejectedError, UnavailableError) as error:
-                refusal = error
-            else:
-                await _send(request, response, session, door)
+    async with door.place(), door.session(principal, token) as session:
+        try:
+            await session.subscribe(wish)
+        except (RejectedError, UnavailableError) as error:
+            refusal = error
+        else:
+            await _send(request, response, session, door)
     if refusal is not None:
         raise refusal
     return response

@@ -52,7 +52,7 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     door = request.app[DOOR]
     token = bearer(request) or _token_among_protocols(request)
     caller = None if token is None else Caller(door.authenticator.authenticate_token(token), token)
-    with door.place():
+    async with door.place():
         socket = web.WebSocketResponse(
             protocols=(PROTOCOL,),
             heartbeat=door.settings.socket_ping_s,

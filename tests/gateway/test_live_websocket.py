@@ -104,6 +104,19 @@ async def test_no_more_connections_than_the_limit_are_let_in(broker: NatsServer,
         await gateway.reader()
 
 
+async def test_a_gateway_that_does_not_know_the_log_yet_asks_to_come_back(
+    broker: NatsServer, tmp_path: Path
+) -> None:
+    async with live_gateway(broker.url, tmp_path, request_timeout_s=0.5) as gateway:
+        gateway.feed.ready.clear()
+        headers = {"Authorization": f"Bearer {gateway.token()}"}
+        assert await refused(gateway, headers=headers) == 503
+        waiting = gateway.tasks.create_task(gateway.reader())
+        await eventually(lambda: bool(gateway.feed.ready._waiters))  # type: ignore[attr-defined]
+        gateway.feed.ready.set()
+        await waiting
+
+
 # --- Whose events are seen
 
 
