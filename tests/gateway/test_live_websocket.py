@@ -112,7 +112,7 @@ async def test_a_gateway_that_does_not_know_the_log_yet_asks_to_come_back(
         headers = {"Authorization": f"Bearer {gateway.token()}"}
         assert await refused(gateway, headers=headers) == 503
         waiting = gateway.tasks.create_task(gateway.reader())
-        await eventually(lambda: bool(gateway.feed.ready._waiters))  # type: ignore[attr-defined]
+        await eventually(lambda: bool(gateway.feed.ready._waiters))
         gateway.feed.ready.set()
         await waiting
 
