@@ -90,7 +90,7 @@ async def measure() -> list[dict[str, Any]]:
             settings = Settings(data_dir=Path(directory))
             raw = await raw_replay(server.url, settings)
             await nc.close()
-            nc = await broker.connect(server.url, name="projector", read_headers=False)
+            nc = await broker.connect(server.url, name="projector")
             begun = time.perf_counter()
             await build(nc, settings, Path(directory) / "rebuilt.sqlite")
             ours = EVENTS / (time.perf_counter() - begun)

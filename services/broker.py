@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import nats.errors
@@ -17,6 +17,55 @@ from events.errors import UnavailableError
 log = structlog.get_logger()
 
 PENDING_BYTES = 32 * 1024 * 1024
+
+
+class LazyHeaders(Mapping[str, str]):
+    """Headers that are parsed when one is first asked for; most never are.
+
+    A status line gives `Status` and `Description`, as nats-py has it.
+    """
+
+    __slots__ = ("_parsed", "_raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._parsed: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._parsed is None:
+            status, _, lines = self._raw.decode("utf-8", "replace").partition("\r\n")
+            code, _, description = status.removeprefix("NATS/1.0").strip().partition(" ")
+            self._parsed = _parse(lines)
+            if code:
+                self._parsed["Status"] = code
+            if description:
+                self._parsed["Description"] = description
+        return self._parsed
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The header's value, or the default."""
+        return self._all().get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _parse(lines: str) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines.split("\r\n"):
+        name, separator, value = line.partition(":")
+        if separator:
+            headers[name.strip()] = value.strip()
+    return headers
 
 
 class _Client(Client):
@@ -37,9 +86,9 @@ class _Client(Client):
             return
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
-        parsed = await self._process_headers(headers) if headers else None
+        lazy = LazyHeaders(headers) if headers else None
         try:
-            listener(Msg(self, subject.decode(), reply.decode(), data, parsed))
+            listener(Msg(self, subject.decode(), reply.decode(), data, lazy))  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001 - a listener's bug must not end the read loop; it is reported
             await self._error_cb(error)
 
@@ -60,31 +109,32 @@ class _Client(Client):
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        for line in raw.decode("utf-8", "replace").split("\r\n"):
-            name, separator, value = line.partition(":")
-            if separator:
-                headers[name.strip()] = value.strip()
-        return headers
+        return _parse(raw.decode("utf-8", "replace"))
 
-    async def _send_publish(
+    async def publish(
         self,
         subject: str,
-        reply: str,
-        payload: bytes,
-        payload_size: int,
-        headers: Mapping[str, str] | bytes | None,
+        payload: bytes = b"",
+        reply: str = "",
+        headers: Mapping[str, str] | bytes | None = None,
     ) -> None:
+        """Put a message on the wire; `headers` may be what `header_block` makes of a mapping."""
+        if not self.is_connected:  # nats-py buffers or refuses
+            mapping = dict(LazyHeaders(headers)) if isinstance(headers, bytes) else headers
+            await super().publish(subject, payload, reply, dict(mapping) if mapping else None)
+            return
+        size = len(payload)
+        if size > self._max_payload:
+            raise nats.errors.MaxPayloadError
         if not headers:
-            command = b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), payload_size, payload)
+            command = b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), size, payload)
         else:
             lines = headers if isinstance(headers, bytes) else header_block(headers)
-            size = len(lines)
-            total = size + payload_size
-            start = b"HPUB %b %b %d %d\r\n" % (subject.encode(), reply.encode(), size, total)
+            length = len(lines)
+            start = b"HPUB %b %b %d %d\r\n" % (subject.encode(), reply.encode(), length, length + size)
             command = b"%b%b%b\r\n" % (start, lines, payload)
         self.stats["out_msgs"] += 1
-        self.stats["out_bytes"] += payload_size
+        self.stats["out_bytes"] += size
         await self._send_command(command)
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
@@ -141,29 +191,18 @@ def header_block(headers: Mapping[str, str]) -> bytes:
     return b"NATS/1.0\r\n%b\r\n" % block.encode()
 
 
-class _BodyClient(_Client):
-    """Reads no headers but those of status messages: for whoever folds bodies by the thousand."""
-
-    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
-        if headers and headers.startswith(b"NATS/1.0 "):
-            status: dict[str, str] | None = await super()._process_headers(headers)
-            return status
-        return None
-
-
-async def connect(url: str, *, name: str, timeout_s: float = 5.0, read_headers: bool = True) -> Client:
+async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
     """Connect, and stay connected: a lost connection is taken up again for ever, every 250 ms.
 
     Args:
         url: one or more broker addresses with credentials, separated by commas.
         name: what the broker's monitoring calls this connection.
         timeout_s: seconds that the first connection may take.
-        read_headers: whether messages come with their headers; without, they come a fifth faster.
 
     Raises:
         UnavailableError: no broker answered in time, or it refused the credentials.
     """
-    client = _Client() if read_headers else _BodyClient()
+    client = _Client()
 
     # nats-py's default callback prints tracebacks.
     async def on_error(error: Exception) -> None:

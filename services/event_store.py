@@ -18,7 +18,6 @@ from events.errors import NotFoundError, UnavailableError, VersionConflictError
 from events.history import AnyEvent, Queued, Rejected, Submitted
 from events.job import Job, decide, evolve
 from events.spec import JobSpec
-from services.broker import header_block
 from services.log_reader import last_message, read_range
 from services.publisher import AckLostError, Publisher
 from services.settings import Settings
@@ -217,14 +216,19 @@ def _message(job: Job, event: AnyEvent, actor: str, trace: str) -> _Message:
     else:
         raise AssertionError(name)
     event_id = f"{_WRITER}{next(_COUNT):x}"
-    headers = {
-        subjects.H_MSG_ID: event_id,
-        subjects.H_EXPECTED_SEQ: str(job.seq),
-        subjects.H_EXPECTED_SUBJECT: subjects.job_filter(job.id),
-        subjects.H_TENANT: spec.tenant if spec else job.tenant,
-        subjects.H_KIND: spec.kind if spec else job.kind,
-        subjects.H_ACTOR: actor,
-    }
+    tenant, kind = (spec.tenant, spec.kind) if spec else (job.tenant, job.kind)
+    # Spelled out, for this is done for every event; names of tenants and kinds were checked at the door.
+    block = (
+        f"NATS/1.0\r\n{subjects.H_MSG_ID}: {event_id}\r\n{subjects.H_EXPECTED_SEQ}: {job.seq}\r\n"
+        f"{subjects.H_EXPECTED_SUBJECT}: {subjects.job_filter(job.id)}\r\n"
+        f"{subjects.H_TENANT}: {tenant}\r\n{subjects.H_KIND}: {kind}\r\n"
+        f"{subjects.H_ACTOR}: {_one_line(actor)}\r\n"
+    )
     if trace:
-        headers[subjects.H_TRACE] = trace
-    return _Message(subject, encode(event), header_block(headers), event_id)
+        block += f"{subjects.H_TRACE}: {_one_line(trace)}\r\n"
+    return _Message(subject, encode(event), f"{block}\r\n".encode(), event_id)
+
+
+def _one_line(value: str) -> str:
+    """The value without what would begin another header."""
+    return value if value.isprintable() else "".join(char for char in value if char.isprintable())

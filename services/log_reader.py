@@ -280,7 +280,7 @@ async def follow_once(nc: Client, stream: str, *, timeout_s: float) -> list[Stor
         UnavailableError: the broker does not answer.
     """
     info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=timeout_s)
-    if not info["state"]["messages"]:
+    if "error" in info or not info["state"]["messages"]:
         return []
     found: list[Stored] = []
     async with contextlib.aclosing(follow(nc, stream, latest=True, timeout_s=timeout_s)) as messages:

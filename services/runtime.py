@@ -70,15 +70,13 @@ async def until_stopped(
 
 
 @contextlib.asynccontextmanager
-async def connected(settings: Settings, name: str, *, read_headers: bool = True) -> AsyncIterator[Client]:
+async def connected(settings: Settings, name: str) -> AsyncIterator[Client]:
     """A connection of a part of its own.
 
     Raises:
         UnavailableError: no broker answers.
     """
-    nc = await broker.connect(
-        str(settings.nats_url), name=name, timeout_s=settings.request_timeout_s, read_headers=read_headers
-    )
+    nc = await broker.connect(str(settings.nats_url), name=name, timeout_s=settings.request_timeout_s)
     try:
         yield nc
     finally:
@@ -94,7 +92,7 @@ async def run_gateway(settings: Settings, stop: Stop, ready: Callable[[str], Non
 
 async def run_projector(settings: Settings, stop: Stop) -> None:
     """Keep this host's read model until told to stop."""
-    async with connected(settings, "projector", read_headers=False) as nc:
+    async with connected(settings, "projector") as nc:
         await until_stopped(stop, Projector(nc, settings).run())
 
 
@@ -162,7 +160,7 @@ async def _run_parts(
     others = asyncio.Event()  # set once the worker has drained
     serving: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with (
-        connected(settings, "projector", read_headers=False) as projector_nc,
+        connected(settings, "projector") as projector_nc,
         asyncio.TaskGroup() as group,
     ):
         projector = Projector(projector_nc, settings)

@@ -37,7 +37,7 @@ async def site(broker: NatsServer, tmp_path: Path) -> AsyncIterator[Site]:
 @asynccontextmanager
 async def projected(site: Site) -> AsyncIterator[ReadModel]:
     """A read model that follows the log."""
-    nc = await broker.connect(site.url, name="projector", read_headers=False)
+    nc = await broker.connect(site.url, name="projector")
     projector = Projector(nc, site.settings)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(projector.run())
