@@ -43,6 +43,10 @@ class ReadModel:
 
     # --- Where it stands
 
+    def exists(self) -> bool:
+        """Whether a projector has made the file."""
+        return self._path.exists()
+
     def checkpoint(self) -> Checkpoint:
         """How far it has come."""
         return checkpoint.read(self._open())

@@ -99,10 +99,7 @@ async def run_projector(settings: Settings, stop: Stop) -> None:
 async def run_keeper(settings: Settings, stop: Stop) -> None:
     """Keep timers, leases and lanes until told to stop."""
     async with connected(settings, "keeper") as nc:
-        path = path_in(settings.data_dir)
-        read_model = ReadModel(path) if path.exists() else None
-        if read_model is None:
-            log.warning("keeper_without_read_model", path=str(path))
+        read_model = ReadModel(path_in(settings.data_dir))
         await until_stopped(stop, Keeper(nc, settings, read_model).run())
 
 

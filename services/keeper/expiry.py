@@ -72,7 +72,7 @@ class Expiry:
                 if worker in self._fences:
                     return
                 await asyncio.sleep(self._settings.heartbeat_s)
-            if self._read_model is not None:
+            if self._read_model is not None and self._read_model.exists():
                 fences = fences | {fence: job_id for job_id, fence in self._read_model.running_on(worker)}
             for fence, job_id in fences.items():
                 await self._lose(worker, job_id, fence)

@@ -67,10 +67,12 @@ class Sweep:
         """One sweep."""
         await self._consumers()
         await self._files.sweep(older_than_s=self._settings.upload_timeout_s * ORPHAN_UPLOADS)
-        if self._read_model is not None:
-            await self._overdue(self._read_model)
-            await self._lost_work(self._read_model)
-            self._lost_workers(self._read_model, group)
+        if self._read_model is None or not self._read_model.exists():
+            log.warning("swept_without_read_model")  # a keeper on a host without a projector
+            return
+        await self._overdue(self._read_model)
+        await self._lost_work(self._read_model)
+        self._lost_workers(self._read_model, group)
 
     def _count(self, what: str, **where: object) -> None:
         self.mended[what] += 1
