@@ -201,7 +201,7 @@ async def test_a_killed_broker_ends_the_upload_and_nothing_of_it_is_a_file(
         with pytest.raises(UnavailableError):
             await put(impatient, b"", file_id=file_id, body=body())
         await broker.restart()
-        while not nats_connection.is_connected:  # noqa: ASYNC110 - nats-py tells it in no other way
+        while not nats_connection.is_connected:
             await asyncio.sleep(0.01)
     with pytest.raises(NotFoundError):
         await files.info("acme", file_id)
@@ -283,7 +283,7 @@ async def test_the_broker_removes_an_expired_file(nats_connection: Client) -> No
     kept = await put(files, b"kept", ttl_s=DAY_S)
     meta = subjects.file_meta("acme", info.id)
     async with asyncio.timeout(DEADLINE_S):
-        while meta in await stored_subjects(nats_connection):  # noqa: ASYNC110 - an expiry is announced nowhere
+        while meta in await stored_subjects(nats_connection):
             await asyncio.sleep(0.05)
     with pytest.raises(NotFoundError):
         await files.info("acme", info.id)

@@ -182,7 +182,7 @@ async def _killed_parent(data_dir: Path, how: str) -> tuple[int, str]:
 async def test_broker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid, _ = await _killed_parent(tmp_path, "tied")
     async with asyncio.timeout(DEADLINE_S):
-        while nats_server._is_our_broker(pid, nats_server.Files(tmp_path / "broker")):  # noqa: ASYNC110 -- not our child
+        while nats_server._is_our_broker(pid, nats_server.Files(tmp_path / "broker")):
             await asyncio.sleep(0.01)
 
 

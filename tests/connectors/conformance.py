@@ -43,7 +43,7 @@ def children() -> list[psutil.Process]:
 async def no_more_than(before: list[psutil.Process]) -> None:
     """Wait until no process is left that was not there before."""
     async with asyncio.timeout(DEADLINE_S):
-        while set(children()) - set(before):  # noqa: ASYNC110 - the kernel tells nobody but the parent
+        while set(children()) - set(before):
             await asyncio.sleep(0.01)
 
 

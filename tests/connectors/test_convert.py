@@ -353,12 +353,12 @@ async def test_cancellation_ends_the_ocr_program_too(connector: ConvertConnector
     attempt.payload = {"file": attempt.offer(tmp_path / "dense.png")}
     run = asyncio.create_task(connector.run(attempt))
     async with asyncio.timeout(60):
-        while not (programs := _running("tesseract")):  # noqa: ASYNC110 - the kernel tells nobody
+        while not (programs := _running("tesseract")):
             await asyncio.sleep(0.01)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
-        while any(program.is_running() for program in programs):  # noqa: ASYNC110 - as above
+        while any(program.is_running() for program in programs):
             await asyncio.sleep(0.01)
 
 

@@ -47,7 +47,7 @@ def now() -> datetime:
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait until something that gives no signal is so."""
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 -- nobody sets an event for it
+        while not condition():
             await asyncio.sleep(0.005)
 
 

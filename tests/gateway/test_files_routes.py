@@ -71,7 +71,7 @@ async def stored_subjects(nc: Client) -> set[str]:
 async def nothing_is_stored(nc: Client) -> None:
     """Returns when what a broken-off upload left is gone: the server notices on its own time."""
     async with asyncio.timeout(DEADLINE_S):
-        while await stored_subjects(nc):  # noqa: ASYNC110 - a purge is announced nowhere
+        while await stored_subjects(nc):
             await asyncio.sleep(0.02)
 
 
@@ -169,7 +169,7 @@ class TestUpload:
         view = await upload(http, b"x", "/v1/files?ttl_s=1")
         meta = subjects.file_meta("acme", view["id"])
         async with asyncio.timeout(DEADLINE_S):
-            while meta in await stored_subjects(nats_connection):  # noqa: ASYNC110 - announced nowhere
+            while meta in await stored_subjects(nats_connection):
                 await asyncio.sleep(0.05)
         await problem(await http.get(f"/v1/files/{view['id']}"), 404, "not_found")
 
@@ -610,7 +610,7 @@ class TestLimits:
         async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
             first = group.create_task(http.post("/v1/files", data=slow()))
             await arrived.wait()
-            while not await stored_subjects(nats_connection):  # noqa: ASYNC110 - chunks are told to nobody here
+            while not await stored_subjects(nats_connection):
                 await asyncio.sleep(0.01)
             await problem(await http.post("/v1/files", data=io.BytesIO(DATA)), 413, "quota_exceeded")
             go_on.set()
@@ -659,7 +659,7 @@ class TestLimits:
         with capture_logs() as logs:
             assert b"200 OK" in await Raw(reader, writer).until(b"\r\n\r\n")
             async with asyncio.timeout(DEADLINE_S):
-                while not any(entry["event"] == "download_broken_off" for entry in logs):  # noqa: ASYNC110 - a log
+                while not any(entry["event"] == "download_broken_off" for entry in logs):
                     await asyncio.sleep(0.02)
         received = 0
         with contextlib.suppress(ConnectionError):

@@ -56,7 +56,7 @@ def run(
 async def gone(*pids: int) -> None:
     """Wait until none of the processes runs; a zombie that nobody reaped yet does not run."""
     async with asyncio.timeout(DEADLINE_S):
-        while any(runs(pid) for pid in pids):  # noqa: ASYNC110 - the kernel tells nobody but the parent
+        while any(runs(pid) for pid in pids):
             await asyncio.sleep(0.01)
 
 
@@ -305,7 +305,7 @@ async def test_idle_process_that_died_is_replaced(pool: ProcessPool) -> None:
     os.kill(before, signal.SIGKILL)
     await gone(before)
     async with asyncio.timeout(DEADLINE_S):
-        while psutil.pid_exists(before):  # noqa: ASYNC110 - until the event loop has reaped it
+        while psutil.pid_exists(before):
             await asyncio.sleep(0.01)
     assert (await run(pool, "echo"))["pid"] != before
 
