@@ -10,7 +10,7 @@ from pathlib import Path
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 INDEXES = Path(__file__).with_name("indexes.sql")
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 FILE_NAME = "read_model.sqlite"
 
 
@@ -20,20 +20,18 @@ def path_in(data_dir: Path) -> Path:
 
 
 def open_writer(path: Path, stream_id: str, *, indexed: bool = True) -> sqlite3.Connection:
-    """Open the file for its one writer; it is made anew when it belongs to another log or schema.
+    """Open the file for its one writer; it is made when there is none.
 
     Args:
-        path: the file.
-        stream_id: identity of the log that it is to be a view of.
+        path: the file; `why_useless` says whether it can be gone on with.
+        stream_id: identity of the log that a new file is to be a view of.
         indexed: whether a new file gets its indexes at once; a file that is rebuilt gets them at the end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    there = path.exists()
     connection = _connect(path)
-    if _belongs(connection, stream_id):
+    if there:
         return connection
-    connection.close()
-    remove(path)
-    connection = _connect(path)
     with connection:
         connection.executescript(SCHEMA.read_text())
         if indexed:
@@ -47,6 +45,30 @@ def open_writer(path: Path, stream_id: str, *, indexed: bool = True) -> sqlite3.
         }
         connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
     return connection
+
+
+def why_useless(path: Path, stream_id: str, last_seq: int) -> str | None:
+    """Why the file cannot be gone on with, or None when it can.
+
+    Args:
+        path: the file.
+        stream_id: identity of the log that it is to be a view of.
+        last_seq: how far that log has come; a file that is ahead holds events that the broker lost.
+    """
+    if not path.exists():
+        return "there is none"
+    try:
+        with closing(open_reader(path)) as connection:
+            facts = dict(connection.execute("SELECT key, value FROM meta"))
+    except sqlite3.DatabaseError as error:
+        return f"it cannot be read: {error}"
+    if facts.get("schema") != SCHEMA_VERSION:
+        return f"it has schema {facts.get('schema')}, not {SCHEMA_VERSION}"
+    if facts["stream_id"] != stream_id:
+        return "it is a view of another log"
+    if int(facts["seq"]) > last_seq:
+        return f"it is at event {facts['seq']}, but the log ends at {last_seq}"
+    return None
 
 
 def index(connection: sqlite3.Connection) -> None:
@@ -99,11 +121,3 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA cache_size = -65536")
     return connection
-
-
-def _belongs(connection: sqlite3.Connection, stream_id: str) -> bool:
-    try:
-        facts = dict(connection.execute("SELECT key, value FROM meta"))
-    except sqlite3.DatabaseError:
-        return False
-    return facts.get("schema") == SCHEMA_VERSION and facts.get("stream_id") == stream_id

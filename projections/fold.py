@@ -7,14 +7,11 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from events.codec import decode
 from events.job import Job, evolve
 from events.spec import Status
 from projections import attempts, checkpoint, counts, jobs, workers
 
-_DECODER: Final = msgspec.msgpack.Decoder(Job)
 _LOOK_UP_AT_ONCE: Final = 500
 
 
@@ -88,4 +85,4 @@ class Folder:
             marks = ",".join("?" * len(page))
             query = f"SELECT id, doc FROM jobs WHERE id IN ({marks})"  # noqa: S608 - only question marks
             for job_id, doc in self._reader.execute(query, page):
-                self._cache[job_id] = _DECODER.decode(doc)
+                self._cache[job_id] = jobs.decode(doc)

@@ -11,7 +11,9 @@ import msgspec
 
 from events.job import Job, next_wake
 
-_ENCODER: Final = msgspec.msgpack.Encoder()
+# JSON, like the events: a result may hold integers that MessagePack has no room for.
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(Job)
 _WRITE: Final = """
     INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET
@@ -32,6 +34,11 @@ def _row(job: Job) -> tuple[object, ...]:
         job.claimable_seq, microseconds(job.created_at) or 0, microseconds(next_wake(job)), job.seq,
         _ENCODER.encode(job),
     )  # fmt: skip
+
+
+def decode(doc: bytes) -> Job:
+    """The job that a row holds."""
+    return _DECODER.decode(doc)
 
 
 def microseconds(at: datetime | None) -> int | None:

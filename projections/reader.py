@@ -16,9 +16,8 @@ from events.errors import InvalidError, UnavailableError
 from events.job import Job
 from projections import checkpoint, database, files
 from projections.checkpoint import Checkpoint
-from projections.jobs import microseconds
+from projections.jobs import decode, microseconds
 
-_DECODER: Final = msgspec.msgpack.Decoder(Job)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _QUEUE_STATES: Final = ("scheduled", "blocked", "queued", "running", "retrying", "review", "cancelling")
 
@@ -56,7 +55,7 @@ class ReadModel:
     def job(self, job_id: str) -> Job | None:
         """One job."""
         row = self._one("SELECT doc FROM jobs WHERE id = ?", (job_id,))
-        return None if row is None else _DECODER.decode(row[0])
+        return None if row is None else decode(row[0])
 
     def jobs(
         self,
@@ -108,7 +107,7 @@ class ReadModel:
             "ORDER BY created_at DESC, id DESC LIMIT ?"
         )
         rows = self._open().execute(query, (*values, limit + 1)).fetchall()
-        page = [_DECODER.decode(doc) for doc, _, _ in rows[:limit]]
+        page = [decode(doc) for doc, _, _ in rows[:limit]]
         return page, _encode_cursor(rows[limit - 1][1:]) if len(rows) > limit else None
 
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
@@ -139,7 +138,7 @@ class ReadModel:
             "ORDER BY claimable_seq LIMIT ?",
             (lane, priority, after_seq, limit),
         )
-        return [_DECODER.decode(doc) for (doc,) in rows]
+        return [decode(doc) for (doc,) in rows]
 
     def place(self, job: Job) -> int:
         """How many queued jobs of its lane go before it."""
@@ -199,7 +198,7 @@ class ReadModel:
         rows = self._open().execute(
             "SELECT doc FROM jobs WHERE worker = ? AND state IN ('running', 'cancelling')", (worker,)
         )
-        jobs = [_DECODER.decode(doc) for (doc,) in rows]
+        jobs = [decode(doc) for (doc,) in rows]
         return [(job.id, job.lease.fence) for job in jobs if job.lease is not None]
 
     # --- Files

@@ -14,6 +14,7 @@ import functools
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import nats.errors
 import structlog
@@ -24,13 +25,14 @@ from events import subjects
 from events.errors import SwitchyardError, UnavailableError
 from projections import checkpoint, database, files
 from projections.fold import Folder
-from services.log_reader import Stored, api, follow_batches
+from services.log_reader import Stored, api, follow_batches, read_range
 from services.settings import Settings
 
 log = structlog.get_logger()
 
 Write = Callable[[sqlite3.Connection], None]
 REBUILD_TIMEOUT_S = 3600.0
+BATCHES_IN_FLIGHT = 4  # one is folded, two wait, one is written
 
 
 class ProjectorBusyError(SwitchyardError):
@@ -71,16 +73,22 @@ class Projector:
 
     async def _project(self) -> None:
         """Project into the file as it stands, until a rebuild is asked for."""
-        stream = await stream_id(self._nc, self._settings)
-        writer = database.open_writer(self._path, stream)
+        stream = await log_now(self._nc, self._settings)
+        reason = database.why_useless(self._path, stream.id, stream.last_seq)
+        if reason is not None:
+            if self._path.exists():
+                log.warning("read_model_discarded", path=str(self._path), reason=reason)
+                database.remove(self._path)
+            await build(self._nc, self._settings, self._path)
+        writer = database.open_writer(self._path, stream.id)
         with contextlib.closing(writer), contextlib.closing(database.open_reader(self._path)) as reader:
             start = checkpoint.read(writer)
             asked = await self._nc.subscribe(subjects.rebuild(start.database_id), cb=self._on_rebuild)
             self.ready.set()
             try:
                 await project(
-                    self._nc, self._settings, writer, Folder(reader, cache=self._settings.projector_cache),
-                    start, until=self._restart,
+                    self._nc, self._settings, writer, _folder(reader, self._settings), start,
+                    until=self._restart,
                 )  # fmt: skip
             finally:
                 if not self._nc.is_closed:
@@ -158,6 +166,11 @@ async def project(
         writing.cancel()
 
 
+def _folder(reader: sqlite3.Connection, settings: Settings) -> Folder:
+    """A folder that remembers at least what is not yet written, which the file cannot tell it."""
+    return Folder(reader, cache=max(settings.projector_cache, BATCHES_IN_FLIGHT * settings.projector_batch))
+
+
 def _plain(messages: list[Stored]) -> list[tuple[str, bytes, int]]:
     return [(message.subject, message.data, message.seq) for message in messages]
 
@@ -166,18 +179,28 @@ async def build(nc: Client, settings: Settings, live: Path) -> None:
     """Build the read model from the whole log beside the live file, then swap; the caller is its writer."""
     fresh = live.with_name(live.name + ".new")
     database.remove(fresh)
-    stream = await stream_id(nc, settings)
-    info = await api(nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=settings.request_timeout_s)
-    target = int(info["state"]["last_seq"])
-    writer = database.open_writer(fresh, stream, indexed=False)
+    stream = await log_now(nc, settings)
+    writer = database.open_writer(fresh, stream.id, indexed=False)
     # Nobody reads the file before it is whole, and a crash begins it anew.
     writer.execute("PRAGMA synchronous = OFF")
     with contextlib.closing(writer), contextlib.closing(database.open_reader(fresh)) as reader:
-        folder = Folder(reader, cache=settings.projector_cache)
-        await project(nc, settings, writer, folder, checkpoint.read(writer), target=target)
+        await _read_files(nc, settings, writer)
+        folder, start = _folder(reader, settings), checkpoint.read(writer)
+        await project(nc, settings, writer, folder, start, target=stream.last_seq)
         await asyncio.to_thread(database.index, writer)
     database.swap(fresh, live)
-    log.info("read_model_rebuilt", seq=target)
+    log.info("read_model_rebuilt", seq=stream.last_seq)
+
+
+async def _read_files(nc: Client, settings: Settings, writer: sqlite3.Connection) -> None:
+    """Write all files that are there now, so that a rebuilt read model lacks none."""
+    start = 1
+    while stored := await read_range(
+        nc, subjects.FILES, subjects.ALL_FILE_METAS,
+        start=start, limit=settings.projector_batch, timeout_s=settings.request_timeout_s,
+    ):  # fmt: skip
+        await asyncio.to_thread(files.apply, writer, _plain(stored))
+        start = stored[-1].seq + 1
 
 
 async def rebuild(nc: Client, settings: Settings) -> None:
@@ -199,8 +222,15 @@ async def rebuild(nc: Client, settings: Settings) -> None:
             raise UnavailableError(f"the running projector did not rebuild: {error}") from error
 
 
-async def stream_id(nc: Client, settings: Settings) -> str:
-    """The identity of the log: when it was created.
+class LogNow(NamedTuple):
+    """The log's identity, which is when it was created, and its last sequence."""
+
+    id: str
+    last_seq: int
+
+
+async def log_now(nc: Client, settings: Settings) -> LogNow:
+    """Which log it is and how far it has come.
 
     Raises:
         UnavailableError: the broker does not answer, or holds no log.
@@ -208,7 +238,7 @@ async def stream_id(nc: Client, settings: Settings) -> str:
     info = await api(nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=settings.request_timeout_s)
     if "error" in info:
         raise UnavailableError("the broker has no event log yet: run `switchyard topology apply`")
-    return str(info["created"])
+    return LogNow(str(info["created"]), int(info["state"]["last_seq"]))
 
 
 @contextlib.contextmanager
