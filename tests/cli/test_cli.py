@@ -188,7 +188,7 @@ def test_without_a_running_switchyard_the_commands_say_so(tmp_path: Path) -> Non
 
 
 def test_a_second_up_on_the_same_directory_is_refused(site: Site) -> None:
-    site.run("up", "--port", "0", code=1)
+    site.run("up", "--port", "0", code=6)
 
 
 def test_the_operator_s_commands_work(site: Site) -> None:
