@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pydantic
 
-FILE_NAME = "connection.json"
+from events.errors import SwitchyardError
+
+FILE_NAME: Final = "connection.json"
+LOCK_NAME: Final = "up.lock"
+
+
+class AlreadyRunningError(SwitchyardError):
+    """Another `switchyard up` runs on the data directory."""
 
 
 class ConnectionInfo(pydantic.BaseModel):
@@ -47,6 +57,54 @@ def read(data_dir: Path) -> ConnectionInfo | None:
         return ConnectionInfo.model_validate(content)
     except (OSError, ValueError):
         return None
+
+
+@contextlib.contextmanager
+def claimed(data_dir: Path) -> Iterator[None]:
+    """Be the one Switchyard of a data directory; one that was killed leaves no claim, only its file.
+
+    Raises:
+        AlreadyRunningError: another process is; the message says which.
+    """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (data_dir / LOCK_NAME).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            found = read(data_dir)
+            where = f" at {found.url}" if found else ""
+            raise AlreadyRunningError(
+                f"a Switchyard (pid {lock.read().strip() or 'unknown'}) runs on {data_dir} already{where}; "
+                "stop it, or choose another directory with --data-dir"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        remove(data_dir)
+        try:
+            yield
+        finally:
+            remove(data_dir)
+
+
+def hint(data_dir: Path, info: ConnectionInfo) -> str:
+    """What to add to the news that what the file names cannot be reached."""
+    pid = info.pids.get("switchyard")
+    if pid is None or _lives(pid):
+        return ""
+    left = f"{data_dir / FILE_NAME} was left by a Switchyard (pid {pid}) that was killed"
+    return f"; {left}: start it again with `switchyard up`"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def remove(data_dir: Path) -> None:

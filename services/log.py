@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Final
 
 import structlog
+
+LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def configure(*, level: str = "info", as_json: bool | None = None) -> None:
     """Set up logging for this process.
 
     Args:
-        level: debug, info, warning or error.
+        level: one of `LEVELS`.
         as_json: one JSON object a line; by default when standard error is no terminal.
     """
     as_json = not sys.stderr.isatty() if as_json is None else as_json

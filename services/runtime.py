@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Final
 
+import aiohttp
 import nats.errors
 import structlog
 from nats.aio.client import Client
 
+from events.errors import UnavailableError
 from projections.database import path_in
 from projections.reader import ReadModel
 from services import broker, connection_file, topology
@@ -22,7 +26,7 @@ from services.connectors import CONNECTORS
 from services.gateway.app import serve
 from services.gateway.tokens import load_or_create_secrets, mint
 from services.keeper.loop import Keeper
-from services.nats_server import start_broker
+from services.nats_server import BrokerError, NatsServer, start_broker
 from services.projector import Projector
 from services.settings import Settings
 from services.worker.loop import Worker
@@ -30,6 +34,12 @@ from services.worker.loop import Worker
 log = structlog.get_logger()
 
 Stop = asyncio.Event
+
+TOPOLOGY_TRIES: Final = 5
+TOPOLOGY_PAUSE_S: Final = 1.0
+READY_S: Final = 60.0  # the read model may have to catch up first
+READY_PAUSE_S: Final = 0.05
+EVERYWHERE: Final = {"http://0.0.0.0:": "http://127.0.0.1:", "http://[::]:": "http://[::1]:"}
 
 
 def stop_on_signals() -> Stop:
@@ -49,24 +59,21 @@ def stop_on_signals() -> Stop:
 
 
 async def until_stopped(
-    stop: Stop, work: Awaitable[None], *, on_stop: Callable[[], None] | None = None
+    stop: Stop, work: Coroutine[Any, Any, None], *, on_stop: Callable[[], None] | None = None
 ) -> None:
     """Run `work` until it ends, or until told to stop: then it is cancelled, or asked by `on_stop` to end."""
-    async with asyncio.TaskGroup() as group:
-        running = asyncio.ensure_future(work)
-        waiting = group.create_task(stop.wait())
-        try:
-            await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
-                if on_stop is None:
-                    running.cancel()
-                else:
-                    on_stop()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
-        finally:
+
+    async def watch() -> None:
+        await stop.wait()
+        if on_stop is None:
             running.cancel()
-            waiting.cancel()
+        else:
+            on_stop()
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(work)
+        watching = group.create_task(watch())
+        running.add_done_callback(lambda _: watching.cancel())
 
 
 @contextlib.asynccontextmanager
@@ -84,39 +91,71 @@ async def connected(settings: Settings, name: str) -> AsyncIterator[Client]:
             await nc.close()
 
 
+# --- Each part, until it is cancelled
+
+
+async def _gateway(settings: Settings, ready: Callable[[str], None]) -> None:
+    async with connected(settings, "gateway") as nc:
+        await serve(settings, nc, ready=ready)
+
+
+async def _projector(settings: Settings, ready: Callable[[], None] | None = None) -> None:
+    async with connected(settings, "projector") as nc, asyncio.TaskGroup() as group:
+        projector = Projector(nc, settings)
+        group.create_task(projector.run())
+        await projector.ready.wait()
+        if ready is not None:
+            ready()
+
+
+async def _keeper(settings: Settings) -> None:
+    async with connected(settings, "keeper") as nc:
+        await Keeper(nc, settings, ReadModel(path_in(settings.data_dir))).run()
+
+
+# --- Each part alone
+
+
 async def run_gateway(settings: Settings, stop: Stop, ready: Callable[[str], None]) -> None:
     """Serve the API until told to stop."""
-    async with connected(settings, "gateway") as nc:
-        await until_stopped(stop, serve(settings, nc, ready=ready))
+    await until_stopped(stop, _gateway(settings, ready))
 
 
 async def run_projector(settings: Settings, stop: Stop) -> None:
     """Keep this host's read model until told to stop."""
-    async with connected(settings, "projector") as nc:
-        await until_stopped(stop, Projector(nc, settings).run())
+    await until_stopped(stop, _projector(settings))
 
 
 async def run_keeper(settings: Settings, stop: Stop) -> None:
     """Keep timers, leases and lanes until told to stop."""
-    async with connected(settings, "keeper") as nc:
-        read_model = ReadModel(path_in(settings.data_dir))
-        await until_stopped(stop, Keeper(nc, settings, read_model).run())
+    await until_stopped(stop, _keeper(settings))
 
 
 async def run_worker(
-    settings: Settings, stop: Stop, *, kinds: Sequence[str], name: str | None = None
+    settings: Settings,
+    stop: Stop,
+    *,
+    kinds: Sequence[str],
+    name: str | None = None,
+    ready: Callable[[], None] | None = None,
 ) -> None:
     """Work until told to stop, then drain."""
-    async with connected(settings, "worker") as nc:
-        worker = make_worker(nc, settings, kinds, name)
-        await until_stopped(stop, worker.run(), on_stop=worker.stop)
+    async with connected(settings, "worker") as nc, asyncio.TaskGroup() as group:
+        connectors = [CONNECTORS[kind](slots=settings.slots) for kind in kinds]
+        worker = Worker(nc, connectors, settings, worker_id=worker_id(name))
+        group.create_task(until_stopped(stop, worker.run(), on_stop=worker.stop))
+        await worker.ready.wait()
+        if ready is not None:
+            ready()
 
 
-def make_worker(nc: Client, settings: Settings, kinds: Sequence[str], name: str | None) -> Worker:
-    """A worker whose id is its name, or the host's, and what makes this run of it unique."""
-    worker_id = f"{name or socket.gethostname().lower()}-{secrets.token_hex(3)}"
-    connectors = [CONNECTORS[kind](slots=settings.slots) for kind in kinds]
-    return Worker(nc, connectors, settings, worker_id=worker_id)
+def worker_id(name: str | None) -> str:
+    """The name, or the host's as far as a subject may hold it, and what makes this run of it unique."""
+    host = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")
+    return f"{name or host or 'worker'}-{secrets.token_hex(3)}"
+
+
+# --- All in one
 
 
 async def run_up(
@@ -124,16 +163,29 @@ async def run_up(
     stop: Stop,
     *,
     kinds: Sequence[str],
-    worker: bool = True,
     broker_port: int = 0,
     ready: Callable[[ConnectionInfo], None],
 ) -> None:
     """Run all parts in this process, with an embedded broker unless the settings name one.
 
-    A part that fails ends the whole. On stop the worker drains first, then the others end, the broker last.
+    A part that fails ends the whole. On stop the worker drains first; the broker ends last.
+
+    Args:
+        settings: of all parts.
+        stop: set to end.
+        kinds: those of the worker; none runs no worker.
+        broker_port: of the embedded broker; 0 takes the one of the last time, or a free one.
+        ready: called once everything answers.
+
+    Raises:
+        AlreadyRunningError: another one runs on the data directory.
+        BrokerError: the embedded broker does not start, or ended before it was told to.
+        UnavailableError: no broker answers.
     """
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(connection_file.claimed(settings.data_dir))
         pids = {"switchyard": os.getpid()}
+        server = None
         if settings.nats_url is None:
             server = await start_broker(
                 settings.data_dir, port=broker_port, sync_interval=settings.sync_interval
@@ -141,10 +193,27 @@ async def run_up(
             stack.push_async_callback(server.stop)
             settings = settings.model_copy(update={"nats_url": server.url})
             pids["nats-server"] = server.pid
-        async with connected(settings, "topology") as nc:
-            await topology.apply(nc, replicas=settings.replicas)
-        stack.callback(connection_file.remove, settings.data_dir)
-        await _run_parts(settings, stop, kinds if worker else (), pids, ready)
+        await _lay_out(settings, stop)
+        if not stop.is_set():
+            await _run_parts(settings, stop, kinds, pids, server, ready)
+
+
+async def _lay_out(settings: Settings, stop: Stop) -> None:
+    """Apply the topology; a broker that is only just starting gets some seconds."""
+    for tries_left in reversed(range(TOPOLOGY_TRIES)):
+        try:
+            async with connected(settings, "topology") as nc:
+                await topology.apply(nc, replicas=settings.replicas)
+        except UnavailableError as error:
+            if not tries_left:
+                raise
+            log.warning("topology_delayed", error=str(error), tries_left=tries_left)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), TOPOLOGY_PAUSE_S)
+        else:
+            return
+        if stop.is_set():
+            return
 
 
 async def _run_parts(
@@ -152,34 +221,83 @@ async def _run_parts(
     stop: Stop,
     kinds: Sequence[str],
     pids: dict[str, int],
+    server: NatsServer | None,
     ready: Callable[[ConnectionInfo], None],
 ) -> None:
-    others = asyncio.Event()  # set once the worker has drained
     serving: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    async with (
-        connected(settings, "projector") as projector_nc,
-        asyncio.TaskGroup() as group,
-    ):
-        projector = Projector(projector_nc, settings)
-        group.create_task(until_stopped(others, projector.run()))
-        await projector.ready.wait()
-        group.create_task(run_gateway(settings, others, serving.set_result))
+    projecting, working = asyncio.Event(), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+
+        def start(name: str, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            return group.create_task(_named(name, part), name=name)
+
+        watching = None if server is None else start("broker", _ended(server, settings))
+        projector = start("projector", _projector(settings, projecting.set))
+        await projecting.wait()
+        gateway = start("gateway", _gateway(settings, serving.set_result))
         url = await serving
-        group.create_task(run_keeper(settings, others))
+        for everywhere, here in EVERYWHERE.items():
+            url = url.replace(everywhere, here)
+        keeper = start("keeper", _keeper(settings))
+        worker = None
+        if kinds:
+            worker = start("worker", run_worker(settings, stop, kinds=kinds, ready=working.set))
+            await working.wait()
+        await _until_ready(url)
         token = mint(
             load_or_create_secrets(settings.data_dir)[0],
             tenant="default", roles=["admin"], ttl_s=settings.token_ttl_s, subject="admin",
         )  # fmt: skip
         info = ConnectionInfo(url=url, token=token, nats_url=str(settings.nats_url), pids=pids)
         connection_file.write(settings.data_dir, info)
-        if kinds:
-            async with connected(settings, "worker") as worker_nc:
-                worker = make_worker(worker_nc, settings, kinds, None)
-                async with asyncio.TaskGroup() as working:
-                    working.create_task(until_stopped(stop, worker.run(), on_stop=worker.stop))
-                    await worker.ready.wait()
-                    ready(info)
-        else:
-            ready(info)
-            await stop.wait()
-        others.set()
+        ready(info)
+        await stop.wait()
+        if worker is not None:
+            await asyncio.wait([worker])  # it drains: the others must serve it until it has
+        for task in (gateway, projector, keeper, watching):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+
+
+async def _named(name: str, part: Coroutine[Any, Any, None]) -> None:
+    """Run a part, and say which it was if it fails."""
+    try:
+        await part
+    except Exception as error:
+        log.error("part_failed", part=name, error=str(_cause(error)))  # noqa: TRY400 - who ends the process tells the traceback
+        raise
+
+
+def _cause(error: BaseException) -> BaseException:
+    return _cause(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def _ended(server: NatsServer, settings: Settings) -> None:
+    """Wait for the broker's end.
+
+    Raises:
+        BrokerError: it ended.
+    """
+    status = await server.wait()
+    log_file = settings.data_dir / "broker" / "nats.log"
+    raise BrokerError(f"nats-server ended by itself (status {status}); see {log_file}")
+
+
+async def _until_ready(url: str) -> None:
+    """Return when the gateway says that it is ready.
+
+    Raises:
+        UnavailableError: it did not within `READY_S`.
+    """
+    said = "nothing"
+    try:
+        async with asyncio.timeout(READY_S), aiohttp.ClientSession() as session:
+            while True:
+                async with session.get(f"{url}/readyz") as answer:
+                    if answer.status == 200:
+                        return
+                    said = await answer.text()
+                await asyncio.sleep(READY_PAUSE_S)
+    except (TimeoutError, aiohttp.ClientError):
+        raise UnavailableError(f"the gateway at {url} is not ready after {READY_S:g} s: {said}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import click
 
@@ -12,21 +13,30 @@ from services.cli.doctor import doctor
 from services.cli.errors import guarded
 from services.cli.jobs import cancel, get, history, list_jobs, submit, watch
 from services.cli.parts import gateway, keeper, projector, up, worker
-from services.log import configure
+from services.log import LEVELS, configure
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="switchyard")
 @click.option(
     "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
+    type=click.Choice(LEVELS),
     default="info",
-    help="What is logged.",
+    envvar="SWITCHYARD_LOG_LEVEL",
+    show_envvar=True,
+    help="The least important thing that is logged.",
 )
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
-def cli(log_level: str, debug: bool) -> None:  # noqa: ARG001 - a flag, read before the group runs
+@click.option(
+    "--log-format",
+    type=click.Choice(["console", "json"]),
+    envvar="SWITCHYARD_LOG_FORMAT",
+    show_envvar=True,
+    help="How it is written; by default, console on a terminal and JSON lines elsewhere.",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(log_level: str, log_format: str | None, debug: bool) -> None:  # noqa: ARG001 - read before the group runs
     """Jobs on machines with particular abilities; every transition is an event."""
-    configure(level=log_level)
+    configure(level=log_level, as_json=None if log_format is None else log_format == "json")
 
 
 for command in (
@@ -36,6 +46,6 @@ for command in (
     cli.add_command(command)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; exits with a code of `services.cli.errors.EXIT_CODES`."""
-    guarded(lambda: cli(prog_name="switchyard"), debug="--debug" in sys.argv)
+    guarded(lambda: cli(prog_name="switchyard", standalone_mode=False), debug="--debug" in sys.argv)

@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 import jwt
 
+from events.errors import NotFoundError
 from services import runtime
 from services.cli import options
 from services.gateway.revocations import revoke as revoke_token
-from services.gateway.tokens import load_or_create_secrets, mint, rotate_secrets
+from services.gateway.tokens import SECRET_FILE, load_or_create_secrets, mint, rotate_secrets
 from services.publisher import Publisher
 
 ROLES = ("viewer", "submitter", "worker", "reviewer", "admin")
@@ -34,8 +35,10 @@ class Duration(click.ParamType[float]):
 
 
 @click.group(invoke_without_command=True)
-@click.option("--tenant", help="Whose jobs the token is for.")
-@click.option("--role", multiple=True, type=click.Choice(ROLES), help="What it allows; may be given often.")
+@click.option("--tenant", help="Whose jobs the token is for; required.")
+@click.option(
+    "--role", multiple=True, type=click.Choice(ROLES), help="What it allows; required, may be given often."
+)
 @click.option("--ttl", type=Duration(), default="1h", help="How long it is valid: 30s, 15m, 1h, 7d.")
 @click.option("--subject", default="user", help="Who holds it; it stands in the events.")
 @options.data_dir
@@ -48,13 +51,27 @@ def token(
     subject: str,
     data_dir: Path | None,
 ) -> None:
-    """Mint a token with the data directory's secret."""
+    """Mint a token with the secret of a data directory that a gateway uses."""
     if context.invoked_subcommand is not None:
         return
     if tenant is None or not role:
         raise click.UsageError("--tenant and --role are needed")
-    secret = load_or_create_secrets(options.settings_of(data_dir=data_dir).data_dir)[0]
+    secret = load_or_create_secrets(_with_secret(data_dir))[0]
     click.echo(mint(secret, tenant=tenant, roles=role, ttl_s=ttl, subject=subject))
+
+
+def _with_secret(data_dir: Path | None) -> Path:
+    """The data directory, whose secret some gateway must have made: a token of another would open nothing.
+
+    Raises:
+        NotFoundError: it has none.
+    """
+    found = options.settings_of(data_dir=data_dir).data_dir
+    if not (found / SECRET_FILE).exists():
+        raise NotFoundError(
+            f"{found} has no secret: `switchyard up` or `switchyard gateway` makes it; is --data-dir right?"
+        )
+    return found
 
 
 @token.command()
@@ -84,5 +101,5 @@ def revoke(token_or_id: str, data_dir: Path | None, nats: str | None) -> None:
 @options.data_dir
 def rotate(data_dir: Path | None) -> None:
     """Make a new signing secret; tokens of the one before stay valid until the next rotation."""
-    rotate_secrets(options.settings_of(data_dir=data_dir).data_dir)
+    rotate_secrets(_with_secret(data_dir))
     click.echo("rotated; new tokens are signed with the new secret")

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -18,24 +18,38 @@ from events.errors import UnavailableError
 from services import connection_file
 from services.cli.errors import ApiError
 
-RECONNECT_S = 0.5
-CHUNK_BYTES = 256 * 1024
-FINAL_STATES = frozenset({"succeeded", "dead", "cancelled", "expired", "archived"})
+CONNECT_S: Final = 5.0
+ANSWER_S: Final = 60.0
+TRANSFER_S: Final = 3600.0
+PING_S: Final = 20.0
+RECONNECT_S: Final = 0.5
+CHUNK_BYTES: Final = 256 * 1024
+MARKDOWN: Final = "document.md"  # artifacts of results that are too long for an event
+RESULT: Final = "result.json"
+FINAL_STATES: Final = frozenset({"succeeded", "dead", "cancelled", "expired", "archived"})
+# How a live message's refusal would be answered over REST.
+STATUSES: Final = {"not_found": 404, "forbidden": 403, "rate_limited": 429}
 
 
 class Api:
-    """The gateway as a command sees it."""
+    """The gateway as a command sees it.
 
-    def __init__(self, url: str, token: str) -> None:
-        self._url = url.rstrip("/")
+    Args:
+        url: where it is.
+        token: what it lets us do.
+        hint: what to do when it cannot be reached.
+    """
+
+    def __init__(self, url: str, token: str, *, hint: str = "") -> None:
+        self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
+        self._hint = hint
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
         """Open the session."""
-        self._session = aiohttp.ClientSession(
-            headers=self._headers, timeout=aiohttp.ClientTimeout(total=None, sock_connect=5)
-        )
+        timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S)
+        self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -56,12 +70,18 @@ class Api:
     @asynccontextmanager
     async def _open(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
-            async with self._session.request(method, self._url + path, **options) as answer:
+            async with self._session.request(method, self.url + path, **options) as answer:
                 if answer.status >= 400:
                     raise ApiError(answer.status, await _problem(answer))
                 yield answer
-        except aiohttp.ClientConnectionError as error:
-            raise UnavailableError(f"the gateway at {self._url} cannot be reached: {error}") from error
+        except aiohttp.InvalidURL:
+            raise UnavailableError(f"{self.url} is not the URL of a gateway{self._hint}") from None
+        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> UnavailableError:
+        why = str(error) or "no answer in time"
+        return UnavailableError(f"the gateway at {self.url} cannot be reached ({why}){self._hint}")
 
     async def upload(self, path: Path) -> dict[str, Any]:
         """Store a file; its view."""
@@ -72,30 +92,68 @@ class Api:
                     yield chunk
 
         size = (await asyncio.to_thread(path.stat)).st_size
-        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        name = quote(path.name)
         uploaded: dict[str, Any] = await self.call(
-            "POST", f"/v1/files?name={name}", data=chunks(), headers=headers
-        )
+            "POST", f"/v1/files?name={quote(path.name)}", data=chunks(),
+            headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
+            timeout=aiohttp.ClientTimeout(total=TRANSFER_S, sock_connect=CONNECT_S),
+        )  # fmt: skip
         return uploaded
 
     async def download(self, file_id: str) -> AsyncGenerator[bytes, None]:
         """A file's bytes."""
-        async with self._open("GET", f"/v1/files/{file_id}") as answer:
+        timeout = aiohttp.ClientTimeout(total=TRANSFER_S, sock_connect=CONNECT_S, sock_read=ANSWER_S)
+        async with self._open("GET", f"/v1/files/{file_id}", timeout=timeout) as answer:
             async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
                 yield chunk
 
     async def job(self, job_id: str) -> dict[str, Any]:
         """A job."""
-        found: dict[str, Any] = await self.call("GET", f"/v1/jobs/{job_id}")
+        found: dict[str, Any] = await self.call("GET", _path(job_id))
         return found
 
+    async def cancel(self, job_id: str, reason: str | None) -> dict[str, Any]:
+        """End a job; the job after that."""
+        body = {"reason": reason} if reason else {}
+        found: dict[str, Any] = await self.call("POST", _path(job_id, "/cancel"), json=body)
+        return found
+
+    async def history(self, job_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """A job's events, oldest first."""
+        after: int | None = 0
+        while after is not None:
+            page = await self.call("GET", _path(job_id, "/events"), params={"after": after})
+            for event in page["events"]:
+                yield event
+            after = page["after"]
+
+    async def output(self, job: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        """What a job made, to be read: its Markdown if it made any, else its result as JSON."""
+        result = job["result"]
+        markdown = result.get("markdown") if isinstance(result, dict) else None
+        files = {artifact["name"]: artifact["file"] for artifact in job["artifacts"]}
+        large = files.get(MARKDOWN) or (files.get(RESULT) if result is None else None)
+        if markdown is not None:
+            yield f"{markdown.rstrip()}\n".encode()
+        elif large:
+            async for chunk in self.download(large):
+                yield chunk
+        else:
+            yield orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
     async def follow(self, **selection: Any) -> AsyncGenerator[dict[str, Any], None]:
-        """Live messages as they come, without end; a lost connection resumes without a gap."""
+        """Live messages as they come, without end; a lost connection resumes without a gap.
+
+        Args:
+            selection: the fields of the subscription, as `docs/live.md` describes them.
+
+        Raises:
+            ApiError: the gateway refuses the connection or the subscription.
+            UnavailableError: it cannot be reached and has never been.
+        """
         cursor: str | None = None
         while True:
             try:
-                async with self._session.ws_connect(f"{self._url}/v1/ws", heartbeat=20) as socket:
+                async with self._session.ws_connect(f"{self.url}/v1/ws", heartbeat=PING_S) as socket:
                     wish = {"type": "subscribe", "id": "cli", "after": cursor, **selection}
                     await socket.send_str(orjson.dumps(wish).decode())
                     async for frame in socket:
@@ -103,25 +161,26 @@ class Api:
                             continue
                         message = orjson.loads(frame.data)
                         if message["type"] == "error":
-                            raise ApiError(
-                                404 if message["code"] == "not_found" else 422, {"detail": message["message"]}
-                            )
+                            if message["code"] == "unavailable":
+                                break
+                            status = STATUSES.get(message["code"], 422)
+                            raise ApiError(status, {"detail": message["message"]})
                         cursor = message.get("cursor", cursor)
                         yield message
             except aiohttp.WSServerHandshakeError as error:
-                raise ApiError(
-                    error.status, {"detail": f"the gateway refuses the live connection: {error.message}"}
-                ) from None
-            except aiohttp.ClientConnectionError as error:
+                if cursor is None or error.status < 500:
+                    detail = f"the gateway refuses the live connection ({error.status})"
+                    raise ApiError(error.status, {"detail": detail}) from None
+            except aiohttp.InvalidURL:
+                raise UnavailableError(f"{self.url} is not the URL of a gateway{self._hint}") from None
+            except (aiohttp.ClientConnectionError, TimeoutError) as error:
                 if cursor is None:
-                    raise UnavailableError(
-                        f"the gateway at {self._url} cannot be reached: {error}"
-                    ) from error
+                    raise self._unreachable(error) from error
             await asyncio.sleep(RECONNECT_S)
 
-    async def until_final(self, job_id: str) -> AsyncGenerator[dict[str, Any], None]:
+    async def until_final(self, job_id: str, *, logs: bool = False) -> AsyncGenerator[dict[str, Any], None]:
         """The job's live messages until it has ended."""
-        async for message in self.follow(jobs=[job_id], progress=True):
+        async for message in self.follow(jobs=[job_id], progress=True, logs=logs):
             yield message
             if (
                 message["type"] in ("subscribed", "resync")
@@ -130,6 +189,10 @@ class Api:
                 return
             if message["type"] == "event" and message["event"]["type"] in FINAL_EVENTS:
                 return
+
+
+def _path(job_id: str, rest: str = "") -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}{rest}"
 
 
 async def _problem(answer: aiohttp.ClientResponse) -> dict[str, Any]:
@@ -154,4 +217,4 @@ def connect(data_dir: Path) -> Api:
             f"no Switchyard is running on {data_dir}: start one with `switchyard up`, or set SWITCHYARD_URL "
             "and SWITCHYARD_TOKEN"
         )
-    return Api(url, token)
+    return Api(url, token, hint=connection_file.hint(data_dir, found) if found and url == found.url else "")

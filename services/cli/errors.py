@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import aiohttp
 import click
 import pydantic
 
 from events.errors import (
-    ConflictError,
     ForbiddenError,
     NotFoundError,
     RejectedError,
     SwitchyardError,
     UnavailableError,
 )
+from services.connection_file import AlreadyRunningError
 from services.nats_server import BrokerError
 from services.topology_spec import TopologyError
 
 EXIT_CODES: Final = {
     0: "done",
-    1: "the job did not succeed, or a check failed",
+    1: "the job ended as dead, cancelled or expired; a check failed; the streams differ; or another error",
     2: "the command was not understood",
-    3: "the gateway or the broker cannot be reached",
+    3: "the gateway or the broker cannot be reached, or is not ready",
     4: "not allowed: no token, a bad one, or a role that is missing",
     5: "there is no such thing",
     6: "refused: a rule or a limit was broken, or the state does not allow it",
     7: "not ended within the time given",
-    130: "interrupted",
+    130: "interrupted with Ctrl-C",
 }
 
 
@@ -59,13 +60,13 @@ def exit_code(error: BaseException) -> int:
             return 5
         case ApiError(status=status) if status >= 500:
             return 3
-        case ApiError() | ConflictError() | RejectedError():
+        case ApiError() | RejectedError() | AlreadyRunningError():
             return 6
         case UnavailableError() | aiohttp.ClientError() | ConnectionError():
             return 3
         case TimeoutError():
             return 7
-        case click.UsageError() | pydantic.ValidationError():
+        case pydantic.ValidationError():
             return 2
         case _:
             return 1
@@ -82,17 +83,29 @@ KNOWN: Final = (
 )
 
 
-def guarded(command: Callable[[], None], *, debug: bool) -> None:
-    """Run a command; a known error becomes one sentence and an exit code, a bug keeps its traceback."""
+def guarded(command: Callable[[], int | None], *, debug: bool) -> NoReturn:
+    """Run a command and exit; a known error becomes one sentence and a code, a bug keeps its traceback.
+
+    Args:
+        command: runs click with `standalone_mode=False`, which returns an exit code or raises.
+        debug: whether known errors keep their traceback too.
+    """
     try:
-        command()
-    except KeyboardInterrupt:
+        sys.exit(command() or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python must not try to flush the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except BaseExceptionGroup as group:
-        error = _first(group)
-        if debug or not isinstance(error, KNOWN):
+        first = _first(group)
+        if debug or not isinstance(first, KNOWN):
             raise
-        _tell(error)
+        _tell(first)
     except KNOWN as error:
         if debug:
             raise
@@ -104,7 +117,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-def _tell(error: BaseException) -> None:
+def _tell(error: BaseException) -> NoReturn:
     if isinstance(error, pydantic.ValidationError):
         first = error.errors()[0]
         message = f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"

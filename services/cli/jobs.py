@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.cli import options
 from services.cli.client import Api, connect
+from services.cli.errors import ApiError
 from services.cli.output import describe, print_json, print_table
 
 COLUMNS = ("id", "kind", "state", "priority", "attempt", "worker", "created_at")
@@ -23,9 +25,10 @@ def _payload(text: str | None) -> dict[str, Any]:
     """The payload given as JSON, or as the name of a file that holds it."""
     if text is None:
         return {}
-    raw = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
     try:
-        value = orjson.loads(raw)
+        value = orjson.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)
+    except OSError as error:
+        raise click.BadParameter(str(error), param_hint="--payload") from None
     except orjson.JSONDecodeError as error:
         raise click.BadParameter(f"is not JSON: {error}", param_hint="--payload") from None
     if not isinstance(value, dict):
@@ -48,14 +51,14 @@ def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Input file; it is uploaded first.",
+    help="Input file: it is uploaded first, and named in the payload as `file`.",
 )
 @click.option("--payload", help="Payload as JSON, or @FILE.")
 @click.option("--priority", type=int, help="0 to 100, higher first.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; may be given often.")
-@click.option("--idempotency-key", help="The same key gives the same job.")
+@click.option("--idempotency-key", help="The same key and request give the same job.")
 @click.option("--wait", is_flag=True, help="Wait for the end with a progress bar, then print the result.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="Longest time to wait.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Longest time to wait; by default no limit.")
 @options.as_json
 @options.data_dir
 def submit(
@@ -80,19 +83,36 @@ def submit(
             if file is not None:
                 body["payload"]["file"] = (await api.upload(file))["id"]
             headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-            job = await api.call("POST", "/v1/jobs", json=body, headers=headers)
+            try:
+                job = await api.call("POST", "/v1/jobs", json=body, headers=headers)
+            except ApiError:
+                if file is not None:  # no job will ever read it
+                    await api.call("DELETE", f"/v1/files/{body['payload']['file']}")
+                raise
             if wait:
-                async with asyncio.timeout(timeout):
-                    job = await _watch_to_end(api, job["id"])
+                job = await _wait(api, job["id"], timeout)
             return await _show(api, job, wait=wait, as_json=as_json)
 
     sys.exit(options.run(main()))
 
 
+async def _wait(api: Api, job_id: str, timeout_s: float | None) -> dict[str, Any]:
+    """The job at its end.
+
+    Raises:
+        TimeoutError: it has not ended in time.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _watch_to_end(api, job_id)
+    except TimeoutError:
+        raise TimeoutError(f"job {job_id} has not ended after {timeout_s:g} s; it goes on") from None
+
+
 async def _watch_to_end(api: Api, job_id: str) -> dict[str, Any]:
     """Show the job's progress on standard error until it has ended; the job."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
@@ -115,24 +135,12 @@ async def _show(api: Api, job: dict[str, Any], *, wait: bool, as_json: bool) -> 
     elif not wait:
         click.echo(job["id"])
     elif job["state"] == "succeeded":
-        await _print_result(api, job)
+        async for chunk in api.output(job):
+            click.echo(chunk, nl=False)
     else:
-        error = job["error"] or {"code": job["reason"], "message": ""}
-        click.echo(f"switchyard: the job is {job['state']}: {error['message'] or error['code']}", err=True)
+        why = (job["error"] or {}).get("message") or job["reason"]
+        click.echo(f"switchyard: the job is {job['state']}{f': {why}' if why else ''}", err=True)
     return 0 if not wait or job["state"] == "succeeded" else 1
-
-
-async def _print_result(api: Api, job: dict[str, Any]) -> None:
-    result = job["result"]
-    markdown = result.get("markdown") if isinstance(result, dict) else None
-    names = {artifact["name"]: artifact["file"] for artifact in job["artifacts"]}
-    if markdown is not None:
-        click.echo(markdown)
-    elif wanted := names.get("document.md") or names.get("result.json"):
-        async for chunk in api.download(wanted):
-            sys.stdout.buffer.write(chunk)
-    else:
-        print_json(result)
 
 
 @click.command()
@@ -188,29 +196,41 @@ def list_jobs(
 @click.command()
 @click.argument("job_id", required=False)
 @click.option("--kind", multiple=True, help="Jobs of this kind; may be given often.")
+@click.option("--all", "all_jobs", is_flag=True, help="All jobs of the tenant.")
 @click.option("--logs", is_flag=True, help="Log lines too.")
 @options.as_json
 @options.data_dir
 def watch(
     job_id: str | None,
     kind: tuple[str, ...],
+    all_jobs: bool,
     logs: bool,
     as_json: bool,
     data_dir: Path | None,
 ) -> None:
-    """Follow events and progress as they come: of a job until it ends, of a kind, or of all."""
+    """Follow events and progress as they come.
 
-    async def main() -> None:
+    Those of one job until it ends (exit 1 when it did not succeed), or of kinds, or of all, until Ctrl-C.
+    """
+    if [bool(job_id), bool(kind), all_jobs].count(True) != 1:
+        raise click.UsageError("one of JOB_ID, --kind and --all is needed")
+
+    async def main() -> int:
         async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
-            selection: dict[str, Any] = {"kinds": list(kind)} if kind else {"all": True}
-            messages = api.until_final(job_id) if job_id else api.follow(**selection, logs=logs)
-            async for message in messages:
-                if as_json:
-                    click.echo(orjson.dumps(message).decode())
-                elif line := _line(message):
-                    click.echo(line)
+            if job_id:
+                messages = api.until_final(job_id, logs=logs)
+            else:
+                selection: dict[str, Any] = {"kinds": list(kind)} if kind else {"all": True}
+                messages = api.follow(**selection, logs=logs)
+            async with contextlib.aclosing(messages):
+                async for message in messages:
+                    if as_json:
+                        click.echo(orjson.dumps(message))
+                    elif line := _line(message):
+                        click.echo(line)
+            return 0 if job_id and (await api.job(job_id))["state"] == "succeeded" else 1
 
-    options.run(main())
+    sys.exit(options.run(main()))
 
 
 def _line(message: dict[str, Any]) -> str | None:
@@ -237,7 +257,7 @@ def history(job_id: str, as_json: bool, data_dir: Path | None) -> None:
 
     async def main() -> None:
         async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
-            events = (await api.call("GET", f"/v1/jobs/{job_id}/events"))["events"]
+            events = [event async for event in api.history(job_id)]
         if as_json:
             print_json(events)
         else:
@@ -257,9 +277,7 @@ def cancel(job_id: str, reason: str | None, as_json: bool, data_dir: Path | None
 
     async def main() -> None:
         async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
-            job = await api.call(
-                "POST", f"/v1/jobs/{job_id}/cancel", json={"reason": reason} if reason else {}
-            )
+            job = await api.cancel(job_id, reason)
         if as_json:
             print_json(job)
         else:

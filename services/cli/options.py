@@ -44,6 +44,9 @@ def with_broker(settings: Settings) -> Settings:
             f"no Switchyard is running on {settings.data_dir}: start one with `switchyard up`, or name "
             "a broker with --nats or SWITCHYARD_NATS_URL"
         )
+    hint = connection_file.hint(settings.data_dir, found)
+    if hint and "nats-server" in found.pids:  # its broker ended with it
+        raise UnavailableError(f"no broker runs for {settings.data_dir}{hint}")
     return settings.model_copy(update={"nats_url": found.nats_url})
 
 

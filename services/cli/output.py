@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 import orjson
 from rich.console import Console
 from rich.table import Table
+
+FILE_WIDTH: Final = 400  # columns where nobody's terminal sets a limit: what is piped is not folded
 
 
 def print_json(value: Any) -> None:
@@ -23,7 +26,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> No
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*[_cell(row.get(column)) for column in columns])
-    Console().print(table)
+    width = None if sys.stdout.isatty() else FILE_WIDTH
+    # What users wrote is shown as it is.
+    Console(width=width, markup=False, highlight=False, emoji=False).print(table)
 
 
 def describe(event: Mapping[str, Any]) -> str:

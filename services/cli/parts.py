@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from events.subjects import NAME
 from services import runtime
 from services.cli import options
 from services.connection_file import ConnectionInfo
@@ -20,6 +21,16 @@ def _kinds(kinds: str | None) -> tuple[str, ...]:
                 f"there is no kind {name!r}; there are {', '.join(CONNECTORS)}", param_hint="--kinds"
             )
     return names
+
+
+def _name(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    if name is not None and NAME.fullmatch(name) is None:
+        raise click.BadParameter(f"{name!r} is not a name: a-z, 0-9, _ and -, at most 63")
+    return name
+
+
+def _say_ready() -> None:
+    click.echo("ready")
 
 
 @click.command()
@@ -52,7 +63,7 @@ def up(
     settings = options.settings_of(
         host=host, port=port, data_dir=data_dir, slots=slots, nats_url=nats, lease_s=lease
     )
-    names = _kinds(kinds)
+    names = () if no_worker else _kinds(kinds)
 
     def ready(info: ConnectionInfo) -> None:
         click.echo(f"URL={info.url}\nTOKEN={info.token}")
@@ -60,9 +71,7 @@ def up(
 
     async def main() -> None:
         stop = runtime.stop_on_signals()
-        await runtime.run_up(
-            settings, stop, kinds=names, worker=not no_worker, broker_port=broker_port, ready=ready
-        )
+        await runtime.run_up(settings, stop, kinds=names, broker_port=broker_port, ready=ready)
 
     options.run(main())
 
@@ -79,7 +88,8 @@ def gateway(host: str | None, port: int | None, data_dir: Path | None, nats: str
     )
 
     async def main() -> None:
-        await runtime.run_gateway(settings, runtime.stop_on_signals(), lambda url: click.echo(f"URL={url}"))
+        stop = runtime.stop_on_signals()
+        await runtime.run_gateway(settings, stop, lambda url: click.echo(f"URL={url}"))
 
     options.run(main())
 
@@ -112,7 +122,7 @@ def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None
 
 
 @click.command()
-@click.option("--name", help="What the worker's id begins with; the host's name by default.")
+@click.option("--name", callback=_name, help="What the worker's id begins with; the host's name by default.")
 @options.data_dir
 @options.slots
 @options.kinds
@@ -133,6 +143,7 @@ def worker(
     names = _kinds(kinds)
 
     async def main() -> None:
-        await runtime.run_worker(settings, runtime.stop_on_signals(), kinds=names, name=name)
+        stop = runtime.stop_on_signals()
+        await runtime.run_worker(settings, stop, kinds=names, name=name, ready=_say_ready)
 
     options.run(main())
