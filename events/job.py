@@ -413,6 +413,24 @@ def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
     match event:
         case Submitted(at=at, job=spec):
             return _first(job, spec, at, seq, Status.QUEUED)
+        # The arms of nearly every job come first: they are tried in order.
+        case Leased(at=at, worker=worker, attempt=attempt, revision=revision):
+            lease = Lease(worker, seq, attempt, revision)
+            return _change(
+                job,
+                seq=seq,
+                status=Status.RUNNING,
+                attempt=attempt,
+                lease=lease,
+                worker=worker,
+                started_at=at,
+                retry_at=None,
+            )
+        case Succeeded(at=at, fence=fence, result=result, artifacts=artifacts, usage=usage):
+            return _change(
+                job, seq=seq, status=Status.SUCCEEDED, result=result, artifacts=artifacts, usage=usage,
+                lease=None, ended_at=at, error=None, lost=0, cancellation=None, ended_by=fence,
+            )  # fmt: skip
         case Scheduled(at=at, job=spec, start_at=start_at):
             job = job if spec is None else _first(job, spec, at, seq, Status.SCHEDULED)
             return _change(job, seq=seq, status=Status.SCHEDULED, start_at=start_at)
@@ -431,18 +449,6 @@ def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
                 error=None if redriven else job.error,
                 reason=None, cancellation=None, ended_at=None,
             )  # fmt: skip
-        case Leased(at=at, worker=worker, attempt=attempt, revision=revision):
-            lease = Lease(worker, seq, attempt, revision)
-            return _change(
-                job,
-                seq=seq,
-                status=Status.RUNNING,
-                attempt=attempt,
-                lease=lease,
-                worker=worker,
-                started_at=at,
-                retry_at=None,
-            )
         case Claimed(at=at, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision):
             lease = Lease(worker, seq, attempt, revision, expires_at)
             return _change(
@@ -486,11 +492,6 @@ def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
         case CancelRequested(by=by, force_at=force_at, reason=reason, deadline=deadline):
             cancellation = Cancellation(by, force_at, reason, deadline)
             return _change(job, seq=seq, status=Status.CANCELLING, cancellation=cancellation)
-        case Succeeded(at=at, fence=fence, result=result, artifacts=artifacts, usage=usage):
-            return _change(
-                job, seq=seq, status=Status.SUCCEEDED, result=result, artifacts=artifacts, usage=usage,
-                lease=None, ended_at=at, error=None, lost=0, cancellation=None, ended_by=fence,
-            )  # fmt: skip
         case Cancelled(at=at, cause=cause):
             return _ended(job, seq, at, Status.CANCELLED, cause)
         case Expired(at=at, cause=cause):

@@ -42,6 +42,14 @@ class LazyHeaders(Mapping[str, str]):
                 self._parsed["Description"] = description
         return self._parsed
 
+    def find(self, name: bytes) -> str | None:
+        """One header of ours or the broker's, without parsing the others."""
+        start = self._raw.find(b"\r\n%b: " % name)
+        if start < 0:
+            return None
+        start += len(name) + 4
+        return self._raw[start : self._raw.index(b"\r\n", start)].decode()
+
     def __getitem__(self, name: str) -> str:
         return self._all()[name]
 

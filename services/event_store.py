@@ -166,7 +166,7 @@ class EventStore:
         subject, body, headers, event_id = _message(job, event, actor, trace)
         for attempt in range(self._tries):
             try:
-                return await self._publisher.publish(subject, body, headers)
+                return await (await self._publisher.send(subject, body, headers))
             except AckLostError:
                 continue
             except VersionConflictError:

@@ -103,12 +103,15 @@ class LosesAcks(Publisher):
 
     lose = 1
 
-    async def publish(self, subject: str, body: bytes, headers: Mapping[str, str] | bytes) -> int:
-        seq = await super().publish(subject, body, headers)
+    async def send(
+        self, subject: str, body: bytes, headers: Mapping[str, str] | bytes
+    ) -> asyncio.Future[int]:
+        acknowledgement = await super().send(subject, body, headers)
         if self.lose:
             self.lose -= 1
+            await acknowledgement
             raise AckLostError("lost")
-        return seq
+        return acknowledgement
 
 
 async def test_a_lost_acknowledgement_is_found_in_the_log(store: EventStore, nats_connection: Client) -> None:

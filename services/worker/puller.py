@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import nats.errors
 import orjson
@@ -13,8 +14,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from events import subjects
-from services.broker import listen, unlisten
+from services.broker import LazyHeaders, listen, unlisten
 
+SOURCE = subjects.H_SOURCE.encode()
 ACK = b"+ACK"
 WORKING = b"+WPI"
 NAK = b"-NAK"
@@ -157,6 +159,8 @@ def _work(message: Msg) -> tuple[str, Work]:
     tokens = message.reply.split(".")
     base = 4 if len(tokens) > 9 else 2
     consumer, delivered = tokens[base + 1], int(tokens[base + 2])
-    source = (message.headers or {})[subjects.H_SOURCE].split(" ")
+    headers: Any = message.headers
+    found = headers.find(SOURCE) if isinstance(headers, LazyHeaders) else headers[subjects.H_SOURCE]
+    source = str(found).split(" ")
     priority = int(message.subject.rpartition(".")[2])
     return consumer, Work(source[4], int(source[1]), message.data, message.reply, delivered, priority)
