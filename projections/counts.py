@@ -1,40 +1,34 @@
-"""The table `counts`: jobs by tenant, kind, lane, priority and state, changed with every transition."""
+"""The table `counts`: jobs by tenant, kind, state, lane and priority, changed with every transition."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 from events.job import Job
 from events.spec import Status
 
-_WRITE: Final = """
-    INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (lane, priority, tenant, kind, state) DO UPDATE SET jobs = jobs + excluded.jobs
-"""
+_KEY: Final = "tenant, kind, state, lane, priority"
+_WRITE: Final = (
+    "INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?) "  # noqa: S608 - our own names
+    f"ON CONFLICT ({_KEY}) DO UPDATE SET jobs = jobs + excluded.jobs"
+)
+_TIDY: Final = f"DELETE FROM counts WHERE ({_KEY}) = (?, ?, ?, ?, ?) AND jobs = 0"  # noqa: S608 - our own names
 
 
-class Counts:
-    """The changes that a batch makes."""
-
-    def __init__(self) -> None:
-        self._changes: Counter[tuple[str, str, str, int, str]] = Counter()
-
-    def change(self, before: Job, after: Job) -> None:
-        """Move a job from the count it was in to the one it is in."""
-        if before.status is after.status and before.priority == after.priority and before.lane == after.lane:
-            return
+def write(connection: sqlite3.Connection, changes: Iterable[tuple[Job, Job]]) -> None:
+    """Move jobs from the counts they were in to those they are in; part of the caller's transaction."""
+    moves: Counter[tuple[str, str, str, str, int]] = Counter()
+    for before, after in changes:
         if before.status is not Status.ABSENT:
-            self._changes[_key(before)] -= 1
-        self._changes[_key(after)] += 1
-
-    def write(self, connection: sqlite3.Connection) -> None:
-        """Write the changes; part of the caller's transaction."""
-        rows = [(*key, change) for key, change in self._changes.items() if change]
-        connection.executemany(_WRITE, rows)
-        connection.execute("DELETE FROM counts WHERE jobs = 0")
+            moves[_key(before)] -= 1
+        moves[_key(after)] += 1
+    rows = [(*key, by) for key, by in moves.items() if by]
+    connection.executemany(_WRITE, rows)
+    connection.executemany(_TIDY, [key for key, by in moves.items() if by < 0])
 
 
-def _key(job: Job) -> tuple[str, str, str, int, str]:
-    return job.tenant, job.kind, job.lane, job.priority, job.status.value
+def _key(job: Job) -> tuple[str, str, str, str, int]:
+    return job.tenant, job.kind, job.status.value, job.lane, job.priority

@@ -10,29 +10,29 @@ from typing import Final
 from events.codec import decode
 from events.job import Job, evolve
 from events.spec import Status
-from projections import attempts, checkpoint, counts, jobs, workers
+from projections import attempts, checkpoint, counts, jobs, labels, workers
 
 _LOOK_UP_AT_ONCE: Final = 500
 
 
 class Batch:
-    """The rows that a batch of events changes."""
+    """What a batch of events changes: each job as it was and is, and the attempts that began or ended."""
 
     def __init__(self) -> None:
         self.seq = 0
-        self.jobs: dict[str, Job] = {}
-        self.labels: list[tuple[str, str, str]] = []
+        self.before: dict[str, Job] = {}
+        self.after: dict[str, Job] = {}
         self.attempts = attempts.Attempts()
-        self.counts = counts.Counts()
         self.workers = workers.Workers()
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write all rows and the checkpoint in one transaction."""
+        changes = [(before, self.after[job_id]) for job_id, before in self.before.items()]
         with connection:
-            jobs.write(connection, self.jobs.values())
-            connection.executemany("INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", self.labels)
+            jobs.write(connection, self.after.values())
+            labels.write(connection, [after for before, after in changes if before.status is Status.ABSENT])
             self.attempts.write(connection)
-            self.counts.write(connection)
+            counts.write(connection, changes)
             self.workers.write(connection)
             checkpoint.write(connection, self.seq)
 
@@ -42,7 +42,7 @@ class Folder:
 
     Args:
         reader: a connection that sees what was written before the oldest batch not yet written.
-        cache: jobs to remember; more than two batches hold, so that a batch on its way is never read back.
+        cache: jobs to remember; more than the batches not yet written hold, so that none is read back stale.
     """
 
     def __init__(self, reader: sqlite3.Connection, *, cache: int) -> None:
@@ -61,17 +61,18 @@ class Folder:
         named = [(subject.split(".", 2)[1], subject, body, seq) for subject, body, seq in messages]
         self._load({job_id for job_id, *_ in named})
         for job_id, subject, body, seq in named:
-            before = cache.get(job_id) or Job(id=job_id)
+            before = cache.get(job_id)
+            if before is None:
+                before = Job(id=job_id)
             event = decode(subject, body)
             after = evolve(before, event, seq)
             cache[job_id] = after
             cache.move_to_end(job_id)
-            batch.jobs[job_id] = after
-            if before.status is Status.ABSENT and after.labels:
-                batch.labels += [(key, value, job_id) for key, value in after.labels.items()]
-            batch.counts.change(before, after)
-            batch.attempts.change(before, after, event)
-            batch.workers.change(before, after, event)
+            batch.before.setdefault(job_id, before)
+            batch.after[job_id] = after
+            if (before.lease is None) is not (after.lease is None):
+                batch.attempts.change(before, after, event)
+                batch.workers.change(before, after, event)
             batch.seq = seq
         while len(cache) > self._size:
             cache.popitem(last=False)

@@ -1,8 +1,12 @@
 -- Made with an empty read model, and after the rows when one is rebuilt.
 
-CREATE INDEX jobs_by_time ON jobs (tenant, created_at, id);
-CREATE INDEX jobs_by_state ON jobs (state, tenant, created_at, id);
-CREATE INDEX jobs_waiting ON jobs (lane, priority, claimable_seq) WHERE state = 'queued';
+CREATE INDEX jobs_by_time ON jobs (created_at, id);
+CREATE INDEX jobs_listed ON jobs (tenant, kind, state, created_at, id);
+-- `state` stands in it because SQLite would else look it up in every row.
+CREATE INDEX jobs_waiting ON jobs (lane, priority, state, claimable_seq, tenant) WHERE state = 'queued';
 CREATE INDEX jobs_due ON jobs (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX jobs_running ON jobs (worker) WHERE state IN ('running', 'cancelling');
+CREATE INDEX counts_by_lane ON counts (lane, state, priority);
 CREATE UNIQUE INDEX files_by_subject ON files (subject);
+CREATE INDEX files_by_time ON files (tenant, created_at, id);
+CREATE INDEX files_by_expiry ON files (expires_at);

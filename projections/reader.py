@@ -7,8 +7,9 @@ import binascii
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -16,8 +17,12 @@ from events.errors import InvalidError, UnavailableError
 from events.job import Job
 from projections import checkpoint, database, files
 from projections.checkpoint import Checkpoint
+from projections.job_list import TOP, Filters, places
 from projections.jobs import decode, microseconds
 
+_Key = TypeVar("_Key")
+_JOB_CURSOR: Final = msgspec.json.Decoder(tuple[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], str])
+_FILE_CURSOR: Final = msgspec.json.Decoder(tuple[str, str])
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _QUEUE_STATES: Final = ("scheduled", "blocked", "queued", "running", "retrying", "review", "cancelling")
 
@@ -84,31 +89,22 @@ class ReadModel:
         Raises:
             InvalidError: the cursor is not one of ours.
         """
-        where, values = ["1"], list[Any]()
-        if tenant is not None:
-            where.append("tenant = ?")
-            values.append(tenant)
-        for column, wanted in (("state", states), ("kind", kinds)):
-            if wanted:
-                where.append(f"{column} IN ({','.join('?' * len(wanted))})")
-                values += wanted
-        for key, value in (labels or {}).items():
-            where.append("id IN (SELECT job_id FROM labels WHERE key = ? AND value = ?)")
-            values += [key, value]
-        for comparison, at in ((">=", created_after), ("<", created_before)):
-            if at is not None:
-                where.append(f"created_at {comparison} ?")
-                values.append(microseconds(at))
+        filters = Filters(
+            tenant=tenant, states=states, kinds=kinds, labels=labels or {},
+            since=microseconds(created_after) or 0,
+        )  # fmt: skip
+        below = TOP if created_before is None else (microseconds(created_before) or 0, "")
         if cursor is not None:
-            where.append("(created_at, id) < (?, ?)")
-            values += _decode_cursor(cursor)
-        query = (
-            f"SELECT doc, created_at, id FROM jobs WHERE {' AND '.join(where)} "  # noqa: S608 - our own names
-            "ORDER BY created_at DESC, id DESC LIMIT ?"
-        )
-        rows = self._open().execute(query, (*values, limit + 1)).fetchall()
-        page = [decode(doc) for doc, _, _ in rows[:limit]]
-        return page, _encode_cursor(rows[limit - 1][1:]) if len(rows) > limit else None
+            below = min(below, _decode_cursor(cursor, _JOB_CURSOR))
+        connection = self._open()
+        connection.execute("BEGIN")  # the page is of one moment
+        try:
+            found = list(islice(places(connection, filters, below), limit + 1))
+            query = "SELECT doc FROM jobs WHERE id = ?"
+            page = [decode(connection.execute(query, (job_id,)).fetchone()[0]) for _, job_id in found[:limit]]
+        finally:
+            connection.rollback()
+        return page, _encode_cursor(found[limit - 1]) if len(found) > limit else None
 
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
         """The job's attempts, first to last."""
@@ -142,12 +138,16 @@ class ReadModel:
 
     def place(self, job: Job) -> int:
         """How many queued jobs of its lane go before it."""
-        row = self._one(
-            "SELECT count(*) FROM jobs WHERE state = 'queued' AND lane = ? "
-            "AND (priority > ? OR (priority = ? AND claimable_seq < ?))",
-            (job.lane, job.priority, job.priority, job.claimable_seq),
+        higher = self._one(
+            "SELECT coalesce(sum(jobs), 0) FROM counts WHERE lane = ? AND state = 'queued' AND priority > ?",
+            (job.lane, job.priority),
         )
-        return 0 if row is None else int(row[0])
+        earlier = self._one(
+            "SELECT count(*) FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? "
+            "AND claimable_seq < ?",
+            (job.lane, job.priority, job.claimable_seq),
+        )
+        return int(higher[0]) + int(earlier[0]) if higher and earlier else 0
 
     # --- Queues and workers
 
@@ -170,10 +170,19 @@ class ReadModel:
             queue[state] = jobs
         for (lane, priority), queue in queues.items():
             queue["waiting"] = queue.pop("queued")
-            oldest = self.waiting(lane, priority, 1, 0) if queue["waiting"] else []
-            at = oldest[0].queued_at if oldest else None
-            queue["oldest_waiting_at"] = None if at is None else at.isoformat().replace("+00:00", "Z")
+            queue["oldest_waiting_at"] = (
+                self._oldest_waiting(lane, priority, tenant) if queue["waiting"] else None
+            )
         return list(queues.values())
+
+    def _oldest_waiting(self, lane: str, priority: int, tenant: str | None) -> str | None:
+        row = self._one(
+            "SELECT doc FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? "
+            "AND tenant = coalesce(?, tenant) ORDER BY claimable_seq LIMIT 1",
+            (lane, priority, tenant),
+        )
+        at = None if row is None else decode(row[0]).queued_at
+        return None if at is None else at.isoformat().replace("+00:00", "Z")
 
     def counts(self, *, tenant: str | None = None) -> dict[tuple[str, str], int]:
         """Jobs by kind and state."""
@@ -215,7 +224,8 @@ class ReadModel:
         where, values = "tenant = ? AND expires_at > ?", [tenant, files.timestamp()]
         if cursor is not None:
             where += " AND (created_at, id) < (?, ?)"
-            values += _decode_cursor(cursor)
+            created_at, file_id = _decode_cursor(cursor, _FILE_CURSOR)
+            values += [created_at, file_id]
         rows = (
             self._open()
             .execute(
@@ -251,13 +261,12 @@ def _encode_cursor(key: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(list(key))).decode().rstrip("=")
 
 
-def _decode_cursor(cursor: str) -> list[Any]:
+def _decode_cursor(cursor: str, form: msgspec.json.Decoder[_Key]) -> _Key:
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        at, key = msgspec.json.decode(raw, type=tuple[int | str, str])
+        return form.decode(raw)
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         raise InvalidError("the cursor is not one that a page before has given", field="cursor") from None
-    return [at, key]
 
 
 def _time(microseconds_: int | None) -> str | None:

@@ -19,10 +19,12 @@ CREATE TABLE jobs (
 ) WITHOUT ROWID;
 
 CREATE TABLE labels (
+    tenant TEXT NOT NULL,
     key TEXT NOT NULL,
     value TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
     job_id TEXT NOT NULL,
-    PRIMARY KEY (key, value, job_id)
+    PRIMARY KEY (tenant, key, value, created_at, job_id)
 ) WITHOUT ROWID;
 
 CREATE TABLE attempts (
@@ -39,11 +41,11 @@ CREATE TABLE attempts (
 CREATE TABLE counts (
     tenant TEXT NOT NULL,
     kind TEXT NOT NULL,
+    state TEXT NOT NULL,
     lane TEXT NOT NULL,
     priority INTEGER NOT NULL,
-    state TEXT NOT NULL,
     jobs INTEGER NOT NULL,
-    PRIMARY KEY (lane, priority, tenant, kind, state)
+    PRIMARY KEY (tenant, kind, state, lane, priority)
 ) WITHOUT ROWID;
 
 CREATE TABLE workers (

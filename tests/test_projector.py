@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
 import sqlite3
@@ -293,7 +294,13 @@ async def test_lists_are_filtered(site: Site) -> None:
             assert worker["running"] == len(running) == len(model.running_on(worker["id"]))
 
 
-@pytest.mark.parametrize("cursor", ["x", "e30", "W10", "//", "WzEsMl0"])
+@pytest.mark.parametrize(
+    "cursor",
+    ["x", "//", *(base64.urlsafe_b64encode(raw).decode() for raw in (
+        b"{}", b"[]", b"[1,2]", b'["x","y"]', b'[1e99,"x"]', b'[-1,"x"]', b'[99999999999999999999,"x"]',
+        b"\xff",
+    ))],
+)  # fmt: skip
 async def test_a_made_up_cursor_is_refused(site: Site, cursor: str) -> None:
     async with site.projector():
         await site.until((await site.submit()).seq)
