@@ -46,22 +46,23 @@ class LiveDoor:
         Raises:
             UnavailableError: none is free, the gateway is stopping, or it cannot read the log.
         """
-        try:
-            async with asyncio.timeout(self.settings.request_timeout_s):
-                await self.feed.ready.wait()
-        except TimeoutError:
-            raise UnavailableError("the event log cannot be read yet") from None
-        if self._closing:
-            raise UnavailableError("the gateway is stopping")
-        if self.connections >= self.settings.sockets:
-            raise UnavailableError(
-                f"all {self.settings.sockets} live connections are in use", retry_after_s=FULL_RETRY_S
-            )
-        self.connections += 1
-        try:
-            yield
-        finally:
-            self.connections -= 1
+        with self.feed.needed():
+            try:
+                async with asyncio.timeout(self.settings.request_timeout_s):
+                    await self.feed.ready.wait()
+            except TimeoutError:
+                raise UnavailableError("the event log cannot be read yet") from None
+            if self._closing:
+                raise UnavailableError("the gateway is stopping")
+            if self.connections >= self.settings.sockets:
+                raise UnavailableError(
+                    f"all {self.settings.sockets} live connections are in use", retry_after_s=FULL_RETRY_S
+                )
+            self.connections += 1
+            try:
+                yield
+            finally:
+                self.connections -= 1
 
     @contextlib.asynccontextmanager
     async def session(self, principal: Principal, token: str) -> AsyncIterator[Session]:

@@ -200,24 +200,34 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 @contextlib.asynccontextmanager
-async def live_gateway(url: str, data_dir: Path, **limits: Any) -> AsyncIterator[LiveGateway]:
+async def live_gateway(
+    url: str, data_dir: Path, *, dozing: bool = False, **limits: Any
+) -> AsyncIterator[LiveGateway]:
     """Run one until the block ends.
 
     Args:
         url: of the broker.
         data_dir: for the secret.
+        dozing: whether the feed reads only while somebody needs it, as it does outside of tests.
         limits: settings that differ from the defaults.
     """
     settings = Settings(data_dir=data_dir, **{"request_timeout_s": 2.0, **limits})
     nc = await connect(url, name="gateway")
     await topology.apply(nc)
-    async with Publisher(nc, timeout_s=settings.request_timeout_s) as publisher, asyncio.TaskGroup() as tasks:
+    async with (
+        Publisher(nc, timeout_s=settings.request_timeout_s) as publisher,
+        asyncio.TaskGroup() as tasks,
+        contextlib.AsyncExitStack() as awake,
+    ):
         gateway = LiveGateway(nc, publisher, settings)
+        if not dozing:
+            awake.enter_context(gateway.feed.needed())
         gateway.tasks = tasks
         await gateway.revocations.load()
         background = [tasks.create_task(gateway.feed.run()), tasks.create_task(gateway.revocations.run())]
         async with asyncio.timeout(DEADLINE_S):
-            await gateway.feed.ready.wait()
+            if not dozing:
+                await gateway.feed.ready.wait()
         app = web.Application(middlewares=[problems])
         app[DOOR] = gateway.door
         app.router.add_get("/v1/ws", websocket)

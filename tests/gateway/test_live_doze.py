@@ -1,0 +1,78 @@
+"""The feed reads only while somebody needs it, and nobody who needs it can tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.gateway import live
+from tests.broker import SharedBroker
+from tests.gateway.live import DEADLINE_S, LIFE, LiveGateway, live_gateway, names
+
+
+@pytest.fixture
+async def gateway(
+    shared_broker: SharedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[LiveGateway]:
+    """A gateway whose feed dozes as soon as nobody needs it."""
+    monkeypatch.setattr(live, "DOZE_S", 0.0)
+    monkeypatch.setattr(live, "LOOK_S", 0.01)
+    async with live_gateway(shared_broker.url, tmp_path, dozing=True) as running:
+        yield running
+
+
+async def dozes(gateway: LiveGateway) -> None:
+    """Wait until the feed has stopped reading."""
+    async with asyncio.timeout(DEADLINE_S):
+        while gateway.feed.stream_id:
+            await gateway.nc.flush()
+    assert not gateway.feed.ready.is_set()
+
+
+async def test_nobody_is_there_so_nothing_is_read(gateway: LiveGateway) -> None:
+    await gateway.live()
+    await gateway.nc.flush()
+    assert gateway.feed.head == 0
+
+
+async def test_end_that_came_while_the_feed_dozed_is_found(gateway: LiveGateway) -> None:
+    job = await gateway.submit()
+    await gateway.complete(await gateway.lease(job))
+    assert await gateway.feed.wait_final(job.id, job.seq, DEADLINE_S)
+    await dozes(gateway)
+    other = await gateway.live()
+    assert await gateway.feed.wait_final(other.id, other.seq - 1, DEADLINE_S)
+
+
+async def test_end_that_comes_after_the_feed_woke_is_found(gateway: LiveGateway) -> None:
+    for _ in range(3):
+        job = await gateway.submit()
+        waiting = asyncio.create_task(gateway.feed.wait_final(job.id, job.seq, DEADLINE_S))
+        leased = await gateway.lease(job)
+        await gateway.complete(leased)
+        assert await waiting
+        await dozes(gateway)
+
+
+async def test_time_that_runs_out_is_told(gateway: LiveGateway) -> None:
+    job = await gateway.submit()
+    assert not await gateway.feed.wait_final(job.id, job.seq, 0.2)
+    await dozes(gateway)
+
+
+async def test_reader_who_comes_back_after_a_doze_misses_nothing(gateway: LiveGateway) -> None:
+    reader = await gateway.reader()
+    await reader.subscribe(all=True)
+    await gateway.live()
+    seen = await reader.events(3)
+    await reader.socket.close()
+    await dozes(gateway)
+    await gateway.live()
+    again = await gateway.reader()
+    caught_up = await again.subscribe(all=True, after=seen[-1]["cursor"])
+    assert names(seen) == names(caught_up) == LIFE
+    await gateway.live()
+    assert names(await again.events(3)) == LIFE
