@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -40,6 +41,9 @@ log = structlog.get_logger()
 LIVE_ROUTES: Final = frozenset({"/v1/ws", "/v1/events/stream"})
 OPEN: Final = LIVE_ROUTES | {"/healthz", "/readyz"}
 KEEP_ALIVE_S: Final = 75.0
+# A burst of submissions allocates by the thousand and leaves no cycles: at Python's own threshold, looking for
+# them took a tenth of a bulk submission's time.
+GC_THRESHOLD: Final = (50_000, 20, 50)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -183,6 +187,7 @@ async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None])
         InvalidError: the secrets or public keys cannot be used.
         UnavailableError: the broker does not answer.
     """
+    gc.set_threshold(*GC_THRESHOLD)
     async with running_app(settings, nc) as app:
         runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, shutdown_timeout=settings.drain_grace_s
