@@ -6,7 +6,7 @@ import sqlite3
 from typing import Final
 
 from events.codec import NAMES
-from events.history import AnyEvent, Queued
+from events.history import AnyEvent, Dead, Queued
 from events.job import Job
 from projections.jobs import microseconds
 
@@ -16,9 +16,23 @@ _WRITE: Final = """
 """
 
 
+LOST: Final = frozenset({"lease_lost", "claim_expired"})
+
+
 def outcome(event: AnyEvent) -> str:
-    """The word for an attempt that the event ended: the event's name, or why the job went back."""
-    return event.cause if isinstance(event, Queued) else NAMES[type(event)]
+    """The word for an attempt that the event ended: its name, or why the job went back.
+
+    An attempt that left its job dead failed or was lost like any other.
+    """
+    match event:
+        case Queued(cause=cause):
+            return cause
+        case Dead(reason="poison"):
+            return "lease_lost"
+        case Dead(error=error):
+            return error.code if error.code in LOST else "failed"
+        case _:
+            return NAMES[type(event)]
 
 
 class Attempts:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from events.history import AnyEvent, Dead, Failed, Proposed, Queued, Succeeded
+from events.history import AnyEvent
 from events.job import Job
+from projections import attempts
 from projections.jobs import microseconds
 
 _WRITE: Final = """
@@ -17,7 +18,6 @@ _WRITE: Final = """
         lost = lost + excluded.lost, last_seen_at = max(last_seen_at, excluded.last_seen_at)
 """
 RUNNING, STARTED, SUCCEEDED, FAILED, LOST, LAST_SEEN = range(6)
-LOST_CAUSES = ("lease_lost", "claim_expired")
 
 
 class Workers:
@@ -36,13 +36,11 @@ class Workers:
         elif before.lease is not None and after.lease is None:
             row = self._of(before.lease.worker)
             row[RUNNING] -= 1
-            lost = (isinstance(event, Queued) and event.cause in LOST_CAUSES) or (
-                isinstance(event, Dead) and (event.reason == "poison" or event.error.code in LOST_CAUSES)
-            )
-            row[LOST] += lost
-            row[SUCCEEDED] += isinstance(event, Succeeded | Proposed)
-            row[FAILED] += isinstance(event, Failed | Dead) and not lost
-            if not lost:
+            how = attempts.outcome(event)
+            row[LOST] += how in attempts.LOST
+            row[SUCCEEDED] += how in {"succeeded", "proposed"}
+            row[FAILED] += how == "failed"
+            if how not in attempts.LOST:
                 row[LAST_SEEN] = max(row[LAST_SEEN], microseconds(event.at) or 0)
 
     def _of(self, worker: str) -> list[int]:

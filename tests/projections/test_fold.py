@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events import subjects
+from events.codec import encode
+from events.commands import Archive
+from events.job import Job, decide
+from projections import checkpoint, database
+from projections.fold import Batch, Folder
+from projections.job_list import TOP, Filters, places
+from projections.jobs import microseconds
+from projections.reader import ReadModel
+from tests.events.examples import NOW, SUCCEEDED
+from tests.projections.logs import Message, logs
+
+TABLES = ("jobs", "labels", "attempts", "counts", "workers")
+IN_FLIGHT = 3
+
+
+@contextmanager
+def empty() -> Iterator[tuple[Path, sqlite3.Connection]]:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "model.sqlite"
+        with closing(database.open_writer(path, "log")) as writer:
+            writer.execute("PRAGMA synchronous = OFF")
+            yield path, writer
+
+
+def project(path: Path, writer: sqlite3.Connection, batches: list[list[Message]], lag: int) -> None:
+    """Write each batch `lag` batches after it was folded, with no more memory than that needs."""
+    most = max(map(len, batches), default=1)
+    waiting: list[Batch] = []
+    with closing(database.open_reader(path)) as reader:
+        folder = Folder(reader, cache=(lag + 1) * most)
+        for messages in batches:
+            waiting.append(folder.fold(messages))
+            if len(waiting) > lag:
+                waiting.pop(0).write(writer)
+        for batch in waiting:
+            batch.write(writer)
+
+
+def cut(messages: list[Message], sizes: list[int]) -> list[list[Message]]:
+    left = iter(messages)
+    batches = [list(itertools.islice(left, size)) for size in itertools.chain(sizes, [len(messages)])]
+    return [batch for batch in batches if batch]
+
+
+@given(logs(), st.lists(st.integers(1, 6), max_size=40), st.integers(0, IN_FLIGHT))
+@settings(max_examples=60, deadline=None)
+def test_however_a_log_is_cut_into_batches_the_rows_are_the_same(
+    log: tuple[list[Message], dict[str, Job]], sizes: list[int], lag: int
+) -> None:
+    messages, jobs = log
+    with empty() as (path, writer), empty() as (other, at_once):
+        project(path, writer, cut(messages, sizes), lag)
+        project(other, at_once, [messages] if messages else [], 0)
+        assert database.dump(writer, TABLES) == database.dump(at_once, TABLES)
+        assert checkpoint.read(writer).seq == (messages[-1][2] if messages else 0)
+        with closing(ReadModel(path)) as model:
+            assert {job_id: model.job(job_id) for job_id in jobs} == jobs
+
+
+@given(logs(), st.lists(st.integers(1, 6), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_counts_and_workers_are_those_of_the_rows(
+    log: tuple[list[Message], dict[str, Job]], sizes: list[int]
+) -> None:
+    messages, _ = log
+    with empty() as (path, writer):
+        project(path, writer, cut(messages, sizes), 0)
+        counted = writer.execute(
+            "SELECT tenant, kind, state, lane, priority, count(*) FROM jobs GROUP BY 1, 2, 3, 4, 5"
+        )
+        assert sorted(counted) == sorted(writer.execute("SELECT * FROM counts"))
+        tallies = writer.execute(
+            "SELECT worker, sum(outcome IS NULL), count(*), "
+            "coalesce(sum(outcome IN ('succeeded', 'proposed')), 0), coalesce(sum(outcome = 'failed'), 0), "
+            "coalesce(sum(outcome IN ('lease_lost', 'claim_expired')), 0) FROM attempts GROUP BY worker"
+        )
+        kept = writer.execute("SELECT id, running, started, succeeded, failed, lost FROM workers")
+        assert sorted(tallies) == sorted(kept)
+
+
+FILTERS = st.fixed_dictionaries(
+    {
+        "tenant": st.sampled_from((None, "acme", "beta", "nobody")),
+        "states": st.lists(st.sampled_from(("queued", "running", "succeeded", "dead")), unique=True),
+        "kinds": st.lists(st.sampled_from(("simulate", "convert", "none")), unique=True),
+        "labels": st.dictionaries(st.sampled_from(("env", "team")), st.sampled_from(("red", "blue"))),
+    }
+)
+
+
+@given(logs(), FILTERS, st.integers(1, 4), st.data())
+@settings(max_examples=120, deadline=None)
+def test_pages_of_any_list_hold_each_of_its_jobs_once_newest_first(
+    log: tuple[list[Message], dict[str, Job]], filters: dict[str, object], limit: int, data: st.DataObject
+) -> None:
+    messages, jobs = log
+    times = sorted(job.created_at for job in jobs.values() if job.created_at)
+    after = data.draw(st.none() | st.sampled_from(times)) if times else None
+    before = data.draw(st.none() | st.sampled_from(times)) if times else None
+    wanted = [
+        job
+        for job in jobs.values()
+        if job.created_at is not None
+        and filters["tenant"] in (None, job.tenant)
+        and (not filters["states"] or job.status.value in filters["states"])  # type: ignore[operator]
+        and (not filters["kinds"] or job.kind in filters["kinds"])  # type: ignore[operator]
+        and filters["labels"].items() <= job.labels.items()  # type: ignore[attr-defined]
+        and (after is None or job.created_at >= after)
+        and (before is None or job.created_at < before)
+    ]
+    wanted.sort(key=lambda job: (job.created_at, job.id), reverse=True)
+    with empty() as (path, writer):
+        project(path, writer, [messages] if messages else [], 0)
+        found: list[Job] = []
+        with closing(ReadModel(path)) as model:
+            cursor = None
+            while True:
+                page, cursor = model.jobs(
+                    **filters,  # type: ignore[arg-type]
+                    created_after=after, created_before=before, cursor=cursor, limit=limit,
+                )  # fmt: skip
+                found += page
+                assert len(page) == limit or cursor is None
+                if cursor is None:
+                    break
+    assert found == wanted
+
+
+def test_a_list_looks_at_no_job_that_is_not_on_it() -> None:
+    """A rare job among many is found in as many steps as if it were alone."""
+    with empty() as (_, writer), writer:
+        row = "INSERT INTO jobs VALUES (?, ?, ?, ?, 'l', 50, NULL, 0, ?, NULL, ?, '{}')"
+        jobs = [(f"j{n}", "acme", "simulate", "dead" if n == 0 else "succeeded", n, n) for n in range(2000)]
+        writer.executemany(row, jobs)
+        labels = [("acme", "env", "red", n, f"j{n}") for n in range(2000)] + [
+            ("acme", "team", "blue", 0, "j0")
+        ]
+        writer.executemany("INSERT INTO labels VALUES (?, ?, ?, ?, ?)", labels)
+        writer.executemany(
+            "INSERT INTO counts VALUES ('acme', 'simulate', ?, 'l', 50, ?)",
+            [("dead", 1), ("succeeded", 1999)],
+        )
+        steps = 0
+
+        def step() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        writer.set_progress_handler(step, 10)
+        for filters in (
+            Filters(states=["dead"]),
+            Filters(tenant="acme", states=["dead"], labels={"env": "red"}),
+            Filters(labels={"env": "red", "team": "blue"}),
+        ):
+            steps = 0
+            assert list(places(writer, filters, TOP)) == [(0, "j0")]
+            assert steps < 100
+
+
+def test_an_archived_job_whose_history_is_purged_is_known_from_its_summary() -> None:
+    archived = decide(SUCCEEDED, Archive(now=NOW))
+    assert archived is not None
+    with empty() as (path, writer):
+        project(path, writer, [[(subjects.job_event(SUCCEEDED.id, "archived"), encode(archived), 9)]], 0)
+        with closing(ReadModel(path)) as model:
+            job = model.job(SUCCEEDED.id)
+            assert job is not None
+            assert (job.status.value, job.tenant, job.labels) == (
+                "archived",
+                SUCCEEDED.tenant,
+                SUCCEEDED.labels,
+            )
+            assert model.jobs(tenant=job.tenant, labels=job.labels, limit=5)[0] == [job]
+        created_at = writer.execute("SELECT created_at FROM jobs").fetchone()[0]
+        assert created_at == microseconds(SUCCEEDED.created_at)
