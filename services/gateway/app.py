@@ -41,7 +41,7 @@ log = structlog.get_logger()
 LIVE_ROUTES: Final = frozenset({"/v1/ws", "/v1/events/stream"})
 OPEN: Final = LIVE_ROUTES | {"/healthz", "/readyz"}
 KEEP_ALIVE_S: Final = 75.0
-# A burst of submissions allocates by the thousand and leaves no cycles: at Python's own threshold, looking for
+# A burst of submissions allocates by the thousand and leaves no cycles; at Python's own threshold looking for
 # them took a tenth of a bulk submission's time.
 GC_THRESHOLD: Final = (50_000, 20, 50)
 
