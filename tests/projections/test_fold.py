@@ -14,6 +14,7 @@ from events import subjects
 from events.codec import encode
 from events.commands import Archive
 from events.job import Job, decide
+from events.spec import Status
 from projections import checkpoint, database
 from projections.fold import Batch, Folder
 from projections.job_list import TOP, Filters, places
@@ -137,6 +138,44 @@ def test_pages_of_any_list_hold_each_of_its_jobs_once_newest_first(
                 if cursor is None:
                     break
     assert found == wanted
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(("acme", "beta")),
+        st.sampled_from(("queued", "dead")),
+        st.dictionaries(st.sampled_from(("env", "team")), st.sampled_from(("red", "blue")), min_size=1),
+    ),
+    min_size=3,
+    max_size=20,
+)
+
+
+@given(ROWS, st.sampled_from((None, "acme")), st.sampled_from(((), ("dead",))))
+@settings(max_examples=100, deadline=None)
+def test_labels_are_intersected(
+    rows: list[tuple[str, str, dict[str, str]]], tenant: str | None, states: tuple[str, ...]
+) -> None:
+    labels = {"env": "red", "team": "blue"}
+    jobs = [
+        Job(id=f"j{n}", status=Status(state), tenant=of, kind="simulate", labels=has, created_at=NOW)
+        for n, (of, state, has) in enumerate(rows)
+    ]
+    with empty() as (_, writer):
+        batch = Batch()
+        batch.before = {job.id: Job(id=job.id) for job in jobs}
+        batch.after = {job.id: job for job in jobs}
+        batch.write(writer)
+        filters = Filters(tenant=tenant, states=states, labels=labels)
+        found = [job_id for _, job_id in places(writer, filters, TOP)]
+    wanted = [
+        job.id
+        for job in jobs
+        if job.labels == labels
+        and tenant in (None, job.tenant)
+        and (not states or job.status.value in states)
+    ]
+    assert found == sorted(wanted, reverse=True)
 
 
 def test_a_list_looks_at_no_job_that_is_not_on_it() -> None:
