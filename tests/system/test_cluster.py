@@ -28,6 +28,7 @@ from services.log_reader import api
 from services.nats_server import find_binary
 from services.publisher import Publisher
 from services.settings import Settings
+from services.topology_spec import TopologyError
 from tests.system.deployment import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -72,7 +73,7 @@ async def until_laid_out(nc: Client) -> None:
     while True:
         try:
             await topology.apply(nc, replicas=3)
-        except (SwitchyardError, topology.TopologyError):
+        except (SwitchyardError, TopologyError):
             await asyncio.sleep(0.5)
         else:
             return
