@@ -18,7 +18,8 @@ from services.gateway.tokens import load_or_create_secrets, mint
 from services.nats_server import start_broker
 from services.publisher import Publisher
 
-LINES = 60_000
+LINES = 30_000
+ROUNDS = 3
 WARM_UP = 5_000
 BATCH = 500
 IDLE_S = 30.0
@@ -27,21 +28,16 @@ LINE = (
 )
 
 
-async def raw_publishes(url: str) -> float:
+async def raw_publishes(publisher: Publisher, count: int) -> float:
     """Acknowledged publishes a second, as many in flight as the publisher allows."""
-    nc = await broker.connect(url, name="raw")
-    async with Publisher(nc) as publisher:
-        for count in (WARM_UP, LINES):
-            begun = time.perf_counter()
-            acks = []
-            for number in range(count):
-                acks.append(await publisher.send(f"raw.{number}.submitted", LINE, {}))
-                if number % 256 == 0:
-                    await asyncio.sleep(0)
-            await asyncio.gather(*acks)
-            rate = count / (time.perf_counter() - begun)
-    await nc.close()
-    return rate
+    begun = time.perf_counter()
+    acks = []
+    for number in range(count):
+        acks.append(await publisher.send(f"raw.{number}.submitted", LINE, {}))
+        if number % 256 == 0:
+            await asyncio.sleep(0)
+    await asyncio.gather(*acks)
+    return count / (time.perf_counter() - begun)
 
 
 async def lines_a_second(url: str, token: str, count: int) -> float:
@@ -77,7 +73,7 @@ async def lines_a_second(url: str, token: str, count: int) -> float:
 
 
 async def measure() -> list[dict[str, Any]]:
-    """Raw and ours on one broker, one after the other."""
+    """Raw and ours on one broker, in turns; the best round of each."""
     with tempfile.TemporaryDirectory() as directory:
         data_dir = Path(directory)
         server = await start_broker(data_dir / "broker")
@@ -86,15 +82,19 @@ async def measure() -> list[dict[str, Any]]:
             await topology.apply(nc)
             stream = {"name": "RAW", "subjects": ["raw.>"], "storage": "file", "num_replicas": 1}
             await nc.request("$JS.API.STREAM.CREATE.RAW", orjson.dumps(stream), timeout=5)
-            await nc.close()
-            raw = await raw_publishes(server.url)
             secret = load_or_create_secrets(data_dir)[0]
             token = mint(secret, tenant="bench", roles=["submitter"], ttl_s=600)
-            async with started("gateway", server.url, data_dir) as url:
+            async with Publisher(nc) as publisher, started("gateway", server.url, data_dir) as url:
+                await raw_publishes(publisher, WARM_UP)
                 await lines_a_second(url, token, WARM_UP)
-                ours = await lines_a_second(url, token, LINES)
+                rounds = [
+                    (await raw_publishes(publisher, LINES), await lines_a_second(url, token, LINES))
+                    for _ in range(ROUNDS)
+                ]
+            await nc.close()
         finally:
             await server.stop()
+    raw, ours = (max(rates) for rates in zip(*rounds, strict=True))
     return [{"what": "bulk submission", "unit": "lines/s", "raw": raw, "ours": ours, "ratio": ours / raw, "goal": 0.35}]  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from services.settings import Settings
 MEDIA_TYPES: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
-YIELD_LINES: Final = 64
+YIELD_LINES: Final = 128
 
 
 async def bulk(request: web.Request) -> web.StreamResponse:
