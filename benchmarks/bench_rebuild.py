@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import orjson
 import uvloop
+from nats.aio.msg import Msg
 
 from events.codec import encode
 from events.history import Leased, Submitted, Succeeded
@@ -20,7 +21,7 @@ from events.subjects import claimable_event, job_event
 from services import broker, topology
 from services.ids import new_id
 from services.lanes import lane_for
-from services.log_reader import follow_batches
+from services.log_reader import api
 from services.nats_server import start_broker
 from services.projector import build
 from services.publisher import Publisher
@@ -28,6 +29,8 @@ from services.settings import Settings
 
 JOBS = 30_000
 EVENTS = 3 * JOBS
+PULL = 2000
+TIMEOUT_S = 60
 
 
 async def fill(publisher: Publisher) -> None:
@@ -62,17 +65,37 @@ async def fill(publisher: Publisher) -> None:
         acks.clear()
 
 
-async def raw_replay(url: str, settings: Settings) -> float:
-    """Events a second, read with nats-py as it is and dropped."""
+async def raw_replay(url: str) -> float:
+    """Events a second through nats-py as it is, each counted and dropped."""
     nc = await nats.connect(url)
+    config = {"ack_policy": "none", "mem_storage": True}
+    made = await api(nc, "CONSUMER.CREATE.JOBS", {"stream_name": "JOBS", "config": config}, timeout_s=5)
+    call = f"$JS.API.CONSUMER.MSG.NEXT.JOBS.{made['name']}"
+    inbox = nc.new_inbox()
+    asked = count = 0
+    done = asyncio.Event()
+
+    async def pull() -> None:
+        nonlocal asked
+        asked += PULL
+        await nc.publish(call, orjson.dumps({"batch": PULL, "expires": 10_000_000_000}), reply=inbox)
+
+    async def take(message: Msg) -> None:
+        nonlocal count
+        if not message.reply:  # a status
+            return
+        count += 1
+        if asked - count < PULL:
+            await pull()
+        if count == EVENTS:
+            done.set()
+
+    await nc.subscribe(inbox, cb=take, pending_msgs_limit=0, pending_bytes_limit=0)
     begun = time.perf_counter()
-    count = 0
-    batches = follow_batches(nc, "JOBS", start=1, batch=settings.projector_batch, timeout_s=5)
-    async with contextlib.aclosing(batches):
-        async for batch in batches:
-            count += len(batch)
-            if count >= EVENTS:
-                break
+    await pull()
+    await pull()
+    async with asyncio.timeout(TIMEOUT_S):
+        await done.wait()
     rate = count / (time.perf_counter() - begun)
     await nc.close()
     return rate
@@ -88,7 +111,7 @@ async def measure() -> list[dict[str, Any]]:
             async with Publisher(nc) as publisher:
                 await fill(publisher)
             settings = Settings(data_dir=Path(directory))
-            raw = await raw_replay(server.url, settings)
+            raw = await raw_replay(server.url)
             await nc.close()
             nc = await broker.connect(server.url, name="projector")
             begun = time.perf_counter()

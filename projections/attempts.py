@@ -39,24 +39,24 @@ class Attempts:
     """The rows that a batch changes."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str, int], tuple[object, ...]] = {}
+        self._latest: dict[tuple[str, int], tuple[Job, AnyEvent | None]] = {}
 
     def change(self, before: Job, after: Job, event: AnyEvent) -> None:
         """Begin or end an attempt, if the event does."""
         if after.lease is not None and before.lease is None:
-            self._put(after, None, None)
+            self._latest[after.id, after.lease.attempt] = after, None
         elif before.lease is not None and after.lease is None:
-            self._put(before, microseconds(event.at), outcome(event))
-
-    def _put(self, job: Job, ended_at: int | None, how: str | None) -> None:
-        lease = job.lease
-        if lease is None:
-            raise AssertionError("an attempt has a lease")
-        started_at = microseconds(job.started_at)
-        self._rows[job.id, lease.attempt] = (
-            job.id, lease.attempt, lease.worker, lease.fence, started_at, ended_at, how,
-        )  # fmt: skip
+            self._latest[before.id, before.lease.attempt] = before, event
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write the rows; part of the caller's transaction."""
-        connection.executemany(_WRITE, self._rows.values())
+        connection.executemany(_WRITE, [_row(job, event) for job, event in self._latest.values()])
+
+
+def _row(job: Job, end: AnyEvent | None) -> tuple[object, ...]:
+    """The row of the attempt that a job is in, and of the event that ended it."""
+    lease = job.lease
+    if lease is None:
+        raise AssertionError("an attempt has a lease")
+    ended_at, how = (None, None) if end is None else (microseconds(end.at), outcome(end))
+    return job.id, lease.attempt, lease.worker, lease.fence, microseconds(job.started_at), ended_at, how

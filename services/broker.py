@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -211,9 +212,15 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
         UnavailableError: no broker answered in time, or it refused the credentials.
     """
     client = _Client()
+    connected = False
+    refusal: Exception | None = None  # of the first connection: its caller tells it
 
     # nats-py's default callback prints tracebacks.
     async def on_error(error: Exception) -> None:
+        nonlocal refusal
+        if not connected:
+            refusal = error
+            return
         log.warning("broker_error", connection=name, error=str(error) or type(error).__name__)
 
     async def on_disconnect() -> None:
@@ -241,11 +248,18 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
         "skip_subject_validation": True,  # events/subjects.py spells all of them
     }
     try:
-        await client.connect(**options, allow_reconnect=True)
+        # nats-py tries the first connection as it does the later ones: without end.
+        async with asyncio.timeout(timeout_s):
+            await client.connect(**options, allow_reconnect=True)
     except (nats.errors.Error, OSError, TimeoutError) as error:
-        raise UnavailableError(f"no broker answers at {_without_password(url)}: {error}") from error
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await client.close()
+        why = str(refusal or error) or "no answer in time"
+        raise UnavailableError(f"no broker answers at {without_password(url)}: {why}") from error
+    connected = True
     return client
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """The address as it may be shown."""
     return ",".join(part.rsplit("@", 1)[-1] for part in url.split(","))

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import fcntl
 import functools
+import gc
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 
 Write = Callable[[sqlite3.Connection], None]
 REBUILD_TIMEOUT_S = 3600.0
+GC_THRESHOLD = (50_000, 20, 50)  # folded jobs are many and live long: looking at them again finds nothing
 BATCHES_IN_FLIGHT = 4  # one is folded, two wait, one is written
 
 
@@ -177,6 +179,7 @@ def _plain(messages: list[Stored]) -> list[tuple[str, bytes, int]]:
 
 async def build(nc: Client, settings: Settings, live: Path) -> None:
     """Build the read model from the whole log beside the live file, then swap; the caller is its writer."""
+    gc.set_threshold(*GC_THRESHOLD)
     fresh = live.with_name(live.name + ".new")
     database.remove(fresh)
     stream = await log_now(nc, settings)

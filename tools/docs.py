@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from events.table import page
+from services.cli import cli
+from services.cli.page import page as cli_page
 from services.settings import page as settings_page
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -13,6 +15,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 def main() -> None:
     """Write every generated page."""
     (DOCS / "state_machine.md").write_text(page())
+    (DOCS / "cli.md").write_text(cli_page(cli))
     (DOCS / "settings.md").write_text(settings_page())
 
 

@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import SwitchyardError
 from services import connection_file, runtime, topology
+from services.broker import without_password
 from services.cli import options
 from services.cli.client import connect
 from services.cli.errors import exit_code
@@ -97,7 +98,9 @@ async def _binary(settings: Settings) -> Check:
         path = find_binary()
     except BrokerError as error:
         if settings.nats_url:
-            return Check("nats-server", "ok", f"none here; the broker is {_place(settings.nats_url)}")
+            return Check(
+                "nats-server", "ok", f"none here; the broker is {without_password(settings.nats_url)}"
+            )
         return Check("nats-server", "fail", "missing", str(error))
     process = await asyncio.create_subprocess_exec(path, "--version", stdout=asyncio.subprocess.PIPE)
     try:
@@ -147,10 +150,6 @@ def _ocr() -> Check:
 # --- The broker and the gateway
 
 
-def _place(url: str) -> str:
-    return ",".join(part.rsplit("@", 1)[-1] for part in url.split(","))
-
-
 async def _broker(settings: Settings) -> AsyncIterator[Check]:
     if settings.nats_url is None and connection_file.read(settings.data_dir) is None:
         yield Check(
@@ -161,7 +160,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Check]:
         settings = options.with_broker(settings)
         async with runtime.connected(settings, "doctor") as nc:
             version = nc.connected_server_version
-            where = _place(str(settings.nats_url))
+            where = without_password(str(settings.nats_url))
             yield _judged("broker", (version.major, version.minor, version.patch), where)
             yield await _streams(nc, settings)
             async for check in _clock(nc, settings):

@@ -1,200 +1,236 @@
-"""The command line as a person uses it: real processes, one running Switchyard."""
+"""The commands as a person uses them: real processes, one running Switchyard."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import stat
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
+import urllib.request
 from pathlib import Path
 
-import psutil
 import pytest
+
+from tests.cli.site import COMMAND_S, Site, deadline, first_line
 
 pytestmark = pytest.mark.system
 
-ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "tests" / "documents" / "invoice.pdf"
-READY_S = 60.0
-COMMAND = [sys.executable, "-m", "services.cli"]
+DOCUMENT = Path(__file__).parents[2] / "examples" / "fieldreport.pdf"
+UNKNOWN = "01a206f7-c7a1-7287-aad5-27ef529fe738"
 
 
-def environment(**variables: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SWITCHYARD_")}
-    return clean | variables
+def submit(site: Site, *arguments: str, duration_s: float = 0.0) -> str:
+    """A job that was submitted and not waited for."""
+    done = site.run(
+        "submit", "--kind", "simulate", "--payload", json.dumps({"duration_s": duration_s}), *arguments
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
-class Site:
-    """A running `switchyard up` and its data directory."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
-
-    @property
-    def connection(self) -> dict[str, object]:
-        content: dict[str, object] = json.loads((self.data_dir / "connection.json").read_text())
-        return content
-
-    def run(self, *arguments: str, code: int = 0, **variables: str) -> str:
-        """Run a command; its standard output. Nothing ever prints a traceback."""
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            env=environment(SWITCHYARD_DATA_DIR=str(self.data_dir), **variables),
-            capture_output=True, text=True, timeout=90, check=False,
-        )  # fmt: skip
-        assert "Traceback" not in done.stderr, done.stderr
-        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-        if code not in (0, 1):
-            assert done.stderr.strip(), "an error says what is wrong"
-        return done.stdout
+def test_up_is_ready_when_it_says_so_and_only_its_owner_reads_the_connection(site: Site) -> None:
+    path = site.data_dir / "connection.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert set(site.connection) == {"url", "token", "nats_url", "pids"}
+    with urllib.request.urlopen(f"{site.connection['url']}/readyz", timeout=COMMAND_S) as answer:
+        assert answer.status == 200
 
 
-def start(data_dir: Path) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [*COMMAND, "--log-level", "warning", "up", "--port", "0", "--lease", "3", "--slots", "2",
-         "--data-dir", str(data_dir)],
-        env=environment(), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("ready"):
-            return process
-    raise AssertionError(f"it did not become ready; exit code {process.wait()}")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    data_dir = tmp_path_factory.mktemp("up") / "data"
-    process = start(data_dir)
-    children = psutil.Process(process.pid).children(recursive=True)
-    yield Site(data_dir)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
-    if process.stdout is not None:
-        process.stdout.close()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert alive == []
-    assert not (data_dir / "connection.json").exists()
-
-
-def test_connection_json_is_for_its_owner_alone(site: Site) -> None:
-    assert stat.S_IMODE((site.data_dir / "connection.json").stat().st_mode) == 0o600
-    assert site.connection.keys() == {"url", "token", "nats_url", "pids"}
-
-
-def test_a_job_is_submitted_waited_for_and_printed(site: Site) -> None:
-    payload = '{"duration_s": 0.2, "echo": "hi"}'
-    result = json.loads(site.run("submit", "--kind", "simulate", "--payload", payload, "--wait"))
-    assert (result["echo"], result["attempt"]) == ("hi", 1)
+def test_submit_waits_and_prints_the_result_alone(site: Site) -> None:
+    done = site.run("submit", "--kind", "simulate", "--payload", '{"echo": {"a": [1]}}', "--wait")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["echo"] == {"a": [1]}
 
 
 def test_a_document_becomes_markdown_on_standard_output(site: Site) -> None:
-    markdown = site.run("submit", "--kind", "convert", "--file", str(DOCUMENT), "--wait")
-    assert "# " in markdown
-    assert "|" in markdown
+    done = site.run("submit", "--kind", "convert", "--file", str(DOCUMENT), "--wait")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("# Field Report: Wind Farm Kestrel\n")
 
 
-def test_a_job_is_seen_by_every_command(site: Site) -> None:
-    job = json.loads(
-        site.run(
-            "submit", "--kind", "simulate", "--label", "team=red", "--priority", "70", "--wait", "--json"
-        )
+def test_a_refused_submission_leaves_no_file_behind(site: Site) -> None:
+    before = _files(site)
+    done = site.run("submit", "--kind", "convert", "--file", str(DOCUMENT), "--priority", "101")
+    assert done.returncode == 6
+    assert "priority" in done.stderr
+    assert _files(site) == before
+
+
+def _files(site: Site) -> list[str]:
+    request = urllib.request.Request(
+        f"{site.connection['url']}/v1/files",
+        headers={"Authorization": f"Bearer {site.connection['token']}"},
     )
-    job_id = job["id"]
-    assert (job["state"], job["priority"], job["labels"]) == ("succeeded", 70, {"team": "red"})
-    assert json.loads(site.run("get", job_id, "--json")) == job
-    assert "succeeded" in site.run("get", job_id)
-    listed = json.loads(site.run("list", "--label", "team=red", "--state", "succeeded", "--json"))
-    assert [found["id"] for found in listed["jobs"]] == [job_id]
-    history = json.loads(site.run("history", job_id, "--json"))
-    assert [event["type"] for event in history] == ["submitted", "leased", "succeeded"]
-    assert "leased" in site.run("history", job_id)
-    site.run("watch", job_id)  # it has ended, so this returns
-    site.run("cancel", job_id, code=6)
+    with urllib.request.urlopen(request, timeout=COMMAND_S) as answer:
+        return [file["id"] for file in json.load(answer)["files"]]
 
 
-def test_a_running_job_is_watched_and_cancelled(site: Site) -> None:
-    job_id = site.run("submit", "--kind", "simulate", "--payload", '{"duration_s": 60}').strip()
-    watching = subprocess.Popen(
-        [*COMMAND, "watch", job_id, "--json"],
-        env=environment(SWITCHYARD_DATA_DIR=str(site.data_dir)), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert watching.stdout is not None
-    assert json.loads(watching.stdout.readline())["type"] == "hello"
-    for line in watching.stdout:
-        if json.loads(line)["type"] == "progress":
-            break
-    assert site.run("cancel", job_id, "--reason", "wrong file").strip() in ("cancelling", "cancelled")
-    types = [json.loads(line).get("event", {}).get("type") for line in watching.stdout]
-    assert types[-1] == "cancelled"
-    assert watching.wait(30) == 0
-    watching.stdout.close()
-    assert site.run("submit", "--kind", "simulate", "--payload", '{"fail": "fatal"}', "--wait", code=1) == ""
+def test_a_job_is_found_by_id_label_and_history(site: Site) -> None:
+    job = site.json("submit", "--kind", "simulate", "--label", "project=p1", "--priority", "7", "--wait")
+    assert (job["state"], job["priority"]) == ("succeeded", 7)
+    assert site.json("get", job["id"]) == job
+    assert "succeeded" in site.run("get", job["id"]).stdout
+    listed = site.json("list", "--label", "project=p1", "--state", "succeeded", "--kind", "simulate")["jobs"]
+    assert [each["id"] for each in listed] == [job["id"]]
+    assert job["id"] in site.run("list", "--label", "project=p1").stdout
+    names = [event["type"] for event in site.json("history", job["id"])]
+    assert names == ["submitted", "leased", "succeeded"]
+    assert "leased" in site.run("history", job["id"]).stdout
+    assert site.run("watch", job["id"]).returncode == 0  # it has ended, so this returns
+    refused = site.run("cancel", job["id"])
+    assert refused.returncode == 6
+    assert "succeeded" in _sentence(refused)
 
 
-def test_a_token_allows_what_its_role_says(site: Site) -> None:
-    token = site.run("token", "--tenant", "acme", "--role", "viewer", "--ttl", "1h").strip()
-    as_viewer = {"SWITCHYARD_TOKEN": token, "SWITCHYARD_URL": str(site.connection["url"])}
-    assert json.loads(site.run("list", "--json", **as_viewer))["jobs"] == []
-    site.run("submit", "--kind", "simulate", code=4, **as_viewer)
-    foreign = site.run("submit", "--kind", "simulate").strip()
-    site.run("get", foreign, code=5, **as_viewer)
-    site.run("token", "revoke", token)
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            site.run("list", code=4, **as_viewer)
-        except AssertionError:
-            assert time.monotonic() < deadline
-        else:
-            break
-    site.run("list", code=4, SWITCHYARD_TOKEN="rubbish", SWITCHYARD_URL=str(site.connection["url"]))
+def test_the_same_idempotency_key_gives_the_same_job(site: Site) -> None:
+    assert submit(site, "--idempotency-key", "k1") == submit(site, "--idempotency-key", "k1")
+
+
+def test_a_cancelled_job_ends_whoever_watches_it(site: Site) -> None:
+    job_id = submit(site, duration_s=60)
+    watching = site.open("watch", job_id, "--json")
+    with watching, deadline(watching, COMMAND_S):
+        first_line(watching.stdout, '"subscribed"')
+        assert site.run("cancel", job_id, "--reason", "no longer needed").returncode == 0
+        assert "no longer needed" in first_line(watching.stdout, '"cancel')
+        first_line(watching.stdout, '"cancelled"')
+        assert watching.wait() == 1
+    assert site.run("cancel", job_id).stdout == "cancelled\n"
+
+
+def test_watch_tells_events_and_progress_until_it_is_interrupted(site: Site) -> None:
+    watching = site.open("watch", "--kind", "simulate", "--json")
+    with watching, deadline(watching, COMMAND_S):
+        first_line(watching.stdout, '"subscribed"')
+        job_id = submit(site, duration_s=0.5)
+        assert job_id in first_line(watching.stdout, '"leased"')
+        assert job_id in first_line(watching.stdout, '"progress"')
+        assert job_id in first_line(watching.stdout, '"succeeded"')
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait() == 130
+
+
+def test_a_job_that_fails_is_told_in_one_sentence(site: Site) -> None:
+    done = site.run("submit", "--kind", "simulate", "--payload", '{"fail": "fatal"}', "--wait")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the job is dead" in _sentence(done)
+
+
+def test_waiting_ends_with_its_time_and_the_job_goes_on(site: Site) -> None:
+    done = site.run(
+        "submit", "--kind", "simulate", "--payload", '{"duration_s": 60}', "--wait", "--timeout", "0.5"
+    )
+    assert done.returncode == 7
+    job_id = _sentence(done).split()[2]
+    assert site.json("get", job_id)["state"] in ("queued", "running")
+    site.run("cancel", job_id)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"),
+    ("arguments", "environment", "code", "said"),
     [
-        (("get", "01940000-0000-7000-8000-000000000001"), 5),
-        (("submit", "--kind", "simulate", "--payload", "{"), 2),
-        (("submit", "--kind", "simulate", "--payload", "[]"), 2),
-        (("submit", "--kind", "simulate", "--priority", "101"), 6),
-        (("submit", "--kind", "simulate", "--payload", '{"duration": 1}'), 6),
-        (("submit", "--kind", "No Kind"), 6),
-        (("submit", "--kind", "convert", "--payload", '{"file": "01940000-0000-7000-8000-000000000001"}'), 6),
-        (("submit",), 2),
-        (("worker", "--kinds", "simulate,nonsense"), 2),
-        (("token", "--tenant", "acme", "--role", "king"), 2),
-        (("token", "--tenant", "acme", "--role", "viewer", "--ttl", "soon"), 2),
-        (("list", "--limit", "0"), 2),
-        (("submit", "--kind", "simulate", "--payload", '{"duration_s": 9}', "--wait", "--timeout", "0.5"), 7),
+        (["get", UNKNOWN], {}, 5, UNKNOWN),
+        (["history", "no-such-id/../x"], {}, 5, "no job"),
+        (["list"], {"SWITCHYARD_TOKEN": "nonsense"}, 4, "token"),
+        (["watch", "--all"], {"SWITCHYARD_TOKEN": "nonsense"}, 4, "401"),
+        (["list"], {"SWITCHYARD_URL": "http://127.0.0.1:1"}, 3, "cannot be reached"),
+        (["watch", "--all"], {"SWITCHYARD_URL": "http://127.0.0.1:1"}, 3, "cannot be reached"),
+        (["list"], {"SWITCHYARD_URL": "nonsense"}, 3, "not the URL"),
+        (["list", "--data-dir", "elsewhere"], {}, 3, "no Switchyard is running"),
+        (["topology", "diff", "--nats", "nats://127.0.0.1:1"], {}, 3, "no broker answers"),
+        (["token", "--tenant", "t", "--role", "admin", "--data-dir", "elsewhere"], {}, 5, "no secret"),
+        (["keeper", "--data-dir", "elsewhere"], {}, 3, "no Switchyard is running"),
+        (["worker", "--data-dir", "elsewhere"], {}, 3, "no Switchyard is running"),
+        (["submit", "--kind", "No Kind"], {}, 6, "kind"),
+        (["submit", "--kind", "simulate", "--priority", "101"], {}, 6, "priority"),
+        (["submit", "--kind", "simulate", "--payload", '{"duration": 1}'], {}, 6, "duration"),
+        (["submit", "--kind", "convert", "--payload", f'{{"file": "{UNKNOWN}"}}'], {}, 6, "file"),
+        (["list", "--state", "sleeping"], {}, 6, "state"),
+        (["worker", "--lease", "-1"], {}, 2, "lease_s"),
     ],
-    ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else str(value),
-)
-def test_what_is_wrong_is_told_by_exit_code_and_sentence(
-    site: Site, arguments: tuple[str, ...], code: int
+)  # fmt: skip
+def test_an_error_is_one_sentence_and_its_exit_code_says_which_kind(
+    site: Site, arguments: list[str], environment: dict[str, str], code: int, said: str
 ) -> None:
-    site.run(*arguments, code=code)
+    done = site.run(*arguments, **environment)
+    assert done.returncode == code, done.stderr
+    assert said in _sentence(done)
 
 
-def test_without_a_running_switchyard_the_commands_say_so(tmp_path: Path) -> None:
-    nowhere = Site(tmp_path)
-    for arguments in (("list",), ("keeper",), ("topology", "diff"), ("worker",)):
-        nowhere.run(*arguments, code=3)
-    nowhere.run("list", code=3, SWITCHYARD_URL="http://127.0.0.1:9", SWITCHYARD_TOKEN="x")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["submit", "--kind", "simulate", "--payload", "{"],
+        ["submit", "--kind", "simulate", "--payload", "[]"],
+        ["submit", "--kind", "simulate", "--payload", "@missing.json"],
+        ["submit", "--kind", "simulate", "--label", "x"],
+        ["submit"],
+        ["watch"],
+        ["watch", UNKNOWN, "--all"],
+        ["token", "--tenant", "t"],
+        ["token", "--tenant", "t", "--role", "admin", "--ttl", "soon"],
+        ["token", "--tenant", "t", "--role", "king"],
+        ["list", "--limit", "0"],
+        ["worker", "--kinds", "simulate,nonsense"],
+        ["worker", "--name", "no.name"],
+        ["nonsense"],
+    ],
+)
+def test_a_command_that_cannot_be_understood_exits_with_2(site: Site, arguments: list[str]) -> None:
+    done = site.run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
 
 
-def test_a_second_up_on_the_same_directory_is_refused(site: Site) -> None:
-    site.run("up", "--port", "0", code=6)
+def test_debug_shows_where_an_error_comes_from(site: Site) -> None:
+    assert "Traceback" in site.run("--debug", "get", UNKNOWN).stderr
 
 
-def test_the_operator_s_commands_work(site: Site) -> None:
-    checks = json.loads(site.run("doctor", "--json"))
-    assert {check["what"] for check in checks} >= {"python", "broker", "streams", "gateway", "ocr", "disk"}
-    assert all(check["status"] in ("ok", "warn") for check in checks)
-    assert site.run("topology", "diff") == ""
-    assert site.run("topology", "apply") == ""
-    assert "rebuilt" in site.run("rebuild")
+def test_a_token_allows_its_role_and_no_more(site: Site) -> None:
+    token = site.run("token", "--tenant", "default", "--role", "viewer", "--ttl", "1h").stdout.strip()
+    assert site.run("list", SWITCHYARD_TOKEN=token).returncode == 0
+    assert site.run("submit", "--kind", "simulate", SWITCHYARD_TOKEN=token).returncode == 4
+    other = site.run("token", "--tenant", "other", "--role", "viewer").stdout.strip()
+    assert site.run("get", submit(site), SWITCHYARD_TOKEN=other).returncode == 5
+    revoked = site.run("token", "revoke", token)
+    assert revoked.returncode == 0, revoked.stderr
+    assert _refusal(site, token) == "the token was revoked"
+
+
+def test_a_token_ends_with_its_time(site: Site) -> None:
+    token = site.run("token", "--tenant", "default", "--role", "viewer", "--ttl", "1s").stdout.strip()
+    assert _refusal(site, token) == "the token has expired"
+
+
+def _refusal(site: Site, token: str) -> str:
+    """What is said once a token is not taken any more."""
+    for _ in range(30):
+        done = site.run("list", SWITCHYARD_TOKEN=token)
+        if done.returncode:
+            assert done.returncode == 4, done.stderr
+            return _sentence(done).removeprefix("switchyard: ")
+    raise AssertionError("the token is still taken")
+
+
+def test_a_second_up_on_the_same_directory_says_who_runs(site: Site) -> None:
+    done = site.run("up", "--port", "0")
+    assert done.returncode == 6
+    assert f"pid {site.connection['pids']['switchyard']}" in _sentence(done)
+    assert site.connection["url"] in done.stderr
+    with_broker = site.run("up", "--port", "0", "--nats", site.connection["nats_url"])
+    assert with_broker.returncode == 6
+    assert site.run("list").returncode == 0
+
+
+def test_the_read_model_is_rebuilt_under_a_running_projector(site: Site) -> None:
+    job_id = submit(site)
+    done = site.run("rebuild")
+    assert (done.returncode, done.stdout) == (0, "rebuilt\n"), done.stderr
+    assert job_id in site.run("list", "--json").stdout
+
+
+def _sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command said about its error, which is one line."""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
