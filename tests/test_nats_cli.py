@@ -9,20 +9,22 @@ import re
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from services.connection_file import ConnectionInfo, write
+from services.connectors.protocol import Attempt
+from services.files.store import Files
 from services.lanes import lane_for
 from services.nats_server import NatsServer
 from tests.worker.site import Site, TestConnector, open_site
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "nats-cli.md"
-COMMANDS = [
-    command for command in re.findall(r"```sh\n(.+?)\n```", PAGE.read_text(), re.DOTALL)
-    if command.startswith("nats ")
-]  # fmt: skip
+BLOCKS: list[str] = re.findall(r"```sh\n(.+?)\n```", PAGE.read_text(), re.DOTALL)
+COMMANDS = [block for block in BLOCKS if block.startswith("nats ")]
 PLACES = (ROOT / ".tools" / "bin" / "nats", Path.home() / "go" / "bin" / "nats")
 NATS = shutil.which("nats") or next((str(place) for place in PLACES if place.exists()), None)
 
@@ -30,48 +32,89 @@ pytestmark = pytest.mark.skipif(
     NATS is None, reason="the nats CLI is missing: Go, which builds it, is not there"
 )
 
+# What each command shows; $ID is a job that has succeeded, $RUNNING one that runs while one more waits.
 SHOWS = {
-    "stream view": "succeeded",
-    "--all": "leased",
-    "--last-for": '"result"',
-    "get JOBS 1": "submitted",
-    "--since": "submitted",
-    "--start-sequence 2": "leased",
-    "consumer ls": "_p50",
-    "consumer info": "work.simulate-",
-    "kv ls lanes": ".50",
-    "kv get lanes": '"kind":"simulate"',
-    "kv ls workers": "w1",
-    "kv get workers": '"fences"',
-    "stream ls": "JOBS",
-    "stream info": "job.>",
-    "stream subjects": "",
-    "object ls": "",
-}
+    'nats sub --stream JOBS --all --count 3 "job.$ID.>"': (
+        "job.$ID.submitted", "job.$ID.leased", "job.$ID.succeeded", "Switchyard-Actor: worker:w1",
+        "Nats-Expected-Last-Subject-Sequence: 2",
+    ),
+    'nats stream view JOBS --subject "job.$ID.>"': ("job.$ID.succeeded",),
+    'nats stream get JOBS --last-for "job.$ID.succeeded"': ("on Subject job.$ID.succeeded", '"result":1'),
+    "nats stream get JOBS 1": ("JOBS#1", "job.$ID.submitted"),
+    "nats sub --stream JOBS --since 1h --count 3 'job.>'": ("seq: 1 ", "seq: 2 ", "seq: 3 "),
+    "nats sub --stream JOBS --start-sequence 2 --count 2 'job.>'": ("seq: 2 ", "seq: 3 "),
+    "nats consumer ls WORK": ("$LANE_p50", "Ack Pending", "Unprocessed"),
+    'nats consumer info WORK "$LANE"_p50': (
+        "work.$LANE.50", "Outstanding Acks: 1 out of", "Unprocessed Messages: 1\n",
+    ),
+    "nats kv ls lanes": ("$LANE.50",),
+    'nats kv get lanes "$LANE".50 --raw': ('"kind":"simulate"',),
+    "nats kv ls workers": ("w1",),
+    'nats kv get workers "$WORKER" --raw': ('"id":"w1"', '"fences":{', "$RUNNING"),
+    "nats stream ls": ("JOBS", "WORK", "TIMERS"),
+    "nats stream report": ("JOBS", "KV_workers", "OBJ_files", "Consumers", "Bytes", "Lost"),
+    "nats stream info JOBS": ("job.>",),
+    "nats stream subjects TIMERS": ("timer.set.$ID.deadline",),
+    "nats object ls files": ("acme/report", "5 B"),
+}  # fmt: skip
+LIVE = "nats sub 'job.*.succeeded'"
+DEADLINE_S = 30.0
 
 
 @dataclass
 class Example:
-    """A system in which one job has succeeded."""
+    """A system in which one job has succeeded, one runs and one waits."""
 
     site: Site
     environment: dict[str, str]
 
+    def shown(self, command: str) -> list[str]:
+        """What the command shows here."""
+        names = re.compile(r"\$(ID|LANE|RUNNING)")
+        return [names.sub(lambda name: self.environment[name[1]], text) for text in SHOWS[command]]
+
 
 @pytest.fixture
 async def example(broker: NatsServer) -> AsyncIterator[Example]:
-    async def echo(attempt: object) -> int:
+    go_on = asyncio.Event()
+
+    async def handler(attempt: Attempt) -> int:
+        if attempt.payload["n"] == "hold":
+            await go_on.wait()
         return 1
 
-    async with open_site(broker.url) as site, site.worker(TestConnector(echo)):
-        job_id = await site.submit()
+    async def body() -> AsyncIterator[bytes]:
+        yield b"hello"
+
+    async with open_site(broker.url) as site, site.keeper(), site.worker(TestConnector(handler)):
+        job_id = await site.submit(deadline_at=datetime.now(UTC) + timedelta(hours=1))
         await site.final(job_id)
+        running = await site.submit("hold")
+        await site.until(running, "leased")
+        await site.submit()
+        await Files(site.nc, timeout_s=5).put(
+            tenant="acme", file_id="report", name="report.txt", type="text/plain", body=body(),
+            max_bytes=100, ttl_s=600,
+        )  # fmt: skip
         variables = {
             "PATH": f"{Path(str(NATS)).parent}:{os.environ['PATH']}",
-            "NATS_URL": broker.url, "ID": job_id, "LANE": lane_for("simulate"), "WORKER": "w1",
-            "NO_COLOR": "1", "TERM": "dumb",
+            "NATS_URL": broker.url, "ID": job_id, "RUNNING": running, "LANE": lane_for("simulate"),
+            "WORKER": "w1", "NO_COLOR": "1", "TERM": "dumb",
         }  # fmt: skip
         yield Example(site, os.environ | variables)
+        go_on.set()
+
+
+async def ran(command: str, environment: dict[str, str], directory: Path = ROOT) -> str:
+    """What a command prints; it must succeed, and without a question to anybody."""
+    process = await asyncio.create_subprocess_shell(
+        command, env=environment, cwd=directory, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(DEADLINE_S):
+        output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()
 
 
 async def at_a_terminal(command: str, environment: dict[str, str], until: str) -> str:
@@ -97,33 +140,53 @@ async def at_a_terminal(command: str, environment: dict[str, str], until: str) -
     return output
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith("nats sub '")])
+def test_the_page_has_the_commands_that_are_run_here() -> None:
+    assert sorted(COMMANDS) == sorted([*SHOWS, LIVE])
+
+
+@pytest.mark.parametrize("command", SHOWS)
 async def test_a_documented_command_shows_what_the_page_says(example: Example, command: str) -> None:
-    wanted = next(shown for part, shown in SHOWS.items() if part in command)
+    wanted = example.shown(command)
     if "stream view" in command:
-        assert wanted in await at_a_terminal(command, example.environment, wanted)
+        assert wanted[0] in await at_a_terminal(command, example.environment, wanted[0])
         return
-    process = await asyncio.create_subprocess_shell(
-        command, env=example.environment, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    async with asyncio.timeout(30):
-        output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    assert wanted in output.decode()
+    output = await ran(command, example.environment)
+    for _ in range(50):  # a timer and a heartbeat follow the event that they tell of
+        if all(text in output for text in wanted):
+            break
+        await asyncio.sleep(0.1)
+        output = await ran(command, example.environment)
+    assert [text for text in wanted if text not in output] == [], output
+
+
+async def test_the_address_comes_from_the_connection_file(example: Example, tmp_path: Path) -> None:
+    url = example.environment["NATS_URL"]
+    data_dir = tmp_path / ".switchyard"
+    data_dir.mkdir()
+    write(data_dir, ConnectionInfo(url="http://127.0.0.1:1", token="t", nats_url=url, pids={}))
+    (export,) = [block for block in BLOCKS if block.startswith("export NATS_URL=")]
+    without = {name: value for name, value in example.environment.items() if name != "NATS_URL"}
+    assert "JOBS" in await ran(f"{export} && nats stream ls", without, tmp_path)
 
 
 async def test_the_live_commands_see_a_job_as_it_succeeds(example: Example) -> None:
     process = await asyncio.create_subprocess_shell(
-        "exec nats sub 'job.*.succeeded'", env=example.environment, stdin=asyncio.subprocess.DEVNULL,
+        f"exec {LIVE}", env=example.environment, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    assert "nats sub 'job.*.succeeded'" in COMMANDS
     assert process.stdout is not None
-    async with asyncio.timeout(30):
-        assert b"Subscribing" in await process.stdout.readline()
-        job_id = await example.site.submit()
-        while job_id.encode() not in await process.stdout.readline():
-            continue
-    process.kill()
-    await process.wait()
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            assert b"Subscribing" in await process.stdout.readline()
+            async with example.site.worker(TestConnector(_echo), name="w2"):
+                job_id = await example.site.submit()
+                while f"job.{job_id}.succeeded".encode() not in await process.stdout.readline():
+                    assert not process.stdout.at_eof()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _echo(attempt: Attempt) -> int:
+    return 1
