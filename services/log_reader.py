@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import nats.errors
 import orjson
 import structlog
@@ -30,8 +30,7 @@ CONSUMER_IDLE_S = 60.0
 RETRY_S = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """One message of a stream.
 
     Args:
