@@ -26,6 +26,7 @@ from events import subjects
 from events.errors import SwitchyardError, UnavailableError
 from projections import checkpoint, database, files
 from projections.fold import Folder
+from services.broker import unlisten
 from services.log_reader import Stored, api, follow_batches, read_range
 from services.settings import Settings
 
@@ -53,7 +54,7 @@ class Projector:
         self._nc = nc
         self._settings = settings
         self._path = path or database.path_in(settings.data_dir)
-        self._rebuild_asked: Msg | None = None
+        self._rebuild_asked: list[Msg] = []
         self._restart = asyncio.Event()
         self.ready = asyncio.Event()
 
@@ -68,9 +69,9 @@ class Projector:
             while True:
                 self._restart.clear()
                 await self._project()
-                if self._rebuild_asked is not None:
-                    message, self._rebuild_asked = self._rebuild_asked, None
-                    await build(self._nc, self._settings, self._path)
+                asked, self._rebuild_asked = self._rebuild_asked, []
+                await build(self._nc, self._settings, self._path)
+                for message in asked:
                     await message.respond(b"done")
 
     async def _project(self) -> None:
@@ -87,17 +88,19 @@ class Projector:
             start = checkpoint.read(writer)
             asked = await self._nc.subscribe(subjects.rebuild(start.database_id), cb=self._on_rebuild)
             self.ready.set()
+            told_to = False
             try:
                 await project(
                     self._nc, self._settings, writer, _folder(reader, self._settings), start,
                     until=self._restart,
                 )  # fmt: skip
+                told_to = True
             finally:
-                if not self._nc.is_closed:
-                    await asked.unsubscribe()
+                # Whoever else has asked by now is answered as well.
+                await unlisten(self._nc, asked, drain=told_to)
 
     async def _on_rebuild(self, message: Msg) -> None:
-        self._rebuild_asked = message
+        self._rebuild_asked.append(message)
         self._restart.set()
 
 
