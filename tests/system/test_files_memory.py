@@ -88,7 +88,11 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     try:
         assert process.stdout is not None
         async with asyncio.timeout(30):
-            told = json.loads(await process.stdout.readline())
+            line = b""
+            while not line.startswith(b"{"):  # what it logs before is not for us
+                line = await process.stdout.readline()
+                assert line, "the gateway ended"
+            told = json.loads(line)
         yield Gateway(process.pid, told["url"], {"Authorization": f"Bearer {told['token']}"})
     finally:
         process.kill()
