@@ -127,7 +127,13 @@ class LiveGateway:
 
     async def open(self, token: str | None = None, **options: Any) -> Reader:
         headers = {"Authorization": f"Bearer {token or self.token()}"}
-        return Reader(await self.http.ws_connect(f"{self.url}/v1/ws", headers=headers, **options))
+        return await self.connect(headers=headers, **options)
+
+    async def connect(self, **options: Any) -> Reader:
+        """A client without a token, unless the options bring one."""
+        socket = await self.http.ws_connect(f"{self.url}/v1/ws", **options)
+        self.responses.append(socket._response)  # a dropped one is a warning
+        return Reader(socket)
 
     async def reader(self, token: str | None = None, **options: Any) -> Reader:
         """A client that has been greeted."""

@@ -239,3 +239,6 @@ async def test_the_whole_gateway_serves_both_ways(broker: NatsServer, tmp_path: 
         refused = await gateway.http.get(f"{gateway.url}/v1/ws")
         assert refused.status in (400, 426)
         assert refused.content_type == "application/problem+json"
+        for answer in (response, refused):
+            answer.close()
+        await socket.close()

@@ -14,7 +14,7 @@ from services.gateway import live_index
 from services.gateway.live_session import SLOW_READER
 from services.ids import new_id
 from services.nats_server import NatsServer
-from tests.gateway.live import DEADLINE_S, LiveGateway, Reader, eventually, live_gateway, names, seqs
+from tests.gateway.live import DEADLINE_S, LiveGateway, eventually, live_gateway, names, seqs
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ async def gateway(broker: NatsServer, tmp_path: Path) -> AsyncIterator[LiveGatew
 
 async def refused(gateway: LiveGateway, **options: Any) -> int:
     with pytest.raises(aiohttp.WSServerHandshakeError) as error:
-        await gateway.http.ws_connect(f"{gateway.url}/v1/ws", **options)
+        await gateway.connect(**options)
     return error.value.status
 
 
@@ -40,11 +40,11 @@ async def test_the_token_may_come_in_the_header_a_subprotocol_or_the_first_messa
     assert (await by_header.receive())["type"] == "hello"
 
     offered = ("switchyard.v1", f"bearer.{token}")
-    by_protocol = Reader(await gateway.http.ws_connect(f"{gateway.url}/v1/ws", protocols=offered))
+    by_protocol = await gateway.connect(protocols=offered)
     assert by_protocol.socket.protocol == "switchyard.v1"
     assert (await by_protocol.receive())["type"] == "hello"
 
-    by_message = Reader(await gateway.http.ws_connect(f"{gateway.url}/v1/ws"))
+    by_message = await gateway.connect()
     await by_message.send("auth", token=token)
     assert (await by_message.receive())["version"] == 1
 
@@ -66,7 +66,7 @@ async def test_a_bad_token_is_refused_at_the_handshake(gateway: LiveGateway) -> 
 async def test_a_first_message_without_a_good_token_closes_with_4401(
     gateway: LiveGateway, said: str, code: str
 ) -> None:
-    reader = Reader(await gateway.http.ws_connect(f"{gateway.url}/v1/ws"))
+    reader = await gateway.connect()
     await reader.socket.send_str(said)
     assert (await reader.receive())["code"] == code
     assert await reader.closed() == (4401, code)
@@ -76,7 +76,7 @@ async def test_a_client_that_never_sends_its_token_is_closed(
     gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.gateway.websocket.AUTH_S", 0.05)
-    reader = Reader(await gateway.http.ws_connect(f"{gateway.url}/v1/ws"))
+    reader = await gateway.connect()
     assert (await reader.receive())["code"] == "token_missing"
     assert await reader.closed() == (4401, "token_missing")
 
