@@ -5,39 +5,63 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import nats
 import orjson
 import uvloop
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from benchmarks.gateway_process import started
-from services import broker, topology
+from services import topology
 from services.gateway.tokens import load_or_create_secrets, mint
 from services.nats_server import start_broker
-from services.publisher import Publisher
 
 LINES = 30_000
 ROUNDS = 3
 WARM_UP = 5_000
 BATCH = 500
+IN_FLIGHT = 1024
 IDLE_S = 30.0
 LINE = (
     b'{"kind":"bench","payload":{"duration_s":0,"name":"a name of some length"},"labels":{"project":"p1"}}\n'
 )
 
 
-async def raw_publishes(publisher: Publisher, count: int) -> float:
-    """Acknowledged publishes a second, as many in flight as the publisher allows."""
-    begun = time.perf_counter()
-    acks = []
-    for number in range(count):
-        acks.append(await publisher.send(f"raw.{number}.submitted", LINE, {}))
-        if number % 256 == 0:
-            await asyncio.sleep(0)
-    await asyncio.gather(*acks)
-    return count / (time.perf_counter() - begun)
+class Raw:
+    """nats-py alone, with one inbox and a future for every acknowledgement, which is the fastest way it has."""
+
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
+        self._inbox = nc.new_inbox()
+        self._acks: dict[str, asyncio.Future[int]] = {}
+
+    async def start(self) -> None:
+        await self._nc.subscribe(
+            f"{self._inbox}.*", cb=self._on_ack, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+
+    async def publishes_a_second(self, count: int) -> float:
+        """Acknowledged publishes a second."""
+        loop = asyncio.get_running_loop()
+        begun = time.perf_counter()
+        waiting: deque[asyncio.Future[int]] = deque()
+        for number in range(count):
+            if len(waiting) >= IN_FLIGHT:
+                await waiting.popleft()
+            future = self._acks[str(number)] = loop.create_future()
+            waiting.append(future)
+            await self._nc.publish(f"raw.{number}.submitted", LINE, f"{self._inbox}.{number}")
+        await asyncio.gather(*waiting)
+        return count / (time.perf_counter() - begun)
+
+    async def _on_ack(self, message: Msg) -> None:
+        answer = orjson.loads(message.data)
+        self._acks.pop(message.subject.rpartition(".")[2]).set_result(answer["seq"])
 
 
 async def lines_a_second(url: str, token: str, count: int) -> float:
@@ -78,17 +102,19 @@ async def measure() -> list[dict[str, Any]]:
         data_dir = Path(directory)
         server = await start_broker(data_dir / "broker")
         try:
-            nc = await broker.connect(server.url, name="bench")
+            nc = await nats.connect(server.url)
             await topology.apply(nc)
             stream = {"name": "RAW", "subjects": ["raw.>"], "storage": "file", "num_replicas": 1}
             await nc.request("$JS.API.STREAM.CREATE.RAW", orjson.dumps(stream), timeout=5)
             secret = load_or_create_secrets(data_dir)[0]
             token = mint(secret, tenant="bench", roles=["submitter"], ttl_s=600)
-            async with Publisher(nc) as publisher, started("gateway", server.url, data_dir) as url:
-                await raw_publishes(publisher, WARM_UP)
+            raw_publisher = Raw(nc)
+            await raw_publisher.start()
+            async with started("gateway", server.url, data_dir) as url:
+                await raw_publisher.publishes_a_second(WARM_UP)
                 await lines_a_second(url, token, WARM_UP)
                 rounds = [
-                    (await raw_publishes(publisher, LINES), await lines_a_second(url, token, LINES))
+                    (await raw_publisher.publishes_a_second(LINES), await lines_a_second(url, token, LINES))
                     for _ in range(ROUNDS)
                 ]
             await nc.close()

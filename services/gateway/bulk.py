@@ -30,7 +30,7 @@ from services.settings import Settings
 MEDIA_TYPES: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
-YIELD_LINES: Final = 128
+YIELD_LINES: Final = 64
 
 
 async def bulk(request: web.Request) -> web.StreamResponse:
@@ -121,15 +121,20 @@ class _Bulk:
     async def _read(self) -> None:
         index = 0
         try:
-            async for line in self._split():
-                while len(self._lines) >= self._limit:
-                    self._room.clear()
-                    await self._room.wait()
-                self._lines.append(await self._begin(index, line))
+            async for lines in self._split():
+                now = datetime.now(UTC)
+                for line in lines:
+                    while len(self._lines) >= self._limit:
+                        self._arrived.set()
+                        self._room.clear()
+                        await self._room.wait()
+                        now = datetime.now(UTC)
+                    self._lines.append(await self._begin(index, line, now))
+                    index += 1
+                    if index % YIELD_LINES == 0:
+                        self._arrived.set()
+                        await asyncio.sleep(0)  # so that the broker gets what is there
                 self._arrived.set()
-                index += 1
-                if index % YIELD_LINES == 0:
-                    await asyncio.sleep(0)  # so that the broker gets what is there
         except TimeoutError:
             late = LimitError(f"no line came for {self._idle_s:g} s", status=408, code="too_slow")
             self._lines.append(_Line(index, None, self._error(index, late)))
@@ -140,8 +145,8 @@ class _Bulk:
             self._read_all = True
             self._arrived.set()
 
-    async def _split(self) -> AsyncIterator[bytes | None]:
-        """The lines that are not blank; None for one that is too long."""
+    async def _split(self) -> AsyncIterator[list[bytes | None]]:
+        """The lines that are not blank, as they come; None for one that is too long."""
         rest = b""
         skipping = False
         while True:
@@ -149,33 +154,34 @@ class _Bulk:
                 chunk = await self._request.content.readany()
             if not chunk:
                 break
-            lines = (rest + chunk).split(b"\n")
-            rest = lines.pop()
-            for line in lines:
-                if skipping:
-                    skipping = False
-                elif len(line) > self._line_bytes:
-                    yield None
-                elif line.strip():
-                    yield line
-            if skipping:
-                rest = b""
-            elif len(rest) > self._line_bytes:
-                yield None
-                skipping, rest = True, b""
-        if rest.strip() and not skipping:
-            yield rest
+            first, *others = (rest + chunk).split(b"\n")
+            if not others:
+                rest = b"" if skipping else first
+                found = []
+            else:
+                rest = others.pop()
+                # The end of a line that was too long was answered with its beginning.
+                whole = others if skipping else [first, *others]
+                found = [self._checked(line) for line in whole if line.strip()]
+                skipping = False
+            if len(rest) > self._line_bytes:
+                found.append(None)
+                rest, skipping = b"", True
+            yield found
+        if rest.strip():
+            yield [rest]
 
-    async def _begin(self, index: int, line: bytes | None) -> _Line:
+    def _checked(self, line: bytes) -> bytes | None:
+        return line if len(line) <= self._line_bytes else None
+
+    async def _begin(self, index: int, line: bytes | None, now: datetime) -> _Line:
         try:
             if line is None:
                 raise LimitError(
                     f"the line is longer than {self._line_bytes} bytes", status=413, code="line_too_large"
                 )
             request = parse_line(line)
-            begun = await self._submitter.begin(
-                request, line, self._caller, request.idempotency_key, datetime.now(UTC)
-            )
+            begun = await self._submitter.begin(request, line, self._caller, request.idempotency_key, now)
         except SwitchyardError as error:
             return _Line(index, None, self._error(index, error))
         if isinstance(begun, Submitted):
@@ -212,12 +218,9 @@ class _Bulk:
                 return
             # Settling needs reads: all lines that failed by now do theirs side by side.
             for other in self._lines:
-                if (
-                    other.begun
-                    and not other.settling
-                    and other.begun.seq.done()
-                    and not self._acknowledged(other)
-                ):
+                if other.answer or other.begun is None or other.settling or not other.begun.seq.done():
+                    continue
+                if not self._acknowledged(other):
                     other.settling = tasks.create_task(self._settle(other, other.begun))
         if line.settling is not None:
             await line.settling
@@ -236,10 +239,14 @@ class _Bulk:
     def _acknowledged(self, line: _Line) -> bool:
         """Write the line's answer if its append was acknowledged by now."""
         begun = line.begun
-        if begun is None or not begun.seq.done() or begun.seq.cancelled() or begun.seq.exception():
+        if begun is None or not begun.seq.done():
+            return False
+        try:
+            seq = begun.seq.result()
+        except (SwitchyardError, asyncio.CancelledError):
             return False
         self._events[type(begun.event)] += 1
-        line.answer = self._success(line.index, 201, begun.job.id, begun.seq.result())
+        line.answer = self._success(line.index, 201, begun.job.id, seq)
         return True
 
     def _success(self, index: int, status: int, job_id: str, seq: int) -> bytes:

@@ -41,6 +41,7 @@ DAY_S: Final = 86400.0
 MAX_WAIT_S: Final = 3660 * DAY_S
 MAX_RETRY_S: Final = 366 * DAY_S
 SHOWN_NAME_CHARS: Final = 64
+MAX_NAME_CHARS: Final = 63
 
 FileExists = Callable[[str, str], Awaitable[bool]]
 """Whether a tenant has a file of this id."""
@@ -59,10 +60,9 @@ Time = Annotated[datetime, Meta(tz=True)]
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a submission. Labels and the payload's size are checked against the settings."""
+    """The body of a submission. `Submitter` checks names, and what the settings limit."""
 
-    # Not the `$` of other patterns, which lets a line end follow.
-    kind: Annotated[str, Meta(pattern=rf"^{NAME.pattern}\Z")]
+    kind: str
     payload: dict[str, Any] = {}
     priority: Annotated[int, Meta(ge=0, le=100)] = 50
     labels: dict[str, Any] = {}
@@ -87,20 +87,28 @@ _DEFAULT_RETRY: Final = JobSpec(kind="", tenant="", lane="").retry
 _REQUEST: Final = msgspec.json.Decoder(JobRequest)
 _LINE: Final = msgspec.json.Decoder(BulkLine)
 _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_lane_for: Final = functools.lru_cache(maxsize=4096)(lane_for)
 
 
 class _Rules(NamedTuple):
-    """What a kind's payload has to satisfy: a model, and which of its fields name files."""
+    """What is known of a kind: its lane, its payload's model, and which of its fields name files."""
 
+    lane: str
     model: type[pydantic.BaseModel] | None
     files: tuple[str, ...]
 
 
+# Names are few and come again and again, and a look into a table is cheaper than a pattern.
+@functools.lru_cache(maxsize=4096)
+def _is_name(text: str) -> bool:
+    return NAME.fullmatch(text) is not None
+
+
 @functools.lru_cache(maxsize=4096)
 def _rules(kind: str) -> _Rules:
+    if NAME.fullmatch(kind) is None:
+        raise InvalidError(f"kind: a name that matches {NAME.pattern} was expected", field="kind")
     model = payload_model(kind)
-    return _Rules(model, () if model is None else file_fields(model))
+    return _Rules(lane_for(kind), model, () if model is None else file_fields(model))
 
 
 def parse_request(body: bytes) -> JobRequest:
@@ -170,7 +178,7 @@ class Pending(NamedTuple):
     event: AnyEvent
     seq: asyncio.Future[int]
     request_hash: str
-    actor: str
+    caller: Caller
 
 
 class Caller(NamedTuple):
@@ -220,9 +228,10 @@ class Submitter:
         else:
             job_id, digest = id_for_key(caller.tenant, key), request_hash(body)
         try:
-            spec = self._spec(request, caller.tenant, digest, now)
-            if _rules(request.kind).files:
-                await self._check_files(request, caller.tenant)
+            rules = _rules(request.kind)
+            spec = self._spec(request, rules, caller.tenant, digest, now)
+            if rules.files:
+                await self._check_files(request, rules.files, caller.tenant)
             if not self._lanes.ready(spec.lane, spec.priority):
                 await self._lanes.ensure(LaneKey(spec.kind), spec.lane, spec.priority)
         except RejectedError:
@@ -234,7 +243,7 @@ class Submitter:
         job, event, seq = await self._store.begin_submit(
             job_id, spec, now=now, actor=caller.actor, trace=caller.trace
         )
-        return Pending(job, event, seq, digest, caller.actor)
+        return Pending(job, event, seq, digest, caller)
 
     async def finish(self, pending: Pending) -> Submitted:
         """Wait for the event's place in the log; a lost acknowledgement is resolved.
@@ -242,17 +251,18 @@ class Submitter:
         Raises:
             RejectedError, UnavailableError: as for `submit`.
         """
-        job, event, future, digest, actor = pending
+        job, event, future, digest, caller = pending
         try:
             try:
                 seq = await future
             except AckLostError:
-                seq = await self._store.append(job, event, actor=actor)
+                seq = await self._store.append(job, event, actor=caller.actor, trace=caller.trace)
         except VersionConflictError as conflict:
             found = await self._existing(job.id, digest, at_least=conflict.last_seq or 0)
             if found is None:
                 raise UnavailableError(f"job {job.id} cannot be read yet") from None
-            return found
+            # An id of our own drawing can only have been taken by the first try of this very submission.
+            return found if digest else Submitted(found.job, event)
         return Submitted(evolve(job, event, seq), event)
 
     async def _existing(self, job_id: str, digest: str, *, at_least: int = 0) -> Submitted | None:
@@ -266,7 +276,7 @@ class Submitter:
             )
         return Submitted(job, None)
 
-    def _spec(self, request: JobRequest, tenant: str, digest: str, now: datetime) -> JobSpec:
+    def _spec(self, request: JobRequest, rules: _Rules, tenant: str, digest: str, now: datetime) -> JobSpec:
         start_at, deadline_at = self._times(request, now)
         if request.labels:
             self._check_labels(request.labels)
@@ -277,14 +287,14 @@ class Submitter:
             else RetryPolicy(retry.base_s, retry.factor, retry.max_s, retry.jitter)
         )
         return JobSpec(
-            kind=request.kind, tenant=tenant, lane=_lane_for(request.kind), payload=self._payload(request),
+            kind=request.kind, tenant=tenant, lane=rules.lane, payload=self._payload(request, rules.model),
             priority=request.priority, labels=request.labels, max_attempts=request.max_attempts,
             retry=policy,
             attempt_timeout_s=request.attempt_timeout_s, start_at=start_at, deadline_at=deadline_at,
             request_hash=digest,
         )  # fmt: skip
 
-    def _payload(self, request: JobRequest) -> msgspec.Raw:
+    def _payload(self, request: JobRequest, model: type[pydantic.BaseModel] | None) -> msgspec.Raw:
         """The payload as it will stand in the event; what cannot be read back is refused here."""
         try:
             encoded = orjson.dumps(request.payload)
@@ -297,7 +307,6 @@ class Submitter:
                 f"payload: {len(encoded)} bytes as JSON, of at most {limit}; larger input goes into a file",
                 status=413, code="payload_too_large", field="payload",
             )  # fmt: skip
-        model = _rules(request.kind).model
         if model is not None:
             try:
                 model.model_validate(request.payload)
@@ -305,8 +314,8 @@ class Submitter:
                 raise from_pydantic(error, within="payload") from None
         return msgspec.Raw(encoded)
 
-    async def _check_files(self, request: JobRequest, tenant: str) -> None:
-        for name in _rules(request.kind).files:
+    async def _check_files(self, request: JobRequest, files: tuple[str, ...], tenant: str) -> None:
+        for name in files:
             file_id = request.payload.get(name)
             if isinstance(file_id, str) and not await self._file_exists(tenant, file_id):
                 field = f"payload.{name}"
@@ -318,11 +327,15 @@ class Submitter:
             raise InvalidError(f"labels: {len(labels)} of at most {limit}", field="labels")
         longest = self._settings.label_value_chars
         for name, value in labels.items():
+            # The length first: the table of names must not fill with long ones.
+            if len(name) > MAX_NAME_CHARS or not _is_name(name):
+                rule = f"a label's name must match {NAME.pattern}"
+            elif not isinstance(value, str) or len(value) > longest:
+                rule = f"expected a string of at most {longest} characters"
+            else:
+                continue
             field = f"labels.{name[:SHOWN_NAME_CHARS]}"
-            if NAME.fullmatch(name) is None:
-                raise InvalidError(f"{field}: a label's name must match {NAME.pattern}", field=field)
-            if not isinstance(value, str) or len(value) > longest:
-                raise InvalidError(f"{field}: expected a string of at most {longest} characters", field=field)
+            raise InvalidError(f"{field}: {rule}", field=field)
 
     def _times(self, request: JobRequest, now: datetime) -> tuple[datetime | None, datetime | None]:
         start_at = _utc(request.start_at, "start_at")
