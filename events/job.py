@@ -121,9 +121,6 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_by: int = 0
 
 
-INITIAL: Final = Job()
-
-
 def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
     """The event that the command makes of this state, or None when its effect is already there.
 
@@ -393,8 +390,8 @@ def _due(job: Job, wake: Wake) -> AnyEvent | None:
 def _summary(job: Job) -> dict[str, Any]:
     """What an archived job is still known by."""
     fields = msgspec.structs.asdict(job)
-    kept = ("kind", "tenant", "lane", "priority", "labels", "request_hash", "attempt", "failures", "reason",
-            "error", "usage", "created_at", "started_at", "ended_at")  # fmt: skip
+    kept = ("kind", "tenant", "lane", "priority", "labels", "request_hash", "max_attempts", "attempt",
+            "failures", "worker", "reason", "error", "usage", "created_at", "started_at", "ended_at")  # fmt: skip
     summary: dict[str, Any] = msgspec.to_builtins({name: fields[name] for name in kept})
     return summary
 
@@ -523,8 +520,6 @@ def _ended(job: Job, seq: int, at: datetime, status: Status, reason: str) -> Job
 
 
 def _archived(job: Job, event: Archived, seq: int, status: Status) -> Job:
-    if job.status is not Status.ABSENT:
-        return _change(job, seq=seq, status=Status.ARCHIVED, archived_as=status, result=None, artifacts=())
-    # The events before it are purged: the summary is all there is.
+    """The state of the summary alone, so that a job reads the same before and after its log is purged."""
     known = msgspec.convert({**event.summary, "id": job.id}, Job, strict=False)
     return _change(known, seq=seq, status=Status.ARCHIVED, archived_as=status)

@@ -26,9 +26,7 @@ KEEPER_TIMERS: Final = "keeper-timers"
 
 ALL_JOBS: Final = "job.>"
 ALL_PROGRESS: Final = "progress.>"
-ALL_LOGS: Final = "log.>"
 ALL_CANCEL_REQUESTS: Final = "job.*.cancel_requested"
-ALL_TIMERS_DUE: Final = "timer.due.>"
 ALL_FILE_CHUNKS: Final = f"$O.{STORE_FILES}.C.>"
 ALL_FILE_METAS: Final = f"$O.{STORE_FILES}.M.>"
 

@@ -116,10 +116,6 @@ class _Client(Client):
         if _cancellations() > cancelled:
             raise asyncio.CancelledError
 
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        return _parse(raw.decode("utf-8", "replace"))
-
     async def publish(
         self,
         subject: str,

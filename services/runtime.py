@@ -141,7 +141,10 @@ async def run_worker(
 ) -> None:
     """Work until told to stop, then drain."""
     async with connected(settings, "worker") as nc, asyncio.TaskGroup() as group:
-        connectors = [CONNECTORS[kind](slots=settings.slots) for kind in kinds]
+        connectors = [
+            CONNECTORS[kind](slots=settings.slots, memory_bytes=settings.handler_memory_bytes)
+            for kind in kinds
+        ]
         worker = Worker(nc, connectors, settings, worker_id=worker_id(name))
         group.create_task(until_stopped(stop, worker.run(), on_stop=worker.stop))
         await worker.ready.wait()

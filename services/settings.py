@@ -105,7 +105,7 @@ class Settings(pydantic.BaseModel):
     transfer_idle_s: Seconds = Field(
         default=60.0, description="Seconds without a byte after which an upload or download is broken off"
     )
-    tenant_bytes: Count = Field(default=100 * GIB, description="Most bytes of files that a tenant may keep")
+    tenant_bytes: Count = Field(default=10 * GIB, description="Most bytes of files that a tenant may keep")
     inline_result_bytes: Count = Field(
         default=64 * KIB, description="Largest result kept in the event; a larger one becomes an artifact"
     )
@@ -143,7 +143,7 @@ class Settings(pydantic.BaseModel):
     # Worker
     slots: Count = Field(default=4, description="Jobs that a worker runs at once")
     handler_memory_bytes: Count = Field(
-        default=2 * GIB, description="Address space of a handler's child process, in bytes"
+        default=1 * GIB, description="Address space of a handler's child process, in bytes"
     )
 
     # Projector

@@ -6,7 +6,7 @@ from pathlib import Path
 import events
 import projections
 import services
-from services.settings import page
+from services.settings import Settings, page
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,3 +25,10 @@ def test_the_top_level_packages_are_ours() -> None:
     for package in (events, projections, services):
         where = Path(str(package.__file__)).parents[1]
         assert where == ROOT, f"{package.__name__} comes from {where}, another distribution's"
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    sources = [path for package in ("services", "projections") for path in (ROOT / package).rglob("*.py")]
+    text = "\n".join(path.read_text() for path in sources if path.name != "settings.py")
+    unread = [name for name in Settings.model_fields if not re.search(rf"\b{name}\b", text)]
+    assert unread == []

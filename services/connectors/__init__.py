@@ -23,13 +23,14 @@ def _class(kind: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _make(kind: str, *, slots: int) -> Connector:
-    connector: Connector = _class(kind)(slots=slots)
+def _make(kind: str, **limits: int) -> Connector:
+    connector: Connector = _class(kind)(**limits)
     return connector
 
 
 CONNECTORS: Final[dict[str, Callable[..., Connector]]] = {kind: partial(_make, kind) for kind in _CLASSES}
-"""The kinds that Switchyard runs itself; each makes its connector from `slots`, the attempts at once."""
+"""The kinds that Switchyard runs itself; each makes its connector from `slots`, the attempts at once, and
+`memory_bytes`, the address space of each of its child processes."""
 
 
 def payload_model(kind: str) -> type[pydantic.BaseModel] | None:

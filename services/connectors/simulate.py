@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field
 from services.connectors.isolated import run_isolated
 from services.connectors.payload import Payload, parse
 from services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
+from services.settings import GIB
 from services.worker.processes import ProcessPool
 
-MEMORY_BYTES: Final = 256 * 1024 * 1024
 HANG_TIMEOUT_S: Final = 7 * 86_400.0
 
 
@@ -36,13 +36,14 @@ class SimulateConnector:
 
     Args:
         slots: how many attempts the worker runs at once.
+        memory_bytes: address space of a child process.
     """
 
     kind = "simulate"
     payload_model: type[BaseModel] = SimulatePayload
 
-    def __init__(self, *, slots: int) -> None:
-        self._pool = ProcessPool(size=slots, memory_bytes=MEMORY_BYTES)
+    def __init__(self, *, slots: int, memory_bytes: int = GIB) -> None:
+        self._pool = ProcessPool(size=slots, memory_bytes=memory_bytes)
 
     def capabilities(self) -> dict[str, Any]:
         """Nothing beyond the kind."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from events.codec import event_name
 from events.commands import (
     AnyCommand,
+    Archive,
     ClaimReview,
     Complete,
     ConfirmCancel,
@@ -257,6 +258,14 @@ def test_next_wake_is_the_first_time_at_which_wake_decides_something(job: Job) -
 def test_a_redriven_job_has_all_of_its_attempts_again() -> None:
     job = run(Redrive(now=NOW), job=DEAD)
     assert (job.status, job.failures, job.error, job.attempt) == (Status.QUEUED, 0, None, 1)
+
+
+def test_an_archived_job_reads_the_same_after_its_log_is_purged() -> None:
+    event = decide(SUCCEEDED, Archive(now=NOW))
+    assert event is not None
+    whole = evolve(SUCCEEDED, event, SUCCEEDED.seq + 1)
+    assert whole == evolve(Job(id=JOB_ID), event, SUCCEEDED.seq + 1)
+    assert (whole.worker, whole.max_attempts, whole.tenant) == ("gpu-1", 3, "acme")
 
 
 def test_rejected_too_often_is_dead() -> None:

@@ -14,12 +14,12 @@ from services.connectors.convert.tesseract import installed
 from services.connectors.isolated import run_isolated
 from services.connectors.payload import FileId, Payload, parse
 from services.connectors.protocol import Attempt, Outcome
+from services.settings import GIB
 from services.worker.processes import ProcessPool
 
 INLINE_BYTES: Final = 64 * 1024
 MAX_PAGES: Final = 10_000
 TIMEOUT_S: Final = 3_600.0  # 1,000 scanned pages at 3 s each, and some
-MEMORY_BYTES: Final = 1024**3
 ARTIFACT: Final = "document.md"
 
 
@@ -48,7 +48,7 @@ class ConvertConnector:
     kind = "convert"
     payload_model: type[BaseModel] = ConvertPayload
 
-    def __init__(self, *, slots: int, timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, *, slots: int, memory_bytes: int = GIB, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
         self._pool = ProcessPool(size=min(slots, os.cpu_count() or 1), memory_bytes=memory_bytes)
 
