@@ -391,7 +391,8 @@ def _summary(job: Job) -> dict[str, Any]:
     """What an archived job is still known by."""
     fields = msgspec.structs.asdict(job)
     kept = ("kind", "tenant", "lane", "priority", "labels", "request_hash", "max_attempts", "attempt",
-            "failures", "worker", "reason", "error", "usage", "created_at", "started_at", "ended_at")  # fmt: skip
+            "failures", "worker", "reason", "error", "usage", "created_at", "started_at",
+            "ended_at")  # fmt: skip
     summary: dict[str, Any] = msgspec.to_builtins({name: fields[name] for name in kept})
     return summary
 

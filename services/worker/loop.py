@@ -190,7 +190,6 @@ class Worker:
                 outcome = await attempt.stored(await self._connectors[spec.kind].run(attempt))
             finally:
                 running.handling = False
-                timer.cancel()
             return Complete(
                 now=datetime.now(UTC), fence=fence,
                 result=outcome.result, artifacts=outcome.artifacts, usage=outcome.usage,
@@ -204,6 +203,11 @@ class Worker:
             log.info("attempt_released", job=lease.job.id, code=error.code)
             await asyncio.sleep(BUSY_PAUSE_S)
             return Release(now=datetime.now(UTC), fence=fence)
+        except UnavailableError as error:
+            # A file could not be read or stored while the broker was away: that is not the job's failure.
+            log.warning("attempt_released", job=lease.job.id, error=str(error))
+            await asyncio.sleep(BUSY_PAUSE_S)
+            return Release(now=datetime.now(UTC), fence=fence)
         except (RetryableError, FatalError) as error:
             retryable = isinstance(error, RetryableError)
             return _failure(fence, JobError(error.code, error.message, retryable))
@@ -212,6 +216,7 @@ class Worker:
             log.exception("connector_failed", job=lease.job.id, kind=spec.kind)
             return _failure(fence, JobError("internal", f"{type(error).__name__}: {error}"))
         finally:
+            timer.cancel()
             await attempt.close()
 
     def _interrupted(self, running: _Running, timeout_s: float) -> AnyCommand | None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from events.commands import LoseLease, RequestCancel
+from events.errors import UnavailableError
 from events.history import Cancelled, Dead, Failed, Queued, Succeeded
 from events.retry import RetryPolicy
 from services.connectors.protocol import Attempt, BusyError, FatalError, RetryableError
@@ -140,8 +141,9 @@ async def raises(error: Exception) -> Any:
         (ValueError("a bug"), "failed"),
         (FatalError("bad_input", "the file is empty"), "dead"),
         (BusyError("full", "no room"), "queued"),
+        (UnavailableError("the broker is away"), "queued"),
     ],
-    ids=["retryable", "bug", "fatal", "busy"],
+    ids=["retryable", "bug", "fatal", "busy", "outage"],
 )
 async def test_what_a_connector_raises_becomes_the_outcome(site: Site, error: Exception, name: str) -> None:
     async with site.worker(TestConnector(lambda _: raises(error))):
