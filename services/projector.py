@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import fcntl
 import functools
-import gc
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from events.errors import SwitchyardError, UnavailableError
 from projections import checkpoint, database, files
 from projections.fold import Folder
 from services.broker import unlisten
+from services.garbage import collect_less_often
 from services.log_reader import Stored, api, follow_batches, read_range
 from services.settings import Settings
 
@@ -34,7 +34,6 @@ log = structlog.get_logger()
 
 Write = Callable[[sqlite3.Connection], None]
 REBUILD_TIMEOUT_S = 3600.0
-GC_THRESHOLD = (50_000, 20, 50)  # folded jobs are many and live long: looking at them again finds nothing
 BATCHES_IN_FLIGHT = 4  # one is folded, two wait, one is written
 
 
@@ -182,7 +181,7 @@ def _plain(messages: list[Stored]) -> list[tuple[str, bytes, int]]:
 
 async def build(nc: Client, settings: Settings, live: Path) -> None:
     """Build the read model from the whole log beside the live file, then swap; the caller is its writer."""
-    gc.set_threshold(*GC_THRESHOLD)
+    collect_less_often()
     fresh = live.with_name(live.name + ".new")
     database.remove(fresh)
     stream = await log_now(nc, settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -19,6 +18,7 @@ from projections.reader import ReadModel
 from services.connectors import CONNECTORS, payload_model
 from services.event_store import EventStore
 from services.files import Files
+from services.garbage import collect_less_often
 from services.gateway import bulk, health, jobs, keys, queues, sse, websocket, workers
 from services.gateway.auth import PRINCIPAL, Authenticator
 from services.gateway.files import FileRoutes
@@ -43,7 +43,6 @@ OPEN: Final = LIVE_ROUTES | {"/healthz", "/readyz"}
 KEEP_ALIVE_S: Final = 75.0
 # A burst of submissions allocates by the thousand and leaves no cycles; at Python's own threshold looking for
 # them took a tenth of a bulk submission's time.
-GC_THRESHOLD: Final = (50_000, 20, 50)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -187,7 +186,7 @@ async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None])
         InvalidError: the secrets or public keys cannot be used.
         UnavailableError: the broker does not answer.
     """
-    gc.set_threshold(*GC_THRESHOLD)
+    collect_less_often()
     async with running_app(settings, nc) as app:
         runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, shutdown_timeout=settings.drain_grace_s

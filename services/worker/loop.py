@@ -19,6 +19,7 @@ from events.spec import JobError
 from services.connectors.protocol import BusyError, Connector, FatalError, RetryableError
 from services.event_store import EventStore
 from services.files import Files
+from services.garbage import collect_less_often
 from services.publisher import Publisher
 from services.reachability import Reachability
 from services.settings import Settings
@@ -105,6 +106,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop` is called and the worker has drained."""
+        collect_less_often()
         await self._publisher.start()
         await self._dispatcher.puller.start()
         self._registration = await self._register()
