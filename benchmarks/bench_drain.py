@@ -37,6 +37,7 @@ from services.settings import Settings
 from services.worker.loop import Worker
 
 JOBS = 20_000
+ROUNDS = 5
 STARTS = 300
 SLOTS = 256
 TIMEOUT_S = 120
@@ -160,21 +161,29 @@ async def raw_starts(url: str, payload: bytes) -> float:
     return statistics.median(times)
 
 
-async def measure() -> list[dict[str, Any]]:
-    """Raw and ours from one broker, one after the other."""
-    payload = b'{"duration_s":0}' + b" " * 200
+async def one_round(payload: bytes) -> tuple[float, float, float, float]:
+    """Raw and ours on a broker of their own: two rates, then two starts."""
     with tempfile.TemporaryDirectory() as directory:
         server = await start_broker(Path(directory))
         try:
             raw = await raw_drain(server.url, payload)
             ours, start_s = await our_drain(server.url, Settings(slots=SLOTS))
-            raw_start_s = await raw_starts(server.url, payload)
+            return raw, ours, await raw_starts(server.url, payload), start_s
         finally:
             await server.stop()
+
+
+async def measure() -> list[dict[str, Any]]:
+    """Medians of rounds in turn, for a shared machine is now fast and now slow."""
+    payload = b'{"duration_s":0}' + b" " * 200
+    rounds = [await one_round(payload) for _ in range(ROUNDS)]
+    raw, ours, raw_start_s, start_s = (statistics.median(column) for column in zip(*rounds, strict=True))
+    drained = statistics.median(row[1] / row[0] for row in rounds)
+    started = statistics.median(row[3] / row[2] for row in rounds)
     return [
-        {"what": "jobs drained, one worker", "unit": "1/s", "raw": raw, "ours": ours, "ratio": ours / raw, "goal": 0.4},
+        {"what": "jobs drained, one worker", "unit": "1/s", "raw": raw, "ours": ours, "ratio": drained, "goal": 0.4},
         {"what": "submission to start, median", "unit": "ms", "raw": raw_start_s * 1e3, "ours": start_s * 1e3,
-         "ratio": start_s / raw_start_s, "goal": -3.0},
+         "ratio": started, "goal": -3.0},
     ]  # fmt: skip
 
 

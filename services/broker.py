@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import nats.errors
@@ -14,67 +14,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from events.errors import UnavailableError
+from services.wire import LazyHeaders, MessageParser, header_block
 
 log = structlog.get_logger()
 
 PENDING_BYTES = 32 * 1024 * 1024
-
-
-class LazyHeaders(Mapping[str, str]):
-    """Headers that are parsed when one is first asked for; most never are.
-
-    A status line gives `Status` and `Description`, as nats-py has it.
-    """
-
-    __slots__ = ("_parsed", "_raw")
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-        self._parsed: dict[str, str] | None = None
-
-    def _all(self) -> dict[str, str]:
-        if self._parsed is None:
-            status, _, lines = self._raw.decode("utf-8", "replace").partition("\r\n")
-            code, _, description = status.removeprefix("NATS/1.0").strip().partition(" ")
-            self._parsed = _parse(lines)
-            if code:
-                self._parsed["Status"] = code
-            if description:
-                self._parsed["Description"] = description
-        return self._parsed
-
-    def find(self, name: bytes) -> str | None:
-        """One header of ours or the broker's, without parsing the others."""
-        start = self._raw.find(b"\r\n%b: " % name)
-        if start < 0:
-            return None
-        start += len(name) + 4
-        return self._raw[start : self._raw.index(b"\r\n", start)].decode()
-
-    def __getitem__(self, name: str) -> str:
-        return self._all()[name]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The header's value, or the default."""
-        return self._all().get(name, default)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-    def __bool__(self) -> bool:
-        return True
-
-
-def _parse(lines: str) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for line in lines.split("\r\n"):
-        name, separator, value = line.partition(":")
-        if separator:
-            headers[name.strip()] = value.strip()
-    return headers
 
 
 class _Client(Client):
@@ -86,12 +30,15 @@ class _Client(Client):
     def __init__(self) -> None:
         super().__init__()
         self.listeners: dict[int, Callable[[Msg], None]] = {}
+        self._ps = MessageParser(self)
         self.reconnect_callbacks: list[Callable[[], None]] = []
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
         listener = self.listeners.get(sid)
         if listener is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
+            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
             return
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
@@ -182,18 +129,6 @@ async def unlisten(nc: Client, subscription: Subscription, *, drain: bool = Fals
         await subscription.unsubscribe()
     if isinstance(nc, _Client):
         nc.listeners.pop(subscription._id, None)  # noqa: SLF001 - the key of nats-py's own table
-
-
-def header_block(headers: Mapping[str, str]) -> bytes:
-    """Headers as they stand on the wire; a connection of `connect` takes them instead of a mapping.
-
-    Raises:
-        nats.errors.BadHeaderError: a name or value has a line break.
-    """
-    block = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if block.count("\n") != len(headers) or block.count("\r") != len(headers):
-        raise nats.errors.BadHeaderError("a line break")
-    return b"NATS/1.0\r\n%b\r\n" % block.encode()
 
 
 async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:

@@ -88,7 +88,7 @@ class Publisher:
         Args:
             subject: where to.
             body: what.
-            headers: a mapping, or what `services.broker.header_block` makes of one.
+            headers: a mapping, or what `services.wire.header_block` makes of one.
 
         Returns:
             A future of the sequence that the message got in its stream. It may fail with

@@ -10,9 +10,11 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.protocol.parser import Parser
 
-from services.broker import LazyHeaders, connect, header_block, listen, unlisten
+from services.broker import connect, listen, unlisten
 from services.nats_server import NatsServer
+from services.wire import LazyHeaders, MessageParser, header_block
 
 HEADERS = [
     {"A": "1"},
@@ -109,3 +111,42 @@ async def test_a_listener_that_fails_does_not_end_the_connection(nats_connection
     await nats_connection.publish("x", b"good")
     async with asyncio.timeout(5):
         await heard.wait()
+
+
+class Recorder:
+    """What a parser delivered and was told."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[object, ...]] = []
+
+    async def _process_msg(self, *message: object) -> None:
+        self.seen.append(message)
+
+    async def _process_ping(self) -> None:
+        self.seen.append(("ping",))
+
+    async def _process_pong(self) -> None:
+        self.seen.append(("pong",))
+
+
+STREAM = (
+    b"MSG a 1 5\r\nhello\r\n"
+    b"PING\r\n"
+    b"MSG a 2 re.ply 0\r\n\r\n"
+    b"HMSG b.c 3 12 16\r\nNATS/1.0\r\n\r\nMSG \r\n"
+    b"+OK\r\nPONG\r\n"
+    b"HMSG b.c 14 re.ply 18 23\r\nNATS/1.0\r\nA: 1\r\n\r\n\r\nMSG\r\n"
+    b"MSG  a\t5   re  3\r\nend\r\n"
+)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 5, 7, 11, 30, 64, len(STREAM)])
+async def test_the_parser_delivers_what_nats_py_delivers_however_the_stream_is_cut(piece: int) -> None:
+    theirs, ours = Recorder(), Recorder()
+    parsers = [Parser(theirs), MessageParser(ours)]
+    for parser in parsers:
+        for at in range(0, len(STREAM), piece):
+            await parser.parse(STREAM[at : at + piece])
+    assert len(theirs.seen) == 7
+    assert ours.seen == theirs.seen
+    assert all(not parser.buf for parser in parsers)

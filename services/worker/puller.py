@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import nats.errors
 import orjson
@@ -14,7 +14,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from events import subjects
-from services.broker import LazyHeaders, listen, unlisten
+from services.broker import listen, unlisten
+from services.wire import LazyHeaders
 
 SOURCE = subjects.H_SOURCE.encode()
 ACK = b"+ACK"
@@ -23,8 +24,7 @@ NAK = b"-NAK"
 WAIT_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One delivery of a claimable event.
 
     Args:
