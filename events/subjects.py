@@ -46,7 +46,7 @@ H_ACTOR: Final = "Switchyard-Actor"
 H_TRACE: Final = "traceparent"
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 
 
 def job_filter(job_id: str) -> str:

@@ -83,8 +83,8 @@ class Api:
         why = str(error) or "no answer in time"
         return UnavailableError(f"the gateway at {self.url} cannot be reached ({why}){self._hint}")
 
-    async def upload(self, path: Path) -> dict[str, Any]:
-        """Store a file; its view."""
+    async def upload(self, path: Path, key: str | None = None) -> dict[str, Any]:
+        """Store a file, or find the one stored before under the same idempotency key; its view."""
 
         async def chunks() -> AsyncIterator[bytes]:
             with await asyncio.to_thread(path.open, "rb") as source:
@@ -94,7 +94,9 @@ class Api:
         size = (await asyncio.to_thread(path.stat)).st_size
         uploaded: dict[str, Any] = await self.call(
             "POST", f"/v1/files?name={quote(path.name)}", data=chunks(),
-            headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
+            headers={
+                "Content-Length": str(size), "Content-Type": "application/octet-stream", **key_header(key),
+            },
             timeout=aiohttp.ClientTimeout(total=TRANSFER_S, sock_connect=CONNECT_S),
         )  # fmt: skip
         return uploaded
@@ -189,6 +191,11 @@ class Api:
                 return
             if message["type"] == "event" and message["event"]["type"] in FINAL_EVENTS:
                 return
+
+
+def key_header(key: str | None) -> dict[str, str]:
+    """The header that makes a request safe to send again."""
+    return {} if key is None else {"Idempotency-Key": key}
 
 
 def _path(job_id: str, rest: str = "") -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.cli import options
-from services.cli.client import Api, connect
+from services.cli.client import Api, connect, key_header
 from services.cli.errors import ApiError
 from services.cli.output import describe, print_json, print_table
 
@@ -81,12 +81,11 @@ def submit(
     async def main() -> int:
         async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
             if file is not None:
-                body["payload"]["file"] = (await api.upload(file))["id"]
-            headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+                body["payload"]["file"] = (await api.upload(file, idempotency_key))["id"]
             try:
-                job = await api.call("POST", "/v1/jobs", json=body, headers=headers)
+                job = await api.call("POST", "/v1/jobs", json=body, headers=key_header(idempotency_key))
             except ApiError:
-                if file is not None:  # no job will ever read it
+                if file is not None and not idempotency_key:  # no job will ever read it
                     await api.call("DELETE", f"/v1/files/{body['payload']['file']}")
                 raise
             if wait:

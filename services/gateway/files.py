@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import format_datetime
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from urllib.parse import quote
 import structlog
 from aiohttp import hdrs, web
 
-from events.errors import LimitError, SwitchyardError, UnavailableError
+from events.errors import ConflictError, LimitError, NotFoundError, SwitchyardError, UnavailableError
 from services.files import FileInfo, Files
 from services.files.quota import Quota
 from services.gateway.auth import PRINCIPAL, Principal, Role
@@ -21,8 +22,9 @@ from services.gateway.conditions import Unsatisfiable, Version, is_unchanged, wa
 from services.gateway.http import json_response
 from services.gateway.problems import Problem
 from services.gateway.query import Query, scope
-from services.gateway.uploads import is_form, open_upload, ttl_s
-from services.ids import new_id
+from services.gateway.submission import parse_key
+from services.gateway.uploads import Upload, is_form, open_upload, ttl_s
+from services.ids import id_for_key, new_id
 from services.settings import Settings
 
 log = structlog.get_logger()
@@ -79,9 +81,14 @@ class FileRoutes:
         with self._transfer(), self._quota.upload(principal.tenant, announced) as take:
             await _continue_now(request)
             upload = await open_upload(request, query, self._settings.transfer_idle_s)
+            file_id = _file_id(request, principal.tenant)
+            earlier = await self._earlier(principal.tenant, file_id) if file_id else None
+            if earlier is not None:
+                await _compare(earlier, upload, take)
+                return json_response(earlier.view(), headers=_located(earlier))
             info = await self._files.put(
                 tenant=principal.tenant,
-                file_id=new_id(),
+                file_id=file_id or new_id(),
                 name=upload.name,
                 type=upload.type,
                 body=upload.body,
@@ -91,8 +98,12 @@ class FileRoutes:
                 on_bytes=take,
             )
         log.info("file_stored", file=info.id, tenant=info.tenant, size_bytes=info.size_bytes)
-        headers: dict[str, str] = {hdrs.LOCATION: f"/v1/files/{info.id}", hdrs.ETAG: f'"{info.sha256}"'}
-        return json_response(info.view(), status=201, headers=headers)
+        return json_response(info.view(), status=201, headers=_located(info))
+
+    async def _earlier(self, tenant: str, file_id: str) -> FileInfo | None:
+        with contextlib.suppress(NotFoundError):
+            return await self._files.info(tenant, file_id)
+        return None
 
     async def list_files(self, request: web.Request) -> web.Response:
         """`GET /v1/files`: a page of the tenant's files, newest first."""
@@ -200,6 +211,31 @@ def _writer(request: web.Request) -> Principal:
     if Role.WORKER not in principal.roles:
         principal.check(Role.SUBMITTER)
     return principal
+
+
+def _file_id(request: web.Request, tenant: str) -> str | None:
+    """The id that the caller's idempotency key stands for, if it sent one."""
+    key = request.headers.get("Idempotency-Key")
+    return None if key is None else id_for_key(tenant, f"file\0{parse_key(key)}")
+
+
+async def _compare(stored: FileInfo, upload: Upload, on_bytes: Callable[[int], None]) -> None:
+    """Read an upload that was stored before, and store nothing.
+
+    Raises:
+        ConflictError: it is another file under the same key.
+    """
+    digest = hashlib.sha256()
+    async for block in upload.body:
+        on_bytes(len(block))
+        digest.update(block)
+    if digest.hexdigest() != stored.sha256:
+        message = f"the idempotency key stands for file {stored.id}, which has other bytes"
+        raise ConflictError(message, code="idempotency_conflict")
+
+
+def _located(info: FileInfo) -> dict[str, str]:
+    return {hdrs.LOCATION: f"/v1/files/{info.id}", hdrs.ETAG: f'"{info.sha256}"'}
 
 
 def _headers(info: FileInfo) -> dict[str, str]:

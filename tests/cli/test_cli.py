@@ -86,6 +86,19 @@ def test_the_same_idempotency_key_gives_the_same_job(site: Site) -> None:
     assert submit(site, "--idempotency-key", "k1") == submit(site, "--idempotency-key", "k1")
 
 
+def test_the_same_key_and_file_give_the_same_job(site: Site, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<h1>One</h1>")
+    line = ["submit", "--kind", "convert", "--file", str(page), "--idempotency-key", "k2"]
+    first, again = site.run(*line), site.run(*line)
+    assert (first.returncode, again.returncode) == (0, 0), again.stderr
+    assert first.stdout == again.stdout
+    page.write_text("<h1>Two</h1>")
+    refused = site.run(*line)
+    assert refused.returncode == 6
+    assert "other bytes" in refused.stderr
+
+
 def test_a_cancelled_job_ends_whoever_watches_it(site: Site) -> None:
     job_id = submit(site, duration_s=60)
     watching = site.open("watch", job_id, "--json")

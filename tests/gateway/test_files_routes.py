@@ -98,6 +98,15 @@ async def problem(response: aiohttp.ClientResponse, status: int, code: str) -> d
 
 
 class TestUpload:
+    async def test_the_same_key_stores_once_and_refuses_other_bytes(self, http: Http) -> None:
+        first = await upload(http, Idempotency_Key="k")
+        again = await http.post("/v1/files", data=io.BytesIO(DATA), headers={"Idempotency-Key": "k"})
+        assert (again.status, await again.json()) == (200, first)
+        other = await http.post("/v1/files", data=io.BytesIO(b"other"), headers={"Idempotency-Key": "k"})
+        await problem(other, 409, "idempotency_conflict")
+        bad = await http.post("/v1/files", data=io.BytesIO(DATA), headers={"Idempotency-Key": "a b"})
+        assert (await problem(bad, 422, "invalid"))["field"] == "Idempotency-Key"
+
     @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, len(DATA)])
     async def test_a_file_comes_down_as_it_went_up(self, http: Http, size: int) -> None:
         response = await http.post(

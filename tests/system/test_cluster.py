@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
@@ -32,14 +31,7 @@ from services.settings import Settings
 from services.topology_spec import TopologyError
 from tests.system.deployment import free_port
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.timeout(180),
-    pytest.mark.skipif(
-        "SWITCHYARD_TEST_CLUSTER" not in os.environ,
-        reason="three brokers want a machine to themselves: set SWITCHYARD_TEST_CLUSTER=1",
-    ),
-]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 SETTINGS = Settings(replicas=3, request_timeout_s=3.0)
 SPEC = JobSpec(kind="simulate", tenant="acme", lane=lane_for("simulate"))
