@@ -40,8 +40,8 @@ class Queued(Event, frozen=True):
     """The job is in its lane again.
 
     Args:
-        cause: start_due, unblocked, retry_due, released, lease_lost, claim_expired, reprioritised, requeued
-            or redriven.
+        cause: start_due, unblocked, retry_due, released, lease_lost, claim_expired, reprioritised, requeued,
+            redriven or shared (loosely isolated, and no longer kept for its tenant's own workers).
         failed_worker: who failed or lost the last attempt.
     """
 

@@ -95,6 +95,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     deadline_at: datetime | None = None
     depends_on: tuple[str, ...] = ()
     max_rejections: int = 3
+    shared_lane: str = ""
+    shared_after_s: float = 0.0
     request_hash: str = ""
     claimable_seq: int = 0
     attempt: int = 0
@@ -268,8 +270,10 @@ def next_wake(job: Job) -> datetime | None:
     match job.status:
         case Status.SCHEDULED:
             times = [job.start_at, job.deadline_at]
-        case Status.BLOCKED | Status.QUEUED:
+        case Status.BLOCKED:
             times = [job.deadline_at]
+        case Status.QUEUED:
+            times = [job.deadline_at, _shared_at(job)]
         case Status.RETRYING:
             times = [job.retry_at, job.deadline_at]
         case Status.RUNNING:
@@ -335,7 +339,8 @@ def _review(job: Job, reviewer: str, verb: str) -> Review:
 
 
 def _queued(job: Job, now: datetime, cause: str, *, failed_worker: str | None = None) -> Queued:
-    return Queued(at=now, cause=cause, lane=job.lane, priority=job.priority, failed_worker=failed_worker)
+    lane = job.shared_lane if job.shared_lane and job.attempt else job.lane
+    return Queued(at=now, cause=cause, lane=lane, priority=job.priority, failed_worker=failed_worker)
 
 
 def _stopped(job: Job, now: datetime, cause: str) -> Cancelled | Expired:
@@ -361,6 +366,13 @@ def _lease_lost(job: Job, now: datetime, cause: str) -> Queued | Dead | Cancelle
     return _queued(job, now, cause, failed_worker=worker)
 
 
+def _shared_at(job: Job) -> datetime | None:
+    """When a loosely isolated job stops waiting for its tenant's own workers."""
+    if not job.shared_lane or job.lane == job.shared_lane or job.queued_at is None:
+        return None
+    return job.queued_at + timedelta(seconds=job.shared_after_s)
+
+
 def _due(job: Job, wake: Wake) -> AnyEvent | None:
     now = wake.now
     status = job.status
@@ -376,6 +388,8 @@ def _due(job: Job, wake: Wake) -> AnyEvent | None:
             force_at = now + timedelta(seconds=wake.cancel_grace_s)
             return CancelRequested(at=now, by="deadline", force_at=force_at, deadline=True)
         return Expired(at=now, cause="waiting") if status in WAITING else None
+    if status is Status.QUEUED and (shared_at := _shared_at(job)) is not None and shared_at <= now:
+        return Queued(at=now, cause="shared", lane=job.shared_lane, priority=job.priority)
     if status is Status.SCHEDULED and job.start_at is not None and job.start_at <= now:
         return _queued(job, now, "start_due")
     if status is Status.RETRYING and job.retry_at is not None and job.retry_at <= now:
@@ -509,6 +523,7 @@ def _first(job: Job, spec: JobSpec, at: datetime, seq: int, status: Status) -> J
         priority=spec.priority, labels=spec.labels, max_attempts=spec.max_attempts, retry=spec.retry,
         attempt_timeout_s=spec.attempt_timeout_s, start_at=spec.start_at, deadline_at=spec.deadline_at,
         depends_on=spec.depends_on, max_rejections=spec.max_rejections, request_hash=spec.request_hash,
+        shared_lane=spec.shared_lane, shared_after_s=spec.shared_after_s,
         claimable_seq=seq if status is Status.QUEUED else 0, created_at=at,
         queued_at=at if status is Status.QUEUED else None,
     )  # fmt: skip

@@ -53,6 +53,10 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         deadline_at: not after this time.
         depends_on: ids of jobs that must succeed first.
         max_rejections: reviews that may reject it before it is dead.
+        limits: `<tenant>.<name>` of each limit on jobs at once or starts a minute that it counts against.
+        fair_share: whether its lane is its tenant's own, so that workers can share themselves out fairly.
+        shared_lane: where it goes when the tenant's own workers have not taken it in time.
+        shared_after_s: seconds in the queue after which it goes there.
         request_hash: SHA-256 of the canonical request, to tell a repeated submission from a different one.
     """
 
@@ -72,6 +76,10 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     deadline_at: datetime | None = None
     depends_on: tuple[str, ...] = ()
     max_rejections: int = 3
+    limits: tuple[str, ...] = ()
+    fair_share: bool = False
+    shared_lane: str = ""
+    shared_after_s: float = 0.0
     request_hash: str = ""
 
 

@@ -15,8 +15,10 @@ WORK: Final = "WORK"
 PROGRESS: Final = "PROGRESS"
 LOGS: Final = "LOGS"
 TIMERS: Final = "TIMERS"
+TOKENS: Final = "TOKENS"
 BUCKET_WORKERS: Final = "workers"
 BUCKET_LANES: Final = "lanes"
+BUCKET_LIMITS: Final = "limits"
 BUCKET_KEYS: Final = "keys"
 STORE_FILES: Final = "files"
 FILES: Final = f"OBJ_{STORE_FILES}"
@@ -118,6 +120,22 @@ def projected(database_id: str) -> str:
 def rebuild(database_id: str) -> str:
     """Where the projector of a database is asked to rebuild it."""
     return f"rebuild.{database_id}"
+
+
+def token(sort: str, key: str, number: int | str) -> str:
+    """A place under a limit `<tenant>.<name>`; `sort` is `run` (jobs at once) or `start` (a minute)."""
+    return f"token.{sort}.{key}.{number}"
+
+
+def is_start_token(subject: str) -> bool:
+    """Whether a token is one for a start."""
+    return subject.startswith("token.start.")
+
+
+def token_consumer(sort: str, key: str) -> str:
+    """The durable consumer of a limit's tokens; a dot may not stand in its name."""
+    tenant, _, name = key.partition(".")
+    return f"{sort}_{len(tenant)}_{tenant}_{name}"
 
 
 def file_name(tenant: str, file_id: str) -> str:

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from nats.aio.client import Client
 
 from events import subjects
 from events.errors import LimitError, UnavailableError, VersionConflictError
-from events.lane import LaneKey, lane_id
+from events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
 from events.spec import JobSpec
-from services.log_reader import api, last_message
+from services.log_reader import Stored, api, follow, last_message
 from services.publisher import Publisher
 from services.settings import Settings
 
 MAX_ACK_PENDING = 1_000_000
 MAX_WAITING = 100_000
 MAX_CONSUMERS_REACHED = 10026
+GROUP: Final = "workers"
+BUCKET: Final = f"KV_{subjects.BUCKET_LANES}"
+NAMED_KEYS: Final = 3
+
+DECODER: Final = msgspec.json.Decoder(LaneEntry)
+
+
+class Entry(NamedTuple):
+    """An entry of the bucket, at its sequence there."""
+
+    lane: LaneEntry
+    seq: int
 
 
 def lane_for(kind: str) -> str:
@@ -27,18 +40,28 @@ def lane_for(kind: str) -> str:
     return lane_id(LaneKey(kind))
 
 
-def key_of(spec: JobSpec) -> LaneKey:
-    """What the lane of a job is made of."""
-    return LaneKey(spec.kind, spec.requires, spec.prefers, spec.isolation)
+def key_of(spec: JobSpec, lane: str) -> LaneKey:
+    """What a lane that the job waits in is made of."""
+    for key in keys_of(spec):
+        if lane_id(key) == lane:
+            return key
+    # The preference is dropped where there are too many lanes.
+    plain = msgspec.structs.replace(spec, prefers={})
+    return next((key for key in keys_of(plain) if lane_id(key) == lane), keys_of(plain)[0])
 
 
-def consumer_config(lane: str, priority: int, lease_s: float) -> Mapping[str, Any]:
+def is_ranked(key: LaneKey) -> bool:
+    """Whether some workers that fit come before others, so that pulls must carry a rank."""
+    return bool(key.prefers) or key.isolation.startswith(LOOSE)
+
+
+def consumer_config(key: LaneKey, lane: str, priority: int, lease_s: float) -> Mapping[str, Any]:
     """The durable consumer of a lane and priority.
 
     A message past `max_deliver` would stay in `WORK` undelivered, and `inactive_threshold` would delete the
     consumer: neither is set.
     """
-    return {
+    config = {
         "durable_name": subjects.lane_consumer(lane, priority),
         "filter_subject": subjects.work(lane, priority),
         "ack_policy": "explicit",
@@ -47,21 +70,46 @@ def consumer_config(lane: str, priority: int, lease_s: float) -> Mapping[str, An
         "max_ack_pending": MAX_ACK_PENDING,
         "max_waiting": MAX_WAITING,
     }
+    return (
+        config | {"priority_groups": [GROUP], "priority_policy": "prioritized"} if is_ranked(key) else config
+    )
+
+
+def entry_subject(lane: str, priority: int) -> str:
+    """Where the entry of a lane and priority stands."""
+    return f"$KV.{subjects.BUCKET_LANES}.{subjects.lane_entry(lane, priority)}"
+
+
+def parse_entry(message: Stored) -> tuple[str, int, Entry | None]:
+    """Lane, priority and entry of a message of the bucket; None when it was removed."""
+    prefix = f"$KV.{subjects.BUCKET_LANES}."
+    lane, priority = subjects.parse_lane_entry(message.subject.removeprefix(prefix))
+    return lane, priority, Entry(DECODER.decode(message.data), message.seq) if message.data else None
 
 
 class Lanes:
-    """Makes lanes on first use, by any writer at once; remembers those that it has seen ready."""
+    """Makes lanes on first use, by any writer at once; knows those that are open."""
 
     def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
         self._nc = nc
         self._publisher = publisher
         self._settings = settings
-        self._ready: set[tuple[str, int]] = set()
+        self._open: dict[tuple[str, int], LaneKey] = {}
         self._making: dict[tuple[str, int], asyncio.Lock] = {}
+
+    async def run(self) -> None:
+        """Learn what other writers make and remove, until cancelled."""
+        timeout_s = self._settings.request_timeout_s
+        async for message in follow(self._nc, BUCKET, latest=True, timeout_s=timeout_s):
+            lane, priority, entry = parse_entry(message)
+            if entry is None or entry.lane.closing:
+                self._open.pop((lane, priority), None)
+            else:
+                self._open[lane, priority] = entry.lane
 
     def ready(self, lane: str, priority: int) -> bool:
         """Whether entry and consumer are known to exist."""
-        return (lane, priority) in self._ready
+        return (lane, priority) in self._open
 
     async def ensure(self, key: LaneKey, lane: str, priority: int) -> None:
         """Make the entry and the consumer unless they are known to exist.
@@ -71,40 +119,55 @@ class Lanes:
             UnavailableError: the broker does not answer.
         """
         entry = (lane, priority)
-        if entry in self._ready:
+        if entry in self._open:
             return
         lock = self._making.setdefault(entry, asyncio.Lock())
         async with lock:
-            if entry not in self._ready:
-                self._check_limits(lane, key.kind)
-                await self._make_consumer(lane, priority)
+            if entry not in self._open:
+                self._check_limits(lane, key)
+                await self.make_consumer(key, lane, priority)
                 await self._make_entry(key, lane, priority)
-                self._ready.add(entry)
+                self._open[entry] = key
         self._making.pop(entry, None)
 
-    async def restore(self, lane: str, priority: int) -> None:
-        """Make the consumer of a lane whose entry stands.
-
-        Raises:
-            UnavailableError: the broker does not answer.
-        """
-        await self._make_consumer(lane, priority)
-
-    def _check_limits(self, lane: str, kind: str) -> None:
-        if len(self._ready) >= self._settings.lanes:
-            raise LimitError(
-                f"kind {kind!r} would need one lane more than the {self._settings.lanes} that may be in use",
-                status=422, code="too_many_lanes", field="kind",
-            )  # fmt: skip
-        in_lane = sum(1 for known, _ in self._ready if known == lane)
+    def _check_limits(self, lane: str, key: LaneKey) -> None:
+        in_lane = sum(1 for known, _ in self._open if known == lane)
         if in_lane >= self._settings.priorities_per_lane:
             raise LimitError(
-                f"kind {kind!r} has {in_lane} priorities in use, which is the most",
+                f"kind {key.kind!r} has {in_lane} priorities in use, which is the most",
                 status=422, code="too_many_priorities", field="priority",
             )  # fmt: skip
+        if len(self._open) < self._settings.lanes:
+            return
+        message = (
+            f"kind {key.kind!r} would need one lane more than the {self._settings.lanes} that may be in use"
+        )
+        if guilty := self._varied(key):
+            message += f"; many come of the values of {guilty} in requires"
+        raise LimitError(
+            message, status=422, code="too_many_lanes", field="requires" if key.requires else "kind"
+        )
 
-    async def _make_consumer(self, lane: str, priority: int) -> None:
-        config = consumer_config(lane, priority, self._settings.lease_s)
+    def _varied(self, wanted: LaneKey) -> str:
+        """The keys of this requirement that have the most different values in the lanes of its kind."""
+        values: dict[str, set[bytes]] = defaultdict(set)
+        for key in self._open.values():
+            if key.kind == wanted.kind:
+                for name in wanted.requires.keys() & key.requires.keys():
+                    values[name].add(msgspec.json.encode(key.requires[name], order="deterministic"))
+        names = sorted(
+            (name for name in values if len(values[name]) > 1), key=lambda name: -len(values[name])
+        )
+        return ", ".join(f"{name} ({len(values[name])})" for name in names[:NAMED_KEYS])
+
+    async def make_consumer(self, key: LaneKey, lane: str, priority: int) -> None:
+        """Make the consumer of a lane, or leave it as it is.
+
+        Raises:
+            LimitError: the broker takes no more consumers.
+            UnavailableError: the broker does not answer.
+        """
+        config = consumer_config(key, lane, priority, self._settings.lease_s)
         name = subjects.lane_consumer(lane, priority)
         call = f"CONSUMER.DURABLE.CREATE.{subjects.WORK}.{name}"
         body = {"stream_name": subjects.WORK, "config": config}
@@ -117,15 +180,25 @@ class Lanes:
         raise UnavailableError(f"lane {lane} at priority {priority} cannot be made: {error['description']}")
 
     async def _make_entry(self, key: LaneKey, lane: str, priority: int) -> None:
-        """Write the entry unless it is there; an entry of another key with the same hash is an error."""
-        subject = f"$KV.{subjects.BUCKET_LANES}.{subjects.lane_entry(lane, priority)}"
+        """Write the entry, or open one that is closing; one of another key with the same hash is an error."""
+        subject = entry_subject(lane, priority)
         value = msgspec.json.encode(key, order="deterministic")
-        try:
-            await self._publisher.publish(subject, value, {subjects.H_EXPECTED_SEQ: "0"})
-        except VersionConflictError:
-            stream = f"KV_{subjects.BUCKET_LANES}"
-            found = await last_message(self._nc, stream, subject, timeout_s=self._settings.request_timeout_s)
-            if found is not None and not found.data:  # deleted: write over the marker
-                await self._publisher.publish(subject, value, {subjects.H_EXPECTED_SEQ: str(found.seq)})
-            elif found is not None and found.data != value:
-                raise UnavailableError(f"lane {lane} stands for {found.data!r}, not {value!r}") from None
+        expected = 0
+        for _ in range(self._settings.append_tries):
+            try:
+                await self._publisher.publish(subject, value, {subjects.H_EXPECTED_SEQ: str(expected)})
+            except VersionConflictError:
+                found = await last_message(
+                    self._nc, BUCKET, subject, timeout_s=self._settings.request_timeout_s
+                )
+                if found is None:
+                    continue
+                _, _, entry = parse_entry(found)
+                if entry is not None and msgspec.convert(entry.lane, LaneKey, from_attributes=True) != key:
+                    raise UnavailableError(f"lane {lane} stands for {entry.lane!r}, not {key!r}") from None
+                if entry is not None and not entry.lane.closing:
+                    return
+                expected = found.seq
+            else:
+                return
+        raise UnavailableError(f"lane {lane}: other writers were always faster")

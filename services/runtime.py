@@ -17,7 +17,7 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
-from events.errors import UnavailableError
+from events.errors import InvalidError, UnavailableError
 from projections.database import path_in
 from projections.reader import ReadModel
 from services import broker, connection_file, topology
@@ -137,19 +137,43 @@ async def run_worker(
     *,
     kinds: Sequence[str],
     name: str | None = None,
+    tenant: str | None = None,
+    capabilities: Callable[[], dict[str, Any]] = dict,
     ready: Callable[[], None] | None = None,
 ) -> None:
-    """Work until told to stop, then drain."""
+    """Work until told to stop, then drain.
+
+    Args:
+        settings: of the worker.
+        stop: set to end.
+        kinds: the kinds that it runs.
+        name: what its id begins with.
+        tenant: whom it is dedicated to; None to work for all.
+        capabilities: gives what the operator declares, now and again at every SIGHUP.
+        ready: called once it takes jobs.
+    """
     async with connected(settings, "worker") as nc, asyncio.TaskGroup() as group:
         connectors = [
             CONNECTORS[kind](slots=settings.slots, memory_bytes=settings.handler_memory_bytes)
             for kind in kinds
         ]
-        worker = Worker(nc, connectors, settings, worker_id=worker_id(name))
+        worker = Worker(
+            nc, connectors, settings,
+            worker_id=worker_id(name), capabilities=capabilities(), tenant=tenant,
+        )  # fmt: skip
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, _declare_again, worker, capabilities)
         group.create_task(until_stopped(stop, worker.run(), on_stop=worker.stop))
         await worker.ready.wait()
         if ready is not None:
             ready()
+
+
+def _declare_again(worker: Worker, capabilities: Callable[[], dict[str, Any]]) -> None:
+    try:
+        worker.declare(capabilities())
+    except InvalidError as error:
+        log.warning("capabilities_kept", error=str(error))
 
 
 def worker_id(name: str | None) -> str:

@@ -90,6 +90,14 @@ class Settings(pydantic.BaseModel):
     )
     lanes: Count = Field(default=4000, description="Lanes and priorities in use at once (one consumer each)")
 
+    lane_idle_s: Seconds = Field(
+        default=3600.0, description="Seconds that a lane must have been empty before it is removed"
+    )
+    isolation_wait_s: Annotated[float, Field(ge=0)] = Field(
+        default=30.0,
+        description="Seconds that a loosely isolated job waits for its tenant's own workers alone",
+    )
+
     # Files
     file_bytes: Count = Field(default=1 * GIB, description="Largest file, in bytes")
     file_ttl_s: Seconds = Field(

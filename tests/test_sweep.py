@@ -16,8 +16,8 @@ from projections.database import path_in
 from projections.reader import ReadModel
 from services import broker
 from services.inbox import Inbox
+from services.keeper.lanes import consumer_names
 from services.keeper.loop import Keeper
-from services.keeper.sweep import consumer_names
 from services.lanes import lane_for
 from services.log_reader import api
 from services.nats_server import NatsServer

@@ -11,6 +11,7 @@ from services import runtime
 from services.cli import options
 from services.connection_file import ConnectionInfo
 from services.connectors import CONNECTORS
+from services.worker.declared import declared
 
 
 def _kinds(kinds: str | None) -> tuple[str, ...]:
@@ -123,6 +124,23 @@ def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None
 
 @click.command()
 @click.option("--name", callback=_name, help="What the worker's id begins with; the host's name by default.")
+@click.option(
+    "--tenant",
+    callback=_name,
+    help="Dedicate the worker to a tenant's isolated jobs; by default it works for all.",
+)
+@click.option(
+    "--capability",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Declare an ability, such as gpu.memory_gb=24; may be given often.",
+)
+@click.option(
+    "--capabilities",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="JSON file of abilities; read again on SIGHUP.",
+)
 @options.data_dir
 @options.slots
 @options.kinds
@@ -130,13 +148,16 @@ def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None
 @options.lease
 def worker(
     name: str | None,
+    tenant: str | None,
+    capability: tuple[str, ...],
+    file: Path | None,
     data_dir: Path | None,
     slots: int | None,
     kinds: str | None,
     nats: str | None,
     lease: float | None,
 ) -> None:
-    """Run a worker; SIGTERM drains it."""
+    """Run a worker; SIGTERM drains it, SIGHUP reads its abilities again."""
     settings = options.with_broker(
         options.settings_of(data_dir=data_dir, slots=slots, nats_url=nats, lease_s=lease)
     )
@@ -144,6 +165,9 @@ def worker(
 
     async def main() -> None:
         stop = runtime.stop_on_signals()
-        await runtime.run_worker(settings, stop, kinds=names, name=name, ready=_say_ready)
+        await runtime.run_worker(
+            settings, stop, kinds=names, name=name, tenant=tenant,
+            capabilities=lambda: declared(file, capability), ready=_say_ready,
+        )  # fmt: skip
 
     options.run(main())

@@ -13,7 +13,7 @@ Any other exception is recorded as a retryable `internal` failure. Cancellation 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,6 +129,9 @@ class Connector(Protocol):
 
     def capabilities(self) -> dict[str, Any]:
         """What this connector adds to its worker's capabilities, found out on this machine."""
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed`, on the event loop, whenever `capabilities` has another answer than before."""
 
     async def run(self, attempt: Attempt) -> Outcome:
         """Run one attempt to its end."""

@@ -18,6 +18,7 @@ from services.settings import GIB
 from services.worker.processes import ProcessPool
 
 HANG_TIMEOUT_S: Final = 7 * 86_400.0
+LOADED_MODELS: Final = 2
 
 
 class SimulatePayload(Payload):
@@ -29,6 +30,7 @@ class SimulatePayload(Payload):
     fail: Literal["none", "retryable", "fatal", "crash", "hang"] = "none"
     fail_attempts: Annotated[int, Field(ge=1, le=100)] = 1
     echo: Any = None
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")] | None = None
 
 
 class SimulateConnector:
@@ -44,14 +46,32 @@ class SimulateConnector:
 
     def __init__(self, *, slots: int, memory_bytes: int = GIB) -> None:
         self._pool = ProcessPool(size=slots, memory_bytes=memory_bytes)
+        self._models: dict[str, None] = {}
+        self._changed: Callable[[], None] = _nobody
 
     def capabilities(self) -> dict[str, Any]:
-        """Nothing beyond the kind."""
-        return {}
+        """The models that the last jobs have "loaded", as `simulate.models`."""
+        return {"simulate": {"models": list(self._models)}}
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` when a model is loaded or dropped."""
+        self._changed = changed
+
+    def _load(self, model: str) -> None:
+        """Hold the model, and drop the one that was not used for longest when there are too many."""
+        loaded = model in self._models
+        self._models.pop(model, None)
+        self._models[model] = None
+        while len(self._models) > LOADED_MODELS:
+            del self._models[next(iter(self._models))]
+        if not loaded:
+            self._changed()
 
     async def run(self, attempt: Attempt) -> Outcome:
         """Take the time, then fail or answer `{"echo", "attempt", "worker"}` and `output` if asked for."""
         payload = parse(SimulatePayload, attempt.payload)
+        if payload.model is not None:
+            self._load(payload.model)
         if payload.duration_s:
             await _take_time(attempt, payload)
         if payload.fail != "none" and attempt.number <= payload.fail_attempts:
@@ -81,6 +101,10 @@ class SimulateConnector:
     async def close(self) -> None:
         """End the children that still hang."""
         await self._pool.close()
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 async def _take_time(attempt: Attempt, payload: SimulatePayload) -> None:

@@ -126,10 +126,11 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         authenticator = Authenticator(verifier, revocations, size=settings.token_cache)
         live = LiveFeed(nc, settings)
         watch = WorkerWatch(nc, timeout_s=timeout_s)
+        lanes = Lanes(nc, publisher, settings)
         app[keys.SETTINGS] = settings
         app[keys.NATS] = nc
         app[keys.STORE] = store
-        app[keys.SUBMITTER] = Submitter(store, Lanes(nc, publisher, settings), _exists_in(files), settings)
+        app[keys.SUBMITTER] = Submitter(store, lanes, _exists_in(files), settings)
         app[keys.READ_MODEL] = read_model
         app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
         app[keys.FILES] = files
@@ -144,7 +145,7 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         failure: SwitchyardError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                beside = [tasks.create_task(part.run()) for part in (revocations, live, watch)]
+                beside = [tasks.create_task(part.run()) for part in (revocations, live, watch, lanes)]
                 try:
                     yield app
                 except SwitchyardError as error:

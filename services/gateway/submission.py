@@ -7,7 +7,7 @@ import functools
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 import orjson
@@ -24,10 +24,11 @@ from events.errors import (
 )
 from events.history import AnyEvent
 from events.job import Job, evolve
-from events.lane import LaneKey
+from events.lane import LOOSE, NONE, LaneKey, isolated, keys_of, lane_id
+from events.matching import canonical, canonical_prefers
 from events.retry import RetryPolicy
 from events.spec import JobSpec, Status
-from events.subjects import NAME
+from events.subjects import NAME, NAME_PATTERN
 from services.connectors import payload_model
 from services.connectors.payload import file_fields
 from services.event_store import EventStore
@@ -42,9 +43,14 @@ MAX_WAIT_S: Final = 3660 * DAY_S
 MAX_RETRY_S: Final = 366 * DAY_S
 SHOWN_NAME_CHARS: Final = 64
 MAX_NAME_CHARS: Final = 63
+MAX_LIMITS: Final = 4
+KNOWN_ROUTES: Final = 4096
 
 FileExists = Callable[[str, str], Awaitable[bool]]
 """Whether a tenant has a file of this id."""
+
+
+LimitName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 
 class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +78,10 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     start_at: Time | None = None
     delay_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] | None = None
     deadline_at: Time | None = None
+    requires: dict[str, Any] = {}
+    prefers: dict[str, Any] = {}
+    isolation: Literal["none", "loose", "strict"] = "none"
+    limits: Annotated[list[LimitName], Meta(max_length=MAX_LIMITS)] = []
 
 
 Key = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,255}\Z")]
@@ -90,7 +100,7 @@ _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class _Rules(NamedTuple):
-    """What is known of a kind: its lane, its payload's model, and which of its fields name files."""
+    """What is known of a kind: its plain lane, its payload's model, and which of its fields name files."""
 
     lane: str
     model: type[pydantic.BaseModel] | None
@@ -109,6 +119,58 @@ def _rules(kind: str) -> _Rules:
         raise InvalidError(f"kind: a name that matches {NAME.pattern} was expected", field="kind")
     model = payload_model(kind)
     return _Rules(lane_for(kind), model, () if model is None else file_fields(model))
+
+
+class _Route(NamedTuple):
+    """The canonical conditions of a job and the lanes that they give: the first, and where it goes later."""
+
+    requires: dict[str, Any]
+    prefers: dict[str, Any]
+    keys: tuple[LaneKey, ...]
+    lanes: tuple[str, ...]
+
+    def into(self, spec: JobSpec) -> JobSpec:
+        """The job with these conditions and lanes."""
+        return msgspec.structs.replace(
+            spec,
+            requires=self.requires,
+            prefers=self.prefers,
+            lane=self.lanes[0],
+            shared_lane=(*self.lanes, "")[1],
+        )
+
+
+def _route(spec: JobSpec) -> _Route:
+    """The lanes of a job; its requirement and preference are as the client wrote them.
+
+    Raises:
+        InvalidError: they are not in the language of `events.matching`.
+    """
+    conditions = (
+        spec.kind,
+        spec.requires,
+        spec.prefers,
+        spec.isolation,
+        spec.limits,
+        spec.tenant,
+        spec.fair_share,
+    )
+    try:
+        return _known_route(orjson.dumps(conditions))
+    except orjson.JSONEncodeError as error:
+        raise InvalidError(f"requires: {error}", field="requires") from None
+
+
+# Conditions come again and again, and making them canonical costs more than all the rest of a submission.
+@functools.lru_cache(maxsize=KNOWN_ROUTES)
+def _known_route(conditions: bytes) -> _Route:
+    kind, requires, prefers, isolation, limits, tenant, fair_share = orjson.loads(conditions)
+    spec = JobSpec(
+        kind=kind, tenant=tenant, lane="", requires=canonical(requires), prefers=canonical_prefers(prefers),
+        isolation=isolation, limits=tuple(limits), fair_share=fair_share,
+    )  # fmt: skip
+    keys = keys_of(spec)
+    return _Route(spec.requires, spec.prefers, keys, tuple(map(lane_id, keys)))
 
 
 def parse_request(body: bytes) -> JobRequest:
@@ -232,7 +294,9 @@ class Submitter:
             spec = self._spec(request, rules, caller.tenant, digest, now)
             if rules.files:
                 await self._check_files(request, rules.files, caller.tenant)
-            if not self._lanes.ready(spec.lane, spec.priority):
+            if spec.requires or spec.prefers or spec.isolation != NONE or spec.limits or spec.fair_share:
+                spec = await self._routed(spec)
+            elif not self._lanes.ready(spec.lane, spec.priority):
                 await self._lanes.ensure(LaneKey(spec.kind), spec.lane, spec.priority)
         except RejectedError:
             # What was taken in once is answered as such, though its file may be gone by now.
@@ -276,6 +340,18 @@ class Submitter:
             )
         return Submitted(job, None)
 
+    async def _routed(self, spec: JobSpec) -> JobSpec:
+        """The job in its lane, which is there; a preference is dropped before a job is refused."""
+        route = _route(spec)
+        if not self._lanes.ready(route.lanes[0], spec.priority):
+            try:
+                await self._lanes.ensure(route.keys[0], route.lanes[0], spec.priority)
+            except LimitError:
+                if not route.prefers:
+                    raise
+                return await self._routed(msgspec.structs.replace(spec, prefers={}))
+        return route.into(spec)
+
     def _spec(self, request: JobRequest, rules: _Rules, tenant: str, digest: str, now: datetime) -> JobSpec:
         start_at, deadline_at = self._times(request, now)
         if request.labels:
@@ -291,7 +367,10 @@ class Submitter:
             priority=request.priority, labels=request.labels, max_attempts=request.max_attempts,
             retry=policy,
             attempt_timeout_s=request.attempt_timeout_s, start_at=start_at, deadline_at=deadline_at,
-            request_hash=digest,
+            request_hash=digest, requires=request.requires, prefers=request.prefers,
+            isolation=isolated(request.isolation, tenant),
+            shared_after_s=self._settings.isolation_wait_s if request.isolation == LOOSE else 0.0,
+            limits=tuple(f"{tenant}.{name}" for name in sorted(set(request.limits))),
         )  # fmt: skip
 
     def _payload(self, request: JobRequest, model: type[pydantic.BaseModel] | None) -> msgspec.Raw:

@@ -42,7 +42,9 @@ class Keeper:
         self._timers = Timers(self._store, self._publisher, settings)
         expiry = Expiry(nc, self._store, settings, read_model)
         self._expiry = expiry
-        self.sweep = Sweep(nc, self._store, self._lanes, self._timers, expiry, settings, read_model)
+        self.sweep = Sweep(
+            nc, self._store, self._publisher, self._lanes, self._timers, expiry, settings, read_model
+        )  # fmt: skip
 
     async def run(self) -> None:
         """Keep, until cancelled."""
@@ -50,6 +52,7 @@ class Keeper:
             group.create_task(consume(self._nc, subjects.JOBS, subjects.KEEPER_EVENTS, self._on_event))
             group.create_task(consume(self._nc, subjects.TIMERS, subjects.KEEPER_TIMERS, self._timers.on_due))
             group.create_task(self._expiry.run())
+            group.create_task(self._lanes.run())
             group.create_task(watch_source(self._nc, self._settings))
             group.create_task(self.sweep.run())
             log.info("keeper_started")
@@ -68,4 +71,4 @@ class Keeper:
             return
         event = decode(message.subject, message.data)
         spec = event.job if isinstance(event, Submitted) else await self._store.spec(tokens[1])
-        await self._lanes.ensure(key_of(spec), lane, priority)
+        await self._lanes.ensure(key_of(spec, lane), lane, priority)

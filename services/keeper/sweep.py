@@ -16,9 +16,11 @@ from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.files import Files
 from services.keeper.expiry import Expiry
+from services.keeper.lanes import LaneSweep
 from services.keeper.timers import ACTOR, Timers
 from services.lanes import Lanes
-from services.log_reader import api, follow_once, read_range
+from services.log_reader import api, read_range
+from services.publisher import Publisher
 from services.settings import Settings
 
 log = structlog.get_logger()
@@ -37,6 +39,7 @@ class Sweep:
         self,
         nc: Client,
         store: EventStore,
+        publisher: Publisher,
         lanes: Lanes,
         timers: Timers,
         expiry: Expiry,
@@ -45,7 +48,7 @@ class Sweep:
     ) -> None:
         self._nc = nc
         self._store = store
-        self._lanes = lanes
+        self._lane_sweep = LaneSweep(nc, publisher, lanes, settings, self._count)
         self._timers = timers
         self._expiry = expiry
         self._settings = settings
@@ -65,7 +68,7 @@ class Sweep:
 
     async def once(self, group: asyncio.TaskGroup) -> None:
         """One sweep."""
-        await self._consumers()
+        await self._lane_sweep.once()
         await self._files.sweep(older_than_s=self._settings.upload_timeout_s * ORPHAN_UPLOADS)
         if self._read_model is None or not self._read_model.exists():
             log.warning("swept_without_read_model")  # a keeper on a host without a projector
@@ -78,22 +81,12 @@ class Sweep:
         self.mended[what] += 1
         log.warning("mended", what=what, **where)
 
-    async def _consumers(self) -> None:
-        """A lane whose consumer is missing gets it back; its messages have waited in `WORK`."""
-        have = await consumer_names(self._nc, subjects.WORK, self._settings.request_timeout_s)
-        stream, timeout_s = f"KV_{subjects.BUCKET_LANES}", self._settings.request_timeout_s
-        for message in await follow_once(self._nc, stream, timeout_s=timeout_s):
-            entry = message.subject.split(".", 2)[2]
-            lane, priority = subjects.parse_lane_entry(entry)
-            if message.data and subjects.lane_consumer(lane, priority) not in have:
-                await self._lanes.restore(lane, priority)
-                self._count("lane_without_consumer", lane=lane, priority=priority)
-
     async def _overdue(self, read_model: ReadModel) -> None:
         """A job whose time has come long ago has lost its timer."""
         before = datetime.now(UTC) - timedelta(seconds=self._settings.heartbeat_s)
         for job_id in read_model.due(before, PAGE):
-            if await self._timers.wake(job_id) is None:
+            woken, _ = await self._timers.wake(job_id)
+            if woken:
                 self._count("due_without_timer", job=job_id)
 
     async def _lost_work(self, read_model: ReadModel) -> None:
@@ -151,14 +144,3 @@ class Sweep:
         for worker in read_model.workers():
             if worker["running"] and worker["id"] not in alive:
                 self._expiry.expire(group, worker["id"], {})
-
-
-async def consumer_names(nc: Client, stream: str, timeout_s: float) -> set[str]:
-    """The names of all consumers of a stream."""
-    names: set[str] = set()
-    while True:
-        answer = await api(nc, f"CONSUMER.NAMES.{stream}", {"offset": len(names)}, timeout_s=timeout_s)
-        page = answer.get("consumers") or []
-        names.update(page)
-        if not page or len(names) >= answer.get("total", 0):
-            return names

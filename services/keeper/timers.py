@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -59,32 +59,34 @@ class Timers:
         await self._publisher.publish(subjects.timer(job_id, purpose), b"", headers)
 
     async def on_due(self, message: Stored) -> None:
-        """Do what is due for the job of a wake-up; one that came early is set again."""
+        """Do what is due for the job of a wake-up, and set the next one; one that came early is set again."""
         _, _, job_id, purpose = message.subject.split(".", 3)
-        next_at = await self.wake(job_id)
+        _, next_at = await self.wake(job_id)
         if next_at is not None:
             await self.set(job_id, purpose, next_at)
 
-    async def wake(self, job_id: str) -> datetime | None:
-        """Decide what is due by now; when the next thing is due, if this changed nothing."""
+    async def wake(self, job_id: str) -> tuple[bool, datetime | None]:
+        """Decide what is due by now; whether something was, and when the next thing is."""
         wake = Wake(
             now=datetime.now(UTC),
             cancel_grace_s=self._settings.cancel_grace_s,
             jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
         )
         job, event = await self._store.transition(job_id, wake, actor=ACTOR)
-        if event is None:
-            return next_wake(job)
-        log.info("job_woken", job=job_id, recorded=type(event).__name__, state=job.status.value)
-        return None
+        if event is not None:
+            log.info("job_woken", job=job_id, recorded=type(event).__name__, state=job.status.value)
+        return event is not None, next_wake(job)
 
 
 def wanted(message: Stored) -> Iterator[tuple[str, datetime]]:
     """Purpose and time of each wake-up that an event asks for."""
     event = decode(message.subject, message.data)
     match event:
-        case Submitted(job=spec) if spec.deadline_at:
-            yield "deadline", spec.deadline_at
+        case Submitted(at=at, job=spec):
+            if spec.deadline_at:
+                yield "deadline", spec.deadline_at
+            if spec.shared_lane:
+                yield "shared", at + timedelta(seconds=spec.shared_after_s)
         case Scheduled(start_at=start_at, job=spec):
             yield "start", start_at
             if spec is not None and spec.deadline_at:

@@ -5,19 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
-import msgspec
 import structlog
 from nats.aio.client import Client
 
 from events import subjects
 from events.lane import LaneKey
 from services.broker import on_reconnect
+from services.lanes import BUCKET, is_ranked, parse_entry
 from services.log_reader import follow
 from services.settings import Settings
-from services.worker.puller import NAK, Puller, Work
+from services.worker.fairness import FairShare
+from services.worker.puller import NAK, Puller
+from services.worker.registry import WorkerRecord
+from services.worker.tokens import Tokens
+from services.worker.work import Work, parse_work
 
 log = structlog.get_logger()
+
+NO_LANE: Final = LaneKey("")
+
+
+class _Source(NamedTuple):
+    """A consumer that this worker takes from."""
+
+    consumer: str
+    priority: int
+    key: LaneKey
+    rank: int | None
 
 
 class Dispatcher:
@@ -26,7 +42,8 @@ class Dispatcher:
     Args:
         nc: an open connection.
         puller: started by `run`.
-        fits: decides, once per lane, whether this worker may run its jobs.
+        record: what this worker says of itself now; decides which lanes fit.
+        weights: of the tenants of a kind that shares its workers fairly.
         free: slots that are free now.
         start: starts a job on a free slot.
     """
@@ -36,45 +53,73 @@ class Dispatcher:
         nc: Client,
         settings: Settings,
         *,
-        fits: Callable[[LaneKey], bool],
+        record: Callable[[], WorkerRecord],
+        weights: Callable[[str], dict[str, int]],
         free: Callable[[], int],
         start: Callable[[Work], None],
     ) -> None:
         self._nc = nc
         self._settings = settings
-        self._fits = fits
+        self._record = record
         self._free = free
         self._start = start
-        self._lanes: dict[int, set[str]] = defaultdict(set)
+        self._lanes: dict[str, tuple[int, LaneKey]] = {}
+        self._sources: dict[int, dict[str, _Source]] = defaultdict(dict)
         self._arrived: list[Work] = []
         self._wake = asyncio.Event()
         self.stopped = False
         self._handing_back: set[asyncio.Task[None]] = set()
-        self.puller = Puller(nc, timeout_s=settings.request_timeout_s, stray=self._on_arrival)
+        self.puller: Puller[Work] = Puller(
+            nc, subjects.WORK, parse_work, timeout_s=settings.request_timeout_s, stray=self._on_arrival
+        )
+        self.tokens = Tokens(nc, settings, wake=self.wake)
+        self._fair = FairShare(weights)
         on_reconnect(nc, self._on_reconnect)
 
     def _on_reconnect(self) -> None:
         self.puller.forget_waits()
+        self.tokens.puller.forget_waits()
         self._wake.set()
 
     def wake(self) -> None:
         """A slot came free, or the worker is stopping."""
         self._wake.set()
 
+    # --- The lanes that fit
+
     async def follow_lanes(self) -> None:
         """Keep the set of fitting consumers current, until cancelled."""
-        decoder = msgspec.json.Decoder(LaneKey)
-        stream = f"KV_{subjects.BUCKET_LANES}"
-        prefix = f"$KV.{subjects.BUCKET_LANES}."
-        timeout_s = self._settings.request_timeout_s
-        async for message in follow(self._nc, stream, latest=True, timeout_s=timeout_s):
-            lane, priority = subjects.parse_lane_entry(message.subject.removeprefix(prefix))
+        async for message in follow(
+            self._nc, BUCKET, latest=True, timeout_s=self._settings.request_timeout_s
+        ):
+            lane, priority, entry = parse_entry(message)
             consumer = subjects.lane_consumer(lane, priority)
-            if not message.data:
-                self._lanes[priority].discard(consumer)
-            elif self._fits(decoder.decode(message.data)):
-                self._lanes[priority].add(consumer)
-                self._wake.set()
+            self.puller.forget_wait(consumer)
+            if entry is None:
+                self._lanes.pop(consumer, None)
+                self._sources[priority].pop(consumer, None)
+            else:
+                self._lanes[consumer] = priority, entry.lane
+                self._match(consumer, self._record())
+
+    async def rematch(self) -> None:
+        """Decide about every lane again, because the worker's capabilities have changed."""
+        record = self._record()
+        for consumer in self._lanes:
+            self._match(consumer, record)
+        await self.puller.drop_waits()
+        self._wake.set()
+
+    def _match(self, consumer: str, record: WorkerRecord) -> None:
+        priority, key = self._lanes[consumer]
+        if record.fits(key):
+            rank = record.rank(key) if is_ranked(key) else None
+            self._sources[priority][consumer] = _Source(consumer, priority, key, rank)
+            self._wake.set()
+        else:
+            self._sources[priority].pop(consumer, None)
+
+    # --- Work for free slots
 
     async def run(self) -> None:
         """Give every free slot the right job, until `stopped`; what is left over is handed back."""
@@ -83,6 +128,7 @@ class Dispatcher:
             if self._free() and not await self._fill():
                 await self._wait()
             elif not self._free():
+                await self.tokens.give_back_spare()
                 await self._wake.wait()
         await self._hand_back(self._arrived)
         self._arrived = []
@@ -91,52 +137,123 @@ class Dispatcher:
         """Start what is there now on the free slots; whether there was anything."""
         arrived, self._arrived = self._arrived, []
         wanted = self._free()
-        found = arrived
-        for priority in sorted(self._lanes, reverse=True):
+        unknown = self._unknown()
+        if wanted == 1 and not arrived and _is_lone(unknown):
+            return False  # nothing to choose between: the pull that waits brings what is there as well
+        found = [work for work in arrived if not self._limits(work)]
+        for work in arrived:
+            if limits := self._limits(work):
+                found += await self._granted(work, limits)
+        for priority, sources in unknown.items():
             ahead = sum(1 for work in found if work.priority >= priority)
             if ahead >= wanted:
                 break
-            found = found + await self._take(sorted(self._lanes[priority]), wanted - ahead)
+            found = found + await self._take(sources, wanted - ahead)
         found.sort(key=lambda work: (-work.priority, work.seq))
         if self.stopped:
             wanted = 0
         for work in found[:wanted]:
             self._start(work)
         await self._hand_back(found[wanted:])
+        await self.tokens.give_back_spare()
         return bool(found[:wanted])
 
-    async def _take(self, consumers: list[str], wanted: int) -> list[Work]:
-        """Up to `wanted` jobs of one priority, the oldest of all its lanes; a lone lane is asked once."""
-        if len(consumers) == 1:
-            return await self.puller.take(consumers[0], wanted)
+    def _limits(self, work: Work) -> tuple[str, ...]:
+        """The limits of the lane that a delivery came from."""
+        _, key = self._lanes.get(work.consumer, (0, NO_LANE))
+        return key.limits
+
+    async def _granted(self, work: Work, limits: tuple[str, ...]) -> list[Work]:
+        """A job that came by a waiting pull, with its tokens; without them it goes back."""
+        grants = await self.tokens.take(limits, 1)
+        if grants:
+            return [work._replace(grant=grants[0])]
+        await self._hand_back([work])
+        return []
+
+    def _unknown(self) -> dict[int, list[_Source]]:
+        """By priority, highest first, the consumers that may have something: no pull waits on them."""
+        unknown: dict[int, list[_Source]] = {}
+        for priority in sorted(self._sources, reverse=True):
+            sources = self._sources[priority]
+            open_ones = [sources[name] for name in sorted(sources) if self._is_unknown(sources[name])]
+            if open_ones:
+                unknown[priority] = open_ones
+        return unknown
+
+    def _is_unknown(self, source: _Source) -> bool:
+        if self.puller.is_waiting(source.consumer):
+            return False
+        return not (source.key.limits and self.tokens.is_starved(source.key.limits))
+
+    async def _take(self, sources: list[_Source], wanted: int) -> list[Work]:
+        """Up to `wanted` jobs of one priority, the oldest of all its lanes; a lone lane is asked once.
+
+        Of a kind whose tenants share fairly, the lane whose turn it is stands for all.
+        """
+        if len(sources) == 1:
+            return await self._pull(sources[0], wanted)
+        groups: dict[str, list[_Source]] = defaultdict(list)
+        for source in sources:
+            groups[source.key.kind if source.key.tenant else source.consumer].append(source)
         async with asyncio.TaskGroup() as group:
-            pulls = {name: group.create_task(self.puller.take(name, 1)) for name in consumers}
-        heads = {name: pull.result()[0] for name, pull in pulls.items() if pull.result()}
+            pulls = [(group.create_task(self._head(members)), members) for members in groups.values()]
+        heads = [(head, members) for pull, members in pulls if (head := pull.result()) is not None]
         taken: list[Work] = []
         while heads and len(taken) < wanted:
-            oldest = min(heads, key=lambda name: heads[name].seq)
-            taken.append(heads.pop(oldest))
+            (work, source), members = heads.pop(heads.index(min(heads, key=lambda head: head[0][0].seq)))
+            taken.append(work)
+            if source.key.tenant:
+                self._fair.started(source.key.kind, source.key.tenant)
             if len(taken) == wanted:
                 break
-            if not heads:  # the only lane left gives the rest at once
-                return taken + await self.puller.take(oldest, wanted - len(taken))
-            if next_head := await self.puller.take(oldest, 1):
-                heads[oldest] = next_head[0]
-        await self._hand_back(list(heads.values()))
+            if not heads and len(members) == 1:  # the only lane left gives the rest at once
+                return taken + await self._pull(source, wanted - len(taken))
+            if (head := await self._head(members)) is not None:
+                heads.append((head, members))
+        await self._hand_back([work for (work, _), _ in heads])
         return taken
+
+    async def _head(self, sources: list[_Source]) -> tuple[Work, _Source] | None:
+        """The next job of a lane, or of the lanes of tenants that share fairly, and which lane it was."""
+        if len(sources) == 1:
+            found = await self._pull(sources[0], 1)
+            return (found[0], sources[0]) if found else None
+        by_tenant: dict[str, list[_Source]] = defaultdict(list)
+        for source in sources:
+            by_tenant[source.key.tenant].append(source)
+        for tenant in self._fair.order(sources[0].key.kind, by_tenant):
+            for source in by_tenant[tenant]:
+                if found := await self._pull(source, 1):
+                    return found[0], source
+        return None
+
+    async def _pull(self, source: _Source, wanted: int) -> list[Work]:
+        if not source.key.limits:
+            return await self.puller.take(source.consumer, wanted, source.rank)
+        grants = await self.tokens.take(source.key.limits, wanted)
+        if not grants:
+            return []
+        works = await self.puller.take(source.consumer, len(grants), source.rank)
+        for grant in grants[len(works) :]:
+            await self.tokens.end(grant, started=False)
+        return [work._replace(grant=grant) for work, grant in zip(works, grants, strict=False)]
 
     async def _hand_back(self, works: list[Work]) -> None:
         """Give back what there is no slot for, newest first, so that the oldest is delivered first again."""
         for work in sorted(works, key=lambda work: work.seq, reverse=True):
             await self.puller.answer(work, NAK)
+            if work.grant is not None:
+                await self.tokens.end(work.grant, started=False)
 
     async def _wait(self) -> None:
         """Keep a pull open on every fitting consumer until something comes."""
-        for consumers in list(self._lanes.values()):
-            for consumer in list(consumers):
-                await self.puller.wait_on(consumer)
+        for sources in list(self._sources.values()):
+            for source in list(sources.values()):
+                if not (source.key.limits and await self.tokens.wait(source.key.limits)):
+                    await self.puller.wait_on(source.consumer, source.rank)
         try:
-            async with asyncio.timeout(self.puller.next_expiry_s()):
+            async with asyncio.timeout(min(self.puller.next_expiry_s(), self.tokens.puller.next_expiry_s())):
                 await self._wake.wait()
         except TimeoutError:
             return
@@ -150,3 +267,9 @@ class Dispatcher:
         task = asyncio.get_running_loop().create_task(self._hand_back([work]))
         self._handing_back.add(task)
         task.add_done_callback(self._handing_back.discard)
+
+
+def _is_lone(unknown: dict[int, list[_Source]]) -> bool:
+    """Whether one consumer without limits is all that may have something."""
+    sources = [source for found in unknown.values() for source in found]
+    return len(sources) == 1 and not sources[0].key.limits

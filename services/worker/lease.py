@@ -2,7 +2,9 @@
 
 The rules, in the order in which a delivery meets them:
 
-1. A first delivery of `submitted` is decided on that event alone: nothing is read.
+1. The job's own requirement is matched again, against the capabilities of now; a job that does not fit, or
+   that this worker has failed last while another one could take it, is handed back. A first delivery of
+   `submitted` is decided on that event alone: nothing is read.
 2. After a conflict, or when delivered before, the job is loaded. If it is final or its newest claimable
    event is another one, the message is acknowledged away. If it runs under somebody's lease, the holder's
    heartbeat decides: while it is there the message is left alone, because the broker takes answers from
@@ -25,15 +27,21 @@ from events.commands import AnyCommand, LoseLease, Release, TakeLease
 from events.errors import ConflictError, SwitchyardError, UnavailableError, VersionConflictError
 from events.history import Submitted
 from events.job import Job, decide, evolve
+from events.lane import NONE
 from events.spec import FINAL, JobSpec, Status
 from services.event_store import EventStore
-from services.log_reader import last_message
+from services.lanes import key_of
+from services.log_reader import follow_once, last_message
 from services.reachability import Reachability
 from services.settings import Settings
 from services.worker import registry
-from services.worker.puller import ACK, NAK, WORKING, Puller, Work
+from services.worker.puller import ACK, NAK, WORKING, Puller
+from services.worker.work import Work
 
 log = structlog.get_logger()
+
+AVOID_S = 60.0
+AVOID_PAUSE_S = 1.0
 
 
 class Interruption(enum.Enum):
@@ -63,7 +71,7 @@ class Leasing:
     """Takes, renews and settles held leases for one worker."""
 
     def __init__(
-        self, nc: Client, store: EventStore, puller: Puller, reach: Reachability, settings: Settings
+        self, nc: Client, store: EventStore, puller: Puller[Work], reach: Reachability, settings: Settings
     ) -> None:
         self._nc = nc
         self._store = store
@@ -71,32 +79,47 @@ class Leasing:
         self._reach = reach
         self._settings = settings
 
-    async def take(self, work: Work, *, worker: str, revision: int) -> Lease | None:
-        """Turn a delivery into a lease, or into nothing with the message answered as the rules say."""
+    async def take(self, work: Work, record: registry.WorkerRecord) -> Lease | None:
+        """Turn a delivery into a lease, or into nothing with the message answered as the rules say.
+
+        Args:
+            work: the delivery.
+            record: what the worker says of itself now.
+        """
         job_id = work.subject.split(".", 2)[1]
         try:
             if work.delivered == 1:
                 event = decode(work.subject, work.body)
                 if isinstance(event, Submitted):
                     job = evolve(Job(id=job_id), event, work.seq)
-                    return await self._start(work, job, event.job, worker, revision)
+                    return await self._start(work, job, event.job, record)
             job = await self._store.load(job_id, at_least=work.seq)
             if not await self._is_free(work, job):
                 return None
-            return await self._start(work, job, await self._store.spec(job_id), worker, revision)
+            spec = await self._store.spec(job_id)
+            if job.failed_worker == record.id and await self._another_fits(job, spec, record.id):
+                await self._puller.answer(work, NAK, delay_s=AVOID_PAUSE_S)
+                return None
+            return await self._start(work, job, spec, record)
         except UnavailableError as error:
             # Whatever was or was not written, the message comes again and is then decided on the log.
             log.warning("lease_not_taken", job=job_id, error=str(error))
             await self._puller.answer(work, NAK, delay_s=self._settings.heartbeat_s)
             return None
 
-    async def _start(self, work: Work, job: Job, spec: JobSpec, worker: str, revision: int) -> Lease | None:
+    async def _start(
+        self, work: Work, job: Job, spec: JobSpec, record: registry.WorkerRecord
+    ) -> Lease | None:
+        if (spec.requires or spec.isolation != NONE) and not record.fits(key_of(spec, job.lane)):
+            log.info("job_does_not_fit", job=job.id, revision=record.revision)
+            await self._puller.answer(work, NAK)
+            return None
         for _ in range(self._settings.append_tries):
-            event = decide(job, TakeLease(now=datetime.now(UTC), worker=worker, revision=revision))
+            event = decide(job, TakeLease(now=datetime.now(UTC), worker=record.id, revision=record.revision))
             if event is None:
                 raise AssertionError("a queued job can be leased")
             try:
-                seq = await self._store.append(job, event, actor=f"worker:{worker}")
+                seq = await self._store.append(job, event, actor=f"worker:{record.id}")
             except VersionConflictError as conflict:
                 job = await self._store.load(job.id, at_least=conflict.last_seq or work.seq)
                 if not await self._is_free(work, job):
@@ -104,6 +127,20 @@ class Leasing:
             else:
                 return Lease(work, evolve(job, event, seq), spec)
         raise UnavailableError(f"job {job.id}: other writers were always faster")
+
+    async def _another_fits(self, job: Job, spec: JobSpec, worker: str) -> bool:
+        """Whether the job was queued lately and another live worker may take it."""
+        queued_at = job.queued_at or datetime.now(UTC)
+        if (datetime.now(UTC) - queued_at).total_seconds() > AVOID_S:
+            return False
+        key = key_of(spec, job.lane)
+        stored = await follow_once(self._nc, registry.STREAM, timeout_s=self._settings.request_timeout_s)
+        records = (
+            registry.DECODER.decode(message.data)
+            for message in stored
+            if not registry.is_gone(message.headers, message.data)
+        )
+        return any(other.id != worker and other.state == "running" and other.fits(key) for other in records)
 
     async def _is_free(self, work: Work, job: Job) -> bool:
         """Whether this message's job may be leased; the message is answered if not."""

@@ -14,7 +14,6 @@ from nats.aio.client import Client
 from events import subjects
 from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Release
 from events.errors import UnavailableError
-from events.lane import LaneKey
 from events.spec import JobError
 from services.connectors.protocol import BusyError, Connector, FatalError, RetryableError
 from services.event_store import EventStore
@@ -26,9 +25,9 @@ from services.settings import Settings
 from services.worker.attempt import HeldAttempt
 from services.worker.dispatch import Dispatcher
 from services.worker.lease import Interruption, Lease, Leasing, jitter
-from services.worker.puller import Work
 from services.worker.registry import Registration, new_record
 from services.worker.reporting import Reporter
+from services.worker.work import Work
 
 log = structlog.get_logger()
 
@@ -66,6 +65,7 @@ class Worker:
         connectors: one per kind.
         worker_id: unique to this run of the process.
         capabilities: what the operator declares beside what the connectors find.
+        tenant: whom the worker is dedicated to; None to work for all.
         settings: limits and timeouts.
     """
 
@@ -77,8 +77,10 @@ class Worker:
         *,
         worker_id: str,
         capabilities: dict[str, Any] | None = None,
+        tenant: str | None = None,
     ) -> None:
         self.id = worker_id
+        self._tenant = tenant
         self._nc = nc
         self._settings = settings
         self._connectors = {connector.kind: connector for connector in connectors}
@@ -93,7 +95,11 @@ class Worker:
         self._files = Files(nc, timeout_s=settings.request_timeout_s)
         self._reach = Reachability(settings.lease_s)
         self._reporter = Reporter(nc)
-        self._dispatcher = Dispatcher(nc, settings, fits=self._fits, free=self._free, start=self._start)
+        self._dispatcher = Dispatcher(
+            nc, settings,
+            record=lambda: self._registration.record, weights=_equal, free=self._free, start=self._start,
+        )  # fmt: skip
+        self._changed = asyncio.Event()
         self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
         self._attempts: asyncio.TaskGroup
         self._registration: Registration
@@ -104,11 +110,20 @@ class Worker:
         self._dispatcher.stopped = True
         self._dispatcher.wake()
 
+    def declare(self, capabilities: dict[str, Any]) -> None:
+        """Change what the operator declares; it holds for every lease from now on."""
+        self._capabilities = capabilities
+        self._changed.set()
+
     async def run(self) -> None:
         """Work until `stop` is called and the worker has drained."""
         collect_less_often()
         await self._publisher.start()
         await self._dispatcher.puller.start()
+        await self._dispatcher.tokens.puller.start()
+        await self._dispatcher.tokens.load()
+        for connector in self._connectors.values():
+            connector.watch(self._changed.set)
         self._registration = await self._register()
         cancels = await self._nc.subscribe(subjects.ALL_CANCEL_REQUESTS, cb=self._on_cancel_request)
         try:
@@ -120,6 +135,8 @@ class Worker:
                         self._reporter.run(),
                         self._renew_all(),
                         self._dispatcher.follow_lanes(),
+                        self._dispatcher.tokens.run(),
+                        self._follow_capabilities(),
                     )
                 ]
                 self.ready.set()
@@ -136,9 +153,6 @@ class Worker:
 
     # --- Slots
 
-    def _fits(self, lane: LaneKey) -> bool:
-        return lane.kind in self._connectors
-
     def _free(self) -> int:
         return self._settings.slots - self._busy
 
@@ -152,10 +166,9 @@ class Worker:
     # --- One attempt, step by step
 
     async def _attempt(self, work: Work) -> None:
+        lease = None
         try:
-            lease = await self._leasing.take(
-                work, worker=self.id, revision=self._registration.record.revision
-            )
+            lease = await self._leasing.take(work, self._registration.record)
             if lease is None:
                 return
             task = asyncio.current_task()
@@ -170,6 +183,8 @@ class Worker:
             finally:
                 del self._running[lease.fence]
         finally:
+            if work.grant is not None:
+                await self._dispatcher.tokens.end(work.grant, started=lease is not None)
             self._busy -= 1
             self._slot_freed.set()
             self._dispatcher.wake()
@@ -267,6 +282,8 @@ class Worker:
             if running.lease.fence not in self._running:
                 return
             why = await self._leasing.renew(running.lease)
+            if running.lease.work.grant is not None and why is not Interruption.LOST:
+                await self._dispatcher.tokens.renew(running.lease.work.grant)
         if why is not None and running.lease.fence in self._running:
             log.info("attempt_interrupted", job=running.lease.job.id, why=why.value)
             running.interrupt(why)
@@ -279,14 +296,29 @@ class Worker:
 
     # --- Start and end
 
-    async def _register(self) -> Registration:
-        capabilities = dict(self._capabilities)
+    async def _found_capabilities(self) -> dict[str, Any]:
+        capabilities: dict[str, Any] = {}
         for connector in self._connectors.values():
             capabilities.update(await asyncio.to_thread(connector.capabilities))
+        return capabilities | self._capabilities
+
+    async def _follow_capabilities(self) -> None:
+        """Tell everybody when a connector has gained or lost an ability, until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            capabilities = await self._found_capabilities()
+            if capabilities != self._registration.record.capabilities:
+                self._registration.change(capabilities=capabilities)
+                await self._dispatcher.rematch()
+                log.info("capabilities_changed", revision=self._registration.record.revision)
+
+    async def _register(self) -> Registration:
         record = new_record(
             worker_id=self.id,
             kinds=tuple(sorted(self._connectors)),
-            capabilities=capabilities,
+            capabilities=await self._found_capabilities(),
+            tenant=self._tenant,
             slots=self._settings.slots,
             lease_s=self._settings.lease_s,
         )
@@ -310,11 +342,16 @@ class Worker:
         if not self._nc.is_closed:
             await cancels.unsubscribe()
         await self._dispatcher.puller.stop()
+        await self._dispatcher.tokens.puller.stop()
         for connector in self._connectors.values():
             await connector.close()
         await self._reporter.flush()
         await self._registration.leave()
         await self._publisher.close()
+
+
+def _equal(_kind: str) -> dict[str, int]:
+    return {}
 
 
 def _failure(fence: int, error: JobError) -> Fail:

@@ -1,11 +1,11 @@
-"""Work messages from lane consumers: pulls that are answered at once, pulls that wait, and hand-backs."""
+"""Pulls from many consumers: some answered at once, some that wait, and what is handed back."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Generic, Protocol, TypeVar
 
 import nats.errors
 import orjson
@@ -13,85 +13,106 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from events import subjects
 from services.broker import listen, unlisten
-from services.wire import LazyHeaders
+from services.lanes import GROUP
 
-SOURCE = subjects.H_SOURCE.encode()
 ACK = b"+ACK"
 WORKING = b"+WPI"
 NAK = b"-NAK"
 WAIT_S = 30.0
 
 
-class Work(NamedTuple):
-    """One delivery of a claimable event.
+class Delivery(Protocol):
+    """A message that is to be answered."""
 
-    Args:
-        subject: of the event in `JOBS`.
-        seq: of the event in `JOBS`.
-        body: the event.
-        reply: where acknowledgement, renewal and hand-back go.
-        delivered: how often it has been delivered, this time included.
-    """
+    @property
+    def reply(self) -> str:
+        """Where acknowledgement, renewal and hand-back go."""
 
-    subject: str
-    seq: int
-    body: bytes
-    reply: str
-    delivered: int
-    priority: int
+
+D = TypeVar("D", bound=Delivery)
 
 
 @dataclass(slots=True)
-class _Take:
+class _Take(Generic[D]):
     wanted: int
-    found: list[Work]
+    found: list[D]
     done: asyncio.Future[None]
 
 
-class Puller:
+class Puller(Generic[D]):
     """Pulls for one worker; at most one pull of each sort is open per consumer.
 
     A message that comes when nobody takes it any more goes to `stray`.
 
     Args:
         nc: an open connection.
+        stream: whose consumers are pulled from.
+        parse: gives the consumer's name and the delivery.
         timeout_s: seconds to wait for an answer to a pull that does not wait.
         stray: is given what a waiting pull brought; takes it or hands it back.
     """
 
-    def __init__(self, nc: Client, *, timeout_s: float, stray: Callable[[Work], None]) -> None:
+    def __init__(
+        self,
+        nc: Client,
+        stream: str,
+        parse: Callable[[Msg], tuple[str, D]],
+        *,
+        timeout_s: float,
+        stray: Callable[[D], None],
+    ) -> None:
+        self._stream = stream
+        self._parse = parse
         self._nc = nc
         self._timeout_s = timeout_s
         self._stray = stray
-        self._inbox = nc.new_inbox()
-        self._taking: dict[str, _Take] = {}
-        self._waiting: dict[str, float] = {}
         # A delivery does not name the pull that it answers: each sort has a subscription of its own.
-        self._subscriptions: list[Subscription] = []
+        self._take_inbox = nc.new_inbox()
+        self._wait_inbox = nc.new_inbox()
+        self._take_subscription: Subscription
+        self._wait_subscription: Subscription
+        self._taking: dict[str, _Take[D]] = {}
+        self._waiting: dict[str, float] = {}
         self._loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
         """Open the inbox."""
-        for sort, callback in (("now", self._on_taken), ("wait", self._on_waited)):
-            self._subscriptions.append(await listen(self._nc, f"{self._inbox}.{sort}.*", callback))
+        self._take_subscription = await listen(self._nc, f"{self._take_inbox}.*", self._on_taken)
+        self._wait_subscription = await listen(self._nc, f"{self._wait_inbox}.*", self._on_waited)
 
     def forget_waits(self) -> None:
         """The broker has forgotten the pulls that wait: open them again when asked."""
         self._waiting.clear()
 
+    def forget_wait(self, consumer: str) -> None:
+        """The consumer was made anew, so the broker has forgotten the pull that waited on it."""
+        self._waiting.pop(consumer, None)
+
+    async def drop_waits(self) -> None:
+        """Close all pulls that wait, after what was on its way; they carry ranks that no longer hold."""
+        old, self._wait_inbox = self._wait_subscription, self._nc.new_inbox()
+        self._waiting.clear()
+        self._wait_subscription = await listen(self._nc, f"{self._wait_inbox}.*", self._on_waited)
+        await unlisten(self._nc, old, drain=True)
+
     async def stop(self) -> None:
         """Close the inbox after what is on its way has come in and been handed back."""
-        for subscription in self._subscriptions:
+        for subscription in (self._take_subscription, self._wait_subscription):
             await unlisten(self._nc, subscription, drain=True)
 
-    async def take(self, consumer: str, wanted: int) -> list[Work]:
-        """Up to `wanted` messages that are there now, oldest first; [] when the broker does not answer."""
-        take = _Take(wanted, [], self._loop.create_future())
+    async def take(self, consumer: str, wanted: int, rank: int | None = None) -> list[D]:
+        """Up to `wanted` messages that are there now, oldest first; [] when the broker does not answer.
+
+        Args:
+            consumer: whose messages.
+            wanted: how many at most.
+            rank: 0 to 9, lower served first, for a consumer that ranks its pulls.
+        """
+        take: _Take[D] = _Take(wanted, [], self._loop.create_future())
         self._taking[consumer] = take
         try:
-            await self._pull("now", consumer, {"batch": wanted, "no_wait": True})
+            await self._pull(self._take_inbox, consumer, {"batch": wanted, "no_wait": True}, rank)
             async with asyncio.timeout(self._timeout_s):
                 await take.done
         except (nats.errors.Error, TimeoutError):
@@ -100,13 +121,17 @@ class Puller:
             del self._taking[consumer]
         return take.found
 
-    async def wait_on(self, consumer: str) -> None:
+    def is_waiting(self, consumer: str) -> bool:
+        """Whether a pull is open that any message would have answered: the consumer has none."""
+        return self._waiting.get(consumer, 0.0) > self._loop.time()
+
+    async def wait_on(self, consumer: str, rank: int | None = None) -> None:
         """Keep one pull open that brings the consumer's next message to `stray`."""
         now = self._loop.time()
         if self._waiting.get(consumer, 0.0) > now:
             return
         self._waiting[consumer] = now + WAIT_S
-        await self._pull("wait", consumer, {"batch": 1, "expires": int(WAIT_S * 1e9)})
+        await self._pull(self._wait_inbox, consumer, {"batch": 1, "expires": int(WAIT_S * 1e9)}, rank)
 
     def next_expiry_s(self) -> float:
         """Seconds until the first waiting pull has to be opened again."""
@@ -114,17 +139,19 @@ class Puller:
             return WAIT_S
         return max(0.05, min(self._waiting.values()) - self._loop.time())
 
-    async def answer(self, work: Work, kind: bytes, *, delay_s: float = 0.0) -> None:
+    async def answer(self, delivery: D, kind: bytes, *, delay_s: float = 0.0) -> None:
         """Acknowledge, renew or hand back; an answer that is lost is made good by the redelivery."""
         body = kind if not delay_s else kind + orjson.dumps({"delay": int(delay_s * 1e9)})
         try:
-            await self._nc.publish(work.reply, body)
+            await self._nc.publish(delivery.reply, body)
         except nats.errors.Error:
             return
 
-    async def _pull(self, sort: str, consumer: str, request: dict[str, object]) -> None:
-        call = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WORK}.{consumer}"
-        await self._nc.publish(call, orjson.dumps(request), reply=f"{self._inbox}.{sort}.{consumer}")
+    async def _pull(self, inbox: str, consumer: str, request: dict[str, object], rank: int | None) -> None:
+        if rank is not None:
+            request |= {"group": GROUP, "priority": rank}
+        call = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{consumer}"
+        await self._nc.publish(call, orjson.dumps(request), reply=f"{inbox}.{consumer}")
 
     def _on_taken(self, message: Msg) -> None:
         if not message.reply:  # a status: nothing more is there
@@ -132,12 +159,12 @@ class Puller:
             if take is not None and not take.done.done():
                 take.done.set_result(None)
             return
-        consumer, work = _work(message)
+        consumer, delivery = self._parse(message)
         take = self._taking.get(consumer)
         if take is None or take.done.done():  # the pull was given up; its answer came late
-            self._stray(work)
+            self._stray(delivery)
             return
-        take.found.append(work)
+        take.found.append(delivery)
         if len(take.found) == take.wanted:
             take.done.set_result(None)
 
@@ -145,22 +172,17 @@ class Puller:
         if not message.reply:  # a status: this pull has run out
             self._waiting.pop(message.subject.rpartition(".")[2], None)
             return
-        consumer, work = _work(message)
+        consumer, delivery = self._parse(message)
         self._waiting.pop(consumer, None)
-        self._stray(work)
+        self._stray(delivery)
 
 
-def _work(message: Msg) -> tuple[str, Work]:
-    """The consumer's name and what it delivered.
+def delivery_of(message: Msg) -> tuple[str, int]:
+    """The consumer that delivered a message, and how often this one has been delivered.
 
     Source: `$JS.ACK.<stream>.<consumer>.<delivered>.…`, with domain and account hash after `$JS.ACK` in the
-    newer form (ADR-15); `Nats-Stream-Source` reads `<stream> <seq> <filter> <transform> <subject> …`.
+    newer form (ADR-15).
     """
     tokens = message.reply.split(".")
     base = 4 if len(tokens) > 9 else 2
-    consumer, delivered = tokens[base + 1], int(tokens[base + 2])
-    headers: Any = message.headers
-    found = headers.find(SOURCE) if isinstance(headers, LazyHeaders) else headers[subjects.H_SOURCE]
-    source = str(found).split(" ")
-    priority = int(message.subject.rpartition(".")[2])
-    return consumer, Work(source[4], int(source[1]), message.data, message.reply, delivered, priority)
+    return tokens[base + 1], int(tokens[base + 2])

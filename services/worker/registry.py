@@ -15,6 +15,8 @@ import structlog
 
 from events import subjects
 from events.errors import SwitchyardError
+from events.lane import LOOSE, LaneKey, admits
+from events.matching import matches, score
 from services.publisher import Publisher
 from services.reachability import Reachability
 
@@ -22,6 +24,7 @@ log = structlog.get_logger()
 
 STREAM = f"KV_{subjects.BUCKET_WORKERS}"
 ALL = f"$KV.{subjects.BUCKET_WORKERS}.>"
+SHARED_RANK = 5
 MIN_TTL_MS = 1000  # the broker's own minimum
 
 
@@ -37,6 +40,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         fences: job id by fence of each lease that it holds.
         lease_s: seconds after which it is taken for dead.
         at: when it said so.
+        tenant: whom it is dedicated to; None when it works for all.
     """
 
     id: str
@@ -51,6 +55,23 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     lease_s: float
     started_at: datetime
     at: datetime
+    tenant: str | None = None
+
+    def fits(self, key: LaneKey) -> bool:
+        """Whether it may run the jobs of a lane."""
+        return (
+            key.kind in self.kinds
+            and admits(key.isolation, self.tenant)
+            and matches(key.requires, self.capabilities)
+        )
+
+    def rank(self, key: LaneKey) -> int:
+        """0 to 9: how far behind the best it comes among those that fit; its tenant's own come first."""
+        level = key.isolation.partition(":")[0]
+        preference = score(key.prefers, self.capabilities) if key.prefers else 0
+        if level != LOOSE:
+            return preference
+        return preference // 2 + (0 if self.tenant is not None else SHARED_RANK)
 
 
 DECODER = msgspec.json.Decoder(WorkerRecord)
@@ -135,12 +156,18 @@ class Registration:
 
 
 def new_record(
-    *, worker_id: str, kinds: tuple[str, ...], capabilities: dict[str, Any], slots: int, lease_s: float
+    *,
+    worker_id: str,
+    kinds: tuple[str, ...],
+    capabilities: dict[str, Any],
+    slots: int,
+    lease_s: float,
+    tenant: str | None = None,
 ) -> WorkerRecord:
     """The record of a worker that starts now."""
     now = datetime.now(UTC)
     return WorkerRecord(
         id=worker_id, kinds=kinds, capabilities=capabilities, revision=1,
         version=importlib.metadata.version("switchyard"), host=socket.gethostname(), slots=slots,
-        state="running", fences={}, lease_s=lease_s, started_at=now, at=now,
+        state="running", fences={}, lease_s=lease_s, started_at=now, at=now, tenant=tenant,
     )  # fmt: skip

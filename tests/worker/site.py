@@ -47,9 +47,13 @@ class TestConnector:
         self.handler = handler
         self.started: list[Any] = []
         self.stopped: list[str] = []
+        self.extra: dict[str, Any] = {}
 
     def capabilities(self) -> dict[str, Any]:
-        return {self.kind: True}
+        return {self.kind: True} | self.extra
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
 
     async def run(self, attempt: Attempt) -> Outcome:
         self.started.append(attempt.payload.get("n"))

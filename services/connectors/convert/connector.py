@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field
@@ -63,6 +64,9 @@ class ConvertConnector:
                 "ocr_languages": list(ocr.languages) if ocr else [],
             }
         }
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """What is installed is looked for once."""
 
     async def run(self, attempt: Attempt) -> Outcome:
         """Fetch the file, convert it page by page, and save what is too large for a result."""

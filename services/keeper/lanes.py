@@ -1,0 +1,168 @@
+"""Lanes kept whole and few: a missing consumer is made again, and a lane long empty is removed.
+
+Removal takes two sweeps. The first marks the entry `closing`: from then on, whoever needs the lane opens it
+again, by a write that is expected to follow the mark. The second requires that nothing waits, nothing is held
+and the source has caught up, deletes the consumer, looks at `WORK` once more, and deletes the entry if it is
+still the one that was marked. A job that slips in between waits in `WORK` and gets its consumer back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+
+from events import subjects
+from events.errors import VersionConflictError
+from events.lane import LaneKey
+from services.lanes import BUCKET, Entry, Lanes, entry_subject, parse_entry
+from services.log_reader import api, follow_once
+from services.publisher import Publisher
+from services.settings import Settings
+
+log = structlog.get_logger()
+
+
+class _Place(NamedTuple):
+    lane: str
+    priority: int
+
+    @property
+    def consumer(self) -> str:
+        return subjects.lane_consumer(self.lane, self.priority)
+
+    @property
+    def subject(self) -> str:
+        return entry_subject(self.lane, self.priority)
+
+
+class LaneSweep:
+    """Compares the bucket `lanes` with the consumers and messages of `WORK`.
+
+    Args:
+        mended: told of every lane whose consumer was missing.
+    """
+
+    def __init__(
+        self,
+        nc: Client,
+        publisher: Publisher,
+        lanes: Lanes,
+        settings: Settings,
+        mended: Callable[..., None],
+    ) -> None:
+        self._nc = nc
+        self._publisher = publisher
+        self._lanes = lanes
+        self._settings = settings
+        self._mended = mended
+        self._marked: dict[_Place, int] = {}
+
+    async def once(self) -> None:
+        """One sweep."""
+        have = await consumer_names(self._nc, subjects.WORK, self._settings.request_timeout_s)
+        waiting = await self._waiting()
+        marked, self._marked = self._marked, {}
+        for place, entry in await self._entries():
+            if place.consumer not in have:
+                if not entry.lane.closing or waiting.get(subjects.work(*place)):
+                    await self._reopen(place, entry)
+                    self._mended("lane_without_consumer", lane=place.lane, priority=place.priority)
+                else:  # a keeper that was removing it has died
+                    await self._delete_entry(place, entry)
+            elif entry.lane.closing:
+                if marked.get(place) == entry.seq:
+                    await self._remove(place, entry)
+                else:
+                    self._marked[place] = entry.seq
+            elif not waiting.get(subjects.work(*place)) and await self._is_idle(place):
+                await self._mark(place, entry)
+
+    async def _entries(self) -> list[tuple[_Place, Entry]]:
+        found = await follow_once(self._nc, BUCKET, timeout_s=self._settings.request_timeout_s)
+        parsed = [parse_entry(message) for message in found]
+        return [(_Place(lane, priority), entry) for lane, priority, entry in parsed if entry is not None]
+
+    async def _waiting(self) -> dict[str, int]:
+        """How many messages each lane and priority has in `WORK`, delivered or not."""
+        state = (await self._work_info({"subjects_filter": "work.>"}))["state"]
+        return state.get("subjects") or {}
+
+    async def _work_info(self, query: dict[str, Any]) -> dict[str, Any]:
+        timeout_s = self._settings.request_timeout_s
+        return await api(self._nc, f"STREAM.INFO.{subjects.WORK}", query, timeout_s=timeout_s)
+
+    async def _is_idle(self, place: _Place) -> bool:
+        """Whether the lane is empty, and has been for long."""
+        info = await api(
+            self._nc,
+            f"CONSUMER.INFO.{subjects.WORK}.{place.consumer}",
+            timeout_s=self._settings.request_timeout_s,
+        )
+        if "error" in info or info["num_pending"] or info["num_ack_pending"]:
+            return False
+        used = info["delivered"].get("last_active") or info["created"]
+        last = datetime.fromisoformat(used[:19] + "+00:00")
+        return datetime.now(UTC) - last > timedelta(seconds=self._settings.lane_idle_s)
+
+    async def _mark(self, place: _Place, entry: Entry) -> None:
+        marked = msgspec.structs.replace(entry.lane, closing=True)
+        seq = await self._replace(place, entry, msgspec.json.encode(marked, order="deterministic"))
+        if seq:
+            self._marked[place] = seq
+
+    async def _remove(self, place: _Place, entry: Entry) -> None:
+        """The second phase: everything is looked at again, and what does not hold opens the lane."""
+        sources = (await self._work_info({})).get("sources") or [{}]
+        if sources[0].get("lag", 0):
+            self._marked[place] = entry.seq  # not yet: a job may be on its way
+            return
+        if not await self._is_idle(place):
+            await self._reopen(place, entry)
+            return
+        await api(
+            self._nc,
+            f"CONSUMER.DELETE.{subjects.WORK}.{place.consumer}",
+            timeout_s=self._settings.request_timeout_s,
+        )
+        if (await self._waiting()).get(subjects.work(*place)):
+            await self._reopen(place, entry)
+        else:
+            await self._delete_entry(place, entry)
+
+    async def _delete_entry(self, place: _Place, entry: Entry) -> None:
+        if await self._replace(place, entry, b"", {"KV-Operation": "DEL"}):
+            log.info("lane_removed", lane=place.lane, priority=place.priority)
+        else:  # somebody opened it in between
+            await self._lanes.make_consumer(entry.lane, place.lane, place.priority)
+
+    async def _reopen(self, place: _Place, entry: Entry) -> None:
+        await self._lanes.make_consumer(entry.lane, place.lane, place.priority)
+        if entry.lane.closing:
+            key = msgspec.convert(entry.lane, LaneKey, from_attributes=True)
+            await self._replace(place, entry, msgspec.json.encode(key, order="deterministic"))
+
+    async def _replace(
+        self, place: _Place, entry: Entry, value: bytes, headers: dict[str, str] | None = None
+    ) -> int:
+        """Write after this very entry; the sequence, or 0 when somebody else did."""
+        expected = {subjects.H_EXPECTED_SEQ: str(entry.seq)}
+        try:
+            return await self._publisher.publish(place.subject, value, expected | (headers or {}))
+        except VersionConflictError:
+            return 0
+
+
+async def consumer_names(nc: Client, stream: str, timeout_s: float) -> set[str]:
+    """The names of all consumers of a stream."""
+    names: set[str] = set()
+    while True:
+        answer = await api(nc, f"CONSUMER.NAMES.{stream}", {"offset": len(names)}, timeout_s=timeout_s)
+        page = answer.get("consumers") or []
+        names.update(page)
+        if not page or len(names) >= answer.get("total", 0):
+            return names

@@ -1,0 +1,180 @@
+"""Limits on how many jobs may run at once and how many may start a minute, by tenant and name.
+
+A limit is a record in the bucket `limits` and, for each of its numbers, that many token messages in the work
+queue `TOKENS` with a durable consumer. The record is the truth; `Limits.apply` makes the tokens follow it,
+and may be called by anybody at any time.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+from nats.aio.client import Client
+
+from events import subjects
+from events.errors import UnavailableError, VersionConflictError
+from services.log_reader import Stored, api, follow, follow_once, last_message
+from services.publisher import Publisher, PublishRefusedError
+from services.settings import Settings
+
+BUCKET: Final = f"KV_{subjects.BUCKET_LIMITS}"
+TENANT_WIDE: Final = "all"
+MAX_TOKENS: Final = 10_000
+MINUTE_S: Final = 60.0
+# A lease is given up for lost a whole lease after its last renewal; its place must not be free before.
+LEASES_OF_A_PLACE: Final = 2.0
+
+Places = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+
+
+class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One limit.
+
+    Args:
+        concurrency: how many of its jobs may run at once; None for any number.
+        per_minute: how many of its jobs may start within any 60 seconds; None for any number.
+        changed_at: when somebody set it.
+    """
+
+    concurrency: int | None
+    per_minute: int | None
+    changed_at: datetime
+
+
+_DECODER: Final = msgspec.json.Decoder(Limit)
+
+
+def limit_key(tenant: str, name: str) -> str:
+    """The key of a limit in the bucket, and what stands for it in a lane."""
+    return f"{tenant}.{name}"
+
+
+def parse_limit(message: Stored) -> tuple[str, Limit | None]:
+    """Key and limit of a message of the bucket; None when it was removed."""
+    key = message.subject.removeprefix(f"$KV.{subjects.BUCKET_LIMITS}.")
+    return key, _DECODER.decode(message.data) if message.data else None
+
+
+class Limits:
+    """Keeps the limits and their tokens."""
+
+    def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
+        self._nc = nc
+        self._publisher = publisher
+        self._settings = settings
+        self._timeout_s = settings.request_timeout_s
+        self.known: dict[str, Limit] = {}
+
+    async def run(self, *, applying: bool = False) -> None:
+        """Learn of changes, until cancelled; a keeper applies them too."""
+        async for message in follow(self._nc, BUCKET, latest=True, timeout_s=self._timeout_s):
+            key, limit = parse_limit(message)
+            self._learn(key, limit)
+            if applying:
+                await self.apply(key)
+
+    def _learn(self, key: str, limit: Limit | None) -> None:
+        if limit is None:
+            self.known.pop(key, None)
+        else:
+            self.known[key] = limit
+
+    def of(self, tenant: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+        """The keys of a job's limits, its tenant's own included, and a name that is unknown, if one is."""
+        keys = {limit_key(tenant, name) for name in names}
+        unknown = next((name for name in names if limit_key(tenant, name) not in self.known), None)
+        if (everything := limit_key(tenant, TENANT_WIDE)) in self.known:
+            keys.add(everything)
+        return tuple(sorted(keys)), unknown
+
+    async def get(self, key: str) -> Limit | None:
+        """The limit as it stands in the bucket.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        found = await last_message(self._nc, BUCKET, _subject(key), timeout_s=self._timeout_s)
+        return None if found is None else parse_limit(found)[1]
+
+    async def all(self) -> dict[str, Limit]:
+        """Every limit by key.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        stored = await follow_once(self._nc, BUCKET, timeout_s=self._timeout_s)
+        parsed = [parse_limit(message) for message in stored]
+        return {key: limit for key, limit in parsed if limit is not None}
+
+    async def put(self, key: str, limit: Limit) -> None:
+        """Set a limit; it holds when this returns.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        await self._publisher.publish(_subject(key), msgspec.json.encode(limit), {})
+        self._learn(key, limit)
+        await self.apply(key)
+
+    async def delete(self, key: str) -> None:
+        """Remove a limit; jobs that count against it run without.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        await self._publisher.publish(_subject(key), b"", {"KV-Operation": "DEL"})
+        self._learn(key, None)
+        await self.apply(key)
+
+    async def apply(self, key: str) -> None:
+        """Make consumers and tokens what the record says.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        limit = await self.get(key)
+        run_s = self._settings.lease_s * LEASES_OF_A_PLACE
+        for sort, number, ack_wait_s in (
+            ("run", limit and limit.concurrency, run_s),
+            ("start", limit and limit.per_minute, MINUTE_S),
+        ):
+            if number:
+                await self._make_consumer(sort, key, ack_wait_s)
+            await self._set_tokens(sort, key, number or 0)
+
+    async def _make_consumer(self, sort: str, key: str, ack_wait_s: float) -> None:
+        name = subjects.token_consumer(sort, key)
+        config = {
+            "durable_name": name, "filter_subject": subjects.token(sort, key, "*"), "ack_policy": "explicit",
+            "ack_wait": int(ack_wait_s * 1e9), "max_deliver": -1, "max_ack_pending": MAX_TOKENS,
+            "max_waiting": 100_000,
+        }  # fmt: skip
+        body = {"stream_name": subjects.TOKENS, "config": config}
+        answer = await self._api(f"CONSUMER.DURABLE.CREATE.{subjects.TOKENS}.{name}", body)
+        if "error" in answer:
+            raise UnavailableError(f"limit {key} cannot be kept: {answer['error']['description']}")
+
+    async def _set_tokens(self, sort: str, key: str, number: int) -> None:
+        """Add the tokens that are missing and take away those that are too many, in use or not."""
+        query = {"subjects_filter": subjects.token(sort, key, "*")}
+        state = (await self._api(f"STREAM.INFO.{subjects.TOKENS}", query))["state"]
+        have = {int(subject.rpartition(".")[2]) for subject in state.get("subjects") or ()}
+        for missing in sorted(set(range(number)) - have):
+            try:
+                await self._publisher.publish(
+                    subjects.token(sort, key, missing), b"", {subjects.H_EXPECTED_SEQ: "0"}
+                )
+            except (VersionConflictError, PublishRefusedError):
+                continue  # somebody else has added it
+        for surplus in have - set(range(number)):
+            await self._api(f"STREAM.PURGE.{subjects.TOKENS}", {"filter": subjects.token(sort, key, surplus)})
+
+    async def _api(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
+        return await api(self._nc, call, body, timeout_s=self._timeout_s)
+
+
+def _subject(key: str) -> str:
+    return f"$KV.{subjects.BUCKET_LIMITS}.{key}"

@@ -1,0 +1,55 @@
+"""A delivery of a claimable event, as it comes out of `WORK`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from nats.aio.msg import Msg
+
+from events import subjects
+from services.wire import LazyHeaders
+from services.worker.puller import delivery_of
+from services.worker.tokens import Grant
+
+SOURCE = subjects.H_SOURCE.encode()
+
+
+class Work(NamedTuple):
+    """One delivery of a claimable event.
+
+    Args:
+        subject: of the event in `JOBS`.
+        seq: of the event in `JOBS`.
+        body: the event.
+        reply: where acknowledgement, renewal and hand-back go.
+        delivered: how often it has been delivered, this time included.
+        priority: of its lane.
+        grant: the tokens that its start takes, where its lane has limits.
+    """
+
+    subject: str
+    seq: int
+    body: bytes
+    reply: str
+    delivered: int
+    priority: int
+    grant: Grant | None = None
+
+    @property
+    def consumer(self) -> str:
+        """Whose message it is."""
+        lane, priority = self.subject.split(".")[3:]
+        return subjects.lane_consumer(lane, int(priority))
+
+
+def parse_work(message: Msg) -> tuple[str, Work]:
+    """The consumer's name and what it delivered.
+
+    Source: `Nats-Stream-Source` reads `<stream> <seq> <filter> <transform> <subject> …`.
+    """
+    consumer, delivered = delivery_of(message)
+    headers: Any = message.headers
+    found = headers.find(SOURCE) if isinstance(headers, LazyHeaders) else headers[subjects.H_SOURCE]
+    source = str(found).split(" ")
+    priority = int(message.subject.rpartition(".")[2])
+    return consumer, Work(source[4], int(source[1]), message.data, message.reply, delivered, priority)
