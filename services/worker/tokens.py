@@ -7,6 +7,7 @@ start is never handed back: the broker delivers it again a minute later.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -49,6 +50,7 @@ class Tokens:
         self._wake = wake
         self._limits: dict[str, Limit] = {}
         self._spare: dict[str, list[Token]] = defaultdict(list)
+        self._taking = asyncio.Lock()  # lanes may have a limit in common
         self._lacking: dict[tuple[str, ...], str] = {}
         self.puller: Puller[Token] = Puller(
             nc, subjects.TOKENS, _parse, timeout_s=self._timeout_s, stray=self._on_token
@@ -76,6 +78,10 @@ class Tokens:
 
     async def take(self, keys: tuple[str, ...], wanted: int) -> list[Grant]:
         """Grants for up to `wanted` starts in a lane with these limits."""
+        async with self._taking:
+            return await self._take(keys, wanted)
+
+    async def _take(self, keys: tuple[str, ...], wanted: int) -> list[Grant]:
         pools: list[list[Token]] = []
         for consumer in self._needed(keys):
             pool = self._spare.pop(consumer, [])

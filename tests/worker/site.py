@@ -103,12 +103,12 @@ class Site:
 
     @asynccontextmanager
     async def worker(
-        self, *connectors: TestConnector, name: str = "w1", slots: int = 1
+        self, *connectors: TestConnector, name: str = "w1", slots: int = 1, tenant: str | None = None
     ) -> AsyncIterator[Worker]:
         """A running worker; drained at the end."""
         nc = await broker.connect(self.url, name=name)
         settings = self.settings.model_copy(update={"slots": slots})
-        worker = Worker(nc, connectors, settings, worker_id=name)
+        worker = Worker(nc, connectors, settings, worker_id=name, tenant=tenant)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(worker.run())
             await worker.ready.wait()
