@@ -19,7 +19,7 @@ from services.connectors import CONNECTORS, payload_model
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
-from services.gateway import bulk, health, jobs, keys, queues, sse, websocket, workers
+from services.gateway import bulk, health, job_actions, jobs, keys, queues, sse, websocket, workers
 from services.gateway.auth import PRINCIPAL, Authenticator
 from services.gateway.files import FileRoutes
 from services.gateway.freshness import Freshness
@@ -83,6 +83,7 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/jobs", jobs.list_jobs)
     router.add_post("/v1/jobs/bulk", bulk.bulk)
     router.add_get("/v1/jobs/{id}", jobs.get)
+    router.add_patch("/v1/jobs/{id}", job_actions.reprioritise)
     router.add_get("/v1/jobs/{id}/events", jobs.events)
     router.add_get("/v1/jobs/{id}/result", jobs.result)
     router.add_post("/v1/jobs/{id}/cancel", jobs.cancel)
@@ -129,7 +130,8 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[keys.SETTINGS] = settings
         app[keys.NATS] = nc
         app[keys.STORE] = store
-        app[keys.SUBMITTER] = Submitter(store, Lanes(nc, publisher, settings), _exists_in(files), settings)
+        lanes = app[keys.LANES] = Lanes(nc, publisher, settings)
+        app[keys.SUBMITTER] = Submitter(store, lanes, _exists_in(files), settings)
         app[keys.READ_MODEL] = read_model
         app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
         app[keys.FILES] = files

@@ -39,7 +39,7 @@ class Keeper:
         self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
         self._store = EventStore(nc, self._publisher, settings)
         self._lanes = Lanes(nc, self._publisher, settings)
-        self._timers = Timers(self._store, self._publisher, settings)
+        self._timers = Timers(self._store, self._lanes, self._publisher, settings)
         expiry = Expiry(nc, self._store, settings, read_model)
         self._expiry = expiry
         self.sweep = Sweep(nc, self._store, self._lanes, self._timers, expiry, settings, read_model)

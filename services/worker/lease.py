@@ -83,7 +83,7 @@ class Leasing:
             job = await self._store.load(job_id, at_least=work.seq)
             if not await self._is_free(work, job):
                 return None
-            return await self._start(work, job, await self._store.spec(job_id), worker, revision)
+            return await self._start(work, job, await self._store.current_spec(job), worker, revision)
         except UnavailableError as error:
             # Whatever was or was not written, the message comes again and is then decided on the log.
             log.warning("lease_not_taken", job=job_id, error=str(error))
