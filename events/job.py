@@ -364,7 +364,7 @@ _Claimable = TypeVar("_Claimable", Queued, Rejected)
 
 
 def _timed(job: Job, event: _Claimable) -> _Claimable:
-    """The event with the time at which something is due in the lane, so that its timer needs no other read."""
+    """The event with the time at which something is due in the lane: its timer then needs no other read."""
     if job.ageing is None and job.queue_timeout_s is None:
         return event
     return _change(event, wake_at=next_wake(evolve(job, event, job.seq)))
@@ -568,7 +568,8 @@ def _first(job: Job, spec: JobSpec, at: datetime, seq: int, status: Status) -> J
     return Job(
         id=job.id, status=status, seq=seq, kind=spec.kind, tenant=spec.tenant, lane=spec.lane,
         priority=spec.priority, own_priority=spec.priority, labels=spec.labels,
-        max_attempts=spec.max_attempts, retry=spec.retry, attempt_timeout_s=spec.attempt_timeout_s, queue_timeout_s=spec.queue_timeout_s, ageing=spec.ageing,
+        max_attempts=spec.max_attempts, retry=spec.retry, attempt_timeout_s=spec.attempt_timeout_s,
+        queue_timeout_s=spec.queue_timeout_s, ageing=spec.ageing,
         start_at=spec.start_at, deadline_at=spec.deadline_at,
         depends_on=spec.depends_on, max_rejections=spec.max_rejections, request_hash=spec.request_hash,
         claimable_seq=seq if status is Status.QUEUED else 0, created_at=at,

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from events import subjects
 from services.lanes import lane_for
-from services.log_reader import follow, last_message
+from services.log_reader import last_message, read_range
 from tests.broker import SharedBroker
-from tests.gateway.rest import Gateway, gateway
+from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
 UNKNOWN = "01a206f7-c7a1-7287-aad5-27ef529fe738"
 
@@ -22,9 +23,10 @@ async def test_a_waiting_job_moves_to_the_lane_of_its_new_priority(api: Gateway)
     (event,) = (await api.store.history(job["id"]))[1:]
     assert (event.name, event.actor, event.event.cause) == ("queued", "user:ann", "reprioritised")  # type: ignore[union-attr]
     lane = lane_for(kind)
-    async for message in follow(api.nc, "WORK", [subjects.work(lane, 81)], start=1, timeout_s=3):
-        assert message.headers[subjects.H_SOURCE].split(" ")[1] == str(event.seq)
-        break
+    async with asyncio.timeout(DEADLINE_S):
+        while not (found := await read_range(api.nc, "WORK", subjects.work(lane, 81), timeout_s=3)):
+            pass  # the broker sources it
+    assert [message.headers[subjects.H_SOURCE].split(" ")[1] for message in found] == [str(event.seq)]
     entry = f"$KV.lanes.{subjects.lane_entry(lane, 81)}"
     assert await last_message(api.nc, "KV_lanes", entry, timeout_s=3) is not None
 
