@@ -58,7 +58,7 @@ class Attempts:
 
 
 def forget(connection: sqlite3.Connection, job_ids: Iterable[str]) -> list[tuple[str, str]]:
-    """Remove the attempts of jobs that were archived, whose events are purged; part of the caller's transaction.
+    """Remove the attempts of archived jobs, whose events are purged; part of the caller's transaction.
 
     Returns:
         Worker and outcome of each that was there.

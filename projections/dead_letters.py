@@ -21,7 +21,7 @@ _HAS_LABEL: Final = (
 
 
 def write(connection: sqlite3.Connection, changes: Iterable[tuple[Job, Job]]) -> None:
-    """Enter the jobs that died and strike out those that are dead no more; part of the caller's transaction."""
+    """Enter what died and strike out what is dead no more; part of the caller's transaction."""
     rows, gone = list[tuple[object, ...]](), list[tuple[str]]()
     for before, after in changes:
         if after.status is Status.DEAD:

@@ -19,7 +19,18 @@ from services.connectors import CONNECTORS, payload_model
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
-from services.gateway import bulk, health, job_actions, jobs, keys, queues, sse, websocket, workers
+from services.gateway import (
+    bulk,
+    dead_letters,
+    health,
+    job_actions,
+    jobs,
+    keys,
+    queues,
+    sse,
+    websocket,
+    workers,
+)
 from services.gateway.auth import PRINCIPAL, Authenticator
 from services.gateway.files import FileRoutes
 from services.gateway.freshness import Freshness
@@ -87,6 +98,11 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/jobs/{id}/events", jobs.events)
     router.add_get("/v1/jobs/{id}/result", jobs.result)
     router.add_post("/v1/jobs/{id}/cancel", jobs.cancel)
+    router.add_post("/v1/jobs/{id}/redrive", job_actions.redrive)
+    router.add_post("/v1/jobs/{id}/discard", job_actions.discard)
+    router.add_get("/v1/dead-letters", dead_letters.list_dead_letters)
+    router.add_post("/v1/dead-letters/redrive", dead_letters.redrive)
+    router.add_post("/v1/dead-letters/discard", dead_letters.discard)
     router.add_get("/v1/workers", workers.list_workers)
     router.add_get("/v1/queues", queues.list_queues)
     router.add_get("/v1/ws", websocket.websocket)

@@ -12,6 +12,7 @@ from events.codec import CLAIMABLE, decode
 from events.history import Submitted
 from projections.reader import ReadModel
 from services.event_store import EventStore
+from services.keeper.archive import purge_archived
 from services.keeper.consume import consume
 from services.keeper.expiry import Expiry
 from services.keeper.source import watch_source
@@ -57,6 +58,7 @@ class Keeper:
     async def _on_event(self, message: Stored) -> None:
         await self._timers.on_event(message)
         await self._check_lane(message)
+        await purge_archived(self._nc, message, timeout_s=self._settings.request_timeout_s)
 
     async def _check_lane(self, message: Stored) -> None:
         """A claimable event whose lane is gone would wait unseen: make the lane again."""

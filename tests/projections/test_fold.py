@@ -129,21 +129,21 @@ def test_pages_of_dead_letters_hold_each_of_them_once_the_latest_first(
 ) -> None:
     messages, jobs = log
     dead = [job for job in jobs.values() if job.status is Status.DEAD]
-    filters = {
-        "tenant": data.draw(st.sampled_from((None, "acme"))),
-        "kinds": data.draw(st.sampled_from(((), ("convert",)))),
-        "reasons": data.draw(st.sampled_from(((), ("not_retryable", "poison")))),
-        "codes": data.draw(st.sampled_from(((), ("bad_input",)))),
-        "labels": data.draw(st.sampled_from(({}, {"env": "red"}))),
-    }
+    filters = DeadFilters(
+        tenant=data.draw(st.sampled_from((None, "acme"))),
+        kinds=data.draw(st.sampled_from(((), ("convert",)))),
+        reasons=data.draw(st.sampled_from(((), ("not_retryable", "poison")))),
+        codes=data.draw(st.sampled_from(((), ("bad_input",)))),
+        labels=data.draw(st.sampled_from(({}, {"env": "red"}))),
+    )
     wanted = [
         job
         for job in dead
-        if filters["tenant"] in (None, job.tenant)
-        and (not filters["kinds"] or job.kind in filters["kinds"])
-        and (not filters["reasons"] or job.reason in filters["reasons"])
-        and (not filters["codes"] or (job.error and job.error.code in filters["codes"]))
-        and filters["labels"].items() <= job.labels.items()
+        if filters.tenant in (None, job.tenant)
+        and (not filters.kinds or job.kind in filters.kinds)
+        and (not filters.reasons or job.reason in filters.reasons)
+        and (not filters.codes or (job.error and job.error.code in filters.codes))
+        and filters.labels.items() <= job.labels.items()
     ]
     wanted.sort(key=lambda job: (job.ended_at, job.id), reverse=True)
     found: list[Job] = []
@@ -152,7 +152,7 @@ def test_pages_of_dead_letters_hold_each_of_them_once_the_latest_first(
         with closing(ReadModel(path)) as model:
             cursor = None
             while True:
-                page, cursor = model.dead_letters(DeadFilters(**filters), cursor=cursor, limit=limit)
+                page, cursor = model.dead_letters(filters, cursor=cursor, limit=limit)
                 found += page
                 if cursor is None:
                     break
