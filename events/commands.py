@@ -135,7 +135,7 @@ class Reject(Command, frozen=True):
 
 
 class Wake(Command, frozen=True):
-    """Do what is due by now: start, retry, end a claim, expire, force a cancel."""
+    """Do what is due by now: start, retry, age, end a claim, expire, force a cancel."""
 
     cancel_grace_s: float = 30.0
     jitter: float = 0.0
@@ -154,7 +154,22 @@ class Requeue(Command, frozen=True):
 
 
 class Redrive(Command, frozen=True):
-    """Give a dead job a new start with all of its attempts."""
+    """Give a dead job a new start with all of its attempts.
+
+    Args:
+        payload: what it runs with from now on; None for what it had.
+        priority: its own from now on; None for the one it had.
+    """
+
+    payload: Any = None
+    priority: int | None = None
+
+
+class Discard(Command, frozen=True):
+    """Archive a dead job, because nobody wants it any more."""
+
+    by: str
+    reason: str = ""
 
 
 class Archive(Command, frozen=True):
@@ -164,5 +179,5 @@ class Archive(Command, frozen=True):
 AnyCommand = (
     Submit | Unblock | FailDependency | TakeLease | Claim | RenewClaim | Complete | Fail | Release | LoseLease
     | ConfirmCancel | RequestCancel | Propose | ClaimReview | ReleaseReview | Accept | Reject | Wake
-    | Reprioritise | Requeue | Redrive | Archive
+    | Reprioritise | Requeue | Redrive | Discard | Archive
 )  # fmt: skip

@@ -40,15 +40,19 @@ class Queued(Event, frozen=True):
     """The job is in its lane again.
 
     Args:
-        cause: start_due, unblocked, retry_due, released, lease_lost, claim_expired, reprioritised, requeued,
-            redriven or shared (loosely isolated, and no longer kept for its tenant's own workers).
+        cause: start_due, unblocked, retry_due, released, lease_lost, claim_expired, reprioritised, aged,
+            requeued, redriven or shared (loosely isolated, and no longer kept for its tenant's own workers).
         failed_worker: who failed or lost the last attempt.
+        wake_at: when something is due while it waits: the next rise of its priority, or the end of its time.
+        payload: what it runs with from now on, if that was changed.
     """
 
     cause: str
     lane: str
     priority: int
     failed_worker: str | None = None
+    wake_at: datetime | None = None
+    payload: Any = None
 
 
 class Leased(Event, frozen=True):
@@ -119,6 +123,7 @@ class Rejected(Event, frozen=True):
     lane: str
     priority: int
     feedback: Any = None
+    wake_at: datetime | None = None
 
 
 class CancelRequested(Event, frozen=True):
@@ -154,7 +159,12 @@ class Cancelled(Event, frozen=True):
 
 
 class Expired(Event, frozen=True):
-    """The deadline passed; `cause` is waiting, confirmed, failed, released, lease_lost or forced."""
+    """A deadline passed.
+
+    Args:
+        cause: waiting, confirmed, failed, released, lease_lost or forced for the deadline over all;
+            not_started for the one in the queue.
+    """
 
     cause: str
 
@@ -172,10 +182,17 @@ class Dead(Event, frozen=True):
 
 
 class Archived(Event, frozen=True):
-    """The job's history was folded into this summary; the events before it are purged."""
+    """The job's history was folded into this summary; the events before it are purged.
+
+    Args:
+        by: who discarded it, if somebody did.
+        reason: what they said.
+    """
 
     status: Status
     summary: dict[str, Any]
+    by: str = ""
+    reason: str = ""
 
 
 AnyEvent = (

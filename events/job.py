@@ -8,7 +8,7 @@ one that the state does not allow raises `ConflictError`.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Final, assert_never
+from typing import Any, Final, TypeVar, assert_never
 
 import msgspec
 
@@ -20,6 +20,7 @@ from events.commands import (
     ClaimReview,
     Complete,
     ConfirmCancel,
+    Discard,
     Fail,
     FailDependency,
     LoseLease,
@@ -61,9 +62,11 @@ from events.history import (
     Succeeded,
 )
 from events.retry import RetryPolicy, retry_delay_s
-from events.spec import FINAL, WAITING, Cancellation, JobError, JobSpec, Lease, Review, Status
+from events.spec import FINAL, WAITING, Ageing, Cancellation, JobError, JobSpec, Lease, Review, Status
 
 LOST_LEASES_ARE_POISON: Final = 2
+STILL_WAITING: Final = frozenset({"reprioritised", "aged", "requeued", "shared"})
+"""Causes that put a job into a lane again in which, or in another of its kind, it has been waiting."""
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -72,6 +75,10 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     Args:
         seq: sequence of the last event.
         claimable_seq: sequence of the newest event that put the job into a lane.
+        claimable_at: when that was.
+        queued_at: since when it waits; a change of its priority does not begin that anew.
+        own_priority: the one it was given, which every new turn begins with; `priority` may have aged.
+        payload_seq: sequence of the event that changed its payload; 0 when the first event's counts.
         failures: what counts against `max_attempts`.
         lost: leases lost in a row.
         failed_worker: who failed or lost the last attempt.
@@ -87,10 +94,13 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     tenant: str = ""
     lane: str = ""
     priority: int = 50
+    own_priority: int = 50
     labels: dict[str, str] = {}
     max_attempts: int = 3
     retry: RetryPolicy = RetryPolicy()
     attempt_timeout_s: float | None = None
+    queue_timeout_s: float | None = None
+    ageing: Ageing | None = None
     start_at: datetime | None = None
     deadline_at: datetime | None = None
     depends_on: tuple[str, ...] = ()
@@ -99,6 +109,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     shared_after_s: float = 0.0
     request_hash: str = ""
     claimable_seq: int = 0
+    claimable_at: datetime | None = None
+    payload_seq: int = 0
     attempt: int = 0
     failures: int = 0
     lost: int = 0
@@ -230,14 +242,11 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             if job.rejections + 1 >= job.max_rejections:
                 error = JobError("rejected_too_often", reason, retryable=False)
                 return Dead(at=now, reason="rejected_too_often", error=error)
-            return Rejected(
-                at=now,
-                reviewer=reviewer,
-                reason=reason,
-                lane=job.lane,
-                priority=job.priority,
-                feedback=feedback,
-            )
+            rejected = Rejected(
+                at=now, reviewer=reviewer, reason=reason,
+                lane=job.lane, priority=job.own_priority, feedback=feedback,
+            )  # fmt: skip
+            return _timed(job, rejected)
         case Wake():
             return _due(job, command)
         case Reprioritise(priority=priority):
@@ -245,15 +254,24 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
                 raise _refused(job, "reprioritise")
             if job.priority == priority:
                 return None
-            return Queued(at=now, cause="reprioritised", lane=job.lane, priority=priority)
+            return _timed(job, Queued(at=now, cause="reprioritised", lane=job.lane, priority=priority))
         case Requeue(claimable_seq=claimable_seq):
             if status is not Status.QUEUED or job.claimable_seq != claimable_seq:
                 return None
             return _queued(job, now, "requeued")
-        case Redrive():
+        case Redrive(payload=payload):
             if status is not Status.DEAD:
                 raise _refused(job, "redrive")
-            return _queued(job, now, "redriven")
+            priority = job.own_priority if command.priority is None else command.priority
+            return _timed(
+                job, Queued(at=now, cause="redriven", lane=job.lane, priority=priority, payload=payload)
+            )
+        case Discard(by=by, reason=reason):
+            if job.archived_as is Status.DEAD:
+                return None
+            if status is not Status.DEAD:
+                raise _refused(job, "discard")
+            return Archived(at=now, status=status, summary=_summary(job), by=by, reason=reason)
         case Archive():
             if status is Status.ARCHIVED:
                 return None
@@ -273,7 +291,7 @@ def next_wake(job: Job) -> datetime | None:
         case Status.BLOCKED:
             times = [job.deadline_at]
         case Status.QUEUED:
-            times = [job.deadline_at, _shared_at(job)]
+            times = [job.deadline_at, _queue_deadline(job), _next_rise(job), _shared_at(job)]
         case Status.RETRYING:
             times = [job.retry_at, job.deadline_at]
         case Status.RUNNING:
@@ -305,7 +323,7 @@ _ALLOWED: Final[dict[Status, tuple[str, ...]]] = {
     Status.REVIEW: ("claim_review", "release_review", "accept", "reject", "cancel"),
     Status.CANCELLING: ("complete", "fail", "release", "confirm_cancel", "renew"),
     Status.SUCCEEDED: ("archive",),
-    Status.DEAD: ("redrive", "archive"),
+    Status.DEAD: ("redrive", "discard", "archive"),
     Status.CANCELLED: ("archive",),
     Status.EXPIRED: ("archive",),
     Status.ARCHIVED: (),
@@ -339,8 +357,47 @@ def _review(job: Job, reviewer: str, verb: str) -> Review:
 
 
 def _queued(job: Job, now: datetime, cause: str, *, failed_worker: str | None = None) -> Queued:
+    priority = job.priority if cause in STILL_WAITING else job.own_priority
     lane = job.shared_lane if job.shared_lane and job.attempt else job.lane
-    return Queued(at=now, cause=cause, lane=lane, priority=job.priority, failed_worker=failed_worker)
+    return _timed(job, Queued(at=now, cause=cause, lane=lane, priority=priority, failed_worker=failed_worker))
+
+
+_Claimable = TypeVar("_Claimable", Queued, Rejected)
+
+
+def _timed(job: Job, event: _Claimable) -> _Claimable:
+    """The event with the time at which something is due in the lane: its timer then needs no other read."""
+    if job.ageing is None and job.queue_timeout_s is None and not job.shared_lane:
+        return event
+    return _change(event, wake_at=next_wake(evolve(job, event, job.seq)))
+
+
+def _queue_deadline(job: Job) -> datetime | None:
+    """When a job that has never started has waited too long."""
+    if job.queue_timeout_s is None or job.queued_at is None or job.attempt:
+        return None
+    return job.queued_at + timedelta(seconds=job.queue_timeout_s)
+
+
+def _next_rise(job: Job) -> datetime | None:
+    """When the priority of a waiting job rises next."""
+    if job.ageing is None or job.claimable_at is None or job.priority >= job.ageing.max:
+        return None
+    return job.claimable_at + timedelta(seconds=job.ageing.every_s)
+
+
+def _waited(job: Job, now: datetime) -> Queued | Expired | None:
+    """What time brings to a job in its lane; rises that were missed are made up for at once."""
+    deadline, rise, shared_at = _queue_deadline(job), _next_rise(job), _shared_at(job)
+    if deadline is not None and deadline <= now:
+        return Expired(at=now, cause="not_started")
+    if shared_at is not None and shared_at <= now:
+        return _timed(job, Queued(at=now, cause="shared", lane=job.shared_lane, priority=job.priority))
+    if rise is None or rise > now or job.ageing is None or job.claimable_at is None:
+        return None
+    rises = int((now - job.claimable_at).total_seconds() / job.ageing.every_s)
+    priority = min(job.ageing.max, job.priority + max(1, rises) * job.ageing.step)
+    return _timed(job, Queued(at=now, cause="aged", lane=job.lane, priority=priority))
 
 
 def _stopped(job: Job, now: datetime, cause: str) -> Cancelled | Expired:
@@ -388,8 +445,8 @@ def _due(job: Job, wake: Wake) -> AnyEvent | None:
             force_at = now + timedelta(seconds=wake.cancel_grace_s)
             return CancelRequested(at=now, by="deadline", force_at=force_at, deadline=True)
         return Expired(at=now, cause="waiting") if status in WAITING else None
-    if status is Status.QUEUED and (shared_at := _shared_at(job)) is not None and shared_at <= now:
-        return Queued(at=now, cause="shared", lane=job.shared_lane, priority=job.priority)
+    if status is Status.QUEUED:
+        return _waited(job, now)
     if status is Status.SCHEDULED and job.start_at is not None and job.start_at <= now:
         return _queued(job, now, "start_due")
     if status is Status.RETRYING and job.retry_at is not None and job.retry_at <= now:
@@ -451,14 +508,15 @@ def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
             return _change(job, seq=seq, status=Status.BLOCKED, depends_on=depends_on)
         case Queued(at=at, cause=cause, lane=lane, priority=priority):
             lost = cause in ("lease_lost", "claim_expired")
-            redriven = cause == "redriven"
+            if cause == "redriven":
+                job = _redriven(job, event, seq)
+            elif cause == "reprioritised":
+                job = _change(job, own_priority=priority)
             return _change(
                 job, seq=seq, status=Status.QUEUED, lane=lane, priority=priority, claimable_seq=seq,
-                queued_at=at, lease=None, retry_at=None,
-                failed_worker=event.failed_worker or (None if redriven else job.failed_worker),
-                failures=0 if redriven else job.failures + lost,
-                lost=0 if redriven else job.lost + lost,
-                error=None if redriven else job.error,
+                claimable_at=at, queued_at=job.queued_at if cause in STILL_WAITING else at,
+                lease=None, retry_at=None, failed_worker=event.failed_worker or job.failed_worker,
+                failures=job.failures + lost, lost=job.lost + lost,
                 reason=None, cancellation=None, ended_at=None,
             )  # fmt: skip
         case Claimed(at=at, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision):
@@ -499,7 +557,7 @@ def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
         case Rejected(at=at, lane=lane, priority=priority, feedback=feedback):
             return _change(
                 job, seq=seq, status=Status.QUEUED, lane=lane, priority=priority, claimable_seq=seq,
-                queued_at=at, review=None, rejections=job.rejections + 1, feedback=feedback,
+                claimable_at=at, queued_at=at, review=None, rejections=job.rejections + 1, feedback=feedback,
             )  # fmt: skip
         case CancelRequested(by=by, force_at=force_at, reason=reason, deadline=deadline):
             cancellation = Cancellation(by, force_at, reason, deadline)
@@ -520,12 +578,25 @@ def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
 def _first(job: Job, spec: JobSpec, at: datetime, seq: int, status: Status) -> Job:
     return Job(
         id=job.id, status=status, seq=seq, kind=spec.kind, tenant=spec.tenant, lane=spec.lane,
-        priority=spec.priority, labels=spec.labels, max_attempts=spec.max_attempts, retry=spec.retry,
-        attempt_timeout_s=spec.attempt_timeout_s, start_at=spec.start_at, deadline_at=spec.deadline_at,
+        priority=spec.priority, own_priority=spec.priority, labels=spec.labels,
+        max_attempts=spec.max_attempts, retry=spec.retry, attempt_timeout_s=spec.attempt_timeout_s,
+        queue_timeout_s=spec.queue_timeout_s, ageing=spec.ageing,
+        start_at=spec.start_at, deadline_at=spec.deadline_at,
         depends_on=spec.depends_on, max_rejections=spec.max_rejections, request_hash=spec.request_hash,
         shared_lane=spec.shared_lane, shared_after_s=spec.shared_after_s,
         claimable_seq=seq if status is Status.QUEUED else 0, created_at=at,
+        claimable_at=at if status is Status.QUEUED else None,
         queued_at=at if status is Status.QUEUED else None,
+    )  # fmt: skip
+
+
+def _redriven(job: Job, event: Queued, seq: int) -> Job:
+    """The state before its new start; a deadline that has passed would end it at once, and is gone."""
+    passed = job.deadline_at is not None and job.deadline_at <= event.at
+    return _change(
+        job, own_priority=event.priority, payload_seq=job.payload_seq if event.payload is None else seq,
+        failures=0, lost=0, rejections=0, failed_worker=None, error=None,
+        deadline_at=None if passed else job.deadline_at,
     )  # fmt: skip
 
 

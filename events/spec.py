@@ -33,6 +33,20 @@ FINAL = frozenset({Status.SUCCEEDED, Status.DEAD, Status.CANCELLED, Status.EXPIR
 WAITING = frozenset({Status.SCHEDULED, Status.BLOCKED, Status.QUEUED, Status.RETRYING, Status.REVIEW})
 
 
+class Ageing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a job that waits in its lane rises, so that nothing starves.
+
+    Args:
+        every_s: seconds between two rises.
+        step: how much each rise adds to the priority.
+        max: where it ends; a job of that priority or a higher one does not rise.
+    """
+
+    every_s: float
+    step: int = 1
+    max: int = 100
+
+
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was submitted; it stands in the job's first event and never changes.
 
@@ -57,6 +71,8 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         fair_share: whether its lane is its tenant's own, so that workers can share themselves out fairly.
         shared_lane: where it goes when the tenant's own workers have not taken it in time.
         shared_after_s: seconds in the queue after which it goes there.
+        queue_timeout_s: seconds from its first queueing within which the first attempt has to start.
+        ageing: how its priority rises while it waits, if it does.
         request_hash: SHA-256 of the canonical request, to tell a repeated submission from a different one.
     """
 
@@ -80,6 +96,8 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     fair_share: bool = False
     shared_lane: str = ""
     shared_after_s: float = 0.0
+    queue_timeout_s: float | None = None
+    ageing: Ageing | None = None
     request_hash: str = ""
 
 

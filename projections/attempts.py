@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Final
 
 from events.codec import NAMES
@@ -14,6 +15,9 @@ _WRITE: Final = """
     INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (job_id, attempt) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome
 """
+
+
+_FORGET: Final = "DELETE FROM attempts WHERE job_id = ? RETURNING worker, outcome"
 
 
 LOST: Final = frozenset({"lease_lost", "claim_expired"})
@@ -51,6 +55,18 @@ class Attempts:
     def write(self, connection: sqlite3.Connection) -> None:
         """Write the rows; part of the caller's transaction."""
         connection.executemany(_WRITE, [_row(job, event) for job, event in self._latest.values()])
+
+
+def forget(connection: sqlite3.Connection, job_ids: Iterable[str]) -> list[tuple[str, str]]:
+    """Remove the attempts of archived jobs, whose events are purged; part of the caller's transaction.
+
+    Returns:
+        Worker and outcome of each that was there.
+    """
+    gone: list[tuple[str, str]] = []
+    for job_id in job_ids:
+        gone += connection.execute(_FORGET, (job_id,)).fetchall()
+    return gone
 
 
 def _row(job: Job, end: AnyEvent | None) -> tuple[object, ...]:

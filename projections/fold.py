@@ -10,7 +10,7 @@ from typing import Final
 from events.codec import decode
 from events.job import Job, evolve
 from events.spec import Status
-from projections import attempts, checkpoint, counts, jobs, labels, workers
+from projections import attempts, checkpoint, counts, dead_letters, jobs, labels, workers
 
 _LOOK_UP_AT_ONCE: Final = 500
 
@@ -22,6 +22,7 @@ class Batch:
         self.seq = 0
         self.before: dict[str, Job] = {}
         self.after: dict[str, Job] = {}
+        self.archived: list[str] = []
         self.attempts = attempts.Attempts()
         self.workers = workers.Workers()
 
@@ -32,6 +33,8 @@ class Batch:
             jobs.write(connection, self.after.values())
             labels.write(connection, [after for before, after in changes if before.status is Status.ABSENT])
             self.attempts.write(connection)
+            self.workers.forget(attempts.forget(connection, self.archived))
+            dead_letters.write(connection, changes)
             counts.write(connection, changes)
             self.workers.write(connection)
             checkpoint.write(connection, self.seq)
@@ -73,6 +76,8 @@ class Folder:
             if (before.lease is None) is not (after.lease is None):
                 batch.attempts.change(before, after, event)
                 batch.workers.change(before, after, event)
+            if after.status is Status.ARCHIVED:
+                batch.archived.append(job_id)
             batch.seq = seq
         while len(cache) > self._size:
             cache.popitem(last=False)

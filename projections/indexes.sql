@@ -6,6 +6,9 @@ CREATE INDEX jobs_listed ON jobs (tenant, kind, state, created_at, id);
 CREATE INDEX jobs_waiting ON jobs (lane, priority, state, claimable_seq, tenant) WHERE state = 'queued';
 CREATE INDEX jobs_due ON jobs (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX jobs_running ON jobs (worker) WHERE state IN ('running', 'cancelling');
+-- All that the list of dead letters is filtered by stands in its index.
+CREATE INDEX dead_by_time ON dead_letters (ended_at, job_id, tenant, kind, reason, code, created_at);
+CREATE INDEX dead_listed ON dead_letters (tenant, ended_at, job_id, kind, reason, code, created_at);
 CREATE INDEX counts_by_lane ON counts (lane, state, priority);
 CREATE UNIQUE INDEX files_by_subject ON files (subject);
 CREATE INDEX files_by_time ON files (tenant, created_at, id);

@@ -36,6 +36,7 @@ def job_view(job: Job, progress: Mapping[str, Any] | None = None) -> dict[str, A
         "usage": job.usage,
         "error": error and {"code": error.code, "message": error.message, "retryable": error.retryable},
         "reason": job.reason,
+        "archived_as": job.archived_as and job.archived_as.value,
         "created_at": _time(job.created_at),
         "started_at": _time(job.started_at),
         "ended_at": _time(job.ended_at),

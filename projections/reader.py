@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from events.errors import InvalidError, UnavailableError
 from events.job import Job
 from projections import checkpoint, database, files
 from projections.checkpoint import Checkpoint
+from projections.dead_letters import DeadFilters
+from projections.dead_letters import places as dead_places
 from projections.job_list import TOP, Filters, places
 from projections.jobs import decode, microseconds
 
@@ -100,6 +103,27 @@ class ReadModel:
         connection.execute("BEGIN")  # the page is of one moment
         try:
             found = list(islice(places(connection, filters, below), limit + 1))
+            query = "SELECT doc FROM jobs WHERE id = ?"
+            page = [decode(connection.execute(query, (job_id,)).fetchone()[0]) for _, job_id in found[:limit]]
+        finally:
+            connection.rollback()
+        return page, _encode_cursor(found[limit - 1]) if len(found) > limit else None
+
+    def dead_letters(
+        self, filters: DeadFilters, *, cursor: str | None, limit: int
+    ) -> tuple[list[Job], str | None]:
+        """A page of dead letters, the latest first, and the cursor of the next page, if there is one.
+
+        Raises:
+            InvalidError: the cursor is not one of ours.
+        """
+        if cursor is not None:
+            below = min(filters.below, _decode_cursor(cursor, _JOB_CURSOR))
+            filters = dataclasses.replace(filters, below=below)
+        connection = self._open()
+        connection.execute("BEGIN")  # the page is of one moment
+        try:
+            found = dead_places(connection, filters, limit + 1)
             query = "SELECT doc FROM jobs WHERE id = ?"
             page = [decode(connection.execute(query, (job_id,)).fetchone()[0]) for _, job_id in found[:limit]]
         finally:
@@ -195,20 +219,27 @@ class ReadModel:
 
     def workers(self) -> list[dict[str, Any]]:
         """What the log says of each worker."""
-        names = ("id", "running", "started", "succeeded", "failed", "lost", "last_seen_at")
+        names = ("id", "running", "started", "succeeded", "failed", "lost")
         rows = self._open().execute(f"SELECT {', '.join(names)} FROM workers ORDER BY id")  # noqa: S608
-        found = [dict(zip(names, row, strict=True)) for row in rows]
-        for worker in found:
-            worker["last_seen_at"] = _time(worker["last_seen_at"])
-        return found
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def tallies(self, worker: str) -> dict[str, int]:
+        """What the log says of one worker: attempts that it started, and how those that ended did."""
+        names = ("started", "succeeded", "failed", "lost")
+        row = self._one(f"SELECT {', '.join(names)} FROM workers WHERE id = ?", (worker,))  # noqa: S608
+        return dict(zip(names, row or (0, 0, 0, 0), strict=True))
 
     def running_on(self, worker: str) -> list[tuple[str, int]]:
         """Job id and fence of each lease that a worker holds."""
+        jobs = self.jobs_on(worker)
+        return [(job.id, job.lease.fence) for job in jobs if job.lease is not None]
+
+    def jobs_on(self, worker: str) -> list[Job]:
+        """The jobs that a worker runs."""
         rows = self._open().execute(
             "SELECT doc FROM jobs WHERE worker = ? AND state IN ('running', 'cancelling')", (worker,)
         )
-        jobs = [decode(doc) for (doc,) in rows]
-        return [(job.id, job.lease.fence) for job in jobs if job.lease is not None]
+        return [decode(doc) for (doc,) in rows]
 
     # --- Files
 

@@ -38,6 +38,17 @@ CREATE TABLE attempts (
     PRIMARY KEY (job_id, attempt)
 ) WITHOUT ROWID;
 
+-- The jobs in state dead, with what their list is filtered by.
+CREATE TABLE dead_letters (
+    job_id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    code TEXT NOT NULL,
+    ended_at INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE counts (
     tenant TEXT NOT NULL,
     kind TEXT NOT NULL,
@@ -48,14 +59,14 @@ CREATE TABLE counts (
     PRIMARY KEY (tenant, kind, state, lane, priority)
 ) WITHOUT ROWID;
 
+-- Sums over `attempts`, so that a job whose history is archived counts here no more than there.
 CREATE TABLE workers (
     id TEXT PRIMARY KEY,
     running INTEGER NOT NULL,
     started INTEGER NOT NULL,
     succeeded INTEGER NOT NULL,
     failed INTEGER NOT NULL,
-    lost INTEGER NOT NULL,
-    last_seen_at INTEGER NOT NULL
+    lost INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 CREATE TABLE files (

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Final
 
 from events.history import AnyEvent
 from events.job import Job
 from projections import attempts
-from projections.jobs import microseconds
 
 _WRITE: Final = """
-    INSERT INTO workers VALUES (?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO workers VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET
         running = running + excluded.running, started = started + excluded.started,
         succeeded = succeeded + excluded.succeeded, failed = failed + excluded.failed,
-        lost = lost + excluded.lost, last_seen_at = max(last_seen_at, excluded.last_seen_at)
+        lost = lost + excluded.lost
 """
-RUNNING, STARTED, SUCCEEDED, FAILED, LOST, LAST_SEEN = range(6)
+_TIDY: Final = "DELETE FROM workers WHERE id = ? AND started = 0"
+RUNNING, STARTED, SUCCEEDED, FAILED, LOST = range(5)
 
 
 class Workers:
@@ -32,20 +33,32 @@ class Workers:
             row = self._of(after.lease.worker)
             row[RUNNING] += 1
             row[STARTED] += 1
-            row[LAST_SEEN] = max(row[LAST_SEEN], microseconds(event.at) or 0)
         elif before.lease is not None and after.lease is None:
             row = self._of(before.lease.worker)
             row[RUNNING] -= 1
-            how = attempts.outcome(event)
-            row[LOST] += how in attempts.LOST
-            row[SUCCEEDED] += how in {"succeeded", "proposed"}
-            row[FAILED] += how == "failed"
-            if how not in attempts.LOST:
-                row[LAST_SEEN] = max(row[LAST_SEEN], microseconds(event.at) or 0)
+            _count(row, attempts.outcome(event), 1)
+
+    def forget(self, gone: Iterable[tuple[str, str]]) -> None:
+        """Count the attempts of archived jobs no longer, given worker and outcome of each."""
+        for worker, how in gone:
+            row = self._of(worker)
+            row[STARTED] -= 1
+            _count(row, how, -1)
 
     def _of(self, worker: str) -> list[int]:
-        return self._changes.setdefault(worker, [0] * 6)
+        return self._changes.setdefault(worker, [0] * 5)
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write the changes; part of the caller's transaction."""
         connection.executemany(_WRITE, [(worker, *row) for worker, row in self._changes.items()])
+        fewer = [(worker,) for worker, row in self._changes.items() if row[STARTED] <= 0]
+        connection.executemany(_TIDY, fewer)
+
+
+def _count(row: list[int], how: str, by: int) -> None:
+    if how in attempts.LOST:
+        row[LOST] += by
+    elif how in {"succeeded", "proposed"}:
+        row[SUCCEEDED] += by
+    elif how == "failed":
+        row[FAILED] += by

@@ -8,6 +8,7 @@ import secrets
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
 from nats.aio.client import Client
 
 from events import subjects
@@ -107,6 +108,20 @@ class EventStore:
         if spec is None:
             raise NotFoundError(f"there is no job {job_id}")
         return spec
+
+    async def current_spec(self, job: Job) -> JobSpec:
+        """What the job runs with: as submitted, with the payload that a redrive may have changed.
+
+        Raises:
+            NotFoundError: there is no such job.
+            UnavailableError: the broker does not answer.
+        """
+        spec = await self.spec(job.id)
+        if not job.payload_seq:
+            return spec
+        changed = await self.history(job.id, after=job.payload_seq - 1, limit=1)
+        payload = getattr(changed[0].event, "payload", None) if changed else None
+        return msgspec.structs.replace(spec, payload=payload)
 
     async def last_seq(self, job_id: str) -> int:
         """The sequence of the job's last event; 0 when there is none."""

@@ -129,6 +129,13 @@ class Settings(pydantic.BaseModel):
         default=10.0, description="Longest wait for Switchyard-Min-Seq, in seconds"
     )
 
+    dead_letters_at_once: Count = Field(
+        default=1000, description="Most dead letters that one call redrives or discards"
+    )
+    dead_letters_in_flight: Count = Field(
+        default=128, description="Of those, how many are being appended at the same time"
+    )
+
     # Live updates
     sockets: Count = Field(default=5000, description="Live connections per gateway")
     socket_subscriptions: Count = Field(default=64, description="Subscriptions per live connection")

@@ -110,20 +110,20 @@ class Api:
 
     async def job(self, job_id: str) -> dict[str, Any]:
         """A job."""
-        found: dict[str, Any] = await self.call("GET", _path(job_id))
+        found: dict[str, Any] = await self.call("GET", job_path(job_id))
         return found
 
     async def cancel(self, job_id: str, reason: str | None) -> dict[str, Any]:
         """End a job; the job after that."""
         body = {"reason": reason} if reason else {}
-        found: dict[str, Any] = await self.call("POST", _path(job_id, "/cancel"), json=body)
+        found: dict[str, Any] = await self.call("POST", job_path(job_id, "/cancel"), json=body)
         return found
 
     async def history(self, job_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """A job's events, oldest first."""
         after: int | None = 0
         while after is not None:
-            page = await self.call("GET", _path(job_id, "/events"), params={"after": after})
+            page = await self.call("GET", job_path(job_id, "/events"), params={"after": after})
             for event in page["events"]:
                 yield event
             after = page["after"]
@@ -198,7 +198,8 @@ def key_header(key: str | None) -> dict[str, str]:
     return {} if key is None else {"Idempotency-Key": key}
 
 
-def _path(job_id: str, rest: str = "") -> str:
+def job_path(job_id: str, rest: str = "") -> str:
+    """The route of a job."""
     return f"/v1/jobs/{quote(job_id, safe='')}{rest}"
 
 

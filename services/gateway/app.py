@@ -19,7 +19,18 @@ from services.connectors import CONNECTORS, payload_model
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
-from services.gateway import bulk, health, jobs, keys, queues, sse, websocket, workers
+from services.gateway import (
+    bulk,
+    dead_letters,
+    health,
+    job_actions,
+    jobs,
+    keys,
+    queues,
+    sse,
+    websocket,
+    workers,
+)
 from services.gateway.auth import PRINCIPAL, Authenticator
 from services.gateway.files import FileRoutes
 from services.gateway.freshness import Freshness
@@ -83,9 +94,15 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/jobs", jobs.list_jobs)
     router.add_post("/v1/jobs/bulk", bulk.bulk)
     router.add_get("/v1/jobs/{id}", jobs.get)
+    router.add_patch("/v1/jobs/{id}", job_actions.reprioritise)
     router.add_get("/v1/jobs/{id}/events", jobs.events)
     router.add_get("/v1/jobs/{id}/result", jobs.result)
     router.add_post("/v1/jobs/{id}/cancel", jobs.cancel)
+    router.add_post("/v1/jobs/{id}/redrive", job_actions.redrive)
+    router.add_post("/v1/jobs/{id}/discard", job_actions.discard)
+    router.add_get("/v1/dead-letters", dead_letters.list_dead_letters)
+    router.add_post("/v1/dead-letters/redrive", dead_letters.redrive)
+    router.add_post("/v1/dead-letters/discard", dead_letters.discard)
     router.add_get("/v1/workers", workers.list_workers)
     router.add_get("/v1/queues", queues.list_queues)
     router.add_get("/v1/ws", websocket.websocket)
@@ -130,6 +147,7 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[keys.SETTINGS] = settings
         app[keys.NATS] = nc
         app[keys.STORE] = store
+        app[keys.LANES] = lanes
         app[keys.SUBMITTER] = Submitter(store, lanes, _exists_in(files), settings)
         app[keys.READ_MODEL] = read_model
         app[keys.FRESHNESS] = Freshness(nc, read_model, settings)

@@ -54,7 +54,7 @@ async def submit(request: web.Request) -> web.Response:
         metrics.appended.labels(event_name(event)).inc()
     job = await _waited(request, job, wait_s)
     location = {"Location": f"/v1/jobs/{job.id}"}
-    return _answer(request, job, status=200 if event is None else 201, headers=location)
+    return answer(request, job, status=200 if event is None else 201, headers=location)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -67,7 +67,7 @@ async def get(request: web.Request) -> web.Response:
             raise MalformedError("wait: not together with at", code="invalid_parameter", field="wait")
         return await _get_at(request, query, at)
     job = await _current(request, query)
-    return _answer(request, await _waited(request, job, wait_s))
+    return answer(request, await _waited(request, job, wait_s))
 
 
 async def list_jobs(request: web.Request) -> web.Response:
@@ -79,13 +79,13 @@ async def list_jobs(request: web.Request) -> web.Response:
     app = request.app
     tenant = wide_scope(request, query)
     filters: dict[str, Any] = {
-        "states": _words(query, "state"),
-        "kinds": _words(query, "kind"),
-        "labels": _labels(query),
+        "states": words_of(query, "state"),
+        "kinds": words_of(query, "kind"),
+        "labels": labels_of(query),
         "created_after": query.time("created_after"),
         "created_before": query.time("created_before"),
         "cursor": query.text("cursor"),
-        "limit": _limit(request, query),
+        "limit": page_limit(request, query),
     }
     seq = await app[FRESHNESS].wait(min_seq(request))
     page, cursor = app[READ_MODEL].jobs(tenant=tenant, **filters)
@@ -97,8 +97,8 @@ async def events(request: web.Request) -> web.Response:
     """`GET /v1/jobs/{id}/events`: what happened to the job, oldest first."""
     query = Query(request, "after", "limit", "tenant")
     after = query.integer("after", default=0, least=0, most=MAX_SEQ - 1)
-    limit = _limit(request, query)
-    job_id, last_seq = await _last(request, query)
+    limit = page_limit(request, query)
+    job_id, last_seq = await last_of(request, query)
     found = await request.app[STORE].history(job_id, after=after, limit=limit + 1)
     page = found[:limit]
     body = {
@@ -147,7 +147,7 @@ async def cancel(request: web.Request) -> web.Response:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise from_msgspec(error) from None
     app = request.app
-    job_id, last_seq = await _last(request, query)
+    job_id, last_seq = await last_of(request, query)
     command = RequestCancel(
         now=datetime.now(UTC), by=principal.actor, grace_s=app[SETTINGS].cancel_grace_s, reason=asked.reason
     )
@@ -159,13 +159,13 @@ async def cancel(request: web.Request) -> web.Response:
     )
     if event is not None:
         app[METRICS].appended.labels(event_name(event)).inc()
-    return _answer(request, job, status=202 if job.status is Status.CANCELLING else 200)
+    return answer(request, job, status=202 if job.status is Status.CANCELLING else 200)
 
 
 # --- One job
 
 
-async def _last(request: web.Request, query: Query) -> tuple[str, int]:
+async def last_of(request: web.Request, query: Query) -> tuple[str, int]:
     """The job's id and its last sequence, if the caller may see it.
 
     Raises:
@@ -182,7 +182,7 @@ async def _last(request: web.Request, query: Query) -> tuple[str, int]:
 
 async def _current(request: web.Request, query: Query) -> Job:
     """The job as it is at this moment: from the read model if that has come so far, else from the log."""
-    job_id, last_seq = await _last(request, query)
+    job_id, last_seq = await last_of(request, query)
     row = request.app[READ_MODEL].job(job_id)
     if row is not None and row.seq == last_seq:
         return row
@@ -204,7 +204,7 @@ async def _get_at(request: web.Request, query: Query, at: str) -> web.Response:
         NotFoundError: it did not exist then.
     """
     until = int(at) if at.isdecimal() and len(at) < len(str(MAX_SEQ)) else parse_time("at", at)
-    job_id, _ = await _last(request, query)
+    job_id, _ = await last_of(request, query)
     job = Job(id=job_id)
     for entry in await request.app[STORE].history(job_id):
         if (entry.seq if isinstance(until, int) else entry.at) > until:  # type: ignore[operator]
@@ -215,9 +215,10 @@ async def _get_at(request: web.Request, query: Query, at: str) -> web.Response:
     return json_response(job_view(job), headers={H_SEQ: str(job.seq)})
 
 
-def _answer(
+def answer(
     request: web.Request, job: Job, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
+    """The job, with its last sequence in the header."""
     return json_response(_view(request, job), status=status, headers={H_SEQ: str(job.seq), **(headers or {})})
 
 
@@ -231,12 +232,13 @@ def _view(request: web.Request, job: Job) -> dict[str, Any]:
 # --- Filters
 
 
-def _limit(request: web.Request, query: Query) -> int:
+def page_limit(request: web.Request, query: Query) -> int:
+    """How many items a page may have."""
     settings = request.app[SETTINGS]
     return query.integer("limit", default=settings.page_size, least=1, most=settings.page_size_max)
 
 
-def _words(query: Query, name: str) -> list[str]:
+def words_of(query: Query, name: str) -> list[str]:
     """The values of a filter, repeated or separated by commas."""
     words = [word for value in query.all(name) for word in value.split(",")]
     for word in words:
@@ -247,7 +249,8 @@ def _words(query: Query, name: str) -> list[str]:
     return words
 
 
-def _labels(query: Query) -> dict[str, str]:
+def labels_of(query: Query) -> dict[str, str]:
+    """The labels that a list is filtered by."""
     labels = {}
     for value in query.all("label"):
         name, colon, wanted = value.partition(":")

@@ -293,7 +293,7 @@ class Submitter:
             rules = _rules(request.kind)
             spec = self._spec(request, rules, caller.tenant, digest, now)
             if rules.files:
-                await self._check_files(request, rules.files, caller.tenant)
+                await self._check_files(request.payload, rules.files, caller.tenant)
             if spec.requires or spec.prefers or spec.isolation != NONE or spec.limits or spec.fair_share:
                 spec = await self._routed(spec)
             elif not self._lanes.ready(spec.lane, spec.priority):
@@ -329,6 +329,19 @@ class Submitter:
             return found if digest else Submitted(found.job, event)
         return Submitted(evolve(job, event, seq), event)
 
+    async def payload(self, kind: str, payload: dict[str, Any], tenant: str) -> msgspec.Raw:
+        """Another payload for a job of the kind, checked like a submission's.
+
+        Raises:
+            RejectedError: a rule is broken.
+            UnavailableError: the broker does not answer.
+        """
+        rules = _rules(kind)
+        encoded = self._payload(payload, rules.model)
+        if rules.files:
+            await self._check_files(payload, rules.files, tenant)
+        return encoded
+
     async def _existing(self, job_id: str, digest: str, *, at_least: int = 0) -> Submitted | None:
         job = await self._store.load(job_id, at_least=at_least)
         if job.status is Status.ABSENT:
@@ -363,7 +376,8 @@ class Submitter:
             else RetryPolicy(retry.base_s, retry.factor, retry.max_s, retry.jitter)
         )
         return JobSpec(
-            kind=request.kind, tenant=tenant, lane=rules.lane, payload=self._payload(request, rules.model),
+            kind=request.kind, tenant=tenant, lane=rules.lane,
+            payload=self._payload(request.payload, rules.model),
             priority=request.priority, labels=request.labels, max_attempts=request.max_attempts,
             retry=policy,
             attempt_timeout_s=request.attempt_timeout_s, start_at=start_at, deadline_at=deadline_at,
@@ -373,10 +387,10 @@ class Submitter:
             limits=tuple(f"{tenant}.{name}" for name in sorted(set(request.limits))),
         )  # fmt: skip
 
-    def _payload(self, request: JobRequest, model: type[pydantic.BaseModel] | None) -> msgspec.Raw:
+    def _payload(self, payload: dict[str, Any], model: type[pydantic.BaseModel] | None) -> msgspec.Raw:
         """The payload as it will stand in the event; what cannot be read back is refused here."""
         try:
-            encoded = orjson.dumps(request.payload)
+            encoded = orjson.dumps(payload)
         except TypeError as error:
             rule = str(error).lower()
             raise InvalidError(f"payload: {rule}", field="payload") from None
@@ -388,14 +402,14 @@ class Submitter:
             )  # fmt: skip
         if model is not None:
             try:
-                model.model_validate(request.payload)
+                model.model_validate(payload)
             except pydantic.ValidationError as error:
                 raise from_pydantic(error, within="payload") from None
         return msgspec.Raw(encoded)
 
-    async def _check_files(self, request: JobRequest, files: tuple[str, ...], tenant: str) -> None:
+    async def _check_files(self, payload: dict[str, Any], files: tuple[str, ...], tenant: str) -> None:
         for name in files:
-            file_id = request.payload.get(name)
+            file_id = payload.get(name)
             if isinstance(file_id, str) and not await self._file_exists(tenant, file_id):
                 field = f"payload.{name}"
                 raise InvalidError(f"{field}: there is no such file", code="unknown_file", field=field)

@@ -12,6 +12,7 @@ from events.codec import CLAIMABLE, decode
 from events.history import Submitted
 from projections.reader import ReadModel
 from services.event_store import EventStore
+from services.keeper.archive import purge_archived
 from services.keeper.consume import consume
 from services.keeper.expiry import Expiry
 from services.keeper.source import watch_source
@@ -39,7 +40,7 @@ class Keeper:
         self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
         self._store = EventStore(nc, self._publisher, settings)
         self._lanes = Lanes(nc, self._publisher, settings)
-        self._timers = Timers(self._store, self._publisher, settings)
+        self._timers = Timers(self._store, self._lanes, self._publisher, settings)
         expiry = Expiry(nc, self._store, settings, read_model)
         self._expiry = expiry
         self.sweep = Sweep(
@@ -60,6 +61,7 @@ class Keeper:
     async def _on_event(self, message: Stored) -> None:
         await self._timers.on_event(message)
         await self._check_lane(message)
+        await purge_archived(self._nc, message, timeout_s=self._settings.request_timeout_s)
 
     async def _check_lane(self, message: Stored) -> None:
         """A claimable event whose lane is gone would wait unseen: make the lane again."""

@@ -100,7 +100,7 @@ class Sweep:
             while jobs := read_model.waiting(lane, priority, PAGE, after):
                 for job in jobs:
                     after = job.claimable_seq
-                    if after not in there and self._is_old(job.queued_at):
+                    if after not in there and self._is_old(job.claimable_at):
                         await self._requeue(job.id, after)
 
     async def _requeue(self, job_id: str, claimable_seq: int) -> None:
@@ -109,9 +109,9 @@ class Sweep:
         if event is not None:
             self._count("queued_without_work", job=job_id)
 
-    def _is_old(self, queued_at: datetime | None) -> bool:
-        """Whether the source has had more than time enough for a job queued then."""
-        return queued_at is not None and datetime.now(UTC) - queued_at > timedelta(
+    def _is_old(self, claimable_at: datetime | None) -> bool:
+        """Whether the source has had more than time enough for an event of then."""
+        return claimable_at is not None and datetime.now(UTC) - claimable_at > timedelta(
             seconds=self._settings.lease_s
         )
 

@@ -15,18 +15,22 @@ import structlog
 from events import subjects
 from events.codec import decode
 from events.commands import Wake
+from events.errors import LimitError
 from events.history import (
     Blocked,
     CancelRequested,
     Claimed,
     ClaimRenewed,
     Failed,
+    Queued,
+    Rejected,
     ReviewClaimed,
     Scheduled,
     Submitted,
 )
-from events.job import next_wake
+from events.job import Job, decide, evolve, next_wake
 from services.event_store import EventStore
+from services.lanes import Lanes, key_of
 from services.log_reader import Stored
 from services.publisher import Publisher
 from services.settings import Settings
@@ -34,13 +38,15 @@ from services.settings import Settings
 log = structlog.get_logger()
 
 ACTOR = "keeper"
+LIMIT_PAUSE_S = 60.0
 
 
 class Timers:
     """Sets wake-ups and acts on those that are due."""
 
-    def __init__(self, store: EventStore, publisher: Publisher, settings: Settings) -> None:
+    def __init__(self, store: EventStore, lanes: Lanes, publisher: Publisher, settings: Settings) -> None:
         self._store = store
+        self._lanes = lanes
         self._publisher = publisher
         self._settings = settings
 
@@ -72,21 +78,43 @@ class Timers:
             cancel_grace_s=self._settings.cancel_grace_s,
             jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
         )
-        job, event = await self._store.transition(job_id, wake, actor=ACTOR)
+        job = await self._store.load(job_id)
+        if not await self._has_lane(job, wake):
+            return False, wake.now + timedelta(seconds=LIMIT_PAUSE_S)
+        job, event = await self._store.transition(job, wake, actor=ACTOR)
         if event is not None:
             log.info("job_woken", job=job_id, recorded=type(event).__name__, state=job.status.value)
         return event is not None, next_wake(job)
+
+    async def _has_lane(self, job: Job, wake: Wake) -> bool:
+        """Whether the lane that the job would come into is there, or could be made now."""
+        ahead = decide(job, wake)
+        if not isinstance(ahead, Queued) or self._lanes.ready(ahead.lane, ahead.priority):
+            return True
+        try:
+            await self._lanes.ensure(
+                key_of(await self._store.spec(job.id), ahead.lane), ahead.lane, ahead.priority
+            )
+        except LimitError as error:
+            log.warning("wake_up_put_off", job=job.id, error=error.message)
+            return False
+        return True
 
 
 def wanted(message: Stored) -> Iterator[tuple[str, datetime]]:
     """Purpose and time of each wake-up that an event asks for."""
     event = decode(message.subject, message.data)
     match event:
-        case Submitted(at=at, job=spec):
+        case Submitted(job=spec):
             if spec.deadline_at:
                 yield "deadline", spec.deadline_at
-            if spec.shared_lane:
-                yield "shared", at + timedelta(seconds=spec.shared_after_s)
+            if spec.ageing or spec.queue_timeout_s or spec.shared_lane:
+                due_at = next_wake(evolve(Job(), event, message.seq))
+                if due_at is not None:
+                    yield "queue", due_at
+        case Queued(wake_at=wake_at) | Rejected(wake_at=wake_at):
+            if wake_at is not None:
+                yield "queue", wake_at
         case Scheduled(start_at=start_at, job=spec):
             yield "start", start_at
             if spec is not None and spec.deadline_at:

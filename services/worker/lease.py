@@ -96,7 +96,7 @@ class Leasing:
             job = await self._store.load(job_id, at_least=work.seq)
             if not await self._is_free(work, job):
                 return None
-            spec = await self._store.spec(job_id)
+            spec = await self._store.current_spec(job)
             if job.failed_worker == record.id and await self._another_fits(job, spec, record.id):
                 await self._puller.answer(work, NAK, delay_s=AVOID_PAUSE_S)
                 return None

@@ -12,6 +12,7 @@ from events.commands import (
     ClaimReview,
     Complete,
     ConfirmCancel,
+    Discard,
     Fail,
     FailDependency,
     LoseLease,
@@ -53,7 +54,7 @@ from events.history import (
 )
 from events.job import Job, decide, evolve
 from events.retry import RetryPolicy
-from events.spec import JobError, JobSpec, Status
+from events.spec import Ageing, JobError, JobSpec, Status
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -95,6 +96,24 @@ EVENTS: tuple[AnyEvent, ...] = (
     Archived(at=NOW, status=Status.SUCCEEDED, summary={"kind": "simulate", "tenant": "acme"}),
 )
 
+OTHER_FORMS: dict[str, AnyEvent] = {
+    "submitted-ageing": Submitted(
+        at=NOW, job=JobSpec("simulate", "acme", "l", queue_timeout_s=60.0, ageing=Ageing(30.0, 5, 90))
+    ),
+    "queued-aged": Queued(at=NOW, cause="aged", lane=SPEC.lane, priority=80, wake_at=LATER),
+    "queued-redriven": Queued(
+        at=NOW, cause="redriven", lane=SPEC.lane, priority=90, payload={"duration_s": 0.5}
+    ),
+    "rejected-ageing": Rejected(
+        at=NOW, reviewer="ann", reason="no tests", lane=SPEC.lane, priority=75, wake_at=LATER
+    ),
+    "archived-discarded": Archived(
+        at=NOW, status=Status.DEAD, summary={"kind": "simulate", "tenant": "acme"}, by="user:ann",
+        reason="nobody needs it",
+    ),
+}  # fmt: skip
+"""Events with fields that came later, and are left out where they say nothing, by the golden file's name."""
+
 
 def run(*commands: AnyCommand, job: Job | None = None) -> Job:
     """The state after the commands, each appended with the next sequence."""
@@ -126,11 +145,19 @@ SCHEDULED = run(SUBMIT_LATER)
 BLOCKED = run(SUBMIT_BLOCKED)
 CLAIMED_REVIEW = run(ClaimReview(now=NOW, reviewer="bob", expires_at=LATER), job=REVIEW)
 EXPIRED = run(Wake(now=NOW + timedelta(days=2)), job=QUEUED)
+AGEING = run(
+    Submit(
+        now=NOW,
+        job=JobSpec(
+            "simulate", "acme", "l", queue_timeout_s=90.0, ageing=Ageing(every_s=60.0, step=20, max=80)
+        ),
+    )
+)
 ARCHIVED = run(Archive(now=NOW), job=SUCCEEDED)
 
 STATES: tuple[Job, ...] = (
     Job(id=JOB_ID), QUEUED, RUNNING, CLAIMED, RETRYING, REVIEW, CANCELLING, SUCCEEDED, DEAD, CANCELLED,
-    SCHEDULED, BLOCKED, EXPIRED, ARCHIVED, CLAIMED_REVIEW,
+    SCHEDULED, BLOCKED, EXPIRED, ARCHIVED, CLAIMED_REVIEW, AGEING,
 )  # fmt: skip
 
 
@@ -150,5 +177,6 @@ def commands(job: Job, now: datetime = NOW) -> tuple[AnyCommand, ...]:
         ClaimReview(now=now, reviewer="bob", expires_at=now + timedelta(minutes=5)),
         ReleaseReview(now=now, reviewer="bob"), Accept(now=now, reviewer="bob"),
         Reject(now=now, reviewer="bob", reason="no"), Wake(now=now), Reprioritise(now=now, priority=10),
-        Requeue(now=now, claimable_seq=job.claimable_seq), Redrive(now=now), Archive(now=now),
+        Requeue(now=now, claimable_seq=job.claimable_seq), Redrive(now=now),
+        Redrive(now=now, payload={"n": 2}, priority=20), Discard(now=now, by="user:ann"), Archive(now=now),
     )  # fmt: skip

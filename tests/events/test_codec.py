@@ -13,7 +13,7 @@ from events.errors import UnknownEventError
 from events.history import AnyEvent
 from events.job import Job
 from events.spec import Status
-from tests.events.examples import EVENTS, JOB_ID
+from tests.events.examples import EVENTS, JOB_ID, OTHER_FORMS
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -46,6 +46,14 @@ def test_every_version_ever_written_is_still_read(event: AnyEvent) -> None:
 def test_the_newest_golden_file_is_what_is_written_today(event: AnyEvent) -> None:
     newest = max(GOLDEN.glob(f"{event_name(event)}.v*.json"))
     assert newest.read_bytes().strip() == encode(event), "a changed form is a new version with an upcast"
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_a_form_with_later_fields_is_written_and_read_as_it_was(form: str) -> None:
+    event = OTHER_FORMS[form]
+    body = (GOLDEN / f"{form}.v1.json").read_bytes().strip()
+    assert decode(subject(event_name(event)), body) == event
+    assert encode(event) == body
 
 
 def test_an_older_version_is_brought_up_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:

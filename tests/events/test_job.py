@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,23 +15,26 @@ from events.commands import (
     ClaimReview,
     Complete,
     ConfirmCancel,
+    Discard,
     Fail,
     LoseLease,
     Propose,
     Redrive,
     Reject,
     Release,
+    Reprioritise,
     RequestCancel,
     Submit,
     Wake,
 )
 from events.errors import ConflictError
-from events.history import AnyEvent, Failed
+from events.history import AnyEvent, Archived, Expired, Failed, Queued
 from events.job import Job, decide, evolve, next_wake
 from events.retry import RetryPolicy, retry_delay_s
 from events.spec import FINAL, Status
 from events.table import TRANSITIONS, page
 from tests.events.examples import (
+    AGEING,
     BLOCKED,
     CANCELLING,
     CLAIMED,
@@ -246,7 +250,7 @@ def test_a_wake_up_that_comes_early_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "job", [SCHEDULED, RETRYING, CLAIMED, CANCELLING, QUEUED], ids=lambda job: job.status.value
+    "job", [SCHEDULED, RETRYING, CLAIMED, CANCELLING, QUEUED, AGEING], ids=lambda job: job.status.value
 )
 def test_next_wake_is_the_first_time_at_which_wake_decides_something(job: Job) -> None:
     at = next_wake(job)
@@ -258,6 +262,84 @@ def test_next_wake_is_the_first_time_at_which_wake_decides_something(job: Job) -
 def test_a_redriven_job_has_all_of_its_attempts_again() -> None:
     job = run(Redrive(now=NOW), job=DEAD)
     assert (job.status, job.failures, job.error, job.attempt) == (Status.QUEUED, 0, None, 1)
+
+
+def test_a_redriven_job_runs_with_its_new_payload_and_priority_from_then_on() -> None:
+    job = run(Redrive(now=NOW, payload={"n": 2}, priority=20), job=DEAD)
+    assert (job.priority, job.own_priority, job.payload_seq) == (20, 20, job.seq)
+    again = run(LEASE, Fail(now=NOW, fence=job.seq + 1, error=FATAL), Redrive(now=NOW), job=job)
+    assert (again.priority, again.payload_seq) == (20, job.seq)
+
+
+def test_a_deadline_that_has_passed_does_not_end_a_redriven_job() -> None:
+    late = (SPEC.deadline_at or NOW) + timedelta(seconds=1)
+    job = run(Redrive(now=late), job=DEAD)
+    assert (job.deadline_at, decide(job, Wake(now=late))) == (None, None)
+    assert run(Redrive(now=NOW), job=DEAD).deadline_at == SPEC.deadline_at
+
+
+def test_only_a_dead_job_is_discarded_and_the_event_says_by_whom() -> None:
+    event = decide(DEAD, Discard(now=NOW, by="user:ann", reason="old"))
+    assert isinstance(event, Archived)
+    assert (event.status, event.by, event.reason) == (Status.DEAD, "user:ann", "old")
+    with pytest.raises(ConflictError, match="cannot discard"):
+        decide(SUCCEEDED, Discard(now=NOW, by="user:ann"))
+
+
+def test_a_waiting_job_rises_step_by_step_to_the_most() -> None:
+    job, at = AGEING, NOW
+    job = msgspec.structs.replace(job, queue_timeout_s=None)
+    priorities = []
+    while (wake := next_wake(job)) is not None:
+        assert wake - at == timedelta(seconds=60)
+        at = wake
+        job = run(Wake(now=at), job=job)
+        priorities.append(job.priority)
+    assert priorities == [70, 80]
+    assert (job.own_priority, job.queued_at, job.claimable_at) == (50, NOW, at)
+
+
+def test_rises_that_nobody_was_there_for_are_made_up_for_at_once() -> None:
+    job = msgspec.structs.replace(AGEING, queue_timeout_s=None, priority=0)
+    assert run(Wake(now=NOW + timedelta(seconds=185)), job=job).priority == 60
+
+
+def test_an_attempt_ends_the_ageing_and_the_next_wait_begins_with_the_jobs_own_priority() -> None:
+    aged = run(Wake(now=NOW + timedelta(seconds=60)), job=AGEING)
+    running = run(LEASE, job=aged)
+    assert (aged.priority, running.priority) == (70, 70)
+    back = run(Release(now=LATER, fence=running.seq), job=running)
+    assert (back.status, back.priority, next_wake(back)) == (
+        Status.QUEUED, 50, LATER + timedelta(seconds=60),
+    )  # fmt: skip
+
+
+def test_a_new_priority_is_the_jobs_own_from_then_on() -> None:
+    job = run(Reprioritise(now=NOW, priority=10), LEASE, job=AGEING)
+    assert run(Release(now=NOW, fence=job.seq), job=job).priority == 10
+
+
+def test_a_job_that_has_not_started_in_time_expires_and_one_that_has_does_not() -> None:
+    late = NOW + timedelta(seconds=90)
+    waiting = run(Wake(now=NOW + timedelta(seconds=60)), Reprioritise(now=NOW, priority=10), job=AGEING)
+    event = decide(waiting, Wake(now=late))
+    assert isinstance(event, Expired)
+    assert event.cause == "not_started"
+    started = run(LEASE, job=AGEING)
+    back = run(Release(now=late, fence=started.seq), job=started)
+    woken = decide(back, Wake(now=late + timedelta(seconds=200)))
+    assert isinstance(woken, Queued)
+    assert woken.cause == "aged"
+
+
+def test_an_event_that_puts_a_job_into_its_lane_names_the_next_wake_up() -> None:
+    for job in (AGEING, run(Wake(now=NOW + timedelta(seconds=60)), job=AGEING)):
+        event = decide(job, Reprioritise(now=NOW + timedelta(seconds=61), priority=5))
+        assert isinstance(event, Queued)
+        assert event.wake_at == next_wake(evolve(job, event, job.seq + 1)) == NOW + timedelta(seconds=90)
+    without = decide(QUEUED, Reprioritise(now=NOW, priority=5))
+    assert isinstance(without, Queued)
+    assert without.wake_at is None
 
 
 def test_an_archived_job_reads_the_same_after_its_log_is_purged() -> None:

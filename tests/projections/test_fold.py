@@ -14,8 +14,9 @@ from events import subjects
 from events.codec import encode
 from events.commands import Archive
 from events.job import Job, decide
-from events.spec import Status
+from events.spec import FINAL, Status
 from projections import checkpoint, database
+from projections.dead_letters import DeadFilters
 from projections.fold import Batch, Folder
 from projections.job_list import TOP, Filters, places
 from projections.jobs import microseconds
@@ -23,7 +24,7 @@ from projections.reader import ReadModel
 from tests.events.examples import NOW, SUCCEEDED
 from tests.projections.logs import Message, logs
 
-TABLES = ("jobs", "labels", "attempts", "counts", "workers")
+TABLES = ("jobs", "labels", "attempts", "counts", "dead_letters", "workers")
 IN_FLIGHT = 3
 
 
@@ -90,6 +91,72 @@ def test_counts_and_workers_are_those_of_the_rows(
         )
         kept = writer.execute("SELECT id, running, started, succeeded, failed, lost FROM workers")
         assert sorted(tallies) == sorted(kept)
+
+
+@given(logs(), st.lists(st.integers(1, 6), max_size=40), st.integers(0, IN_FLIGHT))
+@settings(max_examples=150, deadline=None)
+def test_a_model_that_saw_jobs_archived_is_the_one_built_from_what_is_left_of_the_log(
+    log: tuple[list[Message], dict[str, Job]], sizes: list[int], lag: int
+) -> None:
+    messages, jobs = log
+    seq = messages[-1][2] if messages else 0
+    for job in jobs.values():
+        event = decide(job, Archive(now=NOW)) if job.status in FINAL else None
+        if event is not None:
+            seq += 1
+            messages.append((subjects.job_event(job.id, "archived"), encode(event), seq))
+    archived = {
+        job_id
+        for subject, *_ in messages
+        if subject.endswith(".archived")
+        for job_id in [subject.split(".")[1]]
+    }
+    left = [
+        message
+        for message in messages
+        if message[0].split(".")[1] not in archived or message[0].endswith(".archived")
+    ]
+    with empty() as (path, writer), empty() as (other, rebuilt):
+        project(path, writer, cut(messages, sizes), lag)
+        project(other, rebuilt, [left] if left else [], 0)
+        assert database.dump(writer, TABLES) == database.dump(rebuilt, TABLES)
+
+
+@given(logs(), st.lists(st.integers(1, 6), max_size=40), st.integers(1, 3), st.data())
+@settings(max_examples=100, deadline=None)
+def test_pages_of_dead_letters_hold_each_of_them_once_the_latest_first(
+    log: tuple[list[Message], dict[str, Job]], sizes: list[int], limit: int, data: st.DataObject
+) -> None:
+    messages, jobs = log
+    dead = [job for job in jobs.values() if job.status is Status.DEAD]
+    filters = DeadFilters(
+        tenant=data.draw(st.sampled_from((None, "acme"))),
+        kinds=data.draw(st.sampled_from(((), ("convert",)))),
+        reasons=data.draw(st.sampled_from(((), ("not_retryable", "poison")))),
+        codes=data.draw(st.sampled_from(((), ("bad_input",)))),
+        labels=data.draw(st.sampled_from(({}, {"env": "red"}))),
+    )
+    wanted = [
+        job
+        for job in dead
+        if filters.tenant in (None, job.tenant)
+        and (not filters.kinds or job.kind in filters.kinds)
+        and (not filters.reasons or job.reason in filters.reasons)
+        and (not filters.codes or (job.error and job.error.code in filters.codes))
+        and filters.labels.items() <= job.labels.items()
+    ]
+    wanted.sort(key=lambda job: (job.ended_at, job.id), reverse=True)
+    found: list[Job] = []
+    with empty() as (path, writer):
+        project(path, writer, cut(messages, sizes), 0)
+        with closing(ReadModel(path)) as model:
+            cursor = None
+            while True:
+                page, cursor = model.dead_letters(filters, cursor=cursor, limit=limit)
+                found += page
+                if cursor is None:
+                    break
+    assert found == wanted
 
 
 FILTERS = st.fixed_dictionaries(

@@ -1,0 +1,129 @@
+"""What may be done with one job beside cancelling it: another priority, a new start, its removal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from events.codec import event_name
+from events.commands import AnyCommand, Discard, Redrive, Reprioritise
+from events.job import Job, decide
+from services.gateway.auth import Principal, Role, require
+from services.gateway.http import caller_of, json_body
+from services.gateway.jobs import answer, last_of
+from services.gateway.keys import LANES, METRICS, STORE, SUBMITTER
+from services.gateway.problems import from_msgspec
+from services.gateway.query import Query
+from services.lanes import key_of
+
+MAX_REASON_CHARS: Final = 1000
+Priority = Annotated[int, msgspec.Meta(ge=0, le=100)]
+
+
+class JobChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a change to a job."""
+
+    priority: Priority
+
+
+class RedriveRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a redrive, which may be empty."""
+
+    payload: dict[str, Any] | None = None
+    priority: Priority | None = None
+
+
+class DiscardRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a discard, which may be empty."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
+
+
+_CHANGE: Final = msgspec.json.Decoder(JobChange)
+_REDRIVE: Final = msgspec.json.Decoder(RedriveRequest)
+_DISCARD: Final = msgspec.json.Decoder(DiscardRequest)
+_T = TypeVar("_T")
+
+
+async def body_of(request: web.Request, decoder: msgspec.json.Decoder[_T], *, empty: bytes = b"") -> _T:
+    """The body in the decoder's form; `empty` stands for one that is not there.
+
+    Raises:
+        RejectedError: it is not JSON, or a field breaks a rule.
+    """
+    body = await json_body(request)
+    try:
+        return decoder.decode(body if body.strip() else empty)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise from_msgspec(error) from None
+
+
+async def reprioritise(request: web.Request) -> web.Response:
+    """`PATCH /v1/jobs/{id}`: move a queued job to another priority."""
+    principal = require(request, Role.SUBMITTER)
+    query = Query(request, "tenant")
+    change = await body_of(request, _CHANGE)
+    job = await _loaded(request, query)
+    command = Reprioritise(now=datetime.now(UTC), priority=change.priority)
+    decide(job, command)  # refused before a lane is made for it
+    await ensure_lane(request, job, change.priority)
+    return answer(request, await transition(request, principal, job, command))
+
+
+async def redrive(request: web.Request) -> web.Response:
+    """`POST /v1/jobs/{id}/redrive`: a new start for a dead job, with another payload if one is given."""
+    principal = require(request, Role.SUBMITTER)
+    query = Query(request, "tenant")
+    asked = await body_of(request, _REDRIVE, empty=b"{}")
+    job = await _loaded(request, query)
+    decide(job, Redrive(now=datetime.now(UTC)))
+    payload = None
+    if asked.payload is not None:
+        payload = await request.app[SUBMITTER].payload(job.kind, asked.payload, job.tenant)
+    command = Redrive(now=datetime.now(UTC), payload=payload, priority=asked.priority)
+    await ensure_lane(request, job, job.own_priority if asked.priority is None else asked.priority)
+    return answer(request, await transition(request, principal, job, command))
+
+
+async def discard(request: web.Request) -> web.Response:
+    """`POST /v1/jobs/{id}/discard`: archive a dead job."""
+    principal = require(request, Role.SUBMITTER)
+    query = Query(request, "tenant")
+    asked = await body_of(request, _DISCARD, empty=b"{}")
+    job = await _loaded(request, query)
+    command = Discard(now=datetime.now(UTC), by=principal.actor, reason=asked.reason)
+    return answer(request, await transition(request, principal, job, command))
+
+
+async def _loaded(request: web.Request, query: Query) -> Job:
+    job_id, last_seq = await last_of(request, query)
+    return await request.app[STORE].load(job_id, at_least=last_seq)
+
+
+async def transition(request: web.Request, principal: Principal, job: Job, command: AnyCommand) -> Job:
+    """Append what the caller's command comes to; the job after that.
+
+    Raises:
+        ConflictError: the job's state does not allow it.
+        UnavailableError: the broker does not answer.
+    """
+    trace = caller_of(request, principal).trace
+    job, event = await request.app[STORE].transition(job, command, actor=principal.actor, trace=trace)
+    if event is not None:
+        request.app[METRICS].appended.labels(event_name(event)).inc()
+    return job
+
+
+async def ensure_lane(request: web.Request, job: Job, priority: int) -> None:
+    """Make the job's lane at a priority, unless it is known to be there.
+
+    Raises:
+        LimitError: no more lanes, or priorities in this lane, may be in use.
+        UnavailableError: the broker does not answer.
+    """
+    lanes = request.app[LANES]
+    if not lanes.ready(job.lane, priority):
+        await lanes.ensure(key_of(await request.app[STORE].spec(job.id), job.lane), job.lane, priority)

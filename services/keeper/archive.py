@@ -1,0 +1,30 @@
+"""The end of an archived job's history: what its summary replaces is purged from the log."""
+
+from __future__ import annotations
+
+from nats.aio.client import Client
+
+from events import subjects
+from events.errors import UnavailableError
+from services.log_reader import Stored, api
+
+ARCHIVED = "archived"
+
+
+async def purge_archived(nc: Client, message: Stored, *, timeout_s: float) -> None:
+    """If the event archives a job, remove all of the job's events before it.
+
+    It is done by whoever reads the event from a durable consumer, never beside the append: no crash can leave
+    a history that is archived and not purged. Nothing follows an archived event, so the last one is kept.
+
+    Raises:
+        UnavailableError: the broker does not answer, or refuses.
+    """
+    _, job_id, name, *_ = message.subject.split(".", 3)
+    if name != ARCHIVED:
+        return
+    body = {"filter": subjects.job_filter(job_id), "keep": 1}
+    answer = await api(nc, f"STREAM.PURGE.{subjects.JOBS}", body, timeout_s=timeout_s)
+    if "error" in answer:
+        description = answer["error"].get("description")
+        raise UnavailableError(f"the history of job {job_id} cannot be purged: {description}")
