@@ -40,6 +40,15 @@ _PHRASES: Final = {
 }
 
 
+_DECLARED: Final = {
+    (True, False): "must be declared",
+    (True, True): "is declared",
+    (False, False): "must not be declared",
+    (False, True): "is not declared",
+}
+"""By the operand of `$exists`, and whether it holds."""
+
+
 class Clause(msgspec.Struct, frozen=True, omit_defaults=True):
     """A part of a requirement that a worker fails; within the parts of a `$not`, one that it meets.
 
@@ -94,7 +103,7 @@ def score(prefers: Mapping[str, Any], capabilities: Capabilities) -> int:
 
 
 def _declared(capabilities: Any) -> Capabilities:
-    return capabilities if isinstance(capabilities, dict | Mapping) else {}
+    return capabilities if type(capabilities) is dict or isinstance(capabilities, Mapping) else {}
 
 
 def _find(capabilities: Capabilities, path: str) -> Any:
@@ -220,7 +229,7 @@ def _clause(path: str, operator: str, operand: Any, found: Any, verdict: Verdict
     missing = found is MISSING
     subject = shown_path(path)
     if operator == "$exists":
-        message = f"{subject} {'is' if verdict else 'must be'} {'' if operand else 'not '}declared"
+        message = f"{subject} {_DECLARED[operand, bool(verdict)]}"
         if not verdict:
             message += " but is not" if missing else f" but is {shown(found)}"
     elif verdict:
@@ -229,8 +238,19 @@ def _clause(path: str, operator: str, operand: Any, found: Any, verdict: Verdict
             message += " (not declared)" if missing else f" ({shown(found)})"
     else:
         message = f"{subject} {_PHRASES[operator][0]} {shown(operand)} but "
-        message += "the worker does not declare it" if missing else f"is {shown(found)}"
+        message += (
+            "the worker does not declare it" if missing else f"is {shown(found)}{_oddity(operator, found)}"
+        )
     return Clause(path, operator, operand, None if missing else found, missing, message)
+
+
+def _oddity(operator: str, found: Any) -> str:
+    """Why a value does not match that looks as if it did."""
+    if operator in {"$has", "$all", "$any"} and not isinstance(found, list):
+        return ", which is no list"
+    if operator in {"$regex", "$semver"} and not isinstance(found, list | str):
+        return ", which is no string"
+    return ""
 
 
 def _sentence(clauses: list[Clause]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import operator as op
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import re2
@@ -77,17 +77,15 @@ def compiled(pattern: str) -> Any:
         raise ValueError(f"expected a regular expression that RE2 takes: {reason}") from None
 
 
-def _elements(found: Any) -> Iterator[Any]:
-    return iter(found) if isinstance(found, list) else iter((found,))
+def _texts(found: Any) -> list[str]:
+    return [element for element in (found if isinstance(found, list) else [found]) if is_text(element)]
 
 
-def _eq(operand: Any, found: Any) -> Verdict:
-    return equal(operand, found) or (
-        isinstance(found, list) and any(equal(operand, element) for element in found)
-    )
+def _eq(operand: Any, found: Any) -> bool:
+    return equal(operand, found) or _has(operand, found)
 
 
-def _ne(operand: Any, found: Any) -> Verdict:
+def _ne(operand: Any, found: Any) -> bool:
     return not _eq(operand, found)
 
 
@@ -99,7 +97,9 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Test:
             comparable = is_text
         else:
             return None
-        return any(comparable(element) and compare(element, operand) for element in _elements(found))
+        if isinstance(found, list):
+            return any(comparable(element) and compare(element, operand) for element in found)
+        return comparable(found) and compare(found, operand)
 
     return test
 
@@ -115,7 +115,7 @@ def _nin(operand: Any, found: Any) -> Verdict:
     return None if verdict is None else found is not MISSING and not verdict
 
 
-def _has(operand: Any, found: Any) -> Verdict:
+def _has(operand: Any, found: Any) -> bool:
     return isinstance(found, list) and any(equal(operand, element) for element in found)
 
 
@@ -138,7 +138,7 @@ def _regex(operand: Any, found: Any) -> Verdict:
         pattern = compiled(operand)
     except ValueError:  # UnicodeEncodeError is one, too
         return None
-    return any(_searched(pattern, element) for element in _elements(found) if is_text(element))
+    return any(_searched(pattern, text) for text in _texts(found))
 
 
 def _searched(pattern: Any, text: str) -> bool:
@@ -155,7 +155,7 @@ def _semver(operand: Any, found: Any) -> Verdict:
         versions = parse_range(operand)
     except ValueError:
         return None
-    return any(versions.admits(element) for element in _elements(found) if is_text(element))
+    return any(versions.admits(text) for text in _texts(found))
 
 
 TESTS: Final[dict[str, Test]] = {
