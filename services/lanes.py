@@ -13,6 +13,7 @@ from events import subjects
 from events.errors import LimitError, UnavailableError, VersionConflictError
 from events.lane import LaneKey, lane_id
 from events.spec import JobSpec
+from services.controls import pause_fields
 from services.log_reader import api, last_message
 from services.publisher import Publisher
 from services.settings import Settings
@@ -77,18 +78,18 @@ class Lanes:
         async with lock:
             if entry not in self._ready:
                 self._check_limits(lane, key.kind)
-                await self._make_consumer(lane, priority)
+                await self._make_consumer(lane, priority, key.kind)
                 await self._make_entry(key, lane, priority)
                 self._ready.add(entry)
         self._making.pop(entry, None)
 
-    async def restore(self, lane: str, priority: int) -> None:
+    async def restore(self, key: LaneKey, lane: str, priority: int) -> None:
         """Make the consumer of a lane whose entry stands.
 
         Raises:
             UnavailableError: the broker does not answer.
         """
-        await self._make_consumer(lane, priority)
+        await self._make_consumer(lane, priority, key.kind)
 
     def _check_limits(self, lane: str, kind: str) -> None:
         if len(self._ready) >= self._settings.lanes:
@@ -103,8 +104,9 @@ class Lanes:
                 status=422, code="too_many_priorities", field="priority",
             )  # fmt: skip
 
-    async def _make_consumer(self, lane: str, priority: int) -> None:
-        config = consumer_config(lane, priority, self._settings.lease_s)
+    async def _make_consumer(self, lane: str, priority: int, kind: str) -> None:
+        pause = await pause_fields(self._nc, lane, kind, timeout_s=self._settings.request_timeout_s)
+        config = {**consumer_config(lane, priority, self._settings.lease_s), **pause}
         name = subjects.lane_consumer(lane, priority)
         call = f"CONSUMER.DURABLE.CREATE.{subjects.WORK}.{name}"
         body = {"stream_name": subjects.WORK, "config": config}

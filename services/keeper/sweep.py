@@ -6,12 +6,14 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import structlog
 from nats.aio.client import Client
 
 from events import subjects
 from events.commands import Requeue
 from events.errors import SwitchyardError
+from events.lane import LaneKey
 from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.files import Files
@@ -86,7 +88,8 @@ class Sweep:
             entry = message.subject.split(".", 2)[2]
             lane, priority = subjects.parse_lane_entry(entry)
             if message.data and subjects.lane_consumer(lane, priority) not in have:
-                await self._lanes.restore(lane, priority)
+                key = msgspec.json.decode(message.data, type=LaneKey)
+                await self._lanes.restore(key, lane, priority)
                 self._count("lane_without_consumer", lane=lane, priority=priority)
 
     async def _overdue(self, read_model: ReadModel) -> None:

@@ -83,9 +83,9 @@ class Dispatcher:
             if self._free() and not await self._fill():
                 await self._wait()
             elif not self._free():
+                await self._return_arrived()  # what came before the worker was paused
                 await self._wake.wait()
-        await self._hand_back(self._arrived)
-        self._arrived = []
+        await self._return_arrived()
 
     async def _fill(self) -> bool:
         """Start what is there now on the free slots; whether there was anything."""
@@ -98,8 +98,7 @@ class Dispatcher:
                 break
             found = found + await self._take(sorted(self._lanes[priority]), wanted - ahead)
         found.sort(key=lambda work: (-work.priority, work.seq))
-        if self.stopped:
-            wanted = 0
+        wanted = 0 if self.stopped else min(wanted, self._free())  # it may have been paused meanwhile
         for work in found[:wanted]:
             self._start(work)
         await self._hand_back(found[wanted:])
@@ -124,6 +123,10 @@ class Dispatcher:
                 heads[oldest] = next_head[0]
         await self._hand_back(list(heads.values()))
         return taken
+
+    async def _return_arrived(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        await self._hand_back(arrived)
 
     async def _hand_back(self, works: list[Work]) -> None:
         """Give back what there is no slot for, newest first, so that the oldest is delivered first again."""
