@@ -20,6 +20,8 @@ BUCKET_WORKERS: Final = "workers"
 BUCKET_LANES: Final = "lanes"
 BUCKET_LIMITS: Final = "limits"
 BUCKET_KEYS: Final = "keys"
+BUCKET_CONTROLS: Final = "controls"
+BUCKET_KINDS: Final = "kinds"
 STORE_FILES: Final = "files"
 FILES: Final = f"OBJ_{STORE_FILES}"
 
@@ -85,6 +87,22 @@ def parse_lane_entry(key: str) -> tuple[str, int]:
     """Lane and priority of a key in the bucket `lanes`."""
     lane, _, priority = key.rpartition(".")
     return lane, int(priority)
+
+
+def control(what: str, name: str) -> str:
+    """Where it stands that a worker, a lane or a kind is paused, or a worker told to drain."""
+    return f"$KV.{BUCKET_CONTROLS}.{what}.{name}"
+
+
+def parse_control(subject: str) -> tuple[str, str]:
+    """What is controlled, worker, lane or kind, and its name."""
+    _, _, what, name = subject.split(".", 3)
+    return what, name
+
+
+def kind_entry(kind: str) -> str:
+    """Where the defaults of a kind stand."""
+    return f"$KV.{BUCKET_KINDS}.{kind}"
 
 
 def progress(job_id: str) -> str:

@@ -14,6 +14,7 @@ from events import subjects
 from events.errors import LimitError, UnavailableError, VersionConflictError
 from events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
 from events.spec import JobSpec
+from services.controls import pause_fields
 from services.log_reader import Stored, api, follow, last_message
 from services.publisher import Publisher
 from services.settings import Settings
@@ -161,13 +162,14 @@ class Lanes:
         return ", ".join(f"{name} ({len(values[name])})" for name in names[:NAMED_KEYS])
 
     async def make_consumer(self, key: LaneKey, lane: str, priority: int) -> None:
-        """Make the consumer of a lane, or leave it as it is.
+        """Make the consumer of a lane, paused if the lane or its kind is, or leave it as it is.
 
         Raises:
             LimitError: the broker takes no more consumers.
             UnavailableError: the broker does not answer.
         """
-        config = consumer_config(key, lane, priority, self._settings.lease_s)
+        pause = await pause_fields(self._nc, lane, key.kind, timeout_s=self._settings.request_timeout_s)
+        config = {**consumer_config(key, lane, priority, self._settings.lease_s), **pause}
         name = subjects.lane_consumer(lane, priority)
         call = f"CONSUMER.DURABLE.CREATE.{subjects.WORK}.{name}"
         body = {"stream_name": subjects.WORK, "config": config}

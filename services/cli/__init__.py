@@ -9,7 +9,7 @@ import click
 
 from services.cli.access import token
 from services.cli.admin import rebuild, topology_group
-from services.cli.control import priority
+from services.cli.control import drain, pause, paused, priority, resume, workers
 from services.cli.dead import dead
 from services.cli.doctor import doctor
 from services.cli.errors import guarded
@@ -43,7 +43,7 @@ def cli(log_level: str, log_format: str | None, debug: bool) -> None:  # noqa: A
 
 for command in (
     up, gateway, projector, keeper, worker, submit, get, list_jobs, watch, history, cancel, priority, dead,
-    token, topology_group, rebuild, doctor,
+    workers, pause, resume, drain, paused, token, topology_group, rebuild, doctor,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import click
 
 from services.cli import options
 from services.cli.client import connect, job_path
-from services.cli.output import print_json
+from services.cli.output import print_json, print_table
 
 
 @click.command()
@@ -28,3 +30,94 @@ def priority(job_id: str, number: int, as_json: bool, data_dir: Path | None) -> 
             click.echo(job["priority"])
 
     options.run(main())
+
+
+WORKER_COLUMNS = ("id", "state", "kinds", "slots", "running", "started", "succeeded", "failed", "lost")
+JOB_COLUMNS = ("id", "kind", "state", "attempt", "started_at", "progress")
+WHAT = click.Choice(["worker", "lane", "kind"])
+
+
+@click.command()
+@click.argument("worker_id", required=False)
+@options.as_json
+@options.data_dir
+def workers(worker_id: str | None, as_json: bool, data_dir: Path | None) -> None:
+    """Show who works now, or one worker and what it runs."""
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            path = "/v1/workers" if worker_id is None else _path("worker", worker_id)
+            shown = await api.call("GET", path)
+        if as_json:
+            print_json(shown)
+        elif worker_id is None:
+            print_table(WORKER_COLUMNS, shown["workers"])
+        else:
+            jobs = shown.pop("jobs")
+            rows = [{"field": name, "value": value} for name, value in shown.items()]
+            print_table(("field", "value"), rows)
+            print_table(JOB_COLUMNS, jobs)
+
+    options.run(main())
+
+
+@click.command()
+@click.argument("what", type=WHAT)
+@click.argument("name")
+@options.as_json
+@options.data_dir
+def pause(what: str, name: str, as_json: bool, data_dir: Path | None) -> None:
+    """Let a worker take no new jobs, or let no worker take those of a lane or a kind; what runs goes on."""
+    _control(what, name, "pause", as_json=as_json, data_dir=data_dir)
+
+
+@click.command()
+@click.argument("what", type=WHAT)
+@click.argument("name")
+@options.as_json
+@options.data_dir
+def resume(what: str, name: str, as_json: bool, data_dir: Path | None) -> None:
+    """Take back a pause."""
+    _control(what, name, "resume", as_json=as_json, data_dir=data_dir)
+
+
+@click.command()
+@click.argument("worker_id")
+@options.as_json
+@options.data_dir
+def drain(worker_id: str, as_json: bool, data_dir: Path | None) -> None:
+    """End a worker as SIGTERM does: no new jobs, some time for those that run, the rest is handed back."""
+    _control("worker", worker_id, "drain", as_json=as_json, data_dir=data_dir)
+
+
+@click.command()
+@options.as_json
+@options.data_dir
+def paused(as_json: bool, data_dir: Path | None) -> None:
+    """Show which workers, lanes and kinds are paused, and which workers are told to drain."""
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            found = await api.call("GET", "/v1/controls")
+        if as_json:
+            print_json(found)
+        else:
+            print_table(("what", "name", "state", "by", "at"), found["controls"])
+
+    options.run(main())
+
+
+def _control(what: str, name: str, verb: str, *, as_json: bool, data_dir: Path | None) -> None:
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            done: dict[str, Any] = await api.call("POST", f"{_path(what, name)}/{verb}")
+        if as_json:
+            print_json(done)
+        else:
+            click.echo(f"{what} {name}: {done['state']}")
+
+    options.run(main())
+
+
+def _path(what: str, name: str) -> str:
+    return f"/v1/{what}s/{quote(name, safe='')}"

@@ -21,6 +21,7 @@ from services.files import Files
 from services.garbage import collect_less_often
 from services.gateway import (
     bulk,
+    controls,
     dead_letters,
     health,
     job_actions,
@@ -104,6 +105,8 @@ def add_routes(app: web.Application) -> None:
     router.add_post("/v1/dead-letters/redrive", dead_letters.redrive)
     router.add_post("/v1/dead-letters/discard", dead_letters.discard)
     router.add_get("/v1/workers", workers.list_workers)
+    router.add_get("/v1/workers/{id}", workers.get)
+    controls.add_routes(router)
     router.add_get("/v1/queues", queues.list_queues)
     router.add_get("/v1/ws", websocket.websocket)
     router.add_get("/v1/events/stream", sse.event_stream)
@@ -146,6 +149,7 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         lanes = Lanes(nc, publisher, settings)
         app[keys.SETTINGS] = settings
         app[keys.NATS] = nc
+        app[keys.PUBLISHER] = publisher
         app[keys.STORE] = store
         app[keys.LANES] = lanes
         app[keys.SUBMITTER] = Submitter(store, lanes, _exists_in(files), settings)

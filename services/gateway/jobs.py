@@ -223,10 +223,13 @@ def answer(
 
 
 def _view(request: web.Request, job: Job) -> dict[str, Any]:
+    return job_view(job, current_progress(request, job))
+
+
+def current_progress(request: web.Request, job: Job) -> dict[str, Any] | None:
+    """The latest report of the attempt that runs, if one does and has reported any."""
     progress = request.app[LIVE].progress(job.id) if job.status in RUNNING else None
-    if progress is not None and progress.get("attempt") != job.attempt:
-        progress = None
-    return job_view(job, progress)
+    return None if progress is None or progress.get("attempt") != job.attempt else progress
 
 
 # --- Filters

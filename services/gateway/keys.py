@@ -17,6 +17,7 @@ from services.gateway.metrics import Metrics
 from services.gateway.submission import Submitter
 from services.gateway.worker_watch import WorkerWatch
 from services.lanes import Lanes
+from services.publisher import Publisher
 from services.settings import Settings
 
 SETTINGS: Final = web.AppKey("settings", Settings)
@@ -29,5 +30,6 @@ FRESHNESS: Final = web.AppKey("freshness", Freshness)
 FILES: Final = web.AppKey("files", Files)
 LIVE: Final = web.AppKey("live", LiveFeed)
 WORKERS: Final = web.AppKey("workers", WorkerWatch)
+PUBLISHER: Final = web.AppKey("publisher", Publisher)
 METRICS: Final = web.AppKey("metrics", Metrics)
 AUTH: Final = web.AppKey("auth", Authenticator)

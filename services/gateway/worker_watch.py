@@ -27,6 +27,10 @@ class WorkerWatch:
         self._timeout_s = timeout_s
         self._records: dict[str, WorkerRecord] = {}
 
+    def get(self, worker: str) -> WorkerRecord | None:
+        """One of them."""
+        return self._records.get(worker)
+
     def records(self) -> list[WorkerRecord]:
         """All of them, by id."""
         return [self._records[worker] for worker in sorted(self._records)]

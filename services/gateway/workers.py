@@ -1,4 +1,4 @@
-"""`GET /v1/workers`: who works now, and what the log says of each."""
+"""`GET /v1/workers` and the page of each: who works now, on what, and what the log says of it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from events.errors import NotFoundError
+from events.job import Job
+from projections.job_view import job_view
 from services.gateway.auth import Role, require
-from services.gateway.http import json_response
-from services.gateway.keys import READ_MODEL, WORKERS
-from services.gateway.query import Query
+from services.gateway.http import H_SEQ, json_response
+from services.gateway.jobs import current_progress
+from services.gateway.keys import FRESHNESS, READ_MODEL, WORKERS
+from services.gateway.query import SHOWN_CHARS, Query, min_seq, wide_scope
 from services.worker.registry import WorkerRecord
 
 TALLIES = ("started", "succeeded", "failed", "lost")
+SHOWN_OF_JOBS = ("id", "kind", "tenant", "state", "priority", "attempt", "started_at", "progress")
 
 
 async def list_workers(request: web.Request) -> web.Response:
@@ -27,6 +32,40 @@ async def list_workers(request: web.Request) -> web.Response:
     tallies = {row["id"]: row for row in request.app[READ_MODEL].workers()}
     records = request.app[WORKERS].records()
     return json_response({"workers": [_view(record, tallies.get(record.id, {})) for record in records]})
+
+
+async def get(request: web.Request) -> web.Response:
+    """`GET /v1/workers/{id}`: one worker, and what it runs of the jobs that the caller may see.
+
+    Raises:
+        NotFoundError: no such worker is alive.
+        UnavailableError: the read model lags too far behind.
+    """
+    tenant = wide_scope(request, Query(request, "tenant"))
+    record = live_worker(request)
+    seq = await request.app[FRESHNESS].wait(min_seq(request))
+    read_model = request.app[READ_MODEL]
+    jobs = [_running(request, job) for job in read_model.jobs_on(record.id) if tenant in (None, job.tenant)]
+    view = _view(record, read_model.tallies(record.id)) | {"jobs": jobs}
+    return json_response(view, headers={H_SEQ: str(seq)})
+
+
+def live_worker(request: web.Request) -> WorkerRecord:
+    """The worker that the route names.
+
+    Raises:
+        NotFoundError: no such worker is alive.
+    """
+    worker = request.match_info["id"]
+    record = request.app[WORKERS].get(worker)
+    if record is None:
+        raise NotFoundError(f"there is no worker {worker[:SHOWN_CHARS]!r} now", field="id")
+    return record
+
+
+def _running(request: web.Request, job: Job) -> dict[str, Any]:
+    view = job_view(job, current_progress(request, job))
+    return {name: view[name] for name in SHOWN_OF_JOBS}
 
 
 def _view(record: WorkerRecord, tally: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.keeper.archive import purge_archived
 from services.keeper.consume import consume
+from services.keeper.controls import Controls
 from services.keeper.expiry import Expiry
 from services.keeper.source import watch_source
 from services.keeper.sweep import Sweep
@@ -41,6 +42,7 @@ class Keeper:
         self._store = EventStore(nc, self._publisher, settings)
         self._lanes = Lanes(nc, self._publisher, settings)
         self._timers = Timers(self._store, self._lanes, self._publisher, settings)
+        self._controls = Controls(nc, self._publisher, settings)
         expiry = Expiry(nc, self._store, settings, read_model)
         self._expiry = expiry
         self.sweep = Sweep(
@@ -56,6 +58,7 @@ class Keeper:
             group.create_task(self._lanes.run())
             group.create_task(watch_source(self._nc, self._settings))
             group.create_task(self.sweep.run())
+            group.create_task(self._controls.run())
             log.info("keeper_started")
 
     async def _on_event(self, message: Stored) -> None:

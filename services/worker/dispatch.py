@@ -129,9 +129,9 @@ class Dispatcher:
                 await self._wait()
             elif not self._free():
                 await self.tokens.give_back_spare()
+                await self._return_arrived()  # what came before the worker was paused
                 await self._wake.wait()
-        await self._hand_back(self._arrived)
-        self._arrived = []
+        await self._return_arrived()
 
     async def _fill(self) -> bool:
         """Start what is there now on the free slots; whether there was anything."""
@@ -150,8 +150,7 @@ class Dispatcher:
                 break
             found = found + await self._take(sources, wanted - ahead)
         found.sort(key=lambda work: (-work.priority, work.seq))
-        if self.stopped:
-            wanted = 0
+        wanted = 0 if self.stopped else min(wanted, self._free())  # it may have been paused meanwhile
         for work in found[:wanted]:
             self._start(work)
         await self._hand_back(found[wanted:])
@@ -238,6 +237,10 @@ class Dispatcher:
         for grant in grants[len(works) :]:
             await self.tokens.end(grant, started=False)
         return [work._replace(grant=grant) for work, grant in zip(works, grants, strict=False)]
+
+    async def _return_arrived(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        await self._hand_back(arrived)
 
     async def _hand_back(self, works: list[Work]) -> None:
         """Give back what there is no slot for, newest first, so that the oldest is delivered first again."""

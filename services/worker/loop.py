@@ -13,8 +13,9 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Release
-from events.errors import UnavailableError
+from events.errors import SwitchyardError, UnavailableError
 from events.spec import JobError
+from services import controls
 from services.connectors.protocol import BusyError, Connector, FatalError, RetryableError
 from services.event_store import EventStore
 from services.files import Files
@@ -87,6 +88,7 @@ class Worker:
         self._capabilities = capabilities or {}
         self._running: dict[int, _Running] = {}
         self._busy = 0
+        self._paused = False
         self._stopping = asyncio.Event()
         self._slot_freed = asyncio.Event()
         self.ready = asyncio.Event()
@@ -137,6 +139,7 @@ class Worker:
                         self._dispatcher.follow_lanes(),
                         self._dispatcher.tokens.run(),
                         self._follow_capabilities(),
+                        self._obey(),
                     )
                 ]
                 self.ready.set()
@@ -154,7 +157,7 @@ class Worker:
     # --- Slots
 
     def _free(self) -> int:
-        return self._settings.slots - self._busy
+        return 0 if self._paused else self._settings.slots - self._busy
 
     def _held(self) -> dict[int, str]:
         return {fence: running.lease.job.id for fence, running in self._running.items()}
@@ -288,6 +291,21 @@ class Worker:
             log.info("attempt_interrupted", job=running.lease.job.id, why=why.value)
             running.interrupt(why)
 
+    async def _obey(self) -> None:
+        """Pause, go on or drain as operators wish, until cancelled."""
+        wishes = controls.wishes(self._nc, self.id, timeout_s=self._settings.request_timeout_s)
+        async for wish in wishes:
+            if self._stopping.is_set():
+                continue
+            if wish == "draining":
+                self.stop()
+                continue
+            if self._paused is not (wish == "paused"):
+                self._paused = not self._paused
+                self._registration.change(state="paused" if self._paused else "running")
+                self._dispatcher.wake()
+                log.info("worker_paused" if self._paused else "worker_resumed", worker=self.id)
+
     async def _on_cancel_request(self, message: Any) -> None:
         job_id = message.subject.split(".", 2)[1]
         for running in list(self._running.values()):
@@ -347,6 +365,9 @@ class Worker:
             await connector.close()
         await self._reporter.flush()
         await self._registration.leave()
+        with contextlib.suppress(SwitchyardError):  # else the keeper does it
+            timeout_s = self._settings.request_timeout_s
+            await controls.forget_worker(self._nc, self._publisher, self.id, timeout_s=timeout_s)
         await self._publisher.close()
 
 

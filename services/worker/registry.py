@@ -36,7 +36,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         kinds: kinds that it runs.
         capabilities: what its connectors and its operator declare.
         revision: raised with every change of the capabilities.
-        state: running or draining.
+        state: running, paused or draining.
         fences: job id by fence of each lease that it holds.
         lease_s: seconds after which it is taken for dead.
         at: when it said so.

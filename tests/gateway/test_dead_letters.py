@@ -105,7 +105,7 @@ async def test_another_tenants_dead_letters_are_an_admins_to_see(api: Gateway) -
     ("path", "body", "status", "field"),
     [
         ("redrive", {"filter": {"kinds": ["a"]}}, 422, "filter.kinds"),
-        ("redrive", {"filter": {"kind": ["A"]}}, 422, "filter.kind[...]"),
+        ("redrive", {"filter": {"kind": ["A"]}}, 422, "filter.kind[0]"),
         ("redrive", {"priority": 101}, 422, "priority"),
         ("redrive", {"limit": 0}, 422, "limit"),
         ("redrive", {"limit": 1001}, 422, "limit"),
