@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +29,17 @@ class Status(StrEnum):
     ARCHIVED = "archived"
 
 
+class DependencyFailure(StrEnum):
+    """What a blocked job does when one that it waits for ends as dead, cancelled or expired."""
+
+    DEAD = "dead"
+    CANCEL = "cancel"
+    RUN = "run"
+
+
+RESULT_ARTIFACT: Final = "result.json"
+"""The artifact that a result too large for an event is stored as."""
+
 FINAL = frozenset({Status.SUCCEEDED, Status.DEAD, Status.CANCELLED, Status.EXPIRED, Status.ARCHIVED})
 WAITING = frozenset({Status.SCHEDULED, Status.BLOCKED, Status.QUEUED, Status.RETRYING, Status.REVIEW})
 
@@ -51,9 +62,10 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         attempt_timeout_s: seconds that one attempt may take, or None for the worker's default.
         start_at: not before this time.
         deadline_at: not after this time.
-        depends_on: ids of jobs that must succeed first.
+        depends_on: ids of jobs that must end first.
         max_rejections: reviews that may reject it before it is dead.
         request_hash: SHA-256 of the canonical request, to tell a repeated submission from a different one.
+        on_dependency_failure: what becomes of it when one of those does not succeed.
     """
 
     kind: str
@@ -73,6 +85,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     depends_on: tuple[str, ...] = ()
     max_rejections: int = 3
     request_hash: str = ""
+    on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -18,11 +18,13 @@ TIMERS: Final = "TIMERS"
 BUCKET_WORKERS: Final = "workers"
 BUCKET_LANES: Final = "lanes"
 BUCKET_KEYS: Final = "keys"
+BUCKET_WAITS: Final = "waits"
 STORE_FILES: Final = "files"
 FILES: Final = f"OBJ_{STORE_FILES}"
 
 KEEPER_EVENTS: Final = "keeper-events"
 KEEPER_TIMERS: Final = "keeper-timers"
+KEEPER_FINALS: Final = "keeper-finals"
 
 ALL_JOBS: Final = "job.>"
 ALL_PROGRESS: Final = "progress.>"
@@ -83,6 +85,22 @@ def parse_lane_entry(key: str) -> tuple[str, int]:
     """Lane and priority of a key in the bucket `lanes`."""
     lane, _, priority = key.rpartition(".")
     return lane, int(priority)
+
+
+def wait(parent_id: str, child_id: str) -> str:
+    """Where it stands that one job waits for another."""
+    return f"$KV.{BUCKET_WAITS}.{parent_id}.{child_id}"
+
+
+def waits_for(parent_id: str) -> str:
+    """All jobs that wait for this one."""
+    return f"$KV.{BUCKET_WAITS}.{parent_id}.*"
+
+
+def parse_wait(subject: str) -> tuple[str, str]:
+    """The job that is waited for, and the one that waits."""
+    _, _, parent_id, child_id = subject.split(".")
+    return parent_id, child_id
 
 
 def progress(job_id: str) -> str:

@@ -26,12 +26,13 @@ from events.history import AnyEvent
 from events.job import Job, evolve
 from events.lane import LaneKey
 from events.retry import RetryPolicy
-from events.spec import JobSpec, Status
+from events.spec import DependencyFailure, JobSpec, Status
 from events.subjects import NAME
 from services.connectors import payload_model
 from services.connectors.payload import file_fields
 from services.event_store import EventStore
-from services.gateway.problems import from_msgspec, from_pydantic
+from services.gateway.dependencies import check_known, check_model, distinct, references_in
+from services.gateway.problems import from_msgspec
 from services.ids import id_for_key, new_id
 from services.lanes import Lanes, lane_for
 from services.publisher import AckLostError
@@ -72,6 +73,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     start_at: Time | None = None
     delay_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] | None = None
     deadline_at: Time | None = None
+    depends_on: list[str] = []
+    on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
 
 
 Key = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,255}\Z")]
@@ -230,6 +233,8 @@ class Submitter:
         try:
             rules = _rules(request.kind)
             spec = self._spec(request, rules, caller.tenant, digest, now)
+            if spec.depends_on:
+                await check_known(self._store, caller.tenant, request.depends_on)
             if rules.files:
                 await self._check_files(request, rules.files, caller.tenant)
             if not self._lanes.ready(spec.lane, spec.priority):
@@ -278,6 +283,7 @@ class Submitter:
 
     def _spec(self, request: JobRequest, rules: _Rules, tenant: str, digest: str, now: datetime) -> JobSpec:
         start_at, deadline_at = self._times(request, now)
+        depends_on = distinct(request.depends_on, self._settings) if request.depends_on else ()
         if request.labels:
             self._check_labels(request.labels)
         retry = request.retry
@@ -287,14 +293,16 @@ class Submitter:
             else RetryPolicy(retry.base_s, retry.factor, retry.max_s, retry.jitter)
         )
         return JobSpec(
-            kind=request.kind, tenant=tenant, lane=rules.lane, payload=self._payload(request, rules.model),
+            kind=request.kind, tenant=tenant, lane=rules.lane, payload=self._payload(request, rules.model, depends_on),
             priority=request.priority, labels=request.labels, max_attempts=request.max_attempts,
             retry=policy,
             attempt_timeout_s=request.attempt_timeout_s, start_at=start_at, deadline_at=deadline_at,
-            request_hash=digest,
+            request_hash=digest, depends_on=depends_on, on_dependency_failure=request.on_dependency_failure,
         )  # fmt: skip
 
-    def _payload(self, request: JobRequest, model: type[pydantic.BaseModel] | None) -> msgspec.Raw:
+    def _payload(
+        self, request: JobRequest, model: type[pydantic.BaseModel] | None, depends_on: tuple[str, ...]
+    ) -> msgspec.Raw:
         """The payload as it will stand in the event; what cannot be read back is refused here."""
         try:
             encoded = orjson.dumps(request.payload)
@@ -307,11 +315,9 @@ class Submitter:
                 f"payload: {len(encoded)} bytes as JSON, of at most {limit}; larger input goes into a file",
                 status=413, code="payload_too_large", field="payload",
             )  # fmt: skip
+        places = references_in(request.payload, encoded, depends_on, self._settings)
         if model is not None:
-            try:
-                model.model_validate(request.payload)
-            except pydantic.ValidationError as error:
-                raise from_pydantic(error, within="payload") from None
+            check_model(model, request.payload, places)
         return msgspec.Raw(encoded)
 
     async def _check_files(self, request: JobRequest, files: tuple[str, ...], tenant: str) -> None:
