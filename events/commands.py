@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from events.spec import JobError, JobSpec
+from events.spec import JobError, JobSpec, Status
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,13 +23,14 @@ class Submit(Command, frozen=True):
 
 
 class Unblock(Command, frozen=True):
-    """All jobs that this one waits for have succeeded."""
+    """All jobs that this one waits for have ended as they had to."""
 
 
 class FailDependency(Command, frozen=True):
-    """A job that this one waits for can no longer succeed."""
+    """A job that this one waits for ended without success; `outcome` is how."""
 
     dependency: str
+    outcome: Status
 
 
 class TakeLease(Command, frozen=True):

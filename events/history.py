@@ -148,9 +148,9 @@ class Cancelled(Event, frozen=True):
     """The job was ended before it had a result.
 
     Args:
-        cause: requested, confirmed, failed, released, lease_lost or forced.
+        cause: requested, confirmed, failed, released, lease_lost, forced or dependency_died.
         by: who asked for it.
-        reason: what they said.
+        reason: what they said, or which job died.
     """
 
     cause: str

@@ -62,7 +62,18 @@ from events.history import (
     Succeeded,
 )
 from events.retry import RetryPolicy, retry_delay_s
-from events.spec import FINAL, WAITING, Ageing, Cancellation, JobError, JobSpec, Lease, Review, Status
+from events.spec import (
+    FINAL,
+    WAITING,
+    Ageing,
+    Cancellation,
+    DependencyFailure,
+    JobError,
+    JobSpec,
+    Lease,
+    Review,
+    Status,
+)
 
 LOST_LEASES_ARE_POISON: Final = 2
 STILL_WAITING: Final = frozenset({"reprioritised", "aged", "requeued", "shared"})
@@ -133,6 +144,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at: datetime | None = None
     archived_as: Status | None = None
     ended_by: int = 0
+    on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
 
 
 def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
@@ -158,10 +170,13 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             if job.start_at is not None and job.start_at > now:
                 return Scheduled(at=now, start_at=job.start_at)
             return _queued(job, now, "unblocked")
-        case FailDependency(dependency=dependency):
-            if status is not Status.BLOCKED:
+        case FailDependency(dependency=dependency, outcome=outcome):
+            if status is not Status.BLOCKED or job.on_dependency_failure is DependencyFailure.RUN:
                 return None
-            error = JobError("dependency_died", f"job {dependency} did not succeed", retryable=False)
+            message = f"job {dependency}, which it waits for, is {outcome.value}"
+            if job.on_dependency_failure is DependencyFailure.CANCEL:
+                return Cancelled(at=now, cause="dependency_died", reason=message)
+            error = JobError("dependency_died", message, retryable=False)
             return Dead(at=now, reason="dependency_died", error=error)
         case TakeLease(worker=worker, revision=revision):
             if status is not Status.QUEUED:
@@ -587,6 +602,7 @@ def _first(job: Job, spec: JobSpec, at: datetime, seq: int, status: Status) -> J
         claimable_seq=seq if status is Status.QUEUED else 0, created_at=at,
         claimable_at=at if status is Status.QUEUED else None,
         queued_at=at if status is Status.QUEUED else None,
+        on_dependency_failure=spec.on_dependency_failure,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -28,6 +28,17 @@ class Status(StrEnum):
     EXPIRED = "expired"
     ARCHIVED = "archived"
 
+
+class DependencyFailure(StrEnum):
+    """What a blocked job does when one that it waits for ends as dead, cancelled or expired."""
+
+    DEAD = "dead"
+    CANCEL = "cancel"
+    RUN = "run"
+
+
+RESULT_ARTIFACT: Final = "result.json"
+"""The artifact that a result too large for an event is stored as."""
 
 FINAL = frozenset({Status.SUCCEEDED, Status.DEAD, Status.CANCELLED, Status.EXPIRED, Status.ARCHIVED})
 WAITING = frozenset({Status.SCHEDULED, Status.BLOCKED, Status.QUEUED, Status.RETRYING, Status.REVIEW})
@@ -65,7 +76,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         attempt_timeout_s: seconds that one attempt may take, or None for the worker's default.
         start_at: not before this time.
         deadline_at: not after this time.
-        depends_on: ids of jobs that must succeed first.
+        depends_on: ids of jobs that must end first.
         max_rejections: reviews that may reject it before it is dead.
         limits: `<tenant>.<name>` of each limit on jobs at once or starts a minute that it counts against.
         fair_share: whether its lane is its tenant's own, so that workers can share themselves out fairly.
@@ -74,6 +85,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         queue_timeout_s: seconds from its first queueing within which the first attempt has to start.
         ageing: how its priority rises while it waits, if it does.
         request_hash: SHA-256 of the canonical request, to tell a repeated submission from a different one.
+        on_dependency_failure: what becomes of it when one of those does not succeed.
     """
 
     kind: str
@@ -99,6 +111,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     queue_timeout_s: float | None = None
     ageing: Ageing | None = None
     request_hash: str = ""
+    on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):

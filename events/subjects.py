@@ -22,11 +22,13 @@ BUCKET_LIMITS: Final = "limits"
 BUCKET_KEYS: Final = "keys"
 BUCKET_CONTROLS: Final = "controls"
 BUCKET_KINDS: Final = "kinds"
+BUCKET_WAITS: Final = "waits"
 STORE_FILES: Final = "files"
 FILES: Final = f"OBJ_{STORE_FILES}"
 
 KEEPER_EVENTS: Final = "keeper-events"
 KEEPER_TIMERS: Final = "keeper-timers"
+KEEPER_FINALS: Final = "keeper-finals"
 
 ALL_JOBS: Final = "job.>"
 ALL_PROGRESS: Final = "progress.>"
@@ -103,6 +105,22 @@ def parse_control(subject: str) -> tuple[str, str]:
 def kind_entry(kind: str) -> str:
     """Where the defaults of a kind stand."""
     return f"$KV.{BUCKET_KINDS}.{kind}"
+
+
+def wait(parent_id: str, child_id: str) -> str:
+    """Where it stands that one job waits for another."""
+    return f"$KV.{BUCKET_WAITS}.{parent_id}.{child_id}"
+
+
+def waits_for(parent_id: str) -> str:
+    """All jobs that wait for this one."""
+    return f"$KV.{BUCKET_WAITS}.{parent_id}.*"
+
+
+def parse_wait(subject: str) -> tuple[str, str]:
+    """The job that is waited for, and the one that waits."""
+    _, _, parent_id, child_id = subject.split(".")
+    return parent_id, child_id
 
 
 def progress(job_id: str) -> str:

@@ -5,6 +5,7 @@ CREATE INDEX jobs_listed ON jobs (tenant, kind, state, created_at, id);
 -- `state` stands in it because SQLite would else look it up in every row.
 CREATE INDEX jobs_waiting ON jobs (lane, priority, state, claimable_seq, tenant) WHERE state = 'queued';
 CREATE INDEX jobs_due ON jobs (wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX jobs_blocked ON jobs (id) WHERE state = 'blocked';
 CREATE INDEX jobs_running ON jobs (worker) WHERE state IN ('running', 'cancelling');
 -- All that the list of dead letters is filtered by stands in its index.
 CREATE INDEX dead_by_time ON dead_letters (ended_at, job_id, tenant, kind, reason, code, created_at);

@@ -29,6 +29,7 @@ def job_view(job: Job, progress: Mapping[str, Any] | None = None) -> dict[str, A
         "attempt": job.attempt,
         "failures": job.failures,
         "max_attempts": job.max_attempts,
+        "depends_on": job.depends_on,
         "worker": job.worker,
         "progress": progress and {name: progress.get(name) for name in PROGRESS_FIELDS},
         "result": job.result,

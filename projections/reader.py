@@ -160,6 +160,13 @@ class ReadModel:
         )
         return [decode(doc) for (doc,) in rows]
 
+    def blocked(self, limit: int, after_id: str) -> list[Job]:
+        """Jobs that wait for others, in the order of their ids."""
+        rows = self._open().execute(
+            "SELECT doc FROM jobs WHERE state = 'blocked' AND id > ? ORDER BY id LIMIT ?", (after_id, limit)
+        )
+        return [decode(doc) for (doc,) in rows]
+
     def place(self, job: Job) -> int:
         """How many queued jobs of its lane go before it."""
         higher = self._one(

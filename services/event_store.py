@@ -19,7 +19,7 @@ from events.errors import NotFoundError, UnavailableError, VersionConflictError
 from events.history import AnyEvent, Queued, Rejected, Submitted
 from events.job import Job, decide, evolve
 from events.spec import JobSpec
-from services.log_reader import last_message, read_range
+from services.log_reader import last_message, last_of_leader, read_range
 from services.publisher import AckLostError, Publisher
 from services.settings import Settings
 
@@ -131,6 +131,15 @@ class EventStore:
     async def last(self, job_id: str) -> Recorded | None:
         """The job's last event."""
         message = await last_message(
+            self._nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=self._timeout_s
+        )
+        return (
+            None if message is None else recorded(message.subject, message.headers, message.data, message.seq)
+        )
+
+    async def last_of_leader(self, job_id: str) -> Recorded | None:
+        """The job's last event, also right while a replica lags; slower than `last`."""
+        message = await last_of_leader(
             self._nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=self._timeout_s
         )
         return (

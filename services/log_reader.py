@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
@@ -16,11 +17,13 @@ from nats.aio.msg import Msg
 
 from events.errors import UnavailableError
 from services.inbox import Inbox
+from services.wire import LazyHeaders
 
 log = structlog.get_logger()
 
 PAGE = 1000
 NOT_FOUND = "404"
+NO_MESSAGE = 10037
 END_OF_BATCH = "204"
 BATCH = 500
 EXPIRY_S = 10.0
@@ -72,6 +75,24 @@ async def last_message(nc: Client, stream: str, subject: str, *, timeout_s: floa
     if "Nats-Sequence" not in headers:
         return None
     return Stored(headers["Nats-Subject"], headers, reply.data, int(headers["Nats-Sequence"]), 0)
+
+
+async def last_of_leader(nc: Client, stream: str, subject: str, *, timeout_s: float) -> Stored | None:
+    """The last message on a subject filter as the stream's leader has it, or None.
+
+    `last_message` is quicker, but any replica may answer it, and one may be a moment behind.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    answer = await api(nc, f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, timeout_s=timeout_s)
+    if "error" in answer:
+        if answer["error"].get("err_code") == NO_MESSAGE:
+            return None
+        raise UnavailableError(f"the broker refused a read of {stream}: {answer['error']['description']}")
+    found = answer["message"]
+    headers = LazyHeaders(base64.b64decode(found.get("hdrs", "")))
+    return Stored(found["subject"], headers, base64.b64decode(found.get("data", "")), found["seq"], 0)
 
 
 async def read_range(
@@ -202,7 +223,7 @@ async def _consume(
                 log.warning("consumer_refused", stream=stream, error=made["error"].get("description"))
                 return
             name = made["name"]
-            pulls = _Pulls(nc, inbox.subject, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", batch)
+            pulls = Pulls(nc, inbox.subject, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", batch)
             expected = 1
             while True:
                 await pulls.refill()
@@ -219,7 +240,7 @@ async def _consume(
                 pulls.open -= len(messages)
                 for first in range(0, len(messages), batch):
                     yield messages[first : first + batch]
-    except (_LostError, UnavailableError, nats.errors.Error, TimeoutError):
+    except (LostError, UnavailableError, nats.errors.Error, TimeoutError):
         return
     finally:
         if name is not None and nc.is_connected:
@@ -227,11 +248,11 @@ async def _consume(
                 await nc.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
 
 
-class _LostError(Exception):
+class LostError(Exception):
     """The consumer is not there any more."""
 
 
-class _Pulls:
+class Pulls:
     """Keeps enough messages asked for that the broker never waits for us, and no more than two batches."""
 
     def __init__(self, nc: Client, inbox: str, call: str, batch: int) -> None:
@@ -257,7 +278,7 @@ class _Pulls:
         if status == "408":
             self.open -= int(headers.get("Nats-Pending-Messages", self._batch))
         elif status != "100":
-            raise _LostError
+            raise LostError
 
 
 def delivered(message: Msg) -> tuple[Stored, int]:

@@ -75,6 +75,8 @@ class Settings(pydantic.BaseModel):
     body_bytes: Count = Field(default=1 * MIB, description="Largest JSON request body, in bytes")
     labels: Count = Field(default=32, description="Most labels of one job")
     label_value_chars: Count = Field(default=256, description="Longest value of a label")
+    dependencies: Count = Field(default=100, description="Most jobs that one job waits for")
+    references: Count = Field(default=100, description="Most references to results in one payload")
     bulk_in_flight: Count = Field(
         default=512, description="Lines of a bulk submission appended but not yet answered"
     )

@@ -132,6 +132,7 @@ class Consumer(_Declared):
     ack_wait: Duration
     max_ack_pending: int
     max_deliver: int = UNLIMITED
+    headers_only: bool = False
 
     @property
     def label(self) -> str:

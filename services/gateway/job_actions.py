@@ -82,7 +82,7 @@ async def redrive(request: web.Request) -> web.Response:
     decide(job, Redrive(now=datetime.now(UTC)))
     payload = None
     if asked.payload is not None:
-        payload = await request.app[SUBMITTER].payload(job.kind, asked.payload, job.tenant)
+        payload = await request.app[SUBMITTER].payload(job, asked.payload)
     command = Redrive(now=datetime.now(UTC), payload=payload, priority=asked.priority)
     await ensure_lane(request, job, job.own_priority if asked.priority is None else asked.priority)
     return answer(request, await transition(request, principal, job, command))

@@ -14,7 +14,7 @@ from events.commands import RequestCancel
 from events.envelope import event_view
 from events.errors import NotFoundError
 from events.job import Job, evolve
-from events.spec import FINAL, Status
+from events.spec import FINAL, RESULT_ARTIFACT, Status
 from events.subjects import NAME
 from projections.job_view import job_view
 from services.gateway.auth import Role, require
@@ -24,7 +24,6 @@ from services.gateway.problems import MalformedError, Problem, from_msgspec
 from services.gateway.query import JOB_ID, MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
 from services.gateway.submission import parse_key, parse_request
 
-RESULT_ARTIFACT: Final = "result.json"
 RUNNING: Final = frozenset({Status.RUNNING, Status.CANCELLING})
 STATES: Final = frozenset(status.value for status in Status) - {Status.ABSENT.value}
 

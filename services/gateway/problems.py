@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import http
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import nats.errors
 import orjson
-import pydantic
 import structlog
 from aiohttp import web
+from pydantic_core import ErrorDetails
 
 from events.errors import (
     ConflictError,
@@ -178,11 +178,8 @@ def from_msgspec(error: Exception, *, within: str = "") -> RejectedError:
     return InvalidError(f"{field or 'the body'}: {rule}", field=field or None)
 
 
-def from_pydantic(error: pydantic.ValidationError, *, within: str) -> InvalidError:
+def from_details(faults: Sequence[ErrorDetails], *, within: str) -> InvalidError:
     """The error of a part of the body that a pydantic model describes; names the first field at fault."""
-    found = [
-        (".".join([within, *(str(part) for part in item["loc"])]), item["msg"])
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+    found = [(".".join([within, *(str(part) for part in fault["loc"])]), fault["msg"]) for fault in faults]
     told = "; ".join(f"{field}: {rule}" for field, rule in found[:SHOWN_ERRORS])
     return InvalidError(told, field=found[0][0])

@@ -27,12 +27,13 @@ from events.job import Job, evolve
 from events.lane import LOOSE, NONE, LaneKey, isolated, keys_of, lane_id
 from events.matching import canonical, canonical_prefers
 from events.retry import RetryPolicy
-from events.spec import JobSpec, Status
+from events.spec import DependencyFailure, JobSpec, Status
 from events.subjects import NAME, NAME_PATTERN
 from services.connectors import payload_model
 from services.connectors.payload import file_fields
 from services.event_store import EventStore
-from services.gateway.problems import from_msgspec, from_pydantic
+from services.gateway.dependencies import check_known, check_model, distinct, references_in
+from services.gateway.problems import from_msgspec
 from services.ids import id_for_key, new_id
 from services.lanes import Lanes, lane_for
 from services.publisher import AckLostError
@@ -82,6 +83,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     prefers: dict[str, Any] = {}
     isolation: Literal["none", "loose", "strict"] = "none"
     limits: Annotated[list[LimitName], Meta(max_length=MAX_LIMITS)] = []
+    depends_on: list[str] = []
+    on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
 
 
 Key = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,255}\Z")]
@@ -292,6 +295,8 @@ class Submitter:
         try:
             rules = _rules(request.kind)
             spec = self._spec(request, rules, caller.tenant, digest, now)
+            if spec.depends_on:
+                await check_known(self._store, caller.tenant, request.depends_on)
             if rules.files:
                 await self._check_files(request.payload, rules.files, caller.tenant)
             if spec.requires or spec.prefers or spec.isolation != NONE or spec.limits or spec.fair_share:
@@ -329,17 +334,17 @@ class Submitter:
             return found if digest else Submitted(found.job, event)
         return Submitted(evolve(job, event, seq), event)
 
-    async def payload(self, kind: str, payload: dict[str, Any], tenant: str) -> msgspec.Raw:
-        """Another payload for a job of the kind, checked like a submission's.
+    async def payload(self, job: Job, payload: dict[str, Any]) -> msgspec.Raw:
+        """Another payload for a job, checked like a submission's.
 
         Raises:
             RejectedError: a rule is broken.
             UnavailableError: the broker does not answer.
         """
-        rules = _rules(kind)
-        encoded = self._payload(payload, rules.model)
+        rules = _rules(job.kind)
+        encoded = self._payload(payload, rules.model, job.depends_on)
         if rules.files:
-            await self._check_files(payload, rules.files, tenant)
+            await self._check_files(payload, rules.files, job.tenant)
         return encoded
 
     async def _existing(self, job_id: str, digest: str, *, at_least: int = 0) -> Submitted | None:
@@ -367,6 +372,7 @@ class Submitter:
 
     def _spec(self, request: JobRequest, rules: _Rules, tenant: str, digest: str, now: datetime) -> JobSpec:
         start_at, deadline_at = self._times(request, now)
+        depends_on = distinct(request.depends_on, self._settings) if request.depends_on else ()
         if request.labels:
             self._check_labels(request.labels)
         retry = request.retry
@@ -377,7 +383,7 @@ class Submitter:
         )
         return JobSpec(
             kind=request.kind, tenant=tenant, lane=rules.lane,
-            payload=self._payload(request.payload, rules.model),
+            payload=self._payload(request.payload, rules.model, depends_on),
             priority=request.priority, labels=request.labels, max_attempts=request.max_attempts,
             retry=policy,
             attempt_timeout_s=request.attempt_timeout_s, start_at=start_at, deadline_at=deadline_at,
@@ -385,9 +391,12 @@ class Submitter:
             isolation=isolated(request.isolation, tenant),
             shared_after_s=self._settings.isolation_wait_s if request.isolation == LOOSE else 0.0,
             limits=tuple(f"{tenant}.{name}" for name in sorted(set(request.limits))),
+            depends_on=depends_on, on_dependency_failure=request.on_dependency_failure,
         )  # fmt: skip
 
-    def _payload(self, payload: dict[str, Any], model: type[pydantic.BaseModel] | None) -> msgspec.Raw:
+    def _payload(
+        self, payload: dict[str, Any], model: type[pydantic.BaseModel] | None, depends_on: tuple[str, ...]
+    ) -> msgspec.Raw:
         """The payload as it will stand in the event; what cannot be read back is refused here."""
         try:
             encoded = orjson.dumps(payload)
@@ -400,11 +409,9 @@ class Submitter:
                 f"payload: {len(encoded)} bytes as JSON, of at most {limit}; larger input goes into a file",
                 status=413, code="payload_too_large", field="payload",
             )  # fmt: skip
+        places = references_in(payload, encoded, depends_on, self._settings)
         if model is not None:
-            try:
-                model.model_validate(payload)
-            except pydantic.ValidationError as error:
-                raise from_pydantic(error, within="payload") from None
+            check_model(model, payload, places)
         return msgspec.Raw(encoded)
 
     async def _check_files(self, payload: dict[str, Any], files: tuple[str, ...], tenant: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import nats.errors
 import orjson
@@ -13,12 +14,14 @@ from nats.aio.msg import Msg
 
 from events.errors import SwitchyardError
 from services.inbox import Inbox
-from services.log_reader import EXPIRY_S, HEARTBEAT_S, SILENCE_S, Stored, delivered
+from services.log_reader import SILENCE_S, LostError, Pulls, Stored, delivered
 
 log = structlog.get_logger()
 
 PAUSE_S = 0.25
 RETRY_DELAY_S = 1.0
+NAK_LATER = b"-NAK " + orjson.dumps({"delay": int(RETRY_DELAY_S * 1e9)})
+WORKING_S = 10.0  # a third of what `streams.json` gives as the time to answer
 
 
 async def consume(
@@ -41,38 +44,90 @@ async def consume(
             await handle(stored)
         except SwitchyardError as error:
             log.warning("message_put_off", stream=stream, subject=stored.subject, error=str(error))
-            answer = b"-NAK " + orjson.dumps({"delay": int(RETRY_DELAY_S * 1e9)})
-        try:
-            await nc.publish(message.reply, answer)
-        except nats.errors.Error:
-            return  # it is delivered again
+            answer = NAK_LATER
+        await _answer(nc, [message], answer)
 
-    async def next_batch(inbox: Inbox) -> list[Msg]:
-        request = {
-            "batch": batch,
-            "expires": int(EXPIRY_S * 1e9),
-            "idle_heartbeat": int(HEARTBEAT_S * 1e9),
-        }
-        call = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
-        await nc.publish(call, orjson.dumps(request), reply=inbox.subject)
-        messages: list[Msg] = []
-        while len(messages) < batch:
-            message = await inbox.next(SILENCE_S)
-            if message.reply:
-                messages.append(message)
-                if not len(inbox):
-                    return messages
-            elif (message.headers or {}).get("Status") != "100":
-                return messages
-        return messages
-
-    async with Inbox(nc) as inbox:
-        while True:
-            try:
-                messages = await next_batch(inbox)
-            except (nats.errors.Error, TimeoutError):
-                await asyncio.sleep(PAUSE_S)
-                continue
+    async with contextlib.aclosing(_batches(nc, stream, durable, batch)) as batches:
+        async for messages in batches:
             async with asyncio.TaskGroup() as group:
                 for message in messages:
                     group.create_task(one(message))
+
+
+async def consume_batches(
+    nc: Client,
+    stream: str,
+    durable: str,
+    handle: Callable[[list[Stored]], Awaitable[None]],
+    *,
+    batch: int = 200,
+) -> None:
+    """Hand all messages that are there to `handle`, up to `batch` together, until cancelled.
+
+    While it is at them the broker is told so. All of them come again after a second when it raises a
+    `SwitchyardError`.
+    """
+    async with contextlib.aclosing(_batches(nc, stream, durable, batch)) as batches:
+        async for messages in batches:
+            answer = b"+ACK"
+            async with asyncio.TaskGroup() as group:
+                working = group.create_task(_keep(nc, messages))
+                try:
+                    await handle([delivered(message)[0] for message in messages])
+                except SwitchyardError as error:
+                    log.warning("messages_put_off", stream=stream, count=len(messages), error=str(error))
+                    answer = NAK_LATER
+                finally:
+                    working.cancel()
+            await _answer(nc, messages, answer)
+
+
+async def _keep(nc: Client, messages: list[Msg]) -> None:
+    while True:
+        await asyncio.sleep(WORKING_S)
+        await _answer(nc, messages, b"+WPI")
+
+
+async def _answer(nc: Client, messages: list[Msg], answer: bytes) -> None:
+    try:
+        for message in messages:
+            await nc.publish(message.reply, answer)
+    except nats.errors.Error:
+        return  # they are delivered again
+
+
+async def _batches(nc: Client, stream: str, durable: str, batch: int) -> AsyncGenerator[list[Msg], None]:
+    """What a durable consumer has, as it comes, without end."""
+    async with Inbox(nc) as inbox:
+        while True:
+            pulls = Pulls(nc, inbox.subject, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}", batch)
+            try:
+                while True:
+                    await pulls.refill()
+                    messages = await _taken(inbox, pulls)
+                    for first in range(0, len(messages), batch):
+                        yield messages[first : first + batch]
+            except (LostError, nats.errors.Error, TimeoutError):
+                await asyncio.sleep(PAUSE_S)
+
+
+async def _taken(inbox: Inbox, pulls: Pulls) -> list[Msg]:
+    """The messages that are there; none when only a status is.
+
+    Raises:
+        LostError: there is none, and what was asked for is void.
+    """
+    messages = []
+    lost = False
+    for message in await inbox.take(SILENCE_S):
+        if message.reply:
+            messages.append(message)
+            continue
+        try:
+            pulls.on_status(message)
+        except LostError:
+            lost = True
+    if lost and not messages:
+        raise LostError
+    pulls.open = 0 if lost else pulls.open - len(messages)
+    return messages

@@ -13,8 +13,9 @@ from events.history import Submitted
 from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.keeper.archive import purge_archived
-from services.keeper.consume import consume
+from services.keeper.consume import consume, consume_batches
 from services.keeper.controls import Controls
+from services.keeper.dependencies import Dependencies
 from services.keeper.expiry import Expiry
 from services.keeper.source import watch_source
 from services.keeper.sweep import Sweep
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 
 
 class Keeper:
-    """Timers, expiry, lanes, the source and the sweep.
+    """Timers, dependencies, expiry, lanes, the source and the sweep.
 
     Args:
         nc: an open connection.
@@ -43,16 +44,21 @@ class Keeper:
         self._lanes = Lanes(nc, self._publisher, settings)
         self._timers = Timers(self._store, self._lanes, self._publisher, settings)
         self._controls = Controls(nc, self._publisher, settings)
+        self._dependencies = Dependencies(nc, self._store, self._publisher, self._lanes, settings)
         expiry = Expiry(nc, self._store, settings, read_model)
         self._expiry = expiry
         self.sweep = Sweep(
-            nc, self._store, self._publisher, self._lanes, self._timers, expiry, settings, read_model
+            nc, self._store, self._publisher, self._lanes, self._timers, self._dependencies, expiry,
+            settings, read_model,
         )  # fmt: skip
 
     async def run(self) -> None:
         """Keep, until cancelled."""
         async with self._publisher, asyncio.TaskGroup() as group:
             group.create_task(consume(self._nc, subjects.JOBS, subjects.KEEPER_EVENTS, self._on_event))
+            group.create_task(
+                consume_batches(self._nc, subjects.JOBS, subjects.KEEPER_FINALS, self._dependencies.on_ends)
+            )
             group.create_task(consume(self._nc, subjects.TIMERS, subjects.KEEPER_TIMERS, self._timers.on_due))
             group.create_task(self._expiry.run())
             group.create_task(self._lanes.run())
@@ -63,6 +69,7 @@ class Keeper:
 
     async def _on_event(self, message: Stored) -> None:
         await self._timers.on_event(message)
+        await self._dependencies.on_event(message)
         await self._check_lane(message)
         await purge_archived(self._nc, message, timeout_s=self._settings.request_timeout_s)
 

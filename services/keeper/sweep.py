@@ -15,6 +15,7 @@ from events.errors import SwitchyardError
 from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.files import Files
+from services.keeper.dependencies import Dependencies, overdue
 from services.keeper.expiry import Expiry
 from services.keeper.lanes import LaneSweep
 from services.keeper.timers import ACTOR, Timers
@@ -42,6 +43,7 @@ class Sweep:
         publisher: Publisher,
         lanes: Lanes,
         timers: Timers,
+        dependencies: Dependencies,
         expiry: Expiry,
         settings: Settings,
         read_model: ReadModel | None,
@@ -50,6 +52,7 @@ class Sweep:
         self._store = store
         self._lane_sweep = LaneSweep(nc, publisher, lanes, settings, self._count)
         self._timers = timers
+        self._dependencies = dependencies
         self._expiry = expiry
         self._settings = settings
         self._read_model = read_model
@@ -74,6 +77,7 @@ class Sweep:
             log.warning("swept_without_read_model")  # a keeper on a host without a projector
             return
         await self._overdue(self._read_model)
+        await self._unreleased(self._read_model)
         await self._lost_work(self._read_model)
         self._lost_workers(self._read_model, group)
 
@@ -88,6 +92,19 @@ class Sweep:
             woken, _ = await self._timers.wake(job_id)
             if woken:
                 self._count("due_without_timer", job=job_id)
+
+    async def _unreleased(self, read_model: ReadModel) -> None:
+        """A blocked job is still blocked long after the jobs that it waits for have ended."""
+        before = datetime.now(UTC) - timedelta(seconds=self._settings.lease_s)
+        after = ""
+        while jobs := read_model.blocked(PAGE, after):
+            after = jobs[-1].id
+            for job in jobs:
+                if overdue(job, read_model, before) and await self._dependencies.settle(
+                    job.id, job.depends_on
+                ):
+                    self._count("blocked_without_cause", job=job.id)
+            await asyncio.sleep(0)  # a page is read without a pause
 
     async def _lost_work(self, read_model: ReadModel) -> None:
         """A queued job whose claimable event has no work message gets a new one."""

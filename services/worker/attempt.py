@@ -15,13 +15,12 @@ import orjson
 
 from events.errors import NotFoundError
 from events.job import Job
-from events.spec import JobSpec
+from events.spec import RESULT_ARTIFACT, JobSpec
 from services.connectors.protocol import FatalError, Outcome
 from services.files import Files, artifact_id
 from services.settings import Settings
 from services.worker.reporting import Reporter
 
-RESULT_ARTIFACT = "result.json"
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 READ_BYTES = 1024 * 1024
 
@@ -41,7 +40,8 @@ class HeldAttempt:
         self.worker = worker
         self.payload: dict[str, Any] = spec.payload or {}
         self.feedback = job.feedback
-        self.grace_s = settings.cancel_grace_s
+        # Half of what the job has: a child that has to be killed is gone before the lease is taken away.
+        self.grace_s = settings.cancel_grace_s / 2
         self._kind = spec.kind
         self._reporter = reporter
         self._files = files

@@ -26,6 +26,7 @@ from services.settings import Settings
 from services.worker.attempt import HeldAttempt
 from services.worker.dispatch import Dispatcher
 from services.worker.lease import Interruption, Lease, Leasing, jitter
+from services.worker.references import resolved_payload
 from services.worker.registry import Registration, new_record
 from services.worker.reporting import Reporter
 from services.worker.work import Work
@@ -207,6 +208,7 @@ class Worker:
                 return self._interrupted(running, timeout_s)
             running.handling = True
             try:
+                attempt.payload = await resolved_payload(self._store, spec)
                 outcome = await attempt.stored(await self._connectors[spec.kind].run(attempt))
             finally:
                 running.handling = False

@@ -166,7 +166,7 @@ def commands(job: Job, now: datetime = NOW) -> tuple[AnyCommand, ...]:
     fence = job.lease.fence if job.lease else FENCE
     return (
         Submit(now=now, job=SPEC), SUBMIT_LATER, SUBMIT_BLOCKED,
-        Unblock(now=now), FailDependency(now=now, dependency=JOB_ID),
+        Unblock(now=now), FailDependency(now=now, dependency=JOB_ID, outcome=Status.DEAD),
         TakeLease(now=now, worker="gpu-2", revision=1),
         Claim(now=now, worker="curl-2", revision=1, expires_at=now + timedelta(minutes=5)),
         RenewClaim(now=now, fence=fence, expires_at=now + timedelta(minutes=9)),

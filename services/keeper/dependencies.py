@@ -1,0 +1,184 @@
+"""Jobs that wait for others: released, or ended, when those have ended.
+
+A blocked job's waits are written first and its parents are read after; a job's end is in the log before its
+waits are read. So one of the two sides sees the other, whichever comes first and whichever keeper does it,
+and the guard lets only one decision stand.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+
+from events.codec import decode
+from events.commands import FailDependency, Unblock
+from events.envelope import Recorded
+from events.errors import NotFoundError, SwitchyardError, UnavailableError
+from events.history import Accepted, AnyEvent, Archived, Blocked, Cancelled, Dead, Expired, Succeeded
+from events.job import Job, evolve
+from events.spec import DependencyFailure, Status
+from projections.reader import ReadModel
+from services.event_store import EventStore
+from services.keeper.timers import ACTOR
+from services.keeper.waits import Waits
+from services.lanes import Lanes, key_of
+from services.log_reader import Stored
+from services.publisher import Publisher
+from services.settings import Settings
+from services.together import each
+
+log = structlog.get_logger()
+
+JOBS_AT_ONCE: Final = 32
+PARENTS_AT_ONCE: Final = 16
+
+
+class Dependencies:
+    """Decides about blocked jobs.
+
+    Args:
+        nc: an open connection.
+        store: the log.
+        publisher: started, on the same connection.
+        lanes: the queues that released jobs go to.
+        settings: timeouts.
+    """
+
+    def __init__(
+        self, nc: Client, store: EventStore, publisher: Publisher, lanes: Lanes, settings: Settings
+    ) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._waits = Waits(nc, publisher, settings)
+
+    async def on_event(self, message: Stored) -> None:
+        """Note what a blocked job waits for, and decide about it at once if that has ended already."""
+        _, job_id, name = message.subject.split(".", 3)[:3]
+        if name != "blocked":
+            return
+        event = decode(message.subject, message.data)
+        if isinstance(event, Blocked):
+            await self._waits.add(job_id, event.depends_on)
+            await self.settle(job_id, event.depends_on)
+
+    async def on_ends(self, messages: Sequence[Stored]) -> None:
+        """Decide about all jobs that wait for one of these, which have ended."""
+        ended = {message.subject.split(".", 2)[1] for message in messages}
+        waiting: defaultdict[str, list[str]] = defaultdict(list)
+        for parent, child in await self._waits.of(ended):
+            waiting[child].append(parent)
+        errors: list[SwitchyardError] = []
+
+        async def settle(child: str) -> None:
+            try:
+                await self.settle(child, waiting[child])
+            except SwitchyardError as error:  # the others are not to wait for this one
+                errors.append(error)
+
+        await each(settle, waiting, at_once=JOBS_AT_ONCE)
+        if errors:
+            raise errors[0]
+
+    async def settle(self, job_id: str, ended: Sequence[str]) -> AnyEvent | None:
+        """Release or end a blocked job if it is time; the event, or None when nothing was decided.
+
+        Args:
+            job_id: the job that waits.
+            ended: which of the jobs that it waits for may have ended.
+
+        Raises:
+            SwitchyardError: it is to be tried again.
+        """
+        job = await self._blocked(job_id)
+        if job is None:
+            await self._waits.remove(job_id, await self._waited_for(job_id, ended))
+            return None
+        command = await self._verdict(job, ended)
+        if command is None:
+            return None
+        if isinstance(command, Unblock) and not self._lanes.ready(job.lane, job.priority):
+            key = key_of(await self._store.spec(job_id), job.lane)
+            await self._lanes.ensure(key, job.lane, job.priority)
+        _, event = await self._store.transition(job, command, actor=ACTOR)
+        await self._waits.remove(job_id, job.depends_on)
+        if event is not None:
+            log.info("dependencies_settled", job=job_id, recorded=type(event).__name__)
+        return event
+
+    async def _blocked(self, job_id: str) -> Job | None:
+        """The job, if it is blocked."""
+        last = await self._store.last(job_id) or await self._store.last_of_leader(job_id)
+        if last is None:
+            raise UnavailableError(f"job {job_id} cannot be read yet")
+        match last.event:
+            case Blocked(job=None):
+                return await self._store.load(job_id, at_least=last.seq)
+            case Blocked():
+                return evolve(Job(id=job_id), last.event, last.seq)
+            case _:
+                return None
+
+    async def _waited_for(self, job_id: str, known: Sequence[str]) -> Sequence[str]:
+        try:
+            return (await self._store.spec(job_id)).depends_on
+        except NotFoundError:  # archived meanwhile
+            return known
+
+    async def _verdict(self, job: Job, ended: Sequence[str]) -> Unblock | FailDependency | None:
+        """What is to become of a blocked job.
+
+        Those that may have ended are looked at first. One of the others that has not is enough to go on
+        waiting: when it ends, the job is looked at again. The last of them is the likeliest to be late.
+        """
+        runs = job.on_dependency_failure is DependencyFailure.RUN
+        others = [parent for parent in reversed(job.depends_on) if parent not in ended]
+        parts = [others[first : first + PARENTS_AT_ONCE] for first in range(0, len(others), PARENTS_AT_ONCE)]
+        now = datetime.now(UTC)
+        for parents in (ended, *parts):
+            outcomes = await each(self._outcome, parents, at_once=PARENTS_AT_ONCE)
+            for parent, outcome in zip(parents, outcomes, strict=True):
+                if outcome not in (None, Status.SUCCEEDED) and not runs:
+                    return FailDependency(now=now, dependency=parent, outcome=outcome)
+            if None in outcomes:
+                return None
+        return Unblock(now=now)
+
+    async def _outcome(self, job_id: str) -> Status | None:
+        """How a job ended; None while it has not."""
+        outcome = _outcome_of(await self._store.last(job_id))
+        # A replica that lags may not know of the end yet, and nobody would tell of it again.
+        return outcome or _outcome_of(await self._store.last_of_leader(job_id))
+
+
+def _outcome_of(last: Recorded | None) -> Status | None:
+    match last and last.event:
+        case Succeeded() | Accepted():
+            return Status.SUCCEEDED
+        case Dead():
+            return Status.DEAD
+        case Cancelled():
+            return Status.CANCELLED
+        case Expired():
+            return Status.EXPIRED
+        case Archived(status=status):
+            return status
+        case _:
+            return None
+
+
+def overdue(job: Job, read_model: ReadModel, before: datetime) -> bool:
+    """Whether a blocked job should have been released or ended before a time, by the read model."""
+    runs = job.on_dependency_failure is DependencyFailure.RUN
+    all_ended = True
+    for parent_id in job.depends_on:
+        parent = read_model.job(parent_id)
+        if parent is None or parent.ended_at is None or parent.ended_at > before:
+            all_ended = False
+        elif (parent.archived_as or parent.status) is not Status.SUCCEEDED and not runs:
+            return True
+    return all_ended
