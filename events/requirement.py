@@ -42,7 +42,10 @@ class Limits(NamedTuple):
     regex_program: int = 2000
 
 
-def canonical(requires: Any, *, field: str = "requires", limits: Limits = Limits()) -> dict[str, Any]:  # noqa: B008 - a constant: NamedTuples do not change
+DEFAULT_LIMITS: Final = Limits()
+
+
+def canonical(requires: Any, *, field: str = "requires", limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
     """The one form of all requirements that say the same.
 
     Args:
@@ -60,7 +63,9 @@ def canonical(requires: Any, *, field: str = "requires", limits: Limits = Limits
     return form
 
 
-def canonical_prefers(prefers: Any, *, field: str = "prefers", limits: Limits = Limits()) -> dict[str, Any]:  # noqa: B008 - as above
+def canonical_prefers(
+    prefers: Any, *, field: str = "prefers", limits: Limits = DEFAULT_LIMITS
+) -> dict[str, Any]:
     """The one form of all preferences that say the same.
 
     Args:

@@ -17,18 +17,12 @@ from events.matching import WORST, Clause, Limits, canonical, canonical_prefers,
 MISSING = object()
 
 # Few keys and values, so that requirements and capabilities often meet.
-KEYS = st.sampled_from(["a", "b", "c", "a.b", "b.c", "a.b.c"])
-SCALARS = st.sampled_from(
-    [None, True, False, 0, 1, 1.0, 2, 2.5, 10, "", "x", "y", "xy", "1.2.0", "1.3.0-rc.1"]
+KEYS = st.sampled_from(["a", "b", "a.b", "a.b.c"])
+SCALARS = st.sampled_from([None, True, False, 0, 1, 1.0, 2, 2.5, "", "x", "xy", "1.2.0", "1.3.0-rc.1"])
+VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.just({"b": 1}) | st.just([[1], {"b": "x"}])
+CAPABILITIES: st.SearchStrategy[dict[str, Any]] = st.deferred(
+    lambda: st.dictionaries(KEYS, VALUES | CAPABILITIES, max_size=3)
 )
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=2),
-    max_leaves=4,
-)
-CAPABILITIES = st.recursive(
-    VALUES, lambda inner: st.dictionaries(KEYS, inner, max_size=4), max_leaves=8
-).flatmap(lambda value: st.dictionaries(KEYS, st.just(value) | VALUES, max_size=4))
 NUMBERS_OR_TEXTS = st.sampled_from([0, 1, 1.0, 2, 2.5, "", "x", "y"])
 SOME_VALUES = st.lists(VALUES, min_size=1, max_size=3)
 OPERANDS = {
@@ -47,33 +41,33 @@ OPERANDS = {
     "$regex": st.sampled_from(["", "^x$", "y", "[0-9]", "(x+)+$"]),
     "$semver": st.sampled_from(["1.x", ">=1.2.0 <2", "^1.3.0-beta", "<1 || 2.x"]),
 }
-OPERATORS = st.lists(st.sampled_from(sorted(OPERANDS)), min_size=1, max_size=2, unique=True).flatmap(
-    lambda names: st.fixed_dictionaries({name: OPERANDS[name] for name in names})
-)
+OPERATORS = st.sampled_from(sorted(OPERANDS)).flatmap(lambda name: st.tuples(st.just(name), OPERANDS[name]))
 BARE = SCALARS | st.lists(SCALARS, max_size=2)
 
 
+def one_key(key: st.SearchStrategy[str], value: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.tuples(key, value).map(lambda pair: {pair[0]: pair[1]})
+
+
 def grouped(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    items = st.lists(inner, min_size=1, max_size=2)
-    return st.fixed_dictionaries({}, optional={"$and": items, "$or": items, "$not": inner})
+    items = st.lists(inner, min_size=1, max_size=3)
+    return one_key(st.sampled_from(["$and", "$or"]), items) | one_key(st.just("$not"), inner)
 
 
-def joined(parts: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
-    return {**parts[0], **parts[1]}
+def together(one: st.SearchStrategy[Any], other: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.tuples(one, other).map(lambda pair: {**pair[0], **pair[1]})
 
 
+CONDITION: st.SearchStrategy[dict[str, Any]] = OPERATORS.map(lambda pair: {pair[0]: pair[1]})
+"""What stands under a key."""
 CONDITIONS = st.recursive(
-    OPERATORS | BARE,
-    lambda inner: (
-        st.tuples(OPERATORS, grouped(inner)).map(joined)
-        | st.tuples(st.dictionaries(KEYS, inner, min_size=1, max_size=2), grouped(inner)).map(joined)
-    ),
+    CONDITION | BARE, lambda inner: grouped(inner) | together(CONDITION, grouped(inner)), max_leaves=3
+)
+REQUIREMENTS: st.SearchStrategy[dict[str, Any]] = st.recursive(
+    one_key(KEYS, CONDITIONS),
+    lambda inner: grouped(inner) | one_key(KEYS, inner) | together(inner, grouped(inner)),
     max_leaves=4,
 )
-FLAT: st.SearchStrategy[dict[str, Any]] = st.dictionaries(KEYS, CONDITIONS, min_size=1, max_size=3)
-REQUIREMENTS: st.SearchStrategy[dict[str, Any]] = st.recursive(
-    FLAT, lambda inner: st.tuples(FLAT, grouped(inner)).map(joined), max_leaves=3
-) | st.just({})
 
 ROOMY = Limits(depth=64, clauses=10_000, bytes=1_000_000, regex_program=1_000_000)
 
