@@ -180,6 +180,13 @@ class ReadModel:
         )
         return int(higher[0]) + int(earlier[0]) if higher and earlier else 0
 
+    def running_in(self, lanes: Sequence[str]) -> int:
+        """How many jobs of these lanes run."""
+        marks = ",".join("?" * len(lanes))
+        where = f"lane IN ({marks}) AND state IN ('running', 'cancelling')"
+        row = self._one(f"SELECT coalesce(sum(jobs), 0) FROM counts WHERE {where}", tuple(lanes))  # noqa: S608 - only question marks
+        return int(row[0]) if row else 0
+
     # --- Queues and workers
 
     def queues(self, *, tenant: str | None) -> list[dict[str, Any]]:

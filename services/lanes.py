@@ -112,6 +112,14 @@ class Lanes:
         """Whether entry and consumer are known to exist."""
         return (lane, priority) in self._open
 
+    def with_limit(self, limit: str) -> list[str]:
+        """The open lanes whose jobs count against a limit."""
+        return sorted({lane for (lane, _), key in self._open.items() if limit in key.limits})
+
+    def key(self, lane: str, priority: int) -> LaneKey | None:
+        """What an open lane is made of."""
+        return self._open.get((lane, priority))
+
     async def ensure(self, key: LaneKey, lane: str, priority: int) -> None:
         """Make the entry and the consumer unless they are known to exist.
 

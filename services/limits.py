@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import UnavailableError, VersionConflictError
+from services.inbox import Inbox
 from services.log_reader import Stored, api, follow, follow_once, last_message
 from services.publisher import Publisher, PublishRefusedError
 from services.settings import Settings
@@ -68,6 +69,14 @@ class Limits:
         self._timeout_s = settings.request_timeout_s
         self.known: dict[str, Limit] = {}
 
+    async def load(self) -> None:
+        """Learn the limits that there are.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        self.known = await self.all()
+
     async def run(self, *, applying: bool = False) -> None:
         """Learn of changes, until cancelled; a keeper applies them too."""
         async for message in follow(self._nc, BUCKET, latest=True, timeout_s=self._timeout_s):
@@ -108,6 +117,24 @@ class Limits:
         stored = await follow_once(self._nc, BUCKET, timeout_s=self._timeout_s)
         parsed = [parse_limit(message) for message in stored]
         return {key: limit for key, limit in parsed if limit is not None}
+
+    async def may_start(self, key: str) -> bool:
+        """Whether a start within this minute is left: a token is taken and handed back.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        consumer = subjects.token_consumer("start", key)
+        call = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.TOKENS}.{consumer}"
+        async with Inbox(self._nc) as inbox:
+            await self._nc.publish(call, b'{"batch":1,"no_wait":true}', reply=inbox.subject)
+            try:
+                token = await inbox.next(self._timeout_s)
+            except TimeoutError:
+                raise UnavailableError("the broker does not answer") from None
+            if token.reply:
+                await self._nc.publish(token.reply, b"-NAK")
+            return bool(token.reply)
 
     async def put(self, key: str, limit: Limit) -> None:
         """Set a limit; it holds when this returns.

@@ -13,7 +13,9 @@ from services.cli.control import drain, pause, paused, priority, resume, workers
 from services.cli.dead import dead
 from services.cli.doctor import doctor
 from services.cli.errors import guarded
+from services.cli.explain import explain
 from services.cli.jobs import cancel, get, history, list_jobs, submit, watch
+from services.cli.limits import limit
 from services.cli.parts import gateway, keeper, projector, up, worker
 from services.log import LEVELS, configure
 
@@ -43,7 +45,7 @@ def cli(log_level: str, log_format: str | None, debug: bool) -> None:  # noqa: A
 
 for command in (
     up, gateway, projector, keeper, worker, submit, get, list_jobs, watch, history, cancel, priority, dead,
-    workers, pause, resume, drain, paused, token, topology_group, rebuild, doctor,
+    explain, limit, workers, pause, resume, drain, paused, token, topology_group, rebuild, doctor,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -30,7 +30,7 @@ class SimulatePayload(Payload):
     fail: Literal["none", "retryable", "fatal", "crash", "hang"] = "none"
     fail_attempts: Annotated[int, Field(ge=1, le=100)] = 1
     echo: Any = None
-    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")] | None = None
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
 
 
 class SimulateConnector:

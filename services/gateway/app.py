@@ -23,10 +23,12 @@ from services.gateway import (
     bulk,
     controls,
     dead_letters,
+    explain,
     health,
     job_actions,
     jobs,
     keys,
+    limits,
     queues,
     sse,
     websocket,
@@ -44,6 +46,7 @@ from services.gateway.submission import FileExists, Submitter
 from services.gateway.tokens import TokenVerifier
 from services.gateway.worker_watch import WorkerWatch
 from services.lanes import Lanes
+from services.limits import Limits
 from services.publisher import Publisher
 from services.settings import Settings
 
@@ -98,6 +101,7 @@ def add_routes(app: web.Application) -> None:
     router.add_patch("/v1/jobs/{id}", job_actions.reprioritise)
     router.add_get("/v1/jobs/{id}/events", jobs.events)
     router.add_get("/v1/jobs/{id}/result", jobs.result)
+    router.add_get("/v1/jobs/{id}/explain", explain.explain)
     router.add_post("/v1/jobs/{id}/cancel", jobs.cancel)
     router.add_post("/v1/jobs/{id}/redrive", job_actions.redrive)
     router.add_post("/v1/jobs/{id}/discard", job_actions.discard)
@@ -108,6 +112,10 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/workers/{id}", workers.get)
     controls.add_routes(router)
     router.add_get("/v1/queues", queues.list_queues)
+    router.add_get("/v1/limits", limits.list_limits)
+    router.add_get("/v1/limits/{name}", limits.get)
+    router.add_put("/v1/limits/{name}", limits.put)
+    router.add_delete("/v1/limits/{name}", limits.delete)
     router.add_get("/v1/ws", websocket.websocket)
     router.add_get("/v1/events/stream", sse.event_stream)
     app.add_routes(FileRoutes(app[keys.FILES], app[keys.READ_MODEL], app[keys.SETTINGS]).routes())
@@ -147,12 +155,14 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         live = LiveFeed(nc, settings)
         watch = WorkerWatch(nc, timeout_s=timeout_s)
         lanes = Lanes(nc, publisher, settings)
+        places = Limits(nc, publisher, settings)
         app[keys.SETTINGS] = settings
         app[keys.NATS] = nc
         app[keys.PUBLISHER] = publisher
         app[keys.STORE] = store
         app[keys.LANES] = lanes
-        app[keys.SUBMITTER] = Submitter(store, lanes, _exists_in(files), settings)
+        app[keys.LIMITS] = places
+        app[keys.SUBMITTER] = Submitter(store, lanes, places, _exists_in(files), settings)
         app[keys.READ_MODEL] = read_model
         app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
         app[keys.FILES] = files
@@ -164,10 +174,11 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         add_routes(app)
         app.on_shutdown.append(_close_live)
         await revocations.load()
+        await places.load()
         failure: SwitchyardError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                beside = [tasks.create_task(part.run()) for part in (revocations, live, watch, lanes)]
+                beside = [tasks.create_task(part.run()) for part in (revocations, live, watch, lanes, places)]
                 try:
                     yield app
                 except SwitchyardError as error:

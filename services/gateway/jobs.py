@@ -65,7 +65,7 @@ async def get(request: web.Request) -> web.Response:
         if wait_s is not None:
             raise MalformedError("wait: not together with at", code="invalid_parameter", field="wait")
         return await _get_at(request, query, at)
-    job = await _current(request, query)
+    job = await current_job(request, query)
     return answer(request, await _waited(request, job, wait_s))
 
 
@@ -109,7 +109,7 @@ async def events(request: web.Request) -> web.Response:
 
 async def result(request: web.Request) -> web.Response:
     """`GET /v1/jobs/{id}/result`: the result alone, or where it can be downloaded."""
-    job = await _current(request, Query(request, "tenant"))
+    job = await current_job(request, Query(request, "tenant"))
     headers = {H_SEQ: str(job.seq)}
     if job.status is Status.SUCCEEDED:
         large = [artifact["file"] for artifact in job.artifacts if artifact["name"] == RESULT_ARTIFACT]
@@ -179,7 +179,7 @@ async def last_of(request: web.Request, query: Query) -> tuple[str, int]:
     raise NotFoundError(f"there is no job {job_id[:36]}", field="id")
 
 
-async def _current(request: web.Request, query: Query) -> Job:
+async def current_job(request: web.Request, query: Query) -> Job:
     """The job as it is at this moment: from the read model if that has come so far, else from the log."""
     job_id, last_seq = await last_of(request, query)
     row = request.app[READ_MODEL].job(job_id)

@@ -36,6 +36,7 @@ from services.gateway.dependencies import check_known, check_model, distinct, re
 from services.gateway.problems import from_msgspec
 from services.ids import id_for_key, new_id
 from services.lanes import Lanes, lane_for
+from services.limits import Limits
 from services.publisher import AckLostError
 from services.settings import Settings
 
@@ -260,13 +261,17 @@ class Submitter:
     Args:
         store: the log.
         lanes: the queues.
+        limits: followed by somebody.
         file_exists: whether a tenant has a file.
         settings: limits.
     """
 
-    def __init__(self, store: EventStore, lanes: Lanes, file_exists: FileExists, settings: Settings) -> None:
+    def __init__(
+        self, store: EventStore, lanes: Lanes, limits: Limits, file_exists: FileExists, settings: Settings
+    ) -> None:
         self._store = store
         self._lanes = lanes
+        self._limits = limits
         self._file_exists = file_exists
         self._settings = settings
 
@@ -390,7 +395,7 @@ class Submitter:
             request_hash=digest, requires=request.requires, prefers=request.prefers,
             isolation=isolated(request.isolation, tenant),
             shared_after_s=self._settings.isolation_wait_s if request.isolation == LOOSE else 0.0,
-            limits=tuple(f"{tenant}.{name}" for name in sorted(set(request.limits))),
+            limits=self._limits_of(request, tenant) if request.limits or self._limits.known else (),
             depends_on=depends_on, on_dependency_failure=request.on_dependency_failure,
         )  # fmt: skip
 
@@ -420,6 +425,15 @@ class Submitter:
             if isinstance(file_id, str) and not await self._file_exists(tenant, file_id):
                 field = f"payload.{name}"
                 raise InvalidError(f"{field}: there is no such file", code="unknown_file", field=field)
+
+    def _limits_of(self, request: JobRequest, tenant: str) -> tuple[str, ...]:
+        """What the job counts against: what it names and what holds for all of its tenant's."""
+        keys, unknown = self._limits.of(tenant, tuple(request.limits))
+        if unknown is not None:
+            field = f"limits[{request.limits.index(unknown)}]"
+            message = f"{field}: tenant {tenant} has no limit {unknown!r}"
+            raise InvalidError(message, code="unknown_limit", field=field)
+        return keys
 
     def _check_labels(self, labels: dict[str, Any]) -> None:
         limit = self._settings.labels

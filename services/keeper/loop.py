@@ -21,6 +21,7 @@ from services.keeper.source import watch_source
 from services.keeper.sweep import Sweep
 from services.keeper.timers import Timers
 from services.lanes import Lanes, key_of
+from services.limits import Limits
 from services.log_reader import Stored
 from services.publisher import Publisher
 from services.settings import Settings
@@ -42,6 +43,7 @@ class Keeper:
         self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
         self._store = EventStore(nc, self._publisher, settings)
         self._lanes = Lanes(nc, self._publisher, settings)
+        self._limits = Limits(nc, self._publisher, settings)
         self._timers = Timers(self._store, self._lanes, self._publisher, settings)
         self._controls = Controls(nc, self._publisher, settings)
         self._dependencies = Dependencies(nc, self._store, self._publisher, self._lanes, settings)
@@ -62,6 +64,7 @@ class Keeper:
             group.create_task(consume(self._nc, subjects.TIMERS, subjects.KEEPER_TIMERS, self._timers.on_due))
             group.create_task(self._expiry.run())
             group.create_task(self._lanes.run())
+            group.create_task(self._limits.run(applying=True))
             group.create_task(watch_source(self._nc, self._settings))
             group.create_task(self.sweep.run())
             group.create_task(self._controls.run())

@@ -1,0 +1,41 @@
+"""The command that says why a job waits, or ended as it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from services.cli import options
+from services.cli.client import connect, job_path
+from services.cli.output import print_json, print_table
+
+WORKER_COLUMNS = ("id", "verdict", "running", "slots", "message")
+LIMIT_COLUMNS = ("name", "concurrency", "running", "per_minute", "starts_left", "full")
+
+
+@click.command()
+@click.argument("job_id")
+@options.as_json
+@options.data_dir
+def explain(job_id: str, as_json: bool, data_dir: Path | None) -> None:
+    """Say why a job waits, or ended as it did."""
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            found = await api.call("GET", f"{job_path(job_id)}/explain")
+        if as_json:
+            print_json(found)
+            return
+        click.echo(f"{found['state']}: {found['summary']}")
+        if "lane" not in found:
+            return
+        for sentence in found["would_help"]:
+            click.echo(f"  would help: {sentence}")
+        lane = found["lane"]
+        click.echo(f"lane {lane['id']}, priority {lane['priority']}, {lane['ahead']} ahead")
+        print_table(WORKER_COLUMNS, found["workers"])
+        if found["limits"]:
+            print_table(LIMIT_COLUMNS, found["limits"])
+
+    options.run(main())

@@ -1,0 +1,53 @@
+"""`GET /v1/jobs/{id}/explain`: why a job waits, or ended as it did."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from events.job import Job
+from events.lane import LaneKey
+from events.spec import Status
+from services import controls
+from services.explain import LimitUse, Situation, explained
+from services.gateway.http import H_SEQ, json_response
+from services.gateway.jobs import current_job
+from services.gateway.keys import LIMITS, NATS, READ_MODEL, SETTINGS, STORE, WORKERS
+from services.gateway.limits import use_of
+from services.gateway.query import Query
+from services.lanes import key_of
+
+
+async def explain(request: web.Request) -> web.Response:
+    """The reasons, from what the log, the live workers, the limits and the controls say now.
+
+    Raises:
+        NotFoundError: the caller has no such job.
+        UnavailableError: the broker does not answer.
+    """
+    job = await current_job(request, Query(request, "tenant"))
+    return json_response(explained(job, await _situation(request, job)), headers={H_SEQ: str(job.seq)})
+
+
+async def _situation(request: web.Request, job: Job) -> Situation:
+    app = request.app
+    if job.status is not Status.QUEUED:
+        parents = job.depends_on if job.status is Status.BLOCKED else ()
+        loaded = [await app[STORE].load(parent) for parent in parents]
+        return Situation(LaneKey(job.kind), 0, (), parents={one.id: one.status.value for one in loaded})
+    key = key_of(await app[STORE].spec(job.id), job.lane)
+    timeout_s = app[SETTINGS].request_timeout_s
+    wishes = await controls.all_controls(app[NATS], timeout_s=timeout_s)
+    paused = [what for what in (("lane", job.lane), ("kind", job.kind)) if what in wishes]
+    return Situation(
+        key=key,
+        ahead=app[READ_MODEL].place(job),
+        workers=app[WORKERS].records(),
+        limits=[await _use(request, limit) for limit in key.limits if limit in app[LIMITS].known],
+        paused=[what for what, _ in paused],
+    )
+
+
+async def _use(request: web.Request, key: str) -> LimitUse:
+    limit = request.app[LIMITS].known[key]
+    running, starts_left = await use_of(request, key, limit)
+    return LimitUse(key.partition(".")[2], limit.concurrency, running, limit.per_minute, starts_left)
