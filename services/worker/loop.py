@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 
 from events import subjects
 from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Release
@@ -112,7 +113,10 @@ class Worker:
         await self._publisher.start()
         await self._dispatcher.puller.start()
         self._registration = await self._register()
-        cancels = await self._nc.subscribe(subjects.ALL_CANCEL_REQUESTS, cb=self._on_cancel_request)
+        heard = [
+            await self._nc.subscribe(subjects.ALL_CANCEL_REQUESTS, cb=self._on_cancel_request),
+            await self._nc.subscribe(subjects.ALL_LANE_PAUSES, cb=self._on_lane_pause),
+        ]
         try:
             async with asyncio.TaskGroup() as background:
                 tasks = [
@@ -134,7 +138,7 @@ class Worker:
                 for task in tasks:
                     task.cancel()
         finally:
-            await self._close(cancels)
+            await self._close(heard)
         log.info("worker_stopped", worker=self.id)
 
     # --- Slots
@@ -289,6 +293,13 @@ class Worker:
                 self._dispatcher.wake()
                 log.info("worker_paused" if self._paused else "worker_resumed", worker=self.id)
 
+    async def _on_lane_pause(self, _: Any) -> None:
+        """Look at the lanes again: a resumed consumer does not answer the pulls that it had waiting.
+
+        Tried on nats-server 2.15.1: they were left until the next message came or they ran out.
+        """
+        self._dispatcher.wake()
+
     async def _on_cancel_request(self, message: Any) -> None:
         job_id = message.subject.split(".", 2)[1]
         for running in list(self._running.values()):
@@ -324,9 +335,10 @@ class Worker:
         for running in list(self._running.values()):
             running.interrupt(Interruption.DRAIN)
 
-    async def _close(self, cancels: Any) -> None:
+    async def _close(self, heard: Sequence[Subscription]) -> None:
         if not self._nc.is_closed:
-            await cancels.unsubscribe()
+            for subscription in heard:
+                await subscription.unsubscribe()
         await self._dispatcher.puller.stop()
         for connector in self._connectors.values():
             await connector.close()
