@@ -90,6 +90,9 @@ class Settings(pydantic.BaseModel):
     )
     lanes: Count = Field(default=4000, description="Lanes and priorities in use at once (one consumer each)")
 
+    kinds: Count = Field(default=1000, description="Kinds that may have defaults of their own")
+    kind_weights: Count = Field(default=1000, description="Most tenants with a weight in one kind")
+
     # Files
     file_bytes: Count = Field(default=1 * GIB, description="Largest file, in bytes")
     file_ttl_s: Seconds = Field(

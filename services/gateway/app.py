@@ -27,6 +27,7 @@ from services.gateway import (
     job_actions,
     jobs,
     keys,
+    kinds,
     queues,
     sse,
     websocket,
@@ -43,6 +44,7 @@ from services.gateway.revocations import Revocations
 from services.gateway.submission import FileExists, Submitter
 from services.gateway.tokens import TokenVerifier
 from services.gateway.worker_watch import WorkerWatch
+from services.kinds import Kinds
 from services.lanes import Lanes
 from services.publisher import Publisher
 from services.settings import Settings
@@ -107,6 +109,10 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/workers", workers.list_workers)
     router.add_get("/v1/workers/{id}", workers.get)
     controls.add_routes(router)
+    router.add_get("/v1/kinds", kinds.list_kinds)
+    router.add_get("/v1/kinds/{kind}", kinds.get)
+    router.add_put("/v1/kinds/{kind}", kinds.put)
+    router.add_delete("/v1/kinds/{kind}", kinds.delete)
     router.add_get("/v1/queues", queues.list_queues)
     router.add_get("/v1/ws", websocket.websocket)
     router.add_get("/v1/events/stream", sse.event_stream)
@@ -151,7 +157,8 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[keys.PUBLISHER] = publisher
         app[keys.STORE] = store
         lanes = app[keys.LANES] = Lanes(nc, publisher, settings)
-        app[keys.SUBMITTER] = Submitter(store, lanes, _exists_in(files), settings)
+        defaults = app[keys.KINDS] = Kinds(nc, publisher, settings)
+        app[keys.SUBMITTER] = Submitter(store, lanes, defaults, _exists_in(files), settings)
         app[keys.READ_MODEL] = read_model
         app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
         app[keys.FILES] = files
@@ -163,10 +170,11 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         add_routes(app)
         app.on_shutdown.append(_close_live)
         await revocations.load()
+        await defaults.load()
         failure: SwitchyardError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                beside = [tasks.create_task(part.run()) for part in (revocations, live, watch)]
+                beside = [tasks.create_task(part.run()) for part in (revocations, live, watch, defaults)]
                 try:
                     yield app
                 except SwitchyardError as error:
