@@ -33,6 +33,7 @@ KEEPER_FINALS: Final = "keeper-finals"
 ALL_JOBS: Final = "job.>"
 ALL_PROGRESS: Final = "progress.>"
 ALL_CANCEL_REQUESTS: Final = "job.*.cancel_requested"
+ALL_LANE_PAUSES: Final = f"$JS.EVENT.ADVISORY.CONSUMER.PAUSE.{WORK}.*"
 ALL_FILE_CHUNKS: Final = f"$O.{STORE_FILES}.C.>"
 ALL_FILE_METAS: Final = f"$O.{STORE_FILES}.M.>"
 

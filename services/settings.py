@@ -99,6 +99,8 @@ class Settings(pydantic.BaseModel):
         default=30.0,
         description="Seconds that a loosely isolated job waits for its tenant's own workers alone",
     )
+    kinds: Count = Field(default=1000, description="Kinds that may have defaults of their own")
+    kind_weights: Count = Field(default=1000, description="Most tenants with a weight in one kind")
 
     # Files
     file_bytes: Count = Field(default=1 * GIB, description="Largest file, in bytes")

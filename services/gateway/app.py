@@ -28,6 +28,7 @@ from services.gateway import (
     job_actions,
     jobs,
     keys,
+    kinds,
     limits,
     queues,
     sse,
@@ -45,6 +46,7 @@ from services.gateway.revocations import Revocations
 from services.gateway.submission import FileExists, Submitter
 from services.gateway.tokens import TokenVerifier
 from services.gateway.worker_watch import WorkerWatch
+from services.kinds import Kinds
 from services.lanes import Lanes
 from services.limits import Limits
 from services.publisher import Publisher
@@ -111,6 +113,10 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/workers", workers.list_workers)
     router.add_get("/v1/workers/{id}", workers.get)
     controls.add_routes(router)
+    router.add_get("/v1/kinds", kinds.list_kinds)
+    router.add_get("/v1/kinds/{kind}", kinds.get)
+    router.add_put("/v1/kinds/{kind}", kinds.put)
+    router.add_delete("/v1/kinds/{kind}", kinds.delete)
     router.add_get("/v1/queues", queues.list_queues)
     router.add_get("/v1/limits", limits.list_limits)
     router.add_get("/v1/limits/{name}", limits.get)
@@ -154,15 +160,11 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         authenticator = Authenticator(verifier, revocations, size=settings.token_cache)
         live = LiveFeed(nc, settings)
         watch = WorkerWatch(nc, timeout_s=timeout_s)
-        lanes = Lanes(nc, publisher, settings)
-        places = Limits(nc, publisher, settings)
         app[keys.SETTINGS] = settings
         app[keys.NATS] = nc
         app[keys.PUBLISHER] = publisher
         app[keys.STORE] = store
-        app[keys.LANES] = lanes
-        app[keys.LIMITS] = places
-        app[keys.SUBMITTER] = Submitter(store, lanes, places, _exists_in(files), settings)
+        followed = await _add_submitter(app, nc, files)
         app[keys.READ_MODEL] = read_model
         app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
         app[keys.FILES] = files
@@ -174,11 +176,10 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         add_routes(app)
         app.on_shutdown.append(_close_live)
         await revocations.load()
-        await places.load()
         failure: SwitchyardError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                beside = [tasks.create_task(part.run()) for part in (revocations, live, watch, lanes, places)]
+                beside = [tasks.create_task(part.run()) for part in (revocations, live, watch, *followed)]
                 try:
                     yield app
                 except SwitchyardError as error:
@@ -190,6 +191,20 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
             read_model.close()
         if failure is not None:
             raise failure
+
+
+async def _add_submitter(
+    app: web.Application, nc: Client, files: Files
+) -> tuple[Lanes | Limits | Kinds, ...]:
+    """Put in what submissions go by; what of it has to follow changes, to be run."""
+    publisher, settings = app[keys.PUBLISHER], app[keys.SETTINGS]
+    lanes = app[keys.LANES] = Lanes(nc, publisher, settings)
+    limits_ = app[keys.LIMITS] = Limits(nc, publisher, settings)
+    kinds_ = app[keys.KINDS] = Kinds(nc, publisher, settings)
+    await limits_.load()
+    await kinds_.load()
+    app[keys.SUBMITTER] = Submitter(app[keys.STORE], lanes, limits_, kinds_, _exists_in(files), settings)
+    return lanes, limits_, kinds_
 
 
 async def _close_live(app: web.Application) -> None:

@@ -17,10 +17,10 @@ from services.gateway.jobs import answer, last_of
 from services.gateway.keys import LANES, METRICS, STORE, SUBMITTER
 from services.gateway.problems import from_msgspec
 from services.gateway.query import Query
+from services.kinds import Priority
 from services.lanes import key_of
 
 MAX_REASON_CHARS: Final = 1000
-Priority = Annotated[int, msgspec.Meta(ge=0, le=100)]
 
 
 class JobChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

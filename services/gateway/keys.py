@@ -16,6 +16,7 @@ from services.gateway.live import LiveFeed
 from services.gateway.metrics import Metrics
 from services.gateway.submission import Submitter
 from services.gateway.worker_watch import WorkerWatch
+from services.kinds import Kinds
 from services.lanes import Lanes
 from services.limits import Limits
 from services.publisher import Publisher
@@ -26,6 +27,7 @@ NATS: Final = web.AppKey("nats", Client)
 STORE: Final = web.AppKey("store", EventStore)
 SUBMITTER: Final = web.AppKey("submitter", Submitter)
 LIMITS: Final = web.AppKey("limits", Limits)
+KINDS: Final = web.AppKey("kinds", Kinds)
 LANES: Final = web.AppKey("lanes", Lanes)
 READ_MODEL: Final = web.AppKey("read_model", ReadModel)
 FRESHNESS: Final = web.AppKey("freshness", Freshness)

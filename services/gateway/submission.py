@@ -26,7 +26,6 @@ from events.history import AnyEvent
 from events.job import Job, evolve
 from events.lane import LOOSE, NONE, LaneKey, isolated, keys_of, lane_id
 from events.matching import canonical, canonical_prefers
-from events.retry import RetryPolicy
 from events.spec import DependencyFailure, JobSpec, Status
 from events.subjects import NAME, NAME_PATTERN
 from services.connectors import payload_model
@@ -35,14 +34,22 @@ from services.event_store import EventStore
 from services.gateway.dependencies import check_known, check_model, distinct, references_in
 from services.gateway.problems import from_msgspec
 from services.ids import id_for_key, new_id
+from services.kinds import (
+    MAX_WAIT_S,
+    AgeingRequest,
+    Attempts,
+    AttemptSeconds,
+    KindDefaults,
+    Kinds,
+    Priority,
+    RetryRequest,
+    WaitSeconds,
+)
 from services.lanes import Lanes, lane_for
 from services.limits import Limits
 from services.publisher import AckLostError
 from services.settings import Settings
 
-DAY_S: Final = 86400.0
-MAX_WAIT_S: Final = 3660 * DAY_S
-MAX_RETRY_S: Final = 366 * DAY_S
 SHOWN_NAME_CHARS: Final = 64
 MAX_NAME_CHARS: Final = 63
 MAX_LIMITS: Final = 4
@@ -55,15 +62,6 @@ FileExists = Callable[[str, str], Awaitable[bool]]
 LimitName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 
-class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Delays between attempts, as in `events.retry.RetryPolicy`."""
-
-    base_s: Annotated[float, Meta(ge=0, le=MAX_RETRY_S)] = 5.0
-    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
-    max_s: Annotated[float, Meta(ge=0, le=MAX_RETRY_S)] = 3600.0
-    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1
-
-
 Time = Annotated[datetime, Meta(tz=True)]
 
 
@@ -72,14 +70,17 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     kind: str
     payload: dict[str, Any] = {}
-    priority: Annotated[int, Meta(ge=0, le=100)] = 50
+    priority: Priority | msgspec.UnsetType = msgspec.UNSET
     labels: dict[str, Any] = {}
-    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
+    max_attempts: Attempts | msgspec.UnsetType = msgspec.UNSET
     retry: RetryRequest | msgspec.UnsetType = msgspec.UNSET
-    attempt_timeout_s: Annotated[float, Meta(gt=0, le=MAX_RETRY_S)] | None = None
+    attempt_timeout_s: AttemptSeconds | None = None
+    queue_timeout_s: WaitSeconds | None = None
+    ageing: AgeingRequest | None = None
     start_at: Time | None = None
     delay_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] | None = None
     deadline_at: Time | None = None
+    deadline_s: WaitSeconds | None = None
     requires: dict[str, Any] = {}
     prefers: dict[str, Any] = {}
     isolation: Literal["none", "loose", "strict"] = "none"
@@ -97,7 +98,7 @@ class BulkLine(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True
     idempotency_key: Key | None = None
 
 
-_DEFAULT_RETRY: Final = JobSpec(kind="", tenant="", lane="").retry
+_DEFAULT: Final = JobSpec(kind="", tenant="", lane="")
 _REQUEST: Final = msgspec.json.Decoder(JobRequest)
 _LINE: Final = msgspec.json.Decoder(BulkLine)
 _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -262,16 +263,24 @@ class Submitter:
         store: the log.
         lanes: the queues.
         limits: followed by somebody.
+        kinds: what jobs are like where their submission does not say.
         file_exists: whether a tenant has a file.
         settings: limits.
     """
 
     def __init__(
-        self, store: EventStore, lanes: Lanes, limits: Limits, file_exists: FileExists, settings: Settings
+        self,
+        store: EventStore,
+        lanes: Lanes,
+        limits: Limits,
+        kinds: Kinds,
+        file_exists: FileExists,
+        settings: Settings,
     ) -> None:
         self._store = store
         self._lanes = lanes
         self._limits = limits
+        self._kinds = kinds
         self._file_exists = file_exists
         self._settings = settings
 
@@ -376,26 +385,29 @@ class Submitter:
         return route.into(spec)
 
     def _spec(self, request: JobRequest, rules: _Rules, tenant: str, digest: str, now: datetime) -> JobSpec:
-        start_at, deadline_at = self._times(request, now)
+        defaults = self._kinds.of(request.kind)
+        start_at, deadline_at = self._times(request, defaults, now)
         depends_on = distinct(request.depends_on, self._settings) if request.depends_on else ()
         if request.labels:
             self._check_labels(request.labels)
-        retry = request.retry
-        policy = (
-            _DEFAULT_RETRY  # the very object, which is left out of the event
-            if isinstance(retry, msgspec.UnsetType)
-            else RetryPolicy(retry.base_s, retry.factor, retry.max_s, retry.jitter)
-        )
+        retry = defaults.retry if isinstance(request.retry, msgspec.UnsetType) else request.retry
+        ageing = request.ageing or defaults.ageing
         return JobSpec(
             kind=request.kind, tenant=tenant, lane=rules.lane,
             payload=self._payload(request.payload, rules.model, depends_on),
-            priority=request.priority, labels=request.labels, max_attempts=request.max_attempts,
-            retry=policy,
-            attempt_timeout_s=request.attempt_timeout_s, start_at=start_at, deadline_at=deadline_at,
-            request_hash=digest, requires=request.requires, prefers=request.prefers,
+            priority=_given(request.priority, defaults.priority, _DEFAULT.priority), labels=request.labels,
+            max_attempts=_given(request.max_attempts, defaults.max_attempts, _DEFAULT.max_attempts),
+            # The very object of the default is left out of the event.
+            retry=_DEFAULT.retry if retry is None else retry.policy(),
+            attempt_timeout_s=request.attempt_timeout_s or defaults.attempt_timeout_s,
+            queue_timeout_s=request.queue_timeout_s or defaults.queue_timeout_s,
+            ageing=None if ageing is None else ageing.ageing(),
+            start_at=start_at, deadline_at=deadline_at, request_hash=digest,
+            requires=request.requires, prefers=request.prefers,
             isolation=isolated(request.isolation, tenant),
             shared_after_s=self._settings.isolation_wait_s if request.isolation == LOOSE else 0.0,
             limits=self._limits_of(request, tenant) if request.limits or self._limits.known else (),
+            fair_share=defaults.fair_share,
             depends_on=depends_on, on_dependency_failure=request.on_dependency_failure,
         )  # fmt: skip
 
@@ -451,16 +463,34 @@ class Submitter:
             field = f"labels.{name[:SHOWN_NAME_CHARS]}"
             raise InvalidError(f"{field}: {rule}", field=field)
 
-    def _times(self, request: JobRequest, now: datetime) -> tuple[datetime | None, datetime | None]:
+    def _times(
+        self, request: JobRequest, defaults: KindDefaults, now: datetime
+    ) -> tuple[datetime | None, datetime | None]:
         start_at = _utc(request.start_at, "start_at")
         deadline_at = _utc(request.deadline_at, "deadline_at")
         if request.delay_s is not None:
             if start_at is not None:
                 raise InvalidError("delay_s: not together with start_at", field="delay_s")
             start_at = now + timedelta(seconds=request.delay_s)
+        if request.deadline_s is not None and deadline_at is not None:
+            raise InvalidError("deadline_s: not together with deadline_at", field="deadline_s")
+        deadline_s = request.deadline_s or defaults.deadline_s
+        if deadline_at is None and deadline_s is not None:
+            begin = now if start_at is None else max(now, start_at)
+            try:
+                return start_at, begin + timedelta(seconds=deadline_s)
+            except OverflowError:
+                raise InvalidError("deadline_s: the time is out of range", field="deadline_s") from None
         if start_at is not None and deadline_at is not None and deadline_at <= start_at:
             raise InvalidError("deadline_at: expected a time after the start", field="deadline_at")
         return start_at, deadline_at
+
+
+def _given(value: int | msgspec.UnsetType, of_kind: int | None, otherwise: int) -> int:
+    """What the submission says, or else its kind, or else Switchyard."""
+    if not isinstance(value, msgspec.UnsetType):
+        return value
+    return otherwise if of_kind is None else of_kind
 
 
 def _utc(time: datetime | None, field: str) -> datetime | None:

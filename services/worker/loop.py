@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 
 from events import subjects
 from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Release
@@ -20,6 +21,7 @@ from services.connectors.protocol import BusyError, Connector, FatalError, Retry
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
+from services.kinds import Kinds
 from services.publisher import Publisher
 from services.reachability import Reachability
 from services.settings import Settings
@@ -98,9 +100,10 @@ class Worker:
         self._files = Files(nc, timeout_s=settings.request_timeout_s)
         self._reach = Reachability(settings.lease_s)
         self._reporter = Reporter(nc)
+        self._kinds = Kinds(nc, self._publisher, settings)
         self._dispatcher = Dispatcher(
             nc, settings,
-            record=lambda: self._registration.record, weights=_equal, free=self._free, start=self._start,
+            record=lambda: self._registration.record, weights=self._weights, free=self._free, start=self._start,
         )  # fmt: skip
         self._changed = asyncio.Event()
         self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
@@ -125,10 +128,14 @@ class Worker:
         await self._dispatcher.puller.start()
         await self._dispatcher.tokens.puller.start()
         await self._dispatcher.tokens.load()
+        await self._kinds.load()
         for connector in self._connectors.values():
             connector.watch(self._changed.set)
         self._registration = await self._register()
-        cancels = await self._nc.subscribe(subjects.ALL_CANCEL_REQUESTS, cb=self._on_cancel_request)
+        heard = [
+            await self._nc.subscribe(subjects.ALL_CANCEL_REQUESTS, cb=self._on_cancel_request),
+            await self._nc.subscribe(subjects.ALL_LANE_PAUSES, cb=self._on_lane_pause),
+        ]
         try:
             async with asyncio.TaskGroup() as background:
                 tasks = [
@@ -139,6 +146,7 @@ class Worker:
                         self._renew_all(),
                         self._dispatcher.follow_lanes(),
                         self._dispatcher.tokens.run(),
+                        self._kinds.run(),
                         self._follow_capabilities(),
                         self._obey(),
                     )
@@ -152,13 +160,16 @@ class Worker:
                 for task in tasks:
                     task.cancel()
         finally:
-            await self._close(cancels)
+            await self._close(heard)
         log.info("worker_stopped", worker=self.id)
 
     # --- Slots
 
     def _free(self) -> int:
         return 0 if self._paused else self._settings.slots - self._busy
+
+    def _weights(self, kind: str) -> dict[str, int]:
+        return self._kinds.of(kind).weights
 
     def _held(self) -> dict[int, str]:
         return {fence: running.lease.job.id for fence, running in self._running.items()}
@@ -308,6 +319,13 @@ class Worker:
                 self._dispatcher.wake()
                 log.info("worker_paused" if self._paused else "worker_resumed", worker=self.id)
 
+    async def _on_lane_pause(self, _: Any) -> None:
+        """Look at the lanes again: a resumed consumer does not answer the pulls that it had waiting.
+
+        Tried on nats-server 2.15.1: they were left until the next message came or they ran out.
+        """
+        self._dispatcher.wake()
+
     async def _on_cancel_request(self, message: Any) -> None:
         job_id = message.subject.split(".", 2)[1]
         for running in list(self._running.values()):
@@ -358,9 +376,10 @@ class Worker:
         for running in list(self._running.values()):
             running.interrupt(Interruption.DRAIN)
 
-    async def _close(self, cancels: Any) -> None:
+    async def _close(self, heard: Sequence[Subscription]) -> None:
         if not self._nc.is_closed:
-            await cancels.unsubscribe()
+            for subscription in heard:
+                await subscription.unsubscribe()
         await self._dispatcher.puller.stop()
         await self._dispatcher.tokens.puller.stop()
         for connector in self._connectors.values():
@@ -371,10 +390,6 @@ class Worker:
             timeout_s = self._settings.request_timeout_s
             await controls.forget_worker(self._nc, self._publisher, self.id, timeout_s=timeout_s)
         await self._publisher.close()
-
-
-def _equal(_kind: str) -> dict[str, int]:
-    return {}
 
 
 def _failure(fence: int, error: JobError) -> Fail:

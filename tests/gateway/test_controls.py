@@ -97,7 +97,8 @@ async def test_jobs_of_what_is_paused_wait_until_it_is_resumed(plant: Plant, pat
         assert (again.status, again.json["at"]) == (200, answer.json["at"])
         resumed = await plant.post(f"{path}/resume")
         assert (resumed.json["state"], resumed.json["consumers"]) == ("running", 2)
-        await plant.site.final(late["id"])
+        async with asyncio.timeout(DEADLINE_S):  # less than a waiting pull lasts
+            await plant.site.final(late["id"])
         await eventually(lambda: _has_started(connector, 2))
     assert await plant.paused(10) is False
 
@@ -261,7 +262,7 @@ async def test_what_was_wished_for_a_worker_that_died_is_forgotten(plant: Plant)
 
 
 async def _nothing_is_wished(plant: Plant) -> bool:
-    return bool((await plant.api.get("/v1/controls")).json["controls"] == [])
+    return not (await plant.api.get("/v1/controls")).json["controls"]
 
 
 async def test_a_workers_page_shows_what_it_runs_to_those_whose_jobs_they_are(plant: Plant) -> None:
