@@ -293,7 +293,8 @@ class Submitter:
             else RetryPolicy(retry.base_s, retry.factor, retry.max_s, retry.jitter)
         )
         return JobSpec(
-            kind=request.kind, tenant=tenant, lane=rules.lane, payload=self._payload(request, rules.model, depends_on),
+            kind=request.kind, tenant=tenant, lane=rules.lane,
+            payload=self._payload(request, rules.model, depends_on),
             priority=request.priority, labels=request.labels, max_attempts=request.max_attempts,
             retry=policy,
             attempt_timeout_s=request.attempt_timeout_s, start_at=start_at, deadline_at=deadline_at,
