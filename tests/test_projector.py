@@ -348,6 +348,7 @@ def test_the_view_of_a_job_has_the_documented_fields() -> None:
     view = job_view(Job(id="x"), {"fraction": 0.5, "stage": "pages", "fence": 3})
     assert list(view) == [
         "id", "kind", "tenant", "state", "priority", "labels", "attempt", "failures", "max_attempts",
+            "depends_on",
         "worker", "progress", "result", "artifacts", "usage", "error", "reason", "created_at",
         "started_at", "ended_at",
         "seq",

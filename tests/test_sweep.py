@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from events import subjects
-from events.commands import TakeLease
+from events.commands import AnyCommand, Complete, Fail, TakeLease
+from events.spec import JobError
 from projections.database import path_in
 from projections.reader import ReadModel
 from services import broker
@@ -102,6 +103,35 @@ async def test_a_job_whose_timer_is_gone_is_woken(site: Site) -> None:
         await asyncio.sleep(0.2 + site.settings.heartbeat_s)
         assert await sweep(site, model) == {"due_without_timer": 1}
         assert await site.names(job_id) == ["scheduled", "queued"]
+
+
+@pytest.mark.parametrize("released", [True, False], ids=["succeeded", "dead"])
+async def test_a_blocked_job_that_was_not_told_of_the_end_of_its_parents_is_settled(
+    site: Site, *, released: bool
+) -> None:
+    async with projected(site) as model:
+        parent, waiting = await site.submit(), await site.submit()
+        others = () if released else (waiting,)
+        child = await site.submit(depends_on=(parent, *others))
+        patient = await site.submit(depends_on=(parent, waiting))
+        lease = TakeLease(now=datetime.now(UTC), worker="w1", revision=1)
+        job, _ = await site.store.transition(parent, lease, actor="worker:w1")
+        error = JobError("told", "this job was told to die", retryable=False)
+        end: AnyCommand = Complete(now=datetime.now(UTC), fence=job.seq)
+        if not released:
+            end = Fail(now=datetime.now(UTC), fence=job.seq, error=error)
+        job, _ = await site.store.transition(job, end, actor="worker:w1")
+        await until(site, model, job.seq)
+        assert "blocked_without_cause" not in await sweep(site, model)  # a keeper may be at it
+        await asyncio.sleep(site.settings.lease_s)
+        mended = (await sweep(site, model))["blocked_without_cause"]
+        assert mended == (1 if released else 2)
+        last = "queued" if released else "dead"
+        assert await site.names(child) == ["blocked", last]
+        assert await site.names(patient) == (["blocked"] if released else ["blocked", "dead"])
+        await until(site, model, await site.store.last_seq(child))
+        await until(site, model, await site.store.last_seq(patient))
+        assert "blocked_without_cause" not in await sweep(site, model)
 
 
 async def test_leases_of_a_worker_that_vanished_unseen_are_taken_back(site: Site) -> None:

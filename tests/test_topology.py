@@ -44,12 +44,18 @@ async def _subjects(nc: Client, stream: str) -> dict[str, int]:
 def test_all_names_of_the_code_are_declared() -> None:
     declared = load()
     streams = {subjects.JOBS, subjects.WORK, subjects.PROGRESS, subjects.LOGS, subjects.TIMERS}
-    buckets = {subjects.BUCKET_WORKERS, subjects.BUCKET_LANES, subjects.BUCKET_KEYS}
+    buckets = {
+        subjects.BUCKET_WORKERS,
+        subjects.BUCKET_LANES,
+        subjects.BUCKET_KEYS,
+        subjects.BUCKET_WAITS,
+    }
     assert {stream.name for stream in declared.streams} >= streams | {f"KV_{name}" for name in buckets}
     assert f"OBJ_{subjects.STORE_FILES}" in {stream.name for stream in declared.streams}
     consumers = {(consumer.stream, consumer.durable_name) for consumer in declared.consumers}
     assert consumers == {
         (subjects.JOBS, subjects.KEEPER_EVENTS),
+        (subjects.JOBS, subjects.KEEPER_FINALS),
         (subjects.TIMERS, subjects.KEEPER_TIMERS),
     }
 

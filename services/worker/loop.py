@@ -103,7 +103,8 @@ class Worker:
         self._kinds = Kinds(nc, self._publisher, settings)
         self._dispatcher = Dispatcher(
             nc, settings,
-            record=lambda: self._registration.record, weights=self._weights, free=self._free, start=self._start,
+            record=lambda: self._registration.record, weights=self._weights,
+            free=self._free, start=self._start,
         )  # fmt: skip
         self._changed = asyncio.Event()
         self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)

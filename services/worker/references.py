@@ -26,14 +26,8 @@ async def resolved_payload(store: EventStore, spec: JobSpec) -> dict[str, Any]:
     if not spec.depends_on:
         return payload
     try:
-        named = {reference.job for _, reference in find(payload)}
-        if not named:
-            return payload
-        parents = await each(
-            lambda job_id: _parent(store, job_id),
-            sorted(named.intersection(spec.depends_on)),
-            at_once=AT_ONCE,
-        )
+        named = {reference.job for _, reference in find(payload)}.intersection(spec.depends_on)
+        parents = await each(lambda job_id: _parent(store, job_id), named, at_once=AT_ONCE)
         own = {parent.id: parent for parent in parents if parent.tenant == spec.tenant}
         resolved: dict[str, Any] = resolve(payload, own)
     except InvalidError as error:

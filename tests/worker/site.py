@@ -18,7 +18,7 @@ from events.job import Job
 from events.lane import LaneKey
 from events.spec import JobSpec
 from services import broker, topology
-from services.connectors.protocol import Attempt, Outcome
+from services.connectors.protocol import Attempt, Connector, Outcome
 from services.event_store import EventStore
 from services.ids import new_id
 from services.keeper.loop import Keeper
@@ -78,7 +78,8 @@ class Site:
 
     async def submit(self, n: Any = None, *, kind: str = "simulate", **fields: Any) -> str:
         """Append `submitted`; the job's id."""
-        spec = JobSpec(kind=kind, tenant="acme", lane=lane_for(kind), payload={"n": n}, **fields)
+        fields.setdefault("payload", {"n": n})
+        spec = JobSpec(kind=kind, tenant="acme", lane=lane_for(kind), **fields)
         await self.lanes.ensure(LaneKey(kind), spec.lane, spec.priority)
         command = Submit(now=datetime.now(UTC), job=spec)
         job, _ = await self.store.transition(Job(id=new_id()), command, actor="user:ann")
@@ -103,10 +104,15 @@ class Site:
 
     @asynccontextmanager
     async def worker(
-        self, *connectors: TestConnector, name: str = "w1", slots: int = 1, tenant: str | None = None
+        self,
+        *connectors: Connector,
+        name: str = "w1",
+        slots: int = 1,
+        url: str | None = None,
+        tenant: str | None = None,
     ) -> AsyncIterator[Worker]:
-        """A running worker; drained at the end."""
-        nc = await broker.connect(self.url, name=name)
+        """A running worker; drained at the end. It is on this site's broker, or reaches it by `url`."""
+        nc = await broker.connect(url or self.url, name=name)
         settings = self.settings.model_copy(update={"slots": slots})
         worker = Worker(nc, connectors, settings, worker_id=name, tenant=tenant)
         async with asyncio.TaskGroup() as group:

@@ -1,0 +1,63 @@
+"""The cable between a client and a broker, which a test can cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+
+class Cable:
+    """Passes bytes both ways while it is whole; refuses connections while it is cut."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._broker = urlsplit(broker_url)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._whole = True
+        self.url = ""
+
+    async def open(self) -> asyncio.Server:
+        """Take connections."""
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        user, at, _ = self._broker.netloc.rpartition("@")
+        place = f"{user}{at}127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        self.url = self._broker._replace(netloc=place).geturl()
+        return server
+
+    def cut(self) -> None:
+        """Break all connections."""
+        self._whole = False
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        self._whole = True
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._whole:
+            writer.transport.abort()
+            return
+        far_reader, far_writer = await asyncio.open_connection(self._broker.hostname, self._broker.port)
+        self._writers |= {writer, far_writer}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pass(reader, far_writer))
+            group.create_task(self._pass(far_reader, writer))
+        self._writers -= {writer, far_writer}
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def open_cable(broker_url: str) -> AsyncIterator[Cable]:
+    """A cable to a broker; clients take its `url` for the broker's."""
+    cable = Cable(broker_url)
+    async with await cable.open():
+        yield cable
+        cable.cut()
