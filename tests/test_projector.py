@@ -181,7 +181,7 @@ async def test_a_read_model_that_is_not_of_this_log_is_built_anew(site: Site, fa
     async with site.projector():
         await site.until(job.seq)
     with closing(sqlite3.connect(site.path)) as connection, connection:
-        connection.execute("INSERT INTO workers VALUES ('old', 0, 0, 0, 0, 0, 0)")
+        connection.execute("INSERT INTO workers VALUES ('old', 0, 0, 0, 0, 0)")
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, fact))
     async with site.projector():
         await site.until(job.seq)
@@ -348,8 +348,8 @@ def test_the_view_of_a_job_has_the_documented_fields() -> None:
     view = job_view(Job(id="x"), {"fraction": 0.5, "stage": "pages", "fence": 3})
     assert list(view) == [
         "id", "kind", "tenant", "state", "priority", "labels", "attempt", "failures", "max_attempts",
-            "depends_on",
-        "worker", "progress", "result", "artifacts", "usage", "error", "reason", "created_at",
+        "depends_on",
+        "worker", "progress", "result", "artifacts", "usage", "error", "reason", "archived_as", "created_at",
         "started_at", "ended_at",
         "seq",
     ]  # fmt: skip

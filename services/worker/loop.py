@@ -320,11 +320,12 @@ class Worker:
                 self._dispatcher.wake()
                 log.info("worker_paused" if self._paused else "worker_resumed", worker=self.id)
 
-    async def _on_lane_pause(self, _: Any) -> None:
+    async def _on_lane_pause(self, message: Any) -> None:
         """Look at the lanes again: a resumed consumer does not answer the pulls that it had waiting.
 
         Tried on nats-server 2.15.1: they were left until the next message came or they ran out.
         """
+        self._dispatcher.puller.forget_wait(message.subject.rpartition(".")[2])
         self._dispatcher.wake()
 
     async def _on_cancel_request(self, message: Any) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -283,10 +284,11 @@ def test_request_hash_ignores_order_and_spacing(fields: dict[str, Any], random: 
     assert request_hash(line) == request_hash(compact)
 
 
-def test_defaults_are_those_of_the_events() -> None:
+def test_what_a_line_does_not_say_is_left_to_its_kind() -> None:
     line = parse_line(b'{"kind":"noop"}')
     assert isinstance(line, BulkLine)
-    assert (line.priority, line.max_attempts, line.payload, line.labels) == (50, 3, {}, {})
+    assert (line.priority, line.max_attempts, line.retry) == (msgspec.UNSET,) * 3
+    assert (line.payload, line.labels) == ({}, {})
     assert Settings().payload_bytes < Settings().body_bytes
 
 
