@@ -90,6 +90,19 @@ class Settings(pydantic.BaseModel):
     )
     lanes: Count = Field(default=4000, description="Lanes and priorities in use at once (one consumer each)")
 
+    # Schedules
+    schedules: Count = Field(default=1000, description="Schedules that a tenant may have")
+    schedule_interval_s: Annotated[float, Field(ge=1)] = Field(
+        default=1.0, description="Shortest time between two ticks of a schedule, in seconds"
+    )
+    schedule_late_s: Seconds = Field(
+        default=60.0, description="Seconds by which a tick may be late and does not count as missed"
+    )
+    schedule_catch_up: Count = Field(
+        default=100, description="Most ticks of a schedule that are caught up with at once"
+    )
+    schedule_next: Count = Field(default=100, description="Most coming ticks that a request may ask for")
+
     # Files
     file_bytes: Count = Field(default=1 * GIB, description="Largest file, in bytes")
     file_ttl_s: Seconds = Field(

@@ -13,6 +13,7 @@ from services.cli.doctor import doctor
 from services.cli.errors import guarded
 from services.cli.jobs import cancel, get, history, list_jobs, submit, watch
 from services.cli.parts import gateway, keeper, projector, up, worker
+from services.cli.schedules import schedule_group
 from services.log import LEVELS, configure
 
 
@@ -40,8 +41,8 @@ def cli(log_level: str, log_format: str | None, debug: bool) -> None:  # noqa: A
 
 
 for command in (
-    up, gateway, projector, keeper, worker, submit, get, list_jobs, watch, history, cancel, token,
-    topology_group, rebuild, doctor,
+    up, gateway, projector, keeper, worker, submit, get, list_jobs, watch, history, cancel, schedule_group,
+    token, topology_group, rebuild, doctor,
 ):  # fmt: skip
     cli.add_command(command)
 

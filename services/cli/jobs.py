@@ -21,7 +21,7 @@ from services.cli.output import describe, print_json, print_table
 COLUMNS = ("id", "kind", "state", "priority", "attempt", "worker", "created_at")
 
 
-def _payload(text: str | None) -> dict[str, Any]:
+def payload_of(text: str | None) -> dict[str, Any]:
     """The payload given as JSON, or as the name of a file that holds it."""
     if text is None:
         return {}
@@ -36,7 +36,8 @@ def _payload(text: str | None) -> dict[str, Any]:
     return value
 
 
-def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
+def labels_of(pairs: tuple[str, ...]) -> dict[str, str]:
+    """The labels given as KEY=VALUE."""
     labels = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
@@ -74,7 +75,7 @@ def submit(
     data_dir: Path | None,
 ) -> None:
     """Submit a job; with --wait, print its result (for `convert`, the Markdown)."""
-    body: dict[str, Any] = {"kind": kind, "payload": _payload(payload), "labels": _labels(label)}
+    body: dict[str, Any] = {"kind": kind, "payload": payload_of(payload), "labels": labels_of(label)}
     if priority is not None:
         body["priority"] = priority
 
@@ -179,7 +180,7 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     query = [("limit", str(limit)), *[("state", name) for name in state], *[("kind", name) for name in kind]]
-    query += [("label", f"{key}:{value}") for key, value in _labels(label).items()]
+    query += [("label", f"{key}:{value}") for key, value in labels_of(label).items()]
 
     async def main() -> None:
         async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:

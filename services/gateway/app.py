@@ -12,14 +12,14 @@ import structlog
 from aiohttp import hdrs, web
 from nats.aio.client import Client
 
-from events.errors import InvalidError, NotFoundError, SwitchyardError
+from events.errors import SwitchyardError
 from projections.database import path_in
 from projections.reader import ReadModel
 from services.connectors import CONNECTORS, payload_model
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
-from services.gateway import bulk, health, jobs, keys, queues, sse, websocket, workers
+from services.gateway import bulk, health, jobs, keys, queues, schedules, sse, websocket, workers
 from services.gateway.auth import PRINCIPAL, Authenticator
 from services.gateway.files import FileRoutes
 from services.gateway.freshness import Freshness
@@ -28,11 +28,12 @@ from services.gateway.live_door import DOOR, LiveDoor
 from services.gateway.metrics import Metrics
 from services.gateway.problems import problem_of
 from services.gateway.revocations import Revocations
-from services.gateway.submission import FileExists, Submitter
+from services.gateway.submission import Submitter
 from services.gateway.tokens import TokenVerifier
 from services.gateway.worker_watch import WorkerWatch
 from services.lanes import Lanes
 from services.publisher import Publisher
+from services.schedules import ScheduleStore
 from services.settings import Settings
 
 log = structlog.get_logger()
@@ -86,6 +87,7 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/jobs/{id}/events", jobs.events)
     router.add_get("/v1/jobs/{id}/result", jobs.result)
     router.add_post("/v1/jobs/{id}/cancel", jobs.cancel)
+    schedules.add_routes(router)
     router.add_get("/v1/workers", workers.list_workers)
     router.add_get("/v1/queues", queues.list_queues)
     router.add_get("/v1/ws", websocket.websocket)
@@ -129,7 +131,8 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[keys.SETTINGS] = settings
         app[keys.NATS] = nc
         app[keys.STORE] = store
-        app[keys.SUBMITTER] = Submitter(store, Lanes(nc, publisher, settings), _exists_in(files), settings)
+        app[keys.SUBMITTER] = Submitter(store, Lanes(nc, publisher, settings), files.exists, settings)
+        app[keys.SCHEDULES] = ScheduleStore(nc, publisher, tries=settings.append_tries, timeout_s=timeout_s)
         app[keys.READ_MODEL] = read_model
         app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
         app[keys.FILES] = files
@@ -160,17 +163,6 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
 
 async def _close_live(app: web.Application) -> None:
     app[DOOR].close()
-
-
-def _exists_in(files: Files) -> FileExists:
-    async def exists(tenant: str, file_id: str) -> bool:
-        try:
-            await files.info(tenant, file_id)
-        except (NotFoundError, InvalidError):
-            return False
-        return True
-
-    return exists
 
 
 async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None]) -> None:

@@ -16,12 +16,14 @@ from services.gateway.live import LiveFeed
 from services.gateway.metrics import Metrics
 from services.gateway.submission import Submitter
 from services.gateway.worker_watch import WorkerWatch
+from services.schedules import ScheduleStore
 from services.settings import Settings
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 NATS: Final = web.AppKey("nats", Client)
 STORE: Final = web.AppKey("store", EventStore)
 SUBMITTER: Final = web.AppKey("submitter", Submitter)
+SCHEDULES: Final = web.AppKey("schedules", ScheduleStore)
 READ_MODEL: Final = web.AppKey("read_model", ReadModel)
 FRESHNESS: Final = web.AppKey("freshness", Freshness)
 FILES: Final = web.AppKey("files", Files)

@@ -12,8 +12,11 @@ from events.codec import CLAIMABLE, decode
 from events.history import Submitted
 from projections.reader import ReadModel
 from services.event_store import EventStore
+from services.files import Files
+from services.gateway.submission import Submitter
 from services.keeper.consume import consume
 from services.keeper.expiry import Expiry
+from services.keeper.schedules import Schedules
 from services.keeper.source import watch_source
 from services.keeper.sweep import Sweep
 from services.keeper.timers import Timers
@@ -26,7 +29,7 @@ log = structlog.get_logger()
 
 
 class Keeper:
-    """Timers, expiry, lanes, the source and the sweep.
+    """Timers, schedules, expiry, lanes, the source and the sweep.
 
     Args:
         nc: an open connection.
@@ -42,13 +45,22 @@ class Keeper:
         self._timers = Timers(self._store, self._publisher, settings)
         expiry = Expiry(nc, self._store, settings, read_model)
         self._expiry = expiry
-        self.sweep = Sweep(nc, self._store, self._lanes, self._timers, expiry, settings, read_model)
+        files = Files(nc, timeout_s=settings.request_timeout_s)
+        submitter = Submitter(self._store, self._lanes, files.exists, settings)
+        self._schedules = Schedules(nc, self._publisher, self._store, submitter, settings)
+        self.sweep = Sweep(
+            nc, self._store, self._lanes, self._timers, self._schedules, expiry, settings, read_model
+        )
 
     async def run(self) -> None:
         """Keep, until cancelled."""
         async with self._publisher, asyncio.TaskGroup() as group:
             group.create_task(consume(self._nc, subjects.JOBS, subjects.KEEPER_EVENTS, self._on_event))
-            group.create_task(consume(self._nc, subjects.TIMERS, subjects.KEEPER_TIMERS, self._timers.on_due))
+            group.create_task(consume(self._nc, subjects.TIMERS, subjects.KEEPER_TIMERS, self._on_due))
+            changes = consume(
+                self._nc, subjects.SCHEDULES, subjects.KEEPER_SCHEDULES, self._schedules.on_change
+            )
+            group.create_task(changes)
             group.create_task(self._expiry.run())
             group.create_task(watch_source(self._nc, self._settings))
             group.create_task(self.sweep.run())
@@ -57,6 +69,13 @@ class Keeper:
     async def _on_event(self, message: Stored) -> None:
         await self._timers.on_event(message)
         await self._check_lane(message)
+
+    async def _on_due(self, message: Stored) -> None:
+        schedule = subjects.parse_schedule_due(message.subject)
+        if schedule is None:
+            await self._timers.on_due(message)
+        else:
+            await self._schedules.on_due(*schedule)
 
     async def _check_lane(self, message: Stored) -> None:
         """A claimable event whose lane is gone would wait unseen: make the lane again."""

@@ -16,6 +16,7 @@ from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.files import Files
 from services.keeper.expiry import Expiry
+from services.keeper.schedules import Schedules
 from services.keeper.timers import ACTOR, Timers
 from services.lanes import Lanes
 from services.log_reader import api, follow_once, read_range
@@ -30,7 +31,7 @@ ORPHAN_UPLOADS = 2.0
 class Sweep:
     """Compares the read model with `WORK`, `TIMERS` and the workers, and lanes with their consumers.
 
-    Without a read model on this host only lanes and files are swept.
+    Without a read model on this host only lanes, schedules and files are swept.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Sweep:
         store: EventStore,
         lanes: Lanes,
         timers: Timers,
+        schedules: Schedules,
         expiry: Expiry,
         settings: Settings,
         read_model: ReadModel | None,
@@ -47,6 +49,7 @@ class Sweep:
         self._store = store
         self._lanes = lanes
         self._timers = timers
+        self._schedules = schedules
         self._expiry = expiry
         self._settings = settings
         self._read_model = read_model
@@ -66,6 +69,8 @@ class Sweep:
     async def once(self, group: asyncio.TaskGroup) -> None:
         """One sweep."""
         await self._consumers()
+        for name in await self._schedules.mend():
+            self._count("schedule_without_timer", schedule=name)
         await self._files.sweep(older_than_s=self._settings.upload_timeout_s * ORPHAN_UPLOADS)
         if self._read_model is None or not self._read_model.exists():
             log.warning("swept_without_read_model")  # a keeper on a host without a projector
