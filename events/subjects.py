@@ -23,12 +23,15 @@ BUCKET_KEYS: Final = "keys"
 BUCKET_CONTROLS: Final = "controls"
 BUCKET_KINDS: Final = "kinds"
 BUCKET_WAITS: Final = "waits"
+BUCKET_SCHEDULES: Final = "schedules"
+SCHEDULES: Final = f"KV_{BUCKET_SCHEDULES}"
 STORE_FILES: Final = "files"
 FILES: Final = f"OBJ_{STORE_FILES}"
 
 KEEPER_EVENTS: Final = "keeper-events"
 KEEPER_TIMERS: Final = "keeper-timers"
 KEEPER_FINALS: Final = "keeper-finals"
+KEEPER_SCHEDULES: Final = "keeper-schedules"
 
 ALL_JOBS: Final = "job.>"
 ALL_PROGRESS: Final = "progress.>"
@@ -147,6 +150,38 @@ def timer_due(job_id: str, purpose: str) -> str:
 def job_timers(job_id: str) -> str:
     """All schedules of a job."""
     return f"timer.set.{job_id}.>"
+
+
+def schedule_record(tenant: str, name: str) -> str:
+    """Where the bucket `schedules` keeps a schedule."""
+    return f"$KV.{BUCKET_SCHEDULES}.{tenant}.{name}"
+
+
+def tenant_schedules(tenant: str) -> str:
+    """All schedules of a tenant."""
+    return f"$KV.{BUCKET_SCHEDULES}.{tenant}.*"
+
+
+def parse_schedule_record(subject: str) -> tuple[str, str]:
+    """Tenant and name of a subject in the bucket `schedules`."""
+    _, _, tenant, name = subject.split(".")
+    return tenant, name
+
+
+def schedule_timer(tenant: str, name: str) -> str:
+    """The wake-up of a schedule; a job's id is never `schedule`."""
+    return f"timer.set.schedule.{tenant}.{name}"
+
+
+def schedule_timer_due(tenant: str, name: str) -> str:
+    """Where a schedule's wake-up appears when its time has come."""
+    return f"timer.due.schedule.{tenant}.{name}"
+
+
+def parse_schedule_due(subject: str) -> tuple[str, str] | None:
+    """Tenant and name of a schedule's wake-up; None for that of a job."""
+    tokens = subject.split(".")
+    return (tokens[3], tokens[4]) if tokens[2] == "schedule" else None
 
 
 def projected(database_id: str) -> str:

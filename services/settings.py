@@ -101,6 +101,18 @@ class Settings(pydantic.BaseModel):
     )
     kinds: Count = Field(default=1000, description="Kinds that may have defaults of their own")
     kind_weights: Count = Field(default=1000, description="Most tenants with a weight in one kind")
+    # Schedules
+    schedules: Count = Field(default=1000, description="Schedules that a tenant may have")
+    schedule_interval_s: Annotated[float, Field(ge=1)] = Field(
+        default=1.0, description="Shortest time between two ticks of a schedule, in seconds"
+    )
+    schedule_late_s: Seconds = Field(
+        default=60.0, description="Seconds by which a tick may be late and does not count as missed"
+    )
+    schedule_catch_up: Count = Field(
+        default=100, description="Most ticks of a schedule that are caught up with at once"
+    )
+    schedule_next: Count = Field(default=100, description="Most coming ticks that a request may ask for")
 
     # Files
     file_bytes: Count = Field(default=1 * GIB, description="Largest file, in bytes")

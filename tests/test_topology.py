@@ -49,6 +49,7 @@ def test_all_names_of_the_code_are_declared() -> None:
         subjects.BUCKET_LANES,
         subjects.BUCKET_KEYS,
         subjects.BUCKET_WAITS,
+        subjects.BUCKET_SCHEDULES,
     }
     assert {stream.name for stream in declared.streams} >= streams | {f"KV_{name}" for name in buckets}
     assert f"OBJ_{subjects.STORE_FILES}" in {stream.name for stream in declared.streams}
@@ -57,6 +58,7 @@ def test_all_names_of_the_code_are_declared() -> None:
         (subjects.JOBS, subjects.KEEPER_EVENTS),
         (subjects.JOBS, subjects.KEEPER_FINALS),
         (subjects.TIMERS, subjects.KEEPER_TIMERS),
+        (subjects.SCHEDULES, subjects.KEEPER_SCHEDULES),
     }
 
 
@@ -103,7 +105,7 @@ async def test_apply_by_several_processes_at_once_is_harmless(broker: NatsServer
 
 async def test_buckets_and_object_store_open_with_the_client_library(applied: Client) -> None:
     js = applied.jetstream()
-    for bucket in ("workers", "lanes", "servers", "keys"):
+    for bucket in ("workers", "lanes", "servers", "keys", "schedules"):
         kv = await js.key_value(bucket)
         await kv.put("key", b"value")
         assert (await kv.get("key")).value == b"value"

@@ -178,6 +178,14 @@ class Files:
             raise NotFoundError(f"there is no file {file_id[:SHOWN_ID_CHARS]!r}")
         return info
 
+    async def exists(self, tenant: str, file_id: str) -> bool:
+        """Whether the tenant has a file of this id."""
+        try:
+            await self.info(tenant, file_id)
+        except NotFoundError:
+            return False
+        return True
+
     async def read(
         self, info: FileInfo, start: int = 0, end: int | None = None
     ) -> AsyncGenerator[bytes, None]:

@@ -12,7 +12,7 @@ import structlog
 from aiohttp import hdrs, web
 from nats.aio.client import Client
 
-from events.errors import InvalidError, NotFoundError, SwitchyardError
+from events.errors import SwitchyardError
 from projections.database import path_in
 from projections.reader import ReadModel
 from services.connectors import CONNECTORS, payload_model
@@ -31,6 +31,7 @@ from services.gateway import (
     kinds,
     limits,
     queues,
+    schedules,
     sse,
     websocket,
     workers,
@@ -43,13 +44,14 @@ from services.gateway.live_door import DOOR, LiveDoor
 from services.gateway.metrics import Metrics
 from services.gateway.problems import problem_of
 from services.gateway.revocations import Revocations
-from services.gateway.submission import FileExists, Submitter
+from services.gateway.submission import Submitter
 from services.gateway.tokens import TokenVerifier
 from services.gateway.worker_watch import WorkerWatch
 from services.kinds import Kinds
 from services.lanes import Lanes
 from services.limits import Limits
 from services.publisher import Publisher
+from services.schedules import ScheduleStore
 from services.settings import Settings
 
 log = structlog.get_logger()
@@ -110,6 +112,7 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/dead-letters", dead_letters.list_dead_letters)
     router.add_post("/v1/dead-letters/redrive", dead_letters.redrive)
     router.add_post("/v1/dead-letters/discard", dead_letters.discard)
+    schedules.add_routes(router)
     router.add_get("/v1/workers", workers.list_workers)
     router.add_get("/v1/workers/{id}", workers.get)
     controls.add_routes(router)
@@ -165,6 +168,7 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[keys.PUBLISHER] = publisher
         app[keys.STORE] = store
         followed = await _add_submitter(app, nc, files)
+        app[keys.SCHEDULES] = ScheduleStore(nc, publisher, tries=settings.append_tries, timeout_s=timeout_s)
         app[keys.READ_MODEL] = read_model
         app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
         app[keys.FILES] = files
@@ -203,23 +207,12 @@ async def _add_submitter(
     kinds_ = app[keys.KINDS] = Kinds(nc, publisher, settings)
     await limits_.load()
     await kinds_.load()
-    app[keys.SUBMITTER] = Submitter(app[keys.STORE], lanes, limits_, kinds_, _exists_in(files), settings)
+    app[keys.SUBMITTER] = Submitter(app[keys.STORE], lanes, limits_, kinds_, files.exists, settings)
     return lanes, limits_, kinds_
 
 
 async def _close_live(app: web.Application) -> None:
     app[DOOR].close()
-
-
-def _exists_in(files: Files) -> FileExists:
-    async def exists(tenant: str, file_id: str) -> bool:
-        try:
-            await files.info(tenant, file_id)
-        except (NotFoundError, InvalidError):
-            return False
-        return True
-
-    return exists
 
 
 async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None]) -> None:

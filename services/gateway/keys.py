@@ -20,6 +20,7 @@ from services.kinds import Kinds
 from services.lanes import Lanes
 from services.limits import Limits
 from services.publisher import Publisher
+from services.schedules import ScheduleStore
 from services.settings import Settings
 
 SETTINGS: Final = web.AppKey("settings", Settings)
@@ -29,6 +30,7 @@ SUBMITTER: Final = web.AppKey("submitter", Submitter)
 LIMITS: Final = web.AppKey("limits", Limits)
 KINDS: Final = web.AppKey("kinds", Kinds)
 LANES: Final = web.AppKey("lanes", Lanes)
+SCHEDULES: Final = web.AppKey("schedules", ScheduleStore)
 READ_MODEL: Final = web.AppKey("read_model", ReadModel)
 FRESHNESS: Final = web.AppKey("freshness", Freshness)
 FILES: Final = web.AppKey("files", Files)

@@ -77,6 +77,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     attempt_timeout_s: AttemptSeconds | None = None
     queue_timeout_s: WaitSeconds | None = None
     ageing: AgeingRequest | None = None
+    run_at: Time | None = None
     start_at: Time | None = None
     delay_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] | None = None
     deadline_at: Time | None = None
@@ -294,6 +295,19 @@ class Submitter:
         begun = await self.begin(request, body, caller, key, datetime.now(UTC))
         return await self.finish(begun) if isinstance(begun, Pending) else begun
 
+    async def check(self, request: JobRequest, tenant: str) -> None:
+        """Judge a submission as if it came now, and take nothing in.
+
+        Raises:
+            RejectedError: a rule is broken.
+            UnavailableError: the broker does not answer.
+        """
+        rules = _rules(request.kind)
+        _route(self._spec(request, rules, tenant, "", datetime.now(UTC)))
+        if request.depends_on:
+            await check_known(self._store, tenant, request.depends_on)
+        await self._check_files(request.payload, rules.files, tenant)
+
     async def begin(
         self, request: JobRequest, body: bytes, caller: Caller, key: str | None, now: datetime
     ) -> Pending | Submitted:
@@ -466,11 +480,13 @@ class Submitter:
     def _times(
         self, request: JobRequest, defaults: KindDefaults, now: datetime
     ) -> tuple[datetime | None, datetime | None]:
-        start_at = _utc(request.start_at, "start_at")
+        if request.run_at is not None and request.start_at is not None:
+            raise InvalidError("start_at: not together with run_at", field="start_at")
+        start_at = _utc(request.run_at, "run_at") or _utc(request.start_at, "start_at")
         deadline_at = _utc(request.deadline_at, "deadline_at")
         if request.delay_s is not None:
             if start_at is not None:
-                raise InvalidError("delay_s: not together with start_at", field="delay_s")
+                raise InvalidError("delay_s: not together with run_at", field="delay_s")
             start_at = now + timedelta(seconds=request.delay_s)
         if request.deadline_s is not None and deadline_at is not None:
             raise InvalidError("deadline_s: not together with deadline_at", field="deadline_s")

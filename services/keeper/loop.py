@@ -12,14 +12,18 @@ from events.codec import CLAIMABLE, decode
 from events.history import Submitted
 from projections.reader import ReadModel
 from services.event_store import EventStore
+from services.files import Files
+from services.gateway.submission import Submitter
 from services.keeper.archive import purge_archived
 from services.keeper.consume import consume, consume_batches
 from services.keeper.controls import Controls
 from services.keeper.dependencies import Dependencies
 from services.keeper.expiry import Expiry
+from services.keeper.schedules import Schedules
 from services.keeper.source import watch_source
 from services.keeper.sweep import Sweep
 from services.keeper.timers import Timers
+from services.kinds import Kinds
 from services.lanes import Lanes, key_of
 from services.limits import Limits
 from services.log_reader import Stored
@@ -30,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Keeper:
-    """Timers, dependencies, expiry, lanes, the source and the sweep.
+    """Timers, dependencies, schedules, expiry, lanes, limits, controls, the source and the sweep.
 
     Args:
         nc: an open connection.
@@ -49,19 +53,30 @@ class Keeper:
         self._dependencies = Dependencies(nc, self._store, self._publisher, self._lanes, settings)
         expiry = Expiry(nc, self._store, settings, read_model)
         self._expiry = expiry
+        files = Files(nc, timeout_s=settings.request_timeout_s)
+        self._kinds = Kinds(nc, self._publisher, settings)
+        submitter = Submitter(self._store, self._lanes, self._limits, self._kinds, files.exists, settings)
+        self._schedules = Schedules(nc, self._publisher, self._store, submitter, settings)
         self.sweep = Sweep(
-            nc, self._store, self._publisher, self._lanes, self._timers, self._dependencies, expiry,
-            settings, read_model,
+            nc, self._store, self._publisher, self._lanes, self._timers, self._dependencies,
+            self._schedules, expiry, settings, read_model,
         )  # fmt: skip
 
     async def run(self) -> None:
         """Keep, until cancelled."""
         async with self._publisher, asyncio.TaskGroup() as group:
             group.create_task(consume(self._nc, subjects.JOBS, subjects.KEEPER_EVENTS, self._on_event))
+            await self._limits.load()
+            await self._kinds.load()
+            group.create_task(self._kinds.run())
             group.create_task(
                 consume_batches(self._nc, subjects.JOBS, subjects.KEEPER_FINALS, self._dependencies.on_ends)
             )
-            group.create_task(consume(self._nc, subjects.TIMERS, subjects.KEEPER_TIMERS, self._timers.on_due))
+            group.create_task(consume(self._nc, subjects.TIMERS, subjects.KEEPER_TIMERS, self._on_due))
+            changes = consume(
+                self._nc, subjects.SCHEDULES, subjects.KEEPER_SCHEDULES, self._schedules.on_change
+            )
+            group.create_task(changes)
             group.create_task(self._expiry.run())
             group.create_task(self._lanes.run())
             group.create_task(self._limits.run(applying=True))
@@ -75,6 +90,13 @@ class Keeper:
         await self._dependencies.on_event(message)
         await self._check_lane(message)
         await purge_archived(self._nc, message, timeout_s=self._settings.request_timeout_s)
+
+    async def _on_due(self, message: Stored) -> None:
+        schedule = subjects.parse_schedule_due(message.subject)
+        if schedule is None:
+            await self._timers.on_due(message)
+        else:
+            await self._schedules.on_due(*schedule)
 
     async def _check_lane(self, message: Stored) -> None:
         """A claimable event whose lane is gone would wait unseen: make the lane again."""

@@ -18,6 +18,7 @@ from services.files import Files
 from services.keeper.dependencies import Dependencies, overdue
 from services.keeper.expiry import Expiry
 from services.keeper.lanes import LaneSweep
+from services.keeper.schedules import Schedules
 from services.keeper.timers import ACTOR, Timers
 from services.lanes import Lanes
 from services.log_reader import api, read_range
@@ -33,7 +34,7 @@ ORPHAN_UPLOADS = 2.0
 class Sweep:
     """Compares the read model with `WORK`, `TIMERS` and the workers, and lanes with their consumers.
 
-    Without a read model on this host only lanes and files are swept.
+    Without a read model on this host only lanes, schedules and files are swept.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Sweep:
         lanes: Lanes,
         timers: Timers,
         dependencies: Dependencies,
+        schedules: Schedules,
         expiry: Expiry,
         settings: Settings,
         read_model: ReadModel | None,
@@ -53,6 +55,7 @@ class Sweep:
         self._lane_sweep = LaneSweep(nc, publisher, lanes, settings, self._count)
         self._timers = timers
         self._dependencies = dependencies
+        self._schedules = schedules
         self._expiry = expiry
         self._settings = settings
         self._read_model = read_model
@@ -72,6 +75,8 @@ class Sweep:
     async def once(self, group: asyncio.TaskGroup) -> None:
         """One sweep."""
         await self._lane_sweep.once()
+        for name in await self._schedules.mend():
+            self._count("schedule_without_timer", schedule=name)
         await self._files.sweep(older_than_s=self._settings.upload_timeout_s * ORPHAN_UPLOADS)
         if self._read_model is None or not self._read_model.exists():
             log.warning("swept_without_read_model")  # a keeper on a host without a projector
