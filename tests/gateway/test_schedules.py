@@ -255,7 +255,7 @@ async def test_what_is_too_large_is_refused(api: Gateway) -> None:
 
 
 async def test_limits_of_a_tenant_hold(shared_broker: SharedBroker, tmp_path: Path) -> None:
-    limits = {"schedules": 2, "schedule_interval_s": 120.0, "schedule_next": 7}
+    limits: dict[str, Any] = {"schedules": 2, "schedule_interval_s": 120.0, "schedule_next": 7}
     async with gateway(shared_broker.url, tmp_path, **limits) as api:
         fast = await api.call("POST", "/v1/schedules", {"every_s": 119, "job": JOB})
         assert (fast.status, fast.json["code"], fast.json["field"]) == (422, "too_often", "every_s")
