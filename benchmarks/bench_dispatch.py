@@ -17,8 +17,6 @@ from typing import Any
 
 import uvloop
 
-from events.commands import Submit
-from events.job import Job
 from events.lane import LaneKey, lane_id
 from events.matching import canonical
 from events.spec import JobSpec
@@ -79,8 +77,7 @@ class SimulatedWorker:
     async def _attempt(self, work: Work) -> None:
         lease = await self._leasing.take(work, self.record)
         if lease is not None:
-            if self._free_since is not None:
-                self._site.started(time.perf_counter() - self._free_since)
+            self._site.started(None if self._free_since is None else time.perf_counter() - self._free_since)
             await asyncio.sleep(random.expovariate(1 / self._idle_s))  # noqa: S311 - simulates work
             await self.dispatcher.puller.answer(work, ACK)
         self._free_since = time.perf_counter()
@@ -99,14 +96,20 @@ class Connection:
 class Site:
     """A broker with jobs waiting in lanes."""
 
-    def __init__(self, group: asyncio.TaskGroup, lanes: int) -> None:
+    def __init__(self, group: asyncio.TaskGroup, workers: int, lanes: int) -> None:
         self.group = group
+        self._idle_workers = workers
         self.waits: list[float] = []
         self.enough = asyncio.Event()
         self.capabilities = {"simulate": True, **{f"ability-{number}": True for number in range(lanes)}}
 
-    def started(self, wait_s: float) -> None:
-        """Note a start."""
+    def started(self, wait_s: float | None) -> None:
+        """Note a start; those before every worker has had its first job do not count."""
+        if wait_s is None:
+            self._idle_workers -= 1
+            return
+        if self._idle_workers:
+            return
         self.waits.append(wait_s)
         if len(self.waits) >= STARTS:
             self.enough.set()
@@ -125,8 +128,6 @@ async def submit(store: EventStore, ensured: Lanes, lanes: int, jobs: int) -> No
         )
         futures.append((await store.begin_submit(new_id(), spec, now=datetime.now(UTC), actor="user:bench"))[2])
     await asyncio.gather(*futures)
-    assert Job is not None
-    assert Submit is not None
 
 
 async def waits(workers: int, lanes: int) -> list[float]:
@@ -141,7 +142,7 @@ async def waits(workers: int, lanes: int) -> list[float]:
                     EventStore(nc, publisher, SETTINGS), Lanes(nc, publisher, SETTINGS), lanes, JOBS
                 )
                 async with asyncio.TaskGroup() as group:
-                    site = Site(group, lanes)
+                    site = Site(group, workers, lanes)
                     connections = []
                     for number in range(min(CONNECTIONS, workers)):
                         own = await broker.connect(server.url, name=f"workers-{number}")

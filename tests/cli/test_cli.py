@@ -247,3 +247,46 @@ def _sentence(done: subprocess.CompletedProcess[str]) -> str:
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
     return lines[0]
+
+
+def test_a_schedule_is_made_shown_paused_resumed_and_deleted(site: Site) -> None:
+    made = site.run(
+        "schedule", "create", "nightly", "--kind", "noop", "--cron", "30 2 * * *",
+        "--timezone", "Europe/Berlin", "--missed", "last", "--payload", '{"n": 1}',
+    )  # fmt: skip
+    assert (made.returncode, made.stdout.strip()) == (0, "nightly"), made.stderr
+    shown = site.json("schedule", "show", "nightly")
+    assert (shown["timezone"], shown["missed"], shown["job"]["payload"]) == (
+        "Europe/Berlin",
+        "last",
+        {"n": 1},
+    )
+    assert "Europe/Berlin" in site.run("schedule", "show", "nightly").stdout
+    assert shown["next_runs"][0] in site.run("schedule", "list").stdout
+    assert [each["id"] for each in site.json("schedule", "list")["schedules"]] == ["nightly"]
+    coming = site.run("schedule", "next", "nightly", "--count", "3")
+    assert coming.stdout.split() == shown["next_runs"][:3]
+    assert site.run("schedule", "pause", "nightly").stdout.strip() == "paused"
+    assert site.run("schedule", "resume", "nightly").stdout.strip() == "active"
+    assert site.run("schedule", "delete", "nightly").returncode == 0
+    assert site.run("schedule", "show", "nightly").returncode == 5
+    refused = site.run("schedule", "create", "--kind", "noop", "--cron", "61 * * * *")
+    assert refused.returncode == 6
+    assert "cron" in refused.stderr
+
+
+def test_a_schedule_makes_jobs_that_run(site: Site) -> None:
+    watching = site.open("watch", "--kind", "simulate")
+    try:
+        with deadline(watching, COMMAND_S):
+            assert (
+                site.json("schedule", "create", "often", "--kind", "simulate", "--every", "1")["id"]
+                == "often"
+            )
+            job_id = first_line(watching.stdout, " succeeded ").split()[1]
+    finally:
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=COMMAND_S)
+    assert site.json("get", job_id)["labels"]["schedule"] == "often"
+    assert site.json("schedule", "show", "often")["last_run"] is not None
+    assert site.run("schedule", "delete", "often").returncode == 0

@@ -49,6 +49,7 @@ async def test_submitted_job_is_answered_from_its_own_event(api: Gateway) -> Non
 
 async def test_job_with_a_start_ahead_is_scheduled(api: Gateway) -> None:
     start = now() + timedelta(hours=1)
+    assert (await api.submit(run_at=start.isoformat()))["state"] == "scheduled"
     assert (await api.submit(start_at=start.isoformat()))["state"] == "scheduled"
     assert (await api.submit(delay_s=60))["state"] == "scheduled"
     assert (await api.submit(start_at="2020-01-01T00:00:00+05:00"))["state"] == "queued"
@@ -90,6 +91,15 @@ BAD_BODIES: list[tuple[Any, int, str | None, str]] = [
     ({"kind": "noop", "retry": {"factor": 0.5}}, 422, "retry.factor", "invalid"),
     ({"kind": "noop", "retry": {"base": 1}}, 422, "retry.base", "invalid"),
     ({"kind": "noop", "attempt_timeout_s": 0}, 422, "attempt_timeout_s", "invalid"),
+    ({"kind": "noop", "run_at": "2030-01-01T00:00:00"}, 422, "run_at", "invalid"),
+    ({"kind": "noop", "run_at": "0001-01-01T00:00:00+10:00"}, 422, "run_at", "invalid"),
+    ({"kind": "noop", "run_at": "2030-01-01T00:00:00Z", "delay_s": 1}, 422, "delay_s", "invalid"),
+    (
+        {"kind": "noop", "run_at": "2030-01-01T00:00:00Z", "start_at": "2030-01-01T00:00:00Z"},
+        422,
+        "start_at",
+        "invalid",
+    ),
     ({"kind": "noop", "start_at": "2030-01-01T00:00:00"}, 422, "start_at", "invalid"),
     ({"kind": "noop", "start_at": "0001-01-01T00:00:00+10:00"}, 422, "start_at", "invalid"),
     ({"kind": "noop", "start_at": "tomorrow"}, 422, "start_at", "invalid"),
@@ -243,7 +253,7 @@ JSON_VALUES = st.recursive(
     max_leaves=8,
 )
 FIELDS = st.sampled_from(
-    ["kind", "payload", "priority", "labels", "max_attempts", "retry", "start_at", "delay_s", "x"]
+    ["kind", "payload", "priority", "labels", "max_attempts", "retry", "run_at", "start_at", "delay_s", "x"]
 )
 LIKELY = st.sampled_from(["noop", {}, 5, {"a": "b"}, 1.5, "2030-01-01T00:00:00Z", {"base_s": 1}])
 
