@@ -78,7 +78,7 @@ class SimulatedWorker:
         lease = await self._leasing.take(work, self.record)
         if lease is not None:
             self._site.started(None if self._free_since is None else time.perf_counter() - self._free_since)
-            await asyncio.sleep(random.expovariate(1 / self._idle_s))  # noqa: S311 - simulates work
+            await asyncio.sleep(random.expovariate(1 / self._idle_s))
             await self.dispatcher.puller.answer(work, ACK)
         self._free_since = time.perf_counter()
         self._busy = 0
@@ -124,9 +124,15 @@ async def submit(store: EventStore, ensured: Lanes, lanes: int, jobs: int) -> No
     for number in range(jobs):
         key = keys[number % lanes]
         spec = JobSpec(
-            kind="simulate", tenant="bench", lane=lane_id(key), requires=key.requires, payload={"duration_s": 0}
+            kind="simulate",
+            tenant="bench",
+            lane=lane_id(key),
+            requires=key.requires,
+            payload={"duration_s": 0},
         )
-        futures.append((await store.begin_submit(new_id(), spec, now=datetime.now(UTC), actor="user:bench"))[2])
+        futures.append(
+            (await store.begin_submit(new_id(), spec, now=datetime.now(UTC), actor="user:bench"))[2]
+        )
     await asyncio.gather(*futures)
 
 
@@ -138,9 +144,7 @@ async def waits(workers: int, lanes: int) -> list[float]:
             nc = await broker.connect(server.url, name="submitter")
             await topology.apply(nc)
             async with Publisher(nc, window=4096) as publisher:
-                await submit(
-                    EventStore(nc, publisher, SETTINGS), Lanes(nc, publisher, SETTINGS), lanes, JOBS
-                )
+                await submit(EventStore(nc, publisher, SETTINGS), Lanes(nc, publisher, SETTINGS), lanes, JOBS)
                 async with asyncio.TaskGroup() as group:
                     site = Site(group, workers, lanes)
                     connections = []
@@ -152,7 +156,9 @@ async def waits(workers: int, lanes: int) -> list[float]:
                     idle_s = workers / STARTS_A_SECOND
                     running = [
                         group.create_task(
-                            SimulatedWorker(site, connections[number % len(connections)], number, idle_s).run()
+                            SimulatedWorker(
+                                site, connections[number % len(connections)], number, idle_s
+                            ).run()
                         )
                         for number in range(workers)
                     ]

@@ -20,7 +20,6 @@ from services.ids import id_for_key
 from services.inbox import Inbox
 from services.nats_server import NatsServer
 from services.settings import Settings
-from tests.broker import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway, now
 
 MIB = 1024 * 1024
@@ -233,8 +232,8 @@ async def test_full_log_is_answered_with_retry_after(broker: NatsServer, tmp_pat
         assert (await api.get(f"/v1/jobs/{answers[0].json['id']}")).status == 200
 
 
-async def test_lane_limit_names_the_kind(shared_broker: SharedBroker, tmp_path: Any) -> None:
-    async with gateway(shared_broker.url, tmp_path, lanes=1) as api:
+async def test_lane_limit_names_the_kind(broker: NatsServer, tmp_path: Any) -> None:
+    async with gateway(broker.url, tmp_path, lanes=1) as api:
         await api.submit(kind="one")
         answer = await api.call("POST", "/v1/jobs", {"kind": "two"})
         assert (answer.status, answer.json["field"]) == (422, "kind")
