@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from nats.aio.client import Client
 
 from events.lane import LaneKey, lane_id
 from events.matching import canonical
 from events.spec import JobSpec
 from services import broker, topology
 from services.event_store import EventStore
+from services.garbage import collect_less_often
 from services.ids import new_id
 from services.lanes import Lanes
 from services.nats_server import start_broker
@@ -72,7 +74,7 @@ class SimulatedWorker:
 
     def _start(self, work: Work) -> None:
         self._busy = 1
-        self._site.group.create_task(self._attempt(work))
+        self._site.tasks.append(self._site.group.create_task(self._attempt(work)))
 
     async def _attempt(self, work: Work) -> None:
         lease = await self._leasing.take(work, self.record)
@@ -88,7 +90,7 @@ class SimulatedWorker:
 class Connection:
     """A connection that several simulated workers share."""
 
-    def __init__(self, nc: broker.Client, publisher: Publisher) -> None:
+    def __init__(self, nc: Client, publisher: Publisher) -> None:
         self.nc = nc
         self.store = EventStore(nc, publisher, SETTINGS)
 
@@ -99,6 +101,7 @@ class Site:
     def __init__(self, group: asyncio.TaskGroup, workers: int, lanes: int) -> None:
         self.group = group
         self._idle_workers = workers
+        self.tasks: list[asyncio.Task[None]] = []
         self.waits: list[float] = []
         self.enough = asyncio.Event()
         self.capabilities = {"simulate": True, **{f"ability-{number}": True for number in range(lanes)}}
@@ -163,7 +166,7 @@ async def waits(workers: int, lanes: int) -> list[float]:
                         for number in range(workers)
                     ]
                     await site.enough.wait()
-                    for task in running:
+                    for task in running + site.tasks:
                         task.cancel()
                 for connection in connections:
                     await connection.nc.close()
@@ -180,6 +183,7 @@ def percentile(values: list[float], share: float) -> float:
 
 async def measure() -> list[dict[str, Any]]:
     """One worker and one lane first, then all."""
+    collect_less_often()
     one = await waits(1, 1)
     many = await waits(WORKERS, LANES)
     rows = []
