@@ -8,6 +8,7 @@ RUN pip wheel --no-cache-dir --require-hashes -r requirements.lock -w /wheels \
 COPY events events
 COPY projections projections
 COPY services services
+COPY switchyard switchyard
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation -w /wheels .
 
 FROM python:3.11-slim

@@ -6,6 +6,7 @@ from pathlib import Path
 import events
 import projections
 import services
+import switchyard
 from services.settings import Settings, page
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +23,7 @@ def test_every_file_that_a_page_links_to_is_there() -> None:
 
 
 def test_the_top_level_packages_are_ours() -> None:
-    for package in (events, projections, services):
+    for package in (events, projections, services, switchyard):
         where = Path(str(package.__file__)).parents[1]
         assert where == ROOT, f"{package.__name__} comes from {where}, another distribution's"
 

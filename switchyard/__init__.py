@@ -1,0 +1,1 @@
+"""What users of Switchyard import: `switchyard.client`, `switchyard.handlers` and `switchyard.testing`."""

@@ -1,0 +1,46 @@
+"""The client: `Client` for plain programs, `AsyncClient` for asyncio; `docs/client.md` shows both."""
+
+from __future__ import annotations
+
+from switchyard._aio import AsyncClient
+from switchyard._sync import Client
+from switchyard.errors import (
+    ApiError,
+    AuthenticationError,
+    BrokenTransferError,
+    ClientError,
+    ConfigurationError,
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    InvalidError,
+    JobFailedError,
+    LimitError,
+    NotEndedError,
+    NotFoundError,
+    ServerError,
+    UnreachableError,
+)
+from switchyard.models import (
+    BulkAnswer,
+    CaughtUp,
+    Event,
+    File,
+    Job,
+    JobError,
+    LiveMessage,
+    LogLine,
+    Progress,
+    ProgressReport,
+    Resync,
+    Submission,
+    Transition,
+)
+
+__all__ = [
+    "ApiError", "AsyncClient", "AuthenticationError", "BrokenTransferError", "BulkAnswer", "CaughtUp",
+    "Client", "ClientError", "ConfigurationError", "ConflictError", "Event", "File", "ForbiddenError",
+    "GoneError", "InvalidError", "Job", "JobError", "JobFailedError", "LimitError", "LiveMessage", "LogLine",
+    "NotEndedError", "NotFoundError", "Progress", "ProgressReport", "Resync", "ServerError", "Submission",
+    "Transition", "UnreachableError",
+]  # fmt: skip

@@ -1,0 +1,194 @@
+"""What the gateway says, typed; fields that a later gateway adds are skipped."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, Literal, TypedDict
+
+import msgspec
+
+FINAL_STATES: Final = frozenset({"succeeded", "dead", "cancelled", "expired", "archived"})
+State = Literal[
+    "scheduled", "blocked", "queued", "running", "retrying", "review", "cancelling",
+    "succeeded", "dead", "cancelled", "expired", "archived",
+]  # fmt: skip
+
+
+class Options(TypedDict, total=False):
+    """All that a submission may say beside kind and payload; `docs/api.md` describes each."""
+
+    priority: int
+    labels: dict[str, str]
+    max_attempts: int
+    retry: dict[str, float]
+    attempt_timeout_s: float
+    queue_timeout_s: float
+    ageing: dict[str, float]
+    run_at: datetime
+    start_at: datetime
+    delay_s: float
+    deadline_at: datetime
+    deadline_s: float
+    requires: dict[str, Any]
+    prefers: dict[str, Any]
+    isolation: Literal["none", "loose", "strict"]
+    limits: list[str]
+    depends_on: list[str]
+    on_dependency_failure: Literal["dead", "cancel", "run"]
+
+
+class _Named(TypedDict):
+    kind: str
+
+
+class Submission(_Named, Options, total=False):
+    """One line of a bulk submission."""
+
+    payload: dict[str, Any]
+    idempotency_key: str
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """What all of them share."""
+
+
+class JobError(Model, frozen=True):
+    """Why the last attempt failed."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class Progress(Model, frozen=True):
+    """How far a running attempt is; `fraction` is of 0 to 1."""
+
+    fraction: float
+    stage: str | None = None
+    message: str | None = None
+    eta_s: float | None = None
+    attempt: int | None = None
+
+
+class Job(Model, frozen=True):
+    """A job as it was when the gateway answered; `seq` is the sequence of its last event."""
+
+    id: str
+    kind: str
+    tenant: str
+    state: State
+    seq: int
+    priority: int
+    attempt: int
+    failures: int
+    max_attempts: int
+    labels: dict[str, str] = {}
+    depends_on: list[str] = []
+    worker: str | None = None
+    progress: Progress | None = None
+    result: Any = None
+    artifacts: list[dict[str, Any]] = []
+    usage: dict[str, float] = {}
+    error: JobError | None = None
+    reason: str | None = None
+    archived_as: State | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return self.state in FINAL_STATES
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended well, archived since or not."""
+        return "succeeded" in (self.state, self.archived_as)
+
+
+class Event(Model, frozen=True):
+    """One thing that happened to a job."""
+
+    seq: int
+    type: str
+    at: datetime
+    job_id: str
+    actor: str
+    data: dict[str, Any]
+
+
+class File(Model, frozen=True):
+    """A stored file."""
+
+    id: str
+    name: str
+    type: str
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+    expires_at: datetime | None = None
+
+
+class BulkAnswer(Model, frozen=True):
+    """What became of one line of a bulk submission.
+
+    Args:
+        index: of the line, from 0.
+        status: 201 for a new job, 200 for one known by its key, else that of the error.
+        idempotency_key: the line's own or the one made for it: with it the line can be sent again.
+    """
+
+    index: int
+    status: int
+    id: str | None = None
+    seq: int | None = None
+    error: dict[str, Any] | None = None
+    idempotency_key: str = ""
+
+
+# --- Live messages
+
+
+class Transition(Model, frozen=True, tag_field="type", tag="event"):
+    """Something happened; `cursor` is where a stream resumes after it."""
+
+    event: Event
+    cursor: str
+
+
+class ProgressReport(Model, frozen=True, tag_field="type", tag="progress"):
+    """A running attempt has come further."""
+
+    job_id: str
+    progress: Progress
+
+
+class LogLine(Model, frozen=True, tag_field="type", tag="log"):
+    """A line of a running attempt's output."""
+
+    job_id: str
+    attempt: int
+    at: datetime
+    line: str
+
+
+class CaughtUp(Model, frozen=True, tag_field="type", tag="caught_up"):
+    """All that lay behind has been sent; what follows is new."""
+
+    cursor: str
+
+
+class Resync(Model, frozen=True, tag_field="type", tag="resync"):
+    """Events are missing: read the state you need, the stream goes on from `head`."""
+
+    reason: str
+    head: str
+
+    @property
+    def cursor(self) -> str:
+        """Where the stream goes on."""
+        return self.head
+
+
+LiveMessage = Transition | ProgressReport | LogLine | CaughtUp | Resync
