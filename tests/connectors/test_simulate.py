@@ -102,6 +102,7 @@ async def test_hang_ignores_the_request_to_stop_and_is_killed(
         {"fail": "maybe"},
         {"fail_attempts": 0},
         {"fail_attempts": 101},
+        {"model": "no/such name"},
         {"unknown": 1},
     ],
 )
@@ -118,4 +119,16 @@ def test_every_field_of_the_payload_is_optional() -> None:
         "fail": "none",
         "fail_attempts": 1,
         "echo": None,
+        "model": None,
     }
+
+
+async def test_loaded_models_are_capabilities_until_others_push_them_out(
+    connector: SimulateConnector, tmp_path: Path
+) -> None:
+    told: list[int] = []
+    connector.watch(lambda: told.append(1))
+    for model in ("a", "b", "a", "c"):
+        await connector.run(LocalAttempt(tmp_path, {"duration_s": 0, "model": model}))
+    assert connector.capabilities() == {"simulate": {"models": ["a", "c"]}}
+    assert len(told) == 3

@@ -41,8 +41,9 @@ async def test_a_job_is_submitted_with_all_that_it_says(api: Gateway, client: As
         "noop", {"n": 1},
         priority=90, labels={"team": "red"}, max_attempts=2, retry={"base_s": 1}, attempt_timeout_s=9,
         queue_timeout_s=900, ageing={"every_s": 60, "step": 5},
-        start_at=datetime.now(UTC) + timedelta(hours=1), deadline_s=9000, requires={"gpu.memory_gb": {"$gte": 8}}, prefers={"warm": True},
-        isolation="loose", limits=["scarce"], depends_on=[first.id], on_dependency_failure="run",
+        start_at=datetime.now(UTC) + timedelta(hours=1), deadline_s=9000,
+        requires={"gpu.memory_gb": {"$gte": 8}}, prefers={"warm": True}, isolation="loose",
+        limits=["scarce"], depends_on=[first.id], on_dependency_failure="run",
     )  # fmt: skip
     assert (job.kind, job.priority, job.labels, job.max_attempts) == ("noop", 90, {"team": "red"}, 2)
     assert (job.state, job.depends_on, job.tenant) == ("blocked", [first.id], api.tenant)

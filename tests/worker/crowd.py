@@ -46,7 +46,9 @@ class Start(NamedTuple):
 
 async def submit_to(site: Site, requires: Mapping[str, Any], **fields: Any) -> str:
     """Append `submitted` of a job that requires something; its id."""
-    spec = JobSpec(kind="simulate", lane="", requires=canonical(dict(requires)), **{"tenant": "acme", **fields})
+    spec = JobSpec(
+        kind="simulate", lane="", requires=canonical(dict(requires)), **{"tenant": "acme", **fields}
+    )
     (key,) = keys_of(spec)
     spec = msgspec.structs.replace(spec, lane=lane_id(key))
     await site.lanes.ensure(key, spec.lane, spec.priority)

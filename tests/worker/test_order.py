@@ -87,7 +87,9 @@ def abilities(number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("lanes", [1, LANES])
-async def test_none_of_fifty_workers_starts_a_job_much_before_one_that_was_due(site: Site, lanes: int) -> None:
+async def test_none_of_fifty_workers_starts_a_job_much_before_one_that_was_due(
+    site: Site, lanes: int
+) -> None:
     """A job that ranks behind one that the same worker fits starts ahead of it by no more than the claims
     in flight: while a worker chooses, it holds one job of each lane of a priority."""
     count = 50
