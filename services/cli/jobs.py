@@ -21,18 +21,18 @@ from services.cli.output import describe, print_json, print_table
 COLUMNS = ("id", "kind", "state", "priority", "attempt", "worker", "created_at")
 
 
-def payload_of(text: str | None) -> dict[str, Any]:
-    """The payload given as JSON, or as the name of a file that holds it."""
+def payload_of(text: str | None, option: str = "--payload") -> dict[str, Any]:
+    """An object given as JSON, or as the name of a file that holds it; {} for none."""
     if text is None:
         return {}
     try:
         value = orjson.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)
     except OSError as error:
-        raise click.BadParameter(str(error), param_hint="--payload") from None
+        raise click.BadParameter(str(error), param_hint=option) from None
     except orjson.JSONDecodeError as error:
-        raise click.BadParameter(f"is not JSON: {error}", param_hint="--payload") from None
+        raise click.BadParameter(f"is not JSON: {error}", param_hint=option) from None
     if not isinstance(value, dict):
-        raise click.BadParameter("must be a JSON object", param_hint="--payload")
+        raise click.BadParameter("must be a JSON object", param_hint=option)
     return value
 
 
@@ -57,17 +57,30 @@ def labels_of(pairs: tuple[str, ...]) -> dict[str, str]:
 @click.option("--payload", help="Payload as JSON, or @FILE.")
 @click.option("--priority", type=int, help="0 to 100, higher first.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; may be given often.")
+@click.option("--requires", help="What a worker must have, as JSON, or @FILE.")
+@click.option("--prefers", help="What ranks the workers that fit, as JSON, or @FILE.")
+@click.option("--isolation", type=click.Choice(["none", "loose", "strict"]), help="Whose workers may run it.")
+@click.option("--limit", multiple=True, metavar="NAME", help="A limit that it counts against; repeatable.")
+@click.option("--depends-on", multiple=True, metavar="JOB", help="A job that must end first; repeatable.")
+@click.option("--delay", type=float, metavar="SECONDS", help="Start it no sooner than this.")
 @click.option("--idempotency-key", help="The same key and request give the same job.")
 @click.option("--wait", is_flag=True, help="Wait for the end with a progress bar, then print the result.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Longest time to wait; by default no limit.")
 @options.as_json
 @options.data_dir
 def submit(
+    *,
     kind: str,
     file: Path | None,
     payload: str | None,
     priority: int | None,
     label: tuple[str, ...],
+    requires: str | None,
+    prefers: str | None,
+    isolation: str | None,
+    limit: tuple[str, ...],
+    depends_on: tuple[str, ...],
+    delay: float | None,
     idempotency_key: str | None,
     wait: bool,
     timeout: float | None,
@@ -76,8 +89,16 @@ def submit(
 ) -> None:
     """Submit a job; with --wait, print its result (for `convert`, the Markdown)."""
     body: dict[str, Any] = {"kind": kind, "payload": payload_of(payload), "labels": labels_of(label)}
-    if priority is not None:
-        body["priority"] = priority
+    given = {
+        "priority": priority,
+        "requires": payload_of(requires, "--requires") if requires else None,
+        "prefers": payload_of(prefers, "--prefers") if prefers else None,
+        "isolation": isolation,
+        "limits": list(limit) or None,
+        "depends_on": list(depends_on) or None,
+        "delay_s": delay,
+    }
+    body |= {name: value for name, value in given.items() if value is not None}
 
     async def main() -> int:
         async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
