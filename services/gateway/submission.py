@@ -24,8 +24,7 @@ from events.errors import (
 )
 from events.history import AnyEvent
 from events.job import Job, evolve
-from events.lane import LOOSE, NONE, LaneKey, isolated, keys_of, lane_id
-from events.matching import canonical, canonical_prefers
+from events.lane import LOOSE, NONE, LaneKey, isolated
 from events.spec import DependencyFailure, JobSpec, Status
 from events.subjects import NAME, NAME_PATTERN
 from services.connectors import payload_model
@@ -33,6 +32,7 @@ from services.connectors.payload import file_fields
 from services.event_store import EventStore
 from services.gateway.dependencies import check_known, check_model, distinct, references_in
 from services.gateway.problems import from_msgspec
+from services.gateway.routing import route_of
 from services.ids import id_for_key, new_id
 from services.kinds import (
     MAX_WAIT_S,
@@ -53,7 +53,6 @@ from services.settings import Settings
 SHOWN_NAME_CHARS: Final = 64
 MAX_NAME_CHARS: Final = 63
 MAX_LIMITS: Final = 4
-KNOWN_ROUTES: Final = 4096
 
 FileExists = Callable[[str, str], Awaitable[bool]]
 """Whether a tenant has a file of this id."""
@@ -125,58 +124,6 @@ def _rules(kind: str) -> _Rules:
         raise InvalidError(f"kind: a name that matches {NAME.pattern} was expected", field="kind")
     model = payload_model(kind)
     return _Rules(lane_for(kind), model, () if model is None else file_fields(model))
-
-
-class _Route(NamedTuple):
-    """The canonical conditions of a job and the lanes that they give: the first, and where it goes later."""
-
-    requires: dict[str, Any]
-    prefers: dict[str, Any]
-    keys: tuple[LaneKey, ...]
-    lanes: tuple[str, ...]
-
-    def into(self, spec: JobSpec) -> JobSpec:
-        """The job with these conditions and lanes."""
-        return msgspec.structs.replace(
-            spec,
-            requires=self.requires,
-            prefers=self.prefers,
-            lane=self.lanes[0],
-            shared_lane=(*self.lanes, "")[1],
-        )
-
-
-def _route(spec: JobSpec) -> _Route:
-    """The lanes of a job; its requirement and preference are as the client wrote them.
-
-    Raises:
-        InvalidError: they are not in the language of `events.matching`.
-    """
-    conditions = (
-        spec.kind,
-        spec.requires,
-        spec.prefers,
-        spec.isolation,
-        spec.limits,
-        spec.tenant,
-        spec.fair_share,
-    )
-    try:
-        return _known_route(orjson.dumps(conditions))
-    except orjson.JSONEncodeError as error:
-        raise InvalidError(f"requires: {error}", field="requires") from None
-
-
-# Conditions come again and again, and making them canonical costs more than all the rest of a submission.
-@functools.lru_cache(maxsize=KNOWN_ROUTES)
-def _known_route(conditions: bytes) -> _Route:
-    kind, requires, prefers, isolation, limits, tenant, fair_share = orjson.loads(conditions)
-    spec = JobSpec(
-        kind=kind, tenant=tenant, lane="", requires=canonical(requires), prefers=canonical_prefers(prefers),
-        isolation=isolation, limits=tuple(limits), fair_share=fair_share,
-    )  # fmt: skip
-    keys = keys_of(spec)
-    return _Route(spec.requires, spec.prefers, keys, tuple(map(lane_id, keys)))
 
 
 def parse_request(body: bytes) -> JobRequest:
@@ -303,7 +250,7 @@ class Submitter:
             UnavailableError: the broker does not answer.
         """
         rules = _rules(request.kind)
-        _route(self._spec(request, rules, tenant, "", datetime.now(UTC)))
+        route_of(self._spec(request, rules, tenant, "", datetime.now(UTC)))
         if request.depends_on:
             await check_known(self._store, tenant, request.depends_on)
         await self._check_files(request.payload, rules.files, tenant)
@@ -388,7 +335,7 @@ class Submitter:
 
     async def _routed(self, spec: JobSpec) -> JobSpec:
         """The job in its lane, which is there; a preference is dropped before a job is refused."""
-        route = _route(spec)
+        route = route_of(spec)
         if not self._lanes.ready(route.lanes[0], spec.priority):
             try:
                 await self._lanes.ensure(route.keys[0], route.lanes[0], spec.priority)
