@@ -21,7 +21,8 @@ from events.schedule import Missed, Overlap, Schedule, paused, resumed
 from events.spec import Status
 from events.ticks import Timing
 from services.event_store import EventStore
-from services.gateway.submission import Caller, Submitter, parse_request
+from services.gateway.job_request import parse_request
+from services.gateway.submission import Caller, Submitter
 from services.ids import new_id
 from services.keeper.loop import Keeper
 from services.log_reader import api, follow, last_message, read_range

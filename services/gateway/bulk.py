@@ -20,11 +20,12 @@ from events.errors import LimitError, SwitchyardError
 from events.history import AnyEvent
 from services.gateway.auth import Role, require
 from services.gateway.http import caller_of
+from services.gateway.job_request import parse_line
 from services.gateway.keys import METRICS, SETTINGS, SUBMITTER
 from services.gateway.metrics import Metrics
 from services.gateway.problems import UnsupportedMediaTypeError, problem_of
 from services.gateway.query import Query
-from services.gateway.submission import Caller, Pending, Submitted, Submitter, parse_line
+from services.gateway.submission import Caller, Pending, Submitted, Submitter
 from services.settings import Settings
 
 MEDIA_TYPES: Final = frozenset(

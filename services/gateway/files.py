@@ -20,9 +20,9 @@ from services.files.quota import Quota
 from services.gateway.auth import PRINCIPAL, Principal, Role
 from services.gateway.conditions import Unsatisfiable, Version, is_unchanged, wanted_range
 from services.gateway.http import json_response
+from services.gateway.job_request import parse_key
 from services.gateway.problems import Problem
 from services.gateway.query import Query, scope
-from services.gateway.submission import parse_key
 from services.gateway.uploads import Upload, is_form, open_upload, ttl_s
 from services.ids import id_for_key, new_id
 from services.settings import Settings

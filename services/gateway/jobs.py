@@ -19,10 +19,10 @@ from events.subjects import NAME
 from projections.job_view import job_view
 from services.gateway.auth import Role, require
 from services.gateway.http import H_SEQ, caller_of, json_body, json_response
+from services.gateway.job_request import parse_key, parse_request
 from services.gateway.keys import FRESHNESS, LIVE, METRICS, READ_MODEL, SETTINGS, STORE, SUBMITTER
 from services.gateway.problems import MalformedError, Problem, from_msgspec
 from services.gateway.query import JOB_ID, MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
-from services.gateway.submission import parse_key, parse_request
 
 RUNNING: Final = frozenset({Status.RUNNING, Status.CANCELLING})
 STATES: Final = frozenset(status.value for status in Status) - {Status.ABSENT.value}

@@ -13,8 +13,9 @@ from events.errors import InvalidError, RejectedError
 from events.schedule import Missed, Overlap
 from events.subjects import NAME_PATTERN
 from events.ticks import MAX_CRON_CHARS, SMALLEST, Timing, check
+from services.gateway.job_request import Time, parse_request
 from services.gateway.problems import from_msgspec
-from services.gateway.submission import Submitter, Time, parse_request
+from services.gateway.submission import Submitter
 from services.kinds import DAY_S, MAX_WAIT_S
 from services.schedules import LABEL_SCHEDULE, LABEL_TICK, tick_body
 

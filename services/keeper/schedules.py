@@ -18,7 +18,8 @@ from events.errors import ConflictError, RejectedError, UnavailableError, Versio
 from events.schedule import Overlap, Refusal, Schedule, decide, fired, next_tick
 from events.spec import FINAL, Status
 from services.event_store import EventStore
-from services.gateway.submission import Caller, Submitter, parse_request
+from services.gateway.job_request import parse_request
+from services.gateway.submission import Caller, Submitter
 from services.log_reader import Stored, api
 from services.publisher import Publisher
 from services.schedules import ScheduleStore, iso, tick_body, tick_job_id, tick_key

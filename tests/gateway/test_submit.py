@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from events.errors import RejectedError
 from events.subjects import job_filter
-from services.gateway.submission import BulkLine, parse_line, parse_request, request_hash
+from services.gateway.job_request import BulkLine, parse_line, parse_request, request_hash
 from services.ids import id_for_key
 from services.inbox import Inbox
 from services.nats_server import NatsServer

@@ -1,0 +1,124 @@
+"""What a request says of a job: the body of a submission, a line of many, and its idempotency key."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import orjson
+from msgspec import Meta
+
+from events.errors import InvalidError
+from events.spec import DependencyFailure
+from events.subjects import NAME_PATTERN
+from services.gateway.problems import from_msgspec
+from services.kinds import (
+    MAX_WAIT_S,
+    AgeingRequest,
+    Attempts,
+    AttemptSeconds,
+    Priority,
+    RetryRequest,
+    WaitSeconds,
+)
+
+MAX_LIMITS: Final = 4
+
+LimitName = Annotated[str, Meta(pattern=NAME_PATTERN)]
+
+
+Time = Annotated[datetime, Meta(tz=True)]
+
+
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a submission. `Submitter` checks names, and what the settings limit."""
+
+    kind: str
+    payload: dict[str, Any] = {}
+    priority: Priority | msgspec.UnsetType = msgspec.UNSET
+    labels: dict[str, Any] = {}
+    max_attempts: Attempts | msgspec.UnsetType = msgspec.UNSET
+    retry: RetryRequest | msgspec.UnsetType = msgspec.UNSET
+    attempt_timeout_s: AttemptSeconds | None = None
+    queue_timeout_s: WaitSeconds | None = None
+    ageing: AgeingRequest | None = None
+    run_at: Time | None = None
+    start_at: Time | None = None
+    delay_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] | None = None
+    deadline_at: Time | None = None
+    deadline_s: WaitSeconds | None = None
+    requires: dict[str, Any] = {}
+    prefers: dict[str, Any] = {}
+    isolation: Literal["none", "loose", "strict"] = "none"
+    limits: Annotated[list[LimitName], Meta(max_length=MAX_LIMITS)] = []
+    depends_on: list[str] = []
+    on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
+
+
+Key = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,255}\Z")]
+
+
+class BulkLine(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A line of a bulk submission."""
+
+    idempotency_key: Key | None = None
+
+
+_REQUEST: Final = msgspec.json.Decoder(JobRequest)
+_LINE: Final = msgspec.json.Decoder(BulkLine)
+_UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def parse_request(body: bytes) -> JobRequest:
+    """The body of a submission.
+
+    Raises:
+        RejectedError: it is not JSON, or a field breaks a rule.
+    """
+    try:
+        return _REQUEST.decode(body)
+    except _UNDECODABLE as error:
+        raise from_msgspec(error) from None
+
+
+def parse_line(body: bytes) -> BulkLine:
+    """A line of a bulk submission.
+
+    Raises:
+        RejectedError: it is not JSON, or a field breaks a rule.
+    """
+    try:
+        return _LINE.decode(body)
+    except _UNDECODABLE as error:
+        raise from_msgspec(error) from None
+
+
+def parse_key(header: str) -> str:
+    """The header `Idempotency-Key`.
+
+    Raises:
+        InvalidError: it is not 1 to 255 visible ASCII characters.
+    """
+    try:
+        return msgspec.convert(header, Key)
+    except msgspec.ValidationError:
+        raise InvalidError(
+            "Idempotency-Key: 1 to 255 visible ASCII characters were expected", field="Idempotency-Key"
+        ) from None
+
+
+def request_hash(body: bytes) -> str:
+    """The same for the same fields with the same values, in any order and spacing.
+
+    Raises:
+        InvalidError: the body is nested too deeply, or is not JSON to the letter.
+    """
+    try:
+        fields = orjson.loads(body)
+        fields.pop("idempotency_key", None)
+        canonical = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    except (TypeError, ValueError) as error:
+        raise InvalidError(f"the body cannot be written as JSON again: {error}", field="payload") from None
+    return hashlib.sha256(canonical).hexdigest()
