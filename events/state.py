@@ -1,0 +1,260 @@
+"""The state of a job, and what each event makes of it.
+
+`evolve` is total: it takes every event in every state, as they stand in the log.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, assert_never
+
+import msgspec
+
+from events.history import (
+    Accepted,
+    AnyEvent,
+    Archived,
+    Blocked,
+    Cancelled,
+    CancelRequested,
+    Claimed,
+    ClaimRenewed,
+    Dead,
+    Expired,
+    Failed,
+    Leased,
+    Proposed,
+    Queued,
+    Rejected,
+    ReviewClaimed,
+    ReviewReleased,
+    Scheduled,
+    Submitted,
+    Succeeded,
+)
+from events.retry import RetryPolicy
+from events.spec import (
+    Ageing,
+    Cancellation,
+    DependencyFailure,
+    JobError,
+    JobSpec,
+    Lease,
+    Review,
+    Status,
+)
+
+STILL_WAITING: Final = frozenset({"reprioritised", "aged", "requeued", "shared"})
+"""Causes that put a job into a lane again in which, or in another of its kind, it has been waiting."""
+
+
+class Job(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the events of a job add up to; the payload stays in the first event.
+
+    Args:
+        seq: sequence of the last event.
+        claimable_seq: sequence of the newest event that put the job into a lane.
+        claimable_at: when that was.
+        queued_at: since when it waits; a change of its priority does not begin that anew.
+        own_priority: the one it was given, which every new turn begins with; `priority` may have aged.
+        payload_seq: sequence of the event that changed its payload; 0 when the first event's counts.
+        failures: what counts against `max_attempts`.
+        lost: leases lost in a row.
+        failed_worker: who failed or lost the last attempt.
+        worker: who runs or ran the last attempt.
+        archived_as: the final status that an archived job had.
+        ended_by: the fence whose result the job has.
+    """
+
+    id: str = ""
+    status: Status = Status.ABSENT
+    seq: int = 0
+    kind: str = ""
+    tenant: str = ""
+    lane: str = ""
+    priority: int = 50
+    own_priority: int = 50
+    labels: dict[str, str] = {}
+    max_attempts: int = 3
+    retry: RetryPolicy = RetryPolicy()
+    attempt_timeout_s: float | None = None
+    queue_timeout_s: float | None = None
+    ageing: Ageing | None = None
+    start_at: datetime | None = None
+    deadline_at: datetime | None = None
+    depends_on: tuple[str, ...] = ()
+    max_rejections: int = 3
+    shared_lane: str = ""
+    shared_after_s: float = 0.0
+    request_hash: str = ""
+    claimable_seq: int = 0
+    claimable_at: datetime | None = None
+    payload_seq: int = 0
+    attempt: int = 0
+    failures: int = 0
+    lost: int = 0
+    failed_worker: str | None = None
+    lease: Lease | None = None
+    worker: str | None = None
+    retry_at: datetime | None = None
+    cancellation: Cancellation | None = None
+    review: Review | None = None
+    rejections: int = 0
+    feedback: Any = None
+    result: Any = None
+    artifacts: tuple[dict[str, Any], ...] = ()
+    usage: dict[str, float] = {}
+    error: JobError | None = None
+    reason: str | None = None
+    created_at: datetime | None = None
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    archived_as: Status | None = None
+    ended_by: int = 0
+    on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
+
+
+_change = msgspec.structs.replace
+
+
+def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
+    """The state after the event; total, so it takes every event in every state.
+
+    Args:
+        job: the state before.
+        event: what happened.
+        seq: the event's sequence in the log.
+    """
+    match event:
+        case Submitted(at=at, job=spec):
+            return _first(job, spec, at, seq, Status.QUEUED)
+        # The arms of nearly every job come first: they are tried in order.
+        case Leased(at=at, worker=worker, attempt=attempt, revision=revision):
+            lease = Lease(worker, seq, attempt, revision)
+            return _change(
+                job,
+                seq=seq,
+                status=Status.RUNNING,
+                attempt=attempt,
+                lease=lease,
+                worker=worker,
+                started_at=at,
+                retry_at=None,
+            )
+        case Succeeded(at=at, fence=fence, result=result, artifacts=artifacts, usage=usage):
+            return _change(
+                job, seq=seq, status=Status.SUCCEEDED, result=result, artifacts=artifacts, usage=usage,
+                lease=None, ended_at=at, error=None, lost=0, cancellation=None, ended_by=fence,
+            )  # fmt: skip
+        case Scheduled(at=at, job=spec, start_at=start_at):
+            job = job if spec is None else _first(job, spec, at, seq, Status.SCHEDULED)
+            return _change(job, seq=seq, status=Status.SCHEDULED, start_at=start_at)
+        case Blocked(at=at, job=spec, depends_on=depends_on):
+            job = job if spec is None else _first(job, spec, at, seq, Status.BLOCKED)
+            return _change(job, seq=seq, status=Status.BLOCKED, depends_on=depends_on)
+        case Queued(at=at, cause=cause, lane=lane, priority=priority):
+            lost = cause in ("lease_lost", "claim_expired")
+            if cause == "redriven":
+                job = _redriven(job, event, seq)
+            elif cause == "reprioritised":
+                job = _change(job, own_priority=priority)
+            return _change(
+                job, seq=seq, status=Status.QUEUED, lane=lane, priority=priority, claimable_seq=seq,
+                claimable_at=at, queued_at=job.queued_at if cause in STILL_WAITING else at,
+                lease=None, retry_at=None, failed_worker=event.failed_worker or job.failed_worker,
+                failures=job.failures + lost, lost=job.lost + lost,
+                reason=None, cancellation=None, ended_at=None,
+            )  # fmt: skip
+        case Claimed(at=at, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision):
+            lease = Lease(worker, seq, attempt, revision, expires_at)
+            return _change(
+                job,
+                seq=seq,
+                status=Status.RUNNING,
+                attempt=attempt,
+                lease=lease,
+                worker=worker,
+                started_at=at,
+                retry_at=None,
+            )
+        case ClaimRenewed(expires_at=expires_at):
+            lease_now = job.lease and _change(job.lease, expires_at=expires_at)
+            return _change(job, seq=seq, lease=lease_now)
+        case Failed(error=error, retry_at=retry_at):
+            return _change(
+                job, seq=seq, status=Status.RETRYING, failures=job.failures + 1, lost=0, error=error,
+                retry_at=retry_at, failed_worker=job.lease and job.lease.worker, lease=None,
+            )  # fmt: skip
+        case Proposed(result=result, artifacts=artifacts, usage=usage):
+            review = Review(result, job.lease.worker if job.lease else "", artifacts, usage)
+            return _change(job, seq=seq, status=Status.REVIEW, review=review, lease=None, lost=0)
+        case ReviewClaimed(reviewer=reviewer, expires_at=expires_at):
+            claimed = job.review and _change(job.review, reviewer=reviewer, expires_at=expires_at)
+            return _change(job, seq=seq, review=claimed)
+        case ReviewReleased():
+            free = job.review and _change(job.review, reviewer=None, expires_at=None)
+            return _change(job, seq=seq, review=free)
+        case Accepted(at=at):
+            review_now = job.review or Review(None, "")
+            return _change(
+                job, seq=seq, status=Status.SUCCEEDED, result=review_now.result,
+                artifacts=review_now.artifacts, usage=review_now.usage, review=None, ended_at=at, error=None,
+            )  # fmt: skip
+        case Rejected(at=at, lane=lane, priority=priority, feedback=feedback):
+            return _change(
+                job, seq=seq, status=Status.QUEUED, lane=lane, priority=priority, claimable_seq=seq,
+                claimable_at=at, queued_at=at, review=None, rejections=job.rejections + 1, feedback=feedback,
+            )  # fmt: skip
+        case CancelRequested(by=by, force_at=force_at, reason=reason, deadline=deadline):
+            cancellation = Cancellation(by, force_at, reason, deadline)
+            return _change(job, seq=seq, status=Status.CANCELLING, cancellation=cancellation)
+        case Cancelled(at=at, cause=cause):
+            return _ended(job, seq, at, Status.CANCELLED, cause)
+        case Expired(at=at, cause=cause):
+            return _ended(job, seq, at, Status.EXPIRED, cause)
+        case Dead(at=at, reason=reason, error=error):
+            failures = job.failures + (reason in ("not_retryable", "failures_spent", "poison"))
+            return _change(_ended(job, seq, at, Status.DEAD, reason), error=error, failures=failures)
+        case Archived(status=status):
+            return _archived(job, event, seq, status)
+        case _:
+            assert_never(event)
+
+
+def _first(job: Job, spec: JobSpec, at: datetime, seq: int, status: Status) -> Job:
+    return Job(
+        id=job.id, status=status, seq=seq, kind=spec.kind, tenant=spec.tenant, lane=spec.lane,
+        priority=spec.priority, own_priority=spec.priority, labels=spec.labels,
+        max_attempts=spec.max_attempts, retry=spec.retry, attempt_timeout_s=spec.attempt_timeout_s,
+        queue_timeout_s=spec.queue_timeout_s, ageing=spec.ageing,
+        start_at=spec.start_at, deadline_at=spec.deadline_at,
+        depends_on=spec.depends_on, max_rejections=spec.max_rejections, request_hash=spec.request_hash,
+        shared_lane=spec.shared_lane, shared_after_s=spec.shared_after_s,
+        claimable_seq=seq if status is Status.QUEUED else 0, created_at=at,
+        claimable_at=at if status is Status.QUEUED else None,
+        queued_at=at if status is Status.QUEUED else None,
+        on_dependency_failure=spec.on_dependency_failure,
+    )  # fmt: skip
+
+
+def _redriven(job: Job, event: Queued, seq: int) -> Job:
+    """The state before its new start; a deadline that has passed would end it at once, and is gone."""
+    passed = job.deadline_at is not None and job.deadline_at <= event.at
+    return _change(
+        job, own_priority=event.priority, payload_seq=job.payload_seq if event.payload is None else seq,
+        failures=0, lost=0, rejections=0, failed_worker=None, error=None,
+        deadline_at=None if passed else job.deadline_at,
+    )  # fmt: skip
+
+
+def _ended(job: Job, seq: int, at: datetime, status: Status, reason: str) -> Job:
+    return _change(
+        job, seq=seq, status=status, lease=None, review=None, retry_at=None, ended_at=at, reason=reason
+    )
+
+
+def _archived(job: Job, event: Archived, seq: int, status: Status) -> Job:
+    """The state of the summary alone, so that a job reads the same before and after its log is purged."""
+    known = msgspec.convert({**event.summary, "id": job.id}, Job, strict=False)
+    return _change(known, seq=seq, status=Status.ARCHIVED, archived_as=status)
