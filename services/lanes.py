@@ -25,6 +25,7 @@ MAX_CONSUMERS_REACHED = 10026
 GROUP: Final = "workers"
 BUCKET: Final = f"KV_{subjects.BUCKET_LANES}"
 NAMED_KEYS: Final = 3
+MAKING_PAUSE_S: Final = 0.02
 
 DECODER: Final = msgspec.json.Decoder(LaneEntry)
 
@@ -181,13 +182,18 @@ class Lanes:
         name = subjects.lane_consumer(lane, priority)
         call = f"CONSUMER.DURABLE.CREATE.{subjects.WORK}.{name}"
         body = {"stream_name": subjects.WORK, "config": config}
-        answer = await api(self._nc, call, body, timeout_s=self._settings.request_timeout_s)
-        error = answer.get("error")
-        if error is None:
-            return
-        if error.get("err_code") == MAX_CONSUMERS_REACHED:
-            raise LimitError(f"no more lanes can be made: {error['description']}", status=422, field="kind")
-        raise UnavailableError(f"lane {lane} at priority {priority} cannot be made: {error['description']}")
+        why = ""
+        for _ in range(self._settings.append_tries):
+            answer = await api(self._nc, call, body, timeout_s=self._settings.request_timeout_s)
+            error = answer.get("error")
+            if error is None:
+                return
+            why = error["description"]
+            if error.get("err_code") == MAX_CONSUMERS_REACHED:
+                raise LimitError(f"no more lanes can be made: {why}", status=422, field="kind")
+            # Tried on nats-server 2.15.1: while the one before is being deleted, its directory is in the way.
+            await asyncio.sleep(MAKING_PAUSE_S)
+        raise UnavailableError(f"lane {lane} at priority {priority} cannot be made: {why}")
 
     async def _make_entry(self, key: LaneKey, lane: str, priority: int) -> None:
         """Write the entry, or open one that is closing; one of another key with the same hash is an error."""
