@@ -9,7 +9,7 @@ import sys
 import structlog
 import uvloop
 
-NAMES = ("drain", "submit", "bulk", "live", "rebuild")
+NAMES = ("drain", "submit", "bulk", "live", "rebuild", "dispatch")
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     unknown = set(names) - set(NAMES)
     if unknown:
         sys.exit(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    print(f"{'what':44} {'unit':>6} {'floor':>12} {'ours':>12} {'ratio':>7}  goal")
+    print(f"{'what':52} {'unit':>6} {'floor':>12} {'ours':>12} {'ratio':>7}  goal")
     for name in names:
         module = importlib.import_module(f"benchmarks.bench_{name}")
         for row in uvloop.run(module.measure()):
@@ -27,7 +27,7 @@ def main() -> None:
             wanted = "" if goal is None else f"≤ {-goal:g}" if goal < 0 else f"≥ {goal:g}"
             floor = "" if row["raw"] is None else f"{row['raw']:12,.1f}"
             ratio = "" if row["ratio"] is None else f"{row['ratio']:7.2f}"
-            print(f"{row['what']:44} {row['unit']:>6} {floor:>12} {row['ours']:12,.1f} {ratio:>7}  {wanted}")
+            print(f"{row['what']:52} {row['unit']:>6} {floor:>12} {row['ours']:12,.1f} {ratio:>7}  {wanted}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The time from a slot coming free to the right job's start: 1,000 workers and 20 lanes, beside one and one.
+"""The time from a slot coming free to the right job's start: 1,000 workers, beside one worker and one lane.
 
 The workers are simulated: each has the dispatcher of a real one, with pulls of its own on the real
 consumers, and a job is a leased event, a time of idleness and an acknowledgement.
@@ -38,9 +38,9 @@ from services.worker.work import Work
 
 WORKERS = 1000
 CONNECTIONS = 20
-LANES = 20
+LANES = (4, 20)
 JOBS = 10_000
-STARTS = 1500
+STARTS = 600
 STARTS_A_SECOND = 40.0
 SETTINGS = Settings(lease_s=600, publish_window=4096)
 
@@ -185,16 +185,18 @@ async def measure() -> list[dict[str, Any]]:
     """One worker and one lane first, then all."""
     collect_less_often()
     one = await waits(1, 1)
-    many = await waits(WORKERS, LANES)
     rows = []
-    for name, share in (("median", 0.5), ("p99", 0.99)):
-        raw, ours = percentile(one, share), percentile(many, share)
-        rows.append(
-            {
-                "what": f"slot free to start, {WORKERS} workers, {name}", "unit": "ms",
-                "raw": raw * 1e3, "ours": ours * 1e3, "ratio": ours / raw, "goal": -10.0 if share > 0.9 else None,
-            }
-        )  # fmt: skip
+    for lanes in LANES:
+        many = await waits(WORKERS, lanes)
+        for name, share in (("median", 0.5), ("p99", 0.99)):
+            raw, ours = percentile(one, share), percentile(many, share)
+            goal = -10.0 if name == "p99" and lanes == LANES[0] else None
+            rows.append(
+                {
+                    "what": f"free slot to start, {WORKERS} workers, {lanes} lanes, {name}", "unit": "ms",
+                    "raw": raw * 1e3, "ours": ours * 1e3, "ratio": ours / raw, "goal": goal,
+                }
+            )  # fmt: skip
     return rows
 
 
