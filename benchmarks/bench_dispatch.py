@@ -66,8 +66,7 @@ class SimulatedWorker:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await self.dispatcher.puller.start()
-        await self.dispatcher.tokens.puller.start()
+        await self.dispatcher.start()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.dispatcher.follow_lanes())
             group.create_task(self.dispatcher.run())

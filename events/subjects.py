@@ -84,6 +84,12 @@ def lane_consumer(lane: str, priority: int) -> str:
     return f"{lane}_p{priority}"
 
 
+def work_of(consumer: str) -> str:
+    """Where the jobs that a lane's consumer gives out wait."""
+    lane, _, priority = consumer.rpartition("_p")
+    return work(lane, int(priority))
+
+
 def lane_entry(lane: str, priority: int) -> str:
     """The key of a lane and priority in the bucket `lanes`."""
     return f"{lane}.{priority}"

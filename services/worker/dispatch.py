@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 from nats.aio.client import Client
@@ -14,9 +15,10 @@ from events import subjects
 from events.lane import LaneKey
 from services.broker import on_reconnect
 from services.lanes import BUCKET, is_ranked, parse_entry
-from services.log_reader import follow
+from services.log_reader import Stored, follow, follow_once
 from services.settings import Settings
-from services.worker.fairness import FairShare
+from services.worker.choice import Candidate, Choice, Source
+from services.worker.heads import UNSEEN, Head, Heads
 from services.worker.puller import NAK, Puller
 from services.worker.registry import WorkerRecord
 from services.worker.tokens import Tokens
@@ -24,16 +26,8 @@ from services.worker.work import Work, parse_work
 
 log = structlog.get_logger()
 
+LOOKS: Final = 8  # in one choice; with more than fifty workers that choose at the same moment all are used
 NO_LANE: Final = LaneKey("")
-
-
-class _Source(NamedTuple):
-    """A consumer that this worker takes from."""
-
-    consumer: str
-    priority: int
-    key: LaneKey
-    rank: int | None
 
 
 class Dispatcher:
@@ -64,7 +58,7 @@ class Dispatcher:
         self._free = free
         self._start = start
         self._lanes: dict[str, tuple[int, LaneKey]] = {}
-        self._sources: dict[int, dict[str, _Source]] = defaultdict(dict)
+        self._sources: dict[int, dict[str, Source]] = defaultdict(dict)
         self._arrived: list[Work] = []
         self._wake = asyncio.Event()
         self.stopped = False
@@ -73,7 +67,8 @@ class Dispatcher:
             nc, subjects.WORK, parse_work, timeout_s=settings.request_timeout_s, stray=self._on_arrival
         )
         self.tokens = Tokens(nc, settings, wake=self.wake)
-        self._fair = FairShare(weights)
+        self._heads = Heads(nc, timeout_s=settings.request_timeout_s)
+        self._choice = Choice(weights)
         on_reconnect(nc, self._on_reconnect)
 
     def _on_reconnect(self) -> None:
@@ -81,26 +76,47 @@ class Dispatcher:
         self.tokens.puller.forget_waits()
         self._wake.set()
 
+    async def start(self) -> None:
+        """Open the inboxes."""
+        await self.puller.start()
+        await self.tokens.puller.start()
+        await self._heads.start()
+
+    async def stop(self) -> None:
+        """Close the inboxes after what is on its way has come in and been handed back."""
+        await self.puller.stop()
+        await self.tokens.puller.stop()
+        await self._heads.stop()
+
     def wake(self) -> None:
         """A slot came free, or the worker is stopping."""
         self._wake.set()
 
     # --- The lanes that fit
 
+    async def load(self) -> None:
+        """Learn the lanes before the first start."""
+        for message in await follow_once(self._nc, BUCKET, timeout_s=self._settings.request_timeout_s):
+            self._learn(message)
+
     async def follow_lanes(self) -> None:
         """Keep the set of fitting consumers current, until cancelled."""
         async for message in follow(
             self._nc, BUCKET, latest=True, timeout_s=self._settings.request_timeout_s
         ):
-            lane, priority, entry = parse_entry(message)
-            consumer = subjects.lane_consumer(lane, priority)
-            self.puller.forget_wait(consumer)
-            if entry is None:
-                self._lanes.pop(consumer, None)
-                self._sources[priority].pop(consumer, None)
-            else:
-                self._lanes[consumer] = priority, entry.lane
-                self._match(consumer, self._record())
+            self._learn(message)
+
+    def _learn(self, message: Stored) -> None:
+        lane, priority, entry = parse_entry(message)
+        consumer = subjects.lane_consumer(lane, priority)
+        self.puller.forget_wait(consumer)
+        if entry is None:
+            self._lanes.pop(consumer, None)
+            self._heads.forget(consumer)
+            self._sources[priority].pop(consumer, None)
+        else:
+            self._lanes[consumer] = priority, entry.lane
+            self._match(consumer, self._record())
 
     async def rematch(self) -> None:
         """Decide about every lane again, because the worker's capabilities have changed."""
@@ -114,7 +130,7 @@ class Dispatcher:
         priority, key = self._lanes[consumer]
         if record.fits(key):
             rank = record.rank(key) if is_ranked(key) else None
-            self._sources[priority][consumer] = _Source(consumer, priority, key, rank)
+            self._sources[priority][consumer] = Source(consumer, priority, key, rank)
             self._wake.set()
         else:
             self._sources[priority].pop(consumer, None)
@@ -170,9 +186,9 @@ class Dispatcher:
         await self._hand_back([work])
         return []
 
-    def _unknown(self) -> dict[int, list[_Source]]:
+    def _unknown(self) -> dict[int, list[Source]]:
         """By priority, highest first, the consumers that may have something: no pull waits on them."""
-        unknown: dict[int, list[_Source]] = {}
+        unknown: dict[int, list[Source]] = {}
         for priority in sorted(self._sources, reverse=True):
             sources = self._sources[priority]
             open_ones = [sources[name] for name in sorted(sources) if self._is_unknown(sources[name])]
@@ -180,60 +196,99 @@ class Dispatcher:
                 unknown[priority] = open_ones
         return unknown
 
-    def _is_unknown(self, source: _Source) -> bool:
+    def _is_unknown(self, source: Source) -> bool:
         if self.puller.is_waiting(source.consumer):
             return False
         return not (source.key.limits and self.tokens.is_starved(source.key.limits))
 
-    async def _take(self, sources: list[_Source], wanted: int) -> list[Work]:
-        """Up to `wanted` jobs of one priority, the oldest of all its lanes; a lone lane is asked once.
-
-        Of a kind whose tenants share fairly, the lane whose turn it is stands for all.
-        """
+    async def _take(self, sources: list[Source], wanted: int) -> list[Work]:
+        """Up to `wanted` jobs of one priority, the oldest of all its lanes; a lone lane is asked once."""
         if len(sources) == 1:
             return await self._pull(sources[0], wanted)
-        groups: dict[str, list[_Source]] = defaultdict(list)
-        for source in sources:
-            groups[source.key.kind if source.key.tenant else source.consumer].append(source)
-        async with asyncio.TaskGroup() as group:
-            pulls = [(group.create_task(self._head(members)), members) for members in groups.values()]
-        heads = [(head, members) for pull, members in pulls if (head := pull.result()) is not None]
+        lanes = await self._with_heads(sources)
         taken: list[Work] = []
-        while heads and len(taken) < wanted:
-            (work, source), members = heads.pop(heads.index(min(heads, key=lambda head: head[0][0].seq)))
-            taken.append(work)
-            if source.key.tenant:
-                self._fair.started(source.key.kind, source.key.tenant)
-            if len(taken) == wanted:
-                break
-            if not heads and len(members) == 1:  # the only lane left gives the rest at once
-                return taken + await self._pull(source, wanted - len(taken))
-            if (head := await self._head(members)) is not None:
-                heads.append((head, members))
-        await self._hand_back([work for (work, _), _ in heads])
+        while lanes and len(taken) < wanted:
+            best = self._choice.best(lanes.values())
+            if best.work is None and len(lanes) == 1:  # the only lane left gives the rest at once
+                rest = await self._pull(best.source, wanted - len(taken))
+                for _ in rest:
+                    self._choice.took(best.source)
+                return taken + rest
+            lane = best if best.work is not None else await self._verified(lanes, best)
+            if lane is None or lane.work is None:
+                continue
+            del lanes[lane.source.consumer]
+            taken.append(lane.work)
+            self._choice.took(lane.source)
+            if len(taken) < wanted and (head := await self._heads.after(lane.work)) is not None:
+                lanes[lane.source.consumer] = Candidate(lane.source, head)
+        await self._hand_back([lane.work for lane in lanes.values() if lane.work is not None])
         return taken
 
-    async def _head(self, sources: list[_Source]) -> tuple[Work, _Source] | None:
-        """The next job of a lane, or of the lanes of tenants that share fairly, and which lane it was."""
-        if len(sources) == 1:
-            found = await self._pull(sources[0], 1)
-            return (found[0], sources[0]) if found else None
-        by_tenant: dict[str, list[_Source]] = defaultdict(list)
-        for source in sources:
-            by_tenant[source.key.tenant].append(source)
-        for tenant in self._fair.order(sources[0].key.kind, by_tenant):
-            for source in by_tenant[tenant]:
-                if found := await self._pull(source, 1):
-                    return found[0], source
-        return None
+    async def _verified(self, lanes: dict[str, Candidate], lane: Candidate) -> Candidate | None:
+        """Take a lane's head; while it is newer than was seen, look whether another lane has an older one.
 
-    async def _pull(self, source: _Source, wanted: int) -> list[Work]:
+        Then others choose as well. Each holds two jobs at most, and takes from any of the lanes that go
+        before: would all take from the one with the oldest, it would run ahead of the rest.
+        """
+        held = await self._grasp(lanes, lane)
+        for _ in range(LOOKS):
+            if held is None or not (older := _older(lanes, held)):
+                break
+            await self._look_again(lanes, older)
+            if not (older := _older(lanes, held)):
+                break
+            other = await self._grasp(lanes, random.choice(older))  # noqa: S311 - it guards nothing
+            if other is not None:
+                held, newer = sorted((held, other), key=lambda each: each.head.seq)
+                if newer.work is not None:
+                    await self._hand_back([newer.work])
+                    newer.work = None
+        in_hand = [each for each in lanes.values() if each.work is not None]
+        return self._choice.best(in_hand) if in_hand else None
+
+    async def _grasp(self, lanes: dict[str, Candidate], lane: Candidate) -> Candidate | None:
+        """Take the head of a lane; None, and the lane is no candidate any more, when it has none."""
+        found = await self._pull(lane.source, 1)
+        if not found:
+            del lanes[lane.source.consumer]
+            return None
+        lane.work = found[0]
+        lane.head = Head(lane.work.delivery.seq, lane.work.delivery.pending)
+        return lane
+
+    async def _with_heads(self, sources: list[Source]) -> dict[str, Candidate]:
+        """The lanes that have something; a job that cannot be seen is taken to find out."""
+        heads = await self._heads.look([source.consumer for source in sources])
+        lanes = {
+            source.consumer: Candidate(source, heads[source.consumer])
+            for source in sources
+            if source.consumer in heads
+        }
+        unseen = [lane for lane in lanes.values() if lane.head == UNSEEN]
+        async with asyncio.TaskGroup() as group:
+            for lane in unseen:
+                group.create_task(self._grasp(lanes, lane))
+        return lanes
+
+    async def _look_again(self, lanes: dict[str, Candidate], older: list[Candidate]) -> None:
+        """Move on to the heads that these lanes have now."""
+        heads = await self._heads.look([lane.source.consumer for lane in older])
+        for lane in older:
+            lane.head = heads.get(lane.source.consumer, UNSEEN)
+            if lane.head == UNSEEN:
+                del lanes[lane.source.consumer]
+
+    async def _pull(self, source: Source, wanted: int) -> list[Work]:
         if not source.key.limits:
-            return await self.puller.take(source.consumer, wanted, source.rank)
+            works = await self.puller.take(source.consumer, wanted, source.rank)
+            self._heads.taken(source.consumer, works)
+            return works
         grants = await self.tokens.take(source.key.limits, wanted)
         if not grants:
             return []
         works = await self.puller.take(source.consumer, len(grants), source.rank)
+        self._heads.taken(source.consumer, works)
         for grant in grants[len(works) :]:
             await self.tokens.end(grant, started=False)
         return [work._replace(grant=grant) for work, grant in zip(works, grants, strict=False)]
@@ -246,6 +301,7 @@ class Dispatcher:
         """Give back what there is no slot for, newest first, so that the oldest is delivered first again."""
         for work in sorted(works, key=lambda work: work.seq, reverse=True):
             await self.puller.answer(work, NAK)
+            self._heads.handed_back(work)
             if work.grant is not None:
                 await self.tokens.end(work.grant, started=False)
 
@@ -272,7 +328,19 @@ class Dispatcher:
         task.add_done_callback(self._handing_back.discard)
 
 
-def _is_lone(unknown: dict[int, list[_Source]]) -> bool:
+def _older(lanes: dict[str, Candidate], held: Candidate) -> list[Candidate]:
+    """The lanes whose heads go before what is held, as far as is known; sharing tenants take turns."""
+    shared = held.source.key.kind if held.source.key.tenant else None
+    return [
+        lane
+        for lane in lanes.values()
+        if lane.work is None
+        and lane.head.seq < held.head.seq
+        and not (lane.source.key.tenant and lane.source.key.kind == shared)
+    ]
+
+
+def _is_lone(unknown: dict[int, list[Source]]) -> bool:
     """Whether one consumer without limits is all that may have something."""
     sources = [source for found in unknown.values() for source in found]
     return len(sources) == 1 and not sources[0].key.limits

@@ -88,11 +88,12 @@ class Leasing:
         """
         job_id = work.subject.split(".", 2)[1]
         try:
-            if work.delivered == 1:
-                event = decode(work.subject, work.body)
-                if isinstance(event, Submitted):
-                    job = evolve(Job(id=job_id), event, work.seq)
-                    return await self._start(work, job, event.job, record)
+            event = decode(work.subject, work.body)
+            if isinstance(
+                event, Submitted
+            ):  # also one that was handed back: the guard tells if more happened
+                job = evolve(Job(id=job_id), event, work.seq)
+                return await self._start(work, job, event.job, record)
             job = await self._store.load(job_id, at_least=work.seq)
             if not await self._is_free(work, job):
                 return None

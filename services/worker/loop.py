@@ -126,13 +126,13 @@ class Worker:
         """Work until `stop` is called and the worker has drained."""
         collect_less_often()
         await self._publisher.start()
-        await self._dispatcher.puller.start()
-        await self._dispatcher.tokens.puller.start()
+        await self._dispatcher.start()
         await self._dispatcher.tokens.load()
         await self._kinds.load()
         for connector in self._connectors.values():
             connector.watch(self._changed.set)
         self._registration = await self._register()
+        await self._dispatcher.load()
         heard = [
             await self._nc.subscribe(subjects.ALL_CANCEL_REQUESTS, cb=self._on_cancel_request),
             await self._nc.subscribe(subjects.ALL_LANE_PAUSES, cb=self._on_lane_pause),
@@ -382,8 +382,7 @@ class Worker:
         if not self._nc.is_closed:
             for subscription in heard:
                 await subscription.unsubscribe()
-        await self._dispatcher.puller.stop()
-        await self._dispatcher.tokens.puller.stop()
+        await self._dispatcher.stop()
         for connector in self._connectors.values():
             await connector.close()
         await self._reporter.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import nats.errors
 import orjson
@@ -22,7 +22,7 @@ NAK = b"-NAK"
 WAIT_S = 30.0
 
 
-class Delivery(Protocol):
+class Answerable(Protocol):
     """A message that is to be answered."""
 
     @property
@@ -30,7 +30,7 @@ class Delivery(Protocol):
         """Where acknowledgement, renewal and hand-back go."""
 
 
-D = TypeVar("D", bound=Delivery)
+D = TypeVar("D", bound=Answerable)
 
 
 @dataclass(slots=True)
@@ -177,12 +177,31 @@ class Puller(Generic[D]):
         self._stray(delivery)
 
 
-def delivery_of(message: Msg) -> tuple[str, int]:
-    """The consumer that delivered a message, and how often this one has been delivered.
+class Delivery(NamedTuple):
+    """What the broker says of a delivery.
 
-    Source: `$JS.ACK.<stream>.<consumer>.<delivered>.…`, with domain and account hash after `$JS.ACK` in the
-    newer form (ADR-15).
+    Args:
+        consumer: that delivered it.
+        times: how often it has been delivered, this time included.
+        seq: in the consumer's stream.
+        number: of the consumer's deliveries, this one included.
+        pending: how many messages wait behind it, without those handed back.
+    """
+
+    consumer: str
+    times: int
+    seq: int
+    number: int
+    pending: int
+
+
+def delivery_of(message: Msg) -> Delivery:
+    """What the broker says of a delivery.
+
+    Source: `$JS.ACK.<stream>.<consumer>.<times>.<seq>.<number>.<time>.<pending>`, with domain and
+    account hash after `$JS.ACK` in the newer form (ADR-15).
     """
     tokens = message.reply.split(".")
     base = 4 if len(tokens) > 9 else 2
-    return tokens[base + 1], int(tokens[base + 2])
+    times, seq, number, _, pending = tokens[base + 2 : base + 7]
+    return Delivery(tokens[base + 1], int(times), int(seq), int(number), int(pending))

@@ -148,5 +148,5 @@ def _consumers(key: str, limit: Limit | None) -> list[tuple[str, str]]:
 
 
 def _parse(message: Msg) -> tuple[str, Token]:
-    consumer, _ = delivery_of(message)
+    consumer = delivery_of(message).consumer
     return consumer, Token(consumer, message.reply, subjects.is_start_token(message.subject))

@@ -8,7 +8,7 @@ from nats.aio.msg import Msg
 
 from events import subjects
 from services.wire import LazyHeaders
-from services.worker.puller import delivery_of
+from services.worker.puller import Delivery, delivery_of
 from services.worker.tokens import Grant
 
 SOURCE = subjects.H_SOURCE.encode()
@@ -22,7 +22,7 @@ class Work(NamedTuple):
         seq: of the event in `JOBS`.
         body: the event.
         reply: where acknowledgement, renewal and hand-back go.
-        delivered: how often it has been delivered, this time included.
+        delivery: what the broker says of it; `seq` is of the message in `WORK`.
         priority: of its lane.
         grant: the tokens that its start takes, where its lane has limits.
     """
@@ -31,15 +31,14 @@ class Work(NamedTuple):
     seq: int
     body: bytes
     reply: str
-    delivered: int
+    delivery: Delivery
     priority: int
     grant: Grant | None = None
 
     @property
     def consumer(self) -> str:
         """Whose message it is."""
-        lane, priority = self.subject.split(".")[3:]
-        return subjects.lane_consumer(lane, int(priority))
+        return self.delivery.consumer
 
 
 def parse_work(message: Msg) -> tuple[str, Work]:
@@ -47,9 +46,10 @@ def parse_work(message: Msg) -> tuple[str, Work]:
 
     Source: `Nats-Stream-Source` reads `<stream> <seq> <filter> <transform> <subject> …`.
     """
-    consumer, delivered = delivery_of(message)
+    delivery = delivery_of(message)
     headers: Any = message.headers
     found = headers.find(SOURCE) if isinstance(headers, LazyHeaders) else headers[subjects.H_SOURCE]
     source = str(found).split(" ")
     priority = int(message.subject.rpartition(".")[2])
-    return consumer, Work(source[4], int(source[1]), message.data, message.reply, delivered, priority)
+    work = Work(source[4], int(source[1]), message.data, message.reply, delivery, priority)
+    return delivery.consumer, work

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -96,12 +97,19 @@ async def until_seen(inbox: Inbox, job_ids: Collection[str]) -> None:
 
 @asynccontextmanager
 async def workers(
-    site: Site, count: int, *, slots: int = 1, extra: Mapping[int, dict[str, Any]] | None = None
+    site: Site,
+    count: int,
+    *,
+    slots: int = 1,
+    extra: Mapping[int, dict[str, Any]] | None = None,
+    lasting_s: float = 0.0,
 ) -> AsyncIterator[list[Worker]]:
-    """Running workers w0, w1, … of this process whose jobs end at once."""
+    """Running workers w0, w1, … of this process whose jobs last up to so long, once all of them are there."""
+    all_there = asyncio.Event()
 
     async def done(_: Attempt) -> None:
-        return
+        await all_there.wait()
+        await asyncio.sleep(random.random() * lasting_s)
 
     async with AsyncExitStack() as stack:
         running = []
@@ -111,4 +119,5 @@ async def workers(
             running.append(
                 await stack.enter_async_context(site.worker(connector, name=f"w{number}", slots=slots))
             )
+        all_there.set()
         yield running
