@@ -130,11 +130,9 @@ def wanted(message: Stored) -> Iterator[tuple[str, datetime]]:
             yield "retry", retry_at
         case Claimed(expires_at=expires_at) | ClaimRenewed(expires_at=expires_at):
             yield "lease", expires_at
-        case Proposed(at=at, due_at=due_at, passed=passed):
-            if passed:  # whoever proposed it accepts it too, unless they are gone
-                yield "verdict", at
-            elif due_at is not None:
-                yield "verdict", due_at
+        case Proposed(at=at, due_at=due_at, passed=passed) if passed or due_at is not None:
+            # What has passed is accepted by whoever proposed it, unless they are gone.
+            yield "verdict", at if due_at is None or passed else due_at
         case ReviewClaimed(expires_at=expires_at):
             yield "review", expires_at
         case CancelRequested(force_at=force_at):

@@ -115,7 +115,7 @@ class Leasing:
             await self._puller.answer(work, NAK)
             return None
         for _ in range(self._settings.append_tries):
-            event = decide(job, TakeLease(now=datetime.now(UTC), worker=record.id, revision=record.revision))
+            event = decide(job, await self.begin(job, record))
             if event is None:
                 raise AssertionError("a queued job can be leased")
             try:
@@ -127,6 +127,10 @@ class Leasing:
             else:
                 return Lease(work, evolve(job, event, seq), spec)
         raise UnavailableError(f"job {job.id}: other writers were always faster")
+
+    async def begin(self, job: Job, record: registry.WorkerRecord) -> AnyCommand:  # noqa: ARG002 - others look at it
+        """The command that starts the attempt."""
+        return TakeLease(now=datetime.now(UTC), worker=record.id, revision=record.revision)
 
     async def _another_fits(self, job: Job, spec: JobSpec, worker: str) -> bool:
         """Whether the job was queued lately and another live worker may take it."""

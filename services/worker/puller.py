@@ -183,6 +183,11 @@ def delivery_of(message: Msg) -> tuple[str, int]:
     Source: `$JS.ACK.<stream>.<consumer>.<delivered>.…`, with domain and account hash after `$JS.ACK` in the
     newer form (ADR-15).
     """
-    tokens = message.reply.split(".")
+    return delivery_of_reply(message.reply)
+
+
+def delivery_of_reply(reply: str) -> tuple[str, int]:
+    """The same, from where a message is answered."""
+    tokens = reply.split(".")
     base = 4 if len(tokens) > 9 else 2
     return tokens[base + 1], int(tokens[base + 2])
