@@ -35,8 +35,8 @@ class Worker:
 
 
 @pytest.fixture
-async def worker(api: Gateway) -> AsyncIterator[Worker]:
-    yield Worker(api, kinds=[api.tenant])
+def worker(api: Gateway) -> Worker:
+    return Worker(api, kinds=[api.tenant])
 
 
 async def submit(api: Gateway, **fields: Any) -> str:
@@ -143,7 +143,7 @@ async def test_a_tenants_job_behind_those_of_another_is_found(api: Gateway, work
         )
         assert answer.status == 201
     jobs = [await submit(api) for _ in range(2)]
-    got = []
+    got: list[str] = []
     async with asyncio.timeout(DEADLINE_S):
         while len(got) < 2:
             claimed = await worker.claim(wait_s=5)
@@ -204,10 +204,11 @@ async def test_a_stale_fence_is_told_what_happened_since(api: Gateway, worker: W
     assert (await worker.say(claimed, "release")).status == 200
     again = await Worker(api, "curl-2", kinds=[api.tenant]).claim()
     assert again.json["job"]["attempt"] == 2
-    for verb, body in (
+    calls: tuple[tuple[str, dict[str, Any]], ...] = (
         ("succeed", {"result": 1}), ("fail", {"error": {"code": "x", "message": "y"}}), ("propose", {}),
         ("renew", {}), ("progress", {"fraction": 0.1}), ("logs", {"lines": []}),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for verb, body in calls:
         stale = await worker.say(claimed, verb, body)
         assert (stale.status, stale.json["code"]) == (409, "lease_lost"), verb
         assert "complete" in stale.json["allowed"]
