@@ -1,7 +1,8 @@
 """Idempotency keys of claims: which job a key was given, so that a lost answer is given again.
 
-The intent is written before the `claimed` event, and that event tells whether it came to pass. So a gateway
-that dies between the two, and the client that asks another one, leave no lease that nobody knows.
+The intent is written before the `claimed` event, and that event tells whether it came to pass. Whoever finds
+an intent that may still come to pass carries it out, so that two requests with one key, of which the first is
+late or its gateway dead, come to the same lease.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import msgspec
 from nats.aio.client import Client
 
 from events import subjects
-from events.errors import ConflictError, UnavailableError, VersionConflictError
+from events.commands import Claim
+from events.errors import ConflictError
 from events.job import Job
 from services.event_store import EventStore
 from services.log_reader import last_of_leader
@@ -28,14 +30,18 @@ class Intent(msgspec.Struct, frozen=True):
     Args:
         request: hash of the claim's body.
         worker: who claims.
+        revision: the capability revision that the match was made with.
         job: what it is given.
+        seq: the job's last event; when it is still the last, the claim may still come.
         expires_at: when the lease ends; with the worker, it tells the claim's event from any other.
         places: as in the lease token.
     """
 
     request: str
     worker: str
+    revision: int
     job: str
+    seq: int
     expires_at: datetime
     places: tuple[str, ...] = ()
 
@@ -53,14 +59,13 @@ class Key:
         """Say what is about to be done.
 
         Raises:
-            UnavailableError: the broker does not answer, or another claim with this key is under way.
+            VersionConflictError: another claim with this key is under way.
+            UnavailableError: the broker does not answer.
         """
         left_s = (intent.expires_at - datetime.now(UTC)).total_seconds() + MARGIN_S
         headers = {subjects.H_EXPECTED_SEQ: str(self._seq), subjects.H_TTL: f"{max(1, int(left_s))}s"}
-        try:
-            self._seq = await publisher.publish(self._subject, msgspec.json.encode(intent), headers)
-        except VersionConflictError:
-            raise UnavailableError("another claim with this idempotency key is under way") from None
+        self._seq = await publisher.publish(self._subject, msgspec.json.encode(intent), headers)
+        self.intent = intent
 
 
 class ClaimKeys:
@@ -90,12 +95,28 @@ class ClaimKeys:
         return Key(subject, request, intent, found.seq)
 
     async def lease_of(self, intent: Intent) -> Job | None:
-        """The job under the very lease that was meant; None when it never was, or has ended."""
-        last = await self._store.last_of_leader(intent.job)
-        job = await self._store.load(intent.job, at_least=0 if last is None else last.seq)
+        """The job under the very lease that was meant; None when it never will be, or has been.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        job = await self._load(intent.job)
+        if job.seq == intent.seq and intent.expires_at > datetime.now(UTC):
+            command = Claim(
+                now=datetime.now(UTC), worker=intent.worker, revision=intent.revision,
+                expires_at=intent.expires_at,
+            )  # fmt: skip
+            try:
+                job, _ = await self._store.transition(job, command, actor=f"worker:{intent.worker}")
+            except ConflictError:
+                job = await self._load(intent.job)
         if job.lease is None or job.lease.worker != intent.worker:
             return None
         granted = await self._store.history(job.id, after=job.lease.fence - 1, limit=1)
         if not granted or getattr(granted[0].event, "expires_at", None) != intent.expires_at:
             return None
         return job
+
+    async def _load(self, job_id: str) -> Job:
+        last = await self._store.last_of_leader(job_id)
+        return await self._store.load(job_id, at_least=0 if last is None else last.seq)

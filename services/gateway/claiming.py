@@ -22,8 +22,9 @@ from services import controls
 from services.connectors.protocol import FatalError
 from services.event_store import EventStore
 from services.gateway.auth import Principal
+from services.gateway.claim_hand import Candidate
 from services.gateway.claim_keys import ClaimKeys, Intent, Key
-from services.gateway.claims import Candidate, Claims
+from services.gateway.claims import Claims
 from services.gateway.job_request import parse_key, request_hash
 from services.gateway.lease_token import LeaseClaims
 from services.gateway.rest_workers import RestWorkers
@@ -105,9 +106,12 @@ class _TimedLeasing(Leasing):
             self._expires_at = now + timedelta(seconds=lease_s)
             if self._grant is not None:
                 await self._claiming.claims.tokens.reserve(self._grant, lease_s + PLACE_MARGIN_S)
-            if self._key is not None:
-                intent = Intent(self._key.request, record.id, job.id, self._expires_at, _places(self._grant))
-                await self._key.write(self._claiming.publisher, intent)
+        if self._key is not None:
+            intent = Intent(
+                self._key.request, record.id, record.revision, job.id, job.seq, self._expires_at,
+                _places(self._grant),
+            )  # fmt: skip
+            await self._key.write(self._claiming.publisher, intent)
         return Claim(now=now, worker=record.id, revision=record.revision, expires_at=self._expires_at)
 
 
@@ -179,6 +183,14 @@ class Claiming:
                 await self.claims.give_back(found)
                 return None
             if (lease := await self._take(found, record, lease_s, key)) is None:
+                job_id = found.work.subject.split(".", 2)[1]
+                if key is not None and key.intent is not None and key.intent.job == job_id:
+                    # Another request with this key may have carried out what this one had meant to do.
+                    job = await self._keys.lease_of(key.intent)
+                    if job is not None:
+                        return await self._again(job, key.intent, lease_s)
+                if found.grant is not None:
+                    await self.claims.tokens.end(found.grant, started=False)
                 continue
             if not alive() and key is None:
                 await self._undo(lease, found)
@@ -198,8 +210,6 @@ class Claiming:
             await self.claims.give_back(found)
             raise UnavailableError("another claim with this idempotency key is under way") from None
         if lease is None:
-            if found.grant is not None:
-                await self.claims.tokens.end(found.grant, started=False)
             return None
         await self.answers.answer(found.work, ACK)
         return lease

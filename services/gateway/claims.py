@@ -11,27 +11,27 @@ import asyncio
 import contextlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import nats.errors
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from events import subjects
 from events.errors import UnavailableError
 from projections.reader import ReadModel
 from services import controls
 from services.broker import on_reconnect
+from services.gateway.claim_hand import Candidate, Hand
 from services.gateway.lane_board import LaneBoard, Profile, Source
 from services.lanes import BUCKET
 from services.log_reader import follow
 from services.settings import Settings
 from services.worker.fairness import FairShare
-from services.worker.puller import NAK, Puller
+from services.worker.puller import NAK
 from services.worker.registry import WorkerRecord
-from services.worker.tokens import Grant, Tokens
-from services.worker.work import Work, parse_work
+from services.worker.tokens import Tokens
+from services.worker.work import Work
 
 log = structlog.get_logger()
 
@@ -40,66 +40,6 @@ FOREIGN_PAUSE_S: Final = 1.0
 OWN_AT_ONCE: Final = 8
 IDLE_HANDS: Final = 256
 REST_WORKERS: Final = "rest.>"
-
-
-class Candidate(NamedTuple):
-    """A job that may be claimed.
-
-    Args:
-        work: its delivery; without `reply` when it was not delivered but named by the read model.
-        tenant: whose it is.
-        grant: the tokens that its start takes.
-    """
-
-    work: Work
-    tenant: str
-    grant: Grant | None = None
-
-    @property
-    def reply(self) -> str:
-        """Where the delivery is answered."""
-        return self.work.reply
-
-    @property
-    def order(self) -> tuple[int, int]:
-        """Which of several goes first."""
-        return -self.work.priority, self.work.seq
-
-
-def _parse(message: Msg) -> tuple[str, Candidate]:
-    consumer, work = parse_work(message)
-    return consumer, Candidate(work, (message.headers or {}).get(subjects.H_TENANT, ""))
-
-
-class _Hand:
-    """What one claim pulls with; used again by later ones.
-
-    Args:
-        back: hands back what nobody takes.
-    """
-
-    def __init__(self, nc: Client, settings: Settings, back: Callable[[Candidate], None]) -> None:
-        self._back = back
-        self.puller: Puller[Candidate] = Puller(
-            nc, subjects.WORK, _parse, timeout_s=settings.request_timeout_s, stray=self._on_arrival
-        )
-        self.wake = asyncio.Event()
-        self.started = False
-        self.open = False
-        self.arrived: list[Candidate] = []
-        self.foreign: dict[str, float] = {}
-
-    def _on_arrival(self, candidate: Candidate) -> None:
-        if self.open:
-            self.arrived.append(candidate)
-            self.wake.set()
-        else:
-            self._back(candidate)
-
-    def lane_changed(self, consumer: str) -> None:
-        """Pull from it anew."""
-        self.puller.forget_wait(consumer)
-        self.wake.set()
 
 
 class Claims:
@@ -125,7 +65,7 @@ class Claims:
         self._fair = FairShare(weights)
         self.tokens = Tokens(nc, settings, wake=self._on_token)
         self._wishes: dict[str, controls.Wish] = {}
-        self._idle: list[_Hand] = []
+        self._idle: list[Hand] = []
         self._under_way = 0
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -189,7 +129,7 @@ class Claims:
     def _on_reconnect(self) -> None:
         self.tokens.puller.forget_waits()
         for watcher in self._board.watchers():
-            if isinstance(watcher, _Hand):
+            if isinstance(watcher, Hand):
                 watcher.puller.forget_waits()
         self._wake_all()
 
@@ -200,7 +140,7 @@ class Claims:
 
     def _wake_all(self) -> None:
         for watcher in self._board.watchers():
-            if isinstance(watcher, _Hand):
+            if isinstance(watcher, Hand):
                 watcher.wake.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -226,7 +166,7 @@ class Claims:
             raise UnavailableError(message, retry_after_s=1.0)
         self._under_way += 1
         profile = self._board.profile(record)
-        hand = self._idle.pop() if self._idle else _Hand(self._nc, self._settings, self._back)
+        hand = self._idle.pop() if self._idle else Hand(self._nc, self._settings, self._back)
         profile.watchers.add(hand)
         try:
             if not hand.started:
@@ -241,14 +181,16 @@ class Claims:
             self._spawn(self._put_away(hand))
 
     async def _find(
-        self, profile: Profile, hand: _Hand, worker: str, until: float, alive: Callable[[], bool]
+        self, profile: Profile, hand: Hand, worker: str, until: float, alive: Callable[[], bool]
     ) -> Candidate | None:
         while True:
             hand.wake.clear()
             if self._closed or not alive() or self.wish(worker) == "draining":
                 return None
             paused = self.wish(worker) == "paused"
-            if not paused and (found := await self._next(profile, hand)) is not None:
+            found = None if paused else await self._next(profile, hand)
+            await self.tokens.give_back_spare()
+            if found is not None:
                 return found
             left_s = until - self._loop.time()
             if left_s <= 0:
@@ -262,7 +204,7 @@ class Claims:
                 async with asyncio.timeout(min(left_s, ALIVE_S)):
                     await hand.wake.wait()
 
-    async def _put_away(self, hand: _Hand) -> None:
+    async def _put_away(self, hand: Hand) -> None:
         """Hand back what came, and close the pulls that wait, so that the hand can be used again."""
         arrived, hand.arrived = hand.arrived, []
         for candidate in arrived:
@@ -283,7 +225,7 @@ class Claims:
 
     # --- The next job
 
-    async def _next(self, profile: Profile, hand: _Hand) -> Candidate | None:
+    async def _next(self, profile: Profile, hand: Hand) -> Candidate | None:
         """What is there now, the highest priority first, and within one the oldest."""
         best = await self._best_arrived(profile, hand)
         for priority in sorted(profile.sources, reverse=True):
@@ -298,7 +240,7 @@ class Claims:
                 break
         return best
 
-    async def _best_arrived(self, profile: Profile, hand: _Hand) -> Candidate | None:
+    async def _best_arrived(self, profile: Profile, hand: Hand) -> Candidate | None:
         arrived, hand.arrived = hand.arrived, []
         found: list[Candidate] = []
         for candidate in arrived:
@@ -324,7 +266,7 @@ class Claims:
             await self.give_back(candidate)
         return found[0] if found else None
 
-    def _is_open(self, hand: _Hand, source: Source) -> bool:
+    def _is_open(self, hand: Hand, source: Source) -> bool:
         """Whether it may have something for us: an open pull that waits proves a consumer empty."""
         if hand.puller.is_waiting(source.consumer) or (
             hand.foreign.get(source.consumer, 0.0) > self._loop.time()
@@ -332,7 +274,7 @@ class Claims:
             return False
         return not (source.key.limits and self.tokens.is_starved(source.key.limits))
 
-    async def _take(self, profile: Profile, hand: _Hand, sources: list[Source]) -> Candidate | None:
+    async def _take(self, profile: Profile, hand: Hand, sources: list[Source]) -> Candidate | None:
         """The oldest job of one priority's lanes; where tenants share fairly, one lane stands for all."""
         groups: dict[str, list[Source]] = defaultdict(list)
         for source in sources:
@@ -345,7 +287,7 @@ class Claims:
                 self._fair.started(source.key.kind, source.key.tenant)
         return first
 
-    async def _head(self, profile: Profile, hand: _Hand, sources: list[Source]) -> Candidate | None:
+    async def _head(self, profile: Profile, hand: Hand, sources: list[Source]) -> Candidate | None:
         by_tenant: dict[str, list[Source]] = defaultdict(list)
         for source in sources:
             by_tenant[source.key.tenant].append(source)
@@ -355,7 +297,7 @@ class Claims:
                     return found
         return None
 
-    async def _pull(self, profile: Profile, hand: _Hand, source: Source) -> Candidate | None:
+    async def _pull(self, profile: Profile, hand: Hand, source: Source) -> Candidate | None:
         grant = None
         if source.key.limits:
             grants = await self.tokens.take(source.key.limits, 1)
@@ -392,7 +334,7 @@ class Claims:
                 return Candidate(Work(subject, job.claimable_seq, b"", "", 0, source.priority), tenant)
         return None
 
-    async def _wait_on(self, profile: Profile, hand: _Hand) -> None:
+    async def _wait_on(self, profile: Profile, hand: Hand) -> None:
         """Keep a pull open on every consumer that fits, or on the token that its jobs lack."""
         for sources in list(profile.sources.values()):
             for source in list(sources.values()):

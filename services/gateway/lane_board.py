@@ -93,8 +93,10 @@ class LaneBoard:
         return consumer
 
     def tell(self, consumer: str) -> None:
-        """Tell the claims under way that a consumer has changed."""
+        """Tell the claims under way that take from a consumer that it has changed."""
         for profile in list(self._profiles.values()):
+            if not any(consumer in sources for sources in profile.sources.values()):
+                continue
             for watcher in list(profile.watchers):
                 watcher.lane_changed(consumer)
 

@@ -12,11 +12,14 @@ from aiohttp import web
 from msgspec import Meta
 
 from events import subjects
-from events.errors import InvalidError, NotFoundError
+from events.errors import ConflictError, InvalidError, NotFoundError
 from events.job import Job
 from events.spec import RESULT_ARTIFACT
 from services.files import FileInfo, artifact_id
-from services.gateway.keys import FILES, NATS, SETTINGS
+from services.gateway.http import H_SEQ, json_response
+from services.gateway.job_actions import body_of
+from services.gateway.keys import FILE_ROUTES, FILES, NATS, SETTINGS, STORE
+from services.gateway.lease_holder import cancel_view, check, holder, loaded, stale
 from services.gateway.lease_token import LeaseClaims
 
 MAX_LINE_CHARS: Final = 16_384
@@ -35,6 +38,63 @@ class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a log report."""
 
     lines: list[Annotated[str, Meta(max_length=MAX_LINE_CHARS)]]
+
+
+_PROGRESS: Final = msgspec.json.Decoder(ProgressRequest)
+_LOGS: Final = msgspec.json.Decoder(LogRequest)
+
+
+async def progress(request: web.Request) -> web.Response:
+    """`POST /v1/leases/{id}/progress`: how far the attempt is; the answer says if it is to stop."""
+    _, claims = holder(request)
+    report = await body_of(request, _PROGRESS)
+    job = await loaded(request, claims)
+    try:
+        check(job, claims, "report on")
+    except ConflictError as error:
+        return await stale(request, claims, error)
+    await send_progress(request, job, report)
+    return _running(job)
+
+
+async def logs(request: web.Request) -> web.Response:
+    """`POST /v1/leases/{id}/logs`: lines of output; the answer says if the attempt is to stop."""
+    _, claims = holder(request)
+    asked = await body_of(request, _LOGS)
+    job = await loaded(request, claims)
+    try:
+        check(job, claims, "report on")
+    except ConflictError as error:
+        return await stale(request, claims, error)
+    await send_lines(request, job, asked.lines)
+    return _running(job)
+
+
+async def upload(request: web.Request) -> web.Response:
+    """`POST /v1/leases/{id}/artifacts?name=`: store a file of the attempt."""
+    _, claims = holder(request, "name")
+    store = request.app[STORE]
+
+    async def still_held() -> Job:
+        job = await store.load(claims.job)
+        check(job, claims, "store an artifact of")
+        return job
+
+    try:
+        job = await still_held()
+        name = request.query.get("name", "")
+        file_id = artifact_id(job.id, claims.fence, name)
+        info = await request.app[FILE_ROUTES].receive(
+            request, tenant=job.tenant, file_id=file_id, name=name, before_commit=still_held
+        )
+    except ConflictError as error:
+        return await stale(request, claims, error)
+    return json_response(reference(info), status=201)
+
+
+def _running(job: Job) -> web.Response:
+    body = {"job": {"id": job.id, "state": job.status.value}, **cancel_view(job)}
+    return json_response(body, headers={H_SEQ: str(job.seq)})
 
 
 async def kept(

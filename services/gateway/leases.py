@@ -20,13 +20,12 @@ from events.commands import (
     RenewClaim,
     Wake,
 )
-from events.errors import ConflictError, InvalidError, NotFoundError
-from events.job import RULE_CHECKS, Job, allowed_commands
+from events.errors import ConflictError, InvalidError
+from events.job import RULE_CHECKS, Job
 from events.spec import JobError, Status
 from events.subjects import NAME_PATTERN
 from projections.job_view import time_view
 from services.event_store import Transition
-from services.files import artifact_id
 from services.gateway import lease_results
 from services.gateway.auth import Principal, Role, require
 from services.gateway.claiming import Claimed, ClaimRequest
@@ -35,26 +34,15 @@ from services.gateway.job_actions import body_of
 from services.gateway.jobs import answer
 from services.gateway.keys import (
     CLAIMING,
-    FILE_ROUTES,
     LEASE_TOKENS,
     METRICS,
-    REST_WORKERS,
     SETTINGS,
     STORE,
 )
+from services.gateway.lease_holder import cancel_view, holder, loaded, stale
 from services.gateway.lease_token import LeaseClaims
-from services.gateway.problems import problem_of
 from services.gateway.query import Query
 from services.worker.lease import jitter
-
-ENDED_BY: Final = {
-    "succeed": {"succeeded"},
-    "fail": {"failed", "dead", "cancelled", "expired"},
-    "release": {"queued", "cancelled", "expired"},
-    "propose": {"proposed", "cancelled", "expired"},
-}
-"""From verb to the events that it ends a lease with."""
-SHOWN_SINCE: Final = 50
 
 Code = Annotated[str, Meta(min_length=1, max_length=100)]
 Check = Annotated[str, Meta(pattern=NAME_PATTERN)]
@@ -103,8 +91,6 @@ _RENEW: Final = msgspec.json.Decoder(RenewRequest)
 _FAIL: Final = msgspec.json.Decoder(FailRequest)
 _SUCCEED: Final = msgspec.json.Decoder(SucceedRequest)
 _PROPOSE: Final = msgspec.json.Decoder(ProposeRequest)
-_PROGRESS: Final = msgspec.json.Decoder(lease_results.ProgressRequest)
-_LOGS: Final = msgspec.json.Decoder(lease_results.LogRequest)
 _RELEASE: Final = msgspec.json.Decoder(ReleaseRequest)
 
 
@@ -165,7 +151,7 @@ def _claimed_view(request: web.Request, claimed: Claimed) -> dict[str, Any]:
 
 async def renew(request: web.Request) -> web.Response:
     """`POST /v1/leases/{id}/renew`: prolong it; the answer says if the job is to be stopped."""
-    principal, claims = _holder(request)
+    principal, claims = holder(request)
     asked = await body_of(request, _RENEW, empty=b"{}")
     settings = request.app[SETTINGS]
     lease_s = asked.lease_s or claims.lease_s
@@ -173,7 +159,7 @@ async def renew(request: web.Request) -> web.Response:
         message = f"lease_s: at most {settings.timed_lease_max_s:g} was expected"
         raise InvalidError(message, field="lease_s")
     now = datetime.now(UTC)
-    job = await _loaded(request, claims)
+    job = await loaded(request, claims)
     ends_at = attempt_ends_at(job, settings.attempt_timeout_s)
     expires_at = min(now + timedelta(seconds=lease_s), ends_at) if ends_at else now
     if expires_at <= now and job.lease is not None and job.lease.fence == claims.fence:
@@ -186,7 +172,7 @@ async def renew(request: web.Request) -> web.Response:
     try:
         job, _ = await _append(request, principal, claims, job, command)
     except ConflictError as error:
-        return await _stale(request, claims, error)
+        return await stale(request, claims, error)
     await request.app[CLAIMING].prolonged(claims, before, expires_at)
     view = {
         "id": claims.id, "fence": claims.fence, "attempt": claims.attempt, "worker": claims.worker,
@@ -203,25 +189,16 @@ def attempt_ends_at(job: Job, timeout_s: float) -> datetime | None:
     return job.started_at + timedelta(seconds=job.attempt_timeout_s or timeout_s)
 
 
-def cancel_view(job: Job) -> dict[str, Any]:
-    """Whether the holder is to stop, and until when it may."""
-    asked = job.cancellation
-    return {
-        "cancel_requested": asked is not None,
-        "cancel": asked and {"by": asked.by, "reason": asked.reason, "force_at": time_view(asked.force_at)},
-    }
-
-
 async def succeed(request: web.Request) -> web.Response:
     """`POST /v1/leases/{id}/succeed`: the result."""
-    principal, claims = _holder(request)
+    principal, claims = holder(request)
     asked = await body_of(request, _SUCCEED, empty=b"{}")
     return await _result(request, principal, claims, asked, "succeed")
 
 
 async def propose(request: web.Request) -> web.Response:
     """`POST /v1/leases/{id}/propose`: a result for a reviewer, or for the checks that it passed."""
-    principal, claims = _holder(request)
+    principal, claims = holder(request)
     asked = await body_of(request, _PROPOSE, empty=b"{}")
     return await _result(request, principal, claims, asked, "propose")
 
@@ -229,7 +206,7 @@ async def propose(request: web.Request) -> web.Response:
 async def _result(
     request: web.Request, principal: Principal, claims: LeaseClaims, asked: SucceedRequest, verb: str
 ) -> web.Response:
-    job = await _loaded(request, claims)
+    job = await loaded(request, claims)
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     # Nothing is stored for a lease that is gone; the command says so, or finds itself done.
@@ -247,9 +224,9 @@ async def _result(
 
 async def fail(request: web.Request) -> web.Response:
     """`POST /v1/leases/{id}/fail`: the error; another attempt follows where one is left."""
-    principal, claims = _holder(request)
+    principal, claims = holder(request)
     asked = (await body_of(request, _FAIL)).error
-    job = await _loaded(request, claims)
+    job = await loaded(request, claims)
     error = JobError(asked.code, asked.message, asked.retryable)
     command = Fail(now=datetime.now(UTC), fence=claims.fence, error=error, jitter=jitter())
     return await _end(request, principal, claims, job, command, "fail")
@@ -257,9 +234,9 @@ async def fail(request: web.Request) -> web.Response:
 
 async def release(request: web.Request) -> web.Response:
     """`POST /v1/leases/{id}/release`: give the job back uncounted, or say that it has stopped."""
-    principal, claims = _holder(request)
+    principal, claims = holder(request)
     await body_of(request, _RELEASE, empty=b"{}")
-    job = await _loaded(request, claims)
+    job = await loaded(request, claims)
     command: AnyCommand = Release(now=datetime.now(UTC), fence=claims.fence)
     if job.status is Status.CANCELLING:
         command = ConfirmCancel(now=datetime.now(UTC), fence=claims.fence)
@@ -278,7 +255,7 @@ async def _end(
     try:
         job, event = await _append(request, principal, claims, job, command)
     except ConflictError as error:
-        return await _stale(request, claims, error, verb)
+        return await stale(request, claims, error, verb)
     if event is not None:  # else this call had been here before, and its places may be another's by now
         await request.app[CLAIMING].ended(claims, before)
     if job.review is not None and job.review.passed:
@@ -305,118 +282,9 @@ async def _accept_by_rule(request: web.Request, principal: Principal, job: Job) 
     return job
 
 
-async def _stale(
-    request: web.Request, claims: LeaseClaims, error: ConflictError, verb: str = ""
-) -> web.Response:
-    """What has happened since to a lease that is gone; the job when this very call has ended it before."""
-    since = await request.app[STORE].history(claims.job, after=claims.fence, limit=SHOWN_SINCE)
-    end = next((entry for entry in since if entry.name not in ("claim_renewed", "cancel_requested")), None)
-    if end is not None and end.name in ENDED_BY.get(verb, ()) and end.actor == f"worker:{claims.worker}":
-        return answer(request, await request.app[STORE].load(claims.job, at_least=end.seq))
-    request.app[REST_WORKERS].ended(claims.worker, claims.fence)
-    problem = problem_of(error)
-    shown = [
-        {"seq": entry.seq, "type": entry.name, "at": time_view(entry.at), "actor": entry.actor}
-        for entry in since
-    ]
-    problem = msgspec.structs.replace(problem, extra={"since": shown})
-    return problem.response(request.path)
-
-
-async def progress(request: web.Request) -> web.Response:
-    """`POST /v1/leases/{id}/progress`: how far the attempt is; the answer says if it is to stop."""
-    _, claims = _holder(request)
-    report = await body_of(request, _PROGRESS)
-    job = await _loaded(request, claims)
-    try:
-        _check(job, claims, "report on")
-    except ConflictError as error:
-        return await _stale(request, claims, error)
-    await lease_results.send_progress(request, job, report)
-    return _running(job)
-
-
-async def logs(request: web.Request) -> web.Response:
-    """`POST /v1/leases/{id}/logs`: lines of output; the answer says if the attempt is to stop."""
-    _, claims = _holder(request)
-    asked = await body_of(request, _LOGS)
-    job = await _loaded(request, claims)
-    try:
-        _check(job, claims, "report on")
-    except ConflictError as error:
-        return await _stale(request, claims, error)
-    await lease_results.send_lines(request, job, asked.lines)
-    return _running(job)
-
-
-async def upload(request: web.Request) -> web.Response:
-    """`POST /v1/leases/{id}/artifacts?name=`: store a file of the attempt."""
-    _, claims = _holder(request, "name")
-    store = request.app[STORE]
-
-    async def check() -> Job:
-        job = await store.load(claims.job)
-        _check(job, claims, "store an artifact of")
-        return job
-
-    try:
-        job = await check()
-        name = request.query.get("name", "")
-        file_id = artifact_id(job.id, claims.fence, name)
-        info = await request.app[FILE_ROUTES].receive(
-            request, tenant=job.tenant, file_id=file_id, name=name, before_commit=check
-        )
-    except ConflictError as error:
-        return await _stale(request, claims, error)
-    return json_response(lease_results.reference(info), status=201)
-
-
-def _running(job: Job) -> web.Response:
-    body = {"job": {"id": job.id, "state": job.status.value}, **cancel_view(job)}
-    return json_response(body, headers={H_SEQ: str(job.seq)})
-
-
 def add_routes(router: web.UrlDispatcher, expect: Any) -> None:
     """Connect the routes; `expect` answers `Expect: 100-continue` of an upload."""
     router.add_post("/v1/leases", claim)
-    for verb in (renew, progress, logs, succeed, fail, release, propose):
+    for verb in (renew, lease_results.progress, lease_results.logs, succeed, fail, release, propose):
         router.add_post(f"/v1/leases/{{id}}/{verb.__name__}", verb)
-    router.add_post("/v1/leases/{id}/artifacts", upload, expect_handler=expect)
-
-
-# --- Who speaks
-
-
-def _holder(request: web.Request, *parameters: str) -> tuple[Principal, LeaseClaims]:
-    """The caller, and the lease that its token stands for.
-
-    Raises:
-        ForbiddenError: it has neither role nor token.
-        NotFoundError: the lease is for another tenant's job.
-    """
-    principal = require(request, Role.WORKER)
-    Query(request, *parameters)
-    claims = request.app[LEASE_TOKENS].check(request)
-    if not principal.is_admin and principal.tenant != claims.tenant:
-        raise NotFoundError(f"there is no lease {claims.id}", field="id")
-    return principal, claims
-
-
-async def _loaded(request: web.Request, claims: LeaseClaims) -> Job:
-    """The job, at least as it was when the lease was granted."""
-    return await request.app[STORE].load(claims.job, at_least=claims.fence)
-
-
-def _check(job: Job, claims: LeaseClaims, verb: str) -> None:
-    """Let the holder of a lease pass.
-
-    Raises:
-        ConflictError: it is not the job's lease any more.
-    """
-    allowed = allowed_commands(job.status)
-    if job.lease is None:
-        message = f"cannot {verb} job {job.id}: it is {job.status.value}"
-        raise ConflictError(message, code="illegal_transition", allowed=allowed)
-    if job.lease.fence != claims.fence:
-        message = f"cannot {verb} job {job.id}: lease {claims.fence} is lost; lease {job.lease.fence} runs it"
-        raise ConflictError(message, code="lease_lost", allowed=allowed)
+    router.add_post("/v1/leases/{id}/artifacts", lease_results.upload, expect_handler=expect)

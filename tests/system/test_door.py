@@ -43,7 +43,7 @@ class Crowd:
         """The answer of whichever gateway gives one; asked again until one does."""
         pause_s = 0.1
         while True:
-            url = random.choice(self._urls)  # noqa: S311 - spreads the load, guards nothing
+            url = random.choice(self._urls)
             try:
                 async with self._session.post(
                     url + path, json=body, headers=self._headers | headers
