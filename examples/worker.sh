@@ -4,8 +4,8 @@
 set -u -o pipefail
 dir=$(mktemp -d) && trap 'rm -rf "$dir"; kill $(jobs -p) 2>/dev/null' EXIT && trap exit INT TERM
 call() { # PATH LEASE_TOKEN IDEMPOTENCY_KEY: posts its input; secrets stay out of the list of processes
-    printf 'header = "%s"\n' "Authorization: Bearer $TOKEN" "Switchyard-Lease-Token: $2" "Idempotency-Key: $3" >"$dir/$BASHPID"
-    curl -sS -m 60 --retry 5 --fail-with-body -K "$dir/$BASHPID" -H 'Content-Type: application/json' --data-binary @- "$URL/v1/leases$1"
+    curl -sS -m 60 --retry 5 --fail-with-body -H 'Content-Type: application/json' --data-binary @- "$URL/v1/leases$1" \
+        -K <(printf 'header = "%s"\n' "Authorization: Bearer $TOKEN" "Switchyard-Lease-Token: $2" "Idempotency-Key: $3")
 }
 while true; do
     jq -n --arg kind "$KIND" --arg worker "${WORKER:-shell}" '{$worker, kinds: [$kind], lease_s: 30, wait_s: 20}' |

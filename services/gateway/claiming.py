@@ -66,12 +66,13 @@ class ClaimRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Claimed(NamedTuple):
-    """A job under a timed lease, with its payload as the attempt is to see it."""
+    """A job under a timed lease, and its payload as the attempt sees it; `is_new` if it was claimed now."""
 
     claims: LeaseClaims
     job: Job
     spec: JobSpec
     payload: dict[str, Any]
+    is_new: bool
 
 
 class _Answers(Puller[Work]):
@@ -92,6 +93,7 @@ class _TimedLeasing(Leasing):
         self._lease_s = lease_s
         self._key = key
         self._expires_at: datetime | None = None
+        self.intent: Intent | None = None
 
     async def begin(self, job: Job, record: WorkerRecord) -> AnyCommand:
         """Keep the places for the lease, write down the key's intent, then claim.
@@ -106,12 +108,12 @@ class _TimedLeasing(Leasing):
             self._expires_at = now + timedelta(seconds=lease_s)
             if self._grant is not None:
                 await self._claiming.claims.tokens.reserve(self._grant, lease_s + PLACE_MARGIN_S)
+        self.intent = Intent(
+            "" if self._key is None else self._key.request,
+            record.id, record.revision, job.id, job.seq, self._expires_at, _places(self._grant),
+        )  # fmt: skip
         if self._key is not None:
-            intent = Intent(
-                self._key.request, record.id, record.revision, job.id, job.seq, self._expires_at,
-                _places(self._grant),
-            )  # fmt: skip
-            await self._key.write(self._claiming.publisher, intent)
+            await self._key.write(self._claiming.publisher, self.intent)
         return Claim(now=now, worker=record.id, revision=record.revision, expires_at=self._expires_at)
 
 
@@ -182,13 +184,13 @@ class Claiming:
             if not alive():
                 await self.claims.give_back(found)
                 return None
-            if (lease := await self._take(found, record, lease_s, key)) is None:
-                job_id = found.work.subject.split(".", 2)[1]
-                if key is not None and key.intent is not None and key.intent.job == job_id:
-                    # Another request with this key may have carried out what this one had meant to do.
-                    job = await self._keys.lease_of(key.intent)
+            leasing = _TimedLeasing(self, found, lease_s, key)
+            if (lease := await self._take(found, record, leasing)) is None:
+                if leasing.intent is not None:
+                    # The answer was lost, or another request with this key has carried out what was meant.
+                    job = await self._keys.lease_of(leasing.intent)
                     if job is not None:
-                        return await self._again(job, key.intent, lease_s)
+                        return await self._again(job, leasing.intent, lease_s)
                 if found.grant is not None:
                     await self.claims.tokens.end(found.grant, started=False)
                 continue
@@ -199,13 +201,11 @@ class Claiming:
                 return claimed
         return None
 
-    async def _take(
-        self, found: Candidate, record: WorkerRecord, lease_s: float, key: Key | None
-    ) -> Lease | None:
+    async def _take(self, found: Candidate, record: WorkerRecord, leasing: _TimedLeasing) -> Lease | None:
         """The lease on what was found; None when it was another's, or is not there any more."""
         lease = None
         try:
-            lease = await _TimedLeasing(self, found, lease_s, key).take(found.work, record)
+            lease = await leasing.take(found.work, record)
         except VersionConflictError:
             await self.claims.give_back(found)
             raise UnavailableError("another claim with this idempotency key is under way") from None
@@ -230,7 +230,7 @@ class Claiming:
             return None
         if job.lease is not None and job.lease.expires_at is not None:
             self._workers.holds(record.id, lease.fence, job.id, job.lease.expires_at)
-        return Claimed(claims, job, lease.spec, payload)
+        return Claimed(claims, job, lease.spec, payload, is_new=True)
 
     async def _undo(self, lease: Lease, found: Candidate) -> None:
         """Give a job back whose claimer has gone without a key to ask again with."""
@@ -245,7 +245,7 @@ class Claiming:
         payload = await resolved_payload(self.store, spec)
         claims = _claims_of(job, lease_s, intent.places)
         self._workers.holds(claims.worker, claims.fence, job.id, intent.expires_at)
-        return Claimed(claims, job, spec, payload)
+        return Claimed(claims, job, spec, payload, is_new=False)
 
     async def prolonged(self, claims: LeaseClaims, before: Job, expires_at: datetime) -> None:
         """Keep what a renewed lease has."""

@@ -107,6 +107,8 @@ async def claim(request: web.Request) -> web.Response:
     if claimed is None:
         wish = request.app[CLAIMING].wish(principal, asked)
         return web.Response(status=204, headers={"Switchyard-Worker-State": wish or "running"})
+    if claimed.is_new:
+        request.app[METRICS].appended.labels("claimed").inc()
     return json_response(_claimed_view(request, claimed), status=201, headers=_headers(claimed))
 
 
