@@ -326,3 +326,35 @@ async def test_an_upload_is_dropped_when_the_lease_is_lost_before_its_end(
     assert [event["type"] for event in (await answer.json(content_type=None))["since"]] == ["queued"]
     assert (await api.get(f"/v1/files/{lease['id']}.late.bin")).status == 404
     assert await state_of(api, job_id) == "queued"
+
+
+async def test_a_claim_that_waits_is_served_when_its_kind_is_resumed(api: Gateway, worker: Worker) -> None:
+    admin = api.token("admin")
+    await submit(api)
+    assert (await worker.claim()).status == 201
+    assert (await api.call("POST", f"/v1/kinds/{api.tenant}/pause", token=admin)).status == 200
+    job_id = await submit(api)
+    assert (await worker.claim()).status == 204
+    waiting = asyncio.create_task(worker.claim(wait_s=19))
+    assert (await worker.claim(wait_s=1)).status == 204
+    assert (await api.call("POST", f"/v1/kinds/{api.tenant}/resume", token=admin)).status == 200
+    assert (await waiting).json["job"]["id"] == job_id
+
+
+async def test_claims_of_many_lanes_at_once_lose_and_double_nothing(api: Gateway, worker: Worker) -> None:
+    jobs = [
+        await submit(api, priority=10 + 40 * (n % 3), requires={"size": {"$gte": n % 4}}) for n in range(48)
+    ]
+    got: list[str] = []
+
+    async def work() -> None:
+        while len(got) < len(jobs):
+            claimed = await worker.claim(capabilities={"size": 9}, wait_s=0.5)
+            if claimed.status == 201:
+                assert (await worker.say(claimed, "succeed", {})).status == 200
+                got.append(claimed.json["job"]["id"])
+
+    await asyncio.gather(*(work() for _ in range(8)))
+    assert sorted(got) == sorted(jobs)
+    for job_id in jobs:
+        assert await events_of(api, job_id) == ["submitted", "claimed", "succeeded"]
