@@ -100,12 +100,19 @@ class RequestCancel(Command, frozen=True):
 
 
 class Propose(Command, frozen=True):
-    """End the attempt with a result that a reviewer has to accept."""
+    """End the attempt with a result that a reviewer has to accept.
+
+    Args:
+        by: who proposes it in the worker's name, where that is known.
+        checks: which checks it passed and which it did not.
+    """
 
     fence: int
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
+    by: str = ""
+    checks: dict[str, bool] = {}
 
 
 class ClaimReview(Command, frozen=True):

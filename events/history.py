@@ -88,12 +88,23 @@ class Failed(Event, frozen=True):
 
 
 class Proposed(Event, frozen=True):
-    """The attempt's result waits for a reviewer."""
+    """The attempt's result waits for a reviewer.
+
+    Args:
+        by: who proposed it in the worker's name, where that is known.
+        checks: which checks it passed and which it did not.
+        due_at: when the job's own rule decides, if nobody has.
+        passed: whether its checks make it accepted at once.
+    """
 
     fence: int
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
+    by: str = ""
+    checks: dict[str, bool] = {}
+    due_at: datetime | None = None
+    passed: bool = False
 
 
 class ReviewClaimed(Event, frozen=True):
@@ -163,7 +174,7 @@ class Expired(Event, frozen=True):
 
     Args:
         cause: waiting, confirmed, failed, released, lease_lost or forced for the deadline over all;
-            not_started for the one in the queue.
+            not_started for the one in the queue, not_reviewed for the review's.
     """
 
     cause: str

@@ -38,7 +38,7 @@ from events.commands import (
     Unblock,
     Wake,
 )
-from events.errors import ConflictError
+from events.errors import ConflictError, ForbiddenError
 from events.history import (
     Accepted,
     AnyEvent,
@@ -69,6 +69,7 @@ from events.spec import (
     JobError,
     Lease,
     Review,
+    ReviewRules,
     Status,
 )
 from events.state import STILL_WAITING, Job, evolve
@@ -76,6 +77,8 @@ from events.state import STILL_WAITING, Job, evolve
 __all__ = ["Job", "allowed_commands", "decide", "evolve", "next_wake"]
 
 LOST_LEASES_ARE_POISON: Final = 2
+RULE_CHECKS: Final = "rule:auto_accept"
+RULE_DEADLINE: Final = "rule:deadline"
 
 
 def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
@@ -83,6 +86,7 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
 
     Raises:
         ConflictError: the state does not allow the command.
+        ForbiddenError: code `four_eyes`; somebody would accept what they proposed.
     """
     now = command.now
     status = job.status
@@ -147,8 +151,8 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
                 return _stopped(job, now, "released")
             return _queued(job, now, cause)
         case LoseLease(fence=fence):
-            if job.lease is None or job.lease.fence != fence:
-                return None
+            if job.lease is None or job.lease.fence != fence or job.lease.expires_at is not None:
+                return None  # a timed lease needs no holder: it ends at its time
             return _lease_lost(job, now, "lease_lost")
         case ConfirmCancel(fence=fence):
             _current(job, fence, "confirm the cancel of")
@@ -168,9 +172,13 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             _current(job, fence, "propose a result for")
             if status is Status.CANCELLING:
                 return _stopped(job, now, "released")
+            rules = job.review_rules or ReviewRules()
+            due_at = None if rules.deadline_s is None else now + timedelta(seconds=rules.deadline_s)
+            passed = bool(rules.checks) and all(command.checks.get(check) for check in rules.checks)
             return Proposed(
-                at=now, fence=fence, result=command.result, artifacts=command.artifacts, usage=command.usage
-            )
+                at=now, fence=fence, result=command.result, artifacts=command.artifacts, usage=command.usage,
+                by=command.by, checks=command.checks, due_at=due_at, passed=passed,
+            )  # fmt: skip
         case ClaimReview(reviewer=reviewer, expires_at=expires_at):
             review = _review(job, reviewer, "claim the review of")
             if review.reviewer == reviewer and review.expires_at == expires_at:
@@ -181,18 +189,14 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
                 return None
             return ReviewReleased(at=now, cause="released")
         case Accept(reviewer=reviewer):
-            _review(job, reviewer, "accept")
+            review = _review(job, reviewer, "accept")
+            if reviewer == review.by and (job.review_rules or ReviewRules()).four_eyes:
+                message = f"cannot accept job {job.id}: {reviewer} proposed its result, and another has to"
+                raise ForbiddenError(message, code="four_eyes")
             return Accepted(at=now, reviewer=reviewer)
         case Reject(reviewer=reviewer, reason=reason, feedback=feedback):
             _review(job, reviewer, "reject")
-            if job.rejections + 1 >= job.max_rejections:
-                error = JobError("rejected_too_often", reason, retryable=False)
-                return Dead(at=now, reason="rejected_too_often", error=error)
-            rejected = Rejected(
-                at=now, reviewer=reviewer, reason=reason,
-                lane=job.lane, priority=job.own_priority, feedback=feedback,
-            )  # fmt: skip
-            return _timed(job, rejected)
+            return _rejected(job, now, reviewer, reason, feedback)
         case Wake():
             return _due(job, command)
         case Reprioritise(priority=priority):
@@ -248,7 +252,10 @@ def next_wake(job: Job) -> datetime | None:
                 job.cancellation.force_at if job.cancellation else None,
             ]
         case Status.REVIEW:
-            times = [job.review.expires_at if job.review else None, job.deadline_at]
+            times = [job.deadline_at]
+            if job.review:
+                passed_at = job.review.at if job.review.passed else None
+                times += [job.review.expires_at, job.review.due_at, passed_at]
         case _:
             pass
     return min((time for time in times if time is not None), default=None)
@@ -369,6 +376,31 @@ def _lease_lost(job: Job, now: datetime, cause: str) -> Queued | Dead | Cancelle
     return _queued(job, now, cause, failed_worker=worker)
 
 
+def _rejected(job: Job, now: datetime, reviewer: str, reason: str, feedback: Any = None) -> Rejected | Dead:
+    if job.rejections + 1 >= job.max_rejections:
+        error = JobError("rejected_too_often", reason, retryable=False)
+        return Dead(at=now, reason="rejected_too_often", error=error)
+    rejected = Rejected(
+        at=now, reviewer=reviewer, reason=reason, lane=job.lane, priority=job.own_priority, feedback=feedback
+    )
+    return _timed(job, rejected)
+
+
+def _judged(job: Job, review: Review, now: datetime) -> Accepted | Rejected | Dead | Expired | None:
+    """What the job's own rules and time make of a proposal."""
+    if review.passed:
+        return Accepted(at=now, reviewer=RULE_CHECKS)
+    if review.due_at is None or review.due_at > now:
+        return None
+    match (job.review_rules or ReviewRules()).on_deadline:
+        case "accept":
+            return Accepted(at=now, reviewer=RULE_DEADLINE)
+        case "reject":
+            return _rejected(job, now, RULE_DEADLINE, "the review's time is over")
+        case _:
+            return Expired(at=now, cause="not_reviewed")
+
+
 def _shared_at(job: Job) -> datetime | None:
     """When a loosely isolated job stops waiting for its tenant's own workers."""
     if not job.shared_lane or job.lane == job.shared_lane or job.queued_at is None:
@@ -399,8 +431,11 @@ def _due(job: Job, wake: Wake) -> AnyEvent | None:
         return _queued(job, now, "retry_due", failed_worker=job.failed_worker)
     if status is Status.RUNNING and lease is not None and lease.expires_at is not None:
         return _lease_lost(job, now, "claim_expired") if lease.expires_at <= now else None
-    if status is Status.REVIEW and job.review is not None and job.review.expires_at is not None:
-        return ReviewReleased(at=now, cause="expired") if job.review.expires_at <= now else None
+    if status is Status.REVIEW and job.review is not None:
+        if (judged := _judged(job, job.review, now)) is not None:
+            return judged
+        if job.review.expires_at is not None and job.review.expires_at <= now:
+            return ReviewReleased(at=now, cause="expired")
     return None
 
 

@@ -58,6 +58,22 @@ class Ageing(msgspec.Struct, frozen=True, omit_defaults=True):
     max: int = 100
 
 
+class ReviewRules(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a proposed result is judged.
+
+    Args:
+        checks: a proposal that passed all of these is accepted at once; none are never.
+        deadline_s: seconds after the proposal at which `on_deadline` is done; None for no deadline.
+        on_deadline: accept, reject or expire.
+        four_eyes: whether nobody may accept what they proposed.
+    """
+
+    checks: tuple[str, ...] = ()
+    deadline_s: float | None = None
+    on_deadline: str = "expire"
+    four_eyes: bool = True
+
+
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was submitted; it stands in the job's first event and never changes.
 
@@ -86,6 +102,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         ageing: how its priority rises while it waits, if it does.
         request_hash: SHA-256 of the canonical request, to tell a repeated submission from a different one.
         on_dependency_failure: what becomes of it when one of those does not succeed.
+        review: how a proposed result is judged, if not by any reviewer in any time.
     """
 
     kind: str
@@ -112,6 +129,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     ageing: Ageing | None = None
     request_hash: str = ""
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
+    review: ReviewRules | None = None
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -159,6 +177,11 @@ class Review(msgspec.Struct, frozen=True, omit_defaults=True):
         usage: what the attempt used, by unit.
         reviewer: who has claimed the review, if anyone.
         expires_at: when that claim ends.
+        by: who proposed it in the worker's name, where that is known.
+        checks: which checks it passed and which it did not.
+        at: when it was proposed.
+        due_at: when its time is over.
+        passed: whether its checks make it accepted at once.
     """
 
     result: Any
@@ -167,3 +190,8 @@ class Review(msgspec.Struct, frozen=True, omit_defaults=True):
     usage: dict[str, float] = {}
     reviewer: str | None = None
     expires_at: datetime | None = None
+    by: str = ""
+    checks: dict[str, bool] = {}
+    at: datetime | None = None
+    due_at: datetime | None = None
+    passed: bool = False

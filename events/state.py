@@ -41,6 +41,7 @@ from events.spec import (
     JobSpec,
     Lease,
     Review,
+    ReviewRules,
     Status,
 )
 
@@ -64,6 +65,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         worker: who runs or ran the last attempt.
         archived_as: the final status that an archived job had.
         ended_by: the fence whose result the job has.
+        review_rules: how a proposed result is judged.
     """
 
     id: str = ""
@@ -113,6 +115,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     archived_as: Status | None = None
     ended_by: int = 0
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
+    review_rules: ReviewRules | None = None
 
 
 _change = msgspec.structs.replace
@@ -186,8 +189,11 @@ def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
                 job, seq=seq, status=Status.RETRYING, failures=job.failures + 1, lost=0, error=error,
                 retry_at=retry_at, failed_worker=job.lease and job.lease.worker, lease=None,
             )  # fmt: skip
-        case Proposed(result=result, artifacts=artifacts, usage=usage):
-            review = Review(result, job.lease.worker if job.lease else "", artifacts, usage)
+        case Proposed(at=at, result=result, artifacts=artifacts, usage=usage):
+            review = Review(
+                result, job.lease.worker if job.lease else "", artifacts, usage,
+                by=event.by, checks=event.checks, at=at, due_at=event.due_at, passed=event.passed,
+            )  # fmt: skip
             return _change(job, seq=seq, status=Status.REVIEW, review=review, lease=None, lost=0)
         case ReviewClaimed(reviewer=reviewer, expires_at=expires_at):
             claimed = job.review and _change(job.review, reviewer=reviewer, expires_at=expires_at)
@@ -234,7 +240,7 @@ def _first(job: Job, spec: JobSpec, at: datetime, seq: int, status: Status) -> J
         claimable_seq=seq if status is Status.QUEUED else 0, created_at=at,
         claimable_at=at if status is Status.QUEUED else None,
         queued_at=at if status is Status.QUEUED else None,
-        on_dependency_failure=spec.on_dependency_failure,
+        on_dependency_failure=spec.on_dependency_failure, review_rules=spec.review,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ BUCKET_CONTROLS: Final = "controls"
 BUCKET_KINDS: Final = "kinds"
 BUCKET_WAITS: Final = "waits"
 BUCKET_SCHEDULES: Final = "schedules"
+BUCKET_CLAIMS: Final = "claims"
 SCHEDULES: Final = f"KV_{BUCKET_SCHEDULES}"
 STORE_FILES: Final = "files"
 FILES: Final = f"OBJ_{STORE_FILES}"
@@ -110,6 +111,11 @@ def parse_control(subject: str) -> tuple[str, str]:
     """What is controlled, worker, lane or kind, and its name."""
     _, _, what, name = subject.split(".", 3)
     return what, name
+
+
+def claim_entry(tenant: str, digest: str) -> str:
+    """Where it stands which job a claim with an idempotency key was given."""
+    return f"$KV.{BUCKET_CLAIMS}.{tenant}.{digest}"
 
 
 def kind_entry(kind: str) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from events.job import Job
+from events.spec import Review
 
 PROGRESS_FIELDS = ("fraction", "stage", "message", "eta_s")
 
@@ -37,13 +38,33 @@ def job_view(job: Job, progress: Mapping[str, Any] | None = None) -> dict[str, A
         "usage": job.usage,
         "error": error and {"code": error.code, "message": error.message, "retryable": error.retryable},
         "reason": job.reason,
+        "rejections": job.rejections,
+        "feedback": job.feedback,
+        "review": job.review and review_view(job.review),
         "archived_as": job.archived_as and job.archived_as.value,
-        "created_at": _time(job.created_at),
-        "started_at": _time(job.started_at),
-        "ended_at": _time(job.ended_at),
+        "created_at": time_view(job.created_at),
+        "started_at": time_view(job.started_at),
+        "ended_at": time_view(job.ended_at),
         "seq": job.seq,
     }
 
 
-def _time(at: datetime | None) -> str | None:
+def review_view(review: Review) -> dict[str, Any]:
+    """A result that waits for a reviewer."""
+    return {
+        "result": review.result,
+        "artifacts": review.artifacts,
+        "usage": review.usage,
+        "worker": review.worker,
+        "by": review.by,
+        "checks": review.checks,
+        "proposed_at": time_view(review.at),
+        "due_at": time_view(review.due_at),
+        "reviewer": review.reviewer,
+        "expires_at": time_view(review.expires_at),
+    }
+
+
+def time_view(at: datetime | None) -> str | None:
+    """A time as the API shows it."""
     return None if at is None else at.isoformat().replace("+00:00", "Z")

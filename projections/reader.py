@@ -160,6 +160,15 @@ class ReadModel:
         )
         return [decode(doc) for (doc,) in rows]
 
+    def waiting_of(self, tenant: str, lane: str, priority: int, limit: int) -> list[Job]:
+        """A tenant's queued jobs of a lane and priority in the order of their claimable events."""
+        rows = self._open().execute(
+            "SELECT doc FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? AND tenant = ? "
+            "ORDER BY claimable_seq LIMIT ?",
+            (lane, priority, tenant, limit),
+        )
+        return [decode(doc) for (doc,) in rows]
+
     def blocked(self, limit: int, after_id: str) -> list[Job]:
         """Jobs that wait for others, in the order of their ids."""
         rows = self._open().execute(

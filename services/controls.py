@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import UnavailableError, VersionConflictError
 from events.lane import LaneKey
-from services.log_reader import api, follow, follow_once, last_message
+from services.log_reader import Stored, api, follow, follow_once, last_message
 from services.publisher import Publisher
 
 STREAM: Final = f"KV_{subjects.BUCKET_CONTROLS}"
@@ -92,7 +92,12 @@ async def wishes(nc: Client, worker: str, *, timeout_s: float) -> AsyncGenerator
     changes = follow(nc, STREAM, [subjects.control("worker", worker)], latest=True, timeout_s=timeout_s)
     async with contextlib.aclosing(changes):
         async for message in changes:
-            yield _CONTROL.decode(message.data).state if message.data else None
+            yield wish_of(message)
+
+
+def wish_of(message: Stored) -> Wish | None:
+    """What a message of the bucket wishes; None when a wish is taken back."""
+    return _CONTROL.decode(message.data).state if message.data else None
 
 
 async def all_controls(nc: Client, *, timeout_s: float) -> dict[tuple[str, str], Control]:

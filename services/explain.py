@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from events.job import Job
-from events.lane import LaneKey, admits
+from events.lane import LaneKey
 from events.matching import Clause, explain
 from events.spec import FINAL, Status
 from services.worker.registry import WorkerRecord
@@ -74,7 +74,9 @@ def explained(job: Job, situation: Situation) -> dict[str, Any]:
     if job.status is not Status.QUEUED:
         reason, summary = _elsewhere(job, situation)
         return {**head, "reason": reason, "summary": summary}
-    verdicts = sorted((_verdict(record, situation.key) for record in situation.workers), key=_nearness)
+    verdicts = sorted(
+        (_verdict(record, situation.key, job.tenant) for record in situation.workers), key=_nearness
+    )
     nearest = _nearest_miss(verdicts)
     reason, summary, would_help = _waiting(job, situation, verdicts, nearest)
     return {
@@ -101,10 +103,10 @@ def _conditions(key: LaneKey) -> dict[str, Any]:
 # --- Workers
 
 
-def _verdict(record: WorkerRecord, key: LaneKey) -> _Verdict:
+def _verdict(record: WorkerRecord, key: LaneKey, tenant: str) -> _Verdict:
     if key.kind not in record.kinds:
         return _Verdict(record, "other_kind", f"it does not run {key.kind}", ())
-    if not admits(key.isolation, record.tenant):
+    if not (record.admitted(key) and record.runs_for(tenant)):
         message = (
             f"the job is isolated: {key.isolation}"
             if record.tenant is None

@@ -59,6 +59,23 @@ class Settings(pydantic.BaseModel):
         default=3600.0, description="Seconds that an attempt may take where the job does not say"
     )
 
+    # Timed leases, over REST
+    timed_lease_s: Seconds = Field(
+        default=60.0, description="Seconds of a timed lease where the claim does not say"
+    )
+    timed_lease_max_s: Annotated[float, Field(ge=1)] = Field(
+        default=3600.0, description="Longest timed lease, and longest claim of a review, in seconds"
+    )
+    review_lease_s: Seconds = Field(
+        default=900.0, description="Seconds of a review's claim where it does not say"
+    )
+    capabilities_bytes: Count = Field(
+        default=32 * KIB, description="Largest capabilities of a claim as JSON, in bytes"
+    )
+    claimers: Count = Field(default=2000, description="Claims under way at once per gateway")
+    log_lines: Count = Field(default=1000, description="Most log lines of one request")
+    result_artifacts: Count = Field(default=100, description="Most artifacts that a result names")
+
     # Broker
     request_timeout_s: Seconds = Field(
         default=5.0, description="Seconds to wait for any answer of the broker"

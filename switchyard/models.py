@@ -35,6 +35,8 @@ class Options(TypedDict, total=False):
     limits: list[str]
     depends_on: list[str]
     on_dependency_failure: Literal["dead", "cancel", "run"]
+    max_rejections: int
+    review: dict[str, Any]
 
 
 class _Named(TypedDict):

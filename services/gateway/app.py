@@ -29,20 +29,26 @@ from services.gateway import (
     jobs,
     keys,
     kinds,
+    leases,
     limits,
     queues,
+    reviews,
     schedules,
     sse,
     websocket,
     workers,
 )
 from services.gateway.auth import PRINCIPAL, Authenticator
-from services.gateway.files import FileRoutes
+from services.gateway.claiming import Claiming
+from services.gateway.claims import Claims
+from services.gateway.files import FileRoutes, continue_later
 from services.gateway.freshness import Freshness
+from services.gateway.lease_token import LeaseTokens
 from services.gateway.live import LiveFeed
 from services.gateway.live_door import DOOR, LiveDoor
 from services.gateway.metrics import Metrics
 from services.gateway.problems import problem_of
+from services.gateway.rest_workers import RestWorkers
 from services.gateway.revocations import Revocations
 from services.gateway.submission import Submitter
 from services.gateway.tokens import TokenVerifier
@@ -113,6 +119,7 @@ def add_routes(app: web.Application) -> None:
     router.add_post("/v1/dead-letters/redrive", dead_letters.redrive)
     router.add_post("/v1/dead-letters/discard", dead_letters.discard)
     schedules.add_routes(router)
+    reviews.add_routes(router)
     router.add_get("/v1/workers", workers.list_workers)
     router.add_get("/v1/workers/{id}", workers.get)
     controls.add_routes(router)
@@ -127,7 +134,8 @@ def add_routes(app: web.Application) -> None:
     router.add_delete("/v1/limits/{name}", limits.delete)
     router.add_get("/v1/ws", websocket.websocket)
     router.add_get("/v1/events/stream", sse.event_stream)
-    app.add_routes(FileRoutes(app[keys.FILES], app[keys.READ_MODEL], app[keys.SETTINGS]).routes())
+    app.add_routes(app[keys.FILE_ROUTES].routes())
+    leases.add_routes(router, continue_later)
     router.add_get("/healthz", health.healthz)
     router.add_get("/readyz", health.readyz)
     router.add_get("/metrics", health.metrics)
@@ -176,14 +184,19 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[keys.WORKERS] = watch
         app[keys.METRICS] = Metrics(store)
         app[keys.AUTH] = authenticator
+        app[keys.FILE_ROUTES] = FileRoutes(files, read_model, settings)
+        app[keys.LEASE_TOKENS] = LeaseTokens(verifier)
+        claiming = await _add_claims(app, nc)
         app[DOOR] = LiveDoor(live, authenticator)
         add_routes(app)
-        app.on_shutdown.append(_close_live)
+        app.on_shutdown.append(_close_waiting)
         await revocations.load()
         failure: SwitchyardError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                beside = [tasks.create_task(part.run()) for part in (revocations, live, watch, *followed)]
+                beside = [
+                    tasks.create_task(part.run()) for part in (revocations, live, watch, *followed, *claiming)
+                ]
                 try:
                     yield app
                 except SwitchyardError as error:
@@ -211,8 +224,22 @@ async def _add_submitter(
     return lanes, limits_, kinds_
 
 
-async def _close_live(app: web.Application) -> None:
+async def _add_claims(app: web.Application, nc: Client) -> tuple[Claims | RestWorkers, ...]:
+    """Put in what claims over REST go by; what of it has to run."""
+    publisher, settings = app[keys.PUBLISHER], app[keys.SETTINGS]
+    claims = Claims(nc, settings, app[keys.READ_MODEL], lambda kind: app[keys.KINDS].of(kind).weights)
+    rest = RestWorkers(nc, publisher, settings)
+    app[keys.CLAIMS], app[keys.REST_WORKERS] = claims, rest
+    app[keys.CLAIMING] = Claiming(
+        nc, app[keys.STORE], publisher, claims, rest, app[keys.WORKERS].get, settings
+    )
+    await claims.start()
+    return claims, rest
+
+
+async def _close_waiting(app: web.Application) -> None:
     app[DOOR].close()
+    app[keys.CLAIMS].close()
 
 
 async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from email.utils import format_datetime
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -61,7 +61,7 @@ class FileRoutes:
     def routes(self) -> list[web.RouteDef]:
         """The routes, for `Application.add_routes`."""
         return [
-            web.post("/v1/files", self.upload, expect_handler=_continue_later),
+            web.post("/v1/files", self.upload, expect_handler=continue_later),
             web.get("/v1/files", self.list_files),
             web.get("/v1/files/{id}", self.download),
             web.delete("/v1/files/{id}", self.delete),
@@ -99,6 +99,42 @@ class FileRoutes:
             )
         log.info("file_stored", file=info.id, tenant=info.tenant, size_bytes=info.size_bytes)
         return json_response(info.view(), status=201, headers=_located(info))
+
+    async def receive(
+        self,
+        request: web.Request,
+        *,
+        tenant: str,
+        file_id: str,
+        name: str,
+        before_commit: Callable[[], Awaitable[object]],
+    ) -> FileInfo:
+        """Store the body of a request as a tenant's file.
+
+        Args:
+            request: its body was not touched yet.
+            tenant: whose file it is.
+            file_id: its id.
+            name: its name.
+            before_commit: called when all bytes are there; nothing is kept if it raises.
+
+        Raises:
+            RejectedError: the body breaks a rule, or the tenant's quota.
+            UnavailableError: the broker does not answer, or too many files are being transferred.
+        """
+        settings = self._settings
+        announced = request.content_length or 0
+        if announced > settings.file_bytes:
+            message = f"a file has at most {settings.file_bytes} bytes; this one has {announced}"
+            raise LimitError(message, status=413, code="file_too_large")
+        with self._transfer(), self._quota.upload(tenant, announced) as take:
+            await _continue_now(request)
+            upload = await open_upload(request, Query(request, "name"), settings.transfer_idle_s)
+            return await self._files.put(
+                tenant=tenant, file_id=file_id, name=name, type=upload.type,
+                body=_and_then(upload.body, before_commit), max_bytes=settings.file_bytes,
+                ttl_s=settings.file_ttl_s, sha256=upload.sha256, on_bytes=take,
+            )  # fmt: skip
 
     async def _earlier(self, tenant: str, file_id: str) -> FileInfo | None:
         with contextlib.suppress(NotFoundError):
@@ -188,7 +224,15 @@ class FileRoutes:
             self._transfers -= 1
 
 
-async def _continue_later(_: web.Request) -> None:
+async def _and_then(
+    body: AsyncIterator[bytes], check: Callable[[], Awaitable[object]]
+) -> AsyncIterator[bytes]:
+    async for block in body:
+        yield block
+    await check()
+
+
+async def continue_later(_: web.Request) -> None:
     """Leave `Expect: 100-continue` to the handler, so that a refused upload is not sent at all."""
 
 

@@ -11,7 +11,7 @@ import orjson
 from msgspec import Meta
 
 from events.errors import InvalidError
-from events.spec import DependencyFailure
+from events.spec import DependencyFailure, ReviewRules
 from events.subjects import NAME_PATTERN
 from services.gateway.problems import from_msgspec
 from services.kinds import (
@@ -25,11 +25,33 @@ from services.kinds import (
 )
 
 MAX_LIMITS: Final = 4
+MAX_CHECKS: Final = 100
 
+CheckName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 LimitName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 
 Time = Annotated[datetime, Meta(tz=True)]
+
+
+class AutoAccept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which checks a proposal has to pass to be accepted at once."""
+
+    checks: Annotated[list[CheckName], Meta(min_length=1, max_length=MAX_CHECKS)]
+
+
+class ReviewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a proposed result is judged, as in `events.spec.ReviewRules`."""
+
+    auto_accept: AutoAccept | None = None
+    deadline_s: WaitSeconds | None = None
+    on_deadline: Literal["accept", "reject", "expire"] = "expire"
+    four_eyes: bool = True
+
+    def rules(self) -> ReviewRules:
+        """As events hold it."""
+        checks = () if self.auto_accept is None else tuple(dict.fromkeys(self.auto_accept.checks))
+        return ReviewRules(checks, self.deadline_s, self.on_deadline, self.four_eyes)
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +77,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     limits: Annotated[list[LimitName], Meta(max_length=MAX_LIMITS)] = []
     depends_on: list[str] = []
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
+    max_rejections: Annotated[int, Meta(ge=1, le=100)] = 3
+    review: ReviewRequest | None = None
 
 
 Key = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,255}\Z")]

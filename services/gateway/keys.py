@@ -11,9 +11,14 @@ from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.files import Files
 from services.gateway.auth import Authenticator
+from services.gateway.claiming import Claiming
+from services.gateway.claims import Claims
+from services.gateway.files import FileRoutes
 from services.gateway.freshness import Freshness
+from services.gateway.lease_token import LeaseTokens
 from services.gateway.live import LiveFeed
 from services.gateway.metrics import Metrics
+from services.gateway.rest_workers import RestWorkers
 from services.gateway.submission import Submitter
 from services.gateway.worker_watch import WorkerWatch
 from services.kinds import Kinds
@@ -38,4 +43,9 @@ LIVE: Final = web.AppKey("live", LiveFeed)
 WORKERS: Final = web.AppKey("workers", WorkerWatch)
 PUBLISHER: Final = web.AppKey("publisher", Publisher)
 METRICS: Final = web.AppKey("metrics", Metrics)
+CLAIMS: Final = web.AppKey("claims", Claims)
+CLAIMING: Final = web.AppKey("claiming", Claiming)
+REST_WORKERS: Final = web.AppKey("rest_workers", RestWorkers)
+LEASE_TOKENS: Final = web.AppKey("lease_tokens", LeaseTokens)
+FILE_ROUTES: Final = web.AppKey("file_routes", FileRoutes)
 AUTH: Final = web.AppKey("auth", Authenticator)

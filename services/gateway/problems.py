@@ -77,6 +77,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: float | None = None
     allowed: tuple[str, ...] = ()
     headers: Mapping[str, str] = {}
+    extra: Mapping[str, Any] = {}
 
     def document(self, instance: str | None = None) -> dict[str, Any]:
         """The members of the problem document."""
@@ -93,6 +94,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
             members["allowed"] = self.allowed
         if instance is not None:
             members["instance"] = instance
+        members.update(self.extra)
         return members
 
     def brief(self) -> dict[str, Any]:

@@ -264,6 +264,8 @@ class Submitter:
             limits=self._limits_of(request, tenant) if request.limits or self._limits.known else (),
             fair_share=defaults.fair_share,
             depends_on=depends_on, on_dependency_failure=request.on_dependency_failure,
+            max_rejections=request.max_rejections,
+            review=None if request.review is None else request.review.rules(),
         )  # fmt: skip
 
     def _payload(

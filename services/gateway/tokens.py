@@ -138,6 +138,11 @@ class TokenVerifier:
         self._version = self._file.stat().st_mtime_ns
         self._looked_at = time.monotonic()
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The signing secrets, newest first."""
+        return tuple(self._keys["HS256"])
+
     def reload(self) -> bool:
         """Read the secrets again if their file has changed; looks every 2 s. Whether it has."""
         now = time.monotonic()

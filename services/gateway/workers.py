@@ -72,4 +72,5 @@ def _view(record: WorkerRecord, tally: dict[str, Any]) -> dict[str, Any]:
     """The record with the count of its leases, which may be of any tenant's jobs, and its tallies."""
     fields: dict[str, Any] = msgspec.to_builtins(record)
     running = len(fields.pop("fences", {}))
+    fields.pop("until", None)
     return {**fields, "running": running, **{name: tally.get(name, 0) for name in TALLIES}}

@@ -17,11 +17,14 @@ from events.codec import decode
 from events.commands import Wake
 from events.errors import LimitError
 from events.history import (
+    Accepted,
+    AnyEvent,
     Blocked,
     CancelRequested,
     Claimed,
     ClaimRenewed,
     Failed,
+    Proposed,
     Queued,
     Rejected,
     ReviewClaimed,
@@ -79,17 +82,19 @@ class Timers:
             jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
         )
         job = await self._store.load(job_id)
-        if not await self._has_lane(job, wake):
+        ahead = decide(job, wake)
+        if not await self._has_lane(job, ahead):
             return False, wake.now + timedelta(seconds=LIMIT_PAUSE_S)
-        job, event = await self._store.transition(job, wake, actor=ACTOR)
+        # What a job's own rule decides is the rule's doing, whoever writes it down.
+        actor = ahead.reviewer if isinstance(ahead, Accepted | Rejected) else ACTOR
+        job, event = await self._store.transition(job, wake, actor=actor)
         if event is not None:
             log.info("job_woken", job=job_id, recorded=type(event).__name__, state=job.status.value)
         return event is not None, next_wake(job)
 
-    async def _has_lane(self, job: Job, wake: Wake) -> bool:
+    async def _has_lane(self, job: Job, ahead: AnyEvent | None) -> bool:
         """Whether the lane that the job would come into is there, or could be made now."""
-        ahead = decide(job, wake)
-        if not isinstance(ahead, Queued) or self._lanes.ready(ahead.lane, ahead.priority):
+        if not isinstance(ahead, Queued | Rejected) or self._lanes.ready(ahead.lane, ahead.priority):
             return True
         try:
             await self._lanes.ensure(
@@ -125,6 +130,9 @@ def wanted(message: Stored) -> Iterator[tuple[str, datetime]]:
             yield "retry", retry_at
         case Claimed(expires_at=expires_at) | ClaimRenewed(expires_at=expires_at):
             yield "lease", expires_at
+        case Proposed(at=at, due_at=due_at, passed=passed) if passed or due_at is not None:
+            # What has passed is accepted by whoever proposed it, unless they are gone.
+            yield "verdict", at if due_at is None or passed else due_at
         case ReviewClaimed(expires_at=expires_at):
             yield "review", expires_at
         case CancelRequested(force_at=force_at):

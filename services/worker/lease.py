@@ -88,10 +88,8 @@ class Leasing:
         """
         job_id = work.subject.split(".", 2)[1]
         try:
-            event = decode(work.subject, work.body)
-            if isinstance(
-                event, Submitted
-            ):  # also one that was handed back: the guard tells if more happened
+            event = decode(work.subject, work.body) if work.body else None  # that one was not delivered
+            if isinstance(event, Submitted):  # also one handed back: the guard tells if more has happened
                 job = evolve(Job(id=job_id), event, work.seq)
                 return await self._start(work, job, event.job, record)
             job = await self._store.load(job_id, at_least=work.seq)
@@ -116,7 +114,7 @@ class Leasing:
             await self._puller.answer(work, NAK)
             return None
         for _ in range(self._settings.append_tries):
-            event = decide(job, TakeLease(now=datetime.now(UTC), worker=record.id, revision=record.revision))
+            event = decide(job, await self.begin(job, record))
             if event is None:
                 raise AssertionError("a queued job can be leased")
             try:
@@ -128,6 +126,10 @@ class Leasing:
             else:
                 return Lease(work, evolve(job, event, seq), spec)
         raise UnavailableError(f"job {job.id}: other writers were always faster")
+
+    async def begin(self, job: Job, record: registry.WorkerRecord) -> AnyCommand:  # noqa: ARG002 - others look at it
+        """The command that starts the attempt."""
+        return TakeLease(now=datetime.now(UTC), worker=record.id, revision=record.revision)
 
     async def _another_fits(self, job: Job, spec: JobSpec, worker: str) -> bool:
         """Whether the job was queued lately and another live worker may take it."""

@@ -201,7 +201,12 @@ def delivery_of(message: Msg) -> Delivery:
     Source: `$JS.ACK.<stream>.<consumer>.<times>.<seq>.<number>.<time>.<pending>`, with domain and
     account hash after `$JS.ACK` in the newer form (ADR-15).
     """
-    tokens = message.reply.split(".")
+    return delivery_of_reply(message.reply)
+
+
+def delivery_of_reply(reply: str) -> Delivery:
+    """The same, from where a message is answered."""
+    tokens = reply.split(".")
     base = 4 if len(tokens) > 9 else 2
     times, seq, number, _, pending = tokens[base + 2 : base + 7]
     return Delivery(tokens[base + 1], int(times), int(seq), int(number), int(pending))

@@ -26,6 +26,7 @@ STREAM = f"KV_{subjects.BUCKET_WORKERS}"
 ALL = f"$KV.{subjects.BUCKET_WORKERS}.>"
 SHARED_RANK = 5
 MIN_TTL_MS = 1000  # the broker's own minimum
+REST = "rest"
 
 
 class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -41,6 +42,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         lease_s: seconds after which it is taken for dead.
         at: when it said so.
         tenant: whom it is dedicated to; None when it works for all.
+        door: `rest` for one that claims timed leases over REST; "" for one on NATS.
+        until: by fence, when each timed lease ends.
     """
 
     id: str
@@ -56,14 +59,22 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at: datetime
     at: datetime
     tenant: str | None = None
+    door: str = ""
+    until: dict[int, datetime] = {}
 
     def fits(self, key: LaneKey) -> bool:
-        """Whether it may run the jobs of a lane."""
-        return (
-            key.kind in self.kinds
-            and admits(key.isolation, self.tenant)
-            and matches(key.requires, self.capabilities)
-        )
+        """Whether it may run the jobs of a lane; over REST, those of its own tenant among them."""
+        return key.kind in self.kinds and self.admitted(key) and matches(key.requires, self.capabilities)
+
+    def admitted(self, key: LaneKey) -> bool:
+        """Whether the lane's tenants let it in."""
+        if self.door == REST and self.tenant is not None:
+            return key.tenant in ("", self.tenant) and key.isolation.partition(":")[2] in ("", self.tenant)
+        return admits(key.isolation, self.tenant)
+
+    def runs_for(self, tenant: str) -> bool:
+        """Whether it may run a tenant's jobs, where a lane has more than one tenant's."""
+        return self.door != REST or self.tenant in (None, tenant)
 
     def rank(self, key: LaneKey) -> int:
         """0 to 9: how far behind the best it comes among those that fit; its tenant's own come first."""

@@ -117,6 +117,15 @@ class Tokens:
             if not token.is_start:
                 await self.puller.answer(token, WORKING)
 
+    async def reserve(self, grant: Grant, seconds: float) -> None:
+        """Keep the places for a time without anybody who renews them; again, for a time from now.
+
+        Tried on nats-server 2.15.1: a later answer to the same delivery replaces the delay.
+        """
+        for token in grant.tokens:
+            if not token.is_start:
+                await self.puller.answer(token, NAK, delay_s=seconds)
+
     async def end(self, grant: Grant, *, started: bool) -> None:
         """Hand back what the job no longer needs; what has started counts for its minute."""
         await self._give_back(token for token in grant.tokens if not (started and token.is_start))

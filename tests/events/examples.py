@@ -54,7 +54,7 @@ from events.history import (
 )
 from events.job import Job, decide, evolve
 from events.retry import RetryPolicy
-from events.spec import Ageing, JobError, JobSpec, Status
+from events.spec import Ageing, JobError, JobSpec, ReviewRules, Status
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -107,6 +107,18 @@ OTHER_FORMS: dict[str, AnyEvent] = {
     "rejected-ageing": Rejected(
         at=NOW, reviewer="ann", reason="no tests", lane=SPEC.lane, priority=75, wake_at=LATER
     ),
+    "submitted-review": Submitted(
+        at=NOW,
+        job=JobSpec(
+            "simulate", "acme", "l", max_rejections=2,
+            review=ReviewRules(("lint", "tests"), deadline_s=60.0, on_deadline="reject", four_eyes=False),
+        ),
+    ),
+    "proposed-checked": Proposed(
+        at=NOW, fence=7, result={"pages": 3}, by="user:ann", checks={"lint": True, "tests": False},
+        due_at=LATER, passed=False,
+    ),
+    "proposed-passed": Proposed(at=NOW, fence=7, by="user:ann", checks={"lint": True}, passed=True),
     "archived-discarded": Archived(
         at=NOW, status=Status.DEAD, summary={"kind": "simulate", "tenant": "acme"}, by="user:ann",
         reason="nobody needs it",

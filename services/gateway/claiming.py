@@ -1,0 +1,312 @@
+"""From a claim to a lease: a job is found, `claimed` is appended, and only then its message is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+from nats.aio.client import Client
+
+from events import subjects
+from events.commands import AnyCommand, Claim, Fail, Release
+from events.errors import ForbiddenError, InvalidError, UnavailableError, VersionConflictError
+from events.job import Job
+from events.spec import JobError, JobSpec
+from events.subjects import NAME_PATTERN
+from services import controls
+from services.connectors.protocol import FatalError
+from services.event_store import EventStore
+from services.gateway.auth import Principal
+from services.gateway.claim_hand import Candidate
+from services.gateway.claim_keys import ClaimKeys, Intent, Key
+from services.gateway.claims import Claims
+from services.gateway.job_request import parse_key, request_hash
+from services.gateway.lease_token import LeaseClaims
+from services.gateway.rest_workers import RestWorkers
+from services.publisher import Publisher
+from services.reachability import Reachability
+from services.settings import Settings
+from services.worker.lease import Lease, Leasing
+from services.worker.puller import ACK, Puller
+from services.worker.references import resolved_payload
+from services.worker.registry import REST, WorkerRecord, new_record
+from services.worker.tokens import Grant
+from services.worker.work import Work, parse_work
+
+MAX_KINDS: Final = 100
+STALE_AT_ONCE: Final = 500
+SETTLE_S: Final = 0.25
+"""Seconds that every claim waits at least: a job just submitted is on its way to its lane."""
+PLACE_MARGIN_S: Final = 5.0
+"""Seconds that a place is kept beyond its lease, so that no answer comes to it late."""
+
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
+WorkerName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")]
+
+
+class ClaimRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a claim.
+
+    Args:
+        tenant: whose jobs an admin's worker takes alone; it takes any without.
+    """
+
+    worker: WorkerName
+    kinds: Annotated[list[Name], Meta(min_length=1, max_length=MAX_KINDS)]
+    capabilities: dict[str, Any] = {}
+    lease_s: Annotated[float, Meta(ge=1)] | None = None
+    wait_s: Annotated[float, Meta(ge=0)] = 0.0
+    slots: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    tenant: Name | None = None
+
+
+class Claimed(NamedTuple):
+    """A job under a timed lease, and its payload as the attempt sees it; `is_new` if it was claimed now."""
+
+    claims: LeaseClaims
+    job: Job
+    spec: JobSpec
+    payload: dict[str, Any]
+    is_new: bool
+
+
+class _Answers(Puller[Work]):
+    """Answers deliveries; a job that was not delivered has none."""
+
+    async def answer(self, delivery: Work, kind: bytes, *, delay_s: float = 0.0) -> None:
+        if delivery.reply:
+            await super().answer(delivery, kind, delay_s=delay_s)
+
+
+class _TimedLeasing(Leasing):
+    """Takes one timed lease; the rules for a delivery are those of every worker."""
+
+    def __init__(self, claiming: Claiming, found: Candidate, lease_s: float, key: Key | None) -> None:
+        super().__init__(claiming.nc, claiming.store, claiming.answers, claiming.reach, claiming.settings)
+        self._claiming = claiming
+        self._grant = found.grant
+        self._lease_s = lease_s
+        self._key = key
+        self._expires_at: datetime | None = None
+        self.intent: Intent | None = None
+
+    async def begin(self, job: Job, record: WorkerRecord) -> AnyCommand:
+        """Keep the places for the lease, write down the key's intent, then claim.
+
+        Raises:
+            VersionConflictError: another claim with the same key is under way.
+        """
+        now = datetime.now(UTC)
+        if self._expires_at is None:
+            settings = self._claiming.settings
+            lease_s = min(self._lease_s, job.attempt_timeout_s or settings.attempt_timeout_s)
+            self._expires_at = now + timedelta(seconds=lease_s)
+            if self._grant is not None:
+                await self._claiming.claims.tokens.reserve(self._grant, lease_s + PLACE_MARGIN_S)
+        self.intent = Intent(
+            "" if self._key is None else self._key.request,
+            record.id, record.revision, job.id, job.seq, self._expires_at, _places(self._grant),
+        )  # fmt: skip
+        if self._key is not None:
+            await self._key.write(self._claiming.publisher, self.intent)
+        return Claim(now=now, worker=record.id, revision=record.revision, expires_at=self._expires_at)
+
+
+class Claiming:
+    """Claims for one gateway.
+
+    Args:
+        nc: an open connection.
+        claims: finds jobs.
+        workers: notes who claims.
+        known: gives the record of a live worker.
+    """
+
+    def __init__(
+        self,
+        nc: Client,
+        store: EventStore,
+        publisher: Publisher,
+        claims: Claims,
+        workers: RestWorkers,
+        known: Callable[[str], WorkerRecord | None],
+        settings: Settings,
+    ) -> None:
+        self.nc = nc
+        self.store = store
+        self.publisher = publisher
+        self.claims = claims
+        self.settings = settings
+        self.reach = Reachability(settings.lease_s)
+        timeout_s = settings.request_timeout_s
+        self.answers = _Answers(nc, subjects.WORK, parse_work, timeout_s=timeout_s, stray=lambda _: None)
+        self._workers = workers
+        self._known = known
+        self._keys = ClaimKeys(nc, store, timeout_s=timeout_s)
+
+    def wish(self, principal: Principal, asked: ClaimRequest) -> controls.Wish | None:
+        """What operators wish of the worker."""
+        return self.claims.wish(worker_id(principal, asked))
+
+    async def claim(
+        self, request: web.Request, principal: Principal, asked: ClaimRequest, raw: bytes
+    ) -> Claimed | None:
+        """A job for the worker, or None when none came in time.
+
+        Raises:
+            RejectedError: the request breaks a rule, or its key stands for another one.
+            UnavailableError: the broker does not answer, or too many claims are under way.
+        """
+        record = self._record(principal, asked)
+        lease_s = asked.lease_s or self.settings.timed_lease_s
+        key = None
+        if (header := request.headers.get("Idempotency-Key")) is not None:
+            caller = f"{principal.actor}\0{record.id}"
+            key = await self._keys.find(principal.tenant, caller, parse_key(header), request_hash(raw))
+            if key.intent is not None and (job := await self._keys.lease_of(key.intent)) is not None:
+                return await self._again(job, key.intent, lease_s)
+        self._workers.seen(record)
+        wait_s = max(SETTLE_S, min(asked.wait_s, self.settings.wait_s))
+        until = asyncio.get_running_loop().time() + wait_s
+
+        def alive() -> bool:
+            return request.transport is not None and not request.transport.is_closing()
+
+        for _ in range(STALE_AT_ONCE):
+            found = await self.claims.find(record, until, alive)
+            if found is None:
+                return None
+            if not alive():
+                await self.claims.give_back(found)
+                return None
+            leasing = _TimedLeasing(self, found, lease_s, key)
+            if (lease := await self._take(found, record, leasing)) is None:
+                if leasing.intent is not None:
+                    # The answer was lost, or another request with this key has carried out what was meant.
+                    job = await self._keys.lease_of(leasing.intent)
+                    if job is not None:
+                        return await self._again(job, leasing.intent, lease_s)
+                if found.grant is not None:
+                    await self.claims.tokens.end(found.grant, started=False)
+                continue
+            if not alive() and key is None:
+                await self._undo(lease, found)
+                return None
+            if (claimed := await self._claimed(lease, found, record, lease_s)) is not None:
+                return claimed
+        return None
+
+    async def _take(self, found: Candidate, record: WorkerRecord, leasing: _TimedLeasing) -> Lease | None:
+        """The lease on what was found; None when it was another's, or is not there any more."""
+        lease = None
+        try:
+            lease = await leasing.take(found.work, record)
+        except VersionConflictError:
+            await self.claims.give_back(found)
+            raise UnavailableError("another claim with this idempotency key is under way") from None
+        if lease is None:
+            return None
+        await self.answers.answer(found.work, ACK)
+        return lease
+
+    async def _claimed(
+        self, lease: Lease, found: Candidate, record: WorkerRecord, lease_s: float
+    ) -> Claimed | None:
+        """The claim's answer; None when the job's payload cannot be had, which is its end."""
+        job = lease.job
+        claims = _claims_of(job, lease_s, _places(found.grant))
+        try:
+            payload = await resolved_payload(self.store, lease.spec)
+        except FatalError as error:
+            failure = JobError(error.code, error.message, retryable=False)
+            command = Fail(now=datetime.now(UTC), fence=lease.fence, error=failure)
+            await self.store.transition(job, command, actor=f"worker:{record.id}")
+            await self.release_places(claims, job)
+            return None
+        if job.lease is not None and job.lease.expires_at is not None:
+            self._workers.holds(record.id, lease.fence, job.id, job.lease.expires_at)
+        return Claimed(claims, job, lease.spec, payload, is_new=True)
+
+    async def _undo(self, lease: Lease, found: Candidate) -> None:
+        """Give a job back whose claimer has gone without a key to ask again with."""
+        command = Release(now=datetime.now(UTC), fence=lease.fence)
+        actor = f"worker:{lease.job.lease.worker}" if lease.job.lease else ""
+        await self.store.transition(lease.job, command, actor=actor)
+        await self.release_places(_claims_of(lease.job, 0.0, _places(found.grant)), lease.job)
+
+    async def _again(self, job: Job, intent: Intent, lease_s: float) -> Claimed:
+        """The answer that was lost."""
+        spec = await self.store.current_spec(job)
+        payload = await resolved_payload(self.store, spec)
+        claims = _claims_of(job, lease_s, intent.places)
+        self._workers.holds(claims.worker, claims.fence, job.id, intent.expires_at)
+        return Claimed(claims, job, spec, payload, is_new=False)
+
+    async def prolonged(self, claims: LeaseClaims, before: Job, expires_at: datetime) -> None:
+        """Keep what a renewed lease has."""
+        if claims.places and _places_are_ours(before):
+            left_s = (expires_at - datetime.now(UTC)).total_seconds()
+            await self.claims.tokens.reserve(claims.grant, left_s + PLACE_MARGIN_S)
+        self._workers.holds(claims.worker, claims.fence, claims.job, expires_at)
+
+    async def ended(self, claims: LeaseClaims, before: Job) -> None:
+        """Give up what a lease had that has just ended."""
+        await self.release_places(claims, before)
+        self._workers.ended(claims.worker, claims.fence)
+
+    async def release_places(self, claims: LeaseClaims, before: Job) -> None:
+        """Hand back the places of a lease that has just ended."""
+        if claims.places and _places_are_ours(before):
+            await self.claims.tokens.end(claims.grant, started=True)
+
+    def _record(self, principal: Principal, asked: ClaimRequest) -> WorkerRecord:
+        settings = self.settings
+        if asked.lease_s is not None and asked.lease_s > settings.timed_lease_max_s:
+            message = f"lease_s: at most {settings.timed_lease_max_s:g} was expected"
+            raise InvalidError(message, field="lease_s")
+        size = len(msgspec.json.encode(asked.capabilities))
+        if size > settings.capabilities_bytes:
+            message = f"capabilities: {size} bytes as JSON, of at most {settings.capabilities_bytes}"
+            raise InvalidError(message, field="capabilities")
+        tenant = asked.tenant
+        if not principal.is_admin:
+            if tenant not in (None, principal.tenant):
+                raise ForbiddenError("tenant: naming another tenant needs role admin", field="tenant")
+            tenant = principal.tenant
+        worker = worker_id(principal, asked)
+        record = new_record(
+            worker_id=worker, kinds=tuple(asked.kinds), capabilities=asked.capabilities, slots=asked.slots,
+            lease_s=settings.lease_s + min(asked.wait_s, settings.wait_s), tenant=tenant,
+        )  # fmt: skip
+        known = self._known(worker)
+        revision = 1 if known is None else known.revision + (known.capabilities != asked.capabilities)
+        state = {"paused": "paused", "draining": "draining"}.get(self.claims.wish(worker) or "", "running")
+        return msgspec.structs.replace(record, door=REST, revision=revision, state=state, version="", host="")
+
+
+def worker_id(principal: Principal, asked: ClaimRequest) -> str:
+    """The worker's name among all workers: never another tenant's, nor that of a worker on NATS."""
+    return f"rest.{principal.tenant}.{asked.worker}"
+
+
+def _places(grant: Grant | None) -> tuple[str, ...]:
+    return () if grant is None else tuple(token.reply for token in grant.tokens if not token.is_start)
+
+
+def _places_are_ours(before: Job) -> bool:
+    """Whether a lease's places cannot have come to anybody else yet."""
+    if before.lease is None or before.lease.expires_at is None:
+        return False
+    return datetime.now(UTC) < before.lease.expires_at + timedelta(seconds=PLACE_MARGIN_S / 2)
+
+
+def _claims_of(job: Job, lease_s: float, places: tuple[str, ...]) -> LeaseClaims:
+    if job.lease is None:
+        raise AssertionError("a claimed job has a lease")
+    lease = job.lease
+    return LeaseClaims(job.id, lease.fence, lease.attempt, lease.worker, job.tenant, lease_s, places)
