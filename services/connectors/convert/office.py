@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import mammoth
 import openpyxl
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 from pptx import Presentation
 from pptx.enum.shapes import MSO_SHAPE_TYPE, PP_PLACEHOLDER
 
-from services.connectors.convert import archive, html, markdown
+from services.connectors.convert import archive, markdown, pieces
 from services.connectors.convert.document import Document, Options, Page, check_pages
+from services.connectors.convert.docx import DocxReader
+from services.connectors.convert.ooxml import Package
+from services.connectors.convert.xlsx import MAX_CELLS, Sheet, extras_of
 
-STYLES: Final = """
-p[style-name='Title'] => h1:fresh
-p[style-name='Subtitle'] => h2:fresh
-"""
 DRAWING: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 CHART: Final = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 LISTS: Final = (PP_PLACEHOLDER.BODY, PP_PLACEHOLDER.OBJECT)
@@ -31,11 +27,8 @@ def read_docx(path: Path, options: Options) -> Document:  # noqa: ARG001 - every
     archive.check_parts(path)
 
     def pages() -> Iterator[Page]:
-        with path.open("rb") as file:
-            made = mammoth.convert_to_html(
-                file, style_map=STYLES, convert_image=mammoth.images.img_element(lambda _: {"src": ""})
-            )
-        yield Page(html.to_markdown(made.value))
+        with Package(path) as package:
+            yield Page(pieces.render(DocxReader(package).read()))
 
     return Document(1, pages())
 
@@ -109,85 +102,26 @@ def _points(series: Any, part: str) -> dict[int, str]:
     }
 
 
-@dataclass(slots=True)
-class _Area:
-    """Rows without an empty one between them, and the columns they use; all counted from 0."""
-
-    first_row: int
-    last_row: int
-    first_column: int
-    last_column: int
-
-
 def read_xlsx(path: Path, options: Options) -> Document:
-    """A workbook, one page a sheet; rows without an empty one between them are a table."""
+    """A workbook, one page a sheet; sheets that are hidden are left out."""
     archive.check_parts(path)
     file = path.open("rb")  # by its path, openpyxl would go by the extension
     workbook = openpyxl.load_workbook(file, read_only=True, data_only=True)
     sheets = [sheet for sheet in workbook.worksheets if isinstance(sheet, ReadOnlyWorksheet)]
-    check_pages(len(sheets), options)
+    visible = [sheet for sheet in sheets if sheet.sheet_state == "visible"]
+    check_pages(len(visible), options)
+    warnings = [f'the sheet "{sheet.title}" is hidden and left out' for sheet in sheets if sheet not in visible]
 
     def pages() -> Iterator[Page]:
-        for sheet in sheets:
-            sheet.reset_dimensions()  # what the file declares may be wrong, and huge
-            yield Page(markdown.join([markdown.heading(2, sheet.title), *_areas(sheet)]))
+        with Package(path) as package:
+            for number, sheet in enumerate(visible):
+                reader = Sheet(sheet, extras_of(package, sheet._worksheet_path))  # noqa: SLF001 - told by nothing else
+                text = pieces.render(reader.read())
+                found = warnings if number == 0 else []
+                if reader.cut_off:
+                    found = [*found, f'the sheet "{sheet.title}" was cut off after {MAX_CELLS:,} cells']
+                yield Page(text, warnings=tuple(found))
         workbook.close()
         file.close()
 
-    return Document(len(sheets), pages())
-
-
-def _areas(sheet: Any) -> Iterator[str]:
-    """The tables of a sheet; it is read once to see how wide they are and once more to write them."""
-    areas = list(_find_areas(sheet))
-    rows = enumerate(sheet.iter_rows(values_only=True))
-    for area in areas:
-        written: list[str] = []
-        for number, values in rows:
-            if number >= area.first_row:
-                cells = values[area.first_column : area.last_column + 1]
-                written.append(_row(cells, area.last_column - area.first_column + 1))
-            if number == area.last_row:
-                break
-        written.insert(1, markdown.separator(area.last_column - area.first_column + 1))
-        yield "\n".join(written)
-
-
-def _find_areas(sheet: Any) -> Iterator[_Area]:
-    area: _Area | None = None
-    for number, values in enumerate(sheet.iter_rows(values_only=True)):
-        used = [column for column, value in enumerate(values) if _value(value)]
-        if not used:
-            if area is not None:
-                yield area
-            area = None
-        elif area is None:
-            area = _Area(number, number, used[0], used[-1])
-        else:
-            area.last_row = number
-            area.first_column = min(area.first_column, used[0])
-            area.last_column = max(area.last_column, used[-1])
-    if area is not None:
-        yield area
-
-
-def _row(cells: tuple[Any, ...], width: int) -> str:
-    written = [markdown.cell(_value(value)) for value in cells]
-    return markdown.row([*written, *[""] * (width - len(written))])
-
-
-def _value(value: Any) -> str:
-    """A cell's value as a person would write it."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "TRUE" if value else "FALSE"
-        case float():
-            return f"{value:.15g}"
-        case dt.datetime() if value.time() == dt.time():
-            return value.date().isoformat()
-        case dt.datetime():
-            return value.isoformat(" ")
-        case _:
-            return str(value)
+    return Document(len(visible), pages())

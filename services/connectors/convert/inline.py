@@ -1,0 +1,125 @@
+"""Runs of formatted text as one piece of inline Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Final
+
+from services.connectors.convert import markdown
+
+UNSAFE_LINK: Final = re.compile(r"[\s\x00-\x1f]*(javascript|data|vbscript|file)[\s\x00-\x1f]*:", re.IGNORECASE)
+SPACE: Final = re.compile(r"\s+")
+BACKTICKS: Final = re.compile(r"`+")
+EDGES: Final = re.compile(r"(\s*)(.*?)(\s*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a run of text is set."""
+
+    bold: bool = False
+    italic: bool = False
+    struck: bool = False
+    code: bool = False
+    link: str = ""
+
+
+PLAIN: Final = Look()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Text of one look; `raw` is Markdown already."""
+
+    text: str
+    look: Look = PLAIN
+    raw: bool = False
+
+
+def plain(runs: Iterable[Run]) -> str:
+    """The words alone."""
+    return SPACE.sub(" ", "".join(run.text for run in runs)).strip()
+
+
+def render(runs: Iterable[Run], *, emphasis: bool = True) -> str:
+    """Runs as inline Markdown in one line, in which nothing reads as HTML.
+
+    Args:
+        runs: in the order they are read; spaces that follow on each other become one.
+        emphasis: whether bold and italic are marked, which in a heading they are not.
+    """
+    if not emphasis:
+        runs = (replace(run, look=replace(run.look, bold=False, italic=False)) for run in runs)
+    pieces: list[str] = []
+    for link, linked in groupby(_collapsed(runs), key=lambda run: run.look.link):
+        text = "".join(
+            _looking(list(alike), look)
+            for look, alike in groupby(linked, key=lambda run: replace(run.look, link=""))
+        )
+        pieces.append(_linked(text, link))
+    return "".join(pieces).strip()
+
+
+def _collapsed(runs: Iterable[Run]) -> Iterable[Run]:
+    """Runs without spaces at the start and without two in succession; what is empty is left out."""
+    spaced = True
+    for run in runs:
+        text = SPACE.sub(" ", run.text)
+        if spaced:
+            text = text.removeprefix(" ")
+        if text:
+            spaced = text.endswith(" ")
+            # A space alone takes on any look, so that it does not part what surrounds it.
+            yield replace(run, text=text)
+
+
+def _looking(runs: list[Run], look: Look) -> str:
+    text = "".join(run.text if run.raw or look.code else markdown.inline(run.text) for run in runs)
+    before, inner, after = _edges(text)
+    if not inner:
+        return text
+    if look.code:
+        inner = code(inner)
+    marks = "*" * (look.italic + 2 * look.bold)
+    if look.struck:
+        inner = f"~~{inner}~~"
+    return f"{before}{marks}{inner}{marks}{after}"
+
+
+def code(text: str) -> str:
+    """Text as code, in more backticks than it holds in succession."""
+    fence = "`" * (max((len(found) for found in BACKTICKS.findall(text)), default=0) + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def _linked(text: str, link: str) -> str:
+    before, inner, after = _edges(text)
+    if not inner or not link or link.startswith("#") or UNSAFE_LINK.match(link):
+        return text
+    return f"{before}[{inner}]({address(link)}){after}"
+
+
+def address(link: str) -> str:
+    """An address that can stand within the parentheses of a link."""
+    link = SPACE.sub("%20", link.strip())
+    for mark, code_ in (("(", "%28"), (")", "%29"), ("<", "%3C"), (">", "%3E")):
+        link = link.replace(mark, code_)
+    return link
+
+
+def image(description: str, source: str) -> str:
+    """A reference to an image, or its description alone where the source cannot be told."""
+    description = markdown.inline(SPACE.sub(" ", description).strip()).replace("[", "").replace("]", "")
+    if not source or UNSAFE_LINK.match(source):
+        return description
+    return f"![{description}]({address(source)})"
+
+
+def _edges(text: str) -> tuple[str, str, str]:
+    found = EDGES.fullmatch(text)
+    assert found is not None
+    return found[1], found[2], found[3]
