@@ -12,10 +12,10 @@ from services.connectors.convert.pieces import Piece
 CHART: Final = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 DRAWING: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 KINDS: Final = {
-    "areaChart": "Area", "area3DChart": "Area", "lineChart": "Line", "line3DChart": "Line", "stockChart": "Stock",
-    "radarChart": "Radar", "scatterChart": "Scatter", "pieChart": "Pie", "pie3DChart": "Pie",
-    "doughnutChart": "Doughnut", "barChart": "Bar", "bar3DChart": "Bar", "ofPieChart": "Pie",
-    "surfaceChart": "Surface", "surface3DChart": "Surface", "bubbleChart": "Bubble",
+    "areaChart": "Area", "area3DChart": "Area", "lineChart": "Line", "line3DChart": "Line",
+    "stockChart": "Stock", "radarChart": "Radar", "scatterChart": "Scatter", "pieChart": "Pie",
+    "pie3DChart": "Pie", "doughnutChart": "Doughnut", "barChart": "Bar", "bar3DChart": "Bar",
+    "ofPieChart": "Pie", "surfaceChart": "Surface", "surface3DChart": "Surface", "bubbleChart": "Bubble",
 }  # fmt: skip
 MAX_POINTS: Final = 10_000
 MAX_SERIES: Final = 500

@@ -140,7 +140,7 @@ class Numbering:
         def count(match: re.Match[str]) -> str:
             at = int(match[1]) - 1
             of_level = own if at == level else of_list.levels.get(at, _Level())
-            return _written(of_list.counts[at] or 0, "decimal" if own.legal else of_level.format)
+            return written(of_list.counts[at] or 0, "decimal" if own.legal else of_level.format)
 
         return PLACE.sub(count, own.text).strip()
 
@@ -157,7 +157,8 @@ def _level(element: Element) -> _Level:
     )
 
 
-def _written(number: int, how: str) -> str:
+def written(number: int, how: str) -> str:
+    """A number in a format of ECMA-376 part 1, 17.18.59; in digits where that is another than these."""
     if not 0 < number < MAX_NUMBER:
         return str(number)
     match how:

@@ -19,16 +19,17 @@ CHART: Final = "{http://schemas.openxmlformats.org/drawingml/2006/chart}chart"
 DIAGRAM: Final = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
 DESCRIBED: Final = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}docPr"
 # What was deleted or moved away, and what is no text.
-DROPPED: Final = {f"{W}{name}" for name in ("del", "moveFrom", "pPr", "rPr", "sdtPr", "sdtEndPr", "rt", "delText")}
+DROPPED: Final = {
+    f"{W}{name}" for name in ("del", "moveFrom", "pPr", "rPr", "sdtPr", "sdtEndPr", "rt", "delText")
+}
 HYPERLINK: Final = re.compile(r'\s*HYPERLINK\s+(?!\\)"?([^"\s]+)"?', re.IGNORECASE)
 MAX_FIELDS: Final = 100
 # The signs of symbol fonts that are more than ornaments.
 SYMBOLS: Final = {
-    "wingdings": {0xFC: "✓", 0xFB: "✗", 0xFE: "☑", 0xFD: "☒", 0xA8: "☐", 0x6F: "☐", 0xE0: "→", 0xDF: "←",
-                  0xE1: "↑", 0xE2: "↓", 0xF0: "⇨", 0x4A: "☺", 0x28: "☎", 0x2A: "✉"},
-    "symbol": {0xAE: "→", 0xAC: "←", 0xB7: "•", 0xB0: "°", 0xB1: "±", 0xB4: "×", 0xB3: "≥", 0xA3: "≤",
-               0xB9: "≠", 0xBB: "≈", 0xA5: "∞", 0x61: "α", 0x62: "β", 0x67: "γ", 0x64: "δ", 0x6C: "λ",
-               0x6D: "μ", 0x70: "π", 0x73: "σ", 0x77: "ω", 0x57: "Ω", 0x44: "Δ", 0x53: "Σ"},
+    "wingdings": {0xFC: "✓", 0xFB: "✗", 0xFE: "☑", 0xFD: "☒", 0xA8: "☐", 0x6F: "☐", 0xE0: "→", 0xDF: "←"},
+    "symbol": {0xAE: "→", 0xAC: "←", 0xB7: "•", 0xB0: "°", 0xB1: "±", 0xB4: "\u00d7", 0xB3: "≥", 0xA3: "≤",
+               0xB9: "≠", 0xBB: "≈", 0xA5: "∞", 0x61: "\u03b1", 0x62: "β", 0x67: "\u03b3", 0x64: "δ",
+               0x6C: "λ", 0x6D: "μ", 0x70: "π", 0x73: "\u03c3", 0x77: "ω", 0x57: "Ω", 0x44: "Δ", 0x53: "Σ"},
 }  # fmt: skip
 
 

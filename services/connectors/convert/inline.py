@@ -10,7 +10,9 @@ from typing import Final
 
 from services.connectors.convert import markdown
 
-UNSAFE_LINK: Final = re.compile(r"[\s\x00-\x1f]*(javascript|data|vbscript|file)[\s\x00-\x1f]*:", re.IGNORECASE)
+UNSAFE_LINK: Final = re.compile(
+    r"[\s\x00-\x1f]*(javascript|data|vbscript|file)[\s\x00-\x1f]*:", re.IGNORECASE
+)
 SPACE: Final = re.compile(r"\s+")
 BACKTICKS: Final = re.compile(r"`+")
 EDGES: Final = re.compile(r"(\s*)(.*?)(\s*)", re.DOTALL)

@@ -88,10 +88,7 @@ def _filled(value: Decimal, section: list[_Token], places: list[_Token]) -> str:
     percents = sum(token.text.count("%") for token in section if token.kind == "other")
     value = value.scaleb(2 * percents)
     power = next((token.text for token in section if token.kind == "power"), None)
-    if power is not None:
-        number = _scientific(value, fraction, power)
-    else:
-        number = _fixed(value, whole, fraction)
+    number = _fixed(value, whole, fraction) if power is None else _scientific(value, fraction, power)
     sign, number = ("-", number[1:]) if number.startswith("-") else ("", number)
     written, put = "", False
     for token in section:

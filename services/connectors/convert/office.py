@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import openpyxl
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
-from pptx import Presentation
-from pptx.enum.shapes import MSO_SHAPE_TYPE, PP_PLACEHOLDER
 
-from services.connectors.convert import archive, markdown, pieces
+from services.connectors.convert import archive, pieces
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.docx import DocxReader
 from services.connectors.convert.ooxml import Package
+from services.connectors.convert.slides import SlideReader, slide_parts
 from services.connectors.convert.xlsx import MAX_CELLS, Sheet, extras_of
-
-DRAWING: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
-CHART: Final = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
-LISTS: Final = (PP_PLACEHOLDER.BODY, PP_PLACEHOLDER.OBJECT)
 
 
 def read_docx(path: Path, options: Options) -> Document:  # noqa: ARG001 - every reader has this signature
@@ -34,72 +29,22 @@ def read_docx(path: Path, options: Options) -> Document:  # noqa: ARG001 - every
 
 
 def read_pptx(path: Path, options: Options) -> Document:
-    """A presentation, one page a slide."""
+    """A presentation, one page a slide; slides that are hidden are left out."""
     archive.check_parts(path)
-    with path.open("rb") as file:
-        slides = Presentation(file).slides
-    check_pages(len(slides), options)
-    return Document(len(slides), (Page(_slide(slide)) for slide in slides))
+    with Package(path) as package:
+        found = list(slide_parts(package))
+    shown = [part for part, hidden in found if not hidden]
+    check_pages(len(shown), options)
+    left_out = len(found) - len(shown)
+    warnings = (f"{left_out} hidden slides are left out",) if left_out else ()
 
+    def pages() -> Iterator[Page]:
+        with Package(path) as package:
+            reader = SlideReader(package)
+            for number, part in enumerate(shown):
+                yield Page(pieces.render(reader.read(part)), warnings=warnings if number == 0 else ())
 
-def _slide(slide: Any) -> str:
-    title = slide.shapes.title
-    blocks = [markdown.heading(1, title.text_frame.text)] if title is not None else []
-    for shape in slide.shapes:
-        if title is None or shape.shape_id != title.shape_id:
-            blocks += _shape(shape)
-    return markdown.join(blocks)
-
-
-def _shape(shape: Any) -> list[str]:
-    if shape.shape_type == MSO_SHAPE_TYPE.GROUP:
-        return [block for inner in shape.shapes for block in _shape(inner)]
-    if getattr(shape, "has_table", False):
-        rows = [[markdown.cell(cell.text) for cell in row.cells] for row in shape.table.rows]
-        return [markdown.table(rows)]
-    if getattr(shape, "has_chart", False):
-        return _chart(shape.chart)
-    if not shape.has_text_frame:
-        return []
-    bulleted = shape.is_placeholder and shape.placeholder_format.type in LISTS
-    return [_paragraph(paragraph, bulleted=bulleted) for paragraph in shape.text_frame.paragraphs]
-
-
-def _paragraph(paragraph: Any, *, bulleted: bool) -> str:
-    text = paragraph.text
-    if not text.strip():
-        return ""
-    properties = paragraph._p.pPr  # noqa: SLF001 - python-pptx tells of bullets in no other way
-    own = {child.tag.removeprefix(DRAWING) for child in properties} if properties is not None else set()
-    if "buAutoNum" in own:
-        return markdown.item(text, level=paragraph.level, marker="1.")
-    if "buChar" in own or (bulleted and "buNone" not in own):
-        return markdown.item(text, level=paragraph.level)
-    return markdown.escape(text)
-
-
-def _chart(chart: Any) -> list[str]:
-    """The numbers behind a chart, of any type, as its XML caches them."""
-    title = chart.chart_title.text_frame.text if chart.has_title and chart.chart_title.has_text_frame else ""
-    columns: list[tuple[str, dict[int, str]]] = []
-    categories: dict[int, str] = {}
-    for series in chart._chartSpace.iter(f"{CHART}ser"):  # noqa: SLF001 - plots know a few types only
-        categories |= _points(series, "cat") or _points(series, "xVal")
-        name = " ".join(_points(series, "tx").values())
-        columns.append((markdown.cell(name), _points(series, "val") or _points(series, "yVal")))
-    header = ["", *(name for name, _ in columns)]
-    at = sorted(set(categories).union(*(values for _, values in columns)))
-    rows = [[categories.get(row, ""), *(values.get(row, "") for _, values in columns)] for row in at]
-    return [markdown.escape(title), markdown.table([header, *rows]) if rows else ""]
-
-
-def _points(series: Any, part: str) -> dict[int, str]:
-    """The cached values of one part of a series by their place."""
-    return {
-        int(point.get("idx", 0)): markdown.cell("".join(point.itertext()))
-        for holder in series.findall(f"{CHART}{part}")
-        for point in holder.iter(f"{CHART}pt")
-    }
+    return Document(len(shown), pages())
 
 
 def read_xlsx(path: Path, options: Options) -> Document:
@@ -107,15 +52,16 @@ def read_xlsx(path: Path, options: Options) -> Document:
     archive.check_parts(path)
     file = path.open("rb")  # by its path, openpyxl would go by the extension
     workbook = openpyxl.load_workbook(file, read_only=True, data_only=True)
-    sheets = [sheet for sheet in workbook.worksheets if isinstance(sheet, ReadOnlyWorksheet)]
-    visible = [sheet for sheet in sheets if sheet.sheet_state == "visible"]
-    check_pages(len(visible), options)
-    warnings = [f'the sheet "{sheet.title}" is hidden and left out' for sheet in sheets if sheet not in visible]
+    sheets: list[Any] = [sheet for sheet in workbook.worksheets if isinstance(sheet, ReadOnlyWorksheet)]
+    shown = [sheet for sheet in sheets if sheet.sheet_state == "visible"]
+    check_pages(len(shown), options)
+    warnings = [f'the sheet "{sheet.title}" is hidden and left out' for sheet in sheets if sheet not in shown]
 
     def pages() -> Iterator[Page]:
         with Package(path) as package:
-            for number, sheet in enumerate(visible):
-                reader = Sheet(sheet, extras_of(package, sheet._worksheet_path))  # noqa: SLF001 - told by nothing else
+            for number, sheet in enumerate(shown):
+                part = sheet._worksheet_path  # noqa: SLF001 - told by nothing else
+                reader = Sheet(sheet, extras_of(package, part))
                 text = pieces.render(reader.read())
                 found = warnings if number == 0 else []
                 if reader.cut_off:
@@ -124,4 +70,4 @@ def read_xlsx(path: Path, options: Options) -> Document:
         workbook.close()
         file.close()
 
-    return Document(len(visible), pages())
+    return Document(len(shown), pages())

@@ -126,7 +126,6 @@ class Package:
                     yield element
                     held.remove(element)
 
-
     def named(self, part: str, names: Container[str], *, without: str) -> Iterator[Element]:
         """The elements of some names (without their namespaces) in a part, but for those within another.
 

@@ -78,6 +78,7 @@ class Depths:
 
 
 def render(found: Iterable[Piece]) -> str:
+    """All of it as Markdown."""
     return markdown.join(_written(piece) for piece in found)
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - openpyxl has no other way to rows as sparse as they are in the file
 """Workbooks: the tables, charts and images of each sheet."""
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Area:
 
 @dataclass(slots=True)
 class Extras:
-    """What a sheet holds beside its cells: merged ranges by their first cell, links, and what is drawn where."""
+    """What a sheet holds beside its cells: merged ranges by their first cell, links, and drawings."""
 
     merged: dict[tuple[int, int], Area] = field(default_factory=dict)
     links: dict[tuple[int, int], str] = field(default_factory=dict)
@@ -58,7 +59,7 @@ class Sheet:
     """One sheet, read once to see where its tables are and once more to write them."""
 
     def __init__(self, sheet: ReadOnlyWorksheet, extras: Extras) -> None:
-        self._sheet = sheet
+        self._sheet: Any = sheet  # whose published types leave out what is read here
         self._extras = extras
         self.cut_off = False
 
@@ -101,23 +102,26 @@ class Sheet:
     def _parsed(self) -> Iterator[tuple[int, list[tuple[int, ReadOnlyCell]]]]:
         """Rows and columns as they are in the file; `iter_rows` would make up all cells between them."""
         book, last = self._sheet.parent, -1
-        with self._sheet._get_source() as source:  # noqa: SLF001 - as iter_rows does
+        with self._sheet._get_source() as source:
             parser = WorkSheetParser(
                 source,
-                self._sheet._shared_strings,  # noqa: SLF001
+                self._sheet._shared_strings,
                 data_only=True,
                 epoch=book.epoch,
-                date_formats=book._date_formats,  # noqa: SLF001
-                timedelta_formats=book._timedelta_formats,  # noqa: SLF001
+                date_formats=book._date_formats,
+                timedelta_formats=book._timedelta_formats,
             )
             for number, cells in parser.parse():
                 if last < number - 1 < MAX_ROWS:
                     last = number - 1
-                    yield last, [
-                        (cell["column"] - 1, ReadOnlyCell(self._sheet, **cell))
-                        for cell in cells
-                        if cell["value"] is not None
-                    ]
+                    yield (
+                        last,
+                        [
+                            (cell["column"] - 1, ReadOnlyCell(self._sheet, **cell))
+                            for cell in cells
+                            if cell["value"] is not None
+                        ],
+                    )
 
     def _linked(self, text: str, place: tuple[int, int]) -> str:
         look = inline.Look(link=self._extras.links.get(place, ""))
@@ -192,7 +196,9 @@ def areas_of(masks: list[int]) -> Iterator[Area]:
                 left, right = spans[0]
                 yield Area(first, last, left, right)
             else:
-                pending += [(first, last, ((1 << (right + 1)) - 1) & ~((1 << left) - 1)) for left, right in spans]
+                pending += [
+                    (first, last, ((1 << (right + 1)) - 1) & ~((1 << left) - 1)) for left, right in spans
+                ]
 
 
 def _bands(masks: list[int], top: int, bottom: int, within: int) -> Iterator[tuple[int, int]]:
