@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from benchmarks.score.corpus import CORPUS, read
 from benchmarks.score.measures import likeness, plain
+from services.connectors.convert.convert import convert
 from services.connectors.convert.tesseract import installed
 
-__all__ = ["CORPUS", "DOCUMENTS", "cells", "expected", "headings", "likeness", "needs_ocr", "plain"]
+__all__ = [
+    "CORPUS",
+    "DOCUMENTS",
+    "cells",
+    "converted",
+    "expected",
+    "headings",
+    "likeness",
+    "needs_ocr",
+    "plain",
+]
 
 DOCUMENTS: Final = CORPUS
 needs_ocr = pytest.mark.skipif(installed() is None, reason="no OCR program: apt-get install tesseract-ocr")
+
+
+def converted(path: Path, **arguments: Any) -> str:
+    """The Markdown of a document, converted in this process."""
+    target = path.with_name(f"{path.name}.md")
+    given = {"ocr": "never", "languages": ["eng"], "page_breaks": False, "max_pages": 1_000, **arguments}
+    place = {"source": str(path), "target": str(target), "name": path.name, "media_type": ""}
+    convert(place | given, lambda _: None)
+    return target.read_text(encoding="utf-8")
 
 
 def expected(name: str) -> str:

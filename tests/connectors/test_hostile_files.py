@@ -294,14 +294,19 @@ async def test_office_document_without_its_parts_is_corrupt(
     )
 
 
-async def test_deeply_nested_html_ends_in_an_answer(connector: ConvertConnector, tmp_path: Path) -> None:
+async def test_deeply_nested_html_is_refused(connector: ConvertConnector, tmp_path: Path) -> None:
     page = b"<html><body>" + b"<div>" * 50_000 + b"deep"
-    try:
-        outcome = await convert(connector, tmp_path, page, "deep.html")
-    except FatalError as error:
-        assert error.code == "corrupt_file"  # noqa: PT017 - either answer is right
-    else:
-        assert "deep" in outcome.result["markdown"]
+    assert (await refusal(connector, tmp_path, page, "deep.html")).code == "too_deep"
+
+
+@pytest.mark.parametrize(
+    "tag", [b"<div>", b"<b>", b"<ul><li>", b"<blockquote>", b"<table><tr><td>x</td><td>"]
+)
+async def test_html_nested_within_bounds_keeps_its_innermost_words(
+    connector: ConvertConnector, tmp_path: Path, tag: bytes
+) -> None:
+    page = b"<html><body>" + tag * 600 + b"deep"
+    assert "deep" in (await convert(connector, tmp_path, page, "deep.html")).result["markdown"]
 
 
 async def test_workbook_with_a_cell_in_its_last_corner_stays_small(
@@ -315,7 +320,7 @@ async def test_workbook_with_a_cell_in_its_last_corner_stays_small(
     data = io.BytesIO()
     book.save(data)
     markdown = (await convert(connector, tmp_path, data.getvalue(), "wide.xlsx")).result["markdown"]
-    assert markdown == "## Sheet\n\n| first |\n| --- |\n\n| last |\n| --- |\n"
+    assert markdown == "## Sheet\n\nfirst\n\nlast\n"
 
 
 async def test_page_of_enormous_size_is_read(connector: ConvertConnector, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ class DocxReader:
             else:
                 written.append(inline.code(piece.text) if piece.kind == "code" else piece.text)
         self._depths.end()
-        return " ".join(text for text in written if text)
+        return " ".join(pieces.flat(text) for text in written if text)
 
     def _footnotes(self) -> Iterator[Piece]:
         """The notes in the order of their marks; a note may refer to further ones."""

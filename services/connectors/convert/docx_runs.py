@@ -152,7 +152,7 @@ class RunReader:
         for child in chosen(run):
             match str(child.tag).removeprefix(W):
                 case "t":
-                    self._add(child.text or "", look)
+                    self._add((child.text or "").replace("\n", " "), look)
                 case "tab" | "ptab":
                     self._add("\t", look)
                 case "br" | "cr" if child.get(f"{W}type") in {None, "textWrapping"}:

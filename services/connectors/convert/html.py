@@ -16,6 +16,7 @@ from services.connectors.convert.document import Document, Options, Page
 from services.connectors.convert.html_tables import grid, is_layout, own_cells
 from services.connectors.convert.inline import Look, Run
 from services.connectors.convert.pieces import Piece
+from services.connectors.protocol import FatalError
 
 Element = Any
 DROPPED: Final = frozenset({
@@ -37,11 +38,13 @@ STRUCK: Final = {"s", "strike", "del"}
 CODE: Final = {"code", "kbd", "samp", "tt"}
 LISTS: Final = {"ul", "ol", "menu", "dir"}
 LISTINGS: Final = {"pre", "listing", "xmp", "plaintext"}
+SPACE: Final = re.compile(r"[ \t\r\n\f]+")  # not the no-break space
 HIDDEN: Final = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 LANGUAGE: Final = re.compile(
     r"\b(?:language|lang|highlight-source|highlight|brush:)[-: ]?\s*([A-Za-z0-9+#]+)"
 )
 PERMALINK: Final = re.compile(r"[¶#§🔗]|\[?edit\]?")
+RESOURCE_LIMIT: Final = "ERR_RESOURCE_LIMIT"  # libxml2: 2048 levels
 MAX_DEPTH: Final = 120  # of elements; each takes some frames of Python's stack
 # WHATWG HTML 13.2.3.2: the encoding is told within the first 1024 bytes.
 PRESCAN_BYTES: Final = 1024
@@ -91,22 +94,26 @@ def read(path: Path, options: Options) -> Document:  # noqa: ARG001 - every read
 
 
 def read_pieces(source: bytes) -> Iterator[Piece]:
-    """The content of a page, without what is no content."""
+    """The content of a page, without what is no content.
+
+    Raises:
+        FatalError: code `too_deep`.
+    """
     text = decode(source).replace("\0", "")
-    # As bytes in one encoding, so that neither declarations nor lone surrogates are in the parser's way.
-    root = etree.fromstring(
-        text.encode("utf-8", errors="replace"),
-        etree.HTMLParser(
-            encoding="utf-8", huge_tree=True, no_network=True, remove_comments=True, remove_pis=True
-        ),
+    parser = etree.HTMLParser(
+        encoding="utf-8", huge_tree=True, no_network=True, remove_comments=True, remove_pis=True
     )
+    # As bytes, so that what the page says of its encoding is not believed a second time.
+    root = etree.fromstring(text.encode("utf-8", errors="replace"), parser)
+    if any(error.type_name == RESOURCE_LIMIT for error in parser.error_log):
+        raise FatalError("too_deep", "the page's elements are nested too deeply to be read")
     if root is None:
         return
     titled = next((True for _ in root.iter("h1")), False)
     title = root.findtext(".//title") or ""
     if not titled:
         yield from pieces.heading(1, inline.render([Run(title)]))
-    yield from _Reader().read(root)
+    yield from pieces.settled(_Reader().read(root))
 
 
 class _Reader:
@@ -140,7 +147,7 @@ class _Reader:
         elif self._quoted:
             yield Piece("quote", text)
         else:
-            yield Piece("paragraph", text)
+            yield Piece("paragraph", text, level=self._depth + 1)
 
     def _walk(self, element: Element, look: Look) -> Iterator[Piece]:
         """What is within an element, and after each of its children."""
@@ -157,7 +164,7 @@ class _Reader:
 
     def _add(self, text: str | None, look: Look) -> None:
         if text:
-            self._runs.append(Run(text, look))
+            self._runs.append(Run(SPACE.sub(" ", text), look))
 
     def _child(self, child: Element, look: Look) -> Iterator[Piece]:
         tag = child.tag
@@ -168,7 +175,7 @@ class _Reader:
             return
         match tag:
             case "br":
-                self._add("\n", look)
+                self._runs.append(Run("\n", look))
             case "img":
                 self._image(child, look)
             case "math":

@@ -10,10 +10,11 @@ from typing import Final
 
 from services.connectors.convert import markdown
 
-UNSAFE_LINK: Final = re.compile(
-    r"[\s\x00-\x1f]*(javascript|data|vbscript|file)[\s\x00-\x1f]*:", re.IGNORECASE
-)
+UNSAFE_LINK: Final = re.compile(r"(javascript|data|vbscript|file):", re.IGNORECASE)
+IGNORED: Final = re.compile(r"[\x00-\x20\x7f]+")  # what browsers take out of an address
 SPACE: Final = re.compile(r"\s+")
+SPACE_IN_LINE: Final = re.compile(r"[^\S\n]+")
+SPACED_BREAK: Final = re.compile(r" ?(?:\n ?)+")
 BACKTICKS: Final = re.compile(r"`+")
 EDGES: Final = re.compile(r"(\s*)(.*?)(\s*)", re.DOTALL)
 
@@ -47,10 +48,10 @@ def plain(runs: Iterable[Run]) -> str:
 
 
 def render(runs: Iterable[Run], *, emphasis: bool = True) -> str:
-    """Runs as inline Markdown in one line, in which nothing reads as HTML.
+    """Runs as inline Markdown in which nothing reads as HTML.
 
     Args:
-        runs: in the order they are read; spaces that follow on each other become one.
+        runs: in the order they are read; spaces in succession become one, line breaks are kept.
         emphasis: whether bold and italic are marked, which in a heading they are not.
     """
     if not emphasis:
@@ -62,18 +63,18 @@ def render(runs: Iterable[Run], *, emphasis: bool = True) -> str:
             for look, alike in groupby(linked, key=lambda run: replace(run.look, link=""))
         )
         pieces.append(_linked(text, link))
-    return "".join(pieces).strip()
+    return SPACED_BREAK.sub("\n", "".join(pieces)).strip()
 
 
 def _collapsed(runs: Iterable[Run]) -> Iterable[Run]:
     """Runs without spaces at the start and without two in succession; what is empty is left out."""
     spaced = True
     for run in runs:
-        text = SPACE.sub(" ", run.text)
+        text = SPACE_IN_LINE.sub(" ", run.text)
         if spaced:
             text = text.removeprefix(" ")
         if text:
-            spaced = text.endswith(" ")
+            spaced = text.endswith((" ", "\n"))
             # A space alone takes on any look, so that it does not part what surrounds it.
             yield replace(run, text=text)
 
@@ -84,7 +85,7 @@ def _looking(runs: list[Run], look: Look) -> str:
     if not inner:
         return text
     if look.code:
-        inner = code(inner)
+        inner = code(SPACE.sub(" ", inner))
     marks = "*" * (look.italic + 2 * look.bold)
     if look.struck:
         inner = f"~~{inner}~~"
@@ -100,9 +101,14 @@ def code(text: str) -> str:
 
 def _linked(text: str, link: str) -> str:
     before, inner, after = _edges(text)
-    if not inner or not link or link.startswith("#") or UNSAFE_LINK.match(link):
+    if not inner or not link or link.startswith("#") or not safe(link):
         return text
     return f"{before}[{inner}]({address(link)}){after}"
+
+
+def safe(link: str) -> bool:
+    """Whether an address leads somewhere and does nothing by itself."""
+    return not UNSAFE_LINK.match(IGNORED.sub("", link))
 
 
 def address(link: str) -> str:
@@ -116,7 +122,7 @@ def address(link: str) -> str:
 def image(description: str, source: str) -> str:
     """A reference to an image, or its description alone where the source cannot be told."""
     description = markdown.inline(SPACE.sub(" ", description).strip()).replace("[", "").replace("]", "")
-    if not source or UNSAFE_LINK.match(source):
+    if not source or not safe(source):
         return description
     return f"![{description}]({address(source)})"
 

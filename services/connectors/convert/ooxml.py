@@ -112,7 +112,8 @@ class Package:
             strict = STRICT in file.read(4096)
         if strict:
             root = self.parse(part)
-            yield from (root.find(f".//{parent}") if root is not None else None) or ()
+            found = root.find(f".//{parent}") if root is not None else None
+            yield from found if found is not None else ()
             return
         with self._archive.open(part) as file:
             held = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from services.connectors.convert import markdown
 
+MAX_DEPTH: Final = 12  # of items; deeper ones stand there
+BACKTICKS: Final = re.compile(r"`{3,}")
 Kind = Literal["heading", "paragraph", "item", "table", "code", "image", "quote", "footnote"]
 
 
@@ -16,8 +19,8 @@ class Piece:
     """A part of a document.
 
     Args:
-        text: inline Markdown; of code, as it is.
-        level: of a heading from 1, of an item from 0.
+        text: inline Markdown, which may have line breaks; of code, as it is.
+        level: of a heading from 1, of an item from 0; of a paragraph within an item one more than the item's.
         mark: of an item "-" or "3.", of a footnote its name, of code its language.
         rows: of a table, its cells as inline Markdown.
         source: of an image, where it is.
@@ -34,7 +37,7 @@ class Piece:
 def heading(level: int, text: str) -> Iterator[Piece]:
     """A heading, unless it has no text; a line break in one is a space."""
     if text:
-        yield Piece("heading", text.replace("\n", " "), level=min(max(level, 1), 6))
+        yield Piece("heading", flat(text), level=min(max(level, 1), 6))
 
 
 def paragraph(text: str) -> Iterator[Piece]:
@@ -45,7 +48,7 @@ def paragraph(text: str) -> Iterator[Piece]:
 
 def table(rows: Iterable[Iterable[str]]) -> Iterator[Piece]:
     """A table without its empty rows and columns; one of a single cell is a paragraph."""
-    filled = [list(row) for row in rows]
+    filled = [[flat(cell) for cell in row] for row in rows]
     filled = [row for row in filled if any(row)]
     width = max((len(row) for row in filled), default=0)
     filled = [row + [""] * (width - len(row)) for row in filled]
@@ -54,6 +57,11 @@ def table(rows: Iterable[Iterable[str]]) -> Iterator[Piece]:
         yield Piece("paragraph", filled[0][used[0]])
     elif filled:
         yield Piece("table", rows=tuple(tuple(row[column] for column in used) for row in filled))
+
+
+def flat(text: str) -> str:
+    """Inline Markdown without line breaks."""
+    return text.replace("\n", " ")
 
 
 class Depths:
@@ -70,11 +78,29 @@ class Depths:
         while self._open and self._open[-1] >= level:
             self._open.pop()
         self._open.append(level)
-        return len(self._open) - 1
+        return min(len(self._open) - 1, MAX_DEPTH)
+
+    @property
+    def within(self) -> int:
+        """How deep what goes on within the last item is; 0 after `end`."""
+        return min(len(self._open), MAX_DEPTH + 1)
 
     def end(self) -> None:
-        """Something that is no item follows."""
+        """Something that is in no item follows."""
         self._open.clear()
+
+
+def settled(found: Iterable[Piece]) -> Iterator[Piece]:
+    """Pieces whose items are as deep as Markdown can show, and whose paragraphs keep to the items before."""
+    depths = Depths()
+    for piece in found:
+        if piece.kind == "item":
+            yield replace(piece, level=depths.of(piece.level))
+        elif piece.kind == "paragraph" and piece.level and depths.within:
+            yield replace(piece, level=depths.within)
+        else:
+            depths.end()
+            yield replace(piece, level=0) if piece.kind == "paragraph" else piece
 
 
 def render(found: Iterable[Piece]) -> str:
@@ -83,20 +109,27 @@ def render(found: Iterable[Piece]) -> str:
 
 
 def _written(piece: Piece) -> str:
+    indent = markdown.INDENT * piece.level
     match piece.kind:
         case "heading":
             return f"{'#' * piece.level} {piece.text}"
         case "item":
-            return f"{'    ' * piece.level}{piece.mark} {piece.text}"
+            return f"{indent}{piece.mark} {_lines(piece.text, indent + markdown.INDENT)}"
         case "table":
-            return markdown.table([[c.replace("|", "\\|") for c in row] for row in piece.rows])
+            return markdown.table([[cell.replace("|", "\\|") for cell in row] for row in piece.rows])
         case "code":
-            return f"```{piece.mark}\n{piece.text}\n```"
+            fence = "`" * max(3, max((len(run) + 1 for run in BACKTICKS.findall(piece.text)), default=3))
+            return f"{fence}{piece.mark}\n{piece.text}\n{fence}"
         case "image":
             return f"![{piece.text}]({piece.source})"
         case "quote":
-            return f"> {piece.text}"
+            return f"> {_lines(piece.text, '> ')}"
         case "footnote":
-            return f"[^{piece.mark}]: {piece.text}"
-        case _:
-            return piece.text
+            return f"[^{piece.mark}]: {_lines(piece.text, markdown.INDENT)}"
+        case "paragraph":
+            return f"{indent}{_lines(piece.text, indent)}"
+
+
+def _lines(text: str, indent: str) -> str:
+    """Text in which no line reads as a block of its own, and each line is broken as it was."""
+    return f"  \n{indent}".join(markdown.LEADING.sub(r"\\\1", line) for line in text.split("\n"))
