@@ -20,10 +20,10 @@ NAMESPACES: Final = {
 DECLARED: Final = " ".join(f'xmlns:{prefix}="{name}"' for prefix, name in NAMESPACES.items())
 TYPES: Final = (
     '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
-    '<Default Extension="xml" ContentType="application/xml"/><Override PartName="/word/{main}"'
-    ' ContentType="application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/></Types>'
+    '<Default Extension="xml" ContentType="application/xml"/><Override PartName="/word/{main}" ContentType='
+    '"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/></Types>'
 )
-PARTS: Final = ("styles", "numbering", "footnotes", "endnotes")
+PARTS: Final[tuple[str, ...]] = ("styles", "numbering", "footnotes", "endnotes")
 
 
 def relationships(targets: dict[str, tuple[str, str]]) -> str:

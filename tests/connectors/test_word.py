@@ -184,8 +184,8 @@ def test_what_was_deleted_or_hidden_is_gone_and_what_was_inserted_is_there(word:
 def test_text_box_is_read_once_and_after_its_paragraph(word: Any) -> None:
     box = f"<w:txbxContent>{p('Boxed')}</w:txbxContent>"
     drawn = (
-        f'<w:r><mc:AlternateContent><mc:Choice Requires="wps"><w:drawing><wps:txbx>{box}</wps:txbx></w:drawing>'
-        f"</mc:Choice><mc:Fallback><w:pict><v:textbox>{box}</v:textbox></w:pict></mc:Fallback>"
+        f'<w:r><mc:AlternateContent><mc:Choice Requires="wps"><w:drawing><wps:txbx>{box}</wps:txbx>'
+        f"</w:drawing></mc:Choice><mc:Fallback><w:pict><v:textbox>{box}</v:textbox></w:pict></mc:Fallback>"
         "</mc:AlternateContent></w:r>"
     )
     assert word(p("Before", drawn)) == "Before\n\nBoxed"

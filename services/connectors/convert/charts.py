@@ -17,8 +17,8 @@ KINDS: Final = {
     "pie3DChart": "Pie", "doughnutChart": "Doughnut", "barChart": "Bar", "bar3DChart": "Bar",
     "ofPieChart": "Pie", "surfaceChart": "Surface", "surface3DChart": "Surface", "bubbleChart": "Bubble",
 }  # fmt: skip
-MAX_POINTS: Final = 10_000
-MAX_SERIES: Final = 500
+MAX_POINTS: Final = 5_000
+MAX_SERIES: Final = 100
 
 
 def pieces_of(space: Element) -> Iterator[Piece]:

@@ -138,11 +138,11 @@ class DocxReader:
             span = min(max(integer(value(properties, "gridSpan"), 1), 1), MAX_SPAN)
             merged = properties.find(f"{W}vMerge")
             if merged is not None and merged.get(f"{W}val", "continue") == "continue":
-                text = above[len(line)] if len(line) < len(above) else ""
+                text = pieces.spread(above[len(line)], 2)[1] if len(line) < len(above) else ""
             across = properties.find(f"{W}hMerge")
             if across is not None and across.get(f"{W}val", "continue") == "continue" and line:
-                text = line[-1]
-        line += [self.flat(cell) if text is None else text] * span
+                text = pieces.spread(line[-1], 2)[1]
+        line += pieces.spread(self.flat(cell) if text is None else text, span)
 
     def flat(self, holder: Iterable[Element]) -> str:
         """All text within, in one line."""

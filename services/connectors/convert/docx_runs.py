@@ -24,6 +24,7 @@ DROPPED: Final = {
 }
 HYPERLINK: Final = re.compile(r'\s*HYPERLINK\s+(?!\\)"?([^"\s]+)"?', re.IGNORECASE)
 MAX_FIELDS: Final = 100
+MAX_DRAWN: Final = 1_000  # charts and diagrams of a document
 # The signs of symbol fonts that are more than ornaments.
 SYMBOLS: Final = {
     "wingdings": {0xFC: "✓", 0xFB: "✗", 0xFE: "☑", 0xFD: "☒", 0xA8: "☐", 0x6F: "☐", 0xE0: "→", 0xDF: "←"},
@@ -66,18 +67,20 @@ class Notes:
 
     def __init__(self) -> None:
         self._marks: dict[tuple[str, str], str] = {}
+        self._order: list[tuple[str, str]] = []
 
     def mark(self, kind: str, note: str) -> str:
         """The mark of a note, in one sequence for both kinds."""
-        return self._marks.setdefault((kind, note), str(len(self._marks) + 1))
+        key = (kind, note)
+        if key not in self._marks:
+            self._order.append(key)
+            self._marks[key] = str(len(self._order))
+        return self._marks[key]
 
     def __iter__(self) -> Iterator[tuple[str, tuple[str, str]]]:
         """Marks and notes, also those that are added on the way."""
-        at = 0
-        while at < len(self._marks):
-            key, mark = list(self._marks.items())[at]
-            yield mark, key
-            at += 1
+        for key in self._order:
+            yield self._marks[key], key
 
 
 @dataclass(slots=True)
@@ -100,6 +103,7 @@ class RunReader:
         self._fields: list[_Field] = []
         self._found = Found()
         self._base = RunLook()
+        self._drawn = 0
 
     def read(self, paragraph: Element, style: str) -> Found:
         """What the paragraph holds."""
@@ -219,15 +223,21 @@ class RunReader:
             self._found.images.append(Image(description, source))
 
     def _chart(self, element: Element) -> None:
-        relation = self._relations.get(element.get(f"{RELATIONSHIPS}id", ""))
-        space = self._package.parse(relation.target) if relation is not None else None
+        space = self._part(element.get(f"{RELATIONSHIPS}id", ""))
         if space is not None:
             self._found.charts.append(space)
 
+    def _part(self, relation_id: str) -> Element | None:
+        """The part that a drawing shows; a document may refer to one again and again, but not without end."""
+        relation = self._relations.get(relation_id)
+        self._drawn += 1
+        if relation is None or relation.external or self._drawn > MAX_DRAWN:
+            return None
+        return self._package.parse(relation.target)
+
     def _diagram(self, element: Element) -> None:
         """The texts of a diagram, each in a paragraph as text boxes have them."""
-        relation = self._relations.get(element.get(f"{RELATIONSHIPS}dm", ""))
-        root = self._package.parse(relation.target) if relation is not None else None
+        root = self._part(element.get(f"{RELATIONSHIPS}dm", ""))
         for paragraph in root.iter(f"{A}p") if root is not None else ():
             self._found.boxes.append([_as_word(paragraph)])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from services.connectors.convert import pieces
+
 Element = Any
 MAX_SPAN: Final = 100
 MAX_ROWSPAN: Final = 1_000
@@ -50,10 +52,10 @@ def grid(table: Element, flat: Callable[[Element], str]) -> list[list[str]]:
         for cell in cells:
             _fill(line, hanging)
             text, deep = flat(cell), _span(cell, "rowspan", MAX_ROWSPAN) - 1
-            for _ in range(_span(cell, "colspan", MAX_SPAN)):
+            for again in pieces.spread(text, _span(cell, "colspan", MAX_SPAN)):
                 if deep > 0:
-                    hanging[len(line)] = (deep + 1, text)
-                line.append(text)
+                    hanging[len(line)] = (deep + 1, pieces.spread(again, 2)[1])
+                line.append(again)
         _fill(line, hanging)
         hanging = {at: (deep - 1, text) for at, (deep, text) in hanging.items() if deep > 1}
         # A row of nothing but cells that go on below says nothing that the next does not say again.

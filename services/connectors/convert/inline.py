@@ -16,7 +16,6 @@ SPACE: Final = re.compile(r"\s+")
 SPACE_IN_LINE: Final = re.compile(r"[^\S\n]+")
 SPACED_BREAK: Final = re.compile(r" ?(?:\n ?)+")
 BACKTICKS: Final = re.compile(r"`+")
-EDGES: Final = re.compile(r"(\s*)(.*?)(\s*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +127,7 @@ def image(description: str, source: str) -> str:
 
 
 def _edges(text: str) -> tuple[str, str, str]:
-    found = EDGES.fullmatch(text)
-    assert found is not None
-    return found[1], found[2], found[3]
+    """The spaces before and after, and what is between them."""
+    start = len(text) - len(text.lstrip())
+    inner = text.strip()
+    return text[:start], inner, text[start + len(inner) :]

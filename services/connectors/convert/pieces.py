@@ -10,6 +10,7 @@ from typing import Final, Literal
 from services.connectors.convert import markdown
 
 MAX_DEPTH: Final = 12  # of items; deeper ones stand there
+MAX_REPEATED: Final = 200  # characters of a cell that spans several, which each of them repeats
 BACKTICKS: Final = re.compile(r"`{3,}")
 Kind = Literal["heading", "paragraph", "item", "table", "code", "image", "quote", "footnote"]
 
@@ -57,6 +58,13 @@ def table(rows: Iterable[Iterable[str]]) -> Iterator[Piece]:
         yield Piece("paragraph", filled[0][used[0]])
     elif filled:
         yield Piece("table", rows=tuple(tuple(row[column] for column in used) for row in filled))
+
+
+def spread(text: str, places: int) -> list[str]:
+    """A cell's text in each place that it spans, or, where it is long, in the first alone."""
+    if len(text) <= MAX_REPEATED:
+        return [text] * places
+    return [text, *[""] * (places - 1)]
 
 
 def flat(text: str) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from services.connectors.convert import charts, pieces
-from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package, chosen
+from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package, Relation, chosen
 from services.connectors.convert.pieces import Piece
 from services.connectors.convert.slide_layout import A, P, Shape, Templates, in_reading_order, shapes_of
 from services.connectors.convert.slide_text import TextReader
 
+Relations = dict[str, Relation]
 TITLES: Final = {"title", "ctrTitle"}
 FURNITURE: Final = {"dt", "ftr", "hdr", "sldNum", "sldImg"}
 DIAGRAM: Final = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
@@ -49,28 +50,28 @@ class SlideReader:
             yield from pieces.heading(1, text.line(shape.element))
         rest = [shape for shape in shapes if shape not in titles[:1] and shape.placeholder not in FURNITURE]
         for shape in in_reading_order(rest):
-            yield from self._shape(shape, part, text)
+            yield from self._shape(shape, relations, text)
         for notes in self._package.related(part, "notesSlide"):
             yield from self._notes(notes)
 
-    def _shape(self, shape: Shape, part: str, text: TextReader) -> Iterator[Piece]:
+    def _shape(self, shape: Shape, relations: Relations, text: TextReader) -> Iterator[Piece]:
         if shape.element.tag == f"{P}pic":
-            yield from self._picture(shape.element, part)
+            yield from self._picture(shape.element, relations)
         elif shape.element.tag == f"{P}graphicFrame":
-            yield from self._graphic(shape.element, part, text)
+            yield from self._graphic(shape.element, relations, text)
         else:
             yield from text.paragraphs(shape)
 
-    def _picture(self, element: Element, part: str) -> Iterator[Piece]:
+    @staticmethod
+    def _picture(element: Element, relations: Relations) -> Iterator[Piece]:
         named = next(element.iter(f"{P}cNvPr"), None)
         description = "" if named is None else named.get("descr") or ""
         for blip in element.iter(f"{A}blip"):
-            relation = self._package.relations(part).get(blip.get(f"{RELATIONSHIPS}embed", ""))
+            relation = relations.get(blip.get(f"{RELATIONSHIPS}embed", ""))
             if relation is not None and not relation.external:
                 yield Piece("image", description, source=posixpath.basename(relation.target))
 
-    def _graphic(self, element: Element, part: str, text: TextReader) -> Iterator[Piece]:
-        relations = self._package.relations(part)
+    def _graphic(self, element: Element, relations: Relations, text: TextReader) -> Iterator[Piece]:
         for found in _graphics(element):
             if found.tag == TABLE:
                 yield from pieces.table(_rows(found, text))
@@ -86,7 +87,7 @@ class SlideReader:
                     if words:
                         yield Piece("item", words, mark="-")
             else:
-                yield from self._picture(found, part)
+                yield from self._picture(found, relations)
 
     def _notes(self, part: str) -> Iterator[Piece]:
         root = self._package.parse(part)
@@ -115,9 +116,9 @@ def _rows(table: Element, text: TextReader) -> Iterable[list[str]]:
         line: list[str] = []
         for cell in row.findall(f"{A}tc"):
             if cell.get("hMerge") in {"1", "true"} and line:
-                line.append(line[-1])
+                line.append(pieces.spread(line[-1], 2)[1])
             elif cell.get("vMerge") in {"1", "true"} and len(line) < len(above):
-                line.append(above[len(line)])
+                line.append(pieces.spread(above[len(line)], 2)[1])
             else:
                 line.append(text.line(cell))
         yield line

@@ -61,6 +61,7 @@ class Sheet:
     def __init__(self, sheet: ReadOnlyWorksheet, extras: Extras) -> None:
         self._sheet: Any = sheet  # whose published types leave out what is read here
         self._extras = extras
+        self._filled = 0
         self.cut_off = False
 
     def read(self) -> Iterator[Piece]:
@@ -77,7 +78,7 @@ class Sheet:
 
     def _rows(self) -> Iterator[tuple[int, dict[int, str]]]:
         """The filled cells of each row that has any, by column, with merged ones wherever they reach."""
-        filled, last = 0, -1
+        self._filled, last = 0, -1
         hanging: dict[int, dict[int, str]] = {}  # rows below, their columns
         for number, cells in self._parsed():
             for between in range(last + 1, number):
@@ -89,10 +90,10 @@ class Sheet:
                 if text.strip():
                     row[column] = self._linked(text, (number, column))
                     area = self._extras.merged.get((number, column))
-                    if area is not None:
-                        _spread(area, row[column], row, hanging)
-            filled += len(row)
-            if filled > MAX_CELLS:
+                    if area is not None and self._filled < MAX_CELLS:
+                        self._filled += _spread(area, row[column], row, hanging)
+            self._filled += len(row)
+            if self._filled > MAX_CELLS:
                 self.cut_off = True
                 return
             if row:
@@ -153,13 +154,15 @@ class Sheet:
                 yield area, _table(rows)
 
 
-def _spread(area: Area, text: str, row: dict[int, str], hanging: dict[int, dict[int, str]]) -> None:
-    if (area.bottom - area.top + 1) * (area.right - area.left + 1) > MAX_FILLED:
-        return
-    across = range(area.left, area.right + 1)
+def _spread(area: Area, text: str, row: dict[int, str], hanging: dict[int, dict[int, str]]) -> int:
+    """Put a merged cell's text wherever it reaches; how many places below that are."""
+    deep, across = area.bottom - area.top, range(area.left, area.right + 1)
+    if (deep + 1) * len(across) > MAX_FILLED or len(text) > pieces.MAX_REPEATED:
+        return 0
     row.update(dict.fromkeys(across, text))
     for below in range(area.top + 1, area.bottom + 1):
         hanging.setdefault(below, {}).update(dict.fromkeys(across, text))
+    return deep * len(across)
 
 
 def _table(rows: list[list[str]]) -> Iterator[Piece]:
