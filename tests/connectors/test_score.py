@@ -16,10 +16,10 @@ from tests.connectors.documents import needs_ocr
     [
         ("pdf", 0.99, 0.95, 0.95),
         pytest.param("ocr", 0.98, 0.85, 0.95, marks=needs_ocr),
-        ("docx", 0.98, 0.55, 0.99),
-        ("xlsx", 0.85, 0.92, 0.89),
-        ("html", 0.98, 0.99, 0.97),
-        ("pptx", 0.88, 0.99, 0.80),
+        ("docx", 0.99, 0.99, 0.99),
+        ("xlsx", 0.99, 0.99, 0.99),
+        ("html", 0.99, 0.99, 0.99),
+        ("pptx", 0.92, 0.99, 0.80),
     ],
 )
 def test_every_category_comes_out_as_well_as_before(

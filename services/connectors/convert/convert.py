@@ -55,7 +55,8 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
         if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the document's
             raise
         raise FatalError(
-            "corrupt_file", f"the file looks like {NAMES[found]}, but it is damaged ({_described(error)})"
+            "corrupt_file",
+            f"the file looks like {NAMES[found]}, but it is damaged ({_described(error, source)})",
         ) from error
     return {"format": found, **written}
 
@@ -86,6 +87,8 @@ def _pieces(text: str, *, number: int, first: bool) -> Iterator[str]:
         yield text + "\n" if first else f"\n{text}\n"
 
 
-def _described(error: Exception) -> str:
-    text = str(error).splitlines()[0][:200] if str(error) else ""
+def _described(error: Exception, source: Path) -> str:
+    """A library's error in a line, without where the file lies on this machine."""
+    told = str(error).replace(str(source), source.name)
+    text = told.splitlines()[0][:200] if told else ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

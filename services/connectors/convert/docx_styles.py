@@ -10,7 +10,7 @@ from typing import Final
 from services.connectors.convert.ooxml import Element
 
 W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-MAX_CHAIN: Final = 32  # styles based on styles; a longer chain is a loop
+MAX_CHAIN: Final = 16  # styles based on styles, more than Word allows; a longer chain is a loop
 BODY_LEVEL: Final = 9  # outline levels 0 to 8 are headings
 # Built-in styles keep their English names in documents of every language.
 HEADING: Final = re.compile(r"heading ([1-9])", re.IGNORECASE)

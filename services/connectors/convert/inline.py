@@ -57,10 +57,7 @@ def render(runs: Iterable[Run], *, emphasis: bool = True) -> str:
         runs = (replace(run, look=replace(run.look, bold=False, italic=False)) for run in runs)
     pieces: list[str] = []
     for link, linked in groupby(_collapsed(runs), key=lambda run: run.look.link):
-        text = "".join(
-            _looking(list(alike), look)
-            for look, alike in groupby(linked, key=lambda run: replace(run.look, link=""))
-        )
+        text = "".join(_looking(list(alike)) for _, alike in groupby(linked, key=_look))
         pieces.append(_linked(text, link))
     return SPACED_BREAK.sub("\n", "".join(pieces)).strip()
 
@@ -74,11 +71,16 @@ def _collapsed(runs: Iterable[Run]) -> Iterable[Run]:
             text = text.removeprefix(" ")
         if text:
             spaced = text.endswith((" ", "\n"))
-            # A space alone takes on any look, so that it does not part what surrounds it.
-            yield replace(run, text=text)
+            yield Run(text, run.look, raw=run.raw)
 
 
-def _looking(runs: list[Run], look: Look) -> str:
+def _look(run: Run) -> tuple[bool, ...]:
+    look = run.look
+    return look.bold, look.italic, look.struck, look.code
+
+
+def _looking(runs: list[Run]) -> str:
+    look = runs[0].look
     text = "".join(run.text if run.raw or look.code else markdown.inline(run.text) for run in runs)
     before, inner, after = _edges(text)
     if not inner:
