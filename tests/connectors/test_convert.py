@@ -157,7 +157,7 @@ async def test_html_loses_its_scripts_and_keeps_its_structure(convert: Convert, 
     assert "alert" not in markdown
     assert "javascript" not in markdown
     assert "Some **bold** \\<script> link [b](http://a/)" in markdown
-    assert "- one\n  - two" in markdown
+    assert "- one\n    - two" in markdown
     assert cells(markdown) == [["wide", "wide"], ["a", "b"], ["a", "c"]]
 
 

@@ -13,6 +13,7 @@ from services.connectors.protocol import ConnectorError, FatalError
 
 MAX_MARKDOWN_CHARS: Final = 200_000_000
 MAX_WARNINGS: Final = 50
+XML_ERR_NO_MEMORY: Final = 2  # libxml2's number, in the syntax error that lxml makes of it
 _HERE: Final = "services.connectors.convert"
 # By name, so that a process holds only the libraries it needs.
 READERS: Final[dict[Format, str]] = {
