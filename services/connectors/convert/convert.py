@@ -55,6 +55,8 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the document's
             raise
+        if getattr(error, "code", None) == XML_ERR_NO_MEMORY:
+            raise MemoryError("the XML parser ran out of memory") from error
         raise FatalError(
             "corrupt_file",
             f"the file looks like {NAMES[found]}, but it is damaged ({_described(error, source)})",
