@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.connectors.convert.docx_styles import RunLook, Styles, W, run_look, value
-from services.connectors.convert.inline import Look, Run
+from services.connectors.convert.inline import PLAIN, Look, Run
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package, chosen
 
 M: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
@@ -141,16 +141,8 @@ class RunReader:
         look = look.over(self._base)
         if look.hidden:
             return
-        self._content(
-            run,
-            Look(
-                bold=bool(look.bold),
-                italic=bool(look.italic),
-                struck=bool(look.struck),
-                code=bool(look.monospaced),
-                link=link,
-            ),
-        )
+        made = Look(bool(look.bold), bool(look.italic), bool(look.struck), bool(look.monospaced), link)
+        self._content(run, PLAIN if made == PLAIN else made)
 
     def _content(self, run: Element, look: Look) -> None:
         for child in chosen(run):

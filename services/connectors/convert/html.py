@@ -13,7 +13,7 @@ from services.connectors.convert import inline, pieces
 from services.connectors.convert.document import Document, Options, Page
 from services.connectors.convert.html_encoding import decode
 from services.connectors.convert.html_tables import grid, is_layout, own_cells
-from services.connectors.convert.inline import Look, Run
+from services.connectors.convert.inline import PLAIN, Look, Run
 from services.connectors.convert.pieces import Piece
 from services.connectors.protocol import FatalError
 
@@ -95,7 +95,7 @@ class _Reader:
 
     def read(self, root: Element) -> Iterator[Piece]:
         """Everything within an element."""
-        yield from self._walk(root, Look())
+        yield from self._walk(root, PLAIN)
         yield from self._flush()
 
     def _flush(self) -> Iterator[Piece]:
@@ -177,7 +177,7 @@ class _Reader:
             yield from self._walk(element, look)
 
     def _heading(self, element: Element) -> Iterator[Piece]:
-        found = list(self._walk(element, Look()))  # blocks within a heading are not allowed, and rare
+        found = list(self._walk(element, PLAIN))  # blocks within a heading are not allowed, and rare
         runs, self._runs = self._runs, []
         text = inline.render(runs, emphasis=False)
         self._items = []

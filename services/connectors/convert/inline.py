@@ -53,6 +53,10 @@ def render(runs: Iterable[Run], *, emphasis: bool = True) -> str:
         runs: in the order they are read; spaces in succession become one, line breaks are kept.
         emphasis: whether bold and italic are marked, which in a heading they are not.
     """
+    runs = list(runs)
+    if all(run.look is PLAIN and not run.raw for run in runs):  # as most are
+        text = SPACE_IN_LINE.sub(" ", "".join(run.text for run in runs))
+        return markdown.inline(SPACED_BREAK.sub("\n", text).strip())
     if not emphasis:
         runs = (replace(run, look=replace(run.look, bold=False, italic=False)) for run in runs)
     pieces: list[str] = []

@@ -61,6 +61,7 @@ class Sheet:
     def __init__(self, sheet: ReadOnlyWorksheet, extras: Extras) -> None:
         self._sheet: Any = sheet  # whose published types leave out what is read here
         self._extras = extras
+        self._formats: dict[int, str] = {}  # by style
         self._filled = 0
         self.cut_off = False
 
@@ -76,8 +77,12 @@ class Sheet:
         for _, _, found in drawn:
             yield from found
 
-    def _rows(self) -> Iterator[tuple[int, dict[int, str]]]:
-        """The filled cells of each row that has any, by column, with merged ones wherever they reach."""
+    def _rows(self, *, formatted: bool = True) -> Iterator[tuple[int, dict[int, str]]]:
+        """The filled cells of each row that has any, by column, with merged ones wherever they reach.
+
+        Args:
+            formatted: whether as they are shown, or only that they are filled.
+        """
         self._filled, last = 0, -1
         hanging: dict[int, dict[int, str]] = {}  # rows below, their columns
         for number, cells in self._parsed():
@@ -85,13 +90,15 @@ class Sheet:
                 if between in hanging:
                     yield between, hanging.pop(between)
             row, last = hanging.pop(number, {}), number
-            for column, cell in cells:
-                text = shown(cell.value, cell.number_format)
-                if text.strip():
-                    row[column] = self._linked(text, (number, column))
-                    area = self._extras.merged.get((number, column))
-                    if area is not None and self._filled < MAX_CELLS:
-                        self._filled += _spread(area, row[column], row, hanging)
+            for column, value, number_format in cells:
+                bare = str(value)
+                if not bare.strip():
+                    continue
+                place = (number, column)
+                row[column] = self._linked(shown(value, number_format), place) if formatted else bare
+                area = self._extras.merged.get(place)
+                if area is not None and len(bare) <= pieces.MAX_REPEATED and self._filled < MAX_CELLS:
+                    self._filled += _spread(area, row[column], row, hanging)
             self._filled += len(row)
             if self._filled > MAX_CELLS:
                 self.cut_off = True
@@ -100,8 +107,8 @@ class Sheet:
                 yield number, row
         yield from sorted(hanging.items())
 
-    def _parsed(self) -> Iterator[tuple[int, list[tuple[int, ReadOnlyCell]]]]:
-        """Rows and columns as they are in the file; `iter_rows` would make up all cells between them."""
+    def _parsed(self) -> Iterator[tuple[int, list[tuple[int, Any, str]]]]:
+        """Rows, and columns, values and number formats, as sparse as they are in the file."""
         book, last = self._sheet.parent, -1
         with self._sheet._get_source() as source:
             parser = WorkSheetParser(
@@ -118,20 +125,26 @@ class Sheet:
                     yield (
                         last,
                         [
-                            (cell["column"] - 1, ReadOnlyCell(self._sheet, **cell))
+                            (cell["column"] - 1, cell["value"], self._format(cell))
                             for cell in cells
                             if cell["value"] is not None
                         ],
                     )
 
+    def _format(self, cell: dict[str, Any]) -> str:
+        style = cell["style_id"]
+        if style not in self._formats:
+            self._formats[style] = ReadOnlyCell(self._sheet, **cell).number_format
+        return self._formats[style]
+
     def _linked(self, text: str, place: tuple[int, int]) -> str:
-        look = inline.Look(link=self._extras.links.get(place, ""))
-        return inline.render([inline.Run(text, look)])
+        link = self._extras.links.get(place, "")
+        return inline.render([inline.Run(text, inline.Look(link=link) if link else inline.PLAIN)])
 
     def _masks(self) -> list[int]:
         """Which columns each row fills, as the bits of a number."""
         masks: list[int] = []
-        for number, row in self._rows():
+        for number, row in self._rows(formatted=False):
             masks += [0] * (number - len(masks))
             mask = 0
             for column in row:
@@ -157,7 +170,7 @@ class Sheet:
 def _spread(area: Area, text: str, row: dict[int, str], hanging: dict[int, dict[int, str]]) -> int:
     """Put a merged cell's text wherever it reaches; how many places below that are."""
     deep, across = area.bottom - area.top, range(area.left, area.right + 1)
-    if (deep + 1) * len(across) > MAX_FILLED or len(text) > pieces.MAX_REPEATED:
+    if (deep + 1) * len(across) > MAX_FILLED:
         return 0
     row.update(dict.fromkeys(across, text))
     for below in range(area.top + 1, area.bottom + 1):
