@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo up test check bench docs lock
+.PHONY: help setup setup-test setup-score demo up test check bench score docs lock
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ setup: ## Set up .venv and say which programs are missing (the others do this by
 
 setup-test:
 	@tools/setup.sh --test
+
+setup-score:
+	@tools/setup.sh --score
 
 demo: setup ## Convert a PDF through the whole platform, with progress and event history
 	$(PYTHON) -m services.demo
@@ -31,6 +34,9 @@ check: setup ## Run the linter, the format check and the type checker
 
 bench: setup ## Measure floors and ours beside each other
 	$(PYTHON) -m benchmarks $(ARGS)
+
+score: setup-score ## Convert the test documents and print how near it comes; others: make score ARGS=directory
+	$(PYTHON) -m benchmarks.score $(ARGS)
 
 docs: setup ## Write the generated documents anew
 	$(PYTHON) -m tools.docs

@@ -3,6 +3,7 @@
 #
 #   tools/setup.sh          what running Switchyard takes
 #   tools/setup.sh --test   and what only the tests use
+#   tools/setup.sh --score  and what the conversion of documents is compared with
 #
 # Done once, and again when requirements.lock or pyproject.toml changes. What is missing and cannot be
 # installed is told in one line with what it costs; only Python itself is worth stopping for.
@@ -10,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 NATS_CLI=v0.5.1
+MARKITDOWN=0.1.8
 STAMP=.venv/.switchyard-setup
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -98,7 +100,25 @@ install_nats_cli() {
   fi
 }
 
+# In an environment of its own: nothing of ours may come to depend on what it brings.
+install_markitdown() {
+  local venv=.tools/markitdown
+  if [ "$(cat "$venv/version" 2>/dev/null)" = "$MARKITDOWN $PWD" ]; then return; fi
+  say "installing markitdown $MARKITDOWN into $venv"
+  mkdir -p .tools
+  if .venv/bin/python -m venv --clear "$venv" >.tools/markitdown.log 2>&1 &&
+    "$venv/bin/python" -m pip install --quiet "markitdown[docx,pdf,pptx,xlsx]==$MARKITDOWN" >>.tools/markitdown.log 2>&1; then
+    echo "$MARKITDOWN $PWD" >"$venv/version"
+  else
+    rm -rf "$venv"
+    say "markitdown could not be installed: the comparison with it is skipped; see .tools/markitdown.log"
+  fi
+}
+
 first_time=
 install_python_packages
 install_tesseract
-if [ "${1-}" = --test ]; then install_nats_cli; fi
+case "${1-}" in
+  --test) install_nats_cli ;;
+  --score) install_markitdown ;;
+esac

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
-from rapidfuzz.distance import Indel
 
+from benchmarks.score.corpus import CORPUS, read
+from benchmarks.score.measures import likeness, plain
+from services.connectors.convert.convert import convert
 from services.connectors.convert.tesseract import installed
 
-DOCUMENTS = Path(__file__).parents[1] / "documents"
+__all__ = [
+    "CORPUS",
+    "DOCUMENTS",
+    "cells",
+    "converted",
+    "expected",
+    "headings",
+    "likeness",
+    "needs_ocr",
+    "plain",
+]
+
+DOCUMENTS: Final = CORPUS
 needs_ocr = pytest.mark.skipif(installed() is None, reason="no OCR program: apt-get install tesseract-ocr")
+
+
+def converted(path: Path, **arguments: Any) -> str:
+    """The Markdown of a document, converted in this process."""
+    target = path.with_name(f"{path.name}.md")
+    given = {"ocr": "never", "languages": ["eng"], "page_breaks": False, "max_pages": 1_000, **arguments}
+    place = {"source": str(path), "target": str(target), "name": path.name, "media_type": ""}
+    convert(place | given, lambda _: None)
+    return target.read_text(encoding="utf-8")
 
 
 def expected(name: str) -> str:
     """What a document should convert to."""
-    return (DOCUMENTS / "expected" / f"{name}.md").read_text(encoding="utf-8")
-
-
-def likeness(one: str, other: str) -> float:
-    """0 to 1, how alike two pieces of Markdown are as plain text."""
-    return Indel.normalized_similarity(plain(one), plain(other))
-
-
-def plain(markdown: str) -> str:
-    """The words of Markdown without its marks."""
-    markdown = re.sub(r"<!--.*?-->", "", markdown, flags=re.DOTALL)
-    markdown = re.sub(r"^\s*\|?[-:| ]{3,}\|?\s*$", "", markdown, flags=re.MULTILINE)
-    markdown = re.sub(r"^\s*(#+|[-*+]|\d+[.)])\s+", "", markdown, flags=re.MULTILINE)
-    return re.sub(r"\s+", " ", re.sub(r"[|*_`\\]", " ", markdown)).strip()
+    return next(document.wanted() for document in read() if document.name == name)
 
 
 def headings(markdown: str) -> list[str]:

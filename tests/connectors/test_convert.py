@@ -113,7 +113,7 @@ async def test_slides_have_titles_bullets_and_tables(convert: Convert, tmp_path:
     frame.text = "first"
     inner = frame.add_paragraph()
     inner.text, inner.level = "below", 1
-    table = slide.shapes.add_table(2, 2, 0, 0, 3_000_000, 1_000_000).table
+    table = slide.shapes.add_table(2, 2, 500_000, 6_300_000, 3_000_000, 500_000).table
     for number, text in enumerate(("a", "b|c", "d", "")):
         table.cell(number // 2, number % 2).text = text
     deck.slides.add_slide(deck.slide_layouts[5]).shapes.title.text = "End"
@@ -157,7 +157,7 @@ async def test_html_loses_its_scripts_and_keeps_its_structure(convert: Convert, 
     assert "alert" not in markdown
     assert "javascript" not in markdown
     assert "Some **bold** \\<script> link [b](http://a/)" in markdown
-    assert "- one\n  - two" in markdown
+    assert "- one\n    - two" in markdown
     assert cells(markdown) == [["wide", "wide"], ["a", "b"], ["a", "c"]]
 
 

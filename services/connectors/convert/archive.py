@@ -16,6 +16,7 @@ MAX_RATIO: Final = 200
 RATIO_FROM_BYTES: Final = 16 * 1024 * 1024
 READ_BYTES: Final = 1024 * 1024
 ENCRYPTED: Final = 0x1  # general purpose bit 0, APPNOTE.TXT 4.4.4
+BEFORE_XML: Final = b"\xef\xbb\xbf\xff\xfe \t\r\n"
 DECLARATION: Final = b"<!DOCTYPE"
 
 
@@ -54,7 +55,7 @@ def check_parts(path: Path) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            if member.filename.endswith((".xml", ".rels")) and _declares(archive, member):
+            if _declares(archive, member):
                 raise FatalError(
                     "unsafe_file",
                     f"{member.filename} declares a document type, which Office documents must not",
@@ -67,6 +68,9 @@ def _declares(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
             tail = b""
             while chunk := part.read(READ_BYTES):
                 text = tail + chunk.replace(b"\0", b"")  # so that UTF-16 reads alike
+                start = text.lstrip(BEFORE_XML)[:1] if not tail else b""
+                if start not in {b"", b"<"}:
+                    return False  # no XML, whatever its name is
                 if DECLARATION in text:
                     return True
                 tail = text[-len(DECLARATION) :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -14,14 +15,16 @@ from services.connectors.convert.sniff import FORMATS
 from services.connectors.convert.tesseract import installed
 from services.connectors.isolated import run_isolated
 from services.connectors.payload import FileId, Payload, parse
-from services.connectors.protocol import Attempt, Outcome
+from services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
 from services.settings import GIB
-from services.worker.processes import ProcessPool
+from services.worker.processes import ProcessCrashed, ProcessPool
 
 INLINE_BYTES: Final = 64 * 1024
 MAX_PAGES: Final = 10_000
 TIMEOUT_S: Final = 3_600.0  # 1,000 scanned pages at 3 s each, and some
 ARTIFACT: Final = "document.md"
+# What a library dies of by its own doing; a kill comes from outside and may not come again.
+FAULTS: Final = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP}
 
 
 Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,31}$")]
@@ -74,9 +77,8 @@ class ConvertConnector:
         source, target = attempt.scratch / "source", attempt.scratch / ARTIFACT
         attempt.progress(0.0, stage="fetch", message="fetching the file")
         file = await attempt.fetch(payload.file, source)
-        made = await run_isolated(
-            self._pool,
-            "services.connectors.convert.convert:convert",
+        made = await self._converted(
+            attempt,
             {
                 "source": str(source),
                 "target": str(target),
@@ -87,13 +89,6 @@ class ConvertConnector:
                 "page_breaks": payload.page_breaks,
                 "max_pages": payload.max_pages or MAX_PAGES,
             },
-            attempt=attempt,
-            timeout_s=self._timeout_s,
-            on_progress=lambda done: attempt.progress(
-                done["page"] / done["pages"],
-                stage="pages",
-                message=f"page {done['page']} of {done['pages']}",
-            ),
         )
         text, artifact = None, None
         if (await asyncio.to_thread(target.stat)).st_size > INLINE_BYTES:
@@ -112,6 +107,32 @@ class ConvertConnector:
             artifacts=(artifact,) if artifact else (),
             usage={"pages": made["pages"]},
         )
+
+    async def _converted(self, attempt: Attempt, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What the conversion tells; a crash that the file brings about would come again, and is fatal."""
+        try:
+            made: dict[str, Any] = await run_isolated(
+                self._pool,
+                "services.connectors.convert.convert:convert",
+                arguments,
+                attempt=attempt,
+                timeout_s=self._timeout_s,
+                on_progress=lambda done: attempt.progress(
+                    done["page"] / done["pages"],
+                    stage="pages",
+                    message=f"page {done['page']} of {done['pages']}",
+                ),
+            )
+        except RetryableError as error:
+            crash = error.__cause__
+            if isinstance(crash, ProcessCrashed) and -crash.returncode in FAULTS:
+                fault = signal.Signals(-crash.returncode).name
+                raise FatalError(
+                    "reader_crashed",
+                    f"reading the file made the process crash ({fault}); it is damaged or made to do harm",
+                ) from error
+            raise
+        return made
 
     async def close(self) -> None:
         """End the child processes."""

@@ -13,6 +13,7 @@ from services.connectors.protocol import ConnectorError, FatalError
 
 MAX_MARKDOWN_CHARS: Final = 200_000_000
 MAX_WARNINGS: Final = 50
+XML_ERR_NO_MEMORY: Final = 2  # libxml2's number, in the syntax error that lxml makes of it
 _HERE: Final = "services.connectors.convert"
 # By name, so that a process holds only the libraries it needs.
 READERS: Final[dict[Format, str]] = {
@@ -54,8 +55,11 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the document's
             raise
+        if getattr(error, "code", None) == XML_ERR_NO_MEMORY:
+            raise MemoryError("the XML parser ran out of memory") from error
         raise FatalError(
-            "corrupt_file", f"the file looks like {NAMES[found]}, but it is damaged ({_described(error)})"
+            "corrupt_file",
+            f"the file looks like {NAMES[found]}, but it is damaged ({_described(error, source)})",
         ) from error
     return {"format": found, **written}
 
@@ -86,6 +90,8 @@ def _pieces(text: str, *, number: int, first: bool) -> Iterator[str]:
         yield text + "\n" if first else f"\n{text}\n"
 
 
-def _described(error: Exception) -> str:
-    text = str(error).splitlines()[0][:200] if str(error) else ""
+def _described(error: Exception, source: Path) -> str:
+    """A library's error in a line, without where the file lies on this machine."""
+    told = str(error).replace(str(source), source.name)
+    text = told.splitlines()[0][:200] if told else ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""HTML to Markdown, also for what other libraries give as HTML."""
+"""HTML, piece by piece."""
 
 from __future__ import annotations
 
@@ -7,110 +7,288 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bs4 import BeautifulSoup, Comment, Tag
-from markdownify import MarkdownConverter
+from lxml import etree
 
-from services.connectors.convert import markdown
+from services.connectors.convert import inline, pieces
 from services.connectors.convert.document import Document, Options, Page
+from services.connectors.convert.html_encoding import decode
+from services.connectors.convert.html_tables import grid, is_layout, own_cells
+from services.connectors.convert.inline import PLAIN, Look, Run
+from services.connectors.convert.pieces import Piece
+from services.connectors.protocol import FatalError
 
-DROPPED: Final = (
-    "script", "style", "noscript", "template", "svg", "iframe", "object", "embed", "canvas", "head",
-)  # fmt: skip
-MAX_SPAN: Final = 100
-UNSAFE_LINK: Final = re.compile(r"\s*(javascript|data|vbscript):", re.IGNORECASE)
-BLANK_LINES: Final = re.compile(r"\n{3,}")
-
-
-class _Converter(MarkdownConverter):
-    """markdownify with tables of our own, where cells may span, and no HTML or scripts let through.
-
-    Its published types leave out the methods that are meant to be overridden.
-    """
-
-    def escape(self, text: str, parent_tags: Any) -> str:
-        escaped: str = super().escape(text, parent_tags)  # type: ignore[misc]  # stubs
-        return markdown.TAG.sub(r"\\<", escaped)
-
-    def convert_table(self, el: Tag, text: str, parent_tags: Any) -> str:  # noqa: ARG002 - its interface
-        if el.find_parent("table") is not None:  # a table in a cell reads as that cell's text
-            return f" {el.get_text(' ', strip=True)} "
-        rows: list[list[str]] = []
-        hanging: dict[tuple[int, int], str] = {}  # cells that reach down from an earlier row
-        for number, line in enumerate(tag for tag in el.find_all("tr") if tag.find_parent("table") is el):
-            cells: list[str] = []
-            for tag in line.find_all(["td", "th"], recursive=False):
-                while (number, len(cells)) in hanging:
-                    cells.append(hanging.pop((number, len(cells))))
-                content = self._cell(tag)
-                for _ in range(_span(tag, "colspan")):
-                    for below in range(1, _span(tag, "rowspan")):
-                        hanging[number + below, len(cells)] = content
-                    cells.append(content)
-            while (number, len(cells)) in hanging:
-                cells.append(hanging.pop((number, len(cells))))
-            rows.append(cells)
-        caption = el.find("caption")
-        title = markdown.escape(caption.get_text(" ")) if caption is not None else ""
-        return f"\n\n{markdown.join([title, markdown.table(rows)])}\n\n"
-
-    def _cell(self, tag: Tag) -> str:
-        inline = self.process_tag(tag, parent_tags={"td", "_inline"})  # type: ignore[attr-defined]  # stubs
-        return re.sub(r"\s+", " ", inline.replace("|", "\\|").replace("\\\\|", "\\|")).strip()
-
-    def convert_td(self, el: Tag, text: str, parent_tags: Any) -> str:  # noqa: ARG002 - its interface
-        return text
-
-    convert_th = convert_td
-
-    def convert_a(self, el: Tag, text: str, parent_tags: Any) -> str:
-        if not text.strip() or UNSAFE_LINK.match(str(el.get("href") or "")):
-            return text
-        link: str = super().convert_a(el, text, parent_tags)  # type: ignore[misc]  # stubs
-        return link
-
-    def convert_img(self, el: Tag, text: str, parent_tags: Any) -> str:
-        if UNSAFE_LINK.match(str(el.get("src") or "")) or not el.get("src"):
-            return str(el.get("alt") or "")
-        image: str = super().convert_img(el, text, parent_tags)  # type: ignore[misc]  # stubs
-        return image
-
-
-def _span(tag: Tag, name: str) -> int:
-    try:
-        return min(max(int(str(tag.get(name) or 1)), 1), MAX_SPAN)
-    except ValueError:
-        return 1
-
-
-def _unwrap_layout(table: Tag) -> None:
-    """Turn a table of a single cell, which is no table, into its content."""
-    rows = [tag for tag in table.find_all("tr") if tag.find_parent("table") is table]
-    cells = [cell for row in rows for cell in row.find_all(["td", "th"], recursive=False)]
-    if len(cells) == 1:
-        table.replace_with(cells[0])
-        cells[0].name = "div"
-
-
-def to_markdown(source: bytes | str) -> str:
-    """A page of HTML as Markdown, without what is no content."""
-    soup = BeautifulSoup(source, "lxml")
-    title = soup.title.get_text() if soup.title is not None else ""
-    for tag in soup.find_all(DROPPED):
-        tag.decompose()
-    for comment in soup.find_all(string=lambda text: isinstance(text, Comment)):
-        comment.extract()
-    for table in soup.find_all("table"):
-        _unwrap_layout(table)
-    has_heading = soup.find("h1") is not None
-    converter = _Converter(heading_style="ATX", bullets="-", escape_underscores=False, escape_asterisks=False)
-    text = BLANK_LINES.sub("\n\n", converter.convert_soup(soup)).strip()
-    return text if has_heading or not title else markdown.join([markdown.heading(1, title), text])
+Element = Any
+DROPPED: Final = frozenset({
+    "audio", "canvas", "datalist", "dialog", "embed", "head", "iframe", "input", "map", "meter", "nav",
+    "noscript", "object", "progress", "rp", "rt", "script", "select", "style", "svg", "template",
+    "textarea", "video",
+})  # fmt: skip
+BLOCKS: Final = frozenset({
+    "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dir", "div",
+    "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6",
+    "header", "hgroup", "hr", "html", "legend", "li", "listing", "main", "menu", "noframes", "ol", "p",
+    "plaintext", "pre", "search", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead",
+    "tr", "ul", "xmp",
+})  # fmt: skip
+HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
+BOLD: Final = {"b", "strong"}
+ITALIC: Final = {"i", "em", "cite", "var", "dfn"}
+STRUCK: Final = {"s", "strike", "del"}
+CODE: Final = {"code", "kbd", "samp", "tt"}
+LISTS: Final = {"ul", "ol", "menu", "dir"}
+LISTINGS: Final = {"pre", "listing", "xmp", "plaintext"}
+SPACE: Final = re.compile(r"[ \t\r\n\f]+")  # not the no-break space
+HIDDEN: Final = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+LANGUAGE: Final = re.compile(
+    r"\b(?:language|lang|highlight-source|highlight|brush:)[-: ]?\s*([A-Za-z0-9+#]+)"
+)
+PERMALINK: Final = re.compile(r"[¶#§🔗]|\[?edit\]?")
+RESOURCE_LIMIT: Final = "ERR_RESOURCE_LIMIT"  # libxml2: 2048 levels
+MAX_DEPTH: Final = 120  # of elements; each takes some frames of Python's stack
 
 
 def read(path: Path, options: Options) -> Document:  # noqa: ARG001 - every reader has this signature
     """An HTML file as a document of one page."""
 
     def pages() -> Iterator[Page]:
-        yield Page(to_markdown(path.read_bytes()))
+        yield Page(pieces.render(read_pieces(path.read_bytes())))
 
     return Document(total=1, pages=pages())
+
+
+def read_pieces(source: bytes) -> Iterator[Piece]:
+    """The content of a page, without what is no content.
+
+    Raises:
+        FatalError: code `too_deep`.
+    """
+    text = decode(source).replace("\0", "")
+    parser = etree.HTMLParser(
+        encoding="utf-8", huge_tree=True, no_network=True, remove_comments=True, remove_pis=True
+    )
+    # As bytes, so that what the page says of its encoding is not believed a second time.
+    root = etree.fromstring(text.encode("utf-8", errors="replace"), parser)
+    if any(error.type_name == RESOURCE_LIMIT for error in parser.error_log):
+        raise FatalError("too_deep", "the page's elements are nested too deeply to be read")
+    if root is None:
+        return
+    titled = next((True for _ in root.iter("h1")), False)
+    title = root.findtext(".//title") or ""
+    if not titled:
+        yield from pieces.heading(1, inline.render([Run(title)]))
+    yield from pieces.settled(_Reader().read(root))
+
+
+class _Reader:
+    """Walks a page; text that follows on text is a paragraph, whatever it is wrapped in.
+
+    Args:
+        below: how deep the elements already are that it is given.
+    """
+
+    def __init__(self, below: int = 0) -> None:
+        self._runs: list[Run] = []
+        self._quoted = 0
+        self._items: list[tuple[int, str]] = []  # the depth and mark of the item that is to begin
+        self._depth = -1  # of the innermost list
+        self._below = below
+
+    def read(self, root: Element) -> Iterator[Piece]:
+        """Everything within an element."""
+        yield from self._walk(root, PLAIN)
+        yield from self._flush()
+
+    def _flush(self) -> Iterator[Piece]:
+        """End the paragraph under way."""
+        text = inline.render(self._runs)
+        self._runs = []
+        if not text:
+            return
+        if self._items:
+            depth, mark = self._items.pop()
+            yield Piece("item", text, level=depth, mark=mark)
+        elif self._quoted:
+            yield Piece("quote", text)
+        else:
+            yield Piece("paragraph", text, level=self._depth + 1)
+
+    def _walk(self, element: Element, look: Look) -> Iterator[Piece]:
+        """What is within an element, and after each of its children."""
+        if self._below == MAX_DEPTH:  # below it the words alone
+            self._add("".join(element.itertext()), look)
+            return
+        self._below += 1
+        self._add(element.text, look)
+        for child in element:
+            if isinstance(child.tag, str) and not _is_hidden(child):
+                yield from self._child(child, look)
+            self._add(child.tail, look)
+        self._below -= 1
+
+    def _add(self, text: str | None, look: Look) -> None:
+        if text:
+            self._runs.append(Run(SPACE.sub(" ", text), look))
+
+    def _child(self, child: Element, look: Look) -> Iterator[Piece]:
+        tag = child.tag
+        if tag in BLOCKS:
+            yield from self._flush()
+            yield from self._block(child, look)
+            yield from self._flush()
+            return
+        match tag:
+            case "br":
+                self._runs.append(Run("\n", look))
+            case "img":
+                self._image(child, look)
+            case "math":
+                self._add(_formula(child), look)
+            case "q":
+                self._add("“", look)
+                yield from self._walk(child, look)
+                self._add("”", look)
+            case "a" if _is_permalink(child):
+                pass
+            case _:
+                yield from self._walk(child, _looking(child, look))
+
+    def _block(self, element: Element, look: Look) -> Iterator[Piece]:
+        tag = element.tag
+        if tag in HEADINGS:
+            yield from self._heading(element)
+        elif tag in LISTINGS:
+            yield from self._listing(element)
+        elif tag in LISTS:
+            yield from self._list(element, look)
+        elif tag == "table":
+            yield from self._table(element, look)
+        elif tag == "blockquote":
+            self._quoted += 1
+            yield from self._walk(element, look)
+            yield from self._flush()
+            self._quoted -= 1
+        elif tag == "dt":
+            self._items = [(self._depth + 1, "-")]
+            yield from self._walk(element, Look(bold=True))
+        elif tag == "dd":
+            self._items = [(self._depth + 2, "-")]
+            yield from self._walk(element, look)
+        else:
+            yield from self._walk(element, look)
+
+    def _heading(self, element: Element) -> Iterator[Piece]:
+        found = list(self._walk(element, PLAIN))  # blocks within a heading are not allowed, and rare
+        runs, self._runs = self._runs, []
+        text = inline.render(runs, emphasis=False)
+        self._items = []
+        yield from pieces.heading(HEADINGS[element.tag], text)
+        yield from found
+
+    def _listing(self, element: Element) -> Iterator[Piece]:
+        text = _verbatim(element)
+        classes = [element.get("class") or "", *(code.get("class") or "" for code in element.iter("code"))]
+        parent = element.getparent()
+        if parent is not None:
+            classes.append(parent.get("class") or "")
+        named = next((found[1] for name in classes if (found := LANGUAGE.search(name))), "")
+        if text.strip():
+            yield Piece("code", text.strip("\n").rstrip(), mark=named.lower())
+
+    def _list(self, element: Element, look: Look) -> Iterator[Piece]:
+        self._items = []  # an item that holds only a list shows only that
+        self._depth += 1
+        number = _integer(element.get("start"), 1)
+        for child in element:
+            if not isinstance(child.tag, str) or _is_hidden(child):
+                continue
+            if child.tag != "li":  # a list right within a list, or something out of place
+                self._depth -= child.tag in LISTS
+                yield from self._block(child, look) if child.tag in BLOCKS else self._walk(child, look)
+                self._depth += child.tag in LISTS
+                yield from self._flush()
+                continue
+            number = _integer(child.get("value"), number)
+            self._items = [(self._depth, f"{number}." if element.tag == "ol" else "-")]
+            yield from self._walk(child, look)
+            yield from self._flush()
+            self._items = []
+            number += 1
+        self._depth -= 1
+
+    def _table(self, table: Element, look: Look) -> Iterator[Piece]:
+        if is_layout(table):
+            for cell in own_cells(table):
+                yield from self._walk(cell, look)
+                yield from self._flush()
+            return
+        caption = table.find("caption")
+        if caption is not None:
+            yield from pieces.paragraph(inline.render([Run("".join(caption.itertext()))]))
+        self._items = []
+        yield from pieces.table(grid(table, _Reader(self._below).flat))
+
+    def flat(self, element: Element) -> str:
+        """All that is within an element, in one line."""
+        written = [
+            " ".join(cell for row in piece.rows for cell in row) if piece.kind == "table" else piece.text
+            for piece in self.read(element)
+        ]
+        return " ".join(text for text in written if text)
+
+    def _image(self, element: Element, look: Look) -> None:
+        source = element.get("src") or element.get("data-src") or ""
+        text = inline.image(element.get("alt") or "", source)
+        if text:
+            self._runs.append(Run(text, look, raw=True))
+
+
+def _looking(element: Element, look: Look) -> Look:
+    tag = element.tag
+    style = element.get("style") or ""
+    return Look(
+        bold=look.bold or tag in BOLD or "font-weight:bold" in style.replace(" ", ""),
+        italic=look.italic or tag in ITALIC,
+        struck=look.struck or tag in STRUCK,
+        code=look.code or tag in CODE,
+        link=(element.get("href") or "") if tag == "a" and element.get("href") else look.link,
+    )
+
+
+def _is_hidden(element: Element) -> bool:
+    return (
+        element.tag in DROPPED
+        or element.get("hidden") is not None
+        or element.get("aria-hidden") == "true"
+        or element.get("role") in {"navigation", "search"}
+        or bool(HIDDEN.search(element.get("style") or ""))
+    )
+
+
+def _is_permalink(link: Element) -> bool:
+    """Whether a link is the sign that some pages put beside a heading to point at it."""
+    text = "".join(link.itertext()).strip()
+    heading = any(parent.tag in HEADINGS for parent in link.iterancestors())
+    return heading and bool(PERMALINK.fullmatch(text))
+
+
+def _verbatim(element: Element) -> str:
+    parts = [element.text or ""]
+    for child in element:
+        if isinstance(child.tag, str) and not _is_hidden(child):
+            parts.append("\n" if child.tag == "br" else _verbatim(child))
+        parts.append(child.tail or "")
+    return "".join(parts)
+
+
+def _formula(element: Element) -> str:
+    for note in element.iter("annotation"):
+        if note.get("encoding") == "application/x-tex" and note.text:
+            return f"${note.text.strip()}$"
+    return "".join(element.itertext())
+
+
+def _integer(text: str | None, default: int) -> int:
+    try:
+        return int(text) if text and len(text) < 10 else default
+    except ValueError:
+        return default

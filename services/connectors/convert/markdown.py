@@ -12,6 +12,11 @@ LEADING: Final = re.compile(r"^(#{1,6}\s|>|```|~~~|[-+*]\s|={3,}$|-{3,}$)")
 INDENT: Final = "    "  # wide enough below "- " and below "10. "
 
 
+def inline(text: str) -> str:
+    """Text of a document within a line, so that none of it reads as HTML."""
+    return TAG.sub(r"\\<", text)
+
+
 def escape(text: str) -> str:
     """Text of a document in one line, so that none of it reads as HTML or as a Markdown block."""
     return LEADING.sub(r"\\\1", TAG.sub(r"\\<", SPACE.sub(" ", text).strip()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from pathlib import Path, PurePath
 from typing import Final, get_args
 
@@ -20,7 +21,9 @@ NAMES: Final[dict[str, str]] = {
     "pdf": "a PDF document", "png": "a PNG image", "jpeg": "a JPEG image", "tiff": "a TIFF image",
     "docx": "a Word document", "pptx": "a PowerPoint presentation", "xlsx": "an Excel workbook",
     "html": "an HTML page", "zip": "a ZIP archive", "ole": "an old Office document (before 2007)",
-    "gif": "a GIF image", "webp": "a WebP image", "text": "plain text", "binary": "of no known format",
+    "xlsb": "a binary Excel workbook", "odf": "an OpenDocument file", "epub": "an EPUB book",
+    "rtf": "a Rich Text document", "gif": "a GIF image", "webp": "a WebP image", "text": "plain text",
+    "binary": "of no known format",
 }  # fmt: skip
 
 # What an extension or a media type claims; what is not listed claims nothing.
@@ -34,7 +37,11 @@ EXTENSIONS: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(("xlsx", "xlsm", "xltx"), frozenset({"xlsx"})),
     **dict.fromkeys(("html", "htm", "xhtml"), frozenset({"html"})),
     **dict.fromkeys(("doc", "xls", "ppt"), frozenset({"ole"})),
-    "zip": frozenset({"zip", "docx", "pptx", "xlsx"}),
+    **dict.fromkeys(("odt", "ods", "odp"), frozenset({"odf"})),
+    "rtf": frozenset({"rtf"}),
+    "xlsb": frozenset({"xlsb"}),
+    "epub": frozenset({"epub"}),
+    "zip": frozenset({"zip", "docx", "pptx", "xlsx", "xlsb", "odf", "epub"}),
     "gif": frozenset({"gif"}),
     "webp": frozenset({"webp"}),
     **dict.fromkeys(("txt", "md", "csv", "json", "xml"), frozenset({"text", "html"})),
@@ -56,16 +63,31 @@ SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"II+\0", "tiff"),  # BigTIFF
     (b"MM\0+", "tiff"),
     (b"GIF8", "gif"),
+    (b"{\\rtf", "rtf"),
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
 )
-MAIN_PARTS: Final = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}
+MAIN_PARTS: Final = {
+    "word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx",
+    "xl/workbook.bin": "xlsb",
+}  # fmt: skip
+# Some programs name the main part otherwise and tell it by its type; templates have types of their own.
+CONTENT_TYPES: Final = "[Content_Types].xml"
+MAIN_TYPES: Final = (
+    (re.compile(rb"wordprocessingml\.(document|template)\.main|ms-word\.\w+\.macroEnabled"), "docx"),
+    (re.compile(rb"presentationml\.(presentation|slideshow|template)\.main"), "pptx"),
+    (re.compile(rb"spreadsheetml\.(sheet|template)\.main|ms-excel\.\w+\.macroEnabled\.main"), "xlsx"),
+)
+# What other formats that are archives say of themselves in a member called `mimetype`.
+MIME_TYPES: Final = {b"application/vnd.oasis.opendocument": "odf", b"application/epub": "epub"}
 ENCRYPTED_PACKAGE: Final = "EncryptedPackage".encode("utf-16-le")  # [MS-OFFCRYPTO] 2.3.4.4
 HTML: Final = re.compile(
     rb"<(!doctype\s+html|html|head|body|title|meta|div|p|h[1-6]|table|ul|ol|article|section|main|span|br)\b",
     re.IGNORECASE,
 )
+
+TAG: Final = re.compile(rb"<[a-z][a-z0-9-]*[\s/>]", re.IGNORECASE)  # enough for what calls itself HTML
 
 
 def sniff(path: Path, *, name: str, media_type: str) -> Format:
@@ -89,7 +111,10 @@ def sniff(path: Path, *, name: str, media_type: str) -> Format:
         raise FatalError("encrypted_file", "the document is protected by a password")
     if found == "zip":
         found = _inside_zip(path, claimed=_claims(name, media_type))
-    for claim, formats in _claims(name, media_type):
+    claims = _claims(name, media_type)
+    if found == "text" and any(formats == {"html"} for _, formats in claims) and TAG.search(head):
+        found = "html"
+    for claim, formats in claims:
         if found not in formats:
             raise FatalError("mislabelled_file", f"the file is {claim}, but its content is {NAMES[found]}")
     known = next((one for one in FORMATS if one == found), None)
@@ -136,20 +161,38 @@ def _contains(path: Path, wanted: bytes) -> bool:
 
 
 def _inside_zip(path: Path, *, claimed: list[tuple[str, frozenset[str]]]) -> str:
-    names: set[str] = set()
+    found = "zip"
     try:
         with zipfile.ZipFile(path) as file:
             # What is left of a document that was cut off may end with a whole archive that lay inside it.
             whole = min((member.header_offset for member in file.infolist()), default=0) == 0
             if whole:
                 archive.check(file)
-                names = set(file.namelist())
-    except zipfile.BadZipFile:
+                found = _main_part(file)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError):
         whole = False
     may_be_office = all("zip" in formats or formats & set(MAIN_PARTS.values()) for _, formats in claimed)
     if not whole and may_be_office:
         raise FatalError("corrupt_file", "the file is cut off or damaged: a part of it is missing")
-    return next((found for part, found in MAIN_PARTS.items() if part in names), "zip")
+    return found
+
+
+def _main_part(file: zipfile.ZipFile) -> str:
+    names = set(file.namelist())
+    for part, found in MAIN_PARTS.items():
+        if part in names:
+            return found
+    types = _beginning(file, CONTENT_TYPES) if CONTENT_TYPES in names else b""
+    for pattern, found in MAIN_TYPES:
+        if pattern.search(types):
+            return found
+    said = _beginning(file, "mimetype") if "mimetype" in names else b""
+    return next((found for start, found in MIME_TYPES.items() if said.startswith(start)), "zip")
+
+
+def _beginning(file: zipfile.ZipFile, name: str) -> bytes:
+    with file.open(name) as part:
+        return part.read(archive.READ_BYTES)
 
 
 def _check_pdf_end(path: Path) -> None:

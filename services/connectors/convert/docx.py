@@ -1,0 +1,203 @@
+"""Word documents, read piece by piece from their XML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from services.connectors.convert import charts, inline, pieces
+from services.connectors.convert.docx_numbering import Label, Numbering
+from services.connectors.convert.docx_runs import Found, Notes, RunReader
+from services.connectors.convert.docx_styles import (
+    BODY_LEVEL,
+    ParagraphLook,
+    Styles,
+    W,
+    integer,
+    outline_level,
+    value,
+)
+from services.connectors.convert.ooxml import Element, Package, chosen
+from services.connectors.convert.pieces import Depths, Piece
+
+WRAPPERS: Final = {f"{W}{name}" for name in ("ins", "moveTo", "customXml", "smartTag", "sdt", "sdtContent")}
+MAX_SPAN: Final = 100
+
+
+class DocxReader:
+    """Reads one document."""
+
+    def __init__(self, package: Package) -> None:
+        self._package = package
+        self._main = package.main_part()
+        self._styles = Styles(self._only("styles"))
+        self._numbering = Numbering(self._only("numbering"), self._styles)
+        self._notes = Notes()
+        self._runs = RunReader(package, self._main, self._styles, self._notes)
+        self._depths = Depths()
+        self._below_title = 0  # headings go one deeper below a title
+
+    def _only(self, kind: str) -> Element | None:
+        part = next(self._package.related(self._main, kind), None)
+        return None if part is None else self._package.parse(part)
+
+    def read(self) -> Iterator[Piece]:
+        """The body, then the notes that it refers to."""
+        yield from _joined(self._blocks(self._package.children(self._main, f"{W}body")))
+        yield from self._footnotes()
+
+    def _blocks(self, elements: Iterable[Element]) -> Iterator[Piece]:
+        for element in elements:
+            if element.tag == f"{W}p":
+                yield from self._paragraph(element)
+            elif element.tag == f"{W}tbl":
+                self._depths.end()
+                yield from self._table(element)
+            elif element.tag in WRAPPERS or element.tag.endswith("}AlternateContent"):
+                yield from self._blocks(chosen([element] if _alternates(element) else element))
+
+    def _paragraph(self, element: Element) -> Iterator[Piece]:
+        style, look = self._look(element)
+        found = self._runs.read(element, style)
+        label = self._label(element, style, look)
+        yield from self._text(found, look, label)
+        for image in found.images:
+            yield Piece("image", image.description, source=image.source)
+        for chart in found.charts:
+            yield from charts.pieces_of(chart)
+        for box in found.boxes:
+            yield from self._blocks(box)
+
+    def _look(self, element: Element) -> tuple[str, ParagraphLook]:
+        properties = element.find(f"{W}pPr")
+        style = (value(properties, "pStyle") if properties is not None else None) or ""
+        look = self._styles.paragraph(style)
+        level = outline_level(element)
+        if level is not None:
+            look = replace(look, level=level + 1 if level < BODY_LEVEL else 0)
+        return style, look
+
+    def _label(self, element: Element, style: str, look: ParagraphLook) -> Label | None:
+        number, level = look.numbering or ("0", 0)
+        own = element.find(f"{W}pPr/{W}numPr")
+        said = value(own, "ilvl") if own is not None else None
+        if own is not None:
+            number = value(own, "numId") or number
+        return self._numbering.label(number, integer(said, level), style="" if said else style)
+
+    def _text(self, found: Found, look: ParagraphLook, label: Label | None) -> Iterator[Piece]:
+        words = inline.plain(found.runs)
+        if not words:
+            return
+        level = 1 if look.title else look.level + self._below_title if look.level else 2 * look.subtitle
+        if not (label and not level):
+            self._depths.end()
+        if level:
+            self._below_title |= look.title
+            written = inline.render(found.runs, emphasis=False)
+            number = label.text.rstrip(".:)") if label else ""
+            yield from pieces.heading(level, f"{number} {written}".strip())
+        elif label:
+            yield self._item(inline.render(found.runs), label, look)
+        elif look.code or found.all_code:
+            yield Piece("code", "".join(run.text for run in found.runs))
+        else:
+            kind: pieces.Kind = "quote" if look.quote else "paragraph"
+            yield Piece(kind, inline.render(found.runs))
+
+    def _item(self, text: str, label: Label, look: ParagraphLook) -> Piece:
+        depth = self._depths.of(max(label.level, look.list_level))
+        if label.number is not None:
+            return Piece("item", text, level=depth, mark=f"{label.number}.")
+        return Piece("item", f"{label.text} {text}" if label.text else text, level=depth, mark="-")
+
+    def _table(self, table: Element) -> Iterator[Piece]:
+        cells = [cell for row in _parts(table, "tr") for cell in _parts(row, "tc")]
+        if len(cells) == 1:  # a frame around something rather than a table
+            yield from self._blocks(cells[0])
+            return
+        rows: list[list[str]] = []
+        for row in _parts(table, "tr"):
+            properties = row.find(f"{W}trPr")
+            if properties is not None and properties.find(f"{W}del") is not None:
+                continue
+            above = rows[-1] if rows else []
+            skipped = integer(value(properties, "gridBefore"), 0) if properties is not None else 0
+            line = [""] * min(max(skipped, 0), MAX_SPAN)
+            for cell in _parts(row, "tc"):
+                self._cell(cell, line, above)
+            rows.append(line)
+        yield from pieces.table(rows)
+
+    def _cell(self, cell: Element, line: list[str], above: list[str]) -> None:
+        """Put a cell's text into the line, and again into the places that it spans."""
+        properties = cell.find(f"{W}tcPr")
+        span, text = 1, None
+        if properties is not None:
+            span = min(max(integer(value(properties, "gridSpan"), 1), 1), MAX_SPAN)
+            merged = properties.find(f"{W}vMerge")
+            if merged is not None and merged.get(f"{W}val", "continue") == "continue":
+                text = pieces.spread(above[len(line)], 2)[1] if len(line) < len(above) else ""
+            across = properties.find(f"{W}hMerge")
+            if across is not None and across.get(f"{W}val", "continue") == "continue" and line:
+                text = pieces.spread(line[-1], 2)[1]
+        line += pieces.spread(self.flat(cell) if text is None else text, span)
+
+    def flat(self, holder: Iterable[Element]) -> str:
+        """All text within, in one line."""
+        written = []
+        for piece in self._blocks(holder):
+            if piece.kind == "item" and piece.mark != "-":
+                written.append(f"{piece.mark} {piece.text}")
+            elif piece.kind == "table":
+                written += [" ".join(cell for cell in row if cell) for row in piece.rows]
+            elif piece.kind == "image":
+                written.append(inline.image(piece.text, piece.source))
+            else:
+                written.append(inline.code(piece.text) if piece.kind == "code" else piece.text)
+        self._depths.end()
+        return " ".join(pieces.flat(text) for text in written if text)
+
+    def _footnotes(self) -> Iterator[Piece]:
+        """The notes in the order of their marks; a note may refer to further ones."""
+        texts: dict[tuple[str, str], Element] = {}
+        for kind in ("footnote", "endnote"):
+            root = self._only(f"{kind}s")
+            for note in root if root is not None else ():
+                texts[kind, note.get(f"{W}id", "")] = note
+        for mark, key in self._notes:
+            if key in texts:
+                yield Piece("footnote", self.flat(texts[key]), mark=mark)
+
+
+def _alternates(element: Element) -> bool:
+    return str(element.tag).endswith("}AlternateContent")
+
+
+def _parts(holder: Element, name: str) -> Iterator[Element]:
+    """Rows of a table or cells of a row, also where something is wrapped around them."""
+    for child in chosen(holder):
+        if child.tag == f"{W}{name}":
+            yield child
+        elif child.tag in WRAPPERS:
+            yield from _parts(child, name)
+
+
+def _joined(found: Iterable[Piece]) -> Iterator[Piece]:
+    """The lines of code, each a paragraph of its own, as one piece."""
+    lines: list[str] = []
+    for piece in found:
+        if piece.kind == "code":
+            lines.append(piece.text)
+            continue
+        yield from _listing(lines)
+        lines = []
+        yield piece
+    yield from _listing(lines)
+
+
+def _listing(lines: list[str]) -> Iterator[Piece]:
+    text = "\n".join(lines).strip("\n")
+    if text.strip():
+        yield Piece("code", text)

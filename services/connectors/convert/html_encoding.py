@@ -1,0 +1,45 @@
+"""The text of a page, whose encoding it may tell in several ways."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import re
+from typing import Final
+
+# WHATWG HTML 13.2.3.2: the encoding is told within the first 1024 bytes.
+PRESCAN_BYTES: Final = 1024
+CHARSET: Final = re.compile(rb"""<meta[^>]*?charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
+DECLARED: Final = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
+# WHATWG Encoding 4.2: the names that pages use for what is read as something wider.
+READ_AS: Final = {
+    "ascii": "cp1252", "us-ascii": "cp1252", "latin1": "cp1252", "latin-1": "cp1252", "iso-8859-1": "cp1252",
+    "iso-8859-9": "cp1254", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "sjis": "cp932",
+    "euc-kr": "cp949", "ks_c_5601-1987": "cp949", "x-sjis": "cp932", "macintosh": "mac-roman",
+}  # fmt: skip
+# Of what Python knows only the encodings of pages; UTF-16 would have had its mark.
+ENCODING: Final = re.compile(
+    r"utf-?8|cp\d+|iso-8859-\d+|windows-\d+|koi8-[ru]|gb18030|big5(-hkscs)?|euc-jp|iso-2022-jp|mac-roman|tis-620|ibm866"
+)
+MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def decode(source: bytes) -> str:
+    """The text of a page by its byte order mark, by what it says, as UTF-8, or else as Windows-1252."""
+    for mark, encoding in MARKS:
+        if source.startswith(mark):
+            return source[len(mark) :].decode(encoding, errors="replace")
+    said = DECLARED.search(source[:PRESCAN_BYTES]) or CHARSET.search(source[:PRESCAN_BYTES])
+    name = said[1].decode("ascii").lower() if said is not None else ""
+    name = READ_AS.get(name, name)
+    if ENCODING.fullmatch(name):
+        with contextlib.suppress(LookupError):
+            return source.decode(name, errors="replace")
+    try:
+        return source.decode("utf-8")
+    except UnicodeDecodeError:
+        return source.decode("cp1252", errors="replace")
