@@ -1,7 +1,7 @@
-"""An agent worker with review, over REST: `agent.py work` does jobs of kind `agent`, `agent.py review` judges them.
+"""An agent worker with review, over REST: `work` does jobs of kind `agent`, `review` judges them.
 
-Usage: URL=http://127.0.0.1:8080 TOKEN=... agent.py work|review [jobs]. The two need tokens of different subjects,
-the one with role worker and the other with role reviewer: nobody accepts their own work.
+Usage: URL=http://127.0.0.1:8080 TOKEN=... agent.py work|review [jobs]. The two need tokens of different
+subjects, the one with role worker and the other with role reviewer: nobody accepts their own work.
 """
 
 from __future__ import annotations
@@ -55,5 +55,5 @@ def review() -> None:
 
 
 if __name__ == "__main__":
-    for _ in range(int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000):  # noqa: PLR2004 - the third word
+    for _ in range(int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000):
         {"work": work, "review": review}[sys.argv[1]]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from services.gateway.octopoid.documents import Documents
 from services.gateway.octopoid.holders import holder_of, parties_of
 from services.gateway.octopoid.scopes import tenant_of
 from services.gateway.octopoid.tasks import job_id_of, job_key
+from tests.broker import SharedBroker
 from tests.gateway.octopoid import Octopoid
-from tests.gateway.rest import Answer, Gateway, now
+from tests.gateway.rest import Answer, Gateway, gateway, now
 
 STATES = ["incoming", "claimed", "testing", "staging", "done", "failed", "provisional"]
 WAYS = [
@@ -296,6 +298,36 @@ async def test_the_scopes_key_opens_the_other_routes_as_its_tenant(octo: Octopoi
         lease["id"],
         f"rest.{tenant}.w",
     )
+
+
+async def test_any_gateway_takes_any_call(
+    octo: Octopoid, shared_broker: SharedBroker, tmp_path: Path
+) -> None:
+    async with gateway(shared_broker.url, tmp_path / "second") as other:
+        there = Octopoid(other, octo.scope)
+        there.key = octo.key
+        await octo.create("t")
+        claimed = await there.claim()
+        assert claimed.json["id"] == "t"
+        assert (await octo.submit("t", lease_id=claimed.json["lease_id"])).json["queue"] == "provisional"
+        answers = await asyncio.gather(*(side.claim("g", queue="provisional") for side in (octo, there)))
+        assert sorted(answer.status for answer in answers) == [200, 404]
+        assert (await there.post("t", "accept", accepted_by="g")).json["queue"] == "done"
+        assert await octo.listed("queue=done") == await there.listed("queue=done") == ["t"]
+
+
+async def test_a_scope_has_a_limited_number_of_tasks_of_a_limited_size(
+    shared_broker: SharedBroker, tmp_path: Path
+) -> None:
+    async with gateway(shared_broker.url, tmp_path, octopoid_documents=1, payload_bytes=5000) as api:
+        octo = Octopoid(api)
+        await octo.register()
+        large = await octo.call("POST", "/tasks", octo.task("t", content="x" * 6000))
+        assert (large.status, "error" in large.json) == (413, True)
+        await octo.create("t")
+        assert (await octo.patch("t", content="x" * 6000)).status == 413
+        full = await octo.call("POST", "/tasks", octo.task("u"))
+        assert (full.status, full.json["code"]) == (429, "limit")
 
 
 def test_agents_names_are_read_back_from_a_workers() -> None:

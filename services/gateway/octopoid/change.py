@@ -62,16 +62,23 @@ async def patch(request: web.Request) -> web.Response:
     known = FIELDS.keys() | OF_THE_JOB | {"queue", "priority", "blocked_by", "claimed_by", "lease_expires_at"}
     if not asked.keys() & known:
         raise InvalidError("No fields to update")
+    until = asked.get("lease_expires_at")
+    expires_at = None if until is None else parse_time("lease_expires_at", str(until))
+    priority = priority_of(asked["priority"]) if "priority" in asked else task.job.own_priority
+    if priority != task.job.own_priority and task.job.status is not Status.QUEUED:
+        message = f"Failed to update task: its priority can be changed while it waits, and it is {task.queue}"
+        raise ConflictError(message, code="wrong_queue")
     task = await changed(request, task, {}, fields)
-    if "priority" in asked:
-        task = await _reprioritised(request, task, priority_of(asked["priority"]))
+    if priority != task.job.own_priority:
+        await ensure_lane(request, task.job, priority)
+        command = Reprioritise(now=datetime.now(UTC), priority=priority)
+        task = await act(request, task, command, request[PRINCIPAL].actor)
     if "blocked_by" in asked and not asked["blocked_by"] and task.job.status is Status.BLOCKED:
         task = await act(request, task, Unblock(now=datetime.now(UTC)), request[PRINCIPAL].actor)
     if queue is not None and queue != task.queue:
         reason = str(asked.get("execution_notes") or "")[:MAX_REASON_CHARS]
         task = await move(request, task, Order(to=queue, by=request[PRINCIPAL].actor, reason=reason))
-    elif asked.get("lease_expires_at") is not None:
-        expires_at = parse_time("lease_expires_at", str(asked["lease_expires_at"]))
+    elif expires_at is not None:
         task = await renewed(request, task, expires_at)
     elif "claimed_by" in asked and asked["claimed_by"] is None:
         task = await _review_left(request, task)
@@ -100,17 +107,6 @@ def _check_fields(task: Task, asked: dict[str, Any], fields: dict[str, Any]) -> 
     if blocker and blocker != task.document["blocked_by"]:
         message = "blocked_by: what a task waits for is said when it is created; it can only be taken away"
         raise InvalidError(message, field="blocked_by")
-
-
-async def _reprioritised(request: web.Request, task: Task, priority: int) -> Task:
-    if priority == task.job.own_priority:
-        return task
-    if task.job.status is not Status.QUEUED:
-        message = f"Failed to update task: its priority can be changed while it waits, and it is {task.queue}"
-        raise ConflictError(message, code="wrong_queue")
-    await ensure_lane(request, task.job, priority)
-    command = Reprioritise(now=datetime.now(UTC), priority=priority)
-    return await act(request, task, command, request[PRINCIPAL].actor)
 
 
 async def _review_left(request: web.Request, task: Task) -> Task:

@@ -99,8 +99,6 @@ async def _check_claimed(request: web.Request, asked: ClaimForm, most: int) -> N
 async def _claimed(request: web.Request, asked: ClaimForm) -> Task | None:
     """A task under a timed lease, by the claiming of `POST /v1/leases`."""
     wanted = {"role": _list(asked.role_filter) or [ANY], "type": _list(asked.type_filter) or [ANY]}
-    if asked.role_filter is None:
-        wanted["role"] = [ANY]
     claim_request = ClaimRequest(
         worker=holder_of(asked.orchestrator_id, asked.agent_name), kinds=[KIND],
         capabilities={"octopoid": wanted}, lease_s=_lease_s(request, asked),

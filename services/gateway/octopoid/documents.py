@@ -130,6 +130,10 @@ class Documents:
     async def _write(
         self, tenant: str, sort: str, name: str, body: bytes, headers: dict[str, str], revision: int
     ) -> int:
+        most = self._settings.payload_bytes
+        if len(body) > most:
+            message = f"the {sort} has {len(body)} bytes as JSON, of at most {most}"
+            raise LimitError(message, status=413, code="too_large")
         subject = subjects.octopoid_document(tenant, sort, _digest(name))
         headers = {**headers, subjects.H_EXPECTED_SEQ: str(revision)}
         for attempt in range(self._settings.append_tries):
