@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -45,6 +46,61 @@ async def test_a_lease_that_nobody_renews_ends_by_itself(site: Deployment) -> No
             await asyncio.sleep(0.1)
     late = {"commits_count": 1, "turns_used": 1}
     assert (await site.request("POST", "/api/v1/tasks/t/submit", json=late, headers=headers))[0] == 409
+
+
+TASKS = 40
+AGENTS = 6
+
+
+async def test_a_gateway_that_is_killed_costs_no_task_and_gives_none_twice(site: Deployment) -> None:
+    _, key = await register(site)
+    doomed, first = site.parts["gateway"], site.url
+    await site.start_gateway("gateway2")
+    urls = [first, site.url]
+
+    async def call(path: str, body: dict[str, Any], *wanted: int, **headers: str) -> tuple[int, Any]:
+        """Ask one gateway and then the other, until one gives an answer that is expected."""
+        headers["Authorization"] = f"Bearer {key}"
+        async with asyncio.timeout(60):
+            for number in itertools.count():
+                url = f"{urls[number % 2]}/api/v1/tasks{path}"
+                try:
+                    async with site.session.post(url, json=body, headers=headers) as answer:
+                        if answer.status in wanted:
+                            return answer.status, await answer.json()
+                        assert answer.status == 503, (path, await answer.text())
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.05)
+        raise AssertionError("unreachable")
+
+    for number in range(TASKS):
+        await call("", {"id": f"t{number}", "file_path": "t.md"}, 200, 201)
+    done: list[str] = []
+
+    async def agent(name: str) -> None:
+        for turn in itertools.count():
+            body = {"orchestrator_id": "c-m", "agent_name": name}
+            keyed = {"Idempotency-Key": f"{name}-{turn}"}
+            status, task = await call("/claim", body, 200, 404, **keyed)
+            if status == 404:
+                return
+            await call(f"/{task['id']}/submit", {"commits_count": 1, "turns_used": turn}, 200)
+            await call(f"/{task['id']}/accept", {"accepted_by": name}, 200)
+            done.append(task["id"])
+            if len(done) == TASKS // 3:
+                await doomed.kill()
+
+    async with asyncio.TaskGroup() as agents:
+        for number in range(AGENTS):
+            agents.create_task(agent(f"a{number}"))
+    assert sorted(done) == sorted(f"t{number}" for number in range(TASKS))
+    _, listed = await site.request("GET", "/v1/jobs?kind=agent&limit=100&tenant=oct-sdk")
+    histories = [
+        await site.request("GET", f"/v1/jobs/{job['id']}/events?tenant=oct-sdk") for job in listed["jobs"]
+    ]
+    kinds = {tuple(event["type"] for event in body["events"]) for _, body in histories}
+    assert (len(histories), kinds) == (TASKS, {("submitted", "claimed", "proposed", "accepted")})
 
 
 async def test_the_flow_by_octopoids_own_sdk(site: Deployment) -> None:
