@@ -88,8 +88,6 @@ async def patch(request: web.Request) -> web.Response:
 async def _check_move(request: web.Request, task: Task, queue: Any) -> None:
     if queue == DONE:
         raise InvalidError("queue: a task is done when it is accepted: POST .../accept", field="queue")
-    if queue == CLAIMED and task.queue != CLAIMED:
-        raise InvalidError("queue: a task is claimed by a claim alone", field="queue")
     await flows.check_queue(request, task.flow, queue)
 
 

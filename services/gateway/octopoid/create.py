@@ -26,7 +26,6 @@ from services.gateway.octopoid.door import DOCUMENTS, form, now
 from services.gateway.octopoid.moves import Order, move
 from services.gateway.octopoid.tasks import (
     ANY,
-    CLAIMED,
     FIELDS,
     INCOMING,
     KIND,
@@ -76,8 +75,6 @@ async def create(request: web.Request) -> web.Response:
     asked = await form(request, TaskForm)
     tenant, documents = request[PRINCIPAL].tenant, request.app[DOCUMENTS]
     queue = asked.queue or INCOMING
-    if queue == CLAIMED:
-        raise InvalidError("queue: a task is claimed by a claim alone", field="queue")
     await flows.check_queue(request, asked.flow or "default", queue)
     priority = priority_of(asked.priority or "P2")
     digest = hashlib.sha256(orjson.dumps(msgspec.to_builtins(asked), option=orjson.OPT_SORT_KEYS)).hexdigest()

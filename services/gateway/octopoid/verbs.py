@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from events.commands import ReleaseReview
-from events.errors import ConflictError, InvalidError, NotFoundError
+from events.errors import ConflictError, NotFoundError
 from events.spec import Status
 from services.gateway.auth import PRINCIPAL
 from services.gateway.http import json_response
@@ -174,8 +174,6 @@ async def force_queue(request: web.Request) -> web.Response:
     """`POST .../force-queue`: into any queue past the flow's ways; a message tells why."""
     asked = await form(request, ForceForm)
     task = await task_at(request)
-    if asked.queue == CLAIMED:
-        raise InvalidError("queue: a task is claimed by a claim alone", field="queue")
     await flows.check_queue(request, task.flow, asked.queue)
     by = request[PRINCIPAL].actor
     task = await move(request, task, Order(to=asked.queue, by=by, reason=asked.reason))
