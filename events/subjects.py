@@ -25,6 +25,7 @@ BUCKET_KINDS: Final = "kinds"
 BUCKET_WAITS: Final = "waits"
 BUCKET_SCHEDULES: Final = "schedules"
 BUCKET_CLAIMS: Final = "claims"
+BUCKET_OCTOPOID: Final = "octopoid"
 SCHEDULES: Final = f"KV_{BUCKET_SCHEDULES}"
 STORE_FILES: Final = "files"
 FILES: Final = f"OBJ_{STORE_FILES}"
@@ -116,6 +117,21 @@ def parse_control(subject: str) -> tuple[str, str]:
 def claim_entry(tenant: str, digest: str) -> str:
     """Where it stands which job a claim with an idempotency key was given."""
     return f"$KV.{BUCKET_CLAIMS}.{tenant}.{digest}"
+
+
+def scope_key(place: str) -> str:
+    """Where the key of an Octopoid scope stands, as a hash."""
+    return f"$KV.{BUCKET_KEYS}.octopoid.{place}"
+
+
+def octopoid_document(tenant: str, sort: str, digest: str) -> str:
+    """Where a document of an Octopoid scope stands."""
+    return f"$KV.{BUCKET_OCTOPOID}.{tenant}.{sort}.{digest}"
+
+
+def octopoid_documents(tenant: str, sort: str) -> str:
+    """All documents of a sort in an Octopoid scope."""
+    return f"$KV.{BUCKET_OCTOPOID}.{tenant}.{sort}.*"
 
 
 def kind_entry(kind: str) -> str:

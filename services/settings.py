@@ -206,6 +206,14 @@ class Settings(pydantic.BaseModel):
         default=1.0, description="Seconds that WORK may lag behind JOBS before it is nudged"
     )
 
+    # Octopoid's API
+    octopoid_scopes: Annotated[int, Field(ge=0)] = Field(
+        default=1000, description="Scopes that may register themselves at Octopoid's API"
+    )
+    octopoid_documents: Count = Field(
+        default=10000, description="Tasks that a scope may have, and messages, projects and the like, each"
+    )
+
     # Limits of access
     jwt_public_keys: Paths = Field(
         default=(),

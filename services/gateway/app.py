@@ -47,6 +47,8 @@ from services.gateway.lease_token import LeaseTokens
 from services.gateway.live import LiveFeed
 from services.gateway.live_door import DOOR, LiveDoor
 from services.gateway.metrics import Metrics
+from services.gateway.octopoid import door as octopoid_door
+from services.gateway.octopoid import routes as octopoid
 from services.gateway.problems import problem_of
 from services.gateway.rest_workers import RestWorkers
 from services.gateway.revocations import Revocations
@@ -82,11 +84,15 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     started = time.perf_counter()
     app = request.app
     try:
-        if request.path not in OPEN and not (
-            request.path == "/metrics" and app[keys.SETTINGS].metrics_public
-        ):
-            request[PRINCIPAL] = app[keys.AUTH].authenticate(request)
-        response = await handler(request)
+        if request.path.startswith(octopoid_door.ROOT):
+            response = await octopoid_door.gate(request, handler)
+        else:
+            if request.path not in OPEN and not (
+                request.path == "/metrics" and app[keys.SETTINGS].metrics_public
+            ):
+                by_key = await octopoid_door.api_key_principal(request)
+                request[PRINCIPAL] = by_key or app[keys.AUTH].authenticate(request)
+            response = await handler(request)
     except ConnectionError:
         raise  # the client is gone: nobody is there to be told
     except Exception as error:  # the outermost door: `problem_of` logs what nobody foresaw
@@ -189,6 +195,7 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         claiming = await _add_claims(app, nc)
         app[DOOR] = LiveDoor(live, authenticator)
         add_routes(app)
+        octopoid.add(app, nc)
         app.on_shutdown.append(_close_waiting)
         await revocations.load()
         failure: SwitchyardError | None = None

@@ -1,0 +1,63 @@
+"""A client of Octopoid's API that knows its documented routes alone."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from tests.gateway.rest import Answer, Gateway
+
+
+class Octopoid:
+    """A scope, and how its orchestrators speak to the server."""
+
+    def __init__(self, api: Gateway, scope: str | None = None) -> None:
+        self.api = api
+        self.scope = scope or f"s{secrets.token_hex(6)}"
+        self.key = ""
+
+    async def call(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> Answer:
+        headers = {} if key == "" else {"Authorization": f"Bearer {key or self.key}"}
+        async with self.api.http.request(
+            method, f"{self.api.url}/api/v1{path}", json=body, headers=headers
+        ) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    async def register(self, *, machine: str = "m1", key: str | None = "") -> Answer:
+        body = {"cluster": "prod", "machine_id": machine, "repo_url": "git@x:y.git", "scope": self.scope}
+        answer = await self.call("POST", "/orchestrators/register", body, key=key)
+        self.key = answer.json.get("api_key", self.key)
+        return answer
+
+    async def create(self, task_id: str, **fields: Any) -> dict[str, Any]:
+        answer = await self.call("POST", "/tasks", self.task(task_id, **fields))
+        assert answer.status == 201, answer
+        task: dict[str, Any] = answer.json
+        return task
+
+    def task(self, task_id: str, **fields: Any) -> dict[str, Any]:
+        return {"id": task_id, "file_path": f"{task_id}.md", "branch": "main", "scope": self.scope, **fields}
+
+    async def get(self, task_id: str) -> dict[str, Any]:
+        answer = await self.call("GET", f"/tasks/{task_id}?scope={self.scope}")
+        assert answer.status == 200, answer
+        task: dict[str, Any] = answer.json
+        return task
+
+    async def claim(self, agent: str = "agent-1", **fields: Any) -> Answer:
+        body = {"orchestrator_id": "prod-m1", "agent_name": agent, "scope": self.scope, **fields}
+        return await self.call("POST", "/tasks/claim", body)
+
+    async def post(self, task_id: str, verb: str, **fields: Any) -> Answer:
+        return await self.call("POST", f"/tasks/{task_id}/{verb}", fields)
+
+    async def patch(self, task_id: str, **fields: Any) -> Answer:
+        return await self.call("PATCH", f"/tasks/{task_id}", fields)
+
+    async def submit(self, task_id: str, commits: int = 1, turns: int = 9, **fields: Any) -> Answer:
+        return await self.post(task_id, "submit", commits_count=commits, turns_used=turns, **fields)
+
+    async def listed(self, query: str = "") -> list[str]:
+        answer = await self.call("GET", f"/tasks?scope={self.scope}&{query}")
+        assert answer.status == 200, answer
+        return [task["id"] for task in answer.json["tasks"]]
