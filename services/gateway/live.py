@@ -205,6 +205,8 @@ class LiveFeed:
             await self._needed.wait()
         reconnects = self.nc.stats["reconnects"]
         self._interrupted.clear()
+        with contextlib.suppress(UnavailableError):  # the lines of output may still be away
+            await self._pin_log_lines()
         try:
             self._take_up(await self.log_state())
         except UnavailableError as error:
@@ -288,16 +290,25 @@ class LiveFeed:
         for stored in found:
             self._saw_progress(stored.subject, stored.data, kept=True)
 
-    async def _log_lines(self) -> None:
-        state = None
-        while state is None:
-            try:
-                state = await self.log_state(subjects.LOGS)
-            except UnavailableError:
-                await asyncio.sleep(LOOK_S)
+    async def _pin_log_lines(self) -> int:
+        """Decide after which line of output to begin: before anybody is told that the feed is ready.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        state = await self.log_state(subjects.LOGS)
         if self._log_lines_seq is None or self._log_lines_seq > state.last_seq:
             self._log_lines_seq = state.last_seq
-        async with self._follow(subjects.LOGS, self._log_lines_seq + 1) as batches:
+        return self._log_lines_seq
+
+    async def _log_lines(self) -> None:
+        seq = None
+        while seq is None:
+            try:
+                seq = await self._pin_log_lines()
+            except UnavailableError:
+                await asyncio.sleep(LOOK_S)
+        async with self._follow(subjects.LOGS, seq + 1) as batches:
             async for batch in batches:
                 for stored in batch:
                     self._log_lines_seq = stored.seq
