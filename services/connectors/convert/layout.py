@@ -45,6 +45,7 @@ class Line:
     size: float
     bold: bool = False
     starts: bool = False
+    italic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +130,13 @@ def _blocks(lines: Sequence[Line], *, body: float, slack: float) -> list[_Block]
     blocks: list[_Block] = []
     gaps = [after.top - before.bottom for before, after in pairwise(lines)]
     usual = median([gap for gap in gaps if 0 <= gap < body] or [0.0])
+    mostly_italic = sum(line.italic for line in lines) * 2 > len(lines)
     mostly_bold = sum(line.bold for line in lines) * 2 > len(lines)
-    for line in lines:
+    for line, after in zip(lines, [*lines[1:], None], strict=False):
         kind, level, marker, text = _kind(line, body=body, slack=slack, bold_stands_out=not mostly_bold)
         block = blocks[-1] if blocks else None
+        if kind == "text" and not mostly_italic and _is_italic_heading(block, line, after, usual=usual):
+            kind, level = "heading", BOLD_LEVEL
         if block is not None and level == BOLD_LEVEL and _is_wrapped_bold(block, line, usual=usual):
             kind, level = "text", 0
         if block is None or kind == "item" or not _goes_on(block, line, kind, level, usual=usual):
@@ -165,6 +169,15 @@ def _is_wrapped_bold(block: _Block, line: Line, *, usual: float) -> bool:
     """Whether a bold line is the rest of a bold item or paragraph, and so no heading."""
     before = block.lines[-1]
     return block.kind != "heading" and before.bold and 0 <= line.top - before.top <= usual + before.size * 1.6
+
+
+def _is_italic_heading(block: _Block | None, line: Line, after: Line | None, *, usual: float) -> bool:
+    """Whether a line in italics stands above plain text, and apart from what comes before it."""
+    if not line.italic or after is None or after.italic or len(line.text) > MAX_BOLD_HEADING_CHARS:
+        return False
+    apart = block is None or not 0 <= line.top - block.lines[-1].bottom <= usual + line.size * 0.4
+    below = 0 <= after.top - line.top < line.size * 2.5 and abs(after.left - line.left) < line.size
+    return apart and below and line.text[:1].isupper() and line.text[-1:].isalnum()
 
 
 def _goes_on(block: _Block, line: Line, kind: Kind, level: int, *, usual: float) -> bool:

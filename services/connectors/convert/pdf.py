@@ -21,7 +21,10 @@ ENOUGH_LETTERS: Final = 50  # fewer on a page of pictures are a stamp or a page 
 PICTURE_SHARE: Final = 0.3
 OUTLINED_PATHS: Final = 20  # letters drawn as shapes
 UNREADABLE_SHARE: Final = 0.3
-TABLE_PATHS: Final = range(4, 5_000)  # fewer rule no table, more are a drawing
+TABLE_RULES: Final = range(4, 5_000)  # fewer rule no table, more are a drawing
+RULE_THICKNESS: Final = 3.0  # points
+RULE_LENGTH: Final = 12.0
+BOX_SEGMENTS: Final = 6  # of a rectangle at most; a letter or a drawing has more
 BATCH: Final = 32  # pages after which the libraries, which keep all they have read, start afresh
 MAX_RENDERED_PIXELS: Final = 40_000_000
 POINTS_PER_INCH: Final = 72
@@ -44,11 +47,14 @@ def read(path: Path, options: Options) -> Document:
         if not total:
             raise FatalError("corrupt_file", "the PDF has no pages")
         check_pages(total, options)
-        body = _body_size(pdf)
-    return Document(total, _pages(path, total, body, options))
+        sample = _sample(pdf)
+    body = layout.body_size([line for lines in sample.values() for line in lines])
+    return Document(total, _pages(path, total, body, sample, options))
 
 
-def _pages(path: Path, total: int, body: float, options: Options) -> Iterator[Page]:
+def _pages(
+    path: Path, total: int, body: float, sample: dict[int, list[Line]], options: Options
+) -> Iterator[Page]:
     damaged = 0
     for first in range(0, total, BATCH):
         batch = range(first, min(first + BATCH, total))
@@ -61,36 +67,38 @@ def _pages(path: Path, total: int, body: float, options: Options) -> Iterator[Pa
                     yield Page("", warnings=(f"page {number + 1} is damaged and was left out",))
                     continue
                 try:
-                    yield _page(page, number, body, tables, options)
+                    lines = sample.pop(number, None) or text_layer.lines(page)
+                    yield _page(page, number, lines, body, tables, options)
                 finally:
                     page.close()
     if damaged == total:
         raise FatalError("corrupt_file", "the PDF is damaged: none of its pages can be read")
 
 
-def _body_size(pdf: pdfium.PdfDocument) -> float:
-    """The size of plain text in the whole document, from pages spread over it."""
-    sampled: list[Line] = []
+def _sample(pdf: pdfium.PdfDocument) -> dict[int, list[Line]]:
+    """The lines of some pages spread over the document, by which plain text is known; by page from 0."""
+    sampled: dict[int, list[Line]] = {}
     for number in range(0, len(pdf), max(1, len(pdf) // SAMPLED_PAGES)):
         try:
             page = pdf[number]
         except pdfium.PdfiumError:
             continue
-        sampled += text_layer.lines(page)
+        sampled[number] = text_layer.lines(page)
         page.close()
-    return layout.body_size(sampled)
+    return sampled
 
 
-def _page(page: pdfium.PdfPage, number: int, body: float, tables: _Tables, options: Options) -> Page:
-    lines = text_layer.lines(page)
-    pictures, paths = _drawn(page)
+def _page(
+    page: pdfium.PdfPage, number: int, lines: list[Line], body: float, tables: _Tables, options: Options
+) -> Page:
+    pictures, paths, rules = _drawn(page)
     if options.ocr == "always" or (options.ocr == "auto" and _needs_ocr(lines, pictures, paths)):
         return Page(ocr.recognise(_rendered(page), options.languages).markdown(), by_ocr=True)
     warnings: list[str] = []
     if options.ocr == "never" and _needs_ocr(lines, pictures, paths):
         warnings.append(f"page {number + 1} is a picture, and OCR was switched off")
     found: list[Table] = []
-    if lines and paths in TABLE_PATHS:
+    if lines and rules in TABLE_RULES:
         try:
             found = tables.on(number)
         except (MemoryError, OSError):
@@ -100,17 +108,20 @@ def _page(page: pdfium.PdfPage, number: int, body: float, tables: _Tables, optio
     return Page(layout.render(lines, body=body, tables=found), warnings=tuple(warnings))
 
 
-def _drawn(page: pdfium.PdfPage) -> tuple[float, int]:
-    """The share of the page that pictures cover, and the number of shapes on it."""
+def _drawn(page: pdfium.PdfPage) -> tuple[float, int, int]:
+    """The share of the page under pictures, the number of shapes on it, and of those that may rule one."""
     covered = 0.0
-    paths = 0
+    paths = rules = 0
     for drawn in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH)):
+        left, bottom, right, top = drawn.get_bounds()
         if drawn.type == raw.FPDF_PAGEOBJ_PATH:
             paths += 1
+            thickness, length = sorted((right - left, top - bottom))
+            is_box = raw.FPDFPath_CountSegments(drawn.raw) <= BOX_SEGMENTS
+            rules += length >= RULE_LENGTH and (thickness <= RULE_THICKNESS or is_box)
         else:
-            left, bottom, right, top = drawn.get_bounds()
             covered += max(0.0, right - left) * max(0.0, top - bottom)
-    return covered / max(1.0, page.get_width() * page.get_height()), paths
+    return covered / max(1.0, page.get_width() * page.get_height()), paths, rules
 
 
 def _needs_ocr(lines: list[Line], pictures: float, paths: int) -> bool:

@@ -6,7 +6,8 @@ import ctypes
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import pypdfium2 as pdfium
 from pypdfium2 import raw
@@ -14,11 +15,23 @@ from pypdfium2 import raw
 from services.connectors.convert.layout import Line
 
 BOLD: Final = re.compile(r"bold|black|heavy|semibold|demi|cmbx", re.IGNORECASE)
-FORCE_BOLD: Final = 1 << 18  # ISO 32000-1, table 123
+ITALIC_NAME: Final = re.compile(r"italic|oblique", re.IGNORECASE)
+ITALIC: Final = 1 << 6  # ISO 32000-1, table 123
+FORCE_BOLD: Final = 1 << 18
 BOLD_WEIGHT: Final = 600
 HYPHEN: Final = "\x02"  # pdfium writes a hyphen at a line's end so, and the next line right after it
 HYPHEN_CODES: Final = frozenset({0x02, 0xFFFE})
 MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are different columns
+
+
+class Style(NamedTuple):
+    """How a character looks."""
+
+    bold: bool
+    italic: bool
+
+
+PLAIN: Final = Style(bold=False, italic=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +70,26 @@ class _Builder:
         self._frame = frame
         self._text: list[str] = []
         self._boxes: list[tuple[float, float, float, float]] = []
-        self._bold = 0
+        self._bold = self._italic = 0
+        self._glyph: tuple[float, float, float, float] | None = None
+        self._glyph_at = 0
 
-    def add(self, character: str, box: tuple[float, float, float, float], *, bold: bool) -> None:
+    def add(self, character: str, box: tuple[float, float, float, float], style: Style) -> None:
+        before = self._text[-1] if self._text else ""
+        if is_rtl(character):
+            if box == self._glyph:  # pdfium turns the letters of a ligature round with the line
+                self._text.insert(self._glyph_at, character)
+                return
+            self._glyph, self._glyph_at = box, len(self._text)
+            if is_latin(before):
+                self._text.append(" ")  # the two scripts are never of one word
+        elif is_latin(character) and is_rtl(before):
+            self._text.append(" ")
         self._text.append(character)
         if not character.isspace():
             self._boxes.append(self._frame.box(*box))
-            self._bold += bold
+            self._bold += style.bold
+            self._italic += style.italic
 
     def leaves_line(self, box: tuple[float, float, float, float]) -> bool:
         """Whether a character stands back and above or below: on turned pages pdfium joins lines."""
@@ -88,7 +114,18 @@ class _Builder:
             bottom,
             bottom - top if sideways else heights[len(heights) // 2],
             bold=self._bold * 2 > len(self._boxes),
+            italic=self._italic * 2 > len(self._boxes),
         )
+
+
+def is_rtl(character: str) -> bool:
+    """Whether a character is of a script that is written from right to left."""
+    return "\u0590" <= character <= "\u08ff" or "\ufb1d" <= character <= "\ufefc"
+
+
+def is_latin(character: str) -> bool:
+    """Whether a character is a Latin letter."""
+    return character.isalpha() and character <= "\u024f"
 
 
 def lines(page: pdfium.PdfPage) -> list[Line]:
@@ -107,16 +144,16 @@ def _segments(page: pdfium.PdfPage) -> Iterator[Line]:
     textpage = page.get_textpage()
     try:
         builder = _Builder(frame)
-        for character, box, bold in _characters(textpage.raw, textpage.count_chars()):
+        for character, box, style in _characters(textpage.raw, textpage.count_chars()):
             if character == HYPHEN:
-                builder.add("-", box, bold=bold)
+                builder.add("-", box, style)
             ends = character in f"\r\n{HYPHEN}"
             if ends or (not character.isspace() and builder.leaves_line(box)):
                 if line := builder.line():
                     yield line
                 builder = _Builder(frame)
             if not ends:
-                builder.add(character, box, bold=bold)
+                builder.add(character, box, style)
         if line := builder.line():
             yield line
     finally:
@@ -125,12 +162,10 @@ def _segments(page: pdfium.PdfPage) -> Iterator[Line]:
 
 def _characters(
     textpage: raw.FPDF_TEXTPAGE, count: int
-) -> Iterator[tuple[str, tuple[float, float, float, float], bool]]:
-    """Each character with its box (left, bottom, right, top), and whether it is bold."""
+) -> Iterator[tuple[str, tuple[float, float, float, float], Style]]:
+    """Each character with its box (left, bottom, right, top) and its style."""
     box = raw.FS_RECTF()
-    name = ctypes.create_string_buffer(256)
-    flags = ctypes.c_int()
-    bold = False
+    style = PLAIN
     high = 0
     at_start = True
     for index in range(count):
@@ -145,15 +180,27 @@ def _characters(
         if code < 0x20 and character not in f"\r\n\t{HYPHEN}":
             continue
         if at_start:  # a font is asked for once a word
-            raw.FPDFText_GetFontInfo(textpage, index, name, len(name), flags)
-            bold = (
-                BOLD.search(name.value.decode("utf-8", errors="replace")) is not None
-                or bool(flags.value & FORCE_BOLD)
-                or raw.FPDFText_GetFontWeight(textpage, index) >= BOLD_WEIGHT
-            )
+            style = _style(textpage, index)
         at_start = character.isspace()
         raw.FPDFText_GetLooseCharBox(textpage, index, box)
-        yield character, (box.left, box.bottom, box.right, box.top), bold
+        yield character, (box.left, box.bottom, box.right, box.top), style
+
+
+def _style(textpage: raw.FPDF_TEXTPAGE, index: int) -> Style:
+    name = ctypes.create_string_buffer(256)
+    flags = ctypes.c_int()
+    raw.FPDFText_GetFontInfo(textpage, index, name, len(name), flags)
+    found = _style_of_font(name.value, flags.value)
+    if not found.bold and raw.FPDFText_GetFontWeight(textpage, index) >= BOLD_WEIGHT:
+        return found._replace(bold=True)
+    return found
+
+
+@lru_cache(maxsize=1000)
+def _style_of_font(name: bytes, flags: int) -> Style:
+    text = name.decode("utf-8", errors="replace")
+    bold = BOLD.search(text) is not None or bool(flags & FORCE_BOLD)
+    return Style(bold, ITALIC_NAME.search(text) is not None or bool(flags & ITALIC))
 
 
 def _same_line(before: Line, after: Line) -> bool:
@@ -172,4 +219,5 @@ def _merged(before: Line, after: Line) -> Line:
         max(before.bottom, after.bottom),
         before.size if len(before.text) > len(after.text) else after.size,
         bold=before.bold and after.bold,
+        italic=before.italic and after.italic,
     )
