@@ -48,6 +48,21 @@ class _Client(Client):
         except Exception as error:  # noqa: BLE001 - a listener's bug must not end the read loop; it is reported
             await self._error_cb(error)
 
+    async def _process_pong(self) -> None:
+        # nats-py answers a flush that was cancelled meanwhile as well, and what that raises ends its reader.
+        if self._pongs and self._pongs[0].done():
+            del self._pongs[0]
+            self._pongs_received += 1
+            self._pings_outstanding = 0
+            return
+        await super()._process_pong()
+
+    async def _read_loop(self) -> None:
+        # nats-py ends its reader at an exception that it does not expect, and stays connected and deaf.
+        await super()._read_loop()
+        if self.is_connected and not _cancellations():
+            await self._process_op_err(nats.errors.Error("the reader has ended"))
+
     async def request(self, *args: Any, **kwargs: Any) -> Msg:
         # Here and in `flush`: `asyncio.wait_for`, which nats-py waits with, loses a cancellation that comes
         # together with the answer (python/cpython#86296, mended in 3.12).
