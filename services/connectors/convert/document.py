@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from services.connectors.convert import blocks as made_of
+from services.connectors.convert.blocks import Block
 from services.connectors.protocol import FatalError
 
 Format = Literal["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html"]
@@ -23,11 +25,25 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page, slide or sheet as Markdown."""
+    """One page, slide or sheet as Markdown.
+
+    Args:
+        blocks: what the Markdown is made of, where a reader tells.
+        confidence: of OCR, 0 to 100; None without OCR.
+    """
 
     markdown: str
     by_ocr: bool = False
     warnings: tuple[str, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    confidence: float | None = None
+
+    @classmethod
+    def of(
+        cls, blocks: tuple[Block, ...], *, warnings: tuple[str, ...] = (), confidence: float | None = None
+    ) -> Page:
+        """A page made of blocks; one with a confidence was read by OCR."""
+        return cls(made_of.join(blocks), confidence is not None, warnings, blocks, confidence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ def _pages(image: Image.Image, total: int, options: Options) -> Iterator[Page]:
             if options.ocr == "never":
                 yield Page("", warnings=("an image has no text of its own, and OCR was switched off",))
             else:
-                yield Page(ocr.recognise(page, options.languages).markdown(), by_ocr=True)
+                read = ocr.recognise(page, options.languages)
+                yield Page.of(read.blocks(), confidence=read.confidence)
 
 
 def _check(image: Image.Image) -> None:

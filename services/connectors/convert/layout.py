@@ -9,7 +9,9 @@ from itertools import pairwise
 from statistics import median
 from typing import Final, Literal
 
+from services.connectors.convert import blocks as made_of
 from services.connectors.convert import markdown
+from services.connectors.convert.blocks import Block
 
 BULLET: Final = re.compile(
     r"^[\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\u2610\x80-\x9f\ue000-\uf8ff\u00b7*\u2013-]\s+(?=\S)"
@@ -63,6 +65,11 @@ class Table:
         across, down = (line.left + line.right) / 2, (line.top + line.bottom) / 2
         return self.left <= across <= self.right and self.top <= down <= self.bottom
 
+    def block(self, size: tuple[float, float] | None) -> Block:
+        """The table on a page of that width and height."""
+        box = (self.left, self.top, self.right, self.bottom)
+        return made_of.table(self.markdown, made_of.fractions(box, size))
+
 
 @dataclass(slots=True)
 class _Block:
@@ -75,6 +82,15 @@ class _Block:
     @property
     def left(self) -> float:
         return self.lines[0].left
+
+    def box(self) -> made_of.Box:
+        """Around all lines."""
+        return (
+            min(line.left for line in self.lines),
+            min(line.top for line in self.lines),
+            max(line.right for line in self.lines),
+            max(line.bottom for line in self.lines),
+        )
 
     def text(self) -> str:
         text = ""
@@ -98,20 +114,33 @@ def body_size(lines: Sequence[Line]) -> float:
 
 
 def render(lines: Sequence[Line], *, body: float, tables: Sequence[Table] = (), slack: float = 1.0) -> str:
-    """A page as Markdown.
+    """A page as Markdown; see `arrange`."""
+    return made_of.join(arrange(lines, body=body, tables=tables, slack=slack))
+
+
+def arrange(
+    lines: Sequence[Line],
+    *,
+    body: float,
+    tables: Sequence[Table] = (),
+    slack: float = 1.0,
+    size: tuple[float, float] | None = None,
+) -> tuple[Block, ...]:
+    """A page as blocks.
 
     Args:
         lines: in reading order.
         body: the size of plain text.
         tables: each takes the place of the lines it holds.
         slack: by how much more than usual a heading must exceed the body; OCR only estimates sizes.
+        size: width and height of the page in the unit of the lines; without it, blocks have no boxes.
     """
-    pieces: list[str] = []
+    pieces: list[Block] = []
     free: list[Line] = []
     waiting = list(tables)
 
     def flush() -> None:
-        pieces.extend(_written(_blocks(free, body=body, slack=slack)))
+        pieces.extend(_written(_blocks(free, body=body, slack=slack), size))
         free.clear()
 
     for line in lines:
@@ -121,9 +150,9 @@ def render(lines: Sequence[Line], *, body: float, tables: Sequence[Table] = (), 
         elif holder in waiting:
             waiting.remove(holder)
             flush()
-            pieces.append(holder.markdown)
+            pieces.append(holder.block(size))
     flush()
-    return markdown.join([*pieces, *(table.markdown for table in waiting)])
+    return (*pieces, *(table.block(size) for table in waiting))
 
 
 def _blocks(lines: Sequence[Line], *, body: float, slack: float) -> list[_Block]:
@@ -215,21 +244,24 @@ def _is_heading(block: _Block) -> bool:
     )
 
 
-def _written(blocks: Sequence[_Block]) -> list[str]:
-    written: list[str] = []
+def _written(made: Sequence[_Block], size: tuple[float, float] | None) -> list[Block]:
+    written: list[Block] = []
     indents: list[float] = []  # the left edges of the lists that are open
-    for block in blocks:
-        if block.kind != "item":
+    for block in made:
+        text, box = block.text(), made_of.fractions(block.box(), size)
+        if block.kind == "heading":
             indents.clear()
-            text = block.text()
-            written.append(
-                markdown.heading(block.level, text) if block.kind == "heading" else markdown.escape(text)
-            )
+            written.append(Block("heading", markdown.heading(block.level, text), text, block.level, box))
+            continue
+        if block.kind == "text":
+            indents.clear()
+            written.append(Block("paragraph", markdown.escape(text), text, box=box))
             continue
         tolerance = block.lines[0].size * 0.5
         while indents and block.left < indents[-1] - tolerance:
             indents.pop()
         if not indents or block.left > indents[-1] + tolerance:
             indents.append(block.left)
-        written.append(markdown.item(block.text(), level=len(indents) - 1, marker=block.marker))
+        level = len(indents) - 1
+        written.append(Block("item", markdown.item(text, level=level, marker=block.marker), text, level, box))
     return written

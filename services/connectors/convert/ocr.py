@@ -13,6 +13,7 @@ from defusedxml import ElementTree
 from PIL import Image
 
 from services.connectors.convert import layout
+from services.connectors.convert.blocks import Block
 from services.connectors.convert.layout import Line, Table
 from services.connectors.convert.scanned import Row, Word, find_tables, with_bullets
 from services.connectors.convert.tesseract import Installed, installed
@@ -32,17 +33,22 @@ CONFIDENCE: Final = re.compile(r"x_wconf (\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """The text of one image; `confidence` is 0 to 100, weighted by length."""
+    """The text of one image.
+
+    Args:
+        confidence: 0 to 100, weighted by length.
+        size: width and height of the image in pixels, as it was read; None where not told.
+    """
 
     lines: tuple[Line, ...]
     tables: tuple[Table, ...]
     confidence: float
+    size: tuple[float, float] | None = None
 
-    def markdown(self) -> str:
-        """The page as Markdown."""
-        return layout.render(
-            self.lines, body=layout.body_size(self.lines), tables=self.tables, slack=SIZE_SLACK
-        )
+    def blocks(self) -> tuple[Block, ...]:
+        """The page as blocks."""
+        body = layout.body_size(self.lines)
+        return layout.arrange(self.lines, body=body, tables=self.tables, slack=SIZE_SLACK, size=self.size)
 
 
 def recognise(image: Image.Image, languages: tuple[str, ...]) -> Recognised:
@@ -107,7 +113,8 @@ def parse(hocr: bytes) -> Recognised:
     """The lines of an hOCR page. Source: the hOCR specification, version 1.2."""
     rows: list[Row] = []
     weighted = letters = 0
-    for paragraph in _of_class(ElementTree.fromstring(hocr), frozenset({"ocr_par"})):
+    root = ElementTree.fromstring(hocr)
+    for paragraph in _of_class(root, frozenset({"ocr_par"})):
         starts = True
         for element in _of_class(paragraph, LINES):
             words: list[Word] = []
@@ -124,8 +131,13 @@ def parse(hocr: bytes) -> Recognised:
                 rows.append(Row(tuple(words), float(box[2]), float(box[4]), float(size[1]), starts=starts))
                 starts = False
     rows = with_bullets(rows)
+    pages = _of_class(root, frozenset({"ocr_page"}))
+    page = BOX.search(pages[0].get("title", "")) if pages else None
     return Recognised(
-        tuple(row.line() for row in rows), tuple(find_tables(rows)), weighted / letters if letters else 0.0
+        tuple(row.line() for row in rows),
+        tuple(find_tables(rows)),
+        weighted / letters if letters else 0.0,
+        (float(page[3]), float(page[4])) if page is not None else None,
     )
 
 

@@ -93,7 +93,8 @@ def _page(
 ) -> Page:
     pictures, paths, rules = _drawn(page)
     if options.ocr == "always" or (options.ocr == "auto" and _needs_ocr(lines, pictures, paths)):
-        return Page(ocr.recognise(_rendered(page), options.languages).markdown(), by_ocr=True)
+        read = ocr.recognise(_rendered(page), options.languages)
+        return Page.of(read.blocks(), confidence=read.confidence)
     warnings: list[str] = []
     if options.ocr == "never" and _needs_ocr(lines, pictures, paths):
         warnings.append(f"page {number + 1} is a picture, and OCR was switched off")
@@ -105,7 +106,8 @@ def _page(
             raise
         except Exception as error:  # noqa: BLE001 - pdfminer raises of every kind; the text is there without it
             warnings.append(f"tables of page {number + 1} were not found ({type(error).__name__}: {error})")
-    return Page(layout.render(lines, body=body, tables=found), warnings=tuple(warnings))
+    made = layout.arrange(lines, body=body, tables=found, size=page.get_size())
+    return Page.of(made, warnings=tuple(warnings))
 
 
 def _drawn(page: pdfium.PdfPage) -> tuple[float, int, int]:
