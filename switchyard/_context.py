@@ -207,7 +207,7 @@ class Context(_Context):
             media_type: as in `Content-Type`; told by the name if there is none.
         """
         self._check()
-        body = data.encode() if isinstance(data, str) else data
+        body = data.encode() if isinstance(data, str) else data  # noqa: ASYNC240 - a string's method
         return self._kept(await self._surroundings.save(name, body, media_type=_type(name, media_type)))
 
 

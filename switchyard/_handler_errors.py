@@ -39,8 +39,11 @@ class Release(HandlerError):  # noqa: N818 - as above
     """The job cannot be worked on here and now; it goes back to its lane and nothing is counted."""
 
 
-class Cancelled(BaseException):  # noqa: N818 - as asyncio's; no `except Exception` is to hold it up
-    """The attempt is to stop: a plain handler's next call of its context raises it."""
+class Cancelled(BaseException):
+    """The attempt is to stop: a plain handler's next call of its context raises it.
+
+    As asyncio's, it is none of those that `except Exception` holds up.
+    """
 
 
 class HandlersError(SwitchyardError):

@@ -82,9 +82,12 @@ async def run(
     if not handler.is_async:
         return await run_in_thread(handler, parsed, surroundings, grace_s=grace_s)
     context = Context(surroundings)
+    task = asyncio.current_task()
     try:
         return finished(handler.kind, await handler.call(parsed, context), context)
-    except Cancelled as error:  # raised by a handler on its own account
+    except (Cancelled, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
         raise Fatal("the handler stopped by itself", code="stopped") from error
     finally:
         context.end()
@@ -145,9 +148,10 @@ class _Thread:
         if self._stop.is_set():
             self._pending.cancel()
         try:
-            return self._pending.result()
+            done: dict[str, Any] = self._pending.result()
         except concurrent.futures.CancelledError:
             raise Cancelled from None
+        return done
 
 
 async def run_in_thread(

@@ -1,7 +1,7 @@
 """Handlers: functions of your own that run kinds of jobs; `docs/handlers.md` shows how.
 
-They run under `switchyard worker --handlers module:attribute`, under `switchyard.worker.Worker` over REST, and
-without either under `switchyard.testing`.
+They run under `switchyard worker --handlers module:attribute`, under `switchyard.worker.Worker` over REST,
+and without either under `switchyard.testing`.
 """
 
 from __future__ import annotations

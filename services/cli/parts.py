@@ -146,7 +146,7 @@ def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None
     "--handlers",
     multiple=True,
     metavar="MODULE:NAME",
-    help="Handlers of your own, see docs/handlers.md; may be given often. Built-in kinds only with --kinds then.",
+    help="Handlers of your own, may be given often; built-in kinds run beside them with --kinds.",
 )
 @click.option("--reload", is_flag=True, help="Read handlers again when their files change: for development.")
 @options.data_dir
@@ -154,7 +154,7 @@ def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None
 @options.kinds
 @options.nats
 @options.lease
-def worker(
+def worker(  # noqa: PLR0917 - click passes options by name
     name: str | None,
     tenant: str | None,
     capability: tuple[str, ...],
