@@ -101,8 +101,11 @@ async def download(
                 headers = {"Range": f"bytes={have}-", "If-Match": etag} if have else {}
                 try:
                     async with transport.open(
-                        "GET", f"/v1/files/{file_id}",
-                        params=params, headers=headers, timeout=_limits(transport),
+                        "GET",
+                        f"/v1/files/{file_id}",
+                        params=params,
+                        headers=headers,
+                        timeout=_limits(transport),
                     ) as answer:
                         etag = answer.headers["ETag"]
                         async for chunk in answer.content.iter_chunked(CHUNK_BYTES):

@@ -32,6 +32,7 @@ MAX_LINES: Final = 10_000
 LINES_AT_ONCE: Final = 500
 MESSAGE_CHARS: Final = 2_000
 END_PAUSE_S: Final = 1.0
+BUSY_PAUSE_S: Final = 1.0
 
 
 class Why(enum.Enum):
@@ -196,6 +197,8 @@ class Lease:
                 raise
             return self._interrupted()
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is this attempt's failure
+            if isinstance(error, Release | UnreachableError):
+                await asyncio.sleep(BUSY_PAUSE_S)  # what is given back may come again at once
             return None if self._why is Why.LOST else _failed(self.facts.job_id, error)
         if self._why is Why.LOST:
             return None
@@ -284,7 +287,10 @@ class Lease:
         """A call under the lease; one that finds it gone stops the handler."""
         try:
             return await self._transport.call(
-                "POST", f"/v1/leases/{self.id}/{verb}", headers={**self._headers, **(headers or {})}, **options
+                "POST",
+                f"/v1/leases/{self.id}/{verb}",
+                headers={**self._headers, **(headers or {})},
+                **options,
             )
         except ConflictError as error:
             if error.code != "attempt_timeout":

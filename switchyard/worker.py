@@ -139,7 +139,9 @@ class Worker:
             async with asyncio.TaskGroup() as group:
                 draining = group.create_task(self._drain())
                 claiming = [
-                    group.create_task(self._work(kinds, slots)) for kinds, count in groups for _ in range(count)
+                    group.create_task(self._work(kinds, slots))
+                    for kinds, count in groups
+                    for _ in range(count)
                 ]
                 await asyncio.wait(claiming)
                 draining.cancel()
@@ -154,7 +156,9 @@ class Worker:
             raise HandlersError(f"worker {self.name}: no kind is registered")
         for handler in self.handlers:
             if handler.process:
-                raise HandlersError(f"kind {handler.kind!r}: process=True needs `switchyard worker --handlers`")
+                raise HandlersError(
+                    f"kind {handler.kind!r}: process=True needs `switchyard worker --handlers`"
+                )
         shared = [handler.kind for handler in self.handlers if handler.slots is None]
         own = [([handler.kind], handler.slots) for handler in self.handlers if handler.slots is not None]
         return [(shared, self._slots), *own] if shared else own

@@ -16,7 +16,10 @@ DEADLINE_S = 20
 def test_a_plain_test_sees_result_and_progress() -> None:
     done = Harness(handlers).run_sync("count", {"steps": 2})
     assert done.result == {"steps": 2}
-    assert [(report.fraction, report.message) for report in done.progress] == [(0.5, "1 of 2"), (1.0, "2 of 2")]
+    assert [(report.fraction, report.message) for report in done.progress] == [
+        (0.5, "1 of 2"),
+        (1.0, "2 of 2"),
+    ]
     assert done.error is None
     assert not done.cancelled
 

@@ -211,7 +211,9 @@ async def test_a_long_attempt_keeps_its_lease(api: Gateway, client: AsyncClient)
     @worker.kind(api.tenant)
     async def wait_for_renewals(_: dict[str, Any], context: Context) -> int:
         while True:  # the log tells of each
-            renewed = [event async for event in client.events(context.job_id) if event.type == "claim_renewed"]
+            renewed = [
+                event async for event in client.events(context.job_id) if event.type == "claim_renewed"
+            ]
             if len(renewed) == 4:
                 return 4
             await asyncio.sleep(0.1)
@@ -222,7 +224,9 @@ async def test_a_long_attempt_keeps_its_lease(api: Gateway, client: AsyncClient)
     assert (await client.get(job.id)).attempt == 1
 
 
-async def test_a_stop_lets_attempts_end_and_then_gives_the_jobs_back(api: Gateway, client: AsyncClient) -> None:
+async def test_a_stop_lets_attempts_end_and_then_gives_the_jobs_back(
+    api: Gateway, client: AsyncClient
+) -> None:
     worker = made(api, slots=2, drain_s=0.5)
     begun: asyncio.Queue[str] = asyncio.Queue()
     go = asyncio.Event()
