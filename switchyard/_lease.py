@@ -1,4 +1,4 @@
-"""One attempt under a timed lease: the handler runs, the lease is renewed, reports go out, the end is told."""
+"""An attempt under a timed lease: the handler runs, the lease is renewed, reports go, its end is told."""
 
 from __future__ import annotations
 

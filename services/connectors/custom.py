@@ -50,12 +50,14 @@ class _Surroundings:
         self._attempt.log(line)
 
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
-        return await self._attempt.fetch(file_id, to)
+        with _as_handler_errors():
+            return await self._attempt.fetch(file_id, to)
 
     async def save(
         self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
     ) -> dict[str, Any]:
-        return await self._attempt.save(name, data, media_type=media_type)
+        with _as_handler_errors():
+            return await self._attempt.save(name, data, media_type=media_type)
 
 
 class CustomConnector:
@@ -123,6 +125,19 @@ class CustomConnector:
         """End the child processes."""
         if self._pool is not None:
             await self._pool.close()
+
+
+@contextlib.contextmanager
+def _as_handler_errors() -> Iterator[None]:
+    """What an attempt refuses is told in the words of handlers, which may catch it."""
+    try:
+        yield
+    except FatalError as error:
+        raise Fatal(error.message, code=error.code) from error
+    except BusyError as error:
+        raise Release(error.message, code=error.code) from error
+    except ConnectorError as error:
+        raise Retry(error.message, code=error.code) from error
 
 
 @contextlib.contextmanager

@@ -18,8 +18,8 @@ from typing import Any, Final
 import orjson
 
 from events.errors import SwitchyardError
-from services.connectors.protocol import BusyError, ConnectorError
 from switchyard._context import Surroundings
+from switchyard._handler_errors import HandlerError, Release, Retry
 
 SOCKET: Final = "calls"
 MAX_REQUEST_BYTES: Final = 64 * 1024
@@ -53,9 +53,13 @@ async def _answered(surroundings: Surroundings, request: dict[str, Any]) -> dict
             return {"done": await surroundings.fetch(request["fetch"], Path(request["to"]))}
         path = Path(request["path"])
         return {"done": await surroundings.save(request["save"], path, media_type=request["media_type"])}
-    except ConnectorError as error:
-        return {"error": {"kind": type(error).__name__, "code": error.code, "message": error.message}}
+    except HandlerError as error:
+        return _refused(error)
     except SwitchyardError as error:  # the broker is away: that is not the job's failure
-        return {"error": {"kind": BusyError.__name__, "code": "unavailable", "message": str(error)}}
+        return _refused(Release(str(error), code="unavailable"))
     except OSError as error:
-        return {"error": {"kind": "RetryableError", "code": "internal", "message": str(error)}}
+        return _refused(Retry(str(error), code="internal"))
+
+
+def _refused(error: HandlerError) -> dict[str, Any]:
+    return {"error": {"kind": type(error).__name__, "code": error.code, "message": error.message}}

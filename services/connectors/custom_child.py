@@ -6,17 +6,18 @@ import secrets
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from services.connectors.custom import connector_error
 from services.connectors.protocol import FatalError
-from services.worker.child import ERRORS
 from switchyard._context import Facts, SyncContext
-from switchyard._handler_errors import Cancelled, HandlerError
+from switchyard._handler_errors import Cancelled, Fatal, HandlerError, Release, Retry
 from switchyard._load import load
 from switchyard._run import finished
+
+ERRORS: Final[dict[str, type[HandlerError]]] = {kind.__name__: kind for kind in (Fatal, Release, Retry)}
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -62,7 +63,7 @@ class _Surroundings:
         answer = orjson.loads(self._answers.readline())
         if "error" in answer:
             told = answer["error"]
-            raise ERRORS[told["kind"]](told["code"], told["message"])
+            raise ERRORS[told["kind"]](told["message"], code=told["code"])
         done: dict[str, Any] = answer["done"]
         return done
 

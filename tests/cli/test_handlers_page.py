@@ -96,6 +96,7 @@ def test_the_page_runs_from_top_to_bottom(place: Site) -> None:
             process.send_signal(signal.SIGTERM)
             with deadline(process, STOP_S):
                 process.communicate()
+            assert process.returncode == 0, process.args
 
 
 def started(place: Site, command: str, says: str) -> subprocess.Popen[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import pydantic
 from switchyard.handlers import Context, Fatal, Handlers, Proposal, Release, Retry, SyncContext
 
 handlers = Handlers()
+DEAF_GO, DEAF_DONE = threading.Event(), threading.Event()
 
 
 class Count(pydantic.BaseModel):
@@ -56,9 +58,31 @@ def count_in_a_process(payload: Count, context: SyncContext) -> dict[str, Any]:
     return {"steps": payload.steps}
 
 
+def tolerated(payload: dict[str, Any], error: Fatal) -> str:
+    """A handler may catch what its context raises."""
+    if payload.get("tolerant"):
+        return error.code
+    raise error
+
+
+@handlers.kind("deaf")
+def deaf(payload: dict[str, Any], context: SyncContext) -> None:
+    """Asks nothing of its context until the test lets it go on."""
+    context.progress(0.1, "deaf")
+    DEAF_GO.wait()
+    try:
+        context.progress(0.9, "deaf")
+        context.log("nobody hears this")
+    finally:
+        DEAF_DONE.set()
+
+
 @handlers.kind("join", process=True)
-def join(payload: dict[str, Any], context: SyncContext) -> dict[str, Any]:
-    file = context.fetch(payload["file"])
+def join(payload: dict[str, Any], context: SyncContext) -> Any:
+    try:
+        file = context.fetch(payload["file"])
+    except Fatal as error:
+        return tolerated(payload, error)
     stored = context.save("upper.txt", file.path.read_text().upper())
     context.save("path.bin", file.path)
     context.usage["bytes"] = file.size_bytes
@@ -67,7 +91,10 @@ def join(payload: dict[str, Any], context: SyncContext) -> dict[str, Any]:
 
 @handlers.kind("copy")
 async def copy(payload: dict[str, Any], context: Context) -> str:
-    file = await context.fetch(payload["file"])
+    try:
+        file = await context.fetch(payload["file"])
+    except Fatal as error:
+        return tolerated(payload, error)
     await context.save("copy.txt", file.path)
     context.log(f"copied {file.name}")
     return file.name
@@ -75,7 +102,10 @@ async def copy(payload: dict[str, Any], context: Context) -> str:
 
 @handlers.kind("copy-in-a-thread")
 def copy_in_a_thread(payload: dict[str, Any], context: SyncContext) -> str:
-    file = context.fetch(payload["file"])
+    try:
+        file = context.fetch(payload["file"])
+    except Fatal as error:
+        return tolerated(payload, error)
     context.save("copy.txt", file.path.read_bytes())
     context.log(f"copied {file.name}")
     return file.name

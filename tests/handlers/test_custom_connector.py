@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from services.connectors import payload_model
 from services.connectors.custom import CustomConnector
 from services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError
 from tests.connectors.attempts import LocalAttempt
-from tests.connectors.conformance import ConnectorConformance, Subject
-from tests.handlers.samples import handlers
+from tests.connectors.conformance import DEADLINE_S, ConnectorConformance, Subject
+from tests.handlers.samples import DEAF_DONE, DEAF_GO, handlers
 
 SOURCE = "tests.handlers.samples:handlers"
 
@@ -109,3 +110,25 @@ async def test_a_proposal_is_told_from_a_result_and_the_feedback_is_there(tmp_pa
     outcome = await connector("words").run(attempt)
     assert outcome.checks == {"lint": True}
     assert outcome.result == {"said": "a b", "feedback": {"say": "louder"}}
+
+
+@pytest.mark.parametrize("kind", ["copy", "copy-in-a-thread", "join"])
+async def test_a_handler_may_catch_what_its_context_raises(kind: str, tmp_path: Path) -> None:
+    made = connector(kind)
+    outcome = await made.run(LocalAttempt(tmp_path, {"file": "none", "tolerant": True}))
+    await made.close()
+    assert outcome.result == "file_not_found"
+
+
+async def test_a_thread_that_does_not_stop_is_left_behind_and_unheard(tmp_path: Path) -> None:
+    attempt = LocalAttempt(tmp_path, awaited_stage="deaf")
+    task = asyncio.create_task(connector("deaf").run(attempt))
+    async with asyncio.timeout(DEADLINE_S):
+        await attempt.reported.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        DEAF_GO.set()
+        await asyncio.to_thread(DEAF_DONE.wait)
+    assert [report["fraction"] for report in attempt.reports] == [0.1]
+    assert attempt.lines == []

@@ -22,7 +22,7 @@ DEADLINE_S = 30.0
 
 
 def made(api: Gateway, **options: Any) -> Worker:
-    values = {"url": api.url, "lease_s": 3.0, "poll_s": 2.0, "slots": 1} | options
+    values: dict[str, Any] = {"url": api.url, "lease_s": 3.0, "poll_s": 2.0, "slots": 1} | options
     return Worker(token=api.token("worker"), **values)
 
 
@@ -45,7 +45,7 @@ async def test_a_job_is_claimed_and_all_that_its_handler_says_arrives(
     @worker.kind(api.tenant, capabilities={"voice": "loud"})
     async def shout(payload: dict[str, Any], context: Context) -> dict[str, Any]:
         file = await context.fetch(payload["file"])
-        word = file.path.read_text()  # noqa: ASYNC240 - five bytes
+        word = file.path.read_text()
         context.progress(0.5, "shouting", "half")
         context.log(f"read {file.name} of {file.size_bytes}")
         await seen.wait()
@@ -280,3 +280,21 @@ async def test_what_cannot_run_is_refused_at_the_start(api: Gateway) -> None:
     handlers.kind("heavy", process=True)(lambda _: None)
     with pytest.raises(HandlersError, match="needs `switchyard worker"):
         await made(api, handlers=handlers).serve()
+
+
+async def test_a_worker_that_an_operator_drains_ends(api: Gateway, client: AsyncClient) -> None:
+    worker = made(api, name="drained")
+
+    @worker.kind(api.tenant)
+    async def work(_: dict[str, Any], context: Context) -> str:
+        return context.worker
+
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
+        serving = group.create_task(worker.serve())
+        job = await client.submit(api.tenant)
+        worker_id = await client.result(job.id)
+        assert worker_id == f"rest.{api.tenant}.drained"
+        token = api.token("admin")
+        while (await api.call("POST", f"/v1/workers/{worker_id}/drain", token=token)).status == 404:
+            await asyncio.sleep(0.1)  # its record is written behind the answers
+        await serving
