@@ -59,7 +59,7 @@ class SimulatedWorker:
         self.dispatcher = Dispatcher(
             connection.nc, SETTINGS,
             record=lambda: self.record, weights=lambda _: {},
-            free=lambda: 1 - self._busy, start=self._start,
+            free=lambda: 1 - self._busy, room=lambda _: True, start=self._start,
         )  # fmt: skip
         reach = Reachability(600)
         self._leasing = Leasing(connection.nc, connection.store, self.dispatcher.puller, reach, SETTINGS)
@@ -71,7 +71,7 @@ class SimulatedWorker:
             group.create_task(self.dispatcher.follow_lanes())
             group.create_task(self.dispatcher.run())
 
-    def _start(self, work: Work) -> None:
+    def _start(self, work: Work, _kind: str) -> None:
         self._busy = 1
         self._site.tasks.append(self._site.group.create_task(self._attempt(work)))
 

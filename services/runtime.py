@@ -22,13 +22,13 @@ from projections.database import path_in
 from projections.reader import ReadModel
 from services import broker, connection_file, topology
 from services.connection_file import ConnectionInfo
-from services.connectors import CONNECTORS
 from services.gateway.app import serve
 from services.gateway.tokens import load_or_create_secrets, mint
 from services.keeper.loop import Keeper
 from services.nats_server import BrokerError, NatsServer, start_broker
 from services.projector import Projector
 from services.settings import Settings
+from services.worker.custom import connectors_of
 from services.worker.loop import Worker
 
 log = structlog.get_logger()
@@ -136,6 +136,8 @@ async def run_worker(
     stop: Stop,
     *,
     kinds: Sequence[str],
+    handlers: Sequence[str] = (),
+    reload: bool = False,
     name: str | None = None,
     tenant: str | None = None,
     capabilities: Callable[[], dict[str, Any]] = dict,
@@ -146,27 +148,45 @@ async def run_worker(
     Args:
         settings: of the worker.
         stop: set to end.
-        kinds: the kinds that it runs.
+        kinds: the built-in kinds that it runs.
+        handlers: `module:attribute` of each `switchyard.handlers.Handlers` that it runs beside them.
+        reload: whether handlers are read again when their files change.
         name: what its id begins with.
         tenant: whom it is dedicated to; None to work for all.
         capabilities: gives what the operator declares, now and again at every SIGHUP.
         ready: called once it takes jobs.
+
+    Raises:
+        HandlersError: handlers cannot be used.
     """
-    async with connected(settings, "worker") as nc, asyncio.TaskGroup() as group:
-        connectors = [
-            CONNECTORS[kind](slots=settings.slots, memory_bytes=settings.handler_memory_bytes)
-            for kind in kinds
-        ]
-        worker = Worker(
-            nc, connectors, settings,
+    loop = asyncio.get_running_loop()
+
+    def make() -> Worker:
+        return Worker(
+            nc, connectors_of(kinds, handlers, settings), settings,
             worker_id=worker_id(name), capabilities=capabilities(), tenant=tenant,
         )  # fmt: skip
-        loop = asyncio.get_running_loop()
+
+    def obey_hangup(worker: Worker) -> None:
         loop.add_signal_handler(signal.SIGHUP, _declare_again, worker, capabilities)
-        group.create_task(until_stopped(stop, worker.run(), on_stop=worker.stop))
-        await worker.ready.wait()
-        if ready is not None:
-            ready()
+
+    async with connected(settings, "worker") as nc:
+        if reload:
+            from services.worker import reloading  # noqa: PLC0415 - nobody else needs what it imports
+
+            await reloading.run(make, handlers, stop, ready or _nobody, obey_hangup)
+            return
+        worker = make()
+        obey_hangup(worker)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(until_stopped(stop, worker.run(), on_stop=worker.stop))
+            await worker.ready.wait()
+            if ready is not None:
+                ready()
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 def _declare_again(worker: Worker, capabilities: Callable[[], dict[str, Any]]) -> None:

@@ -1,1 +1,1 @@
-"""What users of Switchyard import: `switchyard.client`, `switchyard.handlers` and `switchyard.testing`."""
+"""What users of Switchyard import: `switchyard.client`, `handlers`, `testing` and `worker`."""

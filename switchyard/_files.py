@@ -28,7 +28,8 @@ def _limits(transport: Transport) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=TRANSFER_S, sock_connect=CONNECT_S, sock_read=transport.timeout_s)
 
 
-async def _read(path: Path) -> AsyncIterator[bytes]:
+async def read(path: Path) -> AsyncIterator[bytes]:
+    """A file's bytes, block by block."""
     with await asyncio.to_thread(path.open, "rb") as source:
         while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
             yield chunk
@@ -56,7 +57,7 @@ async def upload(
             headers["Content-Length"] = str((await asyncio.to_thread(path.stat)).st_size)
 
             def body() -> AsyncIterator[bytes]:
-                return _read(path)
+                return read(path)
 
         case _:
             stream = source
@@ -75,8 +76,16 @@ async def upload(
     )
 
 
-async def download(transport: Transport, file_id: str, to: Path) -> Path:
+async def download(
+    transport: Transport, file_id: str, to: Path, *, params: dict[str, str] | None = None
+) -> Path:
     """Write a file's bytes to `to`, which appears when it is whole and checked.
+
+    Args:
+        transport: to the gateway.
+        file_id: as it stands in the path.
+        to: where the bytes go.
+        params: the query.
 
     Raises:
         BrokenTransferError: the bytes are not those that were stored.
@@ -92,7 +101,11 @@ async def download(transport: Transport, file_id: str, to: Path) -> Path:
                 headers = {"Range": f"bytes={have}-", "If-Match": etag} if have else {}
                 try:
                     async with transport.open(
-                        "GET", f"/v1/files/{file_id}", headers=headers, timeout=_limits(transport)
+                        "GET",
+                        f"/v1/files/{file_id}",
+                        params=params,
+                        headers=headers,
+                        timeout=_limits(transport),
                     ) as answer:
                         etag = answer.headers["ETag"]
                         async for chunk in answer.content.iter_chunked(CHUNK_BYTES):

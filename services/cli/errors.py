@@ -21,6 +21,7 @@ from events.errors import (
 from services.connection_file import AlreadyRunningError
 from services.nats_server import BrokerError
 from services.topology_spec import TopologyError
+from switchyard.handlers import HandlersError
 
 EXIT_CODES: Final = {
     0: "done",
@@ -66,7 +67,7 @@ def exit_code(error: BaseException) -> int:
             return 3
         case TimeoutError():
             return 7
-        case pydantic.ValidationError():
+        case pydantic.ValidationError() | HandlersError():
             return 2
         case _:
             return 1

@@ -11,6 +11,7 @@ from services import runtime
 from services.cli import options
 from services.connection_file import ConnectionInfo
 from services.connectors import CONNECTORS
+from services.worker.custom import handlers_of
 from services.worker.declared import declared
 
 
@@ -141,16 +142,25 @@ def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None
     type=click.Path(path_type=Path, dir_okay=False),
     help="JSON file of abilities; read again on SIGHUP.",
 )
+@click.option(
+    "--handlers",
+    multiple=True,
+    metavar="MODULE:NAME",
+    help="Handlers of your own, may be given often; built-in kinds run beside them with --kinds.",
+)
+@click.option("--reload", is_flag=True, help="Read handlers again when their files change: for development.")
 @options.data_dir
 @options.slots
 @options.kinds
 @options.nats
 @options.lease
-def worker(
+def worker(  # noqa: PLR0917 - click passes options by name
     name: str | None,
     tenant: str | None,
     capability: tuple[str, ...],
     file: Path | None,
+    handlers: tuple[str, ...],
+    reload: bool,
     data_dir: Path | None,
     slots: int | None,
     kinds: str | None,
@@ -158,15 +168,18 @@ def worker(
     lease: float | None,
 ) -> None:
     """Run a worker; SIGTERM drains it, SIGHUP reads its abilities again."""
+    names = () if handlers and not kinds else _kinds(kinds)
+    if reload and not handlers:
+        raise click.UsageError("--reload needs --handlers")
+    handlers_of(handlers)  # what is wrong with them is said before a broker is looked for
     settings = options.with_broker(
         options.settings_of(data_dir=data_dir, slots=slots, nats_url=nats, lease_s=lease)
     )
-    names = _kinds(kinds)
 
     async def main() -> None:
         stop = runtime.stop_on_signals()
         await runtime.run_worker(
-            settings, stop, kinds=names, name=name, tenant=tenant,
+            settings, stop, kinds=names, handlers=handlers, reload=reload, name=name, tenant=tenant,
             capabilities=lambda: declared(file, capability), ready=_say_ready,
         )  # fmt: skip
 

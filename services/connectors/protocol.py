@@ -50,11 +50,13 @@ class Outcome:
         result: any JSON value; over 64 KiB it is stored as an artifact by the worker.
         artifacts: references returned by `Attempt.save`, in the order they are to be listed.
         usage: what the attempt used, by unit ("pages": 3).
+        checks: of a proposal, which waits for a reviewer; None for a result that needs none.
     """
 
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = field(default_factory=dict)
+    checks: dict[str, bool] | None = None
 
 
 class Attempt(Protocol):
@@ -75,6 +77,10 @@ class Attempt(Protocol):
     @property
     def worker(self) -> str:
         """The id of the worker that holds the lease."""
+
+    @property
+    def feedback(self) -> Any:
+        """What a reviewer said of the last proposal; None where there was none."""
 
     @property
     def payload(self) -> dict[str, Any]:

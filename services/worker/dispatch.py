@@ -39,7 +39,8 @@ class Dispatcher:
         record: what this worker says of itself now; decides which lanes fit.
         weights: of the tenants of a kind that shares its workers fairly.
         free: slots that are free now.
-        start: starts a job on a free slot.
+        room: whether a kind may have another attempt.
+        start: starts a job of a kind on a free slot.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Dispatcher:
         record: Callable[[], WorkerRecord],
         weights: Callable[[str], dict[str, int]],
         free: Callable[[], int],
-        start: Callable[[Work], None],
+        room: Callable[[str], bool],
+        start: Callable[[Work, str], None],
     ) -> None:
         self._nc = nc
         self._settings = settings
         self._record = record
         self._free = free
+        self._room = room
         self._start = start
         self._lanes: dict[str, tuple[int, LaneKey]] = {}
         self._sources: dict[int, dict[str, Source]] = defaultdict(dict)
@@ -126,9 +129,17 @@ class Dispatcher:
         await self.puller.drop_waits()
         self._wake.set()
 
+    def refit(self, kind: str) -> None:
+        """Decide about a kind's lanes again, because it came to have room or none."""
+        record = self._record()
+        for consumer, (_, key) in self._lanes.items():
+            if key.kind == kind:
+                self.puller.forget_wait(consumer)
+                self._match(consumer, record)
+
     def _match(self, consumer: str, record: WorkerRecord) -> None:
         priority, key = self._lanes[consumer]
-        if record.fits(key):
+        if record.fits(key) and self._room(key.kind):
             rank = record.rank(key) if is_ranked(key) else None
             self._sources[priority][consumer] = Source(consumer, priority, key, rank)
             self._wake.set()
@@ -167,11 +178,21 @@ class Dispatcher:
             found = found + await self._take(sources, wanted - ahead)
         found.sort(key=lambda work: (-work.priority, work.seq))
         wanted = 0 if self.stopped else min(wanted, self._free())  # it may have been paused meanwhile
-        for work in found[:wanted]:
-            self._start(work)
-        await self._hand_back(found[wanted:])
+        started, left = 0, []
+        for work in found:
+            kind = self._kind(work)
+            if started < wanted and self._room(kind):
+                self._start(work, kind)
+                started += 1
+            else:
+                left.append(work)
+        await self._hand_back(left)
         await self.tokens.give_back_spare()
-        return bool(found[:wanted])
+        return started > 0
+
+    def _kind(self, work: Work) -> str:
+        _, key = self._lanes.get(work.consumer, (0, NO_LANE))
+        return key.kind
 
     def _limits(self, work: Work) -> tuple[str, ...]:
         """The limits of the lane that a delivery came from."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,11 +14,11 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from events import subjects
-from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Release
+from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, Release
 from events.errors import SwitchyardError, UnavailableError
 from events.spec import JobError
 from services import controls
-from services.connectors.protocol import BusyError, Connector, FatalError, RetryableError
+from services.connectors.protocol import BusyError, Connector, FatalError, Outcome, RetryableError
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
@@ -91,8 +92,12 @@ class Worker:
         self._capabilities = capabilities or {}
         self._running: dict[int, _Running] = {}
         self._busy = 0
+        self._busy_by_kind: Counter[str] = Counter()
         self._paused = False
         self._stopping = asyncio.Event()
+        self._patient = False
+        self._grace: asyncio.Timeout | None = None
+        self.gone = False
         self._slot_freed = asyncio.Event()
         self.ready = asyncio.Event()
         self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
@@ -104,7 +109,7 @@ class Worker:
         self._dispatcher = Dispatcher(
             nc, settings,
             record=lambda: self._registration.record, weights=self._weights,
-            free=self._free, start=self._start,
+            free=self._free, room=self._room, start=self._start,
         )  # fmt: skip
         self._changed = asyncio.Event()
         self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
@@ -113,6 +118,17 @@ class Worker:
 
     def stop(self) -> None:
         """Begin to drain: no new jobs, a grace period for running ones, then release them."""
+        self._patient = False
+        if self._grace is not None:
+            self._grace.reschedule(asyncio.get_running_loop().time() + self._settings.drain_grace_s)
+        self._begin_to_drain()
+
+    def retire(self) -> None:
+        """Begin to drain, and give running attempts all the time they need."""
+        self._patient = True
+        self._begin_to_drain()
+
+    def _begin_to_drain(self) -> None:
         self._stopping.set()
         self._dispatcher.stopped = True
         self._dispatcher.wake()
@@ -162,6 +178,7 @@ class Worker:
                     task.cancel()
         finally:
             await self._close(heard)
+        self.gone = True
         log.info("worker_stopped", worker=self.id)
 
     # --- Slots
@@ -169,19 +186,36 @@ class Worker:
     def _free(self) -> int:
         return 0 if self._paused else self._settings.slots - self._busy
 
+    def _room(self, kind: str) -> bool:
+        """Whether a kind may have another attempt; a connector may set a limit below the worker's slots."""
+        limit = getattr(self._connectors.get(kind), "slots", None)
+        return limit is None or self._busy_by_kind[kind] < limit
+
     def _weights(self, kind: str) -> dict[str, int]:
         return self._kinds.of(kind).weights
 
     def _held(self) -> dict[int, str]:
         return {fence: running.lease.job.id for fence, running in self._running.items()}
 
-    def _start(self, work: Work) -> None:
+    def _start(self, work: Work, kind: str) -> None:
         self._busy += 1
-        self._attempts.create_task(self._attempt(work))
+        self._busy_by_kind[kind] += 1
+        if not self._room(kind):
+            self._dispatcher.refit(kind)
+        self._attempts.create_task(self._attempt(work, kind))
+
+    def _ended(self, kind: str) -> None:
+        had_room = self._room(kind)
+        self._busy -= 1
+        self._busy_by_kind[kind] -= 1
+        if not had_room:
+            self._dispatcher.refit(kind)
+        self._slot_freed.set()
+        self._dispatcher.wake()
 
     # --- One attempt, step by step
 
-    async def _attempt(self, work: Work) -> None:
+    async def _attempt(self, work: Work, kind: str) -> None:
         lease = None
         try:
             lease = await self._leasing.take(work, self._registration.record)
@@ -201,9 +235,7 @@ class Worker:
         finally:
             if work.grant is not None:
                 await self._dispatcher.tokens.end(work.grant, started=lease is not None)
-            self._busy -= 1
-            self._slot_freed.set()
-            self._dispatcher.wake()
+            self._ended(kind)
 
     async def _handle(self, running: _Running) -> AnyCommand | None:
         """Run the connector; the command that its end amounts to, or None when the lease is another's."""
@@ -224,10 +256,7 @@ class Worker:
                 outcome = await attempt.stored(await self._connectors[spec.kind].run(attempt))
             finally:
                 running.handling = False
-            return Complete(
-                now=datetime.now(UTC), fence=fence,
-                result=outcome.result, artifacts=outcome.artifacts, usage=outcome.usage,
-            )  # fmt: skip
+            return _success(fence, outcome)
         except asyncio.CancelledError:
             if running.interruption is None:
                 raise
@@ -371,10 +400,13 @@ class Worker:
         await self._stopping.wait()
         self._registration.change(state="draining")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_grace_s):
+            async with asyncio.timeout(
+                None if self._patient else self._settings.drain_grace_s
+            ) as self._grace:
                 while self._busy:
                     self._slot_freed.clear()
                     await self._slot_freed.wait()
+        self._grace = None
         for running in list(self._running.values()):
             running.interrupt(Interruption.DRAIN)
 
@@ -391,6 +423,16 @@ class Worker:
             timeout_s = self._settings.request_timeout_s
             await controls.forget_worker(self._nc, self._publisher, self.id, timeout_s=timeout_s)
         await self._publisher.close()
+
+
+def _success(fence: int, outcome: Outcome) -> AnyCommand:
+    now, result = datetime.now(UTC), outcome.result
+    artifacts, usage = outcome.artifacts, outcome.usage
+    if outcome.checks is None:
+        return Complete(now=now, fence=fence, result=result, artifacts=artifacts, usage=usage)
+    return Propose(
+        now=now, fence=fence, result=result, artifacts=artifacts, usage=usage, checks=outcome.checks
+    )
 
 
 def _failure(fence: int, error: JobError) -> Fail:

@@ -32,7 +32,9 @@ STDERR_TAIL_BYTES: Final = 4096
 EXIT_TIMEOUT_S: Final = 5.0  # between the end of the socket and that of the process; then it is killed
 STDERR_TIMEOUT_S: Final = 1.0  # for the last words after the end; something else may hold the pipe open
 # No other variable reaches a child: the worker's may be secrets.
-ENVIRONMENT: Final = re.compile(r"PATH|HOME|LANG|LC_.*|TZ|TMPDIR|LD_LIBRARY_PATH|TESSDATA_PREFIX|VIRTUAL_ENV")
+ENVIRONMENT: Final = re.compile(
+    r"PATH|HOME|LANG|LC_.*|TZ|TMPDIR|LD_LIBRARY_PATH|TESSDATA_PREFIX|VIRTUAL_ENV|PYTHONDONTWRITEBYTECODE"
+)
 OUT_OF_MEMORY: Final = re.compile(rb"(?i)bad_alloc|out of memory|cannot allocate memory|MemoryError")
 
 

@@ -23,6 +23,7 @@ class LocalAttempt:
     job_id: str = "0190d3f1-6f55-7b0e-9a6b-3f7c3d1f0a11"
     tenant: str = "acme"
     worker: str = "worker-1"
+    feedback: Any = None
     grace_s: float = 0.2
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     reports: list[dict[str, Any]] = field(default_factory=list)

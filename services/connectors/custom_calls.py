@@ -1,0 +1,65 @@
+"""Files between a handler in a child process and its worker: a socket on which the child asks.
+
+One request is one line of JSON, `{"fetch": id, "to": path}` or `{"save": name, "path": path, "media_type":
+type}`; so is its answer, `{"done": {...}}` or `{"error": {"kind", "code", "message"}}`. Bytes go by way of
+the attempt's scratch directory, which both see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from events.errors import SwitchyardError
+from switchyard._context import Surroundings
+from switchyard._handler_errors import HandlerError, Release, Retry
+
+SOCKET: Final = "calls"
+MAX_REQUEST_BYTES: Final = 64 * 1024
+
+
+@contextlib.asynccontextmanager
+async def served(surroundings: Surroundings) -> AsyncIterator[str]:
+    """Answer the calls of one attempt while the block lasts; where its child finds them."""
+    # A directory of its own, readable by nobody else: a socket's path may have no more than 107 characters.
+    directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="switchyard-")
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            while line := await reader.readline():
+                writer.write(orjson.dumps(await _answered(surroundings, orjson.loads(line))) + b"\n")
+                await writer.drain()
+
+    path = str(Path(directory) / SOCKET)
+    try:
+        server = await asyncio.start_unix_server(answer, path, limit=MAX_REQUEST_BYTES)
+        async with server:
+            yield path
+            server.close()
+    finally:
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+
+
+async def _answered(surroundings: Surroundings, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if "fetch" in request:
+            return {"done": await surroundings.fetch(request["fetch"], Path(request["to"]))}
+        path = Path(request["path"])
+        return {"done": await surroundings.save(request["save"], path, media_type=request["media_type"])}
+    except HandlerError as error:
+        return _refused(error)
+    except SwitchyardError as error:  # the broker is away: that is not the job's failure
+        return _refused(Release(str(error), code="unavailable"))
+    except OSError as error:
+        return _refused(Retry(str(error), code="internal"))
+
+
+def _refused(error: HandlerError) -> dict[str, Any]:
+    return {"error": {"kind": type(error).__name__, "code": error.code, "message": error.message}}

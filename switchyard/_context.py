@@ -1,0 +1,246 @@
+"""What a handler is given beside its payload."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+from switchyard._handler_errors import Cancelled, Fatal
+
+MAX_LINE_CHARS: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """An input file, as it lies at `path` now."""
+
+    path: Path
+    id: str
+    name: str
+    type: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A stored artifact; `file` is the id to download it by, and to name it as an input of another job."""
+
+    file: str
+    name: str
+    type: str
+    size_bytes: int
+    sha256: str
+
+
+class Facts(NamedTuple):
+    """What is known of an attempt when it begins.
+
+    Args:
+        attempt: its number, counted from 1.
+        feedback: what a reviewer said of the last proposal, if there was one.
+    """
+
+    job_id: str
+    tenant: str
+    attempt: int
+    worker: str
+    feedback: Any = None
+
+
+class Surroundings(Protocol):
+    """Who carries out what a handler asks for: a worker, or a test."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the attempt."""
+
+    @property
+    def scratch(self) -> Path:
+        """A directory of the attempt's own."""
+
+    def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
+        """Take a report of progress."""
+
+    def log(self, line: str) -> None:
+        """Take a line of output."""
+
+    async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
+        """Write an input file to `to`; its `{"id", "name", "type", "size_bytes", "sha256"}`."""
+
+    async def save(
+        self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
+    ) -> dict[str, Any]:
+        """Store an artifact; its `{"file", "name", "type", "size_bytes", "sha256"}`."""
+
+
+class SyncSurroundings(Protocol):
+    """The same for a handler that blocks; each call may come from its thread."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the attempt."""
+
+    @property
+    def scratch(self) -> Path:
+        """A directory of the attempt's own."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt is to stop."""
+
+    def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
+        """Take a report of progress."""
+
+    def log(self, line: str) -> None:
+        """Take a line of output."""
+
+    def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
+        """Write an input file to `to`."""
+
+    def save(self, name: str, data: Path | bytes, *, media_type: str) -> dict[str, Any]:
+        """Store an artifact."""
+
+
+class _Context:
+    """What both kinds of handlers have."""
+
+    def __init__(self, facts: Facts, scratch: Surroundings | SyncSurroundings) -> None:
+        self._facts = facts
+        self._where = scratch
+        self._inputs = 0
+        self._ended = False
+        self.saved: dict[str, dict[str, Any]] = {}
+        self.usage: dict[str, float] = {}
+        """What the attempt used, by unit ("pages": 3); a handler fills it in."""
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        return self._facts.job_id
+
+    @property
+    def tenant(self) -> str:
+        """Whose job it is."""
+        return self._facts.tenant
+
+    @property
+    def attempt(self) -> int:
+        """The attempt's number, counted from 1."""
+        return self._facts.attempt
+
+    @property
+    def worker(self) -> str:
+        """The id of the worker that runs it."""
+        return self._facts.worker
+
+    @property
+    def feedback(self) -> Any:
+        """What a reviewer said of the last proposal; None where there was none."""
+        return self._facts.feedback
+
+    @property
+    def scratch(self) -> Path:
+        """An empty directory of this attempt's own, removed when it ends."""
+        return self._where.scratch
+
+    def end(self) -> None:
+        """Take nothing more from a handler that goes on beyond its attempt."""
+        self._ended = True
+
+    def _check(self) -> None:
+        if self._ended:
+            raise Cancelled
+
+    def progress(
+        self, fraction: float, stage: str = "", message: str = "", *, eta_s: float | None = None
+    ) -> None:
+        """Report progress: `fraction` of 0 to 1. Never blocks; only the latest report counts."""
+        self._check()
+        if not 0 <= fraction <= 1:
+            fraction = 1.0 if fraction > 1 else 0.0  # NaN is neither
+        self._where.progress(float(fraction), stage=stage, message=message, eta_s=eta_s)
+
+    def log(self, line: str) -> None:
+        """Report a line of output. Never blocks; all lines are sent, in order."""
+        self._check()
+        self._where.log(str(line)[:MAX_LINE_CHARS])
+
+    def _target(self, to: Path | str | None) -> Path:
+        self._inputs += 1
+        # A file's id comes from outside and names no path.
+        return self.scratch / f"input-{self._inputs}" if to is None else Path(to)
+
+    def _kept(self, reference: dict[str, Any]) -> Artifact:
+        self.saved[reference["name"]] = reference
+        return Artifact(**reference)
+
+
+class Context(_Context):
+    """The context of an `async` handler; cancellation arrives as `asyncio.CancelledError`."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings.facts, surroundings)
+        self._surroundings = surroundings
+
+    async def fetch(self, file_id: str, to: Path | str | None = None) -> InputFile:
+        """An input file on this machine, in `scratch` unless `to` says where.
+
+        Raises:
+            Fatal: code `file_not_found`.
+        """
+        self._check()
+        path = self._target(to)
+        return InputFile(path=path, **await self._surroundings.fetch(file_id, path))
+
+    async def save(
+        self, name: str, data: Path | bytes | str | AsyncIterator[bytes], *, media_type: str | None = None
+    ) -> Artifact:
+        """Store an artifact of this attempt.
+
+        Args:
+            name: 1 to 100 of A-Z a-z 0-9 . _ -; the same name stores it anew.
+            data: its bytes or text, or where they are.
+            media_type: as in `Content-Type`; told by the name if there is none.
+        """
+        self._check()
+        body = data.encode() if isinstance(data, str) else data  # noqa: ASYNC240 - a string's method
+        return self._kept(await self._surroundings.save(name, body, media_type=_type(name, media_type)))
+
+
+class SyncContext(_Context):
+    """The context of a plain handler; when the attempt is to stop, its calls raise `Cancelled`."""
+
+    def __init__(self, surroundings: SyncSurroundings) -> None:
+        super().__init__(surroundings.facts, surroundings)
+        self._surroundings = surroundings
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt is to stop; a handler that reports nothing for long asks now and then."""
+        return self._ended or self._surroundings.cancelled
+
+    def _check(self) -> None:
+        if self.cancelled:
+            raise Cancelled
+
+    def fetch(self, file_id: str, to: Path | str | None = None) -> InputFile:
+        """As `Context.fetch`."""
+        self._check()
+        path = self._target(to)
+        return InputFile(path=path, **self._surroundings.fetch(file_id, path))
+
+    def save(self, name: str, data: Path | bytes | str, *, media_type: str | None = None) -> Artifact:
+        """As `Context.save`."""
+        self._check()
+        body = data.encode() if isinstance(data, str) else data
+        return self._kept(self._surroundings.save(name, body, media_type=_type(name, media_type)))
+
+
+def _type(name: str, given: str | None) -> str:
+    if not isinstance(name, str):
+        raise Fatal(f"{name!r} is not the name of an artifact", code="artifact_name")
+    return given or mimetypes.guess_type(name)[0] or "application/octet-stream"

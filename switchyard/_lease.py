@@ -1,0 +1,320 @@
+"""An attempt under a timed lease: the handler runs, the lease is renewed, reports go, its end is told."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from switchyard import _files
+from switchyard._context import Facts
+from switchyard._handler_errors import Fatal, HandlerError, Release
+from switchyard._run import run
+from switchyard._transport import CONNECT_S, Body, Transport
+from switchyard.errors import ApiError, ConflictError, NotFoundError, UnreachableError
+from switchyard.handlers import Handler
+
+log = logging.getLogger("switchyard.worker")
+
+TOKEN_HEADER: Final = "Switchyard-Lease-Token"  # noqa: S105 - the name of a header
+PACE_S: Final = 0.2
+MAX_LINES: Final = 10_000
+LINES_AT_ONCE: Final = 500
+MESSAGE_CHARS: Final = 2_000
+END_PAUSE_S: Final = 1.0
+BUSY_PAUSE_S: Final = 1.0
+
+
+class Why(enum.Enum):
+    """Why an attempt is stopped."""
+
+    CANCEL = "the job is cancelled"
+    LOST = "the lease is gone"
+    TIMEOUT = "the attempt took longer than it may"
+    DRAIN = "the worker stops"
+
+
+class Lease:
+    """A claimed job; implements `switchyard._context.Surroundings`.
+
+    Args:
+        transport: to the gateway.
+        claimed: the answer to the claim.
+        lease_s: for which each renewal asks.
+        grace_s: how long a plain handler has to stop.
+    """
+
+    def __init__(
+        self, transport: Transport, claimed: dict[str, Any], *, lease_s: float, grace_s: float
+    ) -> None:
+        lease, job = claimed["lease"], claimed["job"]
+        self.id: str = lease["id"]
+        self.kind: str = job["kind"]
+        self.facts = Facts(job["id"], job["tenant"], lease["attempt"], lease["worker"], job["feedback"])
+        self._payload: dict[str, Any] = job["payload"] or {}
+        self._transport = transport
+        self._headers = {TOKEN_HEADER: lease["token"]}
+        self._lease_s = lease_s
+        self._grace_s = grace_s
+        self._loop = asyncio.get_running_loop()
+        self._ends_at = self._loop.time() + lease_s
+        self._why: Why | None = None
+        self._work: asyncio.Task[tuple[str, dict[str, Any]] | None] | None = None
+        self._progress: dict[str, Any] | None = None
+        self._lines: deque[str] = deque(maxlen=MAX_LINES)
+        self._wake = asyncio.Event()
+        self._scratch: Path | None = None
+
+    # --- What the handler asks for
+
+    @property
+    def scratch(self) -> Path:
+        """A directory of this attempt's own, made when first asked for."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="switchyard-"))
+        return self._scratch
+
+    def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
+        """Replace the unsent progress."""
+        message = message[:MESSAGE_CHARS]
+        self._progress = {"fraction": fraction, "stage": stage[:200], "message": message, "eta_s": eta_s}
+        self._wake.set()
+
+    def log(self, line: str) -> None:
+        """Queue a line; the oldest of too many are dropped."""
+        self._lines.append(line)
+        self._wake.set()
+
+    async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
+        """Write an input file to `to`.
+
+        Raises:
+            Fatal: code `file_not_found`.
+            ClientError: it cannot be had now.
+        """
+        path = f"/v1/files/{quote(file_id, safe='')}"
+        params = {"tenant": self.facts.tenant}
+        try:
+            async with self._transport.open("HEAD", path, params=params) as answer:
+                disposition = answer.content_disposition
+                told = {
+                    "name": (disposition and disposition.filename) or file_id,
+                    "type": answer.headers.get("Content-Type", "application/octet-stream"),
+                    "size_bytes": int(answer.headers["Content-Length"]),
+                    "sha256": answer.headers["ETag"].strip('"'),
+                }
+            await _files.download(self._transport, quote(file_id, safe=""), to, params=params)
+        except NotFoundError as error:
+            message = f"there is no file {file_id}; it may have expired"
+            raise Fatal(message, code="file_not_found") from error
+        return {"id": file_id, **told}
+
+    async def save(
+        self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
+    ) -> dict[str, Any]:
+        """Store an artifact within the lease.
+
+        Raises:
+            ClientError: it cannot be stored.
+        """
+        headers = {"Content-Type": media_type}
+        again = isinstance(data, Path | bytes)  # an iterator can be read only once
+        body: Body
+        match data:
+            case bytes():
+                body = data
+            case Path():
+                path = data
+                headers["Content-Length"] = str((await asyncio.to_thread(path.stat)).st_size)
+
+                def body() -> AsyncIterator[bytes]:
+                    return _files.read(path)
+
+            case _:
+                stream = data
+
+                def body() -> AsyncIterator[bytes]:
+                    return stream
+
+        timeout = aiohttp.ClientTimeout(total=_files.TRANSFER_S, sock_connect=CONNECT_S)
+        stored: dict[str, Any] = orjson.loads(
+            await self._call(
+                "artifacts", params={"name": name}, body=body, headers=headers, again=again, timeout=timeout
+            )
+        )
+        return stored
+
+    # --- The attempt
+
+    def interrupt(self, why: Why) -> None:
+        """Stop the handler; the first reason stands, except that a lost lease outdoes all others."""
+        if self._why is None:
+            self._why = why
+            log.info("attempt of job %s is stopped: %s", self.facts.job_id, why.value)
+            if self._work is not None:
+                self._work.cancel()
+        elif why is Why.LOST:
+            self._why = why
+
+    async def run(self, handler: Handler) -> None:
+        """Run the handler to its end and tell it; nothing is told of a lease that is gone."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                renewing = group.create_task(self._renew())
+                reporting = group.create_task(self._report())
+                self._work = group.create_task(self._handled(handler))
+                await asyncio.wait([self._work])
+                reporting.cancel()
+                await asyncio.wait([reporting])
+                # It may have been stopped before its first step.
+                end = self._interrupted() if self._work.cancelled() else self._work.result()
+                if end is not None:
+                    await self._flush()
+                    await self._end(*end)
+                renewing.cancel()
+        finally:
+            if self._scratch is not None:
+                await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+
+    async def _handled(self, handler: Handler) -> tuple[str, dict[str, Any]] | None:
+        """Run the handler; the call that its end amounts to, or None when the lease is gone."""
+        try:
+            if self._why is not None:
+                return self._interrupted()
+            done = await run(handler, self._payload, self, grace_s=self._grace_s)
+        except asyncio.CancelledError:
+            if self._why is None:
+                raise
+            return self._interrupted()
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is this attempt's failure
+            if isinstance(error, Release | UnreachableError):
+                await asyncio.sleep(BUSY_PAUSE_S)  # what is given back may come again at once
+            return None if self._why is Why.LOST else _failed(self.facts.job_id, error)
+        if self._why is Why.LOST:
+            return None
+        names = [reference["name"] for reference in done.artifacts]
+        body = {"result": done.result, "artifacts": names, "usage": done.usage}
+        if done.checks is None:
+            return "succeed", body
+        return "propose", {**body, "checks": done.checks}
+
+    def _interrupted(self) -> tuple[str, dict[str, Any]] | None:
+        match self._why:
+            case Why.CANCEL | Why.DRAIN:
+                return "release", {}
+            case Why.TIMEOUT:
+                return "fail", _error("timeout", Why.TIMEOUT.value, retryable=True)
+            case _:
+                return None
+
+    async def _end(self, verb: str, body: dict[str, Any]) -> None:
+        """Tell the end as long as the lease lasts; the same call may be sent again."""
+        while True:
+            try:
+                await self._call(verb, json=body)
+            except ConflictError:
+                log.warning("job %s: the lease was gone before its end was told", self.facts.job_id)
+            except UnreachableError as error:
+                if self._why is not Why.LOST and self._loop.time() < self._ends_at:
+                    log.warning("the end of job %s waits: %s", self.facts.job_id, error)
+                    await asyncio.sleep(END_PAUSE_S)
+                    continue
+                log.warning("the end of job %s was not told: %s", self.facts.job_id, error)
+            except ApiError as error:
+                log.warning("the end of job %s was refused: %s", self.facts.job_id, error)
+                if verb in ("succeed", "propose"):
+                    verb, body = "fail", _error(error.code, str(error), retryable=error.status >= 500)
+                    continue
+            return
+
+    # --- Beside the handler
+
+    async def _renew(self) -> None:
+        """Renew three times within a lease, until cancelled or the lease is gone."""
+        while self._why is not Why.LOST:
+            await asyncio.sleep(self._lease_s / 3)
+            asked_at = self._loop.time()
+            try:
+                async with asyncio.timeout_at(self._ends_at):
+                    answer = orjson.loads(await self._call("renew", json={"lease_s": self._lease_s}))
+            except TimeoutError:
+                self.interrupt(Why.LOST)  # by its time, whatever the gateway would say
+            except ConflictError as error:
+                if error.code == "attempt_timeout":
+                    self.interrupt(Why.TIMEOUT)
+                    return
+            except (ApiError, UnreachableError) as error:
+                log.warning("lease %s was not renewed: %s", self.id, error)
+            else:
+                self._ends_at = asked_at + self._lease_s
+                self._obey(answer)
+
+    def _obey(self, answer: dict[str, Any]) -> None:
+        if answer["cancel_requested"]:
+            self.interrupt(Why.CANCEL)
+
+    async def _report(self) -> None:
+        """Send what the handler reports, until cancelled: at once when idle, then five times a second."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._flush()
+            await asyncio.sleep(PACE_S)
+
+    async def _flush(self) -> None:
+        """Send what there is; reports lost in an outage are not sent again."""
+        progress, self._progress = self._progress, None
+        try:
+            if progress is not None:
+                self._obey(orjson.loads(await self._call("progress", json=progress)))
+            while self._lines:
+                lines = [self._lines.popleft() for _ in range(min(LINES_AT_ONCE, len(self._lines)))]
+                self._obey(orjson.loads(await self._call("logs", json={"lines": lines})))
+        except (ApiError, UnreachableError) as error:
+            log.warning("reports of job %s were lost: %s", self.facts.job_id, error)
+
+    async def _call(self, verb: str, *, headers: dict[str, str] | None = None, **options: Any) -> bytes:
+        """A call under the lease; one that finds it gone stops the handler."""
+        try:
+            return await self._transport.call(
+                "POST",
+                f"/v1/leases/{self.id}/{verb}",
+                headers={**self._headers, **(headers or {})},
+                **options,
+            )
+        except ConflictError as error:
+            if error.code != "attempt_timeout":
+                self.interrupt(Why.LOST)
+            raise
+
+
+def _failed(job_id: str, error: Exception) -> tuple[str, dict[str, Any]]:
+    """The call that tells of a handler's exception."""
+    match error:
+        case Release():
+            return "release", {}
+        case HandlerError():
+            retryable = not isinstance(error, Fatal)
+            return "fail", _error(error.code, error.message, retryable=retryable)
+        case UnreachableError():
+            return "release", {}  # a file could not be read or stored: that is not the job's failure
+        case ApiError():
+            retryable = error.status >= 500 or error.status == 429
+            return "fail", _error(error.code, str(error), retryable=retryable)
+        case _:
+            log.error("the handler of job %s failed", job_id, exc_info=error)
+            return "fail", _error("internal", f"{type(error).__name__}: {error}", retryable=True)
+
+
+def _error(code: str, message: str, *, retryable: bool) -> dict[str, Any]:
+    return {"error": {"code": code[:100], "message": message[:10_000], "retryable": retryable}}

@@ -1,0 +1,193 @@
+"""Running a handler: on the loop, or in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pydantic
+
+from switchyard._context import Context, Facts, Surroundings, SyncContext
+from switchyard._handler_errors import Cancelled, Fatal
+from switchyard.handlers import Handler, Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What an attempt came to.
+
+    Args:
+        result: a JSON value.
+        artifacts: references to what was saved, in order.
+        usage: amounts by unit.
+        checks: of a proposal; None for a result that needs no review.
+    """
+
+    result: Any
+    artifacts: tuple[dict[str, Any], ...]
+    usage: dict[str, float]
+    checks: dict[str, bool] | None = None
+
+
+def finished(kind: str, value: Any, context: Context | SyncContext) -> Finished:
+    """What a handler's answer amounts to.
+
+    Raises:
+        Fatal: code `result_not_json`.
+    """
+    checks = None
+    if isinstance(value, Proposal):
+        value, checks = value.result, value.checks
+    return Finished(_json(kind, value), tuple(context.saved.values()), dict(context.usage), checks)
+
+
+def _json(kind: str, value: Any) -> Any:
+    try:
+        return orjson.loads(orjson.dumps(value, default=_model))
+    except (TypeError, ValueError) as error:
+        raise Fatal(
+            f"the handler of {kind} returned what is no JSON: {error}", code="result_not_json"
+        ) from error
+
+
+def _model(value: Any) -> Any:
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+async def run(
+    handler: Handler, payload: dict[str, Any], surroundings: Surroundings, *, grace_s: float
+) -> Finished:
+    """Run one attempt to its end.
+
+    Args:
+        handler: whose function runs.
+        payload: as it was submitted.
+        surroundings: carries out what the handler asks for.
+        grace_s: how long a cancellation waits for a plain handler, which nobody can stop from outside.
+
+    Raises:
+        HandlerError: as the handler raised it, or the payload or the result is none.
+    """
+    parsed = handler.parse(payload)
+    if not handler.is_async:
+        return await run_in_thread(handler, parsed, surroundings, grace_s=grace_s)
+    context = Context(surroundings)
+    task = asyncio.current_task()
+    try:
+        return finished(handler.kind, await handler.call(parsed, context), context)
+    except (Cancelled, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        raise Fatal("the handler stopped by itself", code="stopped") from error
+    finally:
+        context.end()
+
+
+class _Thread:
+    """What a handler in a thread asks for is done on the loop."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._loop = asyncio.get_running_loop()
+        self._stop = threading.Event()
+        self._pending: concurrent.futures.Future[Any] | None = None
+        self.facts: Facts = surroundings.facts
+
+    @property
+    def scratch(self) -> Path:
+        return self._surroundings.scratch
+
+    @property
+    def cancelled(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Let the handler's next call raise, and the one it waits for."""
+        self._stop.set()
+        if self._pending is not None:
+            self._pending.cancel()
+
+    def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
+        self._soon(lambda: self._surroundings.progress(fraction, stage=stage, message=message, eta_s=eta_s))
+
+    def log(self, line: str) -> None:
+        self._soon(lambda: self._surroundings.log(line))
+
+    def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
+        return self._wait(self._surroundings.fetch(file_id, to))
+
+    def save(self, name: str, data: Path | bytes, *, media_type: str) -> dict[str, Any]:
+        return self._wait(self._surroundings.save(name, data, media_type=media_type))
+
+    def _soon(self, report: Callable[[], None]) -> None:
+        def unless_stopped() -> None:
+            if not self._stop.is_set():
+                report()
+
+        try:
+            self._loop.call_soon_threadsafe(unless_stopped)
+        except RuntimeError:  # the loop has ended without this thread
+            raise Cancelled from None
+
+    def _wait(self, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+        try:
+            self._pending = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:
+            work.close()
+            raise Cancelled from None
+        if self._stop.is_set():
+            self._pending.cancel()
+        try:
+            done: dict[str, Any] = self._pending.result()
+        except concurrent.futures.CancelledError:
+            raise Cancelled from None
+        return done
+
+
+async def run_in_thread(
+    handler: Handler, parsed: Any, surroundings: Surroundings, *, grace_s: float
+) -> Finished:
+    """Run a plain handler in a daemon thread; one that does not stop in time is left behind, and unheard."""
+    thread = _Thread(surroundings)
+    context = SyncContext(thread)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+    variables = contextvars.copy_context()
+
+    def tell(value: Any, error: BaseException | None) -> None:
+        if not done.done():
+            done.set_result((value, error))
+
+    def body() -> None:
+        value, failed = None, None
+        try:
+            value = variables.run(handler.call, parsed, context)
+        except BaseException as error:  # noqa: BLE001 - the boundary of the thread: all goes to who waits
+            failed = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended without this thread
+            loop.call_soon_threadsafe(tell, value, failed)
+
+    threading.Thread(target=body, name=f"handler-{handler.kind}", daemon=True).start()
+    try:
+        value, error = await asyncio.shield(done)
+    except asyncio.CancelledError:
+        thread.stop()
+        await asyncio.wait([done], timeout=grace_s)
+        raise
+    finally:
+        context.end()
+    if error is not None:
+        if isinstance(error, Cancelled | SystemExit | KeyboardInterrupt):
+            raise Fatal("the handler stopped by itself", code="stopped") from error
+        raise error
+    return finished(handler.kind, value, context)

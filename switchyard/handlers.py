@@ -1,0 +1,183 @@
+"""Handlers: functions of your own that run kinds of jobs; `docs/handlers.md` shows how.
+
+They run under `switchyard worker --handlers module:attribute`, under `switchyard.worker.Worker` over REST,
+and without either under `switchyard.testing`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import pydantic
+
+from events.subjects import NAME
+from switchyard._context import Artifact, Context, InputFile, SyncContext
+from switchyard._handler_errors import Cancelled, Fatal, HandlerError, HandlersError, Release, Retry
+
+__all__ = [
+    "Artifact", "Cancelled", "Context", "Fatal", "Handler", "HandlerError", "Handlers", "HandlersError",
+    "InputFile", "Proposal", "Release", "Retry", "SyncContext",
+]  # fmt: skip
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+INVALID_PAYLOAD: Final = "invalid_payload"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A result that waits for a reviewer; a handler returns it in the place of the result itself.
+
+    Args:
+        result: any JSON value.
+        checks: which checks it passed and which it did not; the job's `review` may accept it by them.
+    """
+
+    result: Any = None
+    checks: dict[str, bool] = field(default_factory=dict)
+
+
+class Handler:
+    """A function that runs the jobs of one kind.
+
+    Args:
+        kind: of the jobs.
+        function: `async`, or plain; it takes the payload and, if it has a second parameter, the context.
+        slots: how many of its attempts a worker runs at once; None for as many as the worker has slots.
+        capabilities: what it adds to its worker's.
+        process: whether it runs in a child process, which can be killed.
+
+    Raises:
+        HandlersError: the function cannot be a handler.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        function: Callable[..., Any],
+        *,
+        slots: int | None,
+        capabilities: dict[str, Any],
+        process: bool,
+    ) -> None:
+        name = getattr(function, "__qualname__", repr(function))
+        if not isinstance(kind, str) or NAME.fullmatch(kind) is None:
+            raise HandlersError(f"{name}: {kind!r} is no kind: a-z, 0-9, _ and -, at most 63")
+        if slots is not None and slots < 1:
+            raise HandlersError(f"{name}: slots: at least 1 was expected")
+        self.kind = kind
+        self.function = function
+        self.slots = slots
+        self.capabilities = capabilities
+        self.process = process
+        self.is_async = inspect.iscoroutinefunction(function)
+        if process and self.is_async:
+            raise HandlersError(f"{name}: process=True is for a plain function, not an async one")
+        given, self.takes_context = _parameters(name, function)
+        self.model = given if isinstance(given, type) and issubclass(given, pydantic.BaseModel) else None
+        try:
+            self._payload: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(given)
+        except pydantic.PydanticUserError as error:
+            raise HandlersError(
+                f"{name}: {given!r} is no type of a payload: {str(error).splitlines()[0]}"
+            ) from None
+
+    def parse(self, payload: dict[str, Any]) -> Any:
+        """The payload as the function's first parameter says.
+
+        Raises:
+            Fatal: code `invalid_payload`, naming the field and the rule.
+        """
+        try:
+            return self._payload.validate_python(payload)
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            at = ".".join(str(part) for part in first["loc"]) or "payload"
+            raise Fatal(f"{at}: {first['msg']}", code=INVALID_PAYLOAD) from error
+
+    def payload_model(self) -> type[pydantic.BaseModel]:
+        """The type of the payload as a model."""
+        if self.model is not None:
+            return self.model
+        return pydantic.create_model(f"{self.kind}_payload", __base__=pydantic.RootModel[dict[str, Any]])
+
+    def call(self, payload: Any, context: Any) -> Any:
+        """Call the function with what it takes."""
+        return self.function(payload, context) if self.takes_context else self.function(payload)
+
+
+def _parameters(name: str, function: Callable[..., Any]) -> tuple[Any, bool]:
+    """The type of the payload, and whether the function takes a context."""
+    parameters = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if not 1 <= len(parameters) <= 2:
+        raise HandlersError(f"{name}: a handler takes the payload, or the payload and the context")
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError as error:
+        raise HandlersError(f"{name}: its annotations cannot be read: {error}") from None
+    return hints.get(parameters[0].name, dict[str, Any]), len(parameters) == 2
+
+
+class Handlers:
+    """Handlers by kind.
+
+    ```python
+    handlers = Handlers()
+
+    @handlers.kind("shout")
+    async def shout(payload: dict, context: Context) -> dict:
+        return {"said": payload["word"].upper()}
+    ```
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+
+    def kind(
+        self,
+        kind: str,
+        *,
+        slots: int | None = None,
+        capabilities: dict[str, Any] | None = None,
+        process: bool = False,
+    ) -> Callable[[Function], Function]:
+        """Make a function the handler of a kind; the parameters are those of `Handler`.
+
+        Raises:
+            HandlersError: the kind has a handler already, or the function cannot be one.
+        """
+
+        def register(function: Function) -> Function:
+            self.add(Handler(kind, function, slots=slots, capabilities=capabilities or {}, process=process))
+            return function
+
+        return register
+
+    def add(self, handler: Handler) -> None:
+        """Take a handler in.
+
+        Raises:
+            HandlersError: its kind has one already.
+        """
+        if handler.kind in self._handlers:
+            raise HandlersError(f"kind {handler.kind!r} has two handlers")
+        self._handlers[handler.kind] = handler
+
+    def __getitem__(self, kind: str) -> Handler:
+        """The handler of a kind; KeyError if there is none."""
+        return self._handlers[kind]
+
+    def __iter__(self) -> Iterator[Handler]:
+        """All of them, as they were registered."""
+        return iter(self._handlers.values())
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._handlers)

@@ -1,0 +1,233 @@
+"""Runs handlers without a broker, for tests of one's own; `docs/handlers.md` shows how.
+
+```python
+done = Harness(handlers).run_sync("shout", {"word": "hi"})
+assert done.result == {"said": "HI"}
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from switchyard._context import Facts
+from switchyard._handler_errors import Fatal, HandlerError, Retry
+from switchyard._run import run
+from switchyard.handlers import Handlers
+
+__all__ = ["Done", "Harness", "Report", "Running"]
+
+
+class Report(NamedTuple):
+    """A report of progress."""
+
+    fraction: float
+    stage: str
+    message: str
+    eta_s: float | None
+
+
+@dataclass
+class Done:
+    """What an attempt did.
+
+    Args:
+        result: as the job would have it; None if there is an error.
+        error: why the attempt failed: what the handler raised, or a `Fatal` for a bad payload or result.
+        cancelled: whether it was stopped.
+        checks: of a proposal; None for a result that needs no review.
+        progress: all reports, in order.
+        logs: all lines, in order.
+        artifacts: bytes by name.
+        usage: amounts by unit.
+    """
+
+    result: Any = None
+    error: Exception | None = None
+    cancelled: bool = False
+    checks: dict[str, bool] | None = None
+    progress: list[Report] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
+    artifacts: dict[str, bytes] = field(default_factory=dict)
+    usage: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether another attempt would follow the error."""
+        return self.error is not None and (
+            isinstance(self.error, Retry) or not isinstance(self.error, HandlerError)
+        )
+
+
+class _Surroundings:
+    """Keeps what a handler says and stores."""
+
+    def __init__(self, facts: Facts, scratch: Path, files: Mapping[str, bytes | Path], done: Done) -> None:
+        self.facts = facts
+        self.scratch = scratch
+        self._files = files
+        self._done = done
+        self._said = asyncio.Condition()
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
+        self._done.progress.append(Report(fraction, stage, message, eta_s))
+        self._tell()
+
+    def log(self, line: str) -> None:
+        self._done.logs.append(line)
+        self._tell()
+
+    def _tell(self) -> None:
+        async def tell() -> None:
+            async with self._said:
+                self._said.notify_all()
+
+        task = asyncio.get_running_loop().create_task(tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    def first(self, stage: str | None) -> Report | None:
+        """The first report of a stage, or the first of all, if it is there."""
+        return next((report for report in self._done.progress if stage in (None, report.stage)), None)
+
+    async def until(self, stage: str | None) -> None:
+        """Return when that report is there."""
+        async with self._said:
+            await self._said.wait_for(lambda: self.first(stage))
+
+    async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
+        if file_id not in self._files:
+            raise Fatal(f"there is no file {file_id}", code="file_not_found")
+        given = self._files[file_id]
+        data = given if isinstance(given, bytes) else await asyncio.to_thread(given.read_bytes)
+        await asyncio.to_thread(to.write_bytes, data)
+        name = file_id if isinstance(given, bytes) else given.name
+        return {"id": file_id, "name": name, "type": "application/octet-stream"} | _measured(data)
+
+    async def save(
+        self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
+    ) -> dict[str, Any]:
+        if isinstance(data, Path):
+            body = await asyncio.to_thread(data.read_bytes)
+        elif isinstance(data, bytes):
+            body = data
+        else:
+            body = b"".join([chunk async for chunk in data])
+        self._done.artifacts[name] = body
+        return {"file": str(uuid.uuid4()), "name": name, "type": media_type} | _measured(body)
+
+
+def _measured(data: bytes) -> dict[str, Any]:
+    return {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+class Running:
+    """An attempt under way."""
+
+    def __init__(self, task: asyncio.Task[None], surroundings: _Surroundings, done: Done) -> None:
+        self._task = task
+        self._surroundings = surroundings
+        self._done = done
+
+    async def progress(self, stage: str | None = None) -> Report:
+        """The first report of progress, or the first of a stage, when it is there.
+
+        Raises:
+            AssertionError: the attempt ended without one.
+        """
+        waiting = asyncio.create_task(self._surroundings.until(stage))
+        await asyncio.wait([waiting, self._task], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        found = self._surroundings.first(stage)
+        if found is None:
+            raise AssertionError(f"the attempt ended without a report of {stage or 'progress'}: {self._done}")
+        return found
+
+    async def cancel(self) -> Done:
+        """Stop the attempt as a cancelled job's, and return what it did until then."""
+        self._task.cancel()
+        return await self.done()
+
+    async def done(self) -> Done:
+        """What the attempt did, when it has ended."""
+        await asyncio.wait([self._task])
+        return self._done
+
+
+class Harness:
+    """Runs attempts of handlers in this process; one with `process=True` runs in a thread of it.
+
+    Args:
+        handlers: what is tested.
+        files: input files by id: their bytes, or where they are.
+        grace_s: how long a plain handler has to stop when it is cancelled.
+    """
+
+    def __init__(
+        self, handlers: Handlers, *, files: Mapping[str, bytes | Path] | None = None, grace_s: float = 10.0
+    ) -> None:
+        self._handlers = handlers
+        self._files = files or {}
+        self._grace_s = grace_s
+
+    @asynccontextmanager
+    async def start(
+        self, kind: str, payload: Mapping[str, Any] | None = None, *, attempt: int = 1, feedback: Any = None
+    ) -> AsyncIterator[Running]:
+        """Begin an attempt; when the block ends it has ended, if need be by cancellation.
+
+        Args:
+            kind: which handler runs; KeyError if there is none.
+            payload: as JSON would carry it.
+            attempt: its number.
+            feedback: what a reviewer said of the last proposal.
+        """
+        handler = self._handlers[kind]
+        done = Done()
+        facts = Facts(str(uuid.uuid4()), "test", attempt, "test-worker", feedback)
+        scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="switchyard-"))
+        surroundings = _Surroundings(facts, scratch, self._files, done)
+        sent = orjson.loads(orjson.dumps(dict(payload or {})))
+
+        async def work() -> None:
+            try:
+                got = await run(handler, sent, surroundings, grace_s=self._grace_s)
+            except asyncio.CancelledError:
+                done.cancelled = True
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises is what is tested
+                done.error = error
+            else:
+                done.result, done.usage, done.checks = got.result, got.usage, got.checks
+
+        task = asyncio.create_task(work())
+        try:
+            yield Running(task, surroundings, done)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+
+    async def run(
+        self, kind: str, payload: Mapping[str, Any] | None = None, *, attempt: int = 1, feedback: Any = None
+    ) -> Done:
+        """Run an attempt to its end; the parameters are those of `start`."""
+        async with self.start(kind, payload, attempt=attempt, feedback=feedback) as running:
+            return await running.done()
+
+    def run_sync(
+        self, kind: str, payload: Mapping[str, Any] | None = None, *, attempt: int = 1, feedback: Any = None
+    ) -> Done:
+        """As `run`, for tests without asyncio."""
+        return asyncio.run(self.run(kind, payload, attempt=attempt, feedback=feedback))

@@ -1,0 +1,263 @@
+"""Workers over REST: a claim loop around handlers, for where `switchyard worker` cannot run.
+
+```python
+worker = Worker(name="shouter")
+
+@worker.kind("shout")
+async def shout(payload: dict, context: Context) -> dict:
+    return {"said": payload["word"].upper()}
+
+worker.run()
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import logging
+import re
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from switchyard._connection import find
+from switchyard._lease import Lease, Why
+from switchyard._transport import AGAIN, CONNECT_S, LOST, Transport
+from switchyard.errors import ApiError
+from switchyard.handlers import Function, Handlers, HandlersError
+
+__all__ = ["Worker"]
+
+log = logging.getLogger("switchyard.worker")
+
+LEASE_S: Final = 30.0
+POLL_S: Final = 10.0
+DRAIN_S: Final = 30.0
+GRACE_S: Final = 5.0
+SLOTS: Final = 4
+TIMEOUT_S: Final = 30.0
+RETRIES: Final = 8
+STATE_HEADER: Final = "Switchyard-Worker-State"
+
+
+class Worker:
+    """Claims jobs over REST and runs them with handlers, until told to stop.
+
+    Args:
+        handlers: what runs; more are registered with `kind`.
+        name: the worker's, 1 to 63 of letters, digits, `_` and `-`; the host's and a random end by default.
+        url: of the gateway; found as the client finds it.
+        token: of the role `worker`; found as the client finds it.
+        data_dir: as the client's.
+        slots: attempts at once of the kinds that have no `slots` of their own.
+        lease_s: length of a lease, renewed at each third of it; within that third a cancelled job is stopped.
+        poll_s: how long one claim waits for a job; a stop waits for it too.
+        drain_s: how long attempts have to end after `stop`; then they are stopped and their jobs given back.
+        capabilities: what the worker has, beside what its handlers add.
+        tenant: whose jobs it takes; for a token of the role `admin`.
+
+    Raises:
+        ConfigurationError: no URL or no token is known.
+    """
+
+    def __init__(
+        self,
+        handlers: Handlers | None = None,
+        *,
+        name: str | None = None,
+        url: str | None = None,
+        token: str | None = None,
+        data_dir: Path | str | None = None,
+        slots: int = SLOTS,
+        lease_s: float = LEASE_S,
+        poll_s: float = POLL_S,
+        drain_s: float = DRAIN_S,
+        capabilities: Mapping[str, Any] | None = None,
+        tenant: str | None = None,
+    ) -> None:
+        self.handlers = Handlers()
+        for handler in handlers or ():
+            self.handlers.add(handler)
+        self.name = name or _name()
+        self._connection = find(url, token, data_dir)
+        self._slots = slots
+        self._lease_s = lease_s
+        self._poll_s = poll_s
+        self._drain_s = drain_s
+        self._capabilities = dict(capabilities or {})
+        self._tenant = tenant
+        self._transport: Transport
+        self._running: set[Lease] = set()
+        self._stopping = asyncio.Event()
+
+    def kind(
+        self, kind: str, *, slots: int | None = None, capabilities: dict[str, Any] | None = None
+    ) -> Callable[[Function], Function]:
+        """Make a function the handler of a kind.
+
+        Args:
+            kind: of the jobs.
+            slots: how many of its attempts run at once, beside those of other kinds.
+            capabilities: what it adds to the worker's.
+
+        Raises:
+            HandlersError: the kind has a handler already, or the function cannot be one.
+        """
+        return self.handlers.kind(kind, slots=slots, capabilities=capabilities)
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT, then drain; a second signal gives all jobs back at once."""
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        with self._signals():
+            await self.serve()
+
+    def stop(self) -> None:
+        """Claim nothing more; attempts under way have `drain_s` to end. Called on the event loop."""
+        self._stopping.set()
+
+    async def serve(self) -> None:
+        """Work until `stop` is called, or an operator drains the worker, and all attempts have ended.
+
+        Raises:
+            HandlersError: there is no handler, or one that needs a process.
+            ApiError: the gateway refuses the claims.
+        """
+        groups = self._groups()
+        slots = sum(count for _, count in groups)
+        self._transport = Transport(self._connection, timeout_s=TIMEOUT_S, retries=RETRIES)
+        try:
+            async with asyncio.TaskGroup() as group:
+                draining = group.create_task(self._drain())
+                claiming = [
+                    group.create_task(self._work(kinds, slots))
+                    for kinds, count in groups
+                    for _ in range(count)
+                ]
+                await asyncio.wait(claiming)
+                draining.cancel()
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from None
+        finally:
+            await self._transport.close()
+
+    def _groups(self) -> list[tuple[list[str], int]]:
+        """Kinds that are claimed together, and how many of their attempts run at once."""
+        if not self.handlers:
+            raise HandlersError(f"worker {self.name}: no kind is registered")
+        for handler in self.handlers:
+            if handler.process:
+                raise HandlersError(
+                    f"kind {handler.kind!r}: process=True needs `switchyard worker --handlers`"
+                )
+        shared = [handler.kind for handler in self.handlers if handler.slots is None]
+        own = [([handler.kind], handler.slots) for handler in self.handlers if handler.slots is not None]
+        return [(shared, self._slots), *own] if shared else own
+
+    async def _drain(self) -> None:
+        await self._stopping.wait()
+        await asyncio.sleep(self._drain_s)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for lease in list(self._running):
+            lease.interrupt(Why.DRAIN)
+
+    async def _work(self, kinds: list[str], slots: int) -> None:
+        """One slot: claim, run, again."""
+        capabilities: dict[str, Any] = {}
+        for handler in self.handlers:
+            capabilities.update(handler.capabilities)
+        wish: dict[str, Any] = {
+            "worker": self.name, "kinds": kinds, "capabilities": capabilities | self._capabilities,
+            "lease_s": self._lease_s, "wait_s": self._poll_s, "slots": slots,
+        }  # fmt: skip
+        if self._tenant is not None:
+            wish["tenant"] = self._tenant
+        body = orjson.dumps(wish)
+        while not self._stopping.is_set():
+            claimed = await self._claim(body)
+            if claimed is None:
+                continue
+            lease = Lease(self._transport, claimed, lease_s=self._lease_s, grace_s=GRACE_S)
+            if self._stopping.is_set():
+                lease.interrupt(Why.DRAIN)
+            self._running.add(lease)
+            try:
+                await lease.run(self.handlers[lease.kind])
+            finally:
+                self._running.discard(lease)
+
+    async def _claim(self, body: bytes) -> dict[str, Any] | None:
+        """One claim, sent again under its key until it is answered: a lease whose answer was lost is not."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
+        limits = aiohttp.ClientTimeout(total=self._poll_s + TIMEOUT_S, sock_connect=CONNECT_S)
+        pauses = self._transport.pauses()
+        while True:
+            try:
+                async with self._transport.open(
+                    "POST", "/v1/leases", body=io.BytesIO(body), headers=headers, timeout=limits
+                ) as answer:
+                    if answer.status == 204:
+                        if answer.headers.get(STATE_HEADER) == "draining":
+                            self.stop()
+                        return None
+                    claimed: dict[str, Any] = orjson.loads(await answer.read())
+                    return claimed
+            except (ApiError, *LOST) as error:
+                if isinstance(error, ApiError) and error.status not in AGAIN:
+                    raise
+                if self._stopping.is_set():
+                    return None
+                failed: Exception = error
+            log.warning("the gateway at %s gives no job: %s", self._connection.url, failed)
+            if not pauses.another(failed):
+                pauses.reset()
+            await self._pause(pauses.wait(failed))
+
+    async def _pause(self, pause: Any) -> None:
+        """Wait, though not beyond a stop."""
+        waiting = asyncio.ensure_future(pause)
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in (waiting, stopping):
+            task.cancel()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            if self._stopping.is_set():
+                self._give_back()
+            self.stop()
+
+        taken = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread
+                loop.add_signal_handler(number, on_signal)
+                taken.append(number)
+        try:
+            yield
+        finally:
+            for number in taken:
+                loop.remove_signal_handler(number)
+
+
+def _name() -> str:
+    host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname()).strip("-")[:48]
+    return f"{host or 'worker'}-{secrets.token_hex(3)}"
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = failures.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

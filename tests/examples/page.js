@@ -1,0 +1,37 @@
+// Runs the script of a page with as much of a browser as it asks for, and tells what the page shows.
+// Usage: node --experimental-websocket page.js PAGE HASH; a line of JSON per change, a line on stdin cuts.
+const fs = require("node:fs"), vm = require("node:vm"), readline = require("node:readline");
+const [page, hash] = process.argv.slice(2);
+const [, script] = fs.readFileSync(page, "utf8").match(/<script>([^]*)<\/script>/);
+const tell = said => process.stdout.write(JSON.stringify(said) + "\n");
+const sockets = [];
+
+class Element {
+  constructor(name) { this.name = name; this.children = []; this.text = ""; this.amount = 0; }
+  appendChild(child) { child.parent = this; this.children.push(child); return child; }
+  prepend(child) { child.parent = this; this.children.unshift(child); }
+  remove() { this.parent.children.splice(this.parent.children.indexOf(this), 1); }
+  get line() { let at = this; while (at && at.name !== "tr") at = at.parent; return at; }
+  set textContent(text) { this.text = text; this.changed(); }
+  get textContent() { return this.text; }
+  set value(amount) { this.amount = amount; this.changed(); }
+  changed() {
+    if (this.name === "state") tell({state: this.text});
+    const line = this.line;
+    if (line) {
+      const [id, state, bar, said] = line.children.map(cell => cell.children[0]);
+      tell({id: id.text, job: state.text, value: bar.amount, said: said.text, changed: this.name});
+    }
+  }
+}
+const known = {};
+const document = {
+  createElement: name => new Element(name),
+  getElementById: name => (known[name] ??= new Element(name)),
+};
+class Socket extends WebSocket {
+  constructor(...parameters) { super(...parameters); sockets.push(this); }
+  send(text) { tell({sent: JSON.parse(text)}); super.send(text); }
+}
+vm.runInNewContext(script, {document, location: {hash}, WebSocket: Socket, URLSearchParams, setTimeout, JSON});
+readline.createInterface({input: process.stdin}).on("line", () => sockets.at(-1).close()).on("close", () => process.exit(0));

@@ -1,0 +1,119 @@
+"""The page of `examples/`: its own script against a gateway, with as much of a browser as it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from switchyard.client import AsyncClient
+from switchyard.handlers import Context
+from switchyard.worker import Worker
+from tests.broker import SharedBroker
+from tests.gateway.rest import Gateway, gateway
+
+NODE = shutil.which("node")
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(NODE is None, reason="node cannot be found here"),
+]
+
+PAGE = Path(__file__).parents[2] / "examples" / "progress.html"
+RUNNER = Path(__file__).with_name("page.js")
+DEADLINE_S = 30.0
+MOST_LINES = 40
+
+
+class Page:
+    """The page's script, and what it shows."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.seen: list[dict[str, Any]] = []
+
+    async def until(self, **wanted: Any) -> dict[str, Any]:
+        """The next thing told that has these values."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(DEADLINE_S):
+            async for line in self._process.stdout:
+                said: dict[str, Any] = json.loads(line)
+                self.seen.append(said)
+                if wanted.items() <= said.items():
+                    return said
+        raise AssertionError(f"the page ended without {wanted}: {self.seen}")
+
+    async def subscribed(self) -> dict[str, Any]:
+        """What the page asks for on its next connection."""
+        while True:
+            assert self._process.stdout is not None
+            async with asyncio.timeout(DEADLINE_S):
+                said: dict[str, Any] = json.loads(await self._process.stdout.readline())
+            self.seen.append(said)
+            if "sent" in said:
+                found: dict[str, Any] = said["sent"]
+                return found
+
+    def cut(self) -> None:
+        """Break the page's connection."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"cut\n")
+
+
+@contextlib.asynccontextmanager
+async def opened(api: Gateway) -> AsyncIterator[Page]:
+    assert NODE is not None
+    process = await asyncio.create_subprocess_exec(
+        NODE, "--experimental-websocket", "--no-warnings", str(RUNNER), str(PAGE),
+        f"#url={api.url}&token={api.token('viewer')}",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield Page(process)
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+@pytest.fixture
+async def api(shared_broker: SharedBroker, tmp_path: Path) -> AsyncIterator[Gateway]:
+    async with gateway(shared_broker.url, tmp_path) as running:
+        yield running
+
+
+def test_the_page_has_at_most_forty_lines() -> None:
+    assert len(PAGE.read_text().splitlines()) <= MOST_LINES
+
+
+async def test_the_page_shows_progress_and_resumes_after_a_lost_connection(api: Gateway) -> None:
+    worker = Worker(url=api.url, token=api.token("worker"), slots=1, poll_s=2.0)
+    go = asyncio.Event()
+
+    @worker.kind(api.tenant)
+    async def paint(_: dict[str, Any], context: Context) -> None:
+        context.progress(0.25, "painting", "a quarter")
+        await go.wait()
+
+    async with AsyncClient(api.url, api.token()) as client, opened(api) as page:
+        assert "after" not in await page.subscribed()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(worker.serve())
+            job = await client.submit(api.tenant)
+            shown = await page.until(id=job.id, said="a quarter", value=0.25)
+            assert shown["job"] == "claimed"
+            page.cut()
+            await page.until(state="connecting")
+            go.set()  # it ends while nobody listens
+            worker.stop()
+            await client.wait(job.id)
+            again = await page.subscribed()
+            held = int(again["after"].rpartition(":")[2])
+            assert job.seq < held < (await client.get(job.id)).seq
+            await page.until(id=job.id, job="succeeded", value=1)
+    states = [said["job"] for said in page.seen if said.get("id") == job.id and said["changed"] == "b"]
+    assert states == ["submitted", "claimed", "succeeded"]

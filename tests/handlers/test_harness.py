@@ -1,0 +1,70 @@
+"""`switchyard.testing`, as a user's tests use it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from switchyard.handlers import Fatal, Retry
+from switchyard.testing import Harness
+from tests.handlers.samples import handlers
+
+DEADLINE_S = 20
+
+
+def test_a_plain_test_sees_result_and_progress() -> None:
+    done = Harness(handlers).run_sync("count", {"steps": 2})
+    assert done.result == {"steps": 2}
+    assert [(report.fraction, report.message) for report in done.progress] == [
+        (0.5, "1 of 2"),
+        (1.0, "2 of 2"),
+    ]
+    assert done.error is None
+    assert not done.cancelled
+
+
+@pytest.mark.parametrize("kind", ["copy", "copy-in-a-thread", "join"])
+async def test_input_files_artifacts_and_logs_are_at_hand(kind: str) -> None:
+    done = await Harness(handlers, files={"f1": b"hello"}).run(kind, {"file": "f1"})
+    assert done.error is None
+    assert b"hello" in done.artifacts.values()
+    assert done.logs == ([] if kind == "join" else ["copied f1"])
+
+
+@pytest.mark.parametrize("kind", ["count", "count-in-a-thread"])
+async def test_a_cancelled_attempt_stops(kind: str) -> None:
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        Harness(handlers).start(kind, {"forever": True}) as running,
+    ):
+        assert (await running.progress("count")).stage == "count"
+        done = await running.cancel()
+    assert done.cancelled
+    assert done.result is None
+
+
+async def test_a_report_that_never_comes_is_told() -> None:
+    async with asyncio.timeout(DEADLINE_S), Harness(handlers).start("count") as running:
+        with pytest.raises(AssertionError, match="without a report of upload"):
+            await running.progress("upload")
+
+
+@pytest.mark.parametrize(("how", "retryable"), [("retry", True), ("bug", True), ("fatal", False)])
+async def test_an_error_tells_whether_another_attempt_follows(how: str, *, retryable: bool) -> None:
+    done = await Harness(handlers).run("fail", {"how": how})
+    assert done.retryable is retryable
+    assert isinstance(done.error, {"retry": Retry, "fatal": Fatal, "bug": KeyError}[how])
+
+
+async def test_a_bad_payload_is_an_error_that_names_the_field() -> None:
+    done = await Harness(handlers).run("count", {"steps": 0})
+    assert isinstance(done.error, Fatal)
+    assert done.error.code == "invalid_payload"
+    assert str(done.error).startswith("steps: ")
+
+
+async def test_a_proposal_has_its_checks_and_an_attempt_its_feedback() -> None:
+    done = await Harness(handlers).run("words", {"words": ["a"]}, attempt=2, feedback="louder")
+    assert done.checks == {"lint": True}
+    assert done.result == {"said": "a", "feedback": "louder"}
