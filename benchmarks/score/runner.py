@@ -30,7 +30,8 @@ def ours() -> tuple[str, Convert]:
             made = convert(
                 {
                     "source": request["path"],
-                    "target": str(target),
+                    "directory": directory,
+                    "formats": ["markdown"],
                     "name": Path(request["path"]).name,
                     "media_type": "",
                     "ocr": "auto",

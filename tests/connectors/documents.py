@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,11 +32,11 @@ needs_ocr = pytest.mark.skipif(installed() is None, reason="no OCR program: apt-
 
 def converted(path: Path, **arguments: Any) -> str:
     """The Markdown of a document, converted in this process."""
-    target = path.with_name(f"{path.name}.md")
     given = {"ocr": "never", "languages": ["eng"], "page_breaks": False, "max_pages": 1_000, **arguments}
-    place = {"source": str(path), "target": str(target), "name": path.name, "media_type": ""}
-    convert(place | given, lambda _: None)
-    return target.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as directory:
+        place = {"source": str(path), "directory": directory, "name": path.name, "media_type": ""}
+        convert(place | given | {"formats": ["markdown"]}, lambda _: None)
+        return (Path(directory) / "document.md").read_text(encoding="utf-8")
 
 
 def expected(name: str) -> str:

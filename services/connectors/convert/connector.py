@@ -6,11 +6,12 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
 from services.connectors.convert.document import Ocr
+from services.connectors.convert.outputs import MEDIA_TYPES, NAMES
 from services.connectors.convert.sniff import FORMATS
 from services.connectors.convert.tesseract import installed
 from services.connectors.isolated import run_isolated
@@ -22,11 +23,11 @@ from services.worker.processes import ProcessCrashed, ProcessPool
 INLINE_BYTES: Final = 64 * 1024
 MAX_PAGES: Final = 10_000
 TIMEOUT_S: Final = 3_600.0  # 1,000 scanned pages at 3 s each, and some
-ARTIFACT: Final = "document.md"
 # What a library dies of by its own doing; a kill comes from outside and may not come again.
 FAULTS: Final = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP}
 
 
+OutputFormat = Literal["markdown", "json", "text"]
 Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,31}$")]
 
 
@@ -36,6 +37,9 @@ class ConvertPayload(Payload):
     file: FileId
     ocr: Ocr = "auto"
     languages: Annotated[list[Language], Field(min_length=1, max_length=8, default_factory=lambda: ["eng"])]
+    formats: Annotated[
+        list[OutputFormat], Field(min_length=1, max_length=3, default_factory=lambda: ["markdown"])
+    ]
     page_breaks: bool = False
     max_pages: Annotated[int, Field(ge=1, le=MAX_PAGES)] | None = None
 
@@ -74,14 +78,16 @@ class ConvertConnector:
     async def run(self, attempt: Attempt) -> Outcome:
         """Fetch the file, convert it page by page, and save what is too large for a result."""
         payload = parse(ConvertPayload, attempt.payload)
-        source, target = attempt.scratch / "source", attempt.scratch / ARTIFACT
+        source = attempt.scratch / "source"
+        formats = list(dict.fromkeys(payload.formats))
         attempt.progress(0.0, stage="fetch", message="fetching the file")
         file = await attempt.fetch(payload.file, source)
         made = await self._converted(
             attempt,
             {
                 "source": str(source),
-                "target": str(target),
+                "directory": str(attempt.scratch),
+                "formats": formats,
                 "name": file["name"],
                 "media_type": file["type"],
                 "ocr": payload.ocr,
@@ -90,21 +96,27 @@ class ConvertConnector:
                 "max_pages": payload.max_pages or MAX_PAGES,
             },
         )
-        text, artifact = None, None
-        if (await asyncio.to_thread(target.stat)).st_size > INLINE_BYTES:
-            artifact = await attempt.save(ARTIFACT, target, media_type="text/markdown")
-        else:
-            text = await asyncio.to_thread(target.read_text, encoding="utf-8")
+        text = None
+        saved: dict[str, dict[str, Any] | None] = dict.fromkeys(NAMES)
+        for name in formats:
+            target = attempt.scratch / NAMES[name]
+            if name == "markdown" and (await asyncio.to_thread(target.stat)).st_size <= INLINE_BYTES:
+                text = await asyncio.to_thread(target.read_text, encoding="utf-8")
+            else:
+                saved[name] = await attempt.save(NAMES[name], target, media_type=MEDIA_TYPES[name])
         return Outcome(
             {
                 "markdown": text,
-                "artifact": artifact,
+                "artifact": saved["markdown"],
+                "json": saved["json"],
+                "text": saved["text"],
                 "pages": made["pages"],
                 "ocr_pages": made["ocr_pages"],
+                "confidence": made["confidence"],
                 "format": made["format"],
                 "warnings": made["warnings"],
             },
-            artifacts=(artifact,) if artifact else (),
+            artifacts=tuple(artifact for artifact in saved.values() if artifact is not None),
             usage={"pages": made["pages"]},
         )
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from services.connectors.convert.document import Document, Format, Options
+from services.connectors.convert.outputs import Outputs
 from services.connectors.convert.sniff import NAMES, sniff
 from services.connectors.protocol import ConnectorError, FatalError
 
-MAX_MARKDOWN_CHARS: Final = 200_000_000
 MAX_WARNINGS: Final = 50
 XML_ERR_NO_MEMORY: Final = 2  # libxml2's number, in the syntax error that lxml makes of it
 _HERE: Final = "services.connectors.convert"
@@ -29,10 +29,11 @@ READERS: Final[dict[Format, str]] = {
 
 
 def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Write the Markdown of the file at `source` to `target`, reporting `{"page", "pages"}` after each page.
+    """Write the document at `source` into `directory`, reporting `{"page", "pages"}` after each page.
 
     Args:
-        arguments: `source`, `target`, `name`, `media_type`, `ocr`, `languages`, `page_breaks`, `max_pages`.
+        arguments: `source`, `directory`, `name`, `media_type`, `ocr`, `languages`, `formats`, `page_breaks`,
+            `max_pages`.
         report: takes the progress.
 
     Raises:
@@ -44,10 +45,12 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
     module, _, name = READERS[found].partition(":")
     reader: Callable[[Path, Options], Document] = getattr(import_module(module), name)
     try:
-        with Path(arguments["target"]).open("w", encoding="utf-8", errors="replace") as target:
-            written = _write(
-                reader(source, options), target, report=report, page_breaks=arguments["page_breaks"]
-            )
+        document = reader(source, options)
+        with Outputs(
+            Path(arguments["directory"]), arguments["formats"],
+            kind=found, total=document.total, page_breaks=arguments["page_breaks"],
+        ) as outputs:  # fmt: skip
+            written = _write(document, outputs, report)
     except (ConnectorError, MemoryError):
         raise
     except RecursionError as error:
@@ -64,30 +67,27 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
     return {"format": found, **written}
 
 
-def _write(
-    document: Document, target: TextIO, *, report: Callable[[dict[str, Any]], None], page_breaks: bool
-) -> dict[str, Any]:
-    written = by_ocr = 0
+def _write(document: Document, outputs: Outputs, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    by_ocr = 0
+    confidence = letters = 0.0
     warnings: list[str] = []
     for number, page in enumerate(document.pages, start=1):
-        for piece in _pieces(page.markdown, number=number if page_breaks else 0, first=not written):
-            written += target.write(piece)
-        if written > MAX_MARKDOWN_CHARS:
-            raise FatalError("output_too_large", "the Markdown of this document would be larger than 200 MB")
+        outputs.add(page)
         by_ocr += page.by_ocr
+        if page.confidence is not None:
+            letters += len(page.markdown)
+            confidence += page.confidence * len(page.markdown)
         warnings += page.warnings
         report({"page": number, "pages": document.total})
     left_out = len(warnings) - MAX_WARNINGS
     if left_out > 0:
         warnings[MAX_WARNINGS:] = [f"and {left_out} more"]
-    return {"pages": document.total, "ocr_pages": by_ocr, "warnings": warnings}
-
-
-def _pieces(text: str, *, number: int, first: bool) -> Iterator[str]:
-    if number > 1:
-        yield f"\n<!-- page {number} -->\n"
-    if text:
-        yield text + "\n" if first else f"\n{text}\n"
+    return {
+        "pages": document.total,
+        "ocr_pages": by_ocr,
+        "confidence": round(confidence / letters, 1) if letters else None,
+        "warnings": warnings,
+    }
 
 
 def _described(error: Exception, source: Path) -> str:

@@ -51,7 +51,7 @@ def read(path: Path, options: Options) -> Document:  # noqa: ARG001 - every read
     """An HTML file as a document of one page."""
 
     def pages() -> Iterator[Page]:
-        yield Page(pieces.render(read_pieces(path.read_bytes())))
+        yield Page.of(pieces.blocks(read_pieces(path.read_bytes())))
 
     return Document(total=1, pages=pages())
 

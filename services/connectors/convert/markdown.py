@@ -9,6 +9,10 @@ from typing import Final
 SPACE: Final = re.compile(r"\s+")
 TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
 LEADING: Final = re.compile(r"^(#{1,6}\s|>|```|~~~|[-+*]\s|={3,}$|-{3,}$)")
+LINK: Final = re.compile(r"!?\[((?:[^\[\]\\]|\\.)*)\]\([^()\s]*\)")
+EMPHASIS: Final = re.compile(r"(?<![\w\\])(\*{1,3}|~~)(?=\S)(.+?)(?<=\S)\1(?!\w)")
+CODE: Final = re.compile(r"(?<!\\)(`+) ?(.+?) ?\1(?!`)")
+ESCAPED: Final = re.compile(r"\\([!-/:-@\[-`{-~])")
 INDENT: Final = "    "  # wide enough below "- " and below "10. "
 
 
@@ -20,6 +24,12 @@ def inline(text: str) -> str:
 def escape(text: str) -> str:
     """Text of a document in one line, so that none of it reads as HTML or as a Markdown block."""
     return LEADING.sub(r"\\\1", TAG.sub(r"\\<", SPACE.sub(" ", text).strip()))
+
+
+def plain(text: str) -> str:
+    """Inline Markdown without its marks."""
+    text = EMPHASIS.sub(r"\2", EMPHASIS.sub(r"\2", LINK.sub(r"\1", text)))
+    return ESCAPED.sub(r"\1", CODE.sub(r"\2", text))
 
 
 def heading(level: int, text: str) -> str:

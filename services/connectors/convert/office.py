@@ -23,7 +23,7 @@ def read_docx(path: Path, options: Options) -> Document:  # noqa: ARG001 - every
 
     def pages() -> Iterator[Page]:
         with Package(path) as package:
-            yield Page(pieces.render(DocxReader(package).read()))
+            yield Page.of(pieces.blocks(DocxReader(package).read()))
 
     return Document(1, pages())
 
@@ -42,7 +42,7 @@ def read_pptx(path: Path, options: Options) -> Document:
         with Package(path) as package:
             reader = SlideReader(package)
             for number, part in enumerate(shown):
-                yield Page(pieces.render(reader.read(part)), warnings=warnings if number == 0 else ())
+                yield Page.of(pieces.blocks(reader.read(part)), warnings=warnings if number == 0 else ())
 
     return Document(len(shown), pages())
 
@@ -62,11 +62,11 @@ def read_xlsx(path: Path, options: Options) -> Document:
             for number, sheet in enumerate(shown):
                 part = sheet._worksheet_path  # noqa: SLF001 - told by nothing else
                 reader = Sheet(sheet, extras_of(package, part))
-                text = pieces.render(reader.read())
+                made = pieces.blocks(reader.read())
                 found = warnings if number == 0 else []
                 if reader.cut_off:
                     found = [*found, f'the sheet "{sheet.title}" was cut off after {MAX_CELLS:,} cells']
-                yield Page(text, warnings=tuple(found))
+                yield Page.of(made, warnings=tuple(found))
         workbook.close()
         file.close()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from services.connectors.convert import markdown
+from services.connectors.convert.blocks import Block
 
 MAX_DEPTH: Final = 12  # of items; deeper ones stand there
 MAX_REPEATED: Final = 200  # characters of a cell that spans several, which each of them repeats
@@ -111,9 +112,19 @@ def settled(found: Iterable[Piece]) -> Iterator[Piece]:
             yield replace(piece, level=0) if piece.kind == "paragraph" else piece
 
 
-def render(found: Iterable[Piece]) -> str:
-    """All of it as Markdown."""
-    return markdown.join(_written(piece) for piece in found)
+def blocks(found: Iterable[Piece]) -> tuple[Block, ...]:
+    """All of it as blocks."""
+    return tuple(Block(piece.kind, _written(piece), _plain(piece), piece.level) for piece in found)
+
+
+def _plain(piece: Piece) -> str:
+    match piece.kind:
+        case "table":
+            return "\n".join("\t".join(markdown.plain(cell) for cell in row) for row in piece.rows)
+        case "code":
+            return piece.text
+        case _:
+            return markdown.plain(piece.text)
 
 
 def _written(piece: Piece) -> str:
