@@ -276,10 +276,10 @@ class Lease:
         progress, self._progress = self._progress, None
         try:
             if progress is not None:
-                self._obey(orjson.loads(await self._call("progress", json=progress)))
+                self._obey(orjson.loads(await self._call("progress", json=progress, again=False)))
             while self._lines:
                 lines = [self._lines.popleft() for _ in range(min(LINES_AT_ONCE, len(self._lines)))]
-                self._obey(orjson.loads(await self._call("logs", json={"lines": lines})))
+                self._obey(orjson.loads(await self._call("logs", json={"lines": lines}, again=False)))
         except (ApiError, UnreachableError) as error:
             log.warning("reports of job %s were lost: %s", self.facts.job_id, error)
 
