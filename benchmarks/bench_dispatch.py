@@ -59,7 +59,7 @@ class SimulatedWorker:
         self.dispatcher = Dispatcher(
             connection.nc, SETTINGS,
             record=lambda: self.record, weights=lambda _: {},
-            free=lambda: 1 - self._busy, room=lambda _: True, start=self._start,
+            free=lambda: 1 - self._busy, room=lambda _: 1, start=self._start,
         )  # fmt: skip
         reach = Reachability(600)
         self._leasing = Leasing(connection.nc, connection.store, self.dispatcher.puller, reach, SETTINGS)

@@ -28,6 +28,7 @@ log = logging.getLogger("switchyard.worker")
 
 TOKEN_HEADER: Final = "Switchyard-Lease-Token"  # noqa: S105 - the name of a header
 PACE_S: Final = 0.2
+RENEW_S: Final = 5.0  # at most: a renewal also tells of a cancel, while its grace lasts
 MAX_LINES: Final = 10_000
 LINES_AT_ONCE: Final = 500
 MESSAGE_CHARS: Final = 2_000
@@ -240,9 +241,9 @@ class Lease:
     # --- Beside the handler
 
     async def _renew(self) -> None:
-        """Renew three times within a lease, until cancelled or the lease is gone."""
+        """Renew three times within a lease or more, until cancelled or the lease is gone."""
         while self._why is not Why.LOST:
-            await asyncio.sleep(self._lease_s / 3)
+            await asyncio.sleep(min(self._lease_s / 3, RENEW_S))
             asked_at = self._loop.time()
             try:
                 async with asyncio.timeout_at(self._ends_at):
@@ -276,10 +277,10 @@ class Lease:
         progress, self._progress = self._progress, None
         try:
             if progress is not None:
-                self._obey(orjson.loads(await self._call("progress", json=progress)))
+                self._obey(orjson.loads(await self._call("progress", json=progress, again=False)))
             while self._lines:
                 lines = [self._lines.popleft() for _ in range(min(LINES_AT_ONCE, len(self._lines)))]
-                self._obey(orjson.loads(await self._call("logs", json={"lines": lines})))
+                self._obey(orjson.loads(await self._call("logs", json={"lines": lines}, again=False)))
         except (ApiError, UnreachableError) as error:
             log.warning("reports of job %s were lost: %s", self.facts.job_id, error)
 

@@ -39,7 +39,7 @@ class Dispatcher:
         record: what this worker says of itself now; decides which lanes fit.
         weights: of the tenants of a kind that shares its workers fairly.
         free: slots that are free now.
-        room: whether a kind may have another attempt.
+        room: how many more attempts a kind may have.
         start: starts a job of a kind on a free slot.
     """
 
@@ -51,7 +51,7 @@ class Dispatcher:
         record: Callable[[], WorkerRecord],
         weights: Callable[[str], dict[str, int]],
         free: Callable[[], int],
-        room: Callable[[str], bool],
+        room: Callable[[str], int],
         start: Callable[[Work, str], None],
     ) -> None:
         self._nc = nc
@@ -301,6 +301,9 @@ class Dispatcher:
                 del lanes[lane.source.consumer]
 
     async def _pull(self, source: Source, wanted: int) -> list[Work]:
+        wanted = min(wanted, self._room(source.key.kind))
+        if wanted == 0:
+            return []
         if not source.key.limits:
             works = await self.puller.take(source.consumer, wanted, source.rank)
             self._heads.taken(source.consumer, works)

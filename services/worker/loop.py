@@ -186,10 +186,10 @@ class Worker:
     def _free(self) -> int:
         return 0 if self._paused else self._settings.slots - self._busy
 
-    def _room(self, kind: str) -> bool:
-        """Whether a kind may have another attempt; a connector may set a limit below the worker's slots."""
-        limit = getattr(self._connectors.get(kind), "slots", None)
-        return limit is None or self._busy_by_kind[kind] < limit
+    def _room(self, kind: str) -> int:
+        """How many more attempts a kind may have; a connector may set a limit below the worker's slots."""
+        limit: int | None = getattr(self._connectors.get(kind), "slots", None)
+        return self._settings.slots if limit is None else max(0, limit - self._busy_by_kind[kind])
 
     def _weights(self, kind: str) -> dict[str, int]:
         return self._kinds.of(kind).weights

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from events.commands import Fail
 from events.spec import JobError
 from switchyard.client import AsyncClient, AuthenticationError, JobFailedError, LogLine, ProgressReport
-from switchyard.handlers import Context, Fatal, Handlers, HandlersError, Proposal, SyncContext
+from switchyard.handlers import Context, Fatal, Handlers, HandlersError, Proposal, Release, SyncContext
 from switchyard.worker import Worker
 from tests.gateway.rest import Gateway, now
 from tests.switchyard.cable import cable
@@ -298,3 +300,68 @@ async def test_a_worker_that_an_operator_drains_ends(api: Gateway, client: Async
         while (await api.call("POST", f"/v1/workers/{worker_id}/drain", token=token)).status == 404:
             await asyncio.sleep(0.1)  # its record is written behind the answers
         await serving
+
+
+async def test_an_attempt_stops_by_itself_when_its_lease_has_ended_out_of_reach(
+    api: Gateway, client: AsyncClient
+) -> None:
+    begun, stopped = asyncio.Event(), asyncio.Event()
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
+        async with cable(api.url) as line:
+            worker = made(api, url=line.url, lease_s=1.5)
+
+            @worker.kind(api.tenant)
+            async def wait(_: dict[str, Any]) -> None:
+                begun.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    stopped.set()
+
+            group.create_task(worker.serve())
+            job = await client.submit(api.tenant)
+            await begun.wait()
+        await stopped.wait()
+        worker.stop()
+    names = [event.type async for event in client.events(job.id)]
+    assert names[:2] == ["submitted", "claimed"]
+    assert "succeeded" not in names
+
+
+async def test_a_released_job_comes_again_and_counts_as_nothing(api: Gateway, client: AsyncClient) -> None:
+    worker = made(api)
+    begun: list[str] = []
+
+    @worker.kind(api.tenant)
+    async def work(_: dict[str, Any], context: Context) -> int:
+        begun.append(context.job_id)
+        if len(begun) == 1:
+            raise Release("not yet")
+        return len(begun)
+
+    async with working(worker):
+        job = await client.submit(api.tenant)
+        assert await client.result(job.id) == 2
+    assert (await client.get(job.id)).failures == 0
+
+
+async def test_a_second_signal_gives_the_jobs_back_at_once(api: Gateway, client: AsyncClient) -> None:
+    worker = made(api, drain_s=3600.0)
+    begun = asyncio.Event()
+
+    @worker.kind(api.tenant)
+    async def wait(_: dict[str, Any]) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
+        serving = group.create_task(worker._run())
+        job = await client.submit(api.tenant)
+        await begun.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await worker._stopping.wait()
+        assert not serving.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
+    given_back = await client.get(job.id)
+    assert (given_back.state, given_back.failures) == ("queued", 0)
