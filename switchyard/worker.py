@@ -58,7 +58,7 @@ class Worker:
         token: of the role `worker`; found as the client finds it.
         data_dir: as the client's.
         slots: attempts at once of the kinds that have no `slots` of their own.
-        lease_s: length of a lease, renewed at each third of it and every 5 s at least, when a cancel is seen too.
+        lease_s: length of a lease, renewed at each third, every 5 s at least; then a cancel is seen too.
         poll_s: how long one claim waits for a job; a stop waits for it too.
         drain_s: how long attempts have to end after `stop`; then they are stopped and their jobs given back.
         capabilities: what the worker has, beside what its handlers add.
