@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from services.connectors.convert import blocks as made_of
 from services.connectors.convert import markdown
@@ -30,6 +30,16 @@ MAX_HEADING_LINES: Final = 3
 Kind = Literal["text", "heading", "item"]
 
 
+class Word(NamedTuple):
+    """A word and where it stands."""
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of text; coordinates in any one unit, downwards from the top left.
@@ -37,6 +47,7 @@ class Line:
     Args:
         size: the font's size in that unit.
         starts: whether a new paragraph is known to start here.
+        words: where they are known.
     """
 
     text: str
@@ -48,6 +59,7 @@ class Line:
     bold: bool = False
     starts: bool = False
     italic: bool = False
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

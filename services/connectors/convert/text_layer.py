@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.connectors.convert.layout import Line
+from services.connectors.convert.blocks import Box
+from services.connectors.convert.layout import Line, Word
 
 BOLD: Final = re.compile(r"bold|black|heavy|semibold|demi|cmbx", re.IGNORECASE)
 ITALIC_NAME: Final = re.compile(r"italic|oblique", re.IGNORECASE)
@@ -21,6 +22,7 @@ FORCE_BOLD: Final = 1 << 18
 BOLD_WEIGHT: Final = 600
 HYPHEN: Final = "\x02"  # pdfium writes a hyphen at a line's end so, and the next line right after it
 HYPHEN_CODES: Final = frozenset({0x02, 0xFFFE})
+WORD_GAP: Final = 1.0  # em: letters that stand farther apart are not of one word
 MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are different columns
 
 
@@ -50,7 +52,7 @@ class Frame:
         left, bottom, right, top = page.get_mediabox()
         return cls(left, bottom, right, top, page.get_rotation())
 
-    def box(self, x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
+    def box(self, x0: float, y0: float, x1: float, y1: float) -> Box:
         """Left, top, right, bottom as read, downwards from the top left."""
         match self.rotation:
             case 90:
@@ -69,12 +71,15 @@ class _Builder:
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
         self._text: list[str] = []
-        self._boxes: list[tuple[float, float, float, float]] = []
+        self._boxes: list[Box] = []
+        self._words: list[Word] = []
+        self._word_at = 0
+        self._word_box: Box | None = None
         self._bold = self._italic = 0
-        self._glyph: tuple[float, float, float, float] | None = None
+        self._glyph: Box | None = None
         self._glyph_at = 0
 
-    def add(self, character: str, box: tuple[float, float, float, float], style: Style) -> None:
+    def add(self, character: str, box: Box, style: Style) -> None:
         before = self._text[-1] if self._text else ""
         if is_rtl(character):
             if box == self._glyph:  # pdfium turns the letters of a ligature round with the line
@@ -82,16 +87,38 @@ class _Builder:
                 return
             self._glyph, self._glyph_at = box, len(self._text)
             if is_latin(before):
-                self._text.append(" ")  # the two scripts are never of one word
+                self._space()  # the two scripts are never of one word
         elif is_latin(character) and is_rtl(before):
-            self._text.append(" ")
+            self._space()
+        if character.isspace():
+            self._space()
+            return
+        left, top, right, bottom = shown = self._frame.box(*box)
+        if (word := self._word_box) is not None:
+            if left - word[2] > WORD_GAP * (bottom - top):
+                self._end_word()
+            else:
+                shown_word = min(left, word[0]), min(top, word[1]), max(right, word[2]), max(bottom, word[3])
+                self._word_box = shown_word
+        if self._word_box is None:
+            self._word_box = shown
         self._text.append(character)
-        if not character.isspace():
-            self._boxes.append(self._frame.box(*box))
-            self._bold += style.bold
-            self._italic += style.italic
+        self._boxes.append(shown)
+        self._bold += style.bold
+        self._italic += style.italic
 
-    def leaves_line(self, box: tuple[float, float, float, float]) -> bool:
+    def _space(self) -> None:
+        self._end_word()
+        self._text.append(" ")
+        self._word_at = len(self._text)
+
+    def _end_word(self) -> None:
+        if self._word_box is not None:
+            self._words.append(Word("".join(self._text[self._word_at :]), *self._word_box))
+            self._word_box = None
+            self._word_at = len(self._text)
+
+    def leaves_line(self, box: Box) -> bool:
         """Whether a character stands back and above or below: on turned pages pdfium joins lines."""
         if not self._boxes:
             return False
@@ -103,6 +130,7 @@ class _Builder:
         text = re.sub(r"\s+", " ", "".join(self._text)).strip()
         if not text or not self._boxes:
             return None
+        self._end_word()
         heights = sorted(bottom - top for _, top, _, bottom in self._boxes)
         top, bottom = min(box[1] for box in self._boxes), max(box[3] for box in self._boxes)
         sideways = self._frame.rotation in (90, 270)  # there the boxes are those of the ink, not of the font
@@ -115,6 +143,7 @@ class _Builder:
             bottom - top if sideways else heights[len(heights) // 2],
             bold=self._bold * 2 > len(self._boxes),
             italic=self._italic * 2 > len(self._boxes),
+            words=tuple(self._words),
         )
 
 
@@ -160,9 +189,7 @@ def _segments(page: pdfium.PdfPage) -> Iterator[Line]:
         textpage.close()
 
 
-def _characters(
-    textpage: raw.FPDF_TEXTPAGE, count: int
-) -> Iterator[tuple[str, tuple[float, float, float, float], Style]]:
+def _characters(textpage: raw.FPDF_TEXTPAGE, count: int) -> Iterator[tuple[str, Box, Style]]:
     """Each character with its box (left, bottom, right, top) and its style."""
     box = raw.FS_RECTF()
     style = PLAIN
@@ -220,4 +247,5 @@ def _merged(before: Line, after: Line) -> Line:
         before.size if len(before.text) > len(after.text) else after.size,
         bold=before.bold and after.bold,
         italic=before.italic and after.italic,
+        words=before.words + after.words,
     )
