@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.connectors.documents import converted
+from tests.connectors.pdf_files import pdf_of, stream_of
 
 FONT = "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
 RESOURCES = "/Resources << /Font << /H 5 0 R >> /XObject << /F 6 0 R >> >>"
@@ -18,28 +19,16 @@ TABLE = "| Name | Size | Price |\n| --- | --- | --- |\n| bolt | M4 | 0.10 |\n| n
 
 def pdf(content: str, *, form: str = "") -> bytes:
     """A page with this content, and a form /F that it may draw."""
-    stream = f"<< /Length {len(content)} >>\nstream\n{content}\nendstream"
-    drawn = (
-        "<< /Type /XObject /Subtype /Form /BBox [0 0 612 792] /Matrix [1 0 0 1 100 -50] "
-        f"/Length {len(form)} >>\nstream\n{form}\nendstream"
+    return pdf_of(
+        [
+            "<< /Type /Catalog /Pages 2 0 R >>",
+            "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R {RESOURCES} >>",
+            stream_of(content),
+            FONT,
+            stream_of(form, "/Type /XObject /Subtype /Form /BBox [0 0 612 792] /Matrix [1 0 0 1 100 -50]"),
+        ]
     )
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R {RESOURCES} >>",
-        stream,
-        FONT,
-        drawn,
-    ]
-    body = "%PDF-1.4\n"
-    offsets = []
-    for number, each in enumerate(objects, start=1):
-        offsets.append(len(body))
-        body += f"{number} 0 obj\n{each}\nendobj\n"
-    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
-    count = len(objects) + 1
-    tail = f"trailer << /Size {count} /Root 1 0 R >>\nstartxref\n{len(body)}\n%%EOF\n"
-    return f"{body}xref\n0 {count}\n0000000000 65535 f \n{table}{tail}".encode()
 
 
 def words(texts: list[list[str]] = TEXTS, *, dx: int = 0, dy: int = 0) -> str:
