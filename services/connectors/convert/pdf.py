@@ -10,7 +10,7 @@ import pypdfium2 as pdfium
 from PIL import Image
 from pypdfium2 import raw
 
-from services.connectors.convert import layout, ocr, text_layer
+from services.connectors.convert import layout, ocr, text_layer, unruled
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.layout import Line
 from services.connectors.convert.rules import Rules
@@ -96,6 +96,8 @@ def _page(page: pdfium.PdfPage, number: int, lines: list[Line], body: float, opt
     if options.ocr == "never" and _needs_ocr(lines, pictures, paths):
         warnings.append(f"page {number + 1} is a picture, and OCR was switched off")
     found = rules.tables(lines) if lines and paths in TABLE_PATHS else []
+    free = [line for line in lines if not any(table.holds(line) for table in found)]
+    found += unruled.tables(free)
     made = layout.arrange(lines, body=body, tables=found, size=page.get_size())
     return Page.of(made, warnings=tuple(warnings))
 
