@@ -14,6 +14,7 @@ from services.connectors.convert import layout, ocr, text_layer, unruled
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.layout import Line
 from services.connectors.convert.rules import Rules
+from services.connectors.convert.running import Running
 from services.connectors.convert.text_layer import Frame
 from services.connectors.protocol import FatalError
 
@@ -46,13 +47,13 @@ def read(path: Path, options: Options) -> Document:
         if not total:
             raise FatalError("corrupt_file", "the PDF has no pages")
         check_pages(total, options)
-        sample = _sample(pdf)
+        sample, running = _sample(pdf)
     body = layout.body_size([line for lines in sample.values() for line in lines])
-    return Document(total, _pages(path, total, body, sample, options))
+    return Document(total, _pages(path, total, body, running, sample, options))
 
 
 def _pages(
-    path: Path, total: int, body: float, sample: dict[int, list[Line]], options: Options
+    path: Path, total: int, body: float, running: Running, sample: dict[int, list[Line]], options: Options
 ) -> Iterator[Page]:
     damaged = 0
     for first in range(0, total, BATCH):
@@ -67,6 +68,7 @@ def _pages(
                     continue
                 try:
                     lines = sample.pop(number, None) or text_layer.lines(page)
+                    lines = running.without(lines, page.get_height())
                     yield _page(page, number, lines, body, options)
                 finally:
                     page.close()
@@ -74,17 +76,24 @@ def _pages(
         raise FatalError("corrupt_file", "the PDF is damaged: none of its pages can be read")
 
 
-def _sample(pdf: pdfium.PdfDocument) -> dict[int, list[Line]]:
-    """The lines of some pages spread over the document, by which plain text is known; by page from 0."""
+def _sample(pdf: pdfium.PdfDocument) -> tuple[dict[int, list[Line]], Running]:
+    """The lines of some pages by their numbers from 0, and what is running in them.
+
+    By pages spread over the document, plain text is known; by pages in succession, what runs through them.
+    """
     sampled: dict[int, list[Line]] = {}
-    for number in range(0, len(pdf), max(1, len(pdf) // SAMPLED_PAGES)):
+    heights: dict[int, float] = {}
+    spread = range(0, len(pdf), max(1, len(pdf) // SAMPLED_PAGES))
+    middle = len(pdf) // 2
+    for number in sorted({*spread, *range(middle, min(middle + SAMPLED_PAGES // 2, len(pdf)))}):
         try:
             page = pdf[number]
         except pdfium.PdfiumError:
             continue
         sampled[number] = text_layer.lines(page)
+        heights[number] = page.get_height()
         page.close()
-    return sampled
+    return sampled, Running([(lines, heights[number]) for number, lines in sampled.items()])
 
 
 def _page(page: pdfium.PdfPage, number: int, lines: list[Line], body: float, options: Options) -> Page:

@@ -1,0 +1,67 @@
+"""Running headers and footers are left out, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.connectors.documents import converted
+from tests.connectors.pdf_files import pdf_of, stream_of
+
+Placed = tuple[float, float, str]
+
+
+def markdown_of(tmp_path: Path, pages: list[list[Placed]]) -> str:
+    """The Markdown of pages with texts at these places, points from the lower left."""
+    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} /MediaBox [0 0 612 792] >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for number, texts in enumerate(pages):
+        content = "".join(f"BT /H 10 Tf {x} {y} Td ({text}) Tj ET\n" for x, y, text in texts)
+        resources = "/Resources << /Font << /H 3 0 R >> >>"
+        objects.append(f"<< /Type /Page /Parent 2 0 R /Contents {5 + 2 * number} 0 R {resources} >>")
+        objects.append(stream_of(content))
+    path = tmp_path / "pages.pdf"
+    path.write_bytes(pdf_of(objects))
+    return converted(path)
+
+
+def body(number: int) -> list[Placed]:
+    words = ("first", "second", "third", "fourth", "fifth", "sixth")
+    return [(72, 600, f"The {words[number]} page has a text of its own."), (72, 400, "See page 12.")]
+
+
+def test_headers_and_page_numbers_of_many_pages_are_left_out(tmp_path: Path) -> None:
+    pages = [
+        [(72, 760, "Annual report"), *body(number), (290, 30, f"Page {number + 1} of 6")]
+        for number in range(6)
+    ]
+    made = markdown_of(tmp_path, pages)
+    assert "Annual report" not in made
+    assert "of 6" not in made
+    assert made.count("See page 12.") == 6
+    assert "The sixth page has a text of its own." in made
+
+
+def test_headers_that_differ_on_left_and_right_pages_are_left_out(tmp_path: Path) -> None:
+    pages = [
+        [(72 if number % 2 else 400, 760, "Chapter One" if number % 2 else "The Book"), *body(number)]
+        for number in range(6)
+    ]
+    made = markdown_of(tmp_path, pages)
+    assert "Chapter One" not in made
+    assert "The Book" not in made
+
+
+def test_what_stands_at_the_edge_of_two_pages_alone_is_kept(tmp_path: Path) -> None:
+    pages = [[(72, 760, "To whom it may concern"), *body(number)] for number in range(2)]
+    assert markdown_of(tmp_path, pages).count("To whom it may concern") == 2
+
+
+def test_what_is_at_the_edge_and_differs_from_page_to_page_is_kept(tmp_path: Path) -> None:
+    names = ("Ada", "Grace", "Edsger", "Barbara", "Donald", "Alan")
+    pages = [[(72, 760, f"Chapter about {names[number]}"), *body(number)] for number in range(6)]
+    made = markdown_of(tmp_path, pages)
+    assert all(f"Chapter about {name}" in made for name in names)
