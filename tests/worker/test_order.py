@@ -92,10 +92,10 @@ async def test_none_of_fifty_workers_overtakes_more_jobs_than_there_are_claims_i
 ) -> None:
     """What a job overtakes are those that other workers have in their hands."""
     count = 50
-    job_ids = await submit_mixed(site, 1500, SEED, lanes)
+    job_ids = await submit_mixed(site, 1000, SEED, lanes)
     await work_has_all(site)
     crowd = {number: abilities(number) for number in range(count)}
-    async with seen(site, "succeeded") as ended, workers(site, count, extra=crowd, lasting_s=1.0):
+    async with seen(site, "succeeded") as ended, workers(site, count, extra=crowd, lasting_s=2.0):
         await until_seen(ended, job_ids)
     found = await starts(site)
     assert len({start.worker for start in found}) == count
