@@ -349,7 +349,8 @@ def test_the_view_of_a_job_has_the_documented_fields() -> None:
     assert list(view) == [
         "id", "kind", "tenant", "state", "priority", "labels", "attempt", "failures", "max_attempts",
         "depends_on",
-        "worker", "progress", "result", "artifacts", "usage", "error", "reason", "archived_as", "created_at",
+        "worker", "progress", "result", "artifacts", "usage", "error", "reason", "rejections",
+        "feedback", "review", "archived_as", "created_at",
         "started_at", "ended_at",
         "seq",
     ]  # fmt: skip

@@ -22,6 +22,7 @@ from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
 ROOT = Path(__file__).parents[2]
 API_PAGE = (ROOT / "docs/api.md").read_text()
+OCTOPOID_PAGE = (ROOT / "docs/octopoid.md").read_text()
 
 
 async def test_ready_gateway_says_so(api: Gateway) -> None:
@@ -181,6 +182,8 @@ async def test_request_in_progress_ends_before_the_gateway_does(
 
 async def test_every_route_is_described(api: Gateway) -> None:
     described = set(re.findall(r"^### `([A-Z]+) (/[^`?]*)`", API_PAGE, re.MULTILINE))
+    for methods, path in re.findall(r"^\| `([A-Z, ]+)` \| `(/api/[^`]*)` \|", OCTOPOID_PAGE, re.MULTILINE):
+        described |= {(method, path) for method in methods.split(", ")}
     async with running_app(api.settings, api.nc) as app:
         routed = {
             (route.method, route.resource.canonical)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 SPACE: Final = re.compile(r"\s+")
 TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
 LEADING: Final = re.compile(r"^(#{1,6}\s|>|```|~~~|[-+*]\s|={3,}$|-{3,}$)")
 LINK: Final = re.compile(r"!?\[((?:[^\[\]\\]|\\.)*)\]\([^()\s]*\)")
-EMPHASIS: Final = re.compile(r"(?<![\w\\])(\*{1,3}|~~)(?=\S)(.+?)(?<=\S)\1(?!\w)")
-CODE: Final = re.compile(r"(?<!\\)(`+) ?(.+?) ?\1(?!`)")
+# By what stands beside each, not in pairs: to search for the other of each takes the square of the time.
+EMPHASIS: Final = re.compile(r"(?<![\w\\*~])(?:\*{1,3}|~~)(?=[^\s*~])|(?<=[^\s\\*~])(?:\*{1,3}|~~)(?![\w*~])")
+BACKTICKS: Final = re.compile(r"(?<!\\)`+")
 ESCAPED: Final = re.compile(r"\\([!-/:-@\[-`{-~])")
 INDENT: Final = "    "  # wide enough below "- " and below "10. "
 
@@ -28,8 +30,32 @@ def escape(text: str) -> str:
 
 def plain(text: str) -> str:
     """Inline Markdown without its marks."""
-    text = EMPHASIS.sub(r"\2", EMPHASIS.sub(r"\2", LINK.sub(r"\1", text)))
-    return ESCAPED.sub(r"\1", CODE.sub(r"\2", text))
+    pieces = _parted(LINK.sub(r"\1", text))
+    return "".join(
+        piece if is_code else ESCAPED.sub(r"\1", EMPHASIS.sub("", piece)) for piece, is_code in pieces
+    )
+
+
+def _parted(text: str) -> Iterator[tuple[str, bool]]:
+    """Text in succession, and whether it is code: between two runs of as many backticks."""
+    runs = [match.span() for match in BACKTICKS.finditer(text)]
+    later: dict[int, list[int]] = defaultdict(list)  # by length, the runs still to come, the next one last
+    for number in range(len(runs) - 1, -1, -1):
+        later[runs[number][1] - runs[number][0]].append(number)
+    at = number = 0
+    while number < len(runs):
+        start, end = runs[number]
+        same = later[end - start]
+        while same and same[-1] <= number:
+            same.pop()
+        if not same:
+            number += 1
+            continue
+        number, (stop, after) = same[-1] + 1, runs[same[-1]]
+        yield text[at:start], False
+        yield text[end:stop].strip(" "), True
+        at = after
+    yield text[at:], False
 
 
 def heading(level: int, text: str) -> str:
