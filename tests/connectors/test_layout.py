@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from services.connectors.convert import layout
+from services.connectors.convert.frame import Frame
+from services.connectors.convert.inline import PLAIN
 from services.connectors.convert.layout import Line
-from services.connectors.convert.text_layer import PLAIN, Frame, _Builder
+from services.connectors.convert.letters import Letters
 
 Box = tuple[float, float, float, float]
 
@@ -34,7 +36,7 @@ def test_italics_that_end_a_sentence_or_go_on_are_text() -> None:
 
 
 def built(characters: list[tuple[str, Box]]) -> str:
-    builder = _Builder(Frame(0, 0, 600, 800, 0))
+    builder = Letters(Frame(0, 0, 600, 800, 0))
     for character, box in characters:
         builder.add(character, box, PLAIN)
     made = builder.line()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 from services.connectors.convert import blocks as made_of
 from services.connectors.convert import markdown
 from services.connectors.convert.blocks import Block
+from services.connectors.convert.inline import PLAIN, Look
 
 BULLET: Final = re.compile(
     r"^[\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\u2610\x80-\x9f\ue000-\uf8ff\u00b7*\u2013-]\s+(?=\S)"
@@ -31,13 +32,28 @@ Kind = Literal["text", "heading", "item"]
 
 
 class Word(NamedTuple):
-    """A word and where it stands."""
+    """A word, or a part of one that looks different, and where it stands.
+
+    Args:
+        glued: whether no space parts it from the one before.
+        raised: whether it is a small mark above the line.
+        upended: whether it runs up or down the page.
+    """
 
     text: str
     left: float
     top: float
     right: float
     bottom: float
+    look: Look = PLAIN
+    glued: bool = False
+    raised: bool = False
+    upended: bool = False
+
+
+def spaced(words: Iterable[Word]) -> str:
+    """Words as they are read."""
+    return "".join(f"{'' if word.glued else ' '}{word.text}" for word in words).lstrip(" ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +64,7 @@ class Line:
         size: the font's size in that unit.
         starts: whether a new paragraph is known to start here.
         words: where they are known.
+        upended: whether it runs up or down the page.
     """
 
     text: str
@@ -60,6 +77,7 @@ class Line:
     starts: bool = False
     italic: bool = False
     words: tuple[Word, ...] = ()
+    upended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ import pypdfium2 as pdfium
 from PIL import Image
 from pypdfium2 import raw
 
-from services.connectors.convert import layout, ocr, text_layer, unruled
+from services.connectors.convert import layout, ocr, order, text_layer, unruled
 from services.connectors.convert.document import Document, Options, Page, check_pages
+from services.connectors.convert.frame import Frame
 from services.connectors.convert.layout import Line
 from services.connectors.convert.rules import Rules
 from services.connectors.convert.running import Running
-from services.connectors.convert.text_layer import Frame
 from services.connectors.protocol import FatalError
 
 SAMPLED_PAGES: Final = 12  # enough to tell the size of plain text
@@ -107,6 +107,7 @@ def _page(page: pdfium.PdfPage, number: int, lines: list[Line], body: float, opt
     found = rules.tables(lines) if lines and paths in TABLE_PATHS else []
     free = [line for line in lines if not any(table.holds(line) for table in found)]
     found += unruled.tables(free)
+    lines = order.in_order(lines, found, body=body)
     made = layout.arrange(lines, body=body, tables=found, size=page.get_size())
     return Page.of(made, warnings=tuple(warnings))
 

@@ -12,8 +12,8 @@ import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from services.connectors.convert import markdown
-from services.connectors.convert.layout import Line, Table, Word
-from services.connectors.convert.text_layer import Frame
+from services.connectors.convert.layout import Line, Table, Word, spaced
+from services.connectors.convert.frame import Frame
 
 NEAR: Final = 3.0  # points within which lines are one, and meet
 MIN_LENGTH: Final = 3.0
@@ -241,4 +241,4 @@ def _covers(rules: Iterable[Rule], at: float, start: float, end: float) -> bool:
 
 def _text(words: list[Word]) -> str:
     """The words of a cell, which come in reading order."""
-    return markdown.cell(" ".join(word.text for word in words))
+    return markdown.cell(spaced(words))

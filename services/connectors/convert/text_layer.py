@@ -4,237 +4,224 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
+from services.connectors.convert import letters
 from services.connectors.convert.blocks import Box
-from services.connectors.convert.layout import Line, Word
+from services.connectors.convert.faces import Faces
+from services.connectors.convert.frame import Frame
+from services.connectors.convert.inline import Look
+from services.connectors.convert.layout import Line, Word, spaced
 
-BOLD: Final = re.compile(r"bold|black|heavy|semibold|demi|cmbx", re.IGNORECASE)
-ITALIC_NAME: Final = re.compile(r"italic|oblique", re.IGNORECASE)
-ITALIC: Final = 1 << 6  # ISO 32000-1, table 123
-FORCE_BOLD: Final = 1 << 18
-BOLD_WEIGHT: Final = 600
-HYPHEN: Final = "\x02"  # pdfium writes a hyphen at a line's end so, and the next line right after it
-HYPHEN_CODES: Final = frozenset({0x02, 0xFFFE})
-WORD_GAP: Final = 1.0  # em: letters that stand farther apart are not of one word
+HYPHENS: Final = "\x02\ufffe"  # pdfium writes a hyphen at a line's end so, and the next line right after it
+PIECE: Final = re.compile(rf"[\r\n]+|[{HYPHENS}]|[^\s{HYPHENS}]+")
+RTL: Final = re.compile("[\u0590-\u08ff\ufb1d-\ufefc]")
+SURROGATES: Final = re.compile("[\ud800-\udfff]")
+CONTROL: Final = re.compile("[\x00-\x1f]+")
 MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are different columns
+WIDE: Final = 1.2  # em: a word whose letters take more has gaps in it
+SAME_SIZE: Final = 0.85  # of what stands before it: a mark above the line is smaller
+RAISED: Final = 0.2  # em
+MARK: Final = re.compile(r"[\d*\u2020\u2021\u00a7\u00b6,()\[\]\u00b9\u00b2\u00b3]{1,6}")
 
 
-class Style(NamedTuple):
-    """How a character looks."""
+class _Span(NamedTuple):
+    """A word, or a part of one that looks different, by the places of its characters."""
 
-    bold: bool
-    italic: bool
-
-
-PLAIN: Final = Style(bold=False, italic=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """How a page's own coordinates, upwards from anywhere, become those of a reader."""
-
-    left: float
-    bottom: float
-    right: float
-    top: float
-    rotation: int
-
-    @classmethod
-    def of(cls, page: pdfium.PdfPage) -> Frame:
-        """The frame of a page."""
-        left, bottom, right, top = page.get_mediabox()
-        return cls(left, bottom, right, top, page.get_rotation())
-
-    def box(self, x0: float, y0: float, x1: float, y1: float) -> Box:
-        """Left, top, right, bottom as read, downwards from the top left."""
-        match self.rotation:
-            case 90:
-                return y0 - self.bottom, x0 - self.left, y1 - self.bottom, x1 - self.left
-            case 180:
-                return self.right - x1, y0 - self.bottom, self.right - x0, y1 - self.bottom
-            case 270:
-                return self.top - y1, self.right - x1, self.top - y0, self.right - x0
-            case _:
-                return x0 - self.left, self.top - y1, x1 - self.left, self.top - y0
-
-
-class _Builder:
-    """Gathers the characters of one line."""
-
-    def __init__(self, frame: Frame) -> None:
-        self._frame = frame
-        self._text: list[str] = []
-        self._boxes: list[Box] = []
-        self._words: list[Word] = []
-        self._word_at = 0
-        self._word_box: Box | None = None
-        self._bold = self._italic = 0
-        self._glyph: Box | None = None
-        self._glyph_at = 0
-
-    def add(self, character: str, box: Box, style: Style) -> None:
-        before = self._text[-1] if self._text else ""
-        if is_rtl(character):
-            if box == self._glyph:  # pdfium turns the letters of a ligature round with the line
-                self._text.insert(self._glyph_at, character)
-                return
-            self._glyph, self._glyph_at = box, len(self._text)
-            if is_latin(before):
-                self._space()  # the two scripts are never of one word
-        elif is_latin(character) and is_rtl(before):
-            self._space()
-        if character.isspace():
-            self._space()
-            return
-        left, top, right, bottom = shown = self._frame.box(*box)
-        if (word := self._word_box) is not None:
-            if left - word[2] > WORD_GAP * (bottom - top):
-                self._end_word()
-            else:
-                shown_word = min(left, word[0]), min(top, word[1]), max(right, word[2]), max(bottom, word[3])
-                self._word_box = shown_word
-        if self._word_box is None:
-            self._word_box = shown
-        self._text.append(character)
-        self._boxes.append(shown)
-        self._bold += style.bold
-        self._italic += style.italic
-
-    def _space(self) -> None:
-        self._end_word()
-        self._text.append(" ")
-        self._word_at = len(self._text)
-
-    def _end_word(self) -> None:
-        if self._word_box is not None:
-            self._words.append(Word("".join(self._text[self._word_at :]), *self._word_box))
-            self._word_box = None
-            self._word_at = len(self._text)
-
-    def leaves_line(self, box: Box) -> bool:
-        """Whether a character stands back and above or below: on turned pages pdfium joins lines."""
-        if not self._boxes:
-            return False
-        left, top, _, bottom = self._frame.box(*box)
-        before = self._boxes[-1]
-        return left < before[0] and (top >= before[3] or bottom <= before[1])
-
-    def line(self) -> Line | None:
-        text = re.sub(r"\s+", " ", "".join(self._text)).strip()
-        if not text or not self._boxes:
-            return None
-        self._end_word()
-        heights = sorted(bottom - top for _, top, _, bottom in self._boxes)
-        top, bottom = min(box[1] for box in self._boxes), max(box[3] for box in self._boxes)
-        sideways = self._frame.rotation in (90, 270)  # there the boxes are those of the ink, not of the font
-        return Line(
-            text,
-            min(box[0] for box in self._boxes),
-            top,
-            max(box[2] for box in self._boxes),
-            bottom,
-            bottom - top if sideways else heights[len(heights) // 2],
-            bold=self._bold * 2 > len(self._boxes),
-            italic=self._italic * 2 > len(self._boxes),
-            words=tuple(self._words),
-        )
-
-
-def is_rtl(character: str) -> bool:
-    """Whether a character is of a script that is written from right to left."""
-    return "\u0590" <= character <= "\u08ff" or "\ufb1d" <= character <= "\ufefc"
-
-
-def is_latin(character: str) -> bool:
-    """Whether a character is a Latin letter."""
-    return character.isalpha() and character <= "\u024f"
+    start: int
+    end: int
+    box: Box
+    look: Look
+    upended: bool
 
 
 def lines(page: pdfium.PdfPage) -> list[Line]:
     """The lines of a page's text layer; parts that pdfium found on one line are joined."""
-    joined: list[Line] = []
-    for line in _segments(page):
-        if joined and _same_line(joined[-1], line):
-            joined[-1] = _merged(joined[-1], line)
-        else:
-            joined.append(line)
-    return joined
-
-
-def _segments(page: pdfium.PdfPage) -> Iterator[Line]:
-    frame = Frame.of(page)
     textpage = page.get_textpage()
     try:
-        builder = _Builder(frame)
-        for character, box, style in _characters(textpage.raw, textpage.count_chars()):
-            if character == HYPHEN:
-                builder.add("-", box, style)
-            ends = character in f"\r\n{HYPHEN}"
-            if ends or (not character.isspace() and builder.leaves_line(box)):
-                if line := builder.line():
-                    yield line
-                builder = _Builder(frame)
-            if not ends:
-                builder.add(character, box, style)
-        if line := builder.line():
-            yield line
+        joined: list[Line] = []
+        for line in _Reader(textpage.raw, textpage.count_chars(), Frame.of(page)).lines():
+            if joined and _same_line(joined[-1], line):
+                joined[-1] = _merged(joined[-1], line)
+            else:
+                joined.append(line)
+        return joined
     finally:
         textpage.close()
 
 
-def _characters(textpage: raw.FPDF_TEXTPAGE, count: int) -> Iterator[tuple[str, Box, Style]]:
-    """Each character with its box (left, bottom, right, top) and its style."""
-    box = raw.FS_RECTF()
-    style = PLAIN
-    high = 0
-    at_start = True
-    for index in range(count):
-        code = raw.FPDFText_GetUnicode(textpage, index)
-        if 0xD800 <= code < 0xDC00:  # the first half of a pair
-            high = code
-            continue
-        if 0xDC00 <= code < 0xE000:
-            code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00) if high else 0xFFFD
-        high = 0
-        character = HYPHEN if code in HYPHEN_CODES else chr(code)
-        if code < 0x20 and character not in f"\r\n\t{HYPHEN}":
-            continue
-        if at_start:  # a font is asked for once a word
-            style = _style(textpage, index)
-        at_start = character.isspace()
-        raw.FPDFText_GetLooseCharBox(textpage, index, box)
-        yield character, (box.left, box.bottom, box.right, box.top), style
+class _Reader:
+    """Reads the characters of one page."""
+
+    def __init__(self, textpage: raw.FPDF_TEXTPAGE, count: int, frame: Frame) -> None:
+        self._textpage = textpage
+        self._frame = frame
+        self._text = _text(textpage, count)
+        self._faces = Faces(textpage)
+        self._rect = raw.FS_RECTF()
+
+    def lines(self) -> Iterator[Line]:
+        """Lines as pdfium parts them, or finer where it joins what is not of one line."""
+        pieces: list[tuple[int, int]] = []
+        for found in PIECE.finditer(self._text):
+            piece = found[0]
+            if piece[0] in HYPHENS:
+                yield from self._line(pieces, hyphen=True)
+                pieces = []
+            elif piece[0] in "\r\n":
+                yield from self._line(pieces)
+                pieces = []
+            else:
+                pieces.append(found.span())
+        yield from self._line(pieces)
+
+    def _line(self, pieces: Sequence[tuple[int, int]], *, hyphen: bool = False) -> Iterator[Line]:
+        if not pieces:
+            return
+        start, end = pieces[0][0], pieces[-1][1]
+        if self._frame.sideways or RTL.search(self._text, start, end):
+            yield from letters.lines(self._letters(start, end, hyphen=hyphen), self._frame)
+            return
+        words: list[Word] = []
+        for at, stop in pieces:
+            for number, span in enumerate(self._spans(at, stop)):
+                word = self._word(span, words[-1] if words else None, glued=number > 0)
+                if words and _leaves_line(words[-1], word):
+                    yield _line_of(words)
+                    words = []
+                if word.text:
+                    words.append(word)
+        if words and hyphen:
+            words[-1] = words[-1]._replace(text=f"{words[-1].text}-")
+        if words:
+            yield _line_of(words)
+
+    def _letters(self, start: int, end: int, *, hyphen: bool) -> Iterator[letters.Letter]:
+        for index in range(start, end):
+            character = self._text[index]
+            if "\ud800" <= character < "\udc00":  # the first half of a pair, which comes with the second
+                continue
+            if "\udc00" <= character < "\ue000":
+                character = _paired(self._text[index - 1 : index + 1])
+            if character >= " ":
+                yield character, self._box_at(index), self._faces.at(index).look
+        if hyphen:
+            yield "-", self._box_at(end - 1), self._faces.at(end - 1).look
+
+    def _spans(self, start: int, end: int) -> Iterator[_Span]:
+        """A word, parted where its letters look different."""
+        face, last = self._faces.at(start), self._faces.at(end - 1)
+        first_box, last_box = self._box_at(start), self._box_at(end - 1)
+        box = _around(first_box, last_box)
+        height = first_box[3] - first_box[1]
+        alike = face is last or (face == last and abs(last_box[3] - last_box[1] - height) < height * 0.1)
+        if alike and box[2] - box[0] <= height * WIDE * (end - start):
+            yield _Span(start, end, box, face.look, face.upended)
+            return
+        at, around = start, first_box
+        for index in range(start + 1, end):
+            here, now = self._box_at(index), self._faces.at(index)
+            tall = here[3] - here[1]
+            gap = here[0] - around[2] > letters.WORD_GAP * height
+            # Ligatures that a font lacks are smaller as well; what is raised is not of letters.
+            resized = abs(tall - height) > height * (1 - SAME_SIZE) and MARK.fullmatch(
+                self._text[index if tall < height else at]
+            )
+            if gap or now != face or resized:
+                yield _Span(at, index, around, face.look, face.upended)
+                at, around, face, height = index, here, now, tall
+            else:
+                around = _around(around, here)
+        yield _Span(at, end, around, face.look, face.upended)
+
+    def _word(self, span: _Span, before: Word | None, *, glued: bool) -> Word:
+        text = self._text[span.start : span.end]
+        if SURROGATES.search(text):
+            text = _paired(text)
+        if CONTROL.search(text):
+            text = CONTROL.sub("", text)
+        left, top, right, bottom = self._frame.box(*span.box)
+        raised = False
+        if before is not None:
+            height = before.bottom - before.top
+            small = bottom - top < height * SAME_SIZE and before.bottom - bottom > height * RAISED
+            raised = small and MARK.fullmatch(text) is not None
+            glued = glued and left - before.right < letters.WORD_GAP * height
+        return Word(text, left, top, right, bottom, span.look, glued, raised, span.upended)
+
+    def _box_at(self, index: int) -> Box:
+        rect = self._rect
+        raw.FPDFText_GetLooseCharBox(self._textpage, index, rect)
+        return rect.left, rect.bottom, rect.right, rect.top
 
 
-def _style(textpage: raw.FPDF_TEXTPAGE, index: int) -> Style:
-    name = ctypes.create_string_buffer(256)
-    flags = ctypes.c_int()
-    raw.FPDFText_GetFontInfo(textpage, index, name, len(name), flags)
-    found = _style_of_font(name.value, flags.value)
-    if not found.bold and raw.FPDFText_GetFontWeight(textpage, index) >= BOLD_WEIGHT:
-        return found._replace(bold=True)
-    return found
+def _text(textpage: raw.FPDF_TEXTPAGE, count: int) -> str:
+    """The page's characters, each at its place; half a pair of UTF-16 counts as one."""
+    units = (ctypes.c_ushort * (count + 1))()
+    if raw.FPDFText_GetText(textpage, 0, count, units) == count + 1:
+        found = bytes(units)[: count * 2].decode("utf-16-le", errors="surrogatepass")
+        return found if len(found) == count else "".join(map(chr, units[:count]))
+    # Some characters are left out of the text, and it does not say which.
+    return "".join(chr(raw.FPDFText_GetUnicode(textpage, index)) for index in range(count))
 
 
-@lru_cache(maxsize=1000)
-def _style_of_font(name: bytes, flags: int) -> Style:
-    text = name.decode("utf-8", errors="replace")
-    bold = BOLD.search(text) is not None or bool(flags & FORCE_BOLD)
-    return Style(bold, ITALIC_NAME.search(text) is not None or bool(flags & ITALIC))
+def _paired(text: str) -> str:
+    """Text with halves of pairs put together; a half alone cannot be read."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _around(one: Box, other: Box) -> Box:
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+
+
+def _leaves_line(before: Word, word: Word) -> bool:
+    """Whether a word stands back and above or below, or runs another way."""
+    back = word.left < before.left and (word.top >= before.bottom or word.bottom <= before.top)
+    return back or word.upended != before.upended
+
+
+def _line_of(words: Sequence[Word]) -> Line:
+    heights = sorted((word.bottom - word.top, len(word.text)) for word in words)
+    count = sum(len(word.text) for word in words)
+    upended = words[0].upended
+    left, right = min(word.left for word in words), max(word.right for word in words)
+    return Line(
+        spaced(words),
+        left,
+        min(word.top for word in words),
+        right,
+        max(word.bottom for word in words),
+        right - left if upended else _median(heights, count),
+        bold=sum(len(word.text) for word in words if word.look.bold) * 2 > count,
+        italic=sum(len(word.text) for word in words if word.look.italic) * 2 > count,
+        words=tuple(words),
+        upended=upended,
+    )
+
+
+def _median(weighted: Sequence[tuple[float, int]], total: int) -> float:
+    """The value in the middle of a sorted sequence of values and how often each occurs."""
+    passed = 0
+    for value, times in weighted:
+        passed += times
+        if passed * 2 >= total:
+            break
+    return value
 
 
 def _same_line(before: Line, after: Line) -> bool:
     overlap = min(before.bottom, after.bottom) - max(before.top, after.top)
     height = min(before.bottom - before.top, after.bottom - after.top)
     gap = after.left - before.right
-    return overlap > height * 0.5 and -before.size * 0.5 < gap < before.size * MAX_JOIN
+    return (
+        overlap > height * 0.5
+        and -before.size * 0.5 < gap < before.size * MAX_JOIN
+        and before.upended == after.upended
+    )
 
 
 def _merged(before: Line, after: Line) -> Line:
@@ -248,4 +235,5 @@ def _merged(before: Line, after: Line) -> Line:
         bold=before.bold and after.bold,
         italic=before.italic and after.italic,
         words=before.words + after.words,
+        upended=before.upended,
     )

@@ -37,9 +37,14 @@ def _beside(before: Line, after: Line) -> bool:
 
 
 def _row(lines: Sequence[Line]) -> Row:
-    words = tuple(Word(word.text, word.left, word.right) for line in lines for word in line.words)
+    words: list[Word] = []
+    for word in (word for line in lines for word in line.words):
+        if word.glued and words:
+            words[-1] = Word(f"{words[-1].text}{word.text}", words[-1].left, word.right)
+        else:
+            words.append(Word(word.text, word.left, word.right))
     return Row(
-        words or tuple(Word(line.text, line.left, line.right) for line in lines),
+        tuple(words) or tuple(Word(line.text, line.left, line.right) for line in lines),
         min(line.top for line in lines), max(line.bottom for line in lines), lines[0].size, starts=False,
     )  # fmt: skip
 

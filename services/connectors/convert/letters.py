@@ -1,0 +1,123 @@
+"""Lines of a text layer letter by letter: text from right to left, and pages that lie on their side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from services.connectors.convert.blocks import Box
+from services.connectors.convert.frame import Frame
+from services.connectors.convert.inline import Look
+from services.connectors.convert.layout import Line, Word
+
+WORD_GAP: Final = 1.0  # em: letters that stand farther apart are not of one word
+
+Letter = tuple[str, Box, Look]
+
+
+class Letters:
+    """Gathers the characters of one line."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._text: list[str] = []
+        self._boxes: list[Box] = []
+        self._words: list[Word] = []
+        self._word_at = 0
+        self._word_box: Box | None = None
+        self._bold = self._italic = 0
+        self._glyph: Box | None = None
+        self._glyph_at = 0
+
+    def add(self, character: str, box: Box, look: Look) -> None:
+        """Take in the next character with its box in the page's coordinates: left, bottom, right, top."""
+        before = self._text[-1] if self._text else ""
+        if is_rtl(character):
+            if box == self._glyph:  # pdfium turns the letters of a ligature round with the line
+                self._text.insert(self._glyph_at, character)
+                return
+            self._glyph, self._glyph_at = box, len(self._text)
+            if is_latin(before):
+                self._space()  # the two scripts are never of one word
+        elif is_latin(character) and is_rtl(before):
+            self._space()
+        if character.isspace():
+            self._space()
+            return
+        left, top, right, bottom = shown = self._frame.box(*box)
+        if (word := self._word_box) is not None:
+            if left - word[2] > WORD_GAP * (bottom - top):
+                self._end_word()
+            else:
+                shown_word = min(left, word[0]), min(top, word[1]), max(right, word[2]), max(bottom, word[3])
+                self._word_box = shown_word
+        if self._word_box is None:
+            self._word_box = shown
+        self._text.append(character)
+        self._boxes.append(shown)
+        self._bold += look.bold
+        self._italic += look.italic
+
+    def _space(self) -> None:
+        self._end_word()
+        self._text.append(" ")
+        self._word_at = len(self._text)
+
+    def _end_word(self) -> None:
+        if self._word_box is not None:
+            self._words.append(Word("".join(self._text[self._word_at :]), *self._word_box))
+            self._word_box = None
+            self._word_at = len(self._text)
+
+    def leaves_line(self, box: Box) -> bool:
+        """Whether a character stands back and above or below: on turned pages pdfium joins lines."""
+        if not self._boxes:
+            return False
+        left, top, _, bottom = self._frame.box(*box)
+        before = self._boxes[-1]
+        return left < before[0] and (top >= before[3] or bottom <= before[1])
+
+    def line(self) -> Line | None:
+        """What was gathered."""
+        text = re.sub(r"\s+", " ", "".join(self._text)).strip()
+        if not text or not self._boxes:
+            return None
+        self._end_word()
+        heights = sorted(bottom - top for _, top, _, bottom in self._boxes)
+        top, bottom = min(box[1] for box in self._boxes), max(box[3] for box in self._boxes)
+        return Line(
+            text,
+            min(box[0] for box in self._boxes),
+            top,
+            max(box[2] for box in self._boxes),
+            bottom,
+            # On a page that lies on its side the boxes are those of the ink, not of the font.
+            bottom - top if self._frame.sideways else heights[len(heights) // 2],
+            bold=self._bold * 2 > len(self._boxes),
+            italic=self._italic * 2 > len(self._boxes),
+            words=tuple(self._words),
+        )
+
+
+def lines(letters: Iterable[Letter], frame: Frame) -> Iterator[Line]:
+    """Letters of what pdfium takes for one line as the lines that they are."""
+    gathered = Letters(frame)
+    for character, box, look in letters:
+        if not character.isspace() and gathered.leaves_line(box):
+            if line := gathered.line():
+                yield line
+            gathered = Letters(frame)
+        gathered.add(character, box, look)
+    if line := gathered.line():
+        yield line
+
+
+def is_rtl(character: str) -> bool:
+    """Whether a character is of a script that is written from right to left."""
+    return "\u0590" <= character <= "\u08ff" or "\ufb1d" <= character <= "\ufefc"
+
+
+def is_latin(character: str) -> bool:
+    """Whether a character is a Latin letter."""
+    return character.isalpha() and character <= "\u024f"
