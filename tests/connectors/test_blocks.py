@@ -6,13 +6,13 @@ import pytest
 
 from services.connectors.convert import blocks, layout, ocr
 from services.connectors.convert.document import Page
-from services.connectors.convert.layout import Line, Table
+from services.connectors.convert.lines import Body, Line, Table
 
-BODY = 10
+BODY = Body(10.0)
 PAGE = (600.0, 800.0)
 
 
-def line(text: str, top: float, *, left: float = 60, size: float = BODY) -> Line:
+def line(text: str, top: float, *, left: float = 60, size: float = BODY.size) -> Line:
     return Line(text, left, top, 300, top + size, size)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from services.connectors.convert import layout
 from services.connectors.convert.frame import Frame
 from services.connectors.convert.inline import PLAIN
-from services.connectors.convert.layout import Line
 from services.connectors.convert.letters import Letters
+from services.connectors.convert.lines import Body, Line
 
 Box = tuple[float, float, float, float]
 
@@ -16,7 +16,7 @@ def line(text: str, top: float, *, italic: bool = False) -> Line:
 
 
 def rendered(*lines: Line) -> str:
-    return layout.render(lines, body=10)
+    return layout.render(lines, body=Body(10))
 
 
 def test_a_line_in_italics_apart_from_what_is_before_heads_the_plain_text_below() -> None:

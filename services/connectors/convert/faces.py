@@ -18,6 +18,8 @@ CODE: Final = re.compile(
     r"courier|mono(?!type)|consol|menlo|typewriter|cmtt|sftt|inconsolata|lucida ?console|terminal|fira ?code",
     re.IGNORECASE,
 )
+SIGNS: Final = re.compile(r"wingding|dingbat|webding|symbol|fontawesome|bullet", re.IGNORECASE)
+SUBSET: Final = re.compile(r"^[A-Z]{6}\+")
 FIXED_PITCH: Final = 1 << 0  # ISO 32000-1, table 123
 ITALIC_FLAG: Final = 1 << 6
 FORCE_BOLD: Final = 1 << 18
@@ -27,13 +29,21 @@ NAME_BYTES: Final = 256
 
 
 class Face(NamedTuple):
-    """How the text of one object looks, and whether it runs up or down the page."""
+    """How the text of one object looks.
+
+    Args:
+        font: its name, without the mark of a subset.
+        signs: whether the font is of signs, not of letters.
+        upended: whether it runs up or down the page.
+    """
 
     look: Look
+    font: str
+    signs: bool
     upended: bool
 
 
-UNKNOWN: Final = Face(PLAIN, upended=False)
+UNKNOWN: Final = Face(PLAIN, "", signs=False, upended=False)
 
 
 class Faces:
@@ -56,27 +66,29 @@ class Faces:
 
 
 def _face(drawn: raw.FPDF_PAGEOBJECT) -> Face:
-    look = _look(raw.FPDFTextObj_GetFont(drawn))
-    if not look.bold and raw.FPDFTextObj_GetTextRenderMode(drawn) in STROKED:
-        look = replace(look, bold=True)
+    face = _font(raw.FPDFTextObj_GetFont(drawn))
+    if not face.look.bold and raw.FPDFTextObj_GetTextRenderMode(drawn) in STROKED:
+        face = face._replace(look=replace(face.look, bold=True))
     matrix = raw.FS_MATRIX()
-    upended = bool(raw.FPDFPageObj_GetMatrix(drawn, matrix)) and abs(matrix.b) > abs(matrix.a)
-    return Face(look, upended)
+    if raw.FPDFPageObj_GetMatrix(drawn, matrix) and abs(matrix.b) > abs(matrix.a):
+        face = face._replace(upended=True)
+    return face
 
 
-def _look(font: raw.FPDF_FONT) -> Look:
+def _font(font: raw.FPDF_FONT) -> Face:
     if not font:
-        return PLAIN
+        return UNKNOWN
     name = ctypes.create_string_buffer(NAME_BYTES)
     raw.FPDFFont_GetBaseFontName(font, name, NAME_BYTES)
-    return _look_of(name.value, raw.FPDFFont_GetFlags(font), raw.FPDFFont_GetWeight(font))
+    return _named(name.value, raw.FPDFFont_GetFlags(font), raw.FPDFFont_GetWeight(font))
 
 
 @lru_cache(maxsize=1000)
-def _look_of(name: bytes, flags: int, weight: int) -> Look:
-    text = name.decode("utf-8", errors="replace")
+def _named(name: bytes, flags: int, weight: int) -> Face:
+    text = SUBSET.sub("", name.decode("utf-8", errors="replace"))
     bold = BOLD.search(text) is not None or bool(flags & FORCE_BOLD) or weight >= BOLD_WEIGHT
     italic = ITALIC.search(text) is not None or bool(flags & ITALIC_FLAG)
     mono = CODE.search(text) is not None or bool(flags & FIXED_PITCH)
     look = Look(bold=bold, italic=italic, code=mono)
-    return PLAIN if look == PLAIN else look
+    signs = SIGNS.search(text) is not None
+    return Face(PLAIN if look == PLAIN else look, text, signs=signs, upended=False)

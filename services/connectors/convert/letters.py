@@ -9,7 +9,7 @@ from typing import Final
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.frame import Frame
 from services.connectors.convert.inline import Look
-from services.connectors.convert.layout import Line, Word
+from services.connectors.convert.lines import Line, Word
 
 WORD_GAP: Final = 1.0  # em: letters that stand farther apart are not of one word
 

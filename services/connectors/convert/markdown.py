@@ -14,6 +14,7 @@ LINK: Final = re.compile(r"!?\[((?:[^\[\]\\]|\\.)*)\]\([^()\s]*\)")
 # By what stands beside each, not in pairs: to search for the other of each takes the square of the time.
 EMPHASIS: Final = re.compile(r"(?<![\w\\*~])(?:\*{1,3}|~~)(?=[^\s*~])|(?<=[^\s\\*~])(?:\*{1,3}|~~)(?![\w*~])")
 BACKTICKS: Final = re.compile(r"(?<!\\)`+")
+FENCES: Final = re.compile(r"`{3,}")
 ESCAPED: Final = re.compile(r"\\([!-/:-@\[-`{-~])")
 INDENT: Final = "    "  # wide enough below "- " and below "10. "
 
@@ -23,9 +24,15 @@ def inline(text: str) -> str:
     return TAG.sub(r"\\<", text)
 
 
-def escape(text: str) -> str:
-    """Text of a document in one line, so that none of it reads as HTML or as a Markdown block."""
-    return LEADING.sub(r"\\\1", TAG.sub(r"\\<", SPACE.sub(" ", text).strip()))
+def unlike_blocks(text: str) -> str:
+    """Inline Markdown in one line, so that it does not read as a block."""
+    return LEADING.sub(r"\\\1", text)
+
+
+def fenced(code: str, language: str = "") -> str:
+    """A block of code, in a fence longer than any in it."""
+    fence = "`" * max(3, max((len(run) + 1 for run in FENCES.findall(code)), default=3))
+    return f"{fence}{language}\n{code}\n{fence}"
 
 
 def plain(text: str) -> str:
@@ -56,17 +63,6 @@ def _parted(text: str) -> Iterator[tuple[str, bool]]:
         yield text[end:stop].strip(" "), True
         at = after
     yield text[at:], False
-
-
-def heading(level: int, text: str) -> str:
-    """A heading of level 1 to 6, or nothing for no text."""
-    text = TAG.sub(r"\\<", SPACE.sub(" ", text).strip())
-    return f"{'#' * min(max(level, 1), 6)} {text}" if text else ""
-
-
-def item(text: str, *, level: int = 0, marker: str = "-") -> str:
-    """A list item; `level` counts from 0."""
-    return f"{INDENT * level}{marker} {escape(text)}"
 
 
 def cell(text: str) -> str:
@@ -113,4 +109,4 @@ def join(blocks: Iterable[str]) -> str:
 
 
 def _is_item(block: str) -> bool:
-    return re.match(r"\s*(-|\d+\.) ", block) is not None
+    return re.match(r"\s*(-|\d+[.)]) ", block) is not None

@@ -14,7 +14,7 @@ from PIL import Image
 
 from services.connectors.convert import layout
 from services.connectors.convert.blocks import Block
-from services.connectors.convert.layout import Line, Table
+from services.connectors.convert.lines import Body, Line, Table
 from services.connectors.convert.scanned import Row, Word, find_tables, with_bullets
 from services.connectors.convert.tesseract import Installed, installed
 from services.connectors.protocol import FatalError, RetryableError
@@ -47,7 +47,7 @@ class Recognised:
 
     def blocks(self) -> tuple[Block, ...]:
         """The page as blocks."""
-        body = layout.body_size(self.lines)
+        body = Body.of(self.lines)
         return layout.arrange(self.lines, body=body, tables=self.tables, slack=SIZE_SLACK, size=self.size)
 
 

@@ -9,8 +9,8 @@ from math import inf
 from statistics import median
 from typing import Final
 
-from services.connectors.convert.layout import Line, Table, Word, spaced
 from services.connectors.convert.letters import is_rtl
+from services.connectors.convert.lines import Line, Table, Word, spaced
 
 GUTTER: Final = 0.8  # of the size of plain text: narrower gaps are between words
 MAX_LINES: Final = 3_000  # more on a page are a drawing, whose order is its content's
@@ -82,6 +82,8 @@ def in_order(lines: Sequence[Line], tables: Sequence[Table], *, body: float) -> 
     are read one after the other where they hold prose, or where the page's content has them so.
 
     Args:
+        lines: in the order of the page's content.
+        tables: found among them.
         body: the size of plain text.
     """
     if len(lines) > MAX_LINES or len(lines) < 2:

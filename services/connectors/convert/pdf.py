@@ -10,10 +10,11 @@ import pypdfium2 as pdfium
 from PIL import Image
 from pypdfium2 import raw
 
-from services.connectors.convert import layout, ocr, order, text_layer, unruled
+from services.connectors.convert import layout, notes, ocr, order, text_layer, unruled
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.frame import Frame
-from services.connectors.convert.layout import Line
+from services.connectors.convert.lines import Body, Line
+from services.connectors.convert.links import linked
 from services.connectors.convert.rules import Rules
 from services.connectors.convert.running import Running
 from services.connectors.protocol import FatalError
@@ -48,14 +49,15 @@ def read(path: Path, options: Options) -> Document:
             raise FatalError("corrupt_file", "the PDF has no pages")
         check_pages(total, options)
         sample, running = _sample(pdf)
-    body = layout.body_size([line for lines in sample.values() for line in lines])
+    body = Body.of(line for lines in sample.values() for line in lines)
     return Document(total, _pages(path, total, body, running, sample, options))
 
 
 def _pages(
-    path: Path, total: int, body: float, running: Running, sample: dict[int, list[Line]], options: Options
+    path: Path, total: int, body: Body, running: Running, sample: dict[int, list[Line]], options: Options
 ) -> Iterator[Page]:
     damaged = 0
+    names: set[str] = set()  # of footnotes
     for first in range(0, total, BATCH):
         batch = range(first, min(first + BATCH, total))
         with pdfium.PdfDocument(path) as pdf:
@@ -69,7 +71,7 @@ def _pages(
                 try:
                     lines = sample.pop(number, None) or text_layer.lines(page)
                     lines = running.without(lines, page.get_height())
-                    yield _page(page, number, lines, body, options)
+                    yield _page(page, number, lines, body, names, options)
                 finally:
                     page.close()
     if damaged == total:
@@ -96,7 +98,9 @@ def _sample(pdf: pdfium.PdfDocument) -> tuple[dict[int, list[Line]], Running]:
     return sampled, Running([(lines, heights[number]) for number, lines in sampled.items()])
 
 
-def _page(page: pdfium.PdfPage, number: int, lines: list[Line], body: float, options: Options) -> Page:
+def _page(
+    page: pdfium.PdfPage, number: int, lines: list[Line], body: Body, names: set[str], options: Options
+) -> Page:
     pictures, paths, rules = _drawn(page)
     if options.ocr == "always" or (options.ocr == "auto" and _needs_ocr(lines, pictures, paths)):
         read = ocr.recognise(_rendered(page), options.languages)
@@ -107,8 +111,11 @@ def _page(page: pdfium.PdfPage, number: int, lines: list[Line], body: float, opt
     found = rules.tables(lines) if lines and paths in TABLE_PATHS else []
     free = [line for line in lines if not any(table.holds(line) for table in found)]
     found += unruled.tables(free)
-    lines = order.in_order(lines, found, body=body)
-    made = layout.arrange(lines, body=body, tables=found, size=page.get_size())
+    ordered = order.in_order(linked(lines, page), found, body=body.size)
+    in_text, noted = notes.parted(ordered, body=body.size)
+    made = layout.arrange(
+        in_text, body=body, tables=found, notes=notes.named(noted, names, number + 1), size=page.get_size()
+    )
     return Page.of(made, warnings=tuple(warnings))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -12,7 +11,6 @@ from services.connectors.convert.blocks import Block
 
 MAX_DEPTH: Final = 12  # of items; deeper ones stand there
 MAX_REPEATED: Final = 200  # characters of a cell that spans several, which each of them repeats
-BACKTICKS: Final = re.compile(r"`{3,}")
 Kind = Literal["heading", "paragraph", "item", "table", "code", "image", "quote", "footnote"]
 
 
@@ -137,8 +135,7 @@ def _written(piece: Piece) -> str:
         case "table":
             return markdown.table([[cell.replace("|", "\\|") for cell in row] for row in piece.rows])
         case "code":
-            fence = "`" * max(3, max((len(run) + 1 for run in BACKTICKS.findall(piece.text)), default=3))
-            return f"{fence}{piece.mark}\n{piece.text}\n{fence}"
+            return markdown.fenced(piece.text, piece.mark)
         case "image":
             return f"![{piece.text}]({piece.source})"
         case "quote":
@@ -151,4 +148,4 @@ def _written(piece: Piece) -> str:
 
 def _lines(text: str, indent: str) -> str:
     """Text in which no line reads as a block of its own, and each line is broken as it was."""
-    return f"  \n{indent}".join(markdown.LEADING.sub(r"\\\1", line) for line in text.split("\n"))
+    return f"  \n{indent}".join(markdown.unlike_blocks(line) for line in text.split("\n"))

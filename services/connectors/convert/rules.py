@@ -12,8 +12,8 @@ import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from services.connectors.convert import markdown
-from services.connectors.convert.layout import Line, Table, Word, spaced
 from services.connectors.convert.frame import Frame
+from services.connectors.convert.lines import Line, Table, Word, spaced
 
 NEAR: Final = 3.0  # points within which lines are one, and meet
 MIN_LENGTH: Final = 3.0

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from services.connectors.convert.layout import Line
+from services.connectors.convert.lines import Line
 
 EDGE: Final = 0.12  # of the page's height
 MIN_PAGES: Final = 3

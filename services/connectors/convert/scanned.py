@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from services.connectors.convert import markdown
-from services.connectors.convert.layout import Line, Table
+from services.connectors.convert.lines import Line, Table
 
 # A bullet has no letter of its own in the OCR data and comes out as one of these.
 BULLET_SIGNS: Final = frozenset("\u2022\u00b7\u00a2\u00a9\u00ae\u00bb\u00b0*+")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -12,16 +13,17 @@ from pypdfium2 import raw
 
 from services.connectors.convert import letters
 from services.connectors.convert.blocks import Box
-from services.connectors.convert.faces import Faces
+from services.connectors.convert.faces import Face, Faces
 from services.connectors.convert.frame import Frame
-from services.connectors.convert.inline import Look
-from services.connectors.convert.layout import Line, Word, spaced
+from services.connectors.convert.lines import Line, Word, spaced
 
 HYPHENS: Final = "\x02\ufffe"  # pdfium writes a hyphen at a line's end so, and the next line right after it
 PIECE: Final = re.compile(rf"[\r\n]+|[{HYPHENS}]|[^\s{HYPHENS}]+")
 RTL: Final = re.compile("[\u0590-\u08ff\ufb1d-\ufefc]")
 SURROGATES: Final = re.compile("[\ud800-\udfff]")
 CONTROL: Final = re.compile("[\x00-\x1f]+")
+SIGN: Final = re.compile("[\x21-\x7e\ue000-\uf8ff]")  # of a font of signs, where the letter means nothing
+BULLET: Final = "\u2022"
 MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are different columns
 WIDE: Final = 1.2  # em: a word whose letters take more has gaps in it
 SAME_SIZE: Final = 0.85  # of what stands before it: a mark above the line is smaller
@@ -35,8 +37,7 @@ class _Span(NamedTuple):
     start: int
     end: int
     box: Box
-    look: Look
-    upended: bool
+    face: Face
 
 
 def lines(page: pdfium.PdfPage) -> list[Line]:
@@ -120,7 +121,7 @@ class _Reader:
         height = first_box[3] - first_box[1]
         alike = face is last or (face == last and abs(last_box[3] - last_box[1] - height) < height * 0.1)
         if alike and box[2] - box[0] <= height * WIDE * (end - start):
-            yield _Span(start, end, box, face.look, face.upended)
+            yield _Span(start, end, box, face)
             return
         at, around = start, first_box
         for index in range(start + 1, end):
@@ -132,11 +133,11 @@ class _Reader:
                 self._text[index if tall < height else at]
             )
             if gap or now != face or resized:
-                yield _Span(at, index, around, face.look, face.upended)
+                yield _Span(at, index, around, face)
                 at, around, face, height = index, here, now, tall
             else:
                 around = _around(around, here)
-        yield _Span(at, end, around, face.look, face.upended)
+        yield _Span(at, end, around, face)
 
     def _word(self, span: _Span, before: Word | None, *, glued: bool) -> Word:
         text = self._text[span.start : span.end]
@@ -151,7 +152,10 @@ class _Reader:
             small = bottom - top < height * SAME_SIZE and before.bottom - bottom > height * RAISED
             raised = small and MARK.fullmatch(text) is not None
             glued = glued and left - before.right < letters.WORD_GAP * height
-        return Word(text, left, top, right, bottom, span.look, glued, raised, span.upended)
+        face = span.face
+        if face.signs and before is None and SIGN.fullmatch(text):
+            text = BULLET
+        return Word(text, left, top, right, bottom, face.look, face.font, glued, raised, face.upended)
 
     def _box_at(self, index: int) -> Box:
         rect = self._rect
@@ -200,7 +204,18 @@ def _line_of(words: Sequence[Word]) -> Line:
         italic=sum(len(word.text) for word in words if word.look.italic) * 2 > count,
         words=tuple(words),
         upended=upended,
+        font=_most(words),
     )
+
+
+def _most(words: Sequence[Word]) -> str:
+    """The font of most letters."""
+    if all(word.font is words[0].font for word in words):
+        return words[0].font
+    fonts: Counter[str] = Counter()
+    for word in words:
+        fonts[word.font] += len(word.text)
+    return fonts.most_common(1)[0][0]
 
 
 def _median(weighted: Sequence[tuple[float, int]], total: int) -> float:
@@ -209,8 +224,8 @@ def _median(weighted: Sequence[tuple[float, int]], total: int) -> float:
     for value, times in weighted:
         passed += times
         if passed * 2 >= total:
-            break
-    return value
+            return value
+    return weighted[-1][0]
 
 
 def _same_line(before: Line, after: Line) -> bool:
@@ -236,4 +251,5 @@ def _merged(before: Line, after: Line) -> Line:
         italic=before.italic and after.italic,
         words=before.words + after.words,
         upended=before.upended,
+        font=before.font if len(before.text) > len(after.text) else after.font,
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from services.connectors.convert.layout import BULLET, NUMBER, Line, Table
+from services.connectors.convert.lines import Line, Table
+from services.connectors.convert.paragraphs import BULLET, NUMBER
 from services.connectors.convert.scanned import Row, Word, find_tables
 
 MIN_ROWS: Final = 3
+ITEM_CELLS: Final = 2  # its mark and its text
 SAME_LINE: Final = 0.5  # of the lower line's height
 
 
@@ -52,4 +54,5 @@ def _row(lines: Sequence[Line]) -> Row:
 def _is_item(row: Row) -> bool:
     """Whether it is a list's item, whose mark stands apart from its text."""
     text = f"{row.words[0].text} x"
-    return BULLET.match(text) is not None or NUMBER.match(text) is not None
+    marked = BULLET.match(text) is not None or NUMBER.match(text) is not None
+    return marked and len(row.cells()) <= ITEM_CELLS

@@ -1,0 +1,130 @@
+"""Lines and words on a page, and tables in their place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from services.connectors.convert import blocks as made_of
+from services.connectors.convert.blocks import Block
+from services.connectors.convert.inline import PLAIN, Look
+
+
+class Word(NamedTuple):
+    """A word, or a part of one that looks different, and where it stands.
+
+    Args:
+        font: its name in the document; empty where unknown.
+        glued: whether no space parts it from the one before.
+        raised: whether it is a small mark above the line.
+        upended: whether it runs up or down the page.
+    """
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    look: Look = PLAIN
+    font: str = ""
+    glued: bool = False
+    raised: bool = False
+    upended: bool = False
+
+
+def spaced(words: Iterable[Word]) -> str:
+    """Words as they are read."""
+    return "".join(f"{'' if word.glued else ' '}{word.text}" for word in words).lstrip(" ")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of text; coordinates in any one unit, downwards from the top left.
+
+    Args:
+        size: the font's size in that unit.
+        starts: whether a new paragraph is known to start here.
+        words: where they are known.
+        upended: whether it runs up or down the page.
+        font: which most of it is in; empty where unknown.
+    """
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    size: float
+    bold: bool = False
+    starts: bool = False
+    italic: bool = False
+    words: tuple[Word, ...] = ()
+    upended: bool = False
+    font: str = ""
+
+    @property
+    def is_code(self) -> bool:
+        """Whether all of it is in a font of one width."""
+        return bool(self.words) and all(word.look.code for word in self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table where it stands on the page."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    markdown: str
+
+    def holds(self, line: Line) -> bool:
+        """Whether a line lies in the table."""
+        across, down = (line.left + line.right) / 2, (line.top + line.bottom) / 2
+        return self.left <= across <= self.right and self.top <= down <= self.bottom
+
+    def block(self, size: tuple[float, float] | None) -> Block:
+        """The table on a page of that width and height."""
+        box = (self.left, self.top, self.right, self.bottom)
+        return made_of.table(self.markdown, made_of.fractions(box, size))
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """How plain text looks: what most of the text is like.
+
+    Args:
+        size: 0 without text.
+        font: empty where unknown.
+        mono: whether it is in a font of one width, by which code is not told then.
+    """
+
+    size: float
+    font: str = ""
+    mono: bool = False
+
+    @classmethod
+    def of(cls, lines: Iterable[Line]) -> Body:
+        """How most of the text in some lines looks."""
+        sizes: Counter[float] = Counter()
+        fonts: Counter[str] = Counter()
+        monos: Counter[bool] = Counter()
+        for line in lines:
+            sizes[round(line.size * 2) / 2] += len(line.text)
+            fonts[line.font] += len(line.text)
+            monos[line.is_code] += len(line.text)
+        if not sizes:
+            return cls(0.0)
+        return cls(sizes.most_common(1)[0][0], fonts.most_common(1)[0][0], monos.most_common(1)[0][0])
+
+
+def around(lines: Sequence[Line]) -> made_of.Box:
+    """The box around lines."""
+    return (
+        min(line.left for line in lines),
+        min(line.top for line in lines),
+        max(line.right for line in lines),
+        max(line.bottom for line in lines),
+    )

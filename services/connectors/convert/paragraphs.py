@@ -1,0 +1,247 @@
+"""Lines in reading order as headings, paragraphs, list items and code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+from typing import Final, Literal
+
+from services.connectors.convert.inline import PLAIN, Look, Run
+from services.connectors.convert.lines import Body, Line, Word
+
+BULLETS: Final = (
+    "\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\u2610\u25c6\u25ba\u27a2\u2714\uf0b7\u00b7"
+)
+BULLET: Final = re.compile(rf"^(?:[{BULLETS}]\s*|[\x80-\x9f\ue000-\uf8ff*\u2013-]\s+)(?=\S)")
+NUMBER: Final = re.compile(r"^(\d{1,3}[.)])\s+(?=\S)")
+# What Markdown has no list for begins a paragraph, in which the label stays.
+LABEL: Final = re.compile(
+    r"^(?:\((?:\d{1,3}|[A-Za-z]|[ivxIVX]{2,5})\)|[a-z]\)|[\u2460-\u2473\u3260-\u327b]"
+    r"|\d{1,2}(?:\.\d{1,2}){1,3}\.?\s)\s*(?=\S)"
+)
+CAPTION: Final = re.compile(
+    r"^(?:figure|fig\.|table|listing|abbildung|abb\.|tabelle|tableau|figura|tabla)\s*\d", re.IGNORECASE
+)
+HYPHEN: Final = re.compile(r"(?<=[^\W\d_])[-\u00ad\u2010]$")
+PAGE_NUMBER: Final = re.compile(r"[\divxlcIVXLC-]{1,8}")
+MIN_LEADERS: Final = 4
+SENTENCE_END: Final = (".", "!", "?", ":", ";", '"', "\u201d", "\u3002")
+# Heading levels by size relative to the body, as browsers set them: 2, 1.5 and 1.17 em.
+LEVELS: Final = ((1.75, 1), (1.33, 2), (1.12, 3))
+BOLD_LEVEL: Final = 4
+MAX_HEADING_CHARS: Final = 160
+MAX_BOLD_HEADING_CHARS: Final = 80
+MAX_HEADING_LINES: Final = 3
+MAX_INDENT: Final = 80  # characters of a line of code
+
+Kind = Literal["text", "heading", "item", "code"]
+
+
+@dataclass(slots=True)
+class Paragraph:
+    """Lines that belong together.
+
+    Args:
+        marker: of an item, as Markdown writes it.
+        dropped: of each line, how many characters of its text are the marker.
+        level: of a heading.
+    """
+
+    kind: Kind
+    marker: str = "-"
+    level: int = 0
+    lines: list[Line] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+
+    @property
+    def left(self) -> float:
+        """Where its first line begins."""
+        return self.lines[0].left
+
+    def text(self) -> str:
+        """The words, those that are broken at a line's end put together."""
+        return "".join(run.text for run in self.runs())
+
+    def runs(self) -> list[Run]:
+        """The words with their looks."""
+        runs: list[Run] = []
+        for line, dropped in zip(self.lines, self.dropped, strict=True):
+            added = _runs(line, dropped)
+            if not added:
+                continue
+            if runs:
+                last, first = runs[-1], added[0]
+                if HYPHEN.search(last.text) and first.text[:1].islower():
+                    runs[-1] = Run(last.text[:-1], last.look)
+                else:
+                    runs.append(Run(" ", _shared(last.look, first.look)))
+            runs += added
+        return runs
+
+    def code(self) -> str:
+        """Lines of code with their indents."""
+        widths = [(line.right - line.left) / len(line.text) for line in self.lines if line.text]
+        width = max(median(widths), 0.1)
+        left = min(line.left for line in self.lines)
+        return "\n".join(_set_in_columns(line, left, width) for line in self.lines)
+
+
+def _runs(line: Line, dropped: int) -> list[Run]:
+    if not line.words:
+        return [Run(line.text[dropped:])]
+    runs: list[Run] = []
+    left_out = len(line.text[:dropped].replace(" ", ""))
+    last: Word | None = None
+    for word in line.words:
+        cut = min(left_out, len(word.text))
+        left_out -= cut
+        if cut == len(word.text):
+            continue
+        if last is not None and not word.glued:
+            runs.append(Run(" ", _shared(last.look, word.look)))
+        runs.append(Run(word.text[cut:], word.look, raw=word.raised))
+        last = word
+    return runs
+
+
+def _shared(one: Look, other: Look) -> Look:
+    """How a space between two words looks."""
+    return one if one == other else PLAIN
+
+
+def _set_in_columns(line: Line, left: float, width: float) -> str:
+    """A line whose words stand as many characters apart as they do on the page."""
+    if not line.words:
+        return line.text
+    text = ""
+    for word in line.words:
+        at = min(round((word.left - left) / width), len(text) + MAX_INDENT)
+        if not text or not word.glued:
+            text += " " * max(at - len(text), 1 if text else 0)
+        text += word.text
+    return text
+
+
+def paragraphs(lines: Sequence[Line], *, body: Body, slack: float) -> list[Paragraph]:
+    """Lines in reading order as what they form.
+
+    Args:
+        lines: in reading order.
+        body: how plain text looks.
+        slack: by how much more than usual a heading must exceed the body.
+    """
+    found: list[Paragraph] = []
+    gaps = [after.top - before.bottom for before, after in pairwise(lines)]
+    usual = median([gap for gap in gaps if 0 <= gap < body.size] or [0.0])
+    mostly_italic = sum(line.italic for line in lines) * 2 > len(lines)
+    mostly_bold = sum(line.bold for line in lines) * 2 > len(lines)
+    for number, line in enumerate(lines):
+        after = lines[number + 1] if number + 1 < len(lines) else None
+        last = found[-1] if found else None
+        made, dropped = _kind(line, body=body, slack=slack, bold_stands_out=not mostly_bold)
+        stands_out = (line.italic and not mostly_italic) or bool(body.font and line.font != body.font)
+        if made.kind == "text" and stands_out and _heads(last, line, after, body=body, usual=usual):
+            made = Paragraph("heading", level=BOLD_LEVEL)
+        if last is not None and made.level == BOLD_LEVEL and _is_wrapped_bold(last, line, usual=usual):
+            made = Paragraph("text")
+        if not body.mono and line.is_code and made.kind in ("text", "item"):
+            made, dropped = Paragraph("code"), 0
+        if last is None or made.kind == "item" or not _goes_on(last, line, made, usual=usual):
+            found.append(made)
+        found[-1].lines.append(line)
+        found[-1].dropped.append(dropped)
+    for paragraph in found:
+        if (paragraph.kind == "heading" and not _is_heading(paragraph)) or (
+            paragraph.kind == "code" and len(paragraph.lines) == 1
+        ):
+            paragraph.kind = "text"
+    return found
+
+
+def _kind(line: Line, *, body: Body, slack: float, bold_stands_out: bool) -> tuple[Paragraph, int]:
+    """What a line begins or goes on with, and how long its marker is."""
+    ratio = line.size / body.size if body.size else 1.0
+    level = next((level for least, level in LEVELS if ratio >= least * slack), 0)
+    if level:
+        return Paragraph("heading", level=level), 0
+    if bullet := BULLET.match(line.text):
+        return Paragraph("item"), bullet.end()
+    if (number := NUMBER.match(line.text)) and not (line.bold and bold_stands_out):
+        return Paragraph("item", marker=number[1]), number.end()
+    if _has_leaders(line.text):  # of a table of contents
+        return Paragraph("item"), 0
+    if line.bold and bold_stands_out and ratio > 0.9 and len(line.text) <= MAX_BOLD_HEADING_CHARS:
+        return Paragraph("heading", level=BOLD_LEVEL), 0
+    return Paragraph("text"), 0
+
+
+def _has_leaders(text: str) -> bool:
+    """Whether dots lead to a page number at the end."""
+    before, _, last = text.rpartition(" ")
+    if not PAGE_NUMBER.fullmatch(last.lstrip(".")):
+        return False
+    ending = before[-2 * MIN_LEADERS :] + last[: len(last) - len(last.lstrip("."))]
+    return ending.replace(" ", "")[-MIN_LEADERS:] == "." * MIN_LEADERS
+
+
+def _is_wrapped_bold(paragraph: Paragraph, line: Line, *, usual: float) -> bool:
+    """Whether a bold line is the rest of a bold item or paragraph, and so no heading."""
+    before = paragraph.lines[-1]
+    near = 0 <= line.top - before.top <= usual + before.size * 1.6
+    return paragraph.kind != "heading" and before.bold and near
+
+
+def _heads(last: Paragraph | None, line: Line, after: Line | None, *, body: Body, usual: float) -> bool:
+    """Whether a line that stands out is above plain text, and apart from what comes before it."""
+    if after is None or (after.italic and line.italic) or len(line.text) > MAX_BOLD_HEADING_CHARS:
+        return False
+    if line.font == after.font and not line.italic:
+        return False
+    if not line.italic and (
+        after.font != body.font or line.size < body.size * 0.95 or CAPTION.match(line.text)
+    ):
+        return False
+    apart = last is None or not 0 <= line.top - last.lines[-1].bottom <= usual + line.size * 0.4
+    below = 0 <= after.top - line.top < line.size * 2.5 and abs(after.left - line.left) < line.size
+    first = line.text.lstrip("([0123456789.)] ")[:1]
+    return apart and below and first.isalpha() and not first.islower() and line.text[-1:].isalnum()
+
+
+def _goes_on(last: Paragraph, line: Line, made: Paragraph, *, usual: float) -> bool:
+    """Whether a line belongs to what comes before it."""
+    before = last.lines[-1]
+    if made.kind == "heading" or last.kind == "heading":
+        return (
+            made.kind == last.kind
+            and made.level == last.level
+            and not line.starts
+            and -before.size < line.top - before.bottom < before.size * 0.8
+        )
+    if made.kind == "code" or last.kind == "code":
+        return made.kind == last.kind and -before.size < line.top - before.bottom < before.size * 2
+    if line.starts or LABEL.match(line.text):
+        return False
+    if line.top < before.top - before.size:  # the next column
+        return not before.text.endswith(SENTENCE_END) and line.text[:1].islower()
+    if line.top - before.bottom > usual + before.size * 0.4:
+        return False
+    if abs(line.size - before.size) > before.size * 0.15:
+        return False
+    if last.kind == "item":
+        return line.left > last.left + line.size * 0.5
+    indented = line.left > last.left + line.size * 0.8 and line.left > before.left + line.size * 0.8
+    return not (indented and before.text.endswith(SENTENCE_END))
+
+
+def _is_heading(paragraph: Paragraph) -> bool:
+    text = paragraph.text()
+    plain = paragraph.level == BOLD_LEVEL and text.endswith((".", ",", ";"))
+    return (
+        len(paragraph.lines) <= MAX_HEADING_LINES
+        and len(text) <= MAX_HEADING_CHARS
+        and any(character.isalnum() for character in text)
+        and not plain
+    )
