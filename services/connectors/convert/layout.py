@@ -126,10 +126,11 @@ class _Writer:
             return Run(f"[^{name}]", raw=True) if name else Run(run.text)
         if run.look is PLAIN:
             return run
+        words = any(character.isalnum() for character in run.text) or run.text.isspace()
         look = replace(
             run.look,
-            bold=run.look.bold and self._bold,
-            italic=run.look.italic and self._italic,
+            bold=run.look.bold and self._bold and words,
+            italic=run.look.italic and self._italic and words,
             code=run.look.code and self._code,
         )
         return Run(run.text, PLAIN if look == PLAIN else look)

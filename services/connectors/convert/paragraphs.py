@@ -25,7 +25,7 @@ LABEL: Final = re.compile(
 CAPTION: Final = re.compile(
     r"^(?:figure|fig\.|table|listing|abbildung|abb\.|tabelle|tableau|figura|tabla)\s*\d", re.IGNORECASE
 )
-HYPHEN: Final = re.compile(r"(?<=[^\W\d_])[-\u00ad\u2010]$")
+HYPHEN: Final = re.compile(r"(?<=[^\W_])[-\u00ad\u2010]$")
 PAGE_NUMBER: Final = re.compile(r"[\divxlcIVXLC-]{1,8}")
 MIN_LEADERS: Final = 4
 SENTENCE_END: Final = (".", "!", "?", ":", ";", '"', "\u201d", "\u3002")
@@ -74,8 +74,9 @@ class Paragraph:
                 continue
             if runs:
                 last, first = runs[-1], added[0]
-                if HYPHEN.search(last.text) and first.text[:1].islower():
-                    runs[-1] = Run(last.text[:-1], last.look)
+                if HYPHEN.search(last.text) and first.text[:1].isalnum():
+                    if first.text[:1].islower():
+                        runs[-1] = Run(last.text[:-1], last.look)
                 else:
                     runs.append(Run(" ", _shared(last.look, first.look)))
             runs += added
@@ -163,6 +164,8 @@ def paragraphs(lines: Sequence[Line], *, body: Body, slack: float) -> list[Parag
 
 def _kind(line: Line, *, body: Body, slack: float, bold_stands_out: bool) -> tuple[Paragraph, int]:
     """What a line begins or goes on with, and how long its marker is."""
+    if line.upended:
+        return Paragraph("text"), 0
     ratio = line.size / body.size if body.size else 1.0
     level = next((level for least, level in LEVELS if ratio >= least * slack), 0)
     if level:
@@ -173,7 +176,9 @@ def _kind(line: Line, *, body: Body, slack: float, bold_stands_out: bool) -> tup
         return Paragraph("item", marker=number[1]), number.end()
     if _has_leaders(line.text):  # of a table of contents
         return Paragraph("item"), 0
-    if line.bold and bold_stands_out and ratio > 0.9 and len(line.text) <= MAX_BOLD_HEADING_CHARS:
+    short = len(line.text) <= MAX_BOLD_HEADING_CHARS and not CAPTION.match(line.text)
+    tall = ratio > 0.9 or (ratio > 0.75 and line.text.isupper())
+    if line.bold and bold_stands_out and tall and short:
         return Paragraph("heading", level=BOLD_LEVEL), 0
     return Paragraph("text"), 0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +18,7 @@ from services.connectors.convert.frame import Frame
 from services.connectors.convert.lines import Body, Line
 from services.connectors.convert.links import linked
 from services.connectors.convert.rules import Rules
-from services.connectors.convert.running import Running
+from services.connectors.convert.running import NEAR_PAGES, Keys, Running, keys_of
 from services.connectors.protocol import FatalError
 
 SAMPLED_PAGES: Final = 12  # enough to tell the size of plain text
@@ -29,6 +31,15 @@ MAX_SEGMENTS: Final = 2_000
 BATCH: Final = 32  # pages after which the libraries, which keep all they have read, start afresh
 MAX_RENDERED_PIXELS: Final = 40_000_000
 POINTS_PER_INCH: Final = 72
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A page, its lines, and those of them that may run through the document."""
+
+    page: pdfium.PdfPage
+    lines: list[Line]
+    keys: Keys
 
 
 def read(path: Path, options: Options) -> Document:
@@ -58,24 +69,39 @@ def _pages(
 ) -> Iterator[Page]:
     damaged = 0
     names: set[str] = set()  # of footnotes
+    behind: deque[Keys] = deque(maxlen=NEAR_PAGES)
     for first in range(0, total, BATCH):
         batch = range(first, min(first + BATCH, total))
+        opened: dict[int, _Opened | None] = {}
         with pdfium.PdfDocument(path) as pdf:
             for number in batch:
-                try:
-                    page = pdf[number]
-                except pdfium.PdfiumError:
+                for each in range(number, min(number + NEAR_PAGES + 1, batch.stop)):
+                    if each not in opened:
+                        opened[each] = _open(pdf, each, sample)
+                here = opened.pop(number)
+                if here is None:
                     damaged += 1
                     yield Page("", warnings=(f"page {number + 1} is damaged and was left out",))
                     continue
+                near = [*behind, *(each.keys for each in opened.values() if each is not None)]
+                behind.append(here.keys)
                 try:
-                    lines = sample.pop(number, None) or text_layer.lines(page)
-                    lines = running.without(lines, page.get_height())
-                    yield _page(page, number, lines, body, names, options)
+                    lines = running.without(here.lines, here.page.get_height(), near)
+                    yield _page(here.page, number, lines, body, names, options)
                 finally:
-                    page.close()
+                    here.page.close()
     if damaged == total:
         raise FatalError("corrupt_file", "the PDF is damaged: none of its pages can be read")
+
+
+def _open(pdf: pdfium.PdfDocument, number: int, sample: dict[int, list[Line]]) -> _Opened | None:
+    """A page with its lines; None for one that is damaged."""
+    try:
+        page = pdf[number]
+    except pdfium.PdfiumError:
+        return None
+    lines = sample.pop(number, None) or text_layer.lines(page)
+    return _Opened(page, lines, keys_of(lines, page.get_height()))
 
 
 def _sample(pdf: pdfium.PdfDocument) -> tuple[dict[int, list[Line]], Running]:
@@ -109,7 +135,11 @@ def _page(
     if options.ocr == "never" and _needs_ocr(lines, pictures, paths):
         warnings.append(f"page {number + 1} is a picture, and OCR was switched off")
     found = rules.tables(lines) if lines and paths in TABLE_PATHS else []
-    free = [line for line in lines if not any(table.holds(line) for table in found)]
+    free = [
+        line
+        for line in lines
+        if not (line.is_code and not body.mono) and not any(table.holds(line) for table in found)
+    ]
     found += unruled.tables(free)
     ordered = order.in_order(linked(lines, page), found, body=body.size)
     in_text, noted = notes.parted(ordered, body=body.size)

@@ -11,11 +11,14 @@ from services.connectors.convert.lines import Line
 
 EDGE: Final = 0.12  # of the page's height
 MIN_PAGES: Final = 3
-SHARE: Final = 0.4  # left and right pages may differ
+SHARE: Final = 0.3  # left and right pages may differ
 STEP: Final = 6.0  # points within which a place is the same
 NUMBERS: Final = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 
+NEAR_PAGES: Final = 4  # on each side: a chapter's header is on left or right pages alone
+
 Key = tuple[str, int]
+Keys = frozenset[Key]
 
 
 class Running:
@@ -26,32 +29,37 @@ class Running:
     """
 
     def __init__(self, pages: Sequence[tuple[Sequence[Line], float]]) -> None:
-        seen = Counter(key for lines, height in pages for key in _keys(_at_edge(lines, height), height))
+        seen = Counter(key for lines, height in pages for key in keys_of(lines, height))
         enough = max(MIN_PAGES, len(pages) * SHARE)
         self._keys = {key for key, times in seen.items() if times >= enough}
 
-    def without(self, lines: Sequence[Line], height: float) -> list[Line]:
-        """The lines that are the page's own."""
-        if not self._keys:
-            return list(lines)
-        return [
-            line
-            for line in lines
-            if not (_is_at_edge(line, height) and any(key in self._keys for key in _places(line, height)))
-        ]
+    def without(self, lines: Sequence[Line], height: float, near: Sequence[Keys]) -> list[Line]:
+        """The lines that are the page's own.
+
+        Args:
+            lines: of the page.
+            height: of the page.
+            near: what may be running of the pages before and after it.
+        """
+
+        def runs(line: Line) -> bool:
+            if not _is_at_edge(line, height):
+                return False
+            places = _places(line, height)
+            return any(key in self._keys for key in places) or (
+                sum(any(key in keys for key in places) for keys in near) >= MIN_PAGES - 1
+            )
+
+        return [line for line in lines if not runs(line)]
 
 
-def _at_edge(lines: Iterable[Line], height: float) -> list[Line]:
-    return [line for line in lines if _is_at_edge(line, height)]
+def keys_of(lines: Iterable[Line], height: float) -> Keys:
+    """What the lines at the edges of a page are told by."""
+    return frozenset(_places(line, height)[0] for line in lines if _is_at_edge(line, height))
 
 
 def _is_at_edge(line: Line, height: float) -> bool:
     return line.bottom < height * EDGE or line.top > height * (1 - EDGE)
-
-
-def _keys(lines: Iterable[Line], height: float) -> set[Key]:
-    """Each line once a page."""
-    return {_places(line, height)[0] for line in lines}
 
 
 def _places(line: Line, height: float) -> tuple[Key, Key, Key]:

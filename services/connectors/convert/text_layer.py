@@ -27,8 +27,9 @@ BULLET: Final = "\u2022"
 MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are different columns
 WIDE: Final = 1.2  # em: a word whose letters take more has gaps in it
 SAME_SIZE: Final = 0.85  # of what stands before it: a mark above the line is smaller
+ALIKE: Final = 0.1  # of a letter's height
 RAISED: Final = 0.2  # em
-MARK: Final = re.compile(r"[\d*\u2020\u2021\u00a7\u00b6,()\[\]\u00b9\u00b2\u00b3]{1,6}")
+MARK: Final = re.compile(r"[\d*\u2217\u2020\u2021\u00a7\u00b6,()\[\]\u00b9\u00b2\u00b3]{1,6}")
 
 
 class _Span(NamedTuple):
@@ -119,7 +120,7 @@ class _Reader:
         first_box, last_box = self._box_at(start), self._box_at(end - 1)
         box = _around(first_box, last_box)
         height = first_box[3] - first_box[1]
-        alike = face is last or (face == last and abs(last_box[3] - last_box[1] - height) < height * 0.1)
+        alike = face == last and abs(last_box[3] - last_box[1] - height) < height * ALIKE
         if alike and box[2] - box[0] <= height * WIDE * (end - start):
             yield _Span(start, end, box, face)
             return
@@ -200,7 +201,8 @@ def _line_of(words: Sequence[Word]) -> Line:
         right,
         max(word.bottom for word in words),
         right - left if upended else _median(heights, count),
-        bold=sum(len(word.text) for word in words if word.look.bold) * 2 > count,
+        # A line that only begins in bold is one of a paragraph.
+        bold=words[-1].look.bold and sum(len(word.text) for word in words if word.look.bold) * 2 > count,
         italic=sum(len(word.text) for word in words if word.look.italic) * 2 > count,
         words=tuple(words),
         upended=upended,
