@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.connectors.convert import layout
+from services.connectors.convert.faces import UNKNOWN
 from services.connectors.convert.frame import Frame
-from services.connectors.convert.inline import PLAIN
 from services.connectors.convert.letters import Letters
 from services.connectors.convert.lines import Body, Line
 
@@ -38,7 +38,7 @@ def test_italics_that_end_a_sentence_or_go_on_are_text() -> None:
 def built(characters: list[tuple[str, Box]]) -> str:
     builder = Letters(Frame(0, 0, 600, 800, 0))
     for character, box in characters:
-        builder.add(character, box, PLAIN)
+        builder.add(character, box, UNKNOWN)
     made = builder.line()
     assert made is not None
     return made.text

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from services.connectors.convert.blocks import Box
+from services.connectors.convert.faces import UNKNOWN, Face
 from services.connectors.convert.frame import Frame
-from services.connectors.convert.inline import Look
-from services.connectors.convert.lines import Line, Word
+from services.connectors.convert.lines import Line, Word, most_of
 
 WORD_GAP: Final = 1.0  # em: letters that stand farther apart are not of one word
 
-Letter = tuple[str, Box, Look]
+Letter = tuple[str, Box, Face]
 
 
 class Letters:
@@ -26,11 +26,13 @@ class Letters:
         self._words: list[Word] = []
         self._word_at = 0
         self._word_box: Box | None = None
+        self._face = UNKNOWN  # of the word
+        self._glued = False
         self._bold = self._italic = 0
         self._glyph: Box | None = None
         self._glyph_at = 0
 
-    def add(self, character: str, box: Box, look: Look) -> None:
+    def add(self, character: str, box: Box, face: Face) -> None:
         """Take in the next character with its box in the page's coordinates: left, bottom, right, top."""
         before = self._text[-1] if self._text else ""
         if is_rtl(character):
@@ -49,15 +51,18 @@ class Letters:
         if (word := self._word_box) is not None:
             if left - word[2] > WORD_GAP * (bottom - top):
                 self._end_word()
+            elif face.look != self._face.look and not is_rtl(character):
+                self._end_word()
+                self._glued = True
             else:
                 shown_word = min(left, word[0]), min(top, word[1]), max(right, word[2]), max(bottom, word[3])
                 self._word_box = shown_word
         if self._word_box is None:
-            self._word_box = shown
+            self._word_box, self._face = shown, face
         self._text.append(character)
         self._boxes.append(shown)
-        self._bold += look.bold
-        self._italic += look.italic
+        self._bold += face.look.bold
+        self._italic += face.look.italic
 
     def _space(self) -> None:
         self._end_word()
@@ -66,7 +71,9 @@ class Letters:
 
     def _end_word(self) -> None:
         if self._word_box is not None:
-            self._words.append(Word("".join(self._text[self._word_at :]), *self._word_box))
+            text = "".join(self._text[self._word_at :])
+            self._words.append(Word(text, *self._word_box, self._face.look, self._face.font, self._glued))
+            self._glued = False
             self._word_box = None
             self._word_at = len(self._text)
 
@@ -97,18 +104,19 @@ class Letters:
             bold=self._bold * 2 > len(self._boxes),
             italic=self._italic * 2 > len(self._boxes),
             words=tuple(self._words),
+            font=most_of(self._words),
         )
 
 
 def lines(letters: Iterable[Letter], frame: Frame) -> Iterator[Line]:
     """Letters of what pdfium takes for one line as the lines that they are."""
     gathered = Letters(frame)
-    for character, box, look in letters:
+    for character, box, face in letters:
         if not character.isspace() and gathered.leaves_line(box):
             if line := gathered.line():
                 yield line
             gathered = Letters(frame)
-        gathered.add(character, box, look)
+        gathered.add(character, box, face)
     if line := gathered.line():
         yield line
 

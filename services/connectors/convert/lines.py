@@ -120,6 +120,16 @@ class Body:
         return cls(sizes.most_common(1)[0][0], fonts.most_common(1)[0][0], monos.most_common(1)[0][0])
 
 
+def most_of(words: Sequence[Word]) -> str:
+    """The font of most letters; empty for no words."""
+    if len({word.font for word in words}) < 2:
+        return words[0].font if words else ""
+    fonts: Counter[str] = Counter()
+    for word in words:
+        fonts[word.font] += len(word.text)
+    return fonts.most_common(1)[0][0]
+
+
 def around(lines: Sequence[Line]) -> made_of.Box:
     """The box around lines."""
     return (

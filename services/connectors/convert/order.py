@@ -180,7 +180,7 @@ class _Page:
                 continue
             if not (_by_column(left, right) or (_is_prose(left) and _is_prose(right))):
                 continue
-            while end > start + 1 and _follows(slabs[end - 1], items):
+            while end > start + 1 and _follows(slabs[end - 1], items, at):
                 end -= 1
                 items = [item for slab in slabs[start:end] for item in slab]
             left, right = _parted(items, at)
@@ -203,12 +203,12 @@ def _slabs(items: Iterable[_Item]) -> Iterator[list[_Item]]:
         yield slab
 
 
-def _follows(slab: Sequence[_Item], items: Iterable[_Item]) -> bool:
-    """Whether a part comes after all the others by the page's content, and so is of no column."""
-    first = min(item.index for item in slab)
-    return all(item.index >= first for item in slab) and all(
-        item.index < first for item in items if item.bottom <= min(other.top for other in slab)
-    )
+def _follows(slab: Sequence[_Item], items: Iterable[_Item], at: float) -> bool:
+    """Whether a part on one side comes after all above it by the page's content, and so is of no column."""
+    if all(_parted(slab, at)):
+        return False
+    first, top = min(item.index for item in slab), min(item.top for item in slab)
+    return all(item.index < first for item in items if item.bottom <= top)
 
 
 def _parted(items: Iterable[_Item], at: float) -> tuple[list[_Item], list[_Item]]:

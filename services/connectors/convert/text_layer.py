@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import Final, NamedTuple
 
 import pypdfium2 as pdfium
@@ -15,7 +15,7 @@ from services.connectors.convert import letters
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.faces import Face, Faces
 from services.connectors.convert.frame import Frame
-from services.connectors.convert.lines import Line, Word, spaced
+from services.connectors.convert.lines import Line, Word, most_of, spaced
 
 HYPHENS: Final = "\x02\ufffe"  # pdfium writes a hyphen at a line's end so, and the next line right after it
 PIECE: Final = re.compile(rf"[\r\n]+|[{HYPHENS}]|[^\s{HYPHENS}]+")
@@ -28,6 +28,7 @@ MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are differe
 WIDE: Final = 1.2  # em: a word whose letters take more has gaps in it
 SAME_SIZE: Final = 0.85  # of what stands before it: a mark above the line is smaller
 ALIKE: Final = 0.1  # of a letter's height
+NEAR: Final = 0.4  # em: a mark this near is of the word before it
 RAISED: Final = 0.2  # em
 MARK: Final = re.compile(r"[\d*\u2217\u2020\u2021\u00a7\u00b6,()\[\]\u00b9\u00b2\u00b3]{1,6}")
 
@@ -110,9 +111,9 @@ class _Reader:
             if "\udc00" <= character < "\ue000":
                 character = _paired(self._text[index - 1 : index + 1])
             if character >= " ":
-                yield character, self._box_at(index), self._faces.at(index).look
+                yield character, self._box_at(index), self._faces.at(index)
         if hyphen:
-            yield "-", self._box_at(end - 1), self._faces.at(end - 1).look
+            yield "-", self._box_at(end - 1), self._faces.at(end - 1)
 
     def _spans(self, start: int, end: int) -> Iterator[_Span]:
         """A word, parted where its letters look different."""
@@ -152,7 +153,7 @@ class _Reader:
             height = before.bottom - before.top
             small = bottom - top < height * SAME_SIZE and before.bottom - bottom > height * RAISED
             raised = small and MARK.fullmatch(text) is not None
-            glued = glued and left - before.right < letters.WORD_GAP * height
+            glued = left - before.right < height * (NEAR if raised else letters.WORD_GAP if glued else -inf)
         face = span.face
         if face.signs and before is None and SIGN.fullmatch(text):
             text = BULLET
@@ -206,18 +207,8 @@ def _line_of(words: Sequence[Word]) -> Line:
         italic=sum(len(word.text) for word in words if word.look.italic) * 2 > count,
         words=tuple(words),
         upended=upended,
-        font=_most(words),
+        font=most_of(words),
     )
-
-
-def _most(words: Sequence[Word]) -> str:
-    """The font of most letters."""
-    if all(word.font is words[0].font for word in words):
-        return words[0].font
-    fonts: Counter[str] = Counter()
-    for word in words:
-        fonts[word.font] += len(word.text)
-    return fonts.most_common(1)[0][0]
 
 
 def _median(weighted: Sequence[tuple[float, int]], total: int) -> float:
