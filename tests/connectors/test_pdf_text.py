@@ -91,7 +91,7 @@ def test_footnotes_are_told_by_their_marks(tmp_path: Path) -> None:
     made = markdown_of(
         tmp_path,
         [
-            *prose(72, 700, "A claim that needs a source"), ("R", 6, 184, 704, "1"),
+            *prose(72, 700, "A claim that needs a source"), ("R", 6, 182, 704, "1"),
             *prose(200, 700, "and goes on after it."),
             *prose(72, 680, "More of the text, at the usual size."),
             ("R", 5, 72, 103, "1"), ("R", 8, 76, 100, "The source of it, in small"),
@@ -103,7 +103,7 @@ def test_footnotes_are_told_by_their_marks(tmp_path: Path) -> None:
 
 
 def test_a_raised_number_without_a_note_is_text(tmp_path: Path) -> None:
-    made = markdown_of(tmp_path, [*prose(72, 700, "An area of 20 m"), ("R", 6, 139, 704, "2")])
+    made = markdown_of(tmp_path, [*prose(72, 700, "An area of 20 m"), ("R", 6, 138, 704, "2")])
     assert made == "An area of 20 m2\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,7 @@ from services.connectors.convert.blocks import Block
 from services.connectors.convert.inline import PLAIN, Run
 from services.connectors.convert.lines import Body, Line, Table, around
 from services.connectors.convert.notes import Note, label
-from services.connectors.convert.paragraphs import Paragraph, paragraphs
+from services.connectors.convert.paragraphs import Paragraph, joined, paragraphs
 
 MUCH: Final = 0.5  # of a page's letters: what so many are does not stand out
 
@@ -43,25 +43,20 @@ def arrange(
         slack: by how much more than usual a heading must exceed the body; OCR only estimates sizes.
         size: width and height of the page in the unit of the lines; without it, blocks have no boxes.
     """
-    writer = _Writer(lines, body, notes, size)
-    pieces: list[Block] = []
+    parts: list[Paragraph | Table] = []
     free: list[Line] = []
     waiting = list(tables)
-
-    def flush() -> None:
-        pieces.extend(writer.written(paragraphs(free, body=body, slack=slack)))
-        free.clear()
-
     for line in lines:
         holder = next((table for table in tables if table.holds(line)), None)
         if holder is None:
             free.append(line)
         elif holder in waiting:
             waiting.remove(holder)
-            flush()
-            pieces.append(holder.block(size))
-    flush()
-    return (*pieces, *(table.block(size) for table in waiting), *writer.rest())
+            parts += (*paragraphs(free, body=body, slack=slack), holder)
+            free.clear()
+    parts += (*paragraphs(free, body=body, slack=slack), *waiting)
+    writer = _Writer(lines, body, notes, size)
+    return writer.written(joined(parts, body=body) if body.font else parts)
 
 
 class _Writer:
@@ -75,39 +70,42 @@ class _Writer:
         self._marks = {note.mark: note.name for note in notes}
         self._size = size
         self._waiting = list(notes)
+        self._indents: list[float] = []  # the left edges of the lists that are open
 
-    def written(self, found: Sequence[Paragraph]) -> list[Block]:
-        """Paragraphs as blocks."""
+    def written(self, parts: Iterable[Paragraph | Table]) -> tuple[Block, ...]:
+        """The parts of the page as blocks."""
         written: list[Block] = []
-        indents: list[float] = []  # the left edges of the lists that are open
-        for paragraph in found:
-            text, box = paragraph.text(), made_of.fractions(around(paragraph.lines), self._size)
-            if paragraph.kind != "item":
-                indents.clear()
-            match paragraph.kind:
-                case "heading":
-                    level = paragraph.level
-                    inner = self._inline(paragraph, emphasis=False)
-                    written.append(Block("heading", f"{'#' * level} {inner}", text, level, box))
-                case "text":
-                    inner = markdown.unlike_blocks(self._inline(paragraph))
-                    written.append(Block("paragraph", inner, text, box=box))
-                case "code":
-                    code = paragraph.code()
-                    written.append(Block("code", markdown.fenced(code), code, box=box))
-                case "item":
-                    level = _level(paragraph, indents)
-                    inner = markdown.unlike_blocks(self._inline(paragraph))
-                    item = f"{markdown.INDENT * level}{paragraph.marker} {inner}"
-                    written.append(Block("item", item, text, level, box))
-            while self._waiting and any(line is self._waiting[0].after for line in paragraph.lines):
+        for part in parts:
+            if isinstance(part, Table):
+                self._indents.clear()
+                written.append(part.block(self._size))
+                continue
+            written.append(self._block(part))
+            while self._waiting and any(line is self._waiting[0].after for line in part.lines):
                 written.append(self._note(self._waiting.pop(0)))
-                indents.clear()
-        return written
+                self._indents.clear()
+        return (*written, *(self._note(note) for note in self._waiting))
 
-    def rest(self) -> list[Block]:
-        """The footnotes that stand below no paragraph."""
-        return [self._note(note) for note in self._waiting]
+    def _block(self, paragraph: Paragraph) -> Block:
+        text, box = paragraph.text(), made_of.fractions(around(paragraph.lines), self._size)
+        if paragraph.kind != "item":
+            self._indents.clear()
+        match paragraph.kind:
+            case "heading":
+                level = paragraph.level
+                inner = self._inline(paragraph, emphasis=False)
+                return Block("heading", f"{'#' * level} {inner}", text, level, box)
+            case "text":
+                inner = markdown.unlike_blocks(self._inline(paragraph))
+                return Block("paragraph", inner, text, box=box)
+            case "code":
+                code = paragraph.code()
+                return Block("code", markdown.fenced(code), code, box=box)
+            case "item":
+                level = _level(paragraph, self._indents)
+                inner = markdown.unlike_blocks(self._inline(paragraph))
+                item = f"{markdown.INDENT * level}{paragraph.marker} {inner}"
+                return Block("item", item, text, level, box)
 
     def _note(self, note: Note) -> Block:
         """A footnote as a block."""

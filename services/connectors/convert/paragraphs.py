@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from statistics import median
 from typing import Final, Literal
 
 from services.connectors.convert.inline import PLAIN, Look, Run
-from services.connectors.convert.lines import Body, Line, Word
+from services.connectors.convert.lines import Body, Line, Table, Word
 
 BULLETS: Final = (
     "\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\u2610\u25c6\u25ba\u27a2\u2714\uf0b7\u00b7"
@@ -35,6 +35,7 @@ BOLD_LEVEL: Final = 4
 MAX_HEADING_CHARS: Final = 160
 MAX_BOLD_HEADING_CHARS: Final = 80
 MAX_HEADING_LINES: Final = 3
+ALIKE: Final = 0.08  # of the size
 MAX_INDENT: Final = 80  # characters of a line of code
 
 Kind = Literal["text", "heading", "item", "code"]
@@ -142,7 +143,8 @@ def paragraphs(lines: Sequence[Line], *, body: Body, slack: float) -> list[Parag
     for number, line in enumerate(lines):
         after = lines[number + 1] if number + 1 < len(lines) else None
         last = found[-1] if found else None
-        made, dropped = _kind(line, body=body, slack=slack, bold_stands_out=not mostly_bold)
+        listed = any(_is_numbered_beside(line, other) for other in lines[max(number - 1, 0) : number + 2])
+        made, dropped = _kind(line, body=body, slack=slack, bold_stands_out=not mostly_bold, listed=listed)
         stands_out = (line.italic and not mostly_italic) or bool(body.font and line.font != body.font)
         if made.kind == "text" and stands_out and _heads(last, line, after, body=body, usual=usual):
             made = Paragraph("heading", level=BOLD_LEVEL)
@@ -154,24 +156,64 @@ def paragraphs(lines: Sequence[Line], *, body: Body, slack: float) -> list[Parag
             found.append(made)
         found[-1].lines.append(line)
         found[-1].dropped.append(dropped)
-    for paragraph in found:
-        if (paragraph.kind == "heading" and not _is_heading(paragraph)) or (
+    for paragraph, following in zip_longest(found, found[1:]):
+        if (paragraph.kind == "heading" and not _is_heading(paragraph, following)) or (
             paragraph.kind == "code" and len(paragraph.lines) == 1
         ):
             paragraph.kind = "text"
     return found
 
 
-def _kind(line: Line, *, body: Body, slack: float, bold_stands_out: bool) -> tuple[Paragraph, int]:
+def _is_numbered_beside(line: Line, other: Line) -> bool:
+    """Whether two lines are items of one list, and not numbered headings."""
+    return (
+        other is not line
+        and NUMBER.match(line.text) is not None
+        and NUMBER.match(other.text) is not None
+        and abs(line.size - other.size) <= line.size * ALIKE
+        and abs(line.top - other.top) < line.size * 2
+    )
+
+
+def joined(parts: Sequence[Paragraph | Table], *, body: Body) -> list[Paragraph | Table]:
+    """The parts of a page, with paragraphs that a figure or a table parts put together before it."""
+    kept: list[Paragraph | Table] = []
+    open_: Paragraph | None = None  # of plain text, and not at the end of a sentence
+    for part in parts:
+        if isinstance(part, Table) or part.kind == "code" or not _is_plain(part, body):
+            kept.append(part)
+            continue
+        first = part.lines[0].text[part.dropped[0] :]
+        if open_ is not None and kept[-1] is not open_ and part.kind == "text" and first[:1].islower():
+            open_.lines += part.lines
+            open_.dropped += part.dropped
+        else:
+            kept.append(part)
+            open_ = part
+        if part.kind == "heading" or part.lines[-1].text.endswith(SENTENCE_END):
+            open_ = None
+    return kept
+
+
+def _is_plain(paragraph: Paragraph, body: Body) -> bool:
+    """Whether it looks as most of the text does, and not as a caption or a label in a figure."""
+    line = paragraph.lines[0]
+    alike = abs(line.size - body.size) <= body.size * ALIKE and line.font == body.font
+    return (alike and not CAPTION.match(line.text)) or paragraph.kind == "heading"
+
+
+def _kind(
+    line: Line, *, body: Body, slack: float, bold_stands_out: bool, listed: bool
+) -> tuple[Paragraph, int]:
     """What a line begins or goes on with, and how long its marker is."""
     if line.upended:
         return Paragraph("text"), 0
     ratio = line.size / body.size if body.size else 1.0
-    level = next((level for least, level in LEVELS if ratio >= least * slack), 0)
-    if level:
-        return Paragraph("heading", level=level), 0
     if bullet := BULLET.match(line.text):
         return Paragraph("item"), bullet.end()
+    level = next((level for least, level in LEVELS if ratio >= least * slack), 0)
+    if level and not listed:
+        return Paragraph("heading", level=level), 0
     if (number := NUMBER.match(line.text)) and not (line.bold and bold_stands_out):
         return Paragraph("item", marker=number[1]), number.end()
     if _has_leaders(line.text):  # of a table of contents
@@ -241,7 +283,11 @@ def _goes_on(last: Paragraph, line: Line, made: Paragraph, *, usual: float) -> b
     return not (indented and before.text.endswith(SENTENCE_END))
 
 
-def _is_heading(paragraph: Paragraph) -> bool:
+def _is_heading(paragraph: Paragraph, following: Paragraph | None) -> bool:
+    if following is not None and following.kind == "item":
+        first, item = paragraph.lines[0], following.lines[0]
+        if abs(item.size - first.size) <= first.size * ALIKE and item.bold == first.bold:
+            return False  # it only introduces the list
     text = paragraph.text()
     plain = paragraph.level == BOLD_LEVEL and text.endswith((".", ",", ";"))
     return (

@@ -28,7 +28,7 @@ MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are differe
 WIDE: Final = 1.2  # em: a word whose letters take more has gaps in it
 SAME_SIZE: Final = 0.85  # of what stands before it: a mark above the line is smaller
 ALIKE: Final = 0.1  # of a letter's height
-NEAR: Final = 0.4  # em: a mark this near is of the word before it
+NEAR: Final = 0.15  # em: a mark this near is of the word before it
 RAISED: Final = 0.2  # em
 MARK: Final = re.compile(r"[\d*\u2217\u2020\u2021\u00a7\u00b6,()\[\]\u00b9\u00b2\u00b3]{1,6}")
 
