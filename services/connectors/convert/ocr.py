@@ -25,6 +25,8 @@ GOOD_CONFIDENCE: Final = 60.0  # of 100; below it the page may stand on its head
 TURNS: Final = (180, 90, 270)
 MAX_PIXELS: Final = 40_000_000  # beyond A3 at 300 dpi more pixels do not help
 SIZE_SLACK: Final = 1.12  # tesseract estimates sizes from the letters a line happens to have
+# Ways of tesseract to part a page; to find out how it is turned, it needs data of its own.
+WITH_ORIENTATION, AUTOMATIC, LINE = "1", "3", "7"
 LINES: Final = frozenset({"ocr_line", "ocr_header", "ocr_caption", "ocr_textfloat"})
 BOX: Final = re.compile(r"bbox (-?\d+) (-?\d+) (-?\d+) (-?\d+)")
 SIZE: Final = re.compile(r"x_size ([\d.]+)")
@@ -51,8 +53,13 @@ class Recognised:
         return layout.arrange(self.lines, body=body, tables=self.tables, slack=SIZE_SLACK, size=self.size)
 
 
-def recognise(image: Image.Image, languages: tuple[str, ...]) -> Recognised:
+def recognise(image: Image.Image, languages: tuple[str, ...], *, line: bool = False) -> Recognised:
     """Read the text of an image, turned if it makes no sense as it stands.
+
+    Args:
+        image: in shades of grey.
+        languages: by tesseract's names.
+        line: whether it is one line of text, upright.
 
     Raises:
         FatalError: codes `ocr_unavailable` and `ocr_language_missing`.
@@ -62,9 +69,9 @@ def recognise(image: Image.Image, languages: tuple[str, ...]) -> Recognised:
     if image.width * image.height > MAX_PIXELS:
         shrink = (MAX_PIXELS / (image.width * image.height)) ** 0.5
         image.thumbnail((image.width * shrink, image.height * shrink))
-    best = _read(found, image, languages)
+    best = _read(found, image, languages, line=line)
     for turn in TURNS:
-        if best.confidence >= GOOD_CONFIDENCE or not best.lines:
+        if line or best.confidence >= GOOD_CONFIDENCE or not best.lines:
             break
         turned = _read(found, image.rotate(turn, expand=True), languages)
         best = max(best, turned, key=lambda read: read.confidence)
@@ -86,11 +93,12 @@ def _required(languages: tuple[str, ...]) -> Installed:
     return found
 
 
-def _read(found: Installed, image: Image.Image, languages: tuple[str, ...]) -> Recognised:
+def _read(
+    found: Installed, image: Image.Image, languages: tuple[str, ...], *, line: bool = False
+) -> Recognised:
     data = io.BytesIO()
     image.save(data, "PNG", compress_level=1)
-    # 1 finds out how the page is turned, for which it needs data of its own.
-    segmentation = "1" if found.finds_orientation else "3"
+    segmentation = LINE if line else WITH_ORIENTATION if found.finds_orientation else AUTOMATIC
     done = subprocess.run(  # noqa: S603 - found on PATH; the model admits names of languages only
         [
             *(found.program, "stdin", "stdout", "-l", "+".join(languages)),

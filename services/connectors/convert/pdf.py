@@ -4,33 +4,38 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import pypdfium2 as pdfium
-from PIL import Image
 from pypdfium2 import raw
 
-from services.connectors.convert import layout, notes, ocr, order, text_layer, unruled
+from services.connectors.convert import (
+    drawing,
+    layout,
+    mixed,
+    notes,
+    ocr,
+    order,
+    regions,
+    text_layer,
+    unruled,
+)
 from services.connectors.convert.document import Document, Options, Page, check_pages
-from services.connectors.convert.frame import Frame
+from services.connectors.convert.drawing import Drawing
+from services.connectors.convert.garbled import Garbled, is_unreadable
 from services.connectors.convert.lines import Body, Line
 from services.connectors.convert.links import linked
-from services.connectors.convert.rules import Rules
 from services.connectors.convert.running import NEAR_PAGES, Keys, Running, keys_of
+from services.connectors.convert.tesseract import installed
 from services.connectors.protocol import FatalError
 
 SAMPLED_PAGES: Final = 12  # enough to tell the size of plain text
 ENOUGH_LETTERS: Final = 50  # fewer on a page of pictures are a stamp or a page number
 PICTURE_SHARE: Final = 0.3
 OUTLINED_PATHS: Final = 20  # letters drawn as shapes
-UNREADABLE_SHARE: Final = 0.3
-TABLE_PATHS: Final = range(1, 5_000)  # more are a drawing
-MAX_SEGMENTS: Final = 2_000
 BATCH: Final = 32  # pages after which the libraries, which keep all they have read, start afresh
-MAX_RENDERED_PIXELS: Final = 40_000_000
-POINTS_PER_INCH: Final = 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,24 @@ class _Opened:
     page: pdfium.PdfPage
     lines: list[Line]
     keys: Keys
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """What is known of a document, and learned while its pages are read.
+
+    Args:
+        sample: the lines of some pages, which were read to learn of the others.
+        notes: the names that footnotes have.
+    """
+
+    path: Path
+    total: int
+    body: Body
+    running: Running
+    sample: dict[int, list[Line]]
+    garbled: Garbled
+    notes: set[str] = field(default_factory=set)
 
 
 def read(path: Path, options: Options) -> Document:
@@ -61,19 +84,18 @@ def read(path: Path, options: Options) -> Document:
         check_pages(total, options)
         sample, running = _sample(pdf)
     body = Body.of(line for lines in sample.values() for line in lines)
-    return Document(total, _pages(path, total, body, running, sample, options))
+    document = _Document(path, total, body, running, sample, Garbled(options.languages))
+    return Document(total, _pages(document, options))
 
 
-def _pages(
-    path: Path, total: int, body: Body, running: Running, sample: dict[int, list[Line]], options: Options
-) -> Iterator[Page]:
+def _pages(document: _Document, options: Options) -> Iterator[Page]:
+    total, sample = document.total, document.sample
     damaged = 0
-    names: set[str] = set()  # of footnotes
     behind: deque[Keys] = deque(maxlen=NEAR_PAGES)
     for first in range(0, total, BATCH):
         batch = range(first, min(first + BATCH, total))
         opened: dict[int, _Opened | None] = {}
-        with pdfium.PdfDocument(path) as pdf:
+        with pdfium.PdfDocument(document.path) as pdf:
             for number in batch:
                 for each in range(number, min(number + NEAR_PAGES + 1, batch.stop)):
                     if each not in opened:
@@ -86,8 +108,8 @@ def _pages(
                 near = [*behind, *(each.keys for each in opened.values() if each is not None)]
                 behind.append(here.keys)
                 try:
-                    lines = running.without(here.lines, here.page.get_height(), near)
-                    yield _page(here.page, number, lines, body, names, options)
+                    lines = document.running.without(here.lines, here.page.get_height(), near)
+                    yield _page(here, number, lines, document, options)
                 finally:
                     here.page.close()
     if damaged == total:
@@ -124,64 +146,54 @@ def _sample(pdf: pdfium.PdfDocument) -> tuple[dict[int, list[Line]], Running]:
     return sampled, Running([(lines, heights[number]) for number, lines in sampled.items()])
 
 
-def _page(
-    page: pdfium.PdfPage, number: int, lines: list[Line], body: Body, names: set[str], options: Options
-) -> Page:
-    pictures, paths, rules = _drawn(page)
-    if options.ocr == "always" or (options.ocr == "auto" and _needs_ocr(lines, pictures, paths)):
-        read = ocr.recognise(_rendered(page), options.languages)
-        return Page.of(read.blocks(), confidence=read.confidence)
+def _page(opened: _Opened, number: int, lines: list[Line], document: _Document, options: Options) -> Page:
+    page, body = opened.page, document.body
+    drawn = drawing.of(page)
     warnings: list[str] = []
-    if options.ocr == "never" and _needs_ocr(lines, pictures, paths):
-        warnings.append(f"page {number + 1} is a picture, and OCR was switched off")
-    found = rules.tables(lines) if lines and paths in TABLE_PATHS else []
+    seen = mixed.Found()
+    match options.ocr:
+        case "never" if _is_picture(lines, drawn):
+            warnings.append(f"page {number + 1} is a picture, and OCR was switched off")
+        case "always":
+            return _recognised(page, options)
+        case "auto" if installed() is not None or _is_picture(lines, drawn):
+            if _is_picture(lines, drawn) or document.garbled.is_garbled(page, lines):
+                return _recognised(page, options)
+            seen = mixed.read(page, drawn.pictures, lines, options.languages, body=body.size)
+    lines = [*linked(lines, page), *seen.lines]
+    found = drawn.tables(lines)
     free = [
         line
         for line in lines
         if not (line.is_code and not body.mono) and not any(table.holds(line) for table in found)
     ]
     found += unruled.tables(free)
-    ordered = order.in_order(linked(lines, page), found, body=body.size)
+    ordered = order.in_order(lines, [*found, *seen.tables], body=body.size)
     in_text, noted = notes.parted(ordered, body=body.size)
     made = layout.arrange(
-        in_text, body=body, tables=found, notes=notes.named(noted, names, number + 1), size=page.get_size()
+        in_text,
+        body=body,
+        tables=[*found, *seen.tables],
+        notes=notes.named(noted, document.notes, number + 1),
+        size=page.get_size(),
     )
-    return Page.of(made, warnings=tuple(warnings))
+    return Page.of(made, warnings=tuple(warnings), confidence=seen.confidence)
 
 
-def _drawn(page: pdfium.PdfPage) -> tuple[float, int, Rules]:
-    """The share of the page under pictures, the number of shapes on it, and the lines among them."""
-    covered = 0.0
-    paths = 0
-    rules = Rules(Frame.of(page))
-    for drawn in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH)):
-        if drawn.type == raw.FPDF_PAGEOBJ_PATH:
-            paths += 1
-            if paths in TABLE_PATHS and raw.FPDFPath_CountSegments(drawn.raw) <= MAX_SEGMENTS:
-                rules.add(drawn)
-        else:
-            left, bottom, right, top = drawn.get_bounds()
-            covered += max(0.0, right - left) * max(0.0, top - bottom)
-    return covered / max(1.0, page.get_width() * page.get_height()), paths, rules
+def _recognised(page: pdfium.PdfPage, options: Options) -> Page:
+    image, _ = regions.whole(page)
+    read = ocr.recognise(image, options.languages)
+    return Page.of(read.blocks(), confidence=read.confidence)
 
 
-def _needs_ocr(lines: list[Line], pictures: float, paths: int) -> bool:
+def _is_picture(lines: list[Line], drawn: Drawing) -> bool:
+    """Whether a page has no text layer worth reading, and shows something."""
     text = "".join(line.text for line in lines)
-    letters = sum(character.isalnum() for character in text)
-    unreadable = sum(character == "\ufffd" or "\ue000" <= character <= "\uf8ff" for character in text)
-    if unreadable > len(text) * UNREADABLE_SHARE:
+    letters = sum(map(str.isalnum, text))
+    if is_unreadable(text):
         return True
     if letters >= ENOUGH_LETTERS:
         return False
-    return pictures > PICTURE_SHARE or (not letters and (pictures > 0 or paths >= OUTLINED_PATHS))
-
-
-def _rendered(page: pdfium.PdfPage) -> Image.Image:
-    """The page as OCR wants it: grey, at 300 dpi or as much as a huge page allows."""
-    scale = ocr.DPI / POINTS_PER_INCH
-    pixels = page.get_width() * page.get_height() * scale**2
-    bitmap = page.render(
-        scale=scale * min(1.0, (MAX_RENDERED_PIXELS / max(pixels, 1)) ** 0.5), grayscale=True
+    return drawn.covered > PICTURE_SHARE or (
+        not letters and (drawn.covered > 0 or drawn.paths >= OUTLINED_PATHS)
     )
-    image: Image.Image = bitmap.to_pil()
-    return image

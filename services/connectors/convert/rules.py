@@ -14,16 +14,13 @@ from pypdfium2 import raw
 from services.connectors.convert import markdown
 from services.connectors.convert.frame import Frame
 from services.connectors.convert.lines import Line, Table, Word, spaced
+from services.connectors.convert.matrices import Point, matrix_of, moved
 
 NEAR: Final = 3.0  # points within which lines are one, and meet
 MIN_LENGTH: Final = 3.0
 MAX_RULES: Final = 1_500  # of each direction: more are a drawing
 MAX_CELLS: Final = 20_000
 MAX_CELL_CHARS: Final = 1_500  # a box with more around it frames a part of the page
-
-Point = tuple[float, float]
-Matrix = tuple[float, float, float, float, float, float]
-IDENTITY: Final[Matrix] = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 
 @dataclass(slots=True)
@@ -47,9 +44,9 @@ class Rules:
         """Take in the straight lines of a path, which may also be edges of filled boxes."""
         if len(self._across) > MAX_RULES * 4 or len(self._down) > MAX_RULES * 4:
             return
-        matrix = _matrix_of(path)
+        matrix = matrix_of(path)
         for start, end in _edges(path):
-            (x0, y0), (x1, y1) = _moved(start, matrix), _moved(end, matrix)
+            (x0, y0), (x1, y1) = moved(start, matrix), moved(end, matrix)
             left, top, right, bottom = self._frame.box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
             if bottom - top <= 1.0 and right - left >= MIN_LENGTH:
                 self._across.append(Rule((top + bottom) / 2, left, right))
@@ -64,28 +61,6 @@ class Rules:
         words = [word for line in lines for word in line.words]
         grids = (_Grid(*group) for group in _connected(across, down))
         return [table for grid in grids if (table := grid.table(words)) is not None]
-
-
-def _matrix_of(drawn: pdfium.PdfObject) -> Matrix:
-    """How a path's own coordinates become the page's, through the forms that it is drawn in."""
-    found: Matrix = drawn.get_matrix().get()
-    container = drawn.container
-    while container is not None:
-        found = _product(found, container.get_matrix().get())
-        container = container.container
-    return found
-
-
-def _product(inner: Matrix, outer: Matrix) -> Matrix:
-    a, b, c, d, e, f = inner
-    p, q, r, s, t, u = outer
-    return a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s, e * p + f * r + t, e * q + f * s + u
-
-
-def _moved(point: Point, matrix: Matrix) -> Point:
-    x, y = point
-    a, b, c, d, e, f = matrix
-    return a * x + c * y + e, b * x + d * y + f
 
 
 def _edges(path: pdfium.PdfObject) -> Iterator[tuple[Point, Point]]:

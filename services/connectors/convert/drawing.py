@@ -1,0 +1,68 @@
+"""What a PDF page draws besides text: pictures, shapes, and the lines of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pypdfium2 as pdfium
+from pypdfium2 import raw
+
+from services.connectors.convert.blocks import Box
+from services.connectors.convert.frame import Frame
+from services.connectors.convert.lines import Line, Table
+from services.connectors.convert.matrices import matrix_of, moved
+from services.connectors.convert.rules import Rules
+
+TABLE_PATHS: Final = range(1, 5_000)  # more are a drawing
+MAX_SEGMENTS: Final = 2_000
+CORNERS: Final = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))  # a picture fills this square
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What is drawn on a page.
+
+    Args:
+        pictures: their boxes, in points from the top left of the page.
+        covered: the share of the page under pictures.
+        paths: how many shapes there are.
+    """
+
+    pictures: tuple[Box, ...]
+    covered: float
+    paths: int
+    rules: Rules
+
+    def tables(self, lines: Sequence[Line]) -> list[Table]:
+        """The ruled tables, with the lines of text in them."""
+        return self.rules.tables(lines) if lines and self.paths in TABLE_PATHS else []
+
+
+def of(page: pdfium.PdfPage) -> Drawing:
+    """Go through the objects of a page."""
+    paths = 0
+    pictures: list[Box] = []
+    frame = Frame.of(page)
+    rules = Rules(frame)
+    width, height = page.get_size()
+    for drawn in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH)):
+        if drawn.type == raw.FPDF_PAGEOBJ_PATH:
+            paths += 1
+            if paths in TABLE_PATHS and raw.FPDFPath_CountSegments(drawn.raw) <= MAX_SEGMENTS:
+                rules.add(drawn)
+        else:
+            pictures.append(_shown(drawn, frame, width, height))
+    area = sum((right - left) * (bottom - top) for left, top, right, bottom in pictures)
+    return Drawing(tuple(pictures), area / max(1.0, width * height), paths, rules)
+
+
+def _shown(picture: pdfium.PdfObject, frame: Frame, width: float, height: float) -> Box:
+    """Where a picture is, as far as it is on the page."""
+    matrix = matrix_of(picture)
+    xs, ys = zip(*(moved(corner, matrix) for corner in CORNERS), strict=True)
+    left, top, right, bottom = frame.box(min(xs), min(ys), max(xs), max(ys))
+    left, right = (min(max(at, 0.0), width) for at in (left, right))
+    top, bottom = (min(max(at, 0.0), height) for at in (top, bottom))
+    return left, top, right, bottom

@@ -1,0 +1,31 @@
+"""Where what a PDF page draws comes to stand."""
+
+from __future__ import annotations
+
+import pypdfium2 as pdfium
+
+Point = tuple[float, float]
+Matrix = tuple[float, float, float, float, float, float]
+
+
+def matrix_of(drawn: pdfium.PdfObject) -> Matrix:
+    """How an object's own coordinates become the page's, through the forms that it is drawn in."""
+    found: Matrix = drawn.get_matrix().get()
+    container = drawn.container
+    while container is not None:
+        found = _product(found, container.get_matrix().get())
+        container = container.container
+    return found
+
+
+def _product(inner: Matrix, outer: Matrix) -> Matrix:
+    a, b, c, d, e, f = inner
+    p, q, r, s, t, u = outer
+    return a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s, e * p + f * r + t, e * q + f * s + u
+
+
+def moved(point: Point, matrix: Matrix) -> Point:
+    """Where a matrix takes a point."""
+    x, y = point
+    a, b, c, d, e, f = matrix
+    return a * x + c * y + e, b * x + d * y + f

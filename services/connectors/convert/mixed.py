@@ -1,0 +1,167 @@
+"""Text in the pictures of a page that has a text layer as well: scanned stamps, tables and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final
+
+import pypdfium2 as pdfium
+from PIL import Image
+
+from services.connectors.convert import ocr
+from services.connectors.convert.blocks import Box
+from services.connectors.convert.lines import Line, Table
+from services.connectors.convert.ocr import Recognised
+from services.connectors.convert.regions import part
+
+MIN_SHARE: Final = 0.01  # of the page
+MIN_HEIGHT: Final = 18.0  # points
+MAX_PICTURES: Final = 20  # a page
+COVERED: Final = 0.12  # of a picture by text over it, as in a scan with its text behind it
+LOOK_WIDTH: Final = 400  # pixels, enough to tell paper from a photo
+PAPER, INK = 176, 112  # of 255: as light, and as dark
+PAPER_SHARE: Final = 0.5
+INK_SHARE: Final = (0.004, 0.4)
+SURE: Final = 80.0  # of 100, OCR's confidence
+MIN_LETTERS: Final = 6
+MIN_TEXT: Final = 0.1  # of a picture under its lines of text: labels in a diagram have less
+WHOLE: Final = 0.5  # of the page: a picture so large is a scan of one
+MIN_TEXT_OF_WHOLE: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the pictures of a page say."""
+
+    lines: tuple[Line, ...] = ()
+    tables: tuple[Table, ...] = ()
+    confidence: float | None = None
+
+
+def read(
+    page: pdfium.PdfPage,
+    pictures: Sequence[Box],
+    lines: Sequence[Line],
+    languages: tuple[str, ...],
+    *,
+    body: float,
+) -> Found:
+    """Read the pictures that look like paper and that the text layer does not cover.
+
+    Args:
+        page: which they are on.
+        pictures: their boxes, in points from the top left.
+        lines: of the text layer.
+        languages: for OCR.
+        body: the size of plain text.
+    """
+    area = page.get_width() * page.get_height()
+    worth = [
+        box
+        for box in _united(pictures)
+        if _area(box) >= area * MIN_SHARE and box[3] - box[1] >= MIN_HEIGHT and _covered(box, lines) < COVERED
+    ]
+    found: list[Line] = []
+    tables: list[Table] = []
+    weighted = letters = 0.0
+    for box in islice(worth, MAX_PICTURES):
+        image, scale, origin = part(page, box)
+        if not _is_paper(image):
+            continue
+        recognised = ocr.recognise(image, languages)
+        text = "".join(line.text for line in recognised.lines)
+        is_whole = _area(box) >= area * WHOLE
+        if sum(map(str.isalnum, text)) < MIN_LETTERS or not _is_text(recognised, image, is_whole=is_whole):
+            continue
+        new = [_line(line, scale, origin) for line in recognised.lines]
+        if not is_whole:  # large letters on a stamp head nothing
+            new = [replace(line, size=body) for line in new]
+        found += (line for line in new if not any(_overlap(line, other) for other in lines))
+        tables += (_table(table, scale, origin) for table in recognised.tables)
+        weighted += recognised.confidence * len(text)
+        letters += len(text)
+    return Found(tuple(found), tuple(tables), weighted / letters if letters and found else None)
+
+
+def _united(boxes: Sequence[Box]) -> list[Box]:
+    """Boxes that touch as one: scans are often drawn in strips."""
+    united: list[Box] = []
+    for box in sorted(boxes, key=lambda box: (box[1], box[0])):
+        for number, other in enumerate(united):
+            if _touch(box, other):
+                united[number] = (
+                    min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3])
+                )  # fmt: skip
+                break
+        else:
+            united.append(box)
+    return united
+
+
+def _touch(one: Box, other: Box) -> bool:
+    return (
+        one[0] <= other[2] + 1
+        and other[0] <= one[2] + 1
+        and one[1] <= other[3] + 1
+        and other[1] <= one[3] + 1
+    )
+
+
+def _area(box: Box) -> float:
+    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
+
+
+def _covered(box: Box, lines: Sequence[Line]) -> float:
+    """The share of a box under lines of text."""
+    under = sum(
+        _area(
+            (max(box[0], line.left), max(box[1], line.top), min(box[2], line.right), min(box[3], line.bottom))
+        )
+        for line in lines
+        if line.left < box[2] and line.right > box[0] and line.top < box[3] and line.bottom > box[1]
+    )
+    return under / max(_area(box), 1.0)
+
+
+def _is_paper(image: Image.Image) -> bool:
+    """Whether it is light for the most part, with some dark on it; photos are neither."""
+    small = image.copy()
+    small.thumbnail((LOOK_WIDTH, LOOK_WIDTH))
+    counts = small.histogram()
+    pixels = sum(counts)
+    least, most = INK_SHARE
+    return (
+        sum(counts[PAPER:]) >= pixels * PAPER_SHARE and pixels * least <= sum(counts[:INK]) <= pixels * most
+    )
+
+
+def _is_text(recognised: Recognised, image: Image.Image, *, is_whole: bool) -> bool:
+    """Whether a picture shows text, and not a diagram with labels or a pattern that looks like letters."""
+    under = sum(_area((line.left, line.top, line.right, line.bottom)) for line in recognised.lines)
+    least = MIN_TEXT_OF_WHOLE if is_whole else MIN_TEXT
+    return recognised.confidence >= SURE and under >= image.width * image.height * least
+
+
+def _line(line: Line, scale: float, origin: tuple[float, float]) -> Line:
+    """A line of an image, on the page."""
+    left, top, right, bottom = _placed((line.left, line.top, line.right, line.bottom), scale, origin)
+    return replace(line, left=left, top=top, right=right, bottom=bottom, size=line.size / scale)
+
+
+def _table(table: Table, scale: float, origin: tuple[float, float]) -> Table:
+    """A table of an image, on the page."""
+    box = _placed((table.left, table.top, table.right, table.bottom), scale, origin)
+    return Table(*box, table.markdown)
+
+
+def _placed(box: Box, scale: float, origin: tuple[float, float]) -> Box:
+    left, top = origin
+    return box[0] / scale + left, box[1] / scale + top, box[2] / scale + left, box[3] / scale + top
+
+
+def _overlap(line: Line, other: Line) -> bool:
+    """Whether a recognised line is one of the text layer, which the picture shows as well."""
+    across, down = (line.left + line.right) / 2, (line.top + line.bottom) / 2
+    return other.left <= across <= other.right and other.top <= down <= other.bottom
