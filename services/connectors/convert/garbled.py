@@ -22,7 +22,7 @@ VOWEL: Final = re.compile("[aeiouyAEIOUY]")
 VOWEL_SHARE: Final = 0.27  # of Latin letters; no language that is written so has less than 0.33
 ODD: Final = re.compile(r"[^\w\s.,;:!?()'\"\u2018-\u201d\u2013\u2014/%-]")
 ODD_SHARE: Final = 0.25
-HIGH: Final = re.compile("[\u00a1-\u00ff]")
+HIGH: Final = re.compile("[\u00a1-\u024f]")
 HIGH_SHARE: Final = 0.4  # of the letters: in no language that is written so more than 0.3
 SCRIPTS: Final = tuple(
     re.compile(f"[{letters}]")
