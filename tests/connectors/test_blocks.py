@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.connectors.convert import blocks, layout, ocr
+from services.connectors.convert import blocks, hocr, layout
 from services.connectors.convert.document import Page
 from services.connectors.convert.lines import Body, Line, Table
 
@@ -57,7 +57,7 @@ def test_what_reaches_beyond_the_page_ends_at_its_edge() -> None:
 
 
 def test_recognised_text_has_its_place_and_confidence() -> None:
-    read = ocr.parse(
+    read = hocr.parse(
         b"""<html><body><div class="ocr_page" title="image x; bbox 0 0 1000 500; ppageno 0">
         <p class="ocr_par"><span class="ocr_line" title="bbox 100 50 400 100; x_size 40">
         <span class="ocrx_word" title="bbox 100 50 400 100; x_wconf 91">Bridges</span>

@@ -13,7 +13,7 @@ from PIL import Image
 from services.connectors.convert import ocr
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.lines import Line, Table
-from services.connectors.convert.ocr import Recognised
+from services.connectors.convert.recognised import Recognised
 from services.connectors.convert.regions import part
 
 MIN_SHARE: Final = 0.01  # of the page
@@ -75,11 +75,11 @@ def read(
         is_whole = _area(box) >= area * WHOLE
         if sum(map(str.isalnum, text)) < MIN_LETTERS or not _is_text(recognised, image, is_whole=is_whole):
             continue
-        new = [_line(line, scale, origin) for line in recognised.lines]
+        new = [_line(line, recognised, scale, origin) for line in recognised.lines]
         if not is_whole:  # large letters on a stamp head nothing
             new = [replace(line, size=body) for line in new]
         found += (line for line in new if not any(_overlap(line, other) for other in lines))
-        tables += (_table(table, scale, origin) for table in recognised.tables)
+        tables += (_table(table, recognised, scale, origin) for table in recognised.tables)
         weighted += recognised.confidence * len(text)
         letters += len(text)
     return Found(tuple(found), tuple(tables), weighted / letters if letters and found else None)
@@ -144,16 +144,17 @@ def _is_text(recognised: Recognised, image: Image.Image, *, is_whole: bool) -> b
     return recognised.confidence >= SURE and under >= image.width * image.height * least
 
 
-def _line(line: Line, scale: float, origin: tuple[float, float]) -> Line:
+def _line(line: Line, of: Recognised, scale: float, origin: tuple[float, float]) -> Line:
     """A line of an image, on the page."""
-    left, top, right, bottom = _placed((line.left, line.top, line.right, line.bottom), scale, origin)
+    box = of.on_given((line.left, line.top, line.right, line.bottom))
+    left, top, right, bottom = _placed(box, scale, origin)
     return replace(line, left=left, top=top, right=right, bottom=bottom, size=line.size / scale)
 
 
-def _table(table: Table, scale: float, origin: tuple[float, float]) -> Table:
+def _table(table: Table, of: Recognised, scale: float, origin: tuple[float, float]) -> Table:
     """A table of an image, on the page."""
-    box = _placed((table.left, table.top, table.right, table.bottom), scale, origin)
-    return Table(*box, table.markdown)
+    box = of.on_given((table.left, table.top, table.right, table.bottom))
+    return Table(*_placed(box, scale, origin), table.markdown)
 
 
 def _placed(box: Box, scale: float, origin: tuple[float, float]) -> Box:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import io
-import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
-from xml.etree.ElementTree import Element
 
-from defusedxml import ElementTree
 from PIL import Image
 
-from services.connectors.convert import layout
-from services.connectors.convert.blocks import Block
-from services.connectors.convert.lines import Body, Line, Table
-from services.connectors.convert.scanned import Row, Word, find_tables, with_bullets
+from services.connectors.convert import skew
+from services.connectors.convert.hocr import parse
+from services.connectors.convert.recognised import Recognised
 from services.connectors.convert.tesseract import Installed, installed
 from services.connectors.protocol import FatalError, RetryableError
 from services.worker.child import die_with_parent
@@ -24,33 +20,9 @@ DPI: Final = 300
 GOOD_CONFIDENCE: Final = 60.0  # of 100; below it the page may stand on its head
 TURNS: Final = (180, 90, 270)
 MAX_PIXELS: Final = 40_000_000  # beyond A3 at 300 dpi more pixels do not help
-SIZE_SLACK: Final = 1.12  # tesseract estimates sizes from the letters a line happens to have
 # Ways of tesseract to part a page; to find out how it is turned, it needs data of its own.
 WITH_ORIENTATION, AUTOMATIC, LINE = "1", "3", "7"
-LINES: Final = frozenset({"ocr_line", "ocr_header", "ocr_caption", "ocr_textfloat"})
-BOX: Final = re.compile(r"bbox (-?\d+) (-?\d+) (-?\d+) (-?\d+)")
-SIZE: Final = re.compile(r"x_size ([\d.]+)")
-CONFIDENCE: Final = re.compile(r"x_wconf (\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Recognised:
-    """The text of one image.
-
-    Args:
-        confidence: 0 to 100, weighted by length.
-        size: width and height of the image in pixels, as it was read; None where not told.
-    """
-
-    lines: tuple[Line, ...]
-    tables: tuple[Table, ...]
-    confidence: float
-    size: tuple[float, float] | None = None
-
-    def blocks(self) -> tuple[Block, ...]:
-        """The page as blocks."""
-        body = Body.of(self.lines)
-        return layout.arrange(self.lines, body=body, tables=self.tables, slack=SIZE_SLACK, size=self.size)
+PAPER: Final = 255
 
 
 def recognise(image: Image.Image, languages: tuple[str, ...], *, line: bool = False) -> Recognised:
@@ -69,11 +41,12 @@ def recognise(image: Image.Image, languages: tuple[str, ...], *, line: bool = Fa
     if image.width * image.height > MAX_PIXELS:
         shrink = (MAX_PIXELS / (image.width * image.height)) ** 0.5
         image.thumbnail((image.width * shrink, image.height * shrink))
-    best = _read(found, image, languages, line=line)
+    askew = 0.0 if line else skew.angle(image)
+    best = _read(found, image, languages, turn=askew, line=line)
     for turn in TURNS:
         if line or best.confidence >= GOOD_CONFIDENCE or not best.lines:
             break
-        turned = _read(found, image.rotate(turn, expand=True), languages)
+        turned = _read(found, image, languages, turn=turn + askew)
         best = max(best, turned, key=lambda read: read.confidence)
     return best
 
@@ -94,8 +67,11 @@ def _required(languages: tuple[str, ...]) -> Installed:
 
 
 def _read(
-    found: Installed, image: Image.Image, languages: tuple[str, ...], *, line: bool = False
+    found: Installed, given: Image.Image, languages: tuple[str, ...], *, turn: float, line: bool = False
 ) -> Recognised:
+    image = given
+    if turn:
+        image = given.rotate(turn, expand=True, fillcolor=PAPER, resample=Image.Resampling.BICUBIC)
     data = io.BytesIO()
     image.save(data, "PNG", compress_level=1)
     segmentation = LINE if line else WITH_ORIENTATION if found.finds_orientation else AUTOMATIC
@@ -114,40 +90,5 @@ def _read(
         if "bad_alloc" in said:
             raise MemoryError(said)
         raise RetryableError("ocr_failed", f"the OCR program ended with status {done.returncode}: {said}")
-    return parse(done.stdout)
-
-
-def parse(hocr: bytes) -> Recognised:
-    """The lines of an hOCR page. Source: the hOCR specification, version 1.2."""
-    rows: list[Row] = []
-    weighted = letters = 0
-    root = ElementTree.fromstring(hocr)
-    for paragraph in _of_class(root, frozenset({"ocr_par"})):
-        starts = True
-        for element in _of_class(paragraph, LINES):
-            words: list[Word] = []
-            for word in _of_class(element, frozenset({"ocrx_word"})):
-                text = "".join(word.itertext()).strip()
-                box, confidence = BOX.search(word.get("title", "")), CONFIDENCE.search(word.get("title", ""))
-                if text and box is not None and confidence is not None:
-                    words.append(Word(text, float(box[1]), float(box[3])))
-                    weighted += int(confidence[1]) * len(text)
-                    letters += len(text)
-            title = element.get("title", "")
-            box, size = BOX.search(title), SIZE.search(title)
-            if words and box is not None and size is not None:
-                rows.append(Row(tuple(words), float(box[2]), float(box[4]), float(size[1]), starts=starts))
-                starts = False
-    rows = with_bullets(rows)
-    pages = _of_class(root, frozenset({"ocr_page"}))
-    page = BOX.search(pages[0].get("title", "")) if pages else None
-    return Recognised(
-        tuple(row.line() for row in rows),
-        tuple(find_tables(rows)),
-        weighted / letters if letters else 0.0,
-        (float(page[3]), float(page[4])) if page is not None else None,
-    )
-
-
-def _of_class(element: Element, names: frozenset[str]) -> list[Element]:
-    return [child for child in element.iter() if child.get("class") in names]
+    read = parse(done.stdout)
+    return replace(read, given=given.size, turned=read.turned + turn)
