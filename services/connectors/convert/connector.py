@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
@@ -58,6 +59,7 @@ class ConvertConnector:
 
     def __init__(self, *, slots: int, memory_bytes: int = GIB, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
+        self._cores: TemporaryDirectory[str] | None = None  # of the first document on
         self._pool = ProcessPool(size=min(slots, os.cpu_count() or 1), memory_bytes=memory_bytes)
 
     def capabilities(self) -> dict[str, Any]:
@@ -80,6 +82,8 @@ class ConvertConnector:
         payload = parse(ConvertPayload, attempt.payload)
         source = attempt.scratch / "source"
         formats = list(dict.fromkeys(payload.formats))
+        if self._cores is None:
+            self._cores = TemporaryDirectory(prefix="switchyard-ocr-")
         attempt.progress(0.0, stage="fetch", message="fetching the file")
         file = await attempt.fetch(payload.file, source)
         made = await self._converted(
@@ -94,6 +98,7 @@ class ConvertConnector:
                 "languages": payload.languages,
                 "page_breaks": payload.page_breaks,
                 "max_pages": payload.max_pages or MAX_PAGES,
+                "cores": self._cores.name,
             },
         )
         text = None
@@ -149,3 +154,5 @@ class ConvertConnector:
     async def close(self) -> None:
         """End the child processes."""
         await self._pool.close()
+        if self._cores is not None:
+            await asyncio.to_thread(self._cores.cleanup)

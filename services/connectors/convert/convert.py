@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from services.connectors.convert.cores import Cores
 from services.connectors.convert.document import Document, Format, Options
 from services.connectors.convert.outputs import Outputs
 from services.connectors.convert.sniff import NAMES, sniff
@@ -33,14 +34,19 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
 
     Args:
         arguments: `source`, `directory`, `name`, `media_type`, `ocr`, `languages`, `formats`, `page_breaks`,
-            `max_pages`.
+            `max_pages`, and `cores`, a directory (see `Cores`) or nothing.
         report: takes the progress.
 
     Raises:
         FatalError: the file cannot be converted.
     """
     source = Path(arguments["source"])
-    options = Options(arguments["ocr"], tuple(arguments["languages"]), arguments["max_pages"])
+    options = Options(
+        arguments["ocr"],
+        tuple(arguments["languages"]),
+        arguments["max_pages"],
+        Cores.of(arguments.get("cores")),
+    )
     found = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
     module, _, name = READERS[found].partition(":")
     reader: Callable[[Path, Options], Document] = getattr(import_module(module), name)

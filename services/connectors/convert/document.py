@@ -8,6 +8,7 @@ from typing import Literal
 
 from services.connectors.convert import blocks as made_of
 from services.connectors.convert.blocks import Block
+from services.connectors.convert.cores import Cores
 from services.connectors.protocol import FatalError
 
 Format = Literal["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html"]
@@ -16,11 +17,16 @@ Ocr = Literal["auto", "always", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a document is to be read."""
+    """How a document is to be read.
+
+    Args:
+        cores: the processors that OCR shares with other documents; as many as there are without.
+    """
 
     ocr: Ocr
     languages: tuple[str, ...]
     max_pages: int
+    cores: Cores | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import pypdfium2 as pdfium
 from PIL import ImageOps
 
 from services.connectors.convert import ocr
+from services.connectors.convert.document import Options
 from services.connectors.convert.lines import Line
 from services.connectors.convert.regions import part
 
@@ -65,8 +66,8 @@ def is_odd(text: str) -> bool:
 class Garbled:
     """Knows whether the fonts of a document tell other letters than they show, by reading some by OCR."""
 
-    def __init__(self, languages: tuple[str, ...]) -> None:
-        self._languages = languages
+    def __init__(self, options: Options) -> None:
+        self._options = options
         self._known: dict[frozenset[str], bool] = {}  # by the fonts
 
     def is_garbled(self, page: pdfium.PdfPage, lines: Sequence[Line]) -> bool:
@@ -85,7 +86,7 @@ class Garbled:
         for line in longest[:COMPARED_LINES]:
             image, _, _ = part(page, (line.left, line.top, line.right, line.bottom), margin=0.0)
             image = ImageOps.expand(image, BORDER, "white")
-            read = ocr.recognise(image, self._languages, line=True)
+            read = ocr.recognise(image, self._options.languages, line=True, cores=self._options.cores)
             if read.confidence < SURE or not read.lines:
                 continue
             shown += 1

@@ -8,8 +8,9 @@ from typing import Final
 
 from PIL import Image, ImageOps
 
-from services.connectors.convert import ocr
+from services.connectors.convert.ahead import ahead
 from services.connectors.convert.document import Document, Options, Page, check_pages
+from services.connectors.convert.ocr import Reading
 from services.connectors.protocol import FatalError
 
 MAX_PIXELS: Final = 100_000_000  # A2 at 300 dpi is 35 million; grey, it takes 100 MB
@@ -30,10 +31,10 @@ def read(path: Path, options: Options) -> Document:
     _check(image)
     total = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
     check_pages(total, options)
-    return Document(total, _pages(image, total, options))
+    return Document(total, ahead(_pages(image, total, options)))
 
 
-def _pages(image: Image.Image, total: int, options: Options) -> Iterator[Page]:
+def _pages(image: Image.Image, total: int, options: Options) -> Iterator[Page | Reading]:
     with image:
         for number in range(total):
             image.seek(number)
@@ -42,8 +43,7 @@ def _pages(image: Image.Image, total: int, options: Options) -> Iterator[Page]:
             if options.ocr == "never":
                 yield Page("", warnings=("an image has no text of its own, and OCR was switched off",))
             else:
-                read = ocr.recognise(page, options.languages)
-                yield Page.of(read.blocks(), confidence=read.confidence)
+                yield Reading(page, options.languages, cores=options.cores)
 
 
 def _check(image: Image.Image) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from services.connectors.convert import ocr
 from services.connectors.convert.blocks import Box
+from services.connectors.convert.document import Options
 from services.connectors.convert.lines import Line, Table
 from services.connectors.convert.recognised import Recognised
 from services.connectors.convert.regions import part
@@ -44,7 +45,7 @@ def read(
     page: pdfium.PdfPage,
     pictures: Sequence[Box],
     lines: Sequence[Line],
-    languages: tuple[str, ...],
+    options: Options,
     *,
     body: float,
 ) -> Found:
@@ -54,7 +55,7 @@ def read(
         page: which they are on.
         pictures: their boxes, in points from the top left.
         lines: of the text layer.
-        languages: for OCR.
+        options: how the document is to be read.
         body: the size of plain text.
     """
     area = page.get_width() * page.get_height()
@@ -70,7 +71,7 @@ def read(
         image, scale, origin = part(page, box)
         if not _is_paper(image):
             continue
-        recognised = ocr.recognise(image, languages)
+        recognised = ocr.recognise(image, options.languages, cores=options.cores)
         text = "".join(line.text for line in recognised.lines)
         is_whole = _area(box) >= area * WHOLE
         if sum(map(str.isalnum, text)) < MIN_LETTERS or not _is_text(recognised, image, is_whole=is_whole):

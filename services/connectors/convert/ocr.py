@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import Final
+from tempfile import TemporaryFile
+from typing import IO, Final
 
 from PIL import Image
 
 from services.connectors.convert import skew
+from services.connectors.convert.cores import Cores
 from services.connectors.convert.hocr import parse
 from services.connectors.convert.recognised import Recognised
 from services.connectors.convert.tesseract import Installed, installed
@@ -25,30 +27,126 @@ WITH_ORIENTATION, AUTOMATIC, LINE = "1", "3", "7"
 PAPER: Final = 255
 
 
-def recognise(image: Image.Image, languages: tuple[str, ...], *, line: bool = False) -> Recognised:
-    """Read the text of an image, turned if it makes no sense as it stands.
+class Reading:
+    """An image that is being read, by a program that works on while other things are done.
 
     Args:
         image: in shades of grey.
         languages: by tesseract's names.
         line: whether it is one line of text, upright.
+        cores: which it may use; as many as there are without.
 
     Raises:
         FatalError: codes `ocr_unavailable` and `ocr_language_missing`.
-        RetryableError: code `ocr_failed`.
     """
-    found = _required(languages)
-    if image.width * image.height > MAX_PIXELS:
-        shrink = (MAX_PIXELS / (image.width * image.height)) ** 0.5
-        image.thumbnail((image.width * shrink, image.height * shrink))
-    askew = 0.0 if line else skew.angle(image)
-    best = _read(found, image, languages, turn=askew, line=line)
-    for turn in TURNS:
-        if line or best.confidence >= GOOD_CONFIDENCE or not best.lines:
-            break
-        turned = _read(found, image, languages, turn=turn + askew)
-        best = max(best, turned, key=lambda read: read.confidence)
-    return best
+
+    def __init__(
+        self,
+        image: Image.Image,
+        languages: tuple[str, ...],
+        *,
+        line: bool = False,
+        cores: Cores | None = None,
+    ) -> None:
+        self._found = _required(languages)
+        self._languages = languages
+        self._line = line
+        self._cores = cores
+        if image.width * image.height > MAX_PIXELS:
+            shrink = (MAX_PIXELS / (image.width * image.height)) ** 0.5
+            image.thumbnail((image.width * shrink, image.height * shrink))
+        self._image = image
+        self._askew = 0.0 if line else skew.angle(image)
+        self._run = self._started(self._askew)
+
+    def result(self) -> Recognised:
+        """What it says, turned if it makes no sense as it stands.
+
+        Raises:
+            RetryableError: code `ocr_failed`.
+        """
+        best = self._run.result()
+        for turn in TURNS:
+            if self._line or best.confidence >= GOOD_CONFIDENCE or not best.lines:
+                break
+            self._run = self._started(turn + self._askew)
+            best = max(best, self._run.result(), key=lambda read: read.confidence)
+        return best
+
+    def cancel(self) -> None:
+        """Stop reading."""
+        self._run.cancel()
+
+    def _started(self, turn: float) -> _Run:
+        segmentation = (
+            LINE if self._line else WITH_ORIENTATION if self._found.finds_orientation else AUTOMATIC
+        )
+        command = (
+            *(self._found.program, "stdin", "stdout", "-l", "+".join(self._languages)),
+            *("--dpi", str(DPI), "--psm", segmentation, "hocr"),
+        )
+        return _Run(command, self._image, turn, self._cores)
+
+
+class _Run:
+    """One run of the program over an image that is turned counterclockwise by some degrees.
+
+    What it reads and writes are files, not pipes, so that nobody must attend to it.
+    """
+
+    def __init__(
+        self, command: tuple[str, ...], given: Image.Image, turn: float, cores: Cores | None
+    ) -> None:
+        self._turn = turn
+        self._size = given.size
+        image = given
+        if turn:
+            image = given.rotate(turn, expand=True, fillcolor=PAPER, resample=Image.Resampling.BICUBIC)
+        self._said, self._errors = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - closed with the result
+        with TemporaryFile() as source:
+            image.save(source, "PPM")
+            source.seek(0)
+            with cores.taken() if cores is not None else nullcontext(()) as held:
+                self._process = subprocess.Popen(  # noqa: S603 - found on PATH; the model admits names alone
+                    command,
+                    stdin=source,
+                    stdout=self._said,
+                    stderr=self._errors,
+                    pass_fds=held,
+                    preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no lock
+                )
+
+    def result(self) -> Recognised:
+        """Wait for what it says."""
+        status = self._process.wait()
+        told, errors = _content(self._said), _content(self._errors)
+        if status:
+            said = errors.decode(errors="replace").strip()[-500:]
+            if "bad_alloc" in said:
+                raise MemoryError(said)
+            raise RetryableError("ocr_failed", f"the OCR program ended with status {status}: {said}")
+        read = parse(told)
+        return replace(read, given=self._size, turned=read.turned + self._turn)
+
+    def cancel(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.wait()
+        self._said.close()
+        self._errors.close()
+
+
+def recognise(
+    image: Image.Image, languages: tuple[str, ...], *, line: bool = False, cores: Cores | None = None
+) -> Recognised:
+    """Read an image and wait for what it says; see `Reading`."""
+    return Reading(image, languages, line=line, cores=cores).result()
+
+
+def _content(file: IO[bytes]) -> bytes:
+    with file:
+        file.seek(0)
+        return file.read()
 
 
 def _required(languages: tuple[str, ...]) -> Installed:
@@ -64,31 +162,3 @@ def _required(languages: tuple[str, ...]) -> Installed:
             f"OCR cannot read {', '.join(missing)} on this worker; it knows {', '.join(found.languages)}",
         )
     return found
-
-
-def _read(
-    found: Installed, given: Image.Image, languages: tuple[str, ...], *, turn: float, line: bool = False
-) -> Recognised:
-    image = given
-    if turn:
-        image = given.rotate(turn, expand=True, fillcolor=PAPER, resample=Image.Resampling.BICUBIC)
-    data = io.BytesIO()
-    image.save(data, "PNG", compress_level=1)
-    segmentation = LINE if line else WITH_ORIENTATION if found.finds_orientation else AUTOMATIC
-    done = subprocess.run(  # noqa: S603 - found on PATH; the model admits names of languages only
-        [
-            *(found.program, "stdin", "stdout", "-l", "+".join(languages)),
-            *("--dpi", str(DPI), "--psm", segmentation, "hocr"),
-        ],
-        input=data.getvalue(),
-        capture_output=True,
-        check=False,
-        preexec_fn=die_with_parent,
-    )
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()[-500:]
-        if "bad_alloc" in said:
-            raise MemoryError(said)
-        raise RetryableError("ocr_failed", f"the OCR program ended with status {done.returncode}: {said}")
-    read = parse(done.stdout)
-    return replace(read, given=given.size, turned=read.turned + turn)

@@ -16,17 +16,18 @@ from services.connectors.convert import (
     layout,
     mixed,
     notes,
-    ocr,
     order,
     regions,
     text_layer,
     unruled,
 )
+from services.connectors.convert.ahead import ahead
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.drawing import Drawing
 from services.connectors.convert.garbled import Garbled, is_unreadable
 from services.connectors.convert.lines import Body, Line
 from services.connectors.convert.links import linked
+from services.connectors.convert.ocr import Reading
 from services.connectors.convert.running import NEAR_PAGES, Keys, Running, keys_of
 from services.connectors.convert.tesseract import installed
 from services.connectors.protocol import FatalError
@@ -84,11 +85,11 @@ def read(path: Path, options: Options) -> Document:
         check_pages(total, options)
         sample, running = _sample(pdf)
     body = Body.of(line for lines in sample.values() for line in lines)
-    document = _Document(path, total, body, running, sample, Garbled(options.languages))
-    return Document(total, _pages(document, options))
+    document = _Document(path, total, body, running, sample, Garbled(options))
+    return Document(total, ahead(_pages(document, options)))
 
 
-def _pages(document: _Document, options: Options) -> Iterator[Page]:
+def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
     total, sample = document.total, document.sample
     damaged = 0
     behind: deque[Keys] = deque(maxlen=NEAR_PAGES)
@@ -146,7 +147,9 @@ def _sample(pdf: pdfium.PdfDocument) -> tuple[dict[int, list[Line]], Running]:
     return sampled, Running([(lines, heights[number]) for number, lines in sampled.items()])
 
 
-def _page(opened: _Opened, number: int, lines: list[Line], document: _Document, options: Options) -> Page:
+def _page(
+    opened: _Opened, number: int, lines: list[Line], document: _Document, options: Options
+) -> Page | Reading:
     page, body = opened.page, document.body
     drawn = drawing.of(page)
     warnings: list[str] = []
@@ -155,11 +158,11 @@ def _page(opened: _Opened, number: int, lines: list[Line], document: _Document, 
         case "never" if _is_picture(lines, drawn):
             warnings.append(f"page {number + 1} is a picture, and OCR was switched off")
         case "always":
-            return _recognised(page, options)
+            return _reading(page, options)
         case "auto" if installed() is not None or _is_picture(lines, drawn):
             if _is_picture(lines, drawn) or document.garbled.is_garbled(page, lines):
-                return _recognised(page, options)
-            seen = mixed.read(page, drawn.pictures, lines, options.languages, body=body.size)
+                return _reading(page, options)
+            seen = mixed.read(page, drawn.pictures, lines, options, body=body.size)
     lines = [*linked(lines, page), *seen.lines]
     found = drawn.tables(lines)
     free = [
@@ -180,10 +183,9 @@ def _page(opened: _Opened, number: int, lines: list[Line], document: _Document, 
     return Page.of(made, warnings=tuple(warnings), confidence=seen.confidence)
 
 
-def _recognised(page: pdfium.PdfPage, options: Options) -> Page:
+def _reading(page: pdfium.PdfPage, options: Options) -> Reading:
     image, _ = regions.whole(page)
-    read = ocr.recognise(image, options.languages)
-    return Page.of(read.blocks(), confidence=read.confidence)
+    return Reading(image, options.languages, cores=options.cores)
 
 
 def _is_picture(lines: list[Line], drawn: Drawing) -> bool:

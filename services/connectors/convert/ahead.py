@@ -1,0 +1,43 @@
+"""Pages in their order, of which some are read by OCR while the next are made."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from services.connectors.convert.cores import count
+from services.connectors.convert.document import Page
+from services.connectors.convert.ocr import Reading
+
+MAX_WAITING: Final = 64  # pages that are done behind one that is not
+
+
+def ahead(pages: Iterator[Page | Reading]) -> Iterator[Page]:
+    """The pages, of which as many are being read as there are processors."""
+    waiting: deque[Page | Reading] = deque()
+    most = count()
+    try:
+        for page in pages:
+            waiting.append(page)
+            while waiting and (
+                isinstance(waiting[0], Page)
+                or len(waiting) > MAX_WAITING
+                or sum(isinstance(each, Reading) for each in waiting) > most
+            ):
+                yield _done(waiting[0])
+                waiting.popleft()
+        while waiting:
+            yield _done(waiting[0])
+            waiting.popleft()
+    finally:
+        for each in waiting:
+            if isinstance(each, Reading):
+                each.cancel()
+
+
+def _done(page: Page | Reading) -> Page:
+    if isinstance(page, Page):
+        return page
+    read = page.result()
+    return Page.of(read.blocks(), confidence=read.confidence)
