@@ -42,6 +42,7 @@ class ConvertPayload(Payload):
         list[OutputFormat], Field(min_length=1, max_length=3, default_factory=lambda: ["markdown"])
     ]
     page_breaks: bool = False
+    images: Literal["none", "save"] = "none"
     max_pages: Annotated[int, Field(ge=1, le=MAX_PAGES)] | None = None
 
 
@@ -98,6 +99,7 @@ class ConvertConnector:
                 "languages": payload.languages,
                 "page_breaks": payload.page_breaks,
                 "max_pages": payload.max_pages or MAX_PAGES,
+                "images": payload.images,
                 "cores": self._cores.name,
             },
         )
@@ -109,6 +111,11 @@ class ConvertConnector:
                 text = await asyncio.to_thread(target.read_text, encoding="utf-8")
             else:
                 saved[name] = await attempt.save(NAMES[name], target, media_type=MEDIA_TYPES[name])
+        images = [
+            image
+            | await attempt.save(image["name"], attempt.scratch / image["name"], media_type=image["type"])
+            for image in made["images"]
+        ]
         return Outcome(
             {
                 "markdown": text,
@@ -119,9 +126,10 @@ class ConvertConnector:
                 "ocr_pages": made["ocr_pages"],
                 "confidence": made["confidence"],
                 "format": made["format"],
+                "images": images,
                 "warnings": made["warnings"],
             },
-            artifacts=tuple(artifact for artifact in saved.values() if artifact is not None),
+            artifacts=(*(artifact for artifact in saved.values() if artifact is not None), *images),
             usage={"pages": made["pages"]},
         )
 

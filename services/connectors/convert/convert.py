@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from services.connectors.convert.album import Album
 from services.connectors.convert.cores import Cores
 from services.connectors.convert.document import Document, Format, Options
 from services.connectors.convert.outputs import Outputs
@@ -34,18 +35,20 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
 
     Args:
         arguments: `source`, `directory`, `name`, `media_type`, `ocr`, `languages`, `formats`, `page_breaks`,
-            `max_pages`, and `cores`, a directory (see `Cores`) or nothing.
+            `max_pages`, `images` (`save` or nothing) and `cores`, a directory (see `Cores`) or nothing.
         report: takes the progress.
 
     Raises:
         FatalError: the file cannot be converted.
     """
     source = Path(arguments["source"])
+    album = Album(Path(arguments["directory"])) if arguments.get("images") == "save" else None
     options = Options(
         arguments["ocr"],
         tuple(arguments["languages"]),
         arguments["max_pages"],
         Cores.of(arguments.get("cores")),
+        album,
     )
     found = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
     module, _, name = READERS[found].partition(":")
@@ -56,7 +59,7 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
             Path(arguments["directory"]), arguments["formats"],
             kind=found, total=document.total, page_breaks=arguments["page_breaks"],
         ) as outputs:  # fmt: skip
-            written = _write(document, outputs, report)
+            written = _write(document, outputs, report, album)
     except (ConnectorError, MemoryError):
         raise
     except RecursionError as error:
@@ -73,7 +76,12 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
     return {"format": found, **written}
 
 
-def _write(document: Document, outputs: Outputs, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def _write(
+    document: Document,
+    outputs: Outputs,
+    report: Callable[[dict[str, Any]], None],
+    album: Album | None,
+) -> dict[str, Any]:
     by_ocr = 0
     confidence = letters = 0.0
     warnings: list[str] = []
@@ -84,7 +92,11 @@ def _write(document: Document, outputs: Outputs, report: Callable[[dict[str, Any
             letters += len(page.markdown)
             confidence += page.confidence * len(page.markdown)
         warnings += page.warnings
+        if album is not None:
+            album.page = number + 1
         report({"page": number, "pages": document.total})
+    if album is not None:
+        warnings += album.warnings()
     left_out = len(warnings) - MAX_WARNINGS
     if left_out > 0:
         warnings[MAX_WARNINGS:] = [f"and {left_out} more"]
@@ -93,6 +105,7 @@ def _write(document: Document, outputs: Outputs, report: Callable[[dict[str, Any
         "ocr_pages": by_ocr,
         "confidence": round(confidence / letters, 1) if letters else None,
         "warnings": warnings,
+        "images": album.images if album is not None else [],
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.connectors.convert import blocks as made_of
+from services.connectors.convert.album import Album
 from services.connectors.convert.blocks import Block
 from services.connectors.convert.cores import Cores
 from services.connectors.protocol import FatalError
@@ -20,6 +21,7 @@ class Options:
     """How a document is to be read.
 
     Args:
+        album: takes the images of the document; they are not saved without.
         cores: the processors that OCR shares with other documents; as many as there are without.
     """
 
@@ -27,6 +29,7 @@ class Options:
     languages: tuple[str, ...]
     max_pages: int
     cores: Cores | None = None
+    album: Album | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -211,7 +210,7 @@ class RunReader:
     def _image(self, description: str, relation_id: str) -> None:
         relation = self._relations.get(relation_id)
         if relation is not None:
-            source = relation.target if relation.external else posixpath.basename(relation.target)
+            source = relation.target if relation.external else self._package.picture(relation.target)
             self._found.images.append(Image(description, source))
 
     def _chart(self, element: Element) -> None:

@@ -25,12 +25,12 @@ class Drawing:
     """What is drawn on a page.
 
     Args:
-        pictures: their boxes, in points from the top left of the page.
+        pictures: with their boxes, in points from the top left of the page.
         covered: the share of the page under pictures.
         paths: how many shapes there are.
     """
 
-    pictures: tuple[Box, ...]
+    pictures: tuple[tuple[pdfium.PdfImage, Box], ...]
     covered: float
     paths: int
     rules: Rules
@@ -43,7 +43,7 @@ class Drawing:
 def of(page: pdfium.PdfPage) -> Drawing:
     """Go through the objects of a page."""
     paths = 0
-    pictures: list[Box] = []
+    pictures: list[tuple[pdfium.PdfImage, Box]] = []
     frame = Frame.of(page)
     rules = Rules(frame)
     width, height = page.get_size()
@@ -53,8 +53,8 @@ def of(page: pdfium.PdfPage) -> Drawing:
             if paths in TABLE_PATHS and raw.FPDFPath_CountSegments(drawn.raw) <= MAX_SEGMENTS:
                 rules.add(drawn)
         else:
-            pictures.append(_shown(drawn, frame, width, height))
-    area = sum((right - left) * (bottom - top) for left, top, right, bottom in pictures)
+            pictures.append((drawn, _shown(drawn, frame, width, height)))
+    area = sum((right - left) * (bottom - top) for _, (left, top, right, bottom) in pictures)
     return Drawing(tuple(pictures), area / max(1.0, width * height), paths, rules)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from lxml import etree
 
 from services.connectors.convert import inline, pieces
+from services.connectors.convert.album import Album
 from services.connectors.convert.document import Document, Options, Page
 from services.connectors.convert.html_encoding import decode
 from services.connectors.convert.html_tables import grid, is_layout, own_cells
@@ -47,16 +48,16 @@ RESOURCE_LIMIT: Final = "ERR_RESOURCE_LIMIT"  # libxml2: 2048 levels
 MAX_DEPTH: Final = 120  # of elements; each takes some frames of Python's stack
 
 
-def read(path: Path, options: Options) -> Document:  # noqa: ARG001 - every reader has this signature
+def read(path: Path, options: Options) -> Document:
     """An HTML file as a document of one page."""
 
     def pages() -> Iterator[Page]:
-        yield Page.of(pieces.blocks(read_pieces(path.read_bytes())))
+        yield Page.of(pieces.blocks(read_pieces(path.read_bytes(), options.album)))
 
     return Document(total=1, pages=pages())
 
 
-def read_pieces(source: bytes) -> Iterator[Piece]:
+def read_pieces(source: bytes, album: Album | None = None) -> Iterator[Piece]:
     """The content of a page, without what is no content.
 
     Raises:
@@ -76,7 +77,7 @@ def read_pieces(source: bytes) -> Iterator[Piece]:
     title = root.findtext(".//title") or ""
     if not titled:
         yield from pieces.heading(1, inline.render([Run(title)]))
-    yield from pieces.settled(_Reader().read(root))
+    yield from pieces.settled(_Reader(album=album).read(root))
 
 
 class _Reader:
@@ -86,7 +87,8 @@ class _Reader:
         below: how deep the elements already are that it is given.
     """
 
-    def __init__(self, below: int = 0) -> None:
+    def __init__(self, below: int = 0, album: Album | None = None) -> None:
+        self._album = album
         self._runs: list[Run] = []
         self._quoted = 0
         self._items: list[tuple[int, str]] = []  # the depth and mark of the item that is to begin
@@ -225,7 +227,7 @@ class _Reader:
         if caption is not None:
             yield from pieces.paragraph(inline.render([Run("".join(caption.itertext()))]))
         self._items = []
-        yield from pieces.table(grid(table, _Reader(self._below).flat))
+        yield from pieces.table(grid(table, _Reader(self._below, self._album).flat))
 
     def flat(self, element: Element) -> str:
         """All that is within an element, in one line."""
@@ -237,6 +239,8 @@ class _Reader:
 
     def _image(self, element: Element, look: Look) -> None:
         source = element.get("src") or element.get("data-src") or ""
+        if self._album is not None and source[:5].lower() == "data:":
+            source = self._album.add_data(source)
         text = inline.image(element.get("alt") or "", source)
         if text:
             self._runs.append(Run(text, look, raw=True))

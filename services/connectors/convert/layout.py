@@ -101,6 +101,8 @@ class _Writer:
             case "code":
                 code = paragraph.code()
                 return Block("code", markdown.fenced(code), code, box=box)
+            case "image":
+                return Block("image", inline.image("", paragraph.lines[0].image), "", box=box)
             case "item":
                 level = _level(paragraph, self._indents)
                 inner = markdown.unlike_blocks(self._inline(paragraph))

@@ -49,6 +49,7 @@ class Line:
         words: where they are known.
         upended: whether it runs up or down the page.
         font: which most of it is in; empty where unknown.
+        image: the name of the picture that stands here instead of text.
     """
 
     text: str
@@ -63,6 +64,7 @@ class Line:
     words: tuple[Word, ...] = ()
     upended: bool = False
     font: str = ""
+    image: str = ""
 
     @property
     def is_code(self) -> bool:

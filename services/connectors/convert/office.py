@@ -17,12 +17,12 @@ from services.connectors.convert.slides import SlideReader, slide_parts
 from services.connectors.convert.xlsx import MAX_CELLS, Sheet, extras_of
 
 
-def read_docx(path: Path, options: Options) -> Document:  # noqa: ARG001 - every reader has this signature
+def read_docx(path: Path, options: Options) -> Document:
     """A Word document as one page, since only its layout program knows its pages."""
     archive.check_parts(path)
 
     def pages() -> Iterator[Page]:
-        with Package(path) as package:
+        with Package(path, options.album) as package:
             yield Page.of(pieces.blocks(DocxReader(package).read()))
 
     return Document(1, pages())
@@ -39,7 +39,7 @@ def read_pptx(path: Path, options: Options) -> Document:
     warnings = (f"{left_out} hidden slides are left out",) if left_out else ()
 
     def pages() -> Iterator[Page]:
-        with Package(path) as package:
+        with Package(path, options.album) as package:
             reader = SlideReader(package)
             for number, part in enumerate(shown):
                 yield Page.of(pieces.blocks(reader.read(part)), warnings=warnings if number == 0 else ())
@@ -58,7 +58,7 @@ def read_xlsx(path: Path, options: Options) -> Document:
     warnings = [f'the sheet "{sheet.title}" is hidden and left out' for sheet in sheets if sheet not in shown]
 
     def pages() -> Iterator[Page]:
-        with Package(path) as package:
+        with Package(path, options.album) as package:
             for number, sheet in enumerate(shown):
                 part = sheet._worksheet_path  # noqa: SLF001 - told by nothing else
                 reader = Sheet(sheet, extras_of(package, part))

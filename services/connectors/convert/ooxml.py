@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from lxml import etree
 
+from services.connectors.convert.album import MAX_BYTES, Album
 from services.connectors.protocol import FatalError
 
 Element = Any  # lxml's own; its stubs are not ours to ship
@@ -52,7 +53,8 @@ class Relation:
 class Package:
     """An open Office document; parts are parsed when they are asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, album: Album | None = None) -> None:
+        self._album = album
         self._archive = zipfile.ZipFile(path)
         self._names = set(self._archive.namelist())
 
@@ -102,6 +104,15 @@ class Package:
         if part not in self._names:
             return None
         return etree.fromstring(_transitional(self._archive.read(part)), _parser())
+
+    def picture(self, part: str) -> str:
+        """The name under which an image within the document is saved, or would be."""
+        if self._album is None or part not in self._names:
+            return posixpath.basename(part)
+        if self._archive.getinfo(part).file_size > MAX_BYTES:
+            self._album.left_out += 1
+            return posixpath.basename(part)
+        return self._album.add(self._archive.read(part)) or posixpath.basename(part)
 
     def children(self, part: str, parent: str) -> Iterator[Element]:
         """The elements within `parent`, each released when the next is asked for.

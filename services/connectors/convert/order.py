@@ -27,7 +27,7 @@ Gap = tuple[float, float]
 
 @dataclass(slots=True)
 class _Item:
-    """A line, or a table with the lines in it."""
+    """A line, a picture, or a table with the lines in it."""
 
     index: int
     left: float
@@ -108,8 +108,10 @@ def _items(lines: Sequence[Line], tables: Sequence[Table]) -> Iterator[_Item]:
             )
             yield held[number]
         elif not line.upended:
-            ink = (line.bottom - line.top) * INK
-            yield _Item(index, line.left, line.top + ink, line.right, line.bottom - ink, [line])
+            is_image = bool(line.image)
+            ink = 0 if is_image else (line.bottom - line.top) * INK
+            top, bottom = line.top + ink, line.bottom - ink
+            yield _Item(index, line.left, top, line.right, bottom, [line], is_table=is_image)
 
 
 class _Page:

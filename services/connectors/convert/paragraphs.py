@@ -38,7 +38,7 @@ MAX_HEADING_LINES: Final = 3
 ALIKE: Final = 0.08  # of the size
 MAX_INDENT: Final = 80  # characters of a line of code
 
-Kind = Literal["text", "heading", "item", "code"]
+Kind = Literal["text", "heading", "item", "code", "image"]
 
 
 @dataclass(slots=True)
@@ -180,7 +180,7 @@ def joined(parts: Sequence[Paragraph | Table], *, body: Body) -> list[Paragraph 
     kept: list[Paragraph | Table] = []
     open_: Paragraph | None = None  # of plain text, and not at the end of a sentence
     for part in parts:
-        if isinstance(part, Table) or part.kind == "code" or not _is_plain(part, body):
+        if isinstance(part, Table) or part.kind in ("code", "image") or not _is_plain(part, body):
             kept.append(part)
             continue
         first = part.lines[0].text[part.dropped[0] :]
@@ -206,6 +206,8 @@ def _kind(
     line: Line, *, body: Body, slack: float, bold_stands_out: bool, listed: bool
 ) -> tuple[Paragraph, int]:
     """What a line begins or goes on with, and how long its marker is."""
+    if line.image:
+        return Paragraph("image"), 0
     if line.upended:
         return Paragraph("text"), 0
     ratio = line.size / body.size if body.size else 1.0
@@ -267,6 +269,8 @@ def _goes_on(last: Paragraph, line: Line, made: Paragraph, *, usual: float) -> b
             and not line.starts
             and -before.size < line.top - before.bottom < before.size * 0.8
         )
+    if "image" in (made.kind, last.kind):
+        return False
     if made.kind == "code" or last.kind == "code":
         return made.kind == last.kind and -before.size < line.top - before.bottom < before.size * 2
     if line.starts or LABEL.match(line.text):

@@ -17,6 +17,7 @@ from services.connectors.convert import (
     mixed,
     notes,
     order,
+    pictures,
     regions,
     text_layer,
     unruled,
@@ -162,7 +163,8 @@ def _page(
         case "auto" if installed() is not None or _is_picture(lines, drawn):
             if _is_picture(lines, drawn) or document.garbled.is_garbled(page, lines):
                 return _reading(page, options)
-            seen = mixed.read(page, drawn.pictures, lines, options, body=body.size)
+            boxes = [box for _, box in drawn.pictures]
+            seen = mixed.read(page, boxes, lines, options, body=body.size)
     lines = [*linked(lines, page), *seen.lines]
     found = drawn.tables(lines)
     free = [
@@ -171,6 +173,9 @@ def _page(
         if not (line.is_code and not body.mono) and not any(table.holds(line) for table in found)
     ]
     found += unruled.tables(free)
+    if options.album is not None:
+        area = page.get_width() * page.get_height()
+        lines += pictures.shown(drawn.pictures, options.album, page=number + 1, area=area, body=body.size)
     ordered = order.in_order(lines, [*found, *seen.tables], body=body.size)
     in_text, noted = notes.parted(ordered, body=body.size)
     made = layout.arrange(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -62,14 +61,13 @@ class SlideReader:
         else:
             yield from text.paragraphs(shape)
 
-    @staticmethod
-    def _picture(element: Element, relations: Relations) -> Iterator[Piece]:
+    def _picture(self, element: Element, relations: Relations) -> Iterator[Piece]:
         named = next(element.iter(f"{P}cNvPr"), None)
         description = "" if named is None else named.get("descr") or ""
         for blip in element.iter(f"{A}blip"):
             relation = relations.get(blip.get(f"{RELATIONSHIPS}embed", ""))
             if relation is not None and not relation.external:
-                yield Piece("image", description, source=posixpath.basename(relation.target))
+                yield Piece("image", description, source=self._package.picture(relation.target))
 
     def _graphic(self, element: Element, relations: Relations, text: TextReader) -> Iterator[Piece]:
         for found in _graphics(element):

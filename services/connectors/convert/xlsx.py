@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -296,7 +295,7 @@ def _drawn(package: Package, part: str) -> Iterator[tuple[int, int, list[Piece]]
             if relation is None or relation.external:
                 continue
             if element.tag == f"{A}blip":
-                found.append(Piece("image", _described(anchor), source=posixpath.basename(relation.target)))
+                found.append(Piece("image", _described(anchor), source=package.picture(relation.target)))
             elif (space := package.parse(relation.target)) is not None:
                 found += charts.pieces_of(space)
         yield row, column, found
