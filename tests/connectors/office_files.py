@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +44,7 @@ def write_docx(
     *,
     main: str = "document.xml",
     links: dict[str, tuple[str, str]] | None = None,
-    extra: dict[str, str] | None = None,
+    extra: Mapping[str, str | bytes] | None = None,
     **parts: str,
 ) -> Path:
     """Write a Word document.

@@ -231,7 +231,7 @@ def _by_column(left: Sequence[_Item], right: Sequence[_Item]) -> bool:
     across = len(sides) - len({index for index, _ in sides})
     changes = sum(before[1] != after[1] for before, after in pairwise(sorted(sides)))
     strays = min(len(left), len(right)) * STRAYS
-    return across <= strays and changes <= max(1, strays)
+    return len(left) > 1 and len(right) > 1 and across <= strays and changes <= max(1, strays)
 
 
 def _is_prose(items: Sequence[_Item]) -> bool:
