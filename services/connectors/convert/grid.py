@@ -1,0 +1,215 @@
+"""The table between lines that meet: which places are one cell, and the words in each."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.connectors.convert import bands, markdown
+from services.connectors.convert.lines import Table, Word, spaced
+
+NEAR: Final = 3.0  # points within which lines are one, and meet
+MAX_CELLS: Final = 20_000
+MAX_CELL_CHARS: Final = 1_500  # a box with more around it frames a part of the page
+MAX_REPEATED: Final = 200  # characters of a cell that is told in each of its places
+CROWDED: Final = 3  # lines of several cells within one: its columns are not ruled
+
+
+@dataclass(slots=True)
+class Rule:
+    """A line across or down, in points from the top left; `at` is its place in the other direction."""
+
+    at: float
+    start: float
+    end: float
+
+
+class Grid:
+    """Rows and columns between lines that meet; where a line is missing, cells are one.
+
+    What stands beyond the outermost lines in one direction, but between those in the other, is in the
+    table too: many tables are open at their sides.
+    """
+
+    def __init__(self, across: list[Rule], down: list[Rule]) -> None:
+        self._across, self._down = across, down
+        self._ys = _widened(_places(across), down)
+        self._xs = _widened(_places(down), across)
+        self._rows, self._columns = len(self._ys) - 1, len(self._xs) - 1
+        self._cells: list[int] = []
+        self._places: Counter[int] = Counter()  # of each cell
+
+    def table(self, words: Sequence[Word]) -> Table | None:
+        """The table; None for a mere frame, a drawing, and where columns stand within the cells."""
+        if self._rows * self._columns not in range(2, MAX_CELLS):
+            return None
+        self._cells = self._united()
+        self._places = Counter(self._cells)
+        texts: dict[int, list[bands.TextLine]] = {
+            number: bands.text_lines(held) for number, held in self._held(words).items()
+        }
+        if any(_is_crowded(lines) for lines in texts.values()):
+            return None
+        rows = [row for number in range(self._rows) for row in self._parted(number, texts)]
+        rows = _without_doubles(rows)
+        written = _written(rows)
+        if len(written) < 2 or len(written[0]) < 2:  # a frame around text is no table
+            return None
+        if max(len(text) for row in written for text in row) > MAX_CELL_CHARS:
+            return None
+        return Table(self._xs[0], self._ys[0], self._xs[-1], self._ys[-1], markdown.table(written))
+
+    def _held(self, words: Sequence[Word]) -> dict[int, list[Word]]:
+        held: dict[int, list[Word]] = defaultdict(list)
+        for word in words:
+            row = _between(self._ys, (word.top + word.bottom) / 2)
+            column = _between(self._xs, (word.left + word.right) / 2)
+            if row is not None and column is not None:
+                held[self._cells[row * self._columns + column]].append(word)
+        return held
+
+    def _parted(self, row: int, texts: dict[int, list[bands.TextLine]]) -> list[list[_Cell]]:
+        """A row between lines, as the rows of text that it holds."""
+        first = row * self._columns
+        numbers = [self._cells[first + column] for column in range(self._columns)]
+        inside = {}
+        for column, number in enumerate(numbers):
+            alone = self._places[number] == numbers.count(number)
+            if alone and number not in inside and texts.get(number):
+                stop = column + numbers.count(number)
+                inside[number] = (texts[number], self._xs[stop])
+        levels = bands.levels(list(inside.values()))
+        if len(levels) < 2:
+            return [[_Cell(number, 0, tuple(texts.get(number, ()))) for number in numbers]]
+        parted: list[list[_Cell]] = []
+        for part, (top, bottom) in enumerate(levels):
+            made: list[_Cell] = []
+            for number in numbers:
+                lines = texts.get(number, [])
+                if number not in inside or bands.is_beside_all(lines, levels):
+                    made.append(_Cell(number, 0, tuple(lines)))
+                else:
+                    held = tuple(line for line in lines if top <= line.middle < bottom)
+                    made.append(_Cell(number, part, held))
+            parted.append(made)
+        return parted
+
+    def _united(self) -> list[int]:
+        """For each place of the grid, row by row, the first place of the same cell."""
+        parents = list(range(self._rows * self._columns))
+        downs = [_near(self._down, at) for at in self._xs]
+        acrosses = [_near(self._across, at) for at in self._ys]
+        for row in range(self._rows):
+            for column in range(self._columns):
+                number = row * self._columns + column
+                if column and not _covers(downs[column], self._ys[row], self._ys[row + 1]):
+                    unite(parents, number - 1, number)
+                if row and not _covers(acrosses[row], self._xs[column], self._xs[column + 1]):
+                    unite(parents, number - self._columns, number)
+        # The topmost, then leftmost place stands for its cell, whatever was united first.
+        firsts: dict[int, int] = {}
+        for number in range(len(parents)):
+            firsts.setdefault(root(parents, number), number)
+        return [firsts[root(parents, number)] for number in range(len(parents))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """What stands at one place; those of the same number and part are one cell."""
+
+    number: int
+    part: int
+    lines: tuple[bands.TextLine, ...]
+
+    def is_one_with(self, other: _Cell) -> bool:
+        return self.number == other.number and self.part == other.part
+
+
+def _without_doubles(rows: list[list[_Cell]]) -> list[list[_Cell]]:
+    """The table without the rows and columns that hold nothing of their own."""
+    rows = [row for row in rows if any(cell.lines for cell in row)]
+    rows = _distinct(rows)
+    columns = _distinct([list(column) for column in zip(*rows, strict=True)])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _distinct(rows: list[list[_Cell]]) -> list[list[_Cell]]:
+    """Rows each of which has a cell with text that neither of its neighbours has."""
+    found: list[list[_Cell]] = []
+    for number, row in enumerate(rows):
+        before = found[-1] if found else None
+        after = rows[number + 1] if number + 1 < len(rows) else None
+        filled = [at for at, cell in enumerate(row) if cell.lines]
+        if before is not None and all(row[at].is_one_with(before[at]) for at in filled):
+            continue
+        if after is not None and all(row[at].is_one_with(after[at]) for at in filled):
+            continue
+        found.append(row)
+    return found
+
+
+def _written(rows: Sequence[Sequence[_Cell]]) -> list[list[str]]:
+    """The text of each cell in all of its places, of a long one in the first."""
+    told: set[tuple[int, int]] = set()
+
+    def text(cell: _Cell) -> str:
+        found = markdown.cell(" ".join(spaced(line.words) for line in cell.lines))
+        if len(found) <= MAX_REPEATED or (cell.number, cell.part) not in told:
+            told.add((cell.number, cell.part))
+            return found
+        return ""
+
+    return [[text(cell) for cell in row] for row in rows]
+
+
+def _is_crowded(lines: Sequence[bands.TextLine]) -> bool:
+    """Whether a cell holds lines with wide gaps one below the other, as of a table."""
+    return sum(line.has_gap() for line in lines) >= CROWDED
+
+
+def _widened(places: list[float], crossing: Iterable[Rule]) -> list[float]:
+    """Places with the ends of the lines that cross, where these go beyond."""
+    start, end = min(rule.start for rule in crossing), max(rule.end for rule in crossing)
+    before = [start] if start < places[0] - NEAR else []
+    after = [end] if end > places[-1] + NEAR else []
+    return [*before, *places, *after]
+
+
+def _places(rules: Iterable[Rule]) -> list[float]:
+    found: list[float] = []
+    for at in sorted({rule.at for rule in rules}):
+        if not found or at - found[-1] > NEAR:
+            found.append(at)
+    return found
+
+
+def _between(places: Sequence[float], at: float) -> int | None:
+    """Between which two places, counted from 0, something lies."""
+    number = bisect_right(places, at) - 1
+    return number if 0 <= number < len(places) - 1 else None
+
+
+def _near(rules: Iterable[Rule], at: float) -> list[Rule]:
+    return [rule for rule in rules if abs(rule.at - at) <= NEAR]
+
+
+def _covers(rules: Iterable[Rule], start: float, end: float) -> bool:
+    """Whether a line goes by the middle of a stretch."""
+    middle = (start + end) / 2
+    return any(rule.start <= middle <= rule.end for rule in rules)
+
+
+def root(parents: list[int], number: int) -> int:
+    """The one that stands for all of its group."""
+    while parents[number] != number:
+        parents[number] = parents[parents[number]]
+        number = parents[number]
+    return number
+
+
+def unite(parents: list[int], one: int, other: int) -> None:
+    """Make two groups one."""
+    parents[root(parents, other)] = root(parents, one)
