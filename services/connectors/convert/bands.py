@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from services.connectors.convert.lines import Word
+from services.connectors.convert.lines import Word, spaced
 
 SAME_LINE: Final = 0.5  # of the lower one's height, by which words overlap
 ALIGNED: Final = 0.3  # of a line's height
@@ -22,6 +22,10 @@ NUMERIC: Final = re.compile(
     r"|[-\u2013\u2014]+|n/?a",
     re.IGNORECASE,
 )
+
+
+BULLETS: Final = frozenset("\u2022\u25cf\u25cb\u25e6\u25aa\u25a0\u2013-*\u203b")
+LEADERS: Final = re.compile(r" ?(?<![.\u2026\u00b7_])[.\u2026\u00b7_]{3,}$")  # dots up to a cell's end
 
 
 @dataclass(slots=True)
@@ -47,6 +51,15 @@ class TextLine:
         """Where it ends."""
         return max(word.right for word in self.words)
 
+    @property
+    def text(self) -> str:
+        """What it says, without the dots that lead to the next cell."""
+        return LEADERS.sub("", spaced(self.words))
+
+    def ends(self) -> bool:
+        """Whether dots lead from it to the next cell."""
+        return LEADERS.search(self.words[-1].text) is not None
+
     def has_gap(self) -> bool:
         """Whether it has a gap too wide for one between words."""
         return any(
@@ -57,7 +70,7 @@ class TextLine:
 
     def is_numeric(self) -> bool:
         """Whether it is a number, or stands for one."""
-        return is_numeric("".join(word.text for word in self.words))
+        return is_numeric(self.text)
 
 
 Held = tuple[list[TextLine], float]  # the lines of a cell and where the cell ends
@@ -88,15 +101,19 @@ def _is_on(word: Word, line: TextLine) -> bool:
     return overlap > min(word.bottom - word.top, line.height) * SAME_LINE
 
 
-def levels(held: Sequence[Held]) -> list[tuple[float, float]]:
+def levels(held: Sequence[Held], *, header: bool) -> list[tuple[float, float]]:
     """Top and bottom of each row of text, where there are several: cells go on in the same lines.
 
     Lines of a cell that only go on where its width ends are one row.
+
+    Args:
+        held: the lines of each cell.
+        header: whether it may be a header, whose lines are broken as one likes.
     """
     middles = _middles(held)
     if len(middles) < 2:
         return []
-    starts = [_starts_row(held, upper, lower) for upper, lower in pairwise(middles)]
+    starts = [_starts_row(held, lower, header=header) for lower in middles[1:]]
     if len(middles) >= MANY and sum(starts) >= len(starts) * MOST:
         firsts = held[0][0]
         starts = [
@@ -129,20 +146,24 @@ def _at(line: TextLine, middle: float) -> bool:
     return abs(line.middle - middle) <= line.height * ALIGNED
 
 
-def _starts_row(held: Sequence[Held], upper: float, lower: float) -> bool:
-    votes = against = 0
+def _starts_row(held: Sequence[Held], lower: float, *, header: bool) -> bool:
+    votes = numbers = against = 0
     for lines, right in held:
-        above = next((line for line in lines if _at(line, upper)), None)
-        below = next((line for line in lines if _at(line, lower)), None)
-        if above is None or below is None:
+        below = next((number for number, line in enumerate(lines) if _at(line, lower)), 0)
+        if not below:
             continue
-        first = below.words[0]
+        line, above = lines[below], lines[below - 1]
+        first = line.words[0]
         fits = first.right - first.left + above.height * SPACE < right - above.right - above.height * SPACE
-        if fits or (above.is_numeric() and below.is_numeric()):
+        numeric = above.is_numeric() and line.is_numeric()
+        if first.text in BULLETS:
+            against += 1
+        elif fits or numeric or above.ends():
             votes += 1
+            numbers += numeric
         else:
             against += 1
-    return votes >= MIN_VOTES and votes > against
+    return votes >= MIN_VOTES and votes > against and (numbers > 0 or not header)
 
 
 def is_beside_all(lines: Sequence[TextLine], parts: Sequence[tuple[float, float]]) -> bool:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from services.connectors.convert import bands, markdown
-from services.connectors.convert.lines import Table, Word, spaced
+from services.connectors.convert.lines import Table, Word
 
 NEAR: Final = 3.0  # points within which lines are one, and meet
 MAX_CELLS: Final = 20_000
 MAX_CELL_CHARS: Final = 1_500  # a box with more around it frames a part of the page
 MAX_REPEATED: Final = 200  # characters of a cell that is told in each of its places
+MAX_ODD: Final = 0.2  # of the words, in cells that are no rectangles
+MIN_CROSSING: Final = 2
 CROWDED: Final = 3  # lines of several cells within one: its columns are not ruled
 
 
@@ -41,6 +45,7 @@ class Grid:
         self._rows, self._columns = len(self._ys) - 1, len(self._xs) - 1
         self._cells: list[int] = []
         self._places: Counter[int] = Counter()  # of each cell
+        self._odd: set[int] = set()  # cells that are no rectangles
 
     def table(self, words: Sequence[Word]) -> Table | None:
         """The table; None for a mere frame, a drawing, and where columns stand within the cells."""
@@ -51,11 +56,13 @@ class Grid:
         texts: dict[int, list[bands.TextLine]] = {
             number: bands.text_lines(held) for number, held in self._held(words).items()
         }
-        if any(_is_crowded(lines) for lines in texts.values()):
+        if any(_is_crowded(lines) for lines in texts.values()) or self._is_drawing(texts):
+            return None
+        if self._is_crossed(words):
             return None
         rows = [row for number in range(self._rows) for row in self._parted(number, texts)]
         rows = _without_doubles(rows)
-        written = _written(rows)
+        written = _written(rows, self._odd)
         if len(written) < 2 or len(written[0]) < 2:  # a frame around text is no table
             return None
         if max(len(text) for row in written for text in row) > MAX_CELL_CHARS:
@@ -71,6 +78,40 @@ class Grid:
                 held[self._cells[row * self._columns + column]].append(word)
         return held
 
+    def _is_drawing(self, texts: dict[int, list[bands.TextLine]]) -> bool:
+        """Whether much of the text stands in places that are no rectangle together."""
+        corners: dict[int, tuple[int, int, int, int]] = {}
+        for place, number in enumerate(self._cells):
+            row, column = divmod(place, self._columns)
+            top, left, bottom, right = corners.get(number, (row, column, row, column))
+            corners[number] = min(top, row), min(left, column), max(bottom, row), max(right, column)
+        self._odd = {
+            number
+            for number, (top, left, bottom, right) in corners.items()
+            if self._places[number] < (bottom - top + 1) * (right - left + 1)
+        }
+        words = {number: sum(len(line.words) for line in lines) for number, lines in texts.items()}
+        return sum(words.get(number, 0) for number in self._odd) > sum(words.values()) * MAX_ODD
+
+    def _is_crossed(self, words: Sequence[Word]) -> bool:
+        """Whether lines of text go on across the lines between columns."""
+        crossing = apart = 0
+        for before, after in pairwise(words):
+            height = min(before.bottom - before.top, after.bottom - after.top)
+            gap = after.left - before.right
+            overlap = min(before.bottom, after.bottom) - max(before.top, after.top)
+            if overlap < height * bands.SAME_LINE or gap < 0 or after.glued:
+                continue
+            one, other = (_between(self._xs, (word.left + word.right) / 2) for word in (before, after))
+            row = _between(self._ys, (before.top + before.bottom) / 2)
+            if row is None or one is None or other is None or one == other:
+                continue
+            first = row * self._columns
+            if self._cells[first + one] != self._cells[first + other]:
+                crossing += gap < height * bands.SPACE
+                apart += gap >= height * bands.SPACE
+        return crossing > max(apart, MIN_CROSSING)
+
     def _parted(self, row: int, texts: dict[int, list[bands.TextLine]]) -> list[list[_Cell]]:
         """A row between lines, as the rows of text that it holds."""
         first = row * self._columns
@@ -81,7 +122,7 @@ class Grid:
             if alone and number not in inside and texts.get(number):
                 stop = column + numbers.count(number)
                 inside[number] = (texts[number], self._xs[stop])
-        levels = bands.levels(list(inside.values()))
+        levels = bands.levels(list(inside.values()), header=row == 0 and self._rows > 1)
         if len(levels) < 2:
             return [[_Cell(number, 0, tuple(texts.get(number, ()))) for number in numbers]]
         parted: list[list[_Cell]] = []
@@ -151,13 +192,15 @@ def _distinct(rows: list[list[_Cell]]) -> list[list[_Cell]]:
     return found
 
 
-def _written(rows: Sequence[Sequence[_Cell]]) -> list[list[str]]:
-    """The text of each cell in all of its places, of a long one in the first."""
+def _written(rows: Sequence[Sequence[_Cell]], odd: AbstractSet[int]) -> list[list[str]]:
+    """The text of each cell in all of its places, of a long or odd one in the first."""
     told: set[tuple[int, int]] = set()
 
     def text(cell: _Cell) -> str:
-        found = markdown.cell(" ".join(spaced(line.words) for line in cell.lines))
-        if len(found) <= MAX_REPEATED or (cell.number, cell.part) not in told:
+        found = " ".join(line.text for line in cell.lines)
+        found = markdown.cell(found)
+        repeated = len(found) <= MAX_REPEATED and cell.number not in odd
+        if repeated or (cell.number, cell.part) not in told:
             told.add((cell.number, cell.part))
             return found
         return ""
