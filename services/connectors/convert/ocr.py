@@ -13,9 +13,10 @@ from defusedxml import ElementTree
 from PIL import Image
 
 from services.connectors.convert import layout
+from services.connectors.convert.aligned import find_tables
 from services.connectors.convert.blocks import Block
 from services.connectors.convert.lines import Body, Line, Table
-from services.connectors.convert.scanned import Row, Word, find_tables, with_bullets
+from services.connectors.convert.scanned import Row, Word, with_bullets
 from services.connectors.convert.tesseract import Installed, installed
 from services.connectors.protocol import FatalError, RetryableError
 from services.worker.child import die_with_parent

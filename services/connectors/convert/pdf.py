@@ -108,9 +108,10 @@ def _page(
     warnings: list[str] = []
     if options.ocr == "never" and _needs_ocr(lines, pictures, paths):
         warnings.append(f"page {number + 1} is a picture, and OCR was switched off")
-    found = rules.tables(lines) if lines and paths in TABLE_PATHS else []
+    ruled = bool(lines) and paths in TABLE_PATHS
+    found = rules.tables(lines) if ruled else []
     free = [line for line in lines if not any(table.holds(line) for table in found)]
-    found += unruled.tables(free)
+    found += unruled.tables(free, rules.across() if ruled else ())
     ordered = order.in_order(linked(lines, page), found, body=body.size)
     in_text, noted = notes.parted(ordered, body=body.size)
     made = layout.arrange(

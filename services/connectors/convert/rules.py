@@ -43,6 +43,11 @@ class Rules:
             elif right - left <= 1.0 and bottom - top >= MIN_LENGTH:
                 self._down.append(Rule((left + right) / 2, top, bottom))
 
+    def across(self) -> list[Rule]:
+        """The lines across the page, from the top; none in a drawing."""
+        across = _joined(self._across)
+        return across if len(across) <= MAX_RULES else []
+
     def tables(self, lines: Sequence[Line]) -> list[Table]:
         """The tables that the lines rule, with the words in their cells."""
         across, down = _joined(self._across), _joined(self._down)
