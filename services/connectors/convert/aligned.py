@@ -22,6 +22,7 @@ MAX_COLUMNS: Final = 40
 MAX_CELL_CHARS: Final = 40  # on average; longer ones are columns of prose
 NEXT: Final = 2.5  # of the size, between rows
 BETWEEN: Final = 2  # rows of one cell in succession: a label, or the rest of a cell
+HEADING: Final = 1.15  # of the size of the rows before: larger ones are headings
 LABEL_CHARS: Final = 60
 PROSE_CHARS: Final = 18
 PROSE_FILL: Final = 0.8  # of the column's width, by a line in the middle
@@ -30,12 +31,13 @@ MIN_PAIRS: Final = 4  # rows of two columns of words
 LONELY: Final = 0.34  # of the columns, with one cell only: a drawing
 MAX_SPANNING: Final = 0.25  # of the rows
 MIN_GAP: Final = 0.9  # of the size, between columns in most rows
+MAX_NARROW: Final = 0.3  # of the gaps between columns
 GAP_OF_WORDS: Final = 2.5
 FEW: Final = 8  # a column with one cell in so many rows may be out of line
 STEP: Final = 0.01
 TITLE_CHARS: Final = 12
 LEADERS: Final = re.compile(r"[.\u2026\u00b7_]{4,}")
-LINE_NUMBER: Final = re.compile(r"\d{1,3}[:.)]")
+LINE_NUMBER: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){2,6}|\d{1,3}(?:\.\d{1,3}){0,6}[:.)]")
 PAGE: Final = re.compile(r"\d{1,4}|[ivxlc]{1,7}")
 
 
@@ -59,7 +61,7 @@ def _groups(rows: Sequence[Row]) -> Iterator[tuple[list[Row], list[Row]]]:
         if several:
             group += [*waiting, row]
             waiting = []
-        elif group and len(waiting) < BETWEEN and _may_be_within(group, row):
+        elif group and len(waiting) < BETWEEN and may_be_within(group, row):
             waiting.append(row)
         elif group:
             yield group, waiting
@@ -73,10 +75,12 @@ def _goes_on(before: Row, row: Row) -> bool:
     return row.top > before.top + size * 0.3 and row.top - before.bottom <= size * NEXT
 
 
-def _may_be_within(group: Sequence[Row], row: Row) -> bool:
+def may_be_within(group: Sequence[Row], row: Row) -> bool:
+    """Whether a row of one cell may be a label within a table, or the rest of a cell."""
     left, right = min(each.left for each in group), max(each.right for each in group)
     inside = row.left >= left - row.size and row.right <= right + row.size
-    return inside and sum(len(word.text) + 1 for word in row.words) <= LABEL_CHARS
+    larger = row.size > median(each.size for each in group) * HEADING
+    return inside and not larger and sum(len(word.text) + 1 for word in row.words) <= LABEL_CHARS
 
 
 def table_of(
@@ -151,7 +155,7 @@ def _is_table(placed: Sequence[Placed], found: Sequence[Span], min_rows: int) ->
         return False
     if len(found) == 2:
         numbers = sum(is_numeric(cell.text) for cell in by_column[1])
-        if len(full) < MIN_PAIRS and min_rows > 2 and numbers * 2 <= len(by_column[1]):
+        if len(full) < (MIN_PAIRS if min_rows > 2 else 3) and numbers * 2 <= len(by_column[1]):
             return False
     return not (
         _is_prose(by_column)
@@ -185,7 +189,8 @@ def _is_loose(placed: Sequence[Placed], found: Sequence[Span]) -> bool:
         for before, after in pairwise(each.pieces):
             gaps[after.first].append((after.left - before.right) / each.row.size)
     least = max(MIN_GAP, _word_gap(placed) * GAP_OF_WORDS)
-    return any(median(held) < least for held in gaps if held)
+    between = [median(held) for held in gaps if held]
+    return sum(gap < least for gap in between) > len(between) * MAX_NARROW
 
 
 def _word_gap(placed: Sequence[Placed]) -> float:

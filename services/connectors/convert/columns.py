@@ -11,7 +11,8 @@ from typing import Final
 from services.connectors.convert.scanned import Row, Word
 
 GUTTER: Final = 0.5  # of the size: the narrowest white between columns
-FEW: Final = 12  # one row of so many may reach into the white between columns
+REACHED: Final = 0.5  # of a column's width, or of the words
+CROSSED: Final = 0.3  # of the rows that leave white between columns, so many may reach into it
 SAMPLED: Final = 60  # rows by which is told what spans columns
 
 Span = tuple[float, float]
@@ -38,14 +39,20 @@ def columns(rows: Sequence[Row]) -> list[Span]:
     chunks = [found for row in rows if (found := row.chunks())]
     sampled = chunks[:: max(1, len(chunks) // SAMPLED)]
     size = sorted(row.size for row in rows)[len(rows) // 2]
-    edges: Counter[float] = Counter()
+    covers: Counter[float] = Counter()  # by how many rows more something is covered from a place on
+    leaves: Counter[float] = Counter()  # by how many rows more it is left white
     for line in chunks:
+        spans: list[Span] = []
         for chunk in line:
             if not _spans(chunk, sampled):
-                for start, end in _joined([(word.left, word.right) for word in chunk], size * GUTTER):
-                    edges[start] += 1
-                    edges[end] -= 1
-    return _between_gutters(edges, len(rows) // FEW, size * GUTTER)
+                spans += _joined([(word.left, word.right) for word in chunk], size * GUTTER)
+        for start, end in spans:
+            covers[start] += 1
+            covers[end] -= 1
+        for (_, start), (end, _) in pairwise(spans):
+            leaves[start] += 1
+            leaves[end] -= 1
+    return _between_gutters(covers, leaves, size * GUTTER)
 
 
 def _spans(chunk: Sequence[Word], lines: Sequence[Sequence[Sequence[Word]]]) -> bool:
@@ -72,16 +79,16 @@ def _joined(spans: Sequence[Span], gap: float) -> list[Span]:
     return joined
 
 
-def _between_gutters(edges: Counter[float], few: int, gutter: float) -> list[Span]:
-    """Stretches that more than a few rows cover; one of few, with white on both sides, is a column too."""
-    parts: list[tuple[float, float, int]] = []
-    depth = 0
-    for at, after in pairwise([*sorted(edges), None]):
-        depth += edges[at]  # type: ignore[index]
-        if after is not None:
-            parts.append((at, after, depth))  # type: ignore[arg-type]
+def _between_gutters(covers: Counter[float], leaves: Counter[float], gutter: float) -> list[Span]:
+    """Stretches between those that most rows leave white; islands in these are columns too."""
+    parts: list[tuple[float, float, int, bool]] = []
+    covered = white = 0
+    for at, after in pairwise(sorted({*covers, *leaves})):
+        covered += covers[at]
+        white += leaves[at]
+        parts.append((at, after, covered, covered > white * CROSSED))
     found: list[Span] = []
-    for is_column, group in groupby(parts, key=lambda part: part[2] > few):
+    for is_column, group in groupby(parts, key=lambda part: part[3]):
         run = list(group)
         start, end = run[0][0], run[-1][1]
         if not is_column:
@@ -93,7 +100,7 @@ def _between_gutters(edges: Counter[float], few: int, gutter: float) -> list[Spa
     return found
 
 
-def _islands(run: Sequence[tuple[float, float, int]]) -> list[Span]:
+def _islands(run: Sequence[tuple[float, float, int, bool]]) -> list[Span]:
     return [
         (parts[0][0], parts[-1][1])
         for covered, parts in ((covered, list(group)) for covered, group in groupby(run, lambda p: p[2] > 0))
@@ -105,28 +112,33 @@ def pieces(row: Row, found: Sequence[Span]) -> list[Piece]:
     """The words of a row by columns; words without white between them stay together."""
     made: list[Piece] = []
     for chunk in row.chunks():
-        begins = True
+        runs: list[list[Word]] = []
         for word in chunk:
-            first, last = _covered(word, found)
-            before = made[-1] if made else None
-            apart = begins or before is None or word.left - before.right >= row.size * GUTTER
-            if before is not None and (first <= before.last if apart else True) and not begins:
-                before.text = f"{before.text} {word.text}"
-                before.right = max(before.right, word.right)
-                before.last = max(before.last, last)
-            elif before is not None and begins and before.last >= first:
-                before.text, before.right = f"{before.text} {word.text}", max(before.right, word.right)
-                before.last = max(before.last, last)
+            white = runs and word.left - runs[-1][-1].right >= row.size * GUTTER
+            if runs and not (white and _covered(word, found)[0] > _covered(runs[-1][-1], found)[1]):
+                runs[-1].append(word)
             else:
-                made.append(Piece(word.text, word.left, word.right, first, last))
-            begins = False
+                runs.append([word])
+        for run in runs:
+            whole = Word(" ".join(word.text for word in run), run[0].left, run[-1].right)
+            first, last = _covered(whole, found)
+            before = made[-1] if made else None
+            if before is not None and first <= before.last:
+                before.text = f"{before.text} {whole.text}"
+                before.right, before.last = max(before.right, whole.right), max(before.last, last)
+            else:
+                made.append(Piece(whole.text, whole.left, whole.right, first, last))
     return made
 
 
 def _covered(word: Word, found: Sequence[Span]) -> tuple[int, int]:
-    """The columns that a word stands in, or the one nearest to it."""
-    inside = [n for n, (left, right) in enumerate(found) if word.left < right and word.right > left]
+    """The columns that words stand in, of which they only begin to reach into none; or the nearest."""
+    shares = [
+        (min(word.right, right) - max(word.left, left)) / max(min(right - left, word.right - word.left), 1.0)
+        for left, right in found
+    ]
+    inside = [n for n, share in enumerate(shares) if share >= REACHED]
     if inside:
         return inside[0], inside[-1]
-    nearest = min(range(len(found)), key=lambda n: max(found[n][0] - word.right, word.left - found[n][1]))
-    return nearest, nearest
+    best = max(range(len(found)), key=shares.__getitem__)
+    return best, best

@@ -112,7 +112,7 @@ def _grouped(placed: Sequence[Placed], found: Sequence[Span], bands: Sequence[in
     pitches = [after.row.top - before.row.top for before, after in pairwise(placed)]
     smallest = min(pitches, default=0.0)
     smallest = max(smallest, median(each.row.size for each in placed) * 0.8)
-    told_by_gaps = sum(pitch >= smallest * APART for pitch in pitches) >= len(pitches) * COMMON
+    told_by_gaps = _are_told_by_gaps(placed, pitches, smallest)
     groups = [[placed[0]]]
     for number, each in enumerate(placed[1:], start=1):
         before = placed[number - 1]
@@ -133,6 +133,14 @@ def _grouped(placed: Sequence[Placed], found: Sequence[Span], bands: Sequence[in
         else:
             groups.append([each])
     return groups
+
+
+def _are_told_by_gaps(placed: Sequence[Placed], pitches: Sequence[float], smallest: float) -> bool:
+    """Whether lines that stand close to the one before are mostly parts of it, and others are common."""
+    apart = sum(pitch >= smallest * APART for pitch in pitches)
+    close = [n for n, pitch in enumerate(pitches) if pitch <= smallest * SAME]
+    parts = sum(placed[n + 1].filled() < placed[n].filled() for n in close)
+    return apart >= len(pitches) * COMMON and parts >= len(close) * MOST_PARTS
 
 
 def _are_rows(placed: Sequence[Placed], bands: Sequence[int]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from services.connectors.convert.aligned import find_tables, table_of
+from services.connectors.convert.aligned import find_tables, may_be_within, table_of
 from services.connectors.convert.grid import Rule
 from services.connectors.convert.lines import Line, Table
 from services.connectors.convert.paragraphs import BULLET, NUMBER
@@ -18,6 +18,7 @@ ITEM_CELLS: Final = 2  # its mark and its text
 SAME_LINE: Final = 0.5  # of the lower line's height
 SAME_END: Final = 4.0  # points within which lines on the page end at the same place
 MAX_SETS: Final = 100
+LABEL_HEIGHT: Final = 3.5  # of the size, between the lines above and below a label
 SEVERAL: Final = 0.5  # of the rows between two lines, with several cells
 
 
@@ -60,13 +61,14 @@ def _between(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule
     for upper, lower in pairwise(rules):
         rows = _stacked([line for line in within if upper.at <= (line.top + line.bottom) / 2 < lower.at])
         several = sum(len(row.chunks()) > 1 for row in rows)
-        if rows and several >= len(rows) * SEVERAL:
+        near = run and lower.at - upper.at <= run[-1].size * LABEL_HEIGHT
+        if (rows and several >= len(rows) * SEVERAL) or (
+            near and (not rows or (len(rows) == 1 and may_be_within(run, rows[0])))
+        ):
             run += rows
-        elif not (run and len(rows) <= 1):
+        else:
             yield from _made(run, across)
             run = []
-        else:
-            run += rows
     yield from _made(run, across)
 
 
