@@ -10,13 +10,15 @@ from typing import Final
 
 from services.connectors.convert import columns as white
 from services.connectors.convert import markdown
-from services.connectors.convert.bands import is_numeric
+from services.connectors.convert.bands import BULLETS, is_numeric
 from services.connectors.convert.columns import Piece, Span
 from services.connectors.convert.grid import Rule
 from services.connectors.convert.lines import Table
 from services.connectors.convert.logical import Placed, logical
 from services.connectors.convert.scanned import Row
 
+MIN_ROWS: Final = 2
+MIN_NAMES: Final = 4  # columns of a table that has one row below its header only
 MAX_ROWS: Final = 500
 MAX_COLUMNS: Final = 40
 MAX_CELL_CHARS: Final = 40  # on average; longer ones are columns of prose
@@ -34,6 +36,8 @@ MIN_GAP: Final = 0.9  # of the size, between columns in most rows
 MAX_NARROW: Final = 0.3  # of the gaps between columns
 GAP_OF_WORDS: Final = 2.5
 FEW: Final = 8  # a column with one cell in so many rows may be out of line
+MOST_PAGES: Final = 0.8  # of the lines end with one
+PAGE_DIGITS: Final = 5
 STEP: Final = 0.01
 TITLE_CHARS: Final = 12
 LEADERS: Final = re.compile(r"[.\u2026\u00b7_]{4,}")
@@ -94,7 +98,7 @@ def table_of(
         across: lines on the page.
         min_rows: fewer are none.
     """
-    if not min_rows <= len(rows) <= MAX_ROWS:
+    if not MIN_ROWS <= len(rows) <= MAX_ROWS:
         return None
     found = white.columns(rows)
     if not 2 <= len(found) <= MAX_COLUMNS:
@@ -103,6 +107,8 @@ def table_of(
     while (joined := _without_stray(found, placed)) is not None:
         found = joined
         placed = [Placed(row, white.pieces(row, found)) for row in rows]
+    if _is_row_below_header(placed, found):
+        min_rows = MIN_ROWS
     if not _is_table(placed, found, min_rows):
         return None
     for row in rest:
@@ -121,6 +127,13 @@ def table_of(
         max(each.row.bottom for each in placed),
         markdown.table(texts),
     )
+
+
+def _is_row_below_header(placed: Sequence[Placed], found: Sequence[Span]) -> bool:
+    """Whether it is names and then values, all in several columns."""
+    full = all(len(each.filled()) == len(found) and not each.spans() for each in placed)
+    several = len(placed) == MIN_ROWS and len(found) >= MIN_NAMES and full
+    return several and not placed[0].has_number() and placed[1].has_number()
 
 
 def _without_stray(found: list[Span], placed: Sequence[Placed]) -> list[Span] | None:
@@ -215,18 +228,19 @@ def _is_axis(held: Sequence[Piece]) -> bool:
 
 
 def _is_numbered(by_column: Sequence[Sequence[Piece]]) -> bool:
-    """Whether it is lines of text with their numbers, such as a program's."""
-    numbers = [match[0] for cell in by_column[0] if (match := LINE_NUMBER.fullmatch(cell.text))]
-    return len(by_column) == 2 and len(numbers) * 2 > len(by_column[0])
+    """Whether it is lines with their marks or numbers, such as a list or a program."""
+    marks = [cell for cell in by_column[0] if cell.text in BULLETS or LINE_NUMBER.fullmatch(cell.text)]
+    return len(by_column) == 2 and len(marks) * 2 > len(by_column[0])
 
 
 def _is_contents(placed: Sequence[Placed]) -> bool:
     """Whether it lists titles with their pages."""
     lines = [each for each in placed if len(each.pieces) > 1]
-    last = [each.pieces[-1].text for each in lines]
-    if len(lines[0].pieces) > 3 or not all(PAGE.fullmatch(text) for text in last):
+    last = [each.row.words[-1].text for each in lines]
+    pages = [int(text) for text in last if text.isdecimal() and len(text) < PAGE_DIGITS]
+    numbered = sum(PAGE.fullmatch(text) is not None for text in last)
+    if max(len(each.pieces) for each in lines) > 3 or numbered < len(last) * MOST_PAGES:
         return False
-    pages = [int(text) for text in last if text.isdigit()]
     titles = sum(len(each.pieces[-2].text) for each in lines) / len(lines)
     rising = all(before <= after for before, after in pairwise(pages))
     return rising and titles >= TITLE_CHARS

@@ -18,6 +18,7 @@ MAX_CELLS: Final = 20_000
 MAX_CELL_CHARS: Final = 1_500  # a box with more around it frames a part of the page
 MAX_REPEATED: Final = 200  # characters of a cell that is told in each of its places
 MAX_ODD: Final = 0.2  # of the words, in cells that are no rectangles
+MIN_SIZE: Final = 6.0  # points, of a row or column that has empty cells only
 MIN_CROSSING: Final = 2
 CROWDED: Final = 3  # lines of several cells within one: its columns are not ruled
 
@@ -51,23 +52,63 @@ class Grid:
         """The table; None for a mere frame, a drawing, and where columns stand within the cells."""
         if self._rows * self._columns not in range(2, MAX_CELLS):
             return None
-        self._cells = self._united()
-        self._places = Counter(self._cells)
-        texts: dict[int, list[bands.TextLine]] = {
-            number: bands.text_lines(held) for number, held in self._held(words).items()
-        }
+        words = [
+            word for word in words
+            if word.right > self._xs[0] and word.left < self._xs[-1]
+            and word.bottom > self._ys[0] and word.top < self._ys[-1]
+        ]  # fmt: skip
+        texts = self._texts(words)
+        if self._without_stubs(texts):
+            texts = self._texts(words)
         if any(_is_crowded(lines) for lines in texts.values()) or self._is_drawing(texts):
             return None
         if self._is_crossed(words):
             return None
-        rows = [row for number in range(self._rows) for row in self._parted(number, texts)]
-        rows = _without_doubles(rows)
+        rows: list[list[_Cell]] = []
+        heights: list[float] = []
+        for number in range(self._rows):
+            parts = self._parted(number, texts)
+            rows += parts
+            heights += [self._ys[number + 1] - self._ys[number]] * len(parts)
+        rows = _distinct(rows, heights)
+        if not rows:
+            return None
+        widths = [right - left for left, right in pairwise(self._xs)]
+        columns = _distinct([list(column) for column in zip(*rows, strict=True)], widths)
+        own = sum(
+            any(
+                cell.lines and not (before and cell.is_one_with(before[at])) for at, cell in enumerate(column)
+            )
+            for before, column in zip([None, *columns], columns, strict=False)
+        )
+        rows = [list(row) for row in zip(*columns, strict=True)]
         written = _written(rows, self._odd)
-        if len(written) < 2 or len(written[0]) < 2:  # a frame around text is no table
+        if len(written) < 2 or own < 2:  # a frame around text is no table
             return None
         if max(len(text) for row in written for text in row) > MAX_CELL_CHARS:
             return None
         return Table(self._xs[0], self._ys[0], self._xs[-1], self._ys[-1], markdown.table(written))
+
+    def _texts(self, words: Sequence[Word]) -> dict[int, list[bands.TextLine]]:
+        self._cells = self._united()
+        self._places = Counter(self._cells)
+        return {number: bands.text_lines(held) for number, held in self._held(words).items()}
+
+    def _without_stubs(self, texts: dict[int, list[bands.TextLine]]) -> bool:
+        """Leave out lines across that part no text, only empty cells; whether there were any."""
+        kept = [self._ys[0]]
+        for row in range(1, self._rows):
+            first = row * self._columns
+            parted = (
+                (self._cells[number - self._columns], self._cells[number])
+                for number in range(first, first + self._columns)
+            )
+            if any(above != below and (above in texts or below in texts) for above, below in parted):
+                kept.append(self._ys[row])
+        kept.append(self._ys[-1])
+        stubs = len(kept) < len(self._ys)
+        self._ys, self._rows = kept, len(kept) - 1
+        return stubs
 
     def _held(self, words: Sequence[Word]) -> dict[int, list[Word]]:
         held: dict[int, list[Word]] = defaultdict(list)
@@ -169,26 +210,17 @@ class _Cell:
         return self.number == other.number and self.part == other.part
 
 
-def _without_doubles(rows: list[list[_Cell]]) -> list[list[_Cell]]:
-    """The table without the rows and columns that hold nothing of their own."""
-    rows = [row for row in rows if any(cell.lines for cell in row)]
-    rows = _distinct(rows)
-    columns = _distinct([list(column) for column in zip(*rows, strict=True)])
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _distinct(rows: list[list[_Cell]]) -> list[list[_Cell]]:
-    """Rows each of which has a cell with text that neither of its neighbours has."""
+def _distinct(rows: list[list[_Cell]], sizes: Sequence[float]) -> list[list[_Cell]]:
+    """Rows that have text of their own, or more empty cells of their own than text of those beside them."""
+    filled = [(row, size) for row, size in zip(rows, sizes, strict=True) if any(cell.lines for cell in row)]
     found: list[list[_Cell]] = []
-    for number, row in enumerate(rows):
-        before = found[-1] if found else None
-        after = rows[number + 1] if number + 1 < len(rows) else None
-        filled = [at for at, cell in enumerate(row) if cell.lines]
-        if before is not None and all(row[at].is_one_with(before[at]) for at in filled):
-            continue
-        if after is not None and all(row[at].is_one_with(after[at]) for at in filled):
-            continue
-        found.append(row)
+    for number, (row, size) in enumerate(filled):
+        beside = [*found[-1:], *(after for after, _ in filled[number + 1 : number + 2])]
+        own = [not any(cell.is_one_with(other[at]) for other in beside) for at, cell in enumerate(row)]
+        text = any(mine and cell.lines for mine, cell in zip(own, row, strict=True))
+        empty = sum(mine and not cell.lines for mine, cell in zip(own, row, strict=True))
+        if text or (size >= MIN_SIZE and empty > len(row) - sum(own)):
+            found.append(row)
     return found
 
 

@@ -64,6 +64,7 @@ class Placed:
         above = {piece.last: piece for piece in before.pieces}
         return all(
             piece.text[:1].islower()
+            or piece.text.startswith("(")
             or (
                 piece.first in above and above[piece.first].right + _first_word(piece) > found[piece.first][1]
             )

@@ -60,11 +60,11 @@ def _between(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule
     run: list[Row] = []
     for upper, lower in pairwise(rules):
         rows = _stacked([line for line in within if upper.at <= (line.top + line.bottom) / 2 < lower.at])
-        several = sum(len(row.chunks()) > 1 for row in rows)
-        near = run and lower.at - upper.at <= run[-1].size * LABEL_HEIGHT
-        if (rows and several >= len(rows) * SEVERAL) or (
-            near and (not rows or (len(rows) == 1 and may_be_within(run, rows[0])))
-        ):
+        several = sum(len(row.chunks()) > 1 and not _is_item(row) for row in rows)
+        near = bool(run) and lower.at - upper.at <= run[-1].size * LABEL_HEIGHT
+        is_label = len(rows) == 1 and near and may_be_within(run, rows[0])
+        is_table = bool(rows) and several >= len(rows) * SEVERAL
+        if is_table or is_label or (near and not rows):
             run += rows
         else:
             yield from _made(run, across)
