@@ -13,7 +13,7 @@ from services.connectors.convert.scanned import Row, Word
 GUTTER: Final = 0.5  # of the size: the narrowest white between columns
 REACHED: Final = 0.5  # of a column's width, or of the words
 CROSSED: Final = 0.3  # of the rows that leave white between columns, so many may reach into it
-SAMPLED: Final = 60  # rows by which is told what spans columns
+SAMPLED: Final = 24  # rows by which is told what spans columns
 
 Span = tuple[float, float]
 
@@ -60,12 +60,11 @@ def _spans(chunk: Sequence[Word], lines: Sequence[Sequence[Sequence[Word]]]) -> 
     left, right = chunk[0].left, chunk[-1].right
     with_gap = without = 0
     for line in lines:
-        if line[-1][-1].right <= left or line[0][0].left >= right:
-            continue
-        if any(left < before[-1].right and after[0].left < right for before, after in pairwise(line)):
+        inside = [other for other in line if other[0].left < right and other[-1].right > left]
+        if len(inside) > 1:
             with_gap += 1
-        elif not any(other is chunk for other in line):
-            without += any(other[0].left < right and other[-1].right > left for other in line)
+        elif inside and inside[0] is not chunk:
+            without += 1
     return with_gap > without
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from statistics import median
 from typing import Final
 
 from services.connectors.convert.aligned import find_tables, may_be_within, table_of
@@ -19,6 +20,8 @@ SAME_LINE: Final = 0.5  # of the lower line's height
 SAME_END: Final = 4.0  # points within which lines on the page end at the same place
 MAX_SETS: Final = 100
 LABEL_HEIGHT: Final = 3.5  # of the size, between the lines above and below a label
+SHADED: Final = 4  # lines, as of two boxes
+SAME_PITCH: Final = 1.1
 SEVERAL: Final = 0.5  # of the rows between two lines, with several cells
 
 
@@ -69,7 +72,17 @@ def _between(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule
         else:
             yield from _made(run, across)
             run = []
+    below = [line for line in within if (line.top + line.bottom) / 2 > rules[-1].at]
+    if len(rules) >= SHADED and len(run) >= MIN_ROWS and below and _goes_on(run, row := _stacked(below)[0]):
+        run.append(row)
     yield from _made(run, across)
+
+
+def _goes_on(rows: Sequence[Row], row: Row) -> bool:
+    """Whether a row below the last line is at the same distance: of shaded rows the last may be plain."""
+    pitch = median(after.top - before.top for before, after in pairwise(rows)) * SAME_PITCH
+    near = row.top - rows[-1].top <= pitch and row.top - rows[-1].bottom <= row.size * LABEL_HEIGHT
+    return near and len(row.chunks()) >= len(rows[-1].chunks()) and not _is_item(row)
 
 
 def _made(rows: Sequence[Row], across: Sequence[Rule]) -> Iterator[Table]:
