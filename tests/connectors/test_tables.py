@@ -76,6 +76,19 @@ def test_a_cell_beside_several_rows_is_in_each_of_them(tmp_path: Path) -> None:
     assert made.strip().endswith("| 6 | OTSL | 0.965 | 0.88 |\n| 6 | HTML | 0.969 | 0.85 |")
 
 
+def test_cells_with_as_many_lines_each_are_rows(tmp_path: Path) -> None:
+    rows = [
+        ("PubLayNet", "F / M", "documents"),
+        ("PRImA", "M", "magazines"),
+        ("TableBank", "F", "of business"),
+    ]
+    drawn = across(712, 696, 650, end=372) + down(98, 152, 320, 372, top=712, bottom=650)
+    made = markdown_of(tmp_path, grid([HEADER, *rows], (100, 160, 322)), drawn)
+    assert made.strip().endswith(
+        "| PubLayNet | F / M | documents |\n| PRImA | M | magazines |\n| TableBank | F | of business |"
+    )
+
+
 def test_text_that_goes_on_where_its_cells_end_stays_one_row(tmp_path: Path) -> None:
     rows = [
         ("a longer text that fills", "another text that fills"),

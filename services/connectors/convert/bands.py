@@ -17,6 +17,7 @@ SPACE: Final = 0.3  # em, between words
 MIN_VOTES: Final = 2
 MOST: Final = 0.7  # of the lines: when so many begin rows, the others do as well
 MANY: Final = 4
+ALIKE: Final = 3  # cells with as many lines each
 NUMERIC: Final = re.compile(
     r"[-+\u2212\u2013\u00b1(<>~$\u20ac\u00a3\u00a5]*\d[\d.,:/ ]*[%)*\u2020\u2021a-z]{0,3}"
     r"|[-\u2013\u2014]+|n/?a",
@@ -114,6 +115,8 @@ def levels(held: Sequence[Held], *, header: bool) -> list[tuple[float, float]]:
     if len(middles) < 2:
         return []
     starts = [_starts_row(held, lower, header=header) for lower in middles[1:]]
+    if not header and _are_complete(held, len(middles)):
+        starts = [True] * len(starts)
     if len(middles) >= MANY and sum(starts) >= len(starts) * MOST:
         firsts = held[0][0]
         starts = [
@@ -126,6 +129,14 @@ def levels(held: Sequence[Held], *, header: bool) -> list[tuple[float, float]]:
     if not edges:
         return []
     return list(pairwise([float("-inf"), *edges, float("inf")]))
+
+
+def _are_complete(held: Sequence[Held], rows: int) -> bool:
+    """Whether many cells have a line in each row: text that goes on would not end alike in all."""
+    items = any(
+        line.words[0].text in BULLETS for lines, _ in held for line in lines[1:] if len(line.words) > 1
+    )
+    return rows >= ALIKE and len(held) >= ALIKE and all(len(lines) == rows for lines, _ in held) and not items
 
 
 def _middles(held: Sequence[Held]) -> list[float]:
