@@ -11,6 +11,7 @@ from pypdfium2 import raw
 
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.frame import Frame
+from services.connectors.convert.grid import Rule
 from services.connectors.convert.lines import Line, Table
 from services.connectors.convert.matrices import matrix_of, moved
 from services.connectors.convert.rules import Rules
@@ -38,6 +39,10 @@ class Drawing:
     def tables(self, lines: Sequence[Line]) -> list[Table]:
         """The ruled tables, with the lines of text in them."""
         return self.rules.tables(lines) if lines and self.paths in TABLE_PATHS else []
+
+    def across(self) -> Sequence[Rule]:
+        """The lines across the page, where it is not all one drawing."""
+        return self.rules.across() if self.paths in TABLE_PATHS else ()
 
 
 def of(page: pdfium.PdfPage) -> Drawing:

@@ -10,9 +10,10 @@ from xml.etree.ElementTree import Element
 
 from defusedxml import ElementTree
 
+from services.connectors.convert.aligned import find_tables
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.recognised import Recognised, Size, turned
-from services.connectors.convert.scanned import Row, Word, find_tables, with_bullets
+from services.connectors.convert.scanned import Row, Word, with_bullets
 
 LINES: Final = frozenset({"ocr_line", "ocr_header", "ocr_caption", "ocr_textfloat"})
 BOX: Final = re.compile(r"bbox (-?\d+) (-?\d+) (-?\d+) (-?\d+)")

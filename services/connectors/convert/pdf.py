@@ -172,7 +172,7 @@ def _page(
         for line in lines
         if not (line.is_code and not body.mono) and not any(table.holds(line) for table in found)
     ]
-    found += unruled.tables(free)
+    found += unruled.tables(free, drawn.across())
     if options.album is not None:
         area = page.get_width() * page.get_height()
         lines += pictures.shown(drawn.pictures, options.album, page=number + 1, area=area, body=body.size)

@@ -1,21 +1,19 @@
-"""What recognised words tell by where they stand: bullets that were misread, and tables."""
+"""What recognised words tell by where they stand: rows of cells, and bullets that were misread."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from services.connectors.convert import markdown
-from services.connectors.convert.lines import Line, Table
+from services.connectors.convert.lines import Line
 
 # A bullet has no letter of its own in the OCR data and comes out as one of these.
 BULLET_SIGNS: Final = frozenset("\u2022\u00b7\u00a2\u00a9\u00ae\u00bb\u00b0*+")
 BULLET_LETTERS: Final = frozenset("eoO")
 BULLET: Final = "\u2022"
 RULES: Final = frozenset({"|", "||", "[", "]", "!", "_", "\u2014"})  # how ruled lines come out
-CELL_GAP: Final = 1.2  # of the size; between words it is about 0.3
-MAX_CELL_CHARS: Final = 40  # on average; longer ones are columns of prose
+CELL_GAP: Final = 1.0  # of the size; between words it is about 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +46,24 @@ class Row:
         right = self.words[-1].right
         return Line(text, self.left, self.top, right, self.bottom, self.size, starts=self.starts)
 
-    def cells(self) -> list[Word]:
-        """The words, those of one cell put together."""
-        cells: list[Word] = []
+    @property
+    def right(self) -> float:
+        """Where the line ends."""
+        return self.words[-1].right
+
+    def chunks(self) -> list[list[Word]]:
+        """The words, parted where the gap is too wide for one between words."""
+        chunks: list[list[Word]] = []
         apart = True
         for word in self.words:
             if word.text in RULES:
                 apart = True
-            elif cells and not apart and word.left - cells[-1].right < self.size * CELL_GAP:
-                cells[-1] = Word(f"{cells[-1].text} {word.text}", cells[-1].left, word.right)
+            elif chunks and not apart and word.left - chunks[-1][-1].right < self.size * CELL_GAP:
+                chunks[-1].append(word)
             else:
-                cells.append(word)
+                chunks.append([word])
                 apart = False
-        return cells
+        return chunks
 
 
 def with_bullets(rows: Sequence[Row]) -> list[Row]:
@@ -86,51 +89,3 @@ def _may_have_bullet(row: Row) -> bool:
     if len(first.text) > 2 or not signs <= BULLET_SIGNS | BULLET_LETTERS:
         return False
     return bool(signs & BULLET_SIGNS) or (len(first.text) == 1 and second.text[:1].isupper())
-
-
-def find_tables(rows: Sequence[Row]) -> Iterator[Table]:
-    """The tables: two lines or more, one below the other, each of several cells in the same columns."""
-    group: list[Row] = []
-    for row in rows:
-        if group and row.top - group[-1].bottom > row.size * 2.5:
-            yield from _table(group)
-            group = []
-        if len(row.cells()) > 1:
-            group.append(row)
-        else:
-            yield from _table(group)
-            group = []
-    yield from _table(group)
-
-
-def _table(rows: Sequence[Row]) -> Iterator[Table]:
-    cells = [row.cells() for row in rows]
-    columns = _columns([cell for line in cells for cell in line])
-    letters = sum(len(cell.text) for line in cells for cell in line)
-    if len(rows) < 2 or len(columns) < 2 or letters > MAX_CELL_CHARS * sum(len(line) for line in cells):
-        return
-    texts = [
-        [
-            markdown.cell(" ".join(cell.text for cell in line if left <= cell.left and cell.right <= right))
-            for left, right in columns
-        ]
-        for line in cells
-    ]
-    yield Table(
-        min(row.left for row in rows),
-        min(row.top for row in rows),
-        max(row.words[-1].right for row in rows),
-        max(row.bottom for row in rows),
-        markdown.table(texts),
-    )
-
-
-def _columns(cells: Sequence[Word]) -> list[tuple[float, float]]:
-    """The stretches across the page that cells cover, those that overlap being one."""
-    columns: list[tuple[float, float]] = []
-    for cell in sorted(cells, key=lambda cell: cell.left):
-        if columns and cell.left < columns[-1][1]:
-            columns[-1] = (columns[-1][0], max(columns[-1][1], cell.right))
-        else:
-            columns.append((cell.left, cell.right))
-    return columns

@@ -1,30 +1,112 @@
-"""Tables of a text layer that no lines rule: cells that stand below each other, row by row."""
+"""Tables of a text layer that no lines rule, or only lines between rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from statistics import median
 from typing import Final
 
+from services.connectors.convert.aligned import find_tables, may_be_within, table_of
+from services.connectors.convert.grid import Rule
 from services.connectors.convert.lines import Line, Table
 from services.connectors.convert.paragraphs import BULLET, NUMBER
-from services.connectors.convert.scanned import Row, Word, find_tables
+from services.connectors.convert.scanned import Row, Word
 
 MIN_ROWS: Final = 3
+MIN_RULED_ROWS: Final = 2
 ITEM_CELLS: Final = 2  # its mark and its text
 SAME_LINE: Final = 0.5  # of the lower line's height
+SAME_END: Final = 4.0  # points within which lines on the page end at the same place
+MAX_SETS: Final = 100
+LABEL_HEIGHT: Final = 3.5  # of the size, between the lines above and below a label
+SHADED: Final = 4  # lines, as of two boxes
+SAME_PITCH: Final = 1.1
+SEVERAL: Final = 0.5  # of the rows between two lines, with several cells
 
 
-def tables(lines: Sequence[Line]) -> list[Table]:
-    """The tables among lines in the order of the page's content, of three rows or more."""
-    rows = [row for row in _rows(lines) if not _is_item(row)]
-    return [table for table in find_tables(rows) if table.markdown.count("\n") > MIN_ROWS - 1]
+def tables(lines: Sequence[Line], across: Sequence[Rule] = ()) -> list[Table]:
+    """The tables among lines in the order of the page's content.
+
+    Args:
+        lines: which are in no ruled table.
+        across: lines drawn across the page, from the top.
+    """
+    upright = [line for line in lines if not line.upended]
+    found: list[Table] = []
+    for rules in _sets(across):
+        free = [line for line in upright if not any(table.holds(line) for table in found)]
+        found += _between(rules, free, across)
+    free = [line for line in upright if not any(table.holds(line) for table in found)]
+    rows = [row for row in _rows(free) if not _is_item(row)]
+    return [*found, *find_tables(rows, across, min_rows=MIN_ROWS)]
+
+
+def _sets(across: Sequence[Rule]) -> list[list[Rule]]:
+    """Lines that start and end at the same places, as the rules of a table do."""
+    sets: list[list[Rule]] = []
+    for rule in across:
+        for known in sets:
+            if abs(known[0].start - rule.start) <= SAME_END and abs(known[0].end - rule.end) <= SAME_END:
+                known.append(rule)
+                break
+        else:
+            if len(sets) < MAX_SETS:
+                sets.append([rule])
+    return [rules for rules in sets if len(rules) > 1]
+
+
+def _between(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule]) -> Iterator[Table]:
+    """Tables between the first and the last of lines in succession, with rows of cells between each two."""
+    left, right = rules[0].start, rules[0].end
+    within = [line for line in lines if line.left >= left - SAME_END and line.right <= right + SAME_END]
+    run: list[Row] = []
+    for upper, lower in pairwise(rules):
+        rows = _stacked([line for line in within if upper.at <= (line.top + line.bottom) / 2 < lower.at])
+        several = sum(len(row.chunks()) > 1 and not _is_item(row) for row in rows)
+        near = bool(run) and lower.at - upper.at <= run[-1].size * LABEL_HEIGHT
+        is_label = len(rows) == 1 and near and may_be_within(run, rows[0])
+        is_table = bool(rows) and several >= len(rows) * SEVERAL
+        if is_table or is_label or (near and not rows):
+            run += rows
+        else:
+            yield from _made(run, across)
+            run = []
+    below = [line for line in within if (line.top + line.bottom) / 2 > rules[-1].at]
+    if len(rules) >= SHADED and len(run) >= MIN_ROWS and below and _goes_on(run, row := _stacked(below)[0]):
+        run.append(row)
+    yield from _made(run, across)
+
+
+def _goes_on(rows: Sequence[Row], row: Row) -> bool:
+    """Whether a row below the last line is at the same distance: of shaded rows the last may be plain."""
+    pitch = median(after.top - before.top for before, after in pairwise(rows)) * SAME_PITCH
+    near = row.top - rows[-1].top <= pitch and row.top - rows[-1].bottom <= row.size * LABEL_HEIGHT
+    return near and len(row.chunks()) >= len(rows[-1].chunks()) and not _is_item(row)
+
+
+def _made(rows: Sequence[Row], across: Sequence[Rule]) -> Iterator[Table]:
+    table = table_of(rows, (), across, min_rows=MIN_RULED_ROWS) if rows else None
+    if table is not None:
+        yield table
+
+
+def _stacked(lines: Sequence[Line]) -> list[Row]:
+    """Lines as rows from the top, those at the same height being one."""
+    groups: list[list[Line]] = []
+    for line in sorted(lines, key=lambda line: (line.top + line.bottom) / 2):
+        if groups and _overlap(groups[-1][-1], line):
+            groups[-1].append(line)
+        else:
+            groups.append([line])
+    return [_row(sorted(group, key=lambda line: line.left)) for group in groups]
 
 
 def _rows(lines: Sequence[Line]) -> Iterator[Row]:
     """Lines that are next to each other as one row."""
     row: list[Line] = []
     for line in lines:
-        if row and not _beside(row[-1], line):
+        if row and not (_overlap(row[-1], line) and line.left > row[-1].right):
             yield _row(row)
             row = []
         row.append(line)
@@ -32,10 +114,10 @@ def _rows(lines: Sequence[Line]) -> Iterator[Row]:
         yield _row(row)
 
 
-def _beside(before: Line, after: Line) -> bool:
+def _overlap(before: Line, after: Line) -> bool:
     overlap = min(before.bottom, after.bottom) - max(before.top, after.top)
     height = min(before.bottom - before.top, after.bottom - after.top)
-    return overlap > height * SAME_LINE and after.left > before.right
+    return overlap > height * SAME_LINE
 
 
 def _row(lines: Sequence[Line]) -> Row:
@@ -55,4 +137,4 @@ def _is_item(row: Row) -> bool:
     """Whether it is a list's item, whose mark stands apart from its text."""
     text = f"{row.words[0].text} x"
     marked = BULLET.match(text) is not None or NUMBER.match(text) is not None
-    return marked and len(row.cells()) <= ITEM_CELLS
+    return marked and len(row.chunks()) <= ITEM_CELLS
