@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from services.connectors.convert import blocks as made_of
-from services.connectors.convert.album import Album
 from services.connectors.convert.blocks import Block
 from services.connectors.convert.cores import Cores
 from services.connectors.protocol import FatalError
+
+if TYPE_CHECKING:  # the worker's own process holds no library that parses
+    from services.connectors.convert.album import Album
 
 Format = Literal["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html"]
 Ocr = Literal["auto", "always", "never"]
