@@ -7,12 +7,12 @@ from typing import Final
 
 from PIL import Image
 
-WIDTH: Final = 700  # pixels, in which lines of text are still apart
+WIDTH: Final = 600  # pixels, in which lines of text are still apart
 MOST: Final = 12.0  # degrees; more is no skew
 COARSE: Final = 1.0
 FINE: Final = 0.25
 LEAST: Final = 1.0  # degrees; less does no harm, and turning an image blurs it
-BETTER: Final = 1.15  # how much sharper the lines must be than as the page was given
+BETTER: Final = 1.5  # how much sharper the lines must be than as the page was given
 INK: Final = 140  # of 255: darker is ink
 INK_SHARE: Final = (0.002, 0.4)  # of the image; a photo has more
 BLACK, WHITE = 255, 0  # turned round, so that what comes in from outside counts as paper
@@ -38,6 +38,6 @@ def angle(image: Image.Image) -> float:
 
 def _sharpness(ink: Image.Image, degrees: float) -> float:
     """How much neighbouring rows differ: most where lines of text and the white between them lie level."""
-    turned = ink.rotate(degrees, resample=Image.Resampling.BILINEAR, fillcolor=WHITE) if degrees else ink
+    turned = ink.rotate(degrees, resample=Image.Resampling.NEAREST, fillcolor=WHITE) if degrees else ink
     rows = turned.resize((1, turned.height), Image.Resampling.BOX).tobytes()
     return sum((below - above) ** 2 for above, below in pairwise(rows))
