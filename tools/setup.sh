@@ -85,6 +85,13 @@ install_tesseract() {
     "install with: apt-get install tesseract-ocr tesseract-ocr-eng"
 }
 
+# German, so that the choice of languages is tested with two of them.
+install_german() {
+  if ! has_tesseract || tesseract --list-langs 2>/dev/null | grep -qx deu; then return; fi
+  if [ -n "$first_time" ] && apt_install tesseract-ocr-deu; then return; fi
+  say "tesseract-ocr-deu is missing: the tests of several languages are skipped"
+}
+
 install_nats_cli() {
   if [ -x .tools/bin/nats ] && [ "$(cat .tools/nats-version 2>/dev/null)" = "$NATS_CLI" ]; then return; fi
   if ! command -v go >/dev/null; then
@@ -119,6 +126,9 @@ first_time=
 install_python_packages
 install_tesseract
 case "${1-}" in
-  --test) install_nats_cli ;;
+  --test)
+    install_german
+    install_nats_cli
+    ;;
   --score) install_markitdown ;;
 esac
