@@ -25,7 +25,7 @@ up: setup ## Run everything in one process until Ctrl-C; options: make up ARGS="
 	.venv/bin/switchyard up $(ARGS)
 
 test: setup-test ## Run the tests against a real broker; a part: make test ARGS=tests/test_topology.py
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest $(or $(ARGS),-n logical --maxprocesses 8 --dist loadfile)
 
 check: setup ## Run the linter, the format check and the type checker
 	$(PYTHON) -m ruff check .

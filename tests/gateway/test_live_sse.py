@@ -10,7 +10,6 @@ import orjson
 import pytest
 
 from services.gateway.live_session import SLOW_READER
-from services.ids import new_id
 from services.nats_server import NatsServer
 from tests.gateway.live import DEADLINE_S, LIFE, LiveGateway, eventually, live_gateway
 from tests.gateway.rest import gateway as whole_gateway
