@@ -9,9 +9,9 @@ from typing import Final
 
 from services.connectors.convert.docx_styles import RunLook, Styles, W, run_look, value
 from services.connectors.convert.inline import PLAIN, Look, Run
+from services.connectors.convert.omml import M, latex
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package, chosen
 
-M: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 VML: Final = "{urn:schemas-microsoft-com:vml}"
 CHART: Final = "{http://schemas.openxmlformats.org/drawingml/2006/chart}chart"
@@ -123,7 +123,10 @@ class RunReader:
             elif tag == f"{W}hyperlink":
                 self._walk(child, self._address(child) or link)
             elif tag in {f"{M}oMath", f"{M}oMathPara"}:
-                self._add("".join(text.text or "" for text in child.iter(f"{M}t")), Look(link=link))
+                last = self._found.runs[-1] if self._found.runs else None
+                if last is not None and last.raw and last.text.endswith("$"):
+                    self._add(" ", Look())  # two dollar signs would begin a block
+                self._add("\n".join(latex(child)), Look(link=link), raw=True)
             elif tag not in {f"{W}p", f"{W}tbl"}:
                 self._walk(child, link)
 

@@ -9,11 +9,11 @@ from services.connectors.convert import inline
 from services.connectors.convert.docx_numbering import written
 from services.connectors.convert.docx_styles import MONOSPACED, integer
 from services.connectors.convert.inline import Look, Run
+from services.connectors.convert.omml import M, latex
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Relation, chosen
 from services.connectors.convert.pieces import Depths, Piece
 from services.connectors.convert.slide_layout import A, Shape, Template
 
-M: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 BULLETS: Final = {f"{A}{name}" for name in ("buNone", "buChar", "buAutoNum", "buBlip")}
 FORMATS: Final = {
     "alphaLc": "lowerLetter", "alphaUc": "upperLetter", "romanLc": "lowerRoman", "romanUc": "upperRoman",
@@ -77,7 +77,7 @@ class TextReader:
             elif child.tag == f"{A}r" or (child.tag == f"{A}fld" and child.get("type") != "slidenum"):
                 yield Run(child.findtext(f"{A}t") or "", self._look(child.find(f"{A}rPr")))
             elif child.tag not in {f"{A}fld", f"{A}pPr", f"{A}endParaRPr"}:
-                yield Run("".join(text.text or "" for text in child.iter(f"{M}t")))
+                yield Run(_formulas(child), raw=True)
 
     def _look(self, properties: Element | None) -> Look:
         if properties is None:
@@ -102,3 +102,10 @@ def _mark(kind: str, count: int) -> tuple[str, str]:
     if kind.endswith("ParenBoth"):
         return "-", f"({number})"
     return "-", f"{number})" if kind.endswith("ParenR") else f"{number}."
+
+
+def _formulas(holder: Element) -> str:
+    """What formulas there are in something that a drawing holds instead of text."""
+    tags = (f"{M}oMathPara", f"{M}oMath")
+    outermost = (each for each in holder.iter(*tags) if each is holder or each.getparent().tag not in tags)
+    return "\n".join(written for formula in outermost for written in latex(formula))
