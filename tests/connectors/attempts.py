@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from services.connectors.protocol import FatalError
 
 
@@ -78,3 +80,8 @@ class LocalAttempt:
 
 def _measured(data: bytes) -> dict[str, Any]:
     return {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def workers() -> list[psutil.Process]:
+    """The processes that do the work of a connector; a broker that other tests share is none."""
+    return [child for child in psutil.Process().children() if child.name() != "nats-server"]

@@ -16,7 +16,7 @@ from pypdfium2 import raw
 from services.connectors.convert import tesseract
 from services.connectors.convert.connector import INLINE_BYTES, ConvertConnector
 from services.connectors.protocol import FatalError, Outcome, RetryableError
-from tests.connectors.attempts import LocalAttempt
+from tests.connectors.attempts import LocalAttempt, workers
 from tests.connectors.documents import DOCUMENTS, cells, expected, headings, likeness, needs_ocr
 
 Convert = Callable[..., Coroutine[Any, Any, Outcome]]
@@ -304,7 +304,7 @@ async def test_long_pdf_is_read_in_flat_memory(
 
     def measure(fraction: float, **report: Any) -> None:
         reported(fraction, **report)
-        resident.extend(child.memory_info().rss for child in psutil.Process().children())
+        resident.extend(child.memory_info().rss for child in workers())
 
     attempt.progress = measure  # type: ignore[method-assign]  # a spy that passes everything on
     outcome = await convert(tmp_path / "book.pdf")

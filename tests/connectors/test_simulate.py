@@ -5,13 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from pydantic import ValidationError
 
 from services.connectors.protocol import FatalError, RetryableError
 from services.connectors.simulate import SimulateConnector, SimulatePayload
-from tests.connectors.attempts import LocalAttempt
+from tests.connectors.attempts import LocalAttempt, workers
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ async def test_work_of_no_duration_never_leaves_the_event_loop_or_reports(
     with pytest.raises(StopIteration):  # it ends at the first step: nothing was waited for
         run.send(None)
     assert attempt.reports == []
-    assert psutil.Process().children() == []
+    assert workers() == []
 
 
 async def test_every_step_is_reported(connector: SimulateConnector, tmp_path: Path) -> None:
@@ -80,7 +79,7 @@ async def test_hang_ignores_the_request_to_stop_and_is_killed(
     run = asyncio.create_task(connector.run(attempt))
     async with asyncio.timeout(30):
         await attempt.reported.wait()
-        (child,) = psutil.Process().children()
+        (child,) = workers()
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
