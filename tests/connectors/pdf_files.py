@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 
 def pdf_of(objects: Sequence[str]) -> bytes:
@@ -22,3 +23,29 @@ def pdf_of(objects: Sequence[str]) -> bytes:
 def stream_of(content: str, entries: str = "") -> str:
     """An object with content."""
     return f"<< /Length {len(content)} {entries} >>\nstream\n{content}\nendstream"
+
+
+HELVETICA: Final = "/Font << /H << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >>"
+
+
+def page_of(
+    content: str, *, resources: str = HELVETICA, entries: str = "", objects: Sequence[str] = ()
+) -> bytes:
+    """A PDF of one page in letter format.
+
+    Args:
+        content: its operators; /H is Helvetica.
+        resources: what is within its dictionary of resources.
+        entries: further ones of the page itself.
+        objects: further ones, numbered from 5.
+    """
+    page = f"<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << {resources} >> {entries} >>"
+    return pdf_of(
+        [
+            "<< /Type /Catalog /Pages 2 0 R >>",
+            "<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 612 792] >>",
+            page,
+            stream_of(content),
+            *objects,
+        ]
+    )

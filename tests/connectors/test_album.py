@@ -19,7 +19,7 @@ from services.connectors.convert.album import Album
 from services.connectors.convert.connector import ConvertConnector
 from tests.connectors.attempts import LocalAttempt
 from tests.connectors.office_files import p, r, write_docx
-from tests.connectors.pdf_files import pdf_of, stream_of
+from tests.connectors.pdf_files import page_of, stream_of
 
 
 def picture(kind: str, colour: str = "red", size: tuple[int, int] = (64, 48)) -> bytes:
@@ -48,19 +48,8 @@ async def result_of(
 def pdf_with(path: Path, images: list[tuple[bytes, tuple[float, float, float, float]]]) -> Path:
     """Text at the top and at the bottom of a page, and JPEG pictures at left, bottom, width and height."""
     source = path.with_suffix(".source")
-    fonts = "<< /H << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >>"
     source.write_bytes(
-        pdf_of(
-            [
-                "<< /Type /Catalog /Pages 2 0 R >>",
-                "<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 612 792] >>",
-                f"<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /Font {fonts} >> >>",
-                stream_of(
-                    "BT /H 11 Tf 72 700 Td (What comes before.) Tj ET "
-                    "BT /H 11 Tf 72 100 Td (And after.) Tj ET"
-                ),
-            ]
-        )
+        page_of("BT /H 11 Tf 72 700 Td (What comes before.) Tj ET BT /H 11 Tf 72 100 Td (And after.) Tj ET")
     )
     with pdfium.PdfDocument(source) as document:
         page = document[0]
@@ -100,14 +89,10 @@ async def test_a_picture_that_is_no_jpeg_becomes_png(connector: ConvertConnector
         " /Filter /ASCIIHexDecode"
     )
     path.write_bytes(
-        pdf_of(
-            [
-                "<< /Type /Catalog /Pages 2 0 R >>",
-                "<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 612 792] >>",
-                "<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /XObject << /X 5 0 R >> >> >>",
-                stream_of("q 100 0 0 100 72 300 cm /X Do Q"),
-                stream_of(pixels, entries),
-            ]
+        page_of(
+            "q 100 0 0 100 72 300 cm /X Do Q",
+            resources="/XObject << /X 5 0 R >>",
+            objects=[stream_of(pixels, entries)],
         )
     )
     _, saved = await result_of(connector, tmp_path, path)

@@ -9,7 +9,7 @@ import pytest
 from services.connectors.convert import pdf
 from services.connectors.convert.document import Options
 from services.connectors.convert.tesseract import installed
-from tests.connectors.pdf_files import pdf_of, stream_of
+from tests.connectors.pdf_files import page_of
 
 GERMAN = (
     "Die Brücke über die Weiße Elster",
@@ -29,16 +29,7 @@ def read(path: Path, *languages: str) -> str:
     escaped = ["".join(c if c.isascii() else f"\\{ord(c):03o}" for c in line) for line in GERMAN]
     content = "".join(f"BT /H 14 Tf 72 {700 - 30 * n} Td ({line}) Tj ET\n" for n, line in enumerate(escaped))
     font = "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
-    path.write_bytes(
-        pdf_of(
-            [
-                "<< /Type /Catalog /Pages 2 0 R >>",
-                "<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 612 792] >>",
-                f"<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /Font << /H {font} >> >> >>",
-                stream_of(content),
-            ]
-        )
-    )
+    path.write_bytes(page_of(content, resources=f"/Font << /H {font} >>"))
     (read,) = pdf.read(path, Options("always", languages, 1)).pages
     return " ".join(read.markdown.split())
 

@@ -15,7 +15,7 @@ from services.connectors.convert import pdf
 from services.connectors.convert.document import Ocr, Options, Page
 from services.connectors.convert.garbled import is_odd
 from tests.connectors.documents import DOCUMENTS, needs_ocr
-from tests.connectors.pdf_files import pdf_of, stream_of
+from tests.connectors.pdf_files import page_of, stream_of
 
 PROSE = (
     "The bridge was built of steel in the year of the great flood,",
@@ -47,18 +47,8 @@ def page_with(
 ) -> Path:
     """A PDF of one page with text at its top and a picture at left, bottom, width and height in points."""
     content = "".join(f"BT /H 11 Tf 72 {730 - 16 * n} Td ({line}) Tj ET\n" for n, line in enumerate(text))
-    fonts = "<< /H << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >>"
     source = path.with_suffix(".source.pdf")
-    source.write_bytes(
-        pdf_of(
-            [
-                "<< /Type /Catalog /Pages 2 0 R >>",
-                "<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 612 792] >>",
-                f"<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /Font {fonts} >> >>",
-                stream_of(content),
-            ]
-        )
-    )
+    source.write_bytes(page_of(content))
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=95)
     left, bottom, width, height = at
@@ -146,15 +136,13 @@ def garbled_pdf(path: Path, shift: int) -> Path:
     )
     content = "".join(f"BT /H 12 Tf 72 {700 - 16 * n} Td ({line}) Tj ET\n" for n, line in enumerate(PROSE))
     path.write_bytes(
-        pdf_of(
-            [
-                "<< /Type /Catalog /Pages 2 0 R >>",
-                "<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 612 792] >>",
-                "<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /Font << /H 5 0 R >> >> >>",
-                stream_of(content),
+        page_of(
+            content,
+            resources="/Font << /H 5 0 R >>",
+            objects=[
                 "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 6 0 R >>",
                 stream_of(cmap),
-            ]
+            ],
         )
     )
     return path

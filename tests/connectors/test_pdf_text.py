@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.connectors.documents import converted
-from tests.connectors.pdf_files import pdf_of, stream_of
+from tests.connectors.pdf_files import page_of
 
 FONTS = {
     "R": "Times-Roman", "B": "Times-Bold", "I": "Times-Italic", "S": "Helvetica", "C": "Courier",
@@ -18,22 +18,12 @@ FONTS = {
 Placed = tuple[str, float, float, float, str]
 
 
-def markdown_of(tmp_path: Path, texts: list[Placed], *, annotations: str = "", extra: str = "") -> str:
+def markdown_of(tmp_path: Path, texts: list[Placed], *, annotations: str = "") -> str:
     """The Markdown of one page with texts at these places, in points."""
     fonts = " ".join(f"/{key} << /Type /Font /Subtype /Type1 /BaseFont /{FONTS[key]} >>" for key in FONTS)
     content = "".join(f"BT /{font} {size} Tf {x} {y} Td ({text}) Tj ET\n" for font, size, x, y, text in texts)
-    page = f"/Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /Font << {fonts} >> >>"
     path = tmp_path / "page.pdf"
-    path.write_bytes(
-        pdf_of(
-            [
-                "<< /Type /Catalog /Pages 2 0 R >>",
-                "<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 612 792] >>",
-                f"<< {page} {extra} /Annots [{annotations}] >>",
-                stream_of(content),
-            ]
-        )
-    )
+    path.write_bytes(page_of(content, resources=f"/Font << {fonts} >>", entries=f"/Annots [{annotations}]"))
     return converted(path)
 
 
@@ -202,22 +192,12 @@ def test_lines_of_a_table_of_contents_stay_apart(tmp_path: Path) -> None:
 
 
 def test_text_that_runs_up_the_page_comes_last(tmp_path: Path) -> None:
-    page = stream_of(
-        "BT /R 10 Tf 0 1 -1 0 30 300 Tm (Stamped at the side) Tj ET\n"
-        "BT /R 10 Tf 72 700 Td (The text of the page.) Tj ET\n"
+    content = (
+        "BT /H 10 Tf 0 1 -1 0 30 300 Tm (Stamped at the side) Tj ET\n"
+        "BT /H 10 Tf 72 700 Td (The text of the page.) Tj ET\n"
     )
-    font = "/Resources << /Font << /R << /Type /Font /Subtype /Type1 /BaseFont /Times-Roman >> >> >>"
     path = tmp_path / "page.pdf"
-    path.write_bytes(
-        pdf_of(
-            [
-                "<< /Type /Catalog /Pages 2 0 R >>",
-                "<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 612 792] >>",
-                f"<< /Type /Page /Parent 2 0 R /Contents 4 0 R {font} >>",
-                page,
-            ]
-        )
-    )
+    path.write_bytes(page_of(content))
     assert converted(path) == "The text of the page.\n\nStamped at the side\n"
 
 

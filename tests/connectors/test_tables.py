@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.connectors.documents import converted
-from tests.connectors.pdf_files import pdf_of, stream_of
+from tests.connectors.pdf_files import page_of
 
 Placed = tuple[float, float, str]
 NUMBERS = [
@@ -23,17 +23,7 @@ def markdown_of(tmp_path: Path, texts: Sequence[Placed], drawn: str = "") -> str
     """The Markdown of a page with texts at these places, points from the lower left."""
     content = drawn + "".join(f"BT /H 10 Tf {x} {y} Td ({text}) Tj ET\n" for x, y, text in texts)
     path = tmp_path / "page.pdf"
-    path.write_bytes(
-        pdf_of(
-            [
-                "<< /Type /Catalog /Pages 2 0 R >>",
-                "<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 612 792] >>",
-                "<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /Font << /H 5 0 R >> >> >>",
-                stream_of(content),
-                "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-            ]
-        )
-    )
+    path.write_bytes(page_of(content))
     return converted(path)
 
 
