@@ -76,6 +76,18 @@ def test_a_stamp_is_read_where_it_stands(tmp_path: Path) -> None:
 
 
 @needs_ocr
+def test_a_picture_that_is_on_every_page_is_read_once(tmp_path: Path) -> None:
+    stamp = written(["RECEIVED AND APPROVED"], size=(640, 120))
+    one = page_with(tmp_path / "one.pdf", stamp, (300, 560, 220, 42))
+    with pdfium.PdfDocument.new() as made, pdfium.PdfDocument(one) as source:
+        for _ in range(3):
+            made.import_pages(source)
+        made.save(tmp_path / "three.pdf")
+    pages = pages_of(tmp_path / "three.pdf")
+    assert ["RECEIVED" in page.markdown for page in pages] == [True, False, False]
+
+
+@needs_ocr
 def test_a_scan_under_a_few_lines_of_text_is_read_and_the_text_not_doubled(tmp_path: Path) -> None:
     lines = [
         "Minutes of the meeting in May",

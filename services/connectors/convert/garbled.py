@@ -35,6 +35,7 @@ SCRIPTS: Final = tuple(
 MIXED_SCRIPTS: Final = 4
 SCRIPT_SHARE: Final = 0.05
 ENOUGH: Final = 50  # characters: fewer tell nothing
+MAX_CHECKS: Final = 50  # a document
 COMPARED_LINES: Final = 3
 COMPARED_CHARS: Final = 200
 ALIKE: Final = 0.5  # OCR and a text layer that is right come to 0.9
@@ -76,6 +77,8 @@ class Garbled:
             return False
         fonts = frozenset(line.font for line in lines)
         if fonts not in self._known:
+            if len(self._known) >= MAX_CHECKS:
+                return False
             self._known[fonts] = self._differs(page, lines)
         return self._known[fonts]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,6 +21,7 @@ from services.connectors.convert.regions import part
 MIN_SHARE: Final = 0.01  # of the page
 MIN_HEIGHT: Final = 18.0  # points
 MAX_PICTURES: Final = 20  # a page
+MAX_KNOWN: Final = 10_000
 COVERED: Final = 0.12  # of a picture by text over it, as in a scan with its text behind it
 LOOK_WIDTH: Final = 400  # pixels, enough to tell paper from a photo
 PAPER, INK = 176, 112  # of 255: as light, and as dark
@@ -41,49 +43,62 @@ class Found:
     confidence: float | None = None
 
 
-def read(
-    page: pdfium.PdfPage,
-    pictures: Sequence[Box],
-    lines: Sequence[Line],
-    options: Options,
-    *,
-    body: float,
-) -> Found:
-    """Read the pictures that look like paper and that the text layer does not cover.
+class Pictures:
+    """Reads the pictures of one document, those that are alike once: a logo is on every page."""
 
-    Args:
-        page: which they are on.
-        pictures: their boxes, in points from the top left.
-        lines: of the text layer.
-        options: how the document is to be read.
-        body: the size of plain text.
-    """
-    area = page.get_width() * page.get_height()
-    worth = [
-        box
-        for box in _united(pictures)
-        if _area(box) >= area * MIN_SHARE and box[3] - box[1] >= MIN_HEIGHT and _covered(box, lines) < COVERED
-    ]
-    found: list[Line] = []
-    tables: list[Table] = []
-    weighted = letters = 0.0
-    for box in islice(worth, MAX_PICTURES):
-        image, scale, origin = part(page, box)
-        if not _is_paper(image):
-            continue
-        recognised = ocr.recognise(image, options.languages, cores=options.cores)
-        text = "".join(line.text for line in recognised.lines)
-        is_whole = _area(box) >= area * WHOLE
-        if sum(map(str.isalnum, text)) < MIN_LETTERS or not _is_text(recognised, image, is_whole=is_whole):
-            continue
-        new = [_line(line, recognised, scale, origin) for line in recognised.lines]
-        if not is_whole:  # large letters on a stamp head nothing
-            new = [replace(line, size=body) for line in new]
-        found += (line for line in new if not any(_overlap(line, other) for other in lines))
-        tables += (_table(table, recognised, scale, origin) for table in recognised.tables)
-        weighted += recognised.confidence * len(text)
-        letters += len(text)
-    return Found(tuple(found), tuple(tables), weighted / letters if letters and found else None)
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._known: set[bytes] = set()
+
+    def read(
+        self, page: pdfium.PdfPage, pictures: Sequence[Box], lines: Sequence[Line], *, body: float
+    ) -> Found:
+        """Read the pictures that look like paper and that the text layer does not cover.
+
+        Args:
+            page: which they are on.
+            pictures: their boxes, in points from the top left.
+            lines: of the text layer.
+            body: the size of plain text.
+        """
+        area = page.get_width() * page.get_height()
+        worth = [
+            box
+            for box in _united(pictures)
+            if _area(box) >= area * MIN_SHARE
+            and box[3] - box[1] >= MIN_HEIGHT
+            and _covered(box, lines) < COVERED
+        ]
+        found: list[Line] = []
+        tables: list[Table] = []
+        weighted = letters = 0.0
+        for box in islice(worth, MAX_PICTURES):
+            image, scale, origin = part(page, box)
+            if not _is_paper(image) or not self._is_new(image):
+                continue
+            recognised = ocr.recognise(image, self._options.languages, cores=self._options.cores)
+            text = "".join(line.text for line in recognised.lines)
+            is_whole = _area(box) >= area * WHOLE
+            if sum(map(str.isalnum, text)) < MIN_LETTERS or not _is_text(
+                recognised, image, is_whole=is_whole
+            ):
+                continue
+            new = [_line(line, recognised, scale, origin) for line in recognised.lines]
+            if not is_whole:  # large letters on a stamp head nothing
+                new = [replace(line, size=body) for line in new]
+            found += (line for line in new if not any(_overlap(line, other) for other in lines))
+            tables += (_table(table, recognised, scale, origin) for table in recognised.tables)
+            weighted += recognised.confidence * len(text)
+            letters += len(text)
+        return Found(tuple(found), tuple(tables), weighted / letters if letters and found else None)
+
+    def _is_new(self, image: Image.Image) -> bool:
+        digest = hashlib.sha256(image.tobytes()).digest()
+        if digest in self._known:
+            return False
+        if len(self._known) < MAX_KNOWN:
+            self._known.add(digest)
+        return True
 
 
 def _united(boxes: Sequence[Box]) -> list[Box]:

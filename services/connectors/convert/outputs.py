@@ -103,6 +103,8 @@ class Outputs:
             yield PAGE_END
         last = ""
         for block in page.blocks:
+            if not block.text:  # an image
+                continue
             if last:
                 yield "\n" if last == block.kind == "item" else "\n\n"
             yield block.text

@@ -64,6 +64,7 @@ class _Document:
     running: Running
     sample: dict[int, list[Line]]
     garbled: Garbled
+    pictures: mixed.Pictures
     notes: set[str] = field(default_factory=set)
 
 
@@ -86,7 +87,7 @@ def read(path: Path, options: Options) -> Document:
         check_pages(total, options)
         sample, running = _sample(pdf)
     body = Body.of(line for lines in sample.values() for line in lines)
-    document = _Document(path, total, body, running, sample, Garbled(options))
+    document = _Document(path, total, body, running, sample, Garbled(options), mixed.Pictures(options))
     return Document(total, ahead(_pages(document, options)))
 
 
@@ -164,7 +165,7 @@ def _page(
             if _is_picture(lines, drawn) or document.garbled.is_garbled(page, lines):
                 return _reading(page, options)
             boxes = [box for _, box in drawn.pictures]
-            seen = mixed.read(page, boxes, lines, options, body=body.size)
+            seen = document.pictures.read(page, boxes, lines, body=body.size)
     lines = [*linked(lines, page), *seen.lines]
     found = drawn.tables(lines)
     free = [
