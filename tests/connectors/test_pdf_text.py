@@ -177,6 +177,17 @@ def test_a_sign_of_a_font_of_signs_is_a_bullet(tmp_path: Path) -> None:
     assert made == "- Steel\n- Wood\n"
 
 
+def test_an_o_of_a_typewriter_is_a_bullet_of_a_list_within(tmp_path: Path) -> None:
+    made = markdown_of(
+        tmp_path,
+        [
+            *prose(72, 700, "\\267 Steel"), ("C", 10, 90, 685, "o"), *prose(105, 685, "of bridges"),
+            ("C", 10, 90, 670, "o"), *prose(105, 670, "of ships"),
+        ],
+    )  # fmt: skip
+    assert made == "- Steel\n    - of bridges\n    - of ships\n"
+
+
 def test_lines_of_a_table_of_contents_stay_apart(tmp_path: Path) -> None:
     made = markdown_of(
         tmp_path,

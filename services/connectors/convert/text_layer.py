@@ -155,8 +155,8 @@ class _Reader:
             raised = small and MARK.fullmatch(text) is not None
             glued = left - before.right < height * (NEAR if raised else letters.WORD_GAP if glued else -inf)
         face = span.face
-        if face.signs and before is None and SIGN.fullmatch(text):
-            text = BULLET
+        if before is None and (SIGN.fullmatch(text) if face.signs else text == "o" and face.look.code):
+            text = BULLET  # word processors take an o of a typewriter for the second level
         return Word(text, left, top, right, bottom, face.look, face.font, glued, raised, face.upended)
 
     def _box_at(self, index: int) -> Box:
