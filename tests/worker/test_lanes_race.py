@@ -19,6 +19,7 @@ from tests.worker.site import Site, open_site
 SEED = random.SystemRandom().randrange(10**6)
 WRITERS = 4
 LANES = 4
+ROUNDS = 5
 BURSTS = 60
 BURST = 4
 PAUSE_S = 0.1
@@ -65,9 +66,11 @@ async def test_no_job_is_lost_while_lanes_are_made_and_removed(site: Site) -> No
         seen(site, "succeeded") as ended,
         workers(site, 1, slots=4, extra={0: able}),
     ):
-        async with asyncio.TaskGroup() as group:
-            writing = [group.create_task(write(number)) for number in range(WRITERS)]
-        job_ids = [job_id for task in writing for job_id in task.result()]
-        await until_seen(ended, job_ids)
+        for turn in range(ROUNDS):
+            async with asyncio.TaskGroup() as group:
+                writing = [group.create_task(write(turn * WRITERS + n)) for n in range(WRITERS)]
+            await until_seen(ended, [job_id for task in writing for job_id in task.result()])
+            if removed["DEL"] > BURSTS / 10:  # on a busy machine, no lane may have been empty before
+                break
     await unlisten(site.nc, listening)
     assert removed["DEL"] > BURSTS / 10

@@ -10,13 +10,14 @@ from services.connectors.convert.cores import count
 from services.connectors.convert.document import Page
 from services.connectors.convert.ocr import Reading
 
+MAX_READ: Final = 16  # at once, each of 9 MB for a page in letter format
 MAX_WAITING: Final = 64  # pages that are done behind one that is not
 
 
 def ahead(pages: Iterator[Page | Reading]) -> Iterator[Page]:
     """The pages, of which as many are being read as there are processors."""
     waiting: deque[Page | Reading] = deque()
-    most = count()
+    most = min(count(), MAX_READ)
     try:
         for page in pages:
             waiting.append(page)

@@ -76,18 +76,19 @@ class Pictures:
             image, scale, origin = part(page, box)
             if not _is_paper(image) or not self._is_new(image):
                 continue
-            recognised = ocr.recognise(image, self._options.languages, cores=self._options.cores)
+            recognised = ocr.recognise(image, self._options.languages, turns=False, cores=self._options.cores)
             text = "".join(line.text for line in recognised.lines)
             is_whole = _area(box) >= area * WHOLE
             if sum(map(str.isalnum, text)) < MIN_LETTERS or not _is_text(
                 recognised, image, is_whole=is_whole
             ):
                 continue
-            new = [_line(line, recognised, scale, origin) for line in recognised.lines]
+            new = [_line(line, recognised, scale, origin) for line in recognised.lines if _says(line)]
             if not is_whole:  # large letters on a stamp head nothing
                 new = [replace(line, size=body) for line in new]
             found += (line for line in new if not any(_overlap(line, other) for other in lines))
-            tables += (_table(table, recognised, scale, origin) for table in recognised.tables)
+            placed = (_table(table, recognised, scale, origin) for table in recognised.tables)
+            tables += (table for table in placed if not any(table.holds(line) for line in lines))
             weighted += recognised.confidence * len(text)
             letters += len(text)
         return Found(tuple(found), tuple(tables), weighted / letters if letters and found else None)
@@ -158,6 +159,12 @@ def _is_text(recognised: Recognised, image: Image.Image, *, is_whole: bool) -> b
     under = sum(_area((line.left, line.top, line.right, line.bottom)) for line in recognised.lines)
     least = MIN_TEXT_OF_WHOLE if is_whole else MIN_TEXT
     return recognised.confidence >= SURE and under >= image.width * image.height * least
+
+
+def _says(line: Line) -> bool:
+    """Whether a line says something: specks and borders come out as signs."""
+    signs = [character for character in line.text if not character.isspace()]
+    return 1 < sum(map(str.isalnum, signs)) >= len(signs) / 2
 
 
 def _line(line: Line, of: Recognised, scale: float, origin: tuple[float, float]) -> Line:

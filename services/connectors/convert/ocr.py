@@ -34,6 +34,7 @@ class Reading:
         image: in shades of grey.
         languages: by tesseract's names.
         line: whether it is one line of text, upright.
+        turns: whether to turn it where it makes no sense; the program itself finds out for whole pages.
         cores: which it may use; as many as there are without.
 
     Raises:
@@ -46,11 +47,13 @@ class Reading:
         languages: tuple[str, ...],
         *,
         line: bool = False,
+        turns: bool = True,
         cores: Cores | None = None,
     ) -> None:
         self._found = _required(languages)
         self._languages = languages
         self._line = line
+        self._turns = TURNS if turns and not line else ()
         self._cores = cores
         if image.width * image.height > MAX_PIXELS:
             shrink = (MAX_PIXELS / (image.width * image.height)) ** 0.5
@@ -66,8 +69,8 @@ class Reading:
             RetryableError: code `ocr_failed`.
         """
         best = self._run.result()
-        for turn in TURNS:
-            if self._line or best.confidence >= GOOD_CONFIDENCE or not best.lines:
+        for turn in self._turns:
+            if best.confidence >= GOOD_CONFIDENCE or not best.lines:
                 break
             self._run = self._started(turn + self._askew)
             best = max(best, self._run.result(), key=lambda read: read.confidence)
@@ -137,10 +140,15 @@ class _Run:
 
 
 def recognise(
-    image: Image.Image, languages: tuple[str, ...], *, line: bool = False, cores: Cores | None = None
+    image: Image.Image,
+    languages: tuple[str, ...],
+    *,
+    line: bool = False,
+    turns: bool = True,
+    cores: Cores | None = None,
 ) -> Recognised:
     """Read an image and wait for what it says; see `Reading`."""
-    return Reading(image, languages, line=line, cores=cores).result()
+    return Reading(image, languages, line=line, turns=turns, cores=cores).result()
 
 
 def _content(file: IO[bytes]) -> bytes:
