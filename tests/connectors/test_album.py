@@ -116,6 +116,19 @@ async def test_an_image_of_a_word_document_is_saved(connector: ConvertConnector,
     assert "![A red field](image-1.png)" in result["markdown"]
 
 
+async def test_a_description_cannot_end_its_image(connector: ConvertConnector, tmp_path: Path) -> None:
+    drawing = (
+        '<w:drawing><wp:inline><wp:docPr id="1" name="x" descr="a](javascript:alert)&lt;script&gt;&#10;b"/>'
+        '<a:graphic><a:graphicData><a:blip r:embed="i1"/></a:graphicData></a:graphic></wp:inline></w:drawing>'
+    )
+    path = write_docx(
+        tmp_path / "d.docx", p(f"<w:r>{drawing}</w:r>"), links={"i1": ("image", "media/image1.png")},
+        extra={"word/media/image1.png": picture("PNG")},
+    )  # fmt: skip
+    result, _ = await result_of(connector, tmp_path, path)
+    assert result["markdown"].strip() == "![a(javascript:alert)\\<script> b](image-1.png)"
+
+
 async def test_images_of_slides_tell_their_slide(connector: ConvertConnector, tmp_path: Path) -> None:
     deck = Presentation()
     for colour in ("red", "green"):

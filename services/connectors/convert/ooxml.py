@@ -55,6 +55,7 @@ class Package:
 
     def __init__(self, path: Path, album: Album | None = None) -> None:
         self._album = album
+        self._pictures: dict[str, str] = {}  # by their parts, however often they are shown
         self._archive = zipfile.ZipFile(path)
         self._names = set(self._archive.namelist())
 
@@ -107,12 +108,17 @@ class Package:
 
     def picture(self, part: str) -> str:
         """The name under which an image within the document is saved, or would be."""
+        if part not in self._pictures:
+            self._pictures[part] = self._saved(part) or posixpath.basename(part)
+        return self._pictures[part]
+
+    def _saved(self, part: str) -> str:
         if self._album is None or part not in self._names:
-            return posixpath.basename(part)
+            return ""
         if self._archive.getinfo(part).file_size > MAX_BYTES:
             self._album.left_out += 1
-            return posixpath.basename(part)
-        return self._album.add(self._archive.read(part)) or posixpath.basename(part)
+            return ""
+        return self._album.add(self._archive.read(part))
 
     def children(self, part: str, parent: str) -> Iterator[Element]:
         """The elements within `parent`, each released when the next is asked for.

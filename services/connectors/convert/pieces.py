@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from services.connectors.convert import markdown
+from services.connectors.convert import inline, markdown
 from services.connectors.convert.blocks import Block
 
 MAX_DEPTH: Final = 12  # of items; deeper ones stand there
@@ -137,7 +137,7 @@ def _written(piece: Piece) -> str:
         case "code":
             return markdown.fenced(piece.text, piece.mark)
         case "image":
-            return f"![{piece.text}]({piece.source})"
+            return inline.image(piece.text, piece.source)
         case "quote":
             return f"> {_lines(piece.text, '> ')}"
         case "footnote":
