@@ -25,7 +25,7 @@ def own(tmp_path: Path) -> Iterator[Site]:
 
 def test_a_clean_stop_leaves_no_process_and_a_drained_job_goes_on_at_the_next_start(own: Site) -> None:
     own.up("--slots", "2", "--kinds", "simulate")
-    payload = json.dumps({"duration_s": 3.0})
+    payload = json.dumps({"duration_s": 15.0})  # longer than commands take on a busy machine
     job_id = own.run("submit", "--kind", "simulate", "--payload", payload).stdout.strip()
     _until_leased(own, job_id)
     processes = own.processes()
