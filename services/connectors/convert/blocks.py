@@ -23,6 +23,7 @@ class Block:
         text: without marks of Markdown; in a table, cells are parted by tabs and rows by line ends.
         level: of a heading from 1, of a list item from 0.
         box: left, top, right, bottom as fractions of the page from its top left; None where unknown.
+        image: the name of an image, or where the document says that it is.
     """
 
     kind: Kind
@@ -30,6 +31,7 @@ class Block:
     text: str
     level: int = 0
     box: Box | None = None
+    image: str = ""
 
 
 def join(blocks: Iterable[Block]) -> str:

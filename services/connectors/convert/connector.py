@@ -112,8 +112,7 @@ class ConvertConnector:
             else:
                 saved[name] = await attempt.save(NAMES[name], target, media_type=MEDIA_TYPES[name])
         images = [
-            image
-            | await attempt.save(image["name"], attempt.scratch / image["name"], media_type=image["type"])
+            await attempt.save(image["name"], attempt.scratch / image["name"], media_type=image["type"])
             for image in made["images"]
         ]
         return Outcome(
@@ -126,7 +125,7 @@ class ConvertConnector:
                 "ocr_pages": made["ocr_pages"],
                 "confidence": made["confidence"],
                 "format": made["format"],
-                "images": images,
+                "images": [told | image for told, image in zip(made["images"], images, strict=True)],
                 "warnings": made["warnings"],
             },
             artifacts=(*(artifact for artifact in saved.values() if artifact is not None), *images),

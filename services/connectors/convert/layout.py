@@ -48,7 +48,7 @@ def arrange(
     waiting = list(tables)
     for line in lines:
         holder = next((table for table in tables if table.holds(line)), None)
-        if holder is None:
+        if holder is None or line.image:  # one in a cell follows the table
             free.append(line)
         elif holder in waiting:
             waiting.remove(holder)
@@ -102,7 +102,8 @@ class _Writer:
                 code = paragraph.code()
                 return Block("code", markdown.fenced(code), code, box=box)
             case "image":
-                return Block("image", inline.image("", paragraph.lines[0].image), "", box=box)
+                name = paragraph.lines[0].image
+                return Block("image", inline.image("", name), "", box=box, image=name)
             case "item":
                 level = _level(paragraph, self._indents)
                 inner = markdown.unlike_blocks(self._inline(paragraph))

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from lxml import etree
 
-from services.connectors.convert.album import MAX_BYTES, Album
+from services.connectors.convert.album import MAX_BYTES, Album, TooLargeError
 from services.connectors.protocol import FatalError
 
 Element = Any  # lxml's own; its stubs are not ours to ship
@@ -55,7 +55,6 @@ class Package:
 
     def __init__(self, path: Path, album: Album | None = None) -> None:
         self._album = album
-        self._pictures: dict[str, str] = {}  # by their parts, however often they are shown
         self._archive = zipfile.ZipFile(path)
         self._names = set(self._archive.namelist())
 
@@ -107,18 +106,18 @@ class Package:
         return etree.fromstring(_transitional(self._archive.read(part)), _parser())
 
     def picture(self, part: str) -> str:
-        """The name under which an image within the document is saved, or would be."""
-        if part not in self._pictures:
-            self._pictures[part] = self._saved(part) or posixpath.basename(part)
-        return self._pictures[part]
+        """The name under which an image within the document is saved; without an album, the part's own."""
+        if self._album is None:
+            return posixpath.basename(part)
+        if part not in self._names:
+            return ""
 
-    def _saved(self, part: str) -> str:
-        if self._album is None or part not in self._names:
-            return ""
-        if self._archive.getinfo(part).file_size > MAX_BYTES:
-            self._album.left_out += 1
-            return ""
-        return self._album.add(self._archive.read(part))
+        def data() -> bytes:
+            if self._archive.getinfo(part).file_size > MAX_BYTES:
+                raise TooLargeError
+            return self._archive.read(part)
+
+        return self._album.once(part.encode(), data)
 
     def children(self, part: str, parent: str) -> Iterator[Element]:
         """The elements within `parent`, each released when the next is asked for.

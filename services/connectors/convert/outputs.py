@@ -92,6 +92,7 @@ class Outputs:
                 "box": block.box and [round(at, 4) for at in block.box],
                 "text": block.text,
                 "markdown": block.markdown,
+                **({"image": block.image or None} if block.kind == "image" else {}),
             }
             for block in page.blocks
         ]

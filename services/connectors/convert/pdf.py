@@ -17,7 +17,6 @@ from services.connectors.convert import (
     mixed,
     notes,
     order,
-    pictures,
     regions,
     text_layer,
     unruled,
@@ -29,6 +28,7 @@ from services.connectors.convert.garbled import Garbled, is_unreadable
 from services.connectors.convert.lines import Body, Line
 from services.connectors.convert.links import linked
 from services.connectors.convert.ocr import Reading
+from services.connectors.convert.pictures import Pictures
 from services.connectors.convert.running import NEAR_PAGES, Keys, Running, keys_of
 from services.connectors.convert.tesseract import installed
 from services.connectors.protocol import FatalError
@@ -65,6 +65,7 @@ class _Document:
     sample: dict[int, list[Line]]
     garbled: Garbled
     pictures: mixed.Pictures
+    saved: Pictures | None
     notes: set[str] = field(default_factory=set)
 
 
@@ -87,7 +88,8 @@ def read(path: Path, options: Options) -> Document:
         check_pages(total, options)
         sample, running = _sample(pdf)
     body = Body.of(line for lines in sample.values() for line in lines)
-    document = _Document(path, total, body, running, sample, Garbled(options), mixed.Pictures(options))
+    saved = Pictures(options.album, body=body.size) if options.album is not None else None
+    document = _Document(path, total, body, running, sample, Garbled(options), mixed.Pictures(options), saved)
     return Document(total, ahead(_pages(document, options)))
 
 
@@ -174,9 +176,8 @@ def _page(
         if not (line.is_code and not body.mono) and not any(table.holds(line) for table in found)
     ]
     found += unruled.tables(free, drawn.across())
-    if options.album is not None:
-        area = page.get_width() * page.get_height()
-        lines += pictures.shown(drawn.pictures, options.album, page=number + 1, area=area, body=body.size)
+    if document.saved is not None:
+        lines += document.saved.shown(drawn.pictures, page, number + 1)
     ordered = order.in_order(lines, [*found, *seen.tables], body=body.size)
     in_text, noted = notes.parted(ordered, body=body.size)
     made = layout.arrange(

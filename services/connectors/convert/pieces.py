@@ -112,7 +112,9 @@ def settled(found: Iterable[Piece]) -> Iterator[Piece]:
 
 def blocks(found: Iterable[Piece]) -> tuple[Block, ...]:
     """All of it as blocks."""
-    return tuple(Block(piece.kind, _written(piece), _plain(piece), piece.level) for piece in found)
+    return tuple(
+        Block(piece.kind, _written(piece), _plain(piece), piece.level, image=piece.source) for piece in found
+    )
 
 
 def _plain(piece: Piece) -> str:
