@@ -182,6 +182,20 @@ async def test_a_scan_in_strips_behind_the_text_is_no_picture_of_the_page(
     assert len(part["images"]) == 2
 
 
+async def test_a_scan_of_a_paragraph_behind_its_text_is_no_picture_of_the_page(
+    connector: ConvertConnector, tmp_path: Path
+) -> None:
+    text = "".join(
+        f"BT /H 11 Tf 72 {y} Td (Words of a line that the scan shows too.) Tj ET " for y in (500, 486)
+    )
+    scan, label = shown("210 0 0 28 70 483"), shown("210 0 0 150 70 483", "Y")
+    pieces = (picture(jpeg()), picture(jpeg("L"), "/ColorSpace /DeviceGray"))
+    result, _ = await converted(connector, tmp_path, page(scan + text, *pieces))
+    assert result["images"] == []
+    result, _ = await converted(connector, tmp_path, page(label + text, *pieces))
+    assert len(result["images"]) == 1
+
+
 async def test_a_picture_in_a_table_follows_the_table(connector: ConvertConnector, tmp_path: Path) -> None:
     rules = "".join(f"{x} 400 m {x} 520 l S " for x in (100, 200, 300)) + "".join(
         f"100 {y} m 300 {y} l S " for y in (400, 440, 480, 520)

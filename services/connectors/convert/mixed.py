@@ -67,7 +67,7 @@ class Pictures:
             for box in _united(pictures)
             if _area(box) >= area * MIN_SHARE
             and box[3] - box[1] >= MIN_HEIGHT
-            and _covered(box, lines) < COVERED
+            and covered(box, lines) < COVERED
         ]
         found: list[Line] = []
         tables: list[Table] = []
@@ -130,7 +130,7 @@ def _area(box: Box) -> float:
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
 
 
-def _covered(box: Box, lines: Sequence[Line]) -> float:
+def covered(box: Box, lines: Sequence[Line]) -> float:
     """The share of a box under lines of text."""
     under = sum(
         _area(

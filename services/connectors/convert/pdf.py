@@ -177,7 +177,7 @@ def _page(
     ]
     found += unruled.tables(free, drawn.across())
     if document.saved is not None:
-        lines += document.saved.shown(drawn.pictures, page, number + 1)
+        lines += document.saved.shown(drawn.pictures, page, number + 1, opened.lines)
     ordered = order.in_order(lines, [*found, *seen.tables], body=body.size)
     in_text, noted = notes.parted(ordered, body=body.size)
     made = layout.arrange(

@@ -17,12 +17,14 @@ from services.connectors.convert.blocks import Box, fractions
 from services.connectors.convert.frame import Frame
 from services.connectors.convert.lines import Line
 from services.connectors.convert.matrices import matrix_of, moved
+from services.connectors.convert.mixed import covered
 from services.connectors.convert.running import EDGE, NEAR_PAGES, STEP
 
 MAX_PICTURES: Final = 200  # a page
 MAX_LOOKED_PIXELS: Final = 400_000_000  # a page, of all its pictures
 MIN_POINTS: Final = 12.0  # each way, as shown
 BACKGROUND: Final = 0.9  # of the page
+UNDER_TEXT: Final = 0.4  # of a picture: it is a scan of that text, or what it is printed on
 MAX_PIXELS: Final = 40_000_000
 LOOK: Final = (48, 48)  # pixels, enough to tell pictures apart that share their data but not their masks
 JPEG: Final = ["DCTDecode"]
@@ -56,13 +58,16 @@ class Pictures:
         self._body = body
         self._behind: deque[set[Place]] = deque(maxlen=NEAR_PAGES)  # what stood at the edges of pages
 
-    def shown(self, pictures: Sequence[Picture], page: pdfium.PdfPage, number: int) -> list[Line]:
+    def shown(
+        self, pictures: Sequence[Picture], page: pdfium.PdfPage, number: int, lines: Sequence[Line]
+    ) -> list[Line]:
         """Save pictures, and tell where each stands; a logo that runs through the pages stands on the first.
 
         Args:
             pictures: with their boxes, in points from the top left.
             page: which they are on.
             number: the page's, from 1.
+            lines: of the text layer.
         """
         size, frame = page.get_size(), Frame.of(page)
         found: list[Line] = []
@@ -74,7 +79,7 @@ class Pictures:
             if at >= MAX_PICTURES or pixels > MAX_LOOKED_PIXELS:
                 self._album.leave_out()
                 continue
-            if min(width, height) < MIN_PIXELS:
+            if min(width, height) < MIN_PIXELS or covered(box, lines) > UNDER_TEXT:
                 continue
             name = self._saved(picture, _turn(picture, frame), number, fractions(box, size))
             place = (name, round(box[0] / STEP), round(box[1] / STEP))
