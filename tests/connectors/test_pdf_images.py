@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import orjson
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from services.connectors.convert.connector import ConvertConnector
 from services.connectors.convert.pictures import MAX_PICTURES
 from tests.connectors.attempts import LocalAttempt
+from tests.connectors.documents import needs_ocr
 from tests.connectors.pdf_files import HELVETICA, page_of, pdf_of, stream_of
 
 WORDS: Final = (
@@ -296,3 +297,50 @@ async def test_a_damaged_picture_leaves_the_page_as_it_is(
     assert saved == {"image-1.jpg": jpeg()}
     assert result["markdown"].startswith("Enough plain words")
     assert result["warnings"] == ["images left out: 1 (damaged, or of a format that is not known)"]
+
+
+def photo() -> bytes:
+    """Neither light nor of letters."""
+    image = Image.linear_gradient("L").resize((800, 600)).point(lambda value: 40 + value // 3)
+    data = io.BytesIO()
+    image.convert("RGB").save(data, "JPEG")
+    return data.getvalue()
+
+
+@needs_ocr
+@pytest.mark.parametrize(("ocr", "by_ocr"), [("auto", 1), ("always", 1), ("never", 0)])
+async def test_a_photo_stands_among_the_few_words_of_its_page(
+    connector: ConvertConnector, tmp_path: Path, ocr: str, by_ocr: int
+) -> None:
+    above, below = (
+        "BT /H 20 Tf 72 740 Td (Our team in May) Tj ET ",
+        "BT /H 20 Tf 72 100 Td (Spring report) Tj ET",
+    )
+    data = page_of(
+        above + shown("500 0 0 500 56 200") + below,
+        resources=WITH_X,
+        objects=[picture(photo(), size=(800, 600))],
+    )
+    result, saved = await converted(connector, tmp_path, data, ocr=ocr)
+    assert saved == {"image-1.jpg": photo()}
+    words = [line.lstrip("# ") for line in result["markdown"].splitlines() if line]
+    assert words == ["Our team in May", "![](image-1.jpg)", "Spring report"]
+    assert result["ocr_pages"] == by_ocr
+
+
+@needs_ocr
+async def test_a_scan_with_a_margin_is_text_and_no_picture(
+    connector: ConvertConnector, tmp_path: Path
+) -> None:
+    scan = Image.new("L", (1500, 1900), 250)
+    write = ImageDraw.Draw(scan)
+    for at in range(12):
+        write.text((100, 100 + at * 100), f"Line number {at} of a letter", fill=10, font_size=60)
+    made = io.BytesIO()
+    scan.convert("RGB").save(made, "JPEG")
+    data = page_of(
+        shown("480 0 0 608 66 92"), resources=WITH_X, objects=[picture(made.getvalue(), size=scan.size)]
+    )
+    result, saved = await converted(connector, tmp_path, data, ocr="auto")
+    assert (saved, result["ocr_pages"]) == ({}, 1)
+    assert "Line number 3 of a letter" in result["markdown"]

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
+from services.connectors.convert import blocks
 from services.connectors.convert.cores import count
 from services.connectors.convert.document import Page
 from services.connectors.convert.ocr import Reading
@@ -41,4 +42,4 @@ def _done(page: Page | Reading) -> Page:
     if isinstance(page, Page):
         return page
     read = page.result()
-    return Page.of(read.blocks(), confidence=read.confidence)
+    return Page.of(blocks.among(read.blocks(), page.pictures), confidence=read.confidence)

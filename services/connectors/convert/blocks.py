@@ -47,6 +47,19 @@ def table(written: str, box: Box | None) -> Block:
     return Block("table", written, text, box=box)
 
 
+def among(blocks: Iterable[Block], pictures: Iterable[Block]) -> tuple[Block, ...]:
+    """Blocks with pictures between them, each before the first block below its top."""
+    placed = list(blocks)
+    for picture in pictures:
+        at = next((at for at, block in enumerate(placed) if _top(block) > _top(picture)), len(placed))
+        placed.insert(at, picture)
+    return tuple(placed)
+
+
+def _top(block: Block) -> float:
+    return block.box[1] if block.box is not None else 0.0
+
+
 def fractions(box: Box, size: tuple[float, float] | None) -> Box | None:
     """A box in a page's own unit as fractions of a page of that width and height; None for no size."""
     if size is None or min(size) <= 0:

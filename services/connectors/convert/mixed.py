@@ -74,7 +74,7 @@ class Pictures:
         weighted = letters = 0.0
         for box in islice(worth, MAX_PICTURES):
             image, scale, origin = part(page, box)
-            if not _is_paper(image) or not self._is_new(image):
+            if not is_paper(image) or not self._is_new(image):
                 continue
             recognised = ocr.recognise(image, self._options.languages, turns=False, cores=self._options.cores)
             text = "".join(line.text for line in recognised.lines)
@@ -142,7 +142,7 @@ def covered(box: Box, lines: Sequence[Line]) -> float:
     return under / max(_area(box), 1.0)
 
 
-def _is_paper(image: Image.Image) -> bool:
+def is_paper(image: Image.Image) -> bool:
     """Whether it is light for the most part, with some dark on it; photos are neither."""
     small = image.copy()
     small.thumbnail((LOOK_WIDTH, LOOK_WIDTH))

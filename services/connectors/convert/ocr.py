@@ -11,6 +11,7 @@ from typing import IO, Final
 from PIL import Image
 
 from services.connectors.convert import skew
+from services.connectors.convert.blocks import Block
 from services.connectors.convert.cores import Cores
 from services.connectors.convert.hocr import parse
 from services.connectors.convert.recognised import Recognised
@@ -36,6 +37,7 @@ class Reading:
         line: whether it is one line of text, upright.
         turns: whether to turn it where it makes no sense; the program itself finds out for whole pages.
         cores: which it may use; as many as there are without.
+        pictures: which are saved and stand among what is read.
 
     Raises:
         FatalError: codes `ocr_unavailable` and `ocr_language_missing`.
@@ -49,7 +51,9 @@ class Reading:
         line: bool = False,
         turns: bool = True,
         cores: Cores | None = None,
+        pictures: tuple[Block, ...] = (),
     ) -> None:
+        self.pictures = pictures
         self._found = _required(languages)
         self._languages = languages
         self._line = line

@@ -162,10 +162,10 @@ def _page(
         case "never" if _is_picture(lines, drawn):
             warnings.append(f"page {number + 1} is a picture, and OCR was switched off")
         case "always":
-            return _reading(page, options)
+            return _reading(opened, number, drawn, document, options)
         case "auto" if installed() is not None or _is_picture(lines, drawn):
             if _is_picture(lines, drawn) or document.garbled.is_garbled(page, lines):
-                return _reading(page, options)
+                return _reading(opened, number, drawn, document, options)
             boxes = [box for _, box in drawn.pictures]
             seen = document.pictures.read(page, boxes, lines, body=body.size)
     lines = [*linked(lines, page), *seen.lines]
@@ -190,9 +190,10 @@ def _page(
     return Page.of(made, warnings=tuple(warnings), confidence=seen.confidence)
 
 
-def _reading(page: pdfium.PdfPage, options: Options) -> Reading:
-    image, _ = regions.whole(page)
-    return Reading(image, options.languages, cores=options.cores)
+def _reading(opened: _Opened, number: int, drawn: Drawing, document: _Document, options: Options) -> Reading:
+    image, _ = regions.whole(opened.page)
+    shown = document.saved.beside_scans(drawn.pictures, opened.page, number + 1) if document.saved else ()
+    return Reading(image, options.languages, cores=options.cores, pictures=shown)
 
 
 def _is_picture(lines: list[Line], drawn: Drawing) -> bool:

@@ -6,18 +6,21 @@ import io
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 import pypdfium2 as pdfium
 from PIL import Image
 from pypdfium2 import raw
 
+from services.connectors.convert import layout
 from services.connectors.convert.album import MAX_BYTES, MIN_PIXELS, Album, TooLargeError
-from services.connectors.convert.blocks import Box, fractions
+from services.connectors.convert.blocks import Block, Box, fractions
 from services.connectors.convert.frame import Frame
-from services.connectors.convert.lines import Line
+from services.connectors.convert.lines import Body, Line
 from services.connectors.convert.matrices import matrix_of, moved
-from services.connectors.convert.mixed import covered
+from services.connectors.convert.mixed import covered, is_paper
+from services.connectors.convert.regions import part
 from services.connectors.convert.running import EDGE, NEAR_PAGES, STEP
 
 MAX_PICTURES: Final = 200  # a page
@@ -89,6 +92,19 @@ class Pictures:
                 running.add(place)
         self._behind.append(running)
         return found
+
+    def beside_scans(
+        self, pictures: Sequence[Picture], page: pdfium.PdfPage, number: int
+    ) -> tuple[Block, ...]:
+        """Save the pictures of a page that is read by OCR, without those that show paper; see `shown`."""
+        size = page.get_size()
+        photos = [
+            (picture, box)
+            for picture, box in islice(_worth(pictures, size), MAX_PICTURES)
+            if not is_paper(part(page, box, margin=0.0)[0])
+        ]
+        found = self.shown(photos, page, number, ())
+        return layout.arrange(found, body=Body(self._body), size=size)
 
     def _runs(self, place: Place) -> bool:
         return any(place in places for places in self._behind)
