@@ -76,15 +76,20 @@ def test_a_stamp_is_read_where_it_stands(tmp_path: Path) -> None:
 
 
 @needs_ocr
-def test_a_picture_that_is_on_every_page_is_read_once(tmp_path: Path) -> None:
-    stamp = written(["RECEIVED AND APPROVED"], size=(640, 120))
-    one = page_with(tmp_path / "one.pdf", stamp, (300, 560, 220, 42))
+@pytest.mark.parametrize(
+    ("bottom", "told"), [(560, [True, True, True]), (745, [True, False, False])], ids=["stamp", "logo"]
+)
+def test_what_is_on_every_page_is_told_on_each_and_a_logo_on_the_first(
+    tmp_path: Path, bottom: float, told: list[bool]
+) -> None:
+    picture = written(["RECEIVED AND APPROVED"], size=(640, 120))
+    one = page_with(tmp_path / "one.pdf", picture, (300, bottom, 220, 42))
     with pdfium.PdfDocument.new() as made, pdfium.PdfDocument(one) as source:
         for _ in range(3):
             made.import_pages(source)
         made.save(tmp_path / "three.pdf")
     pages = pages_of(tmp_path / "three.pdf")
-    assert ["RECEIVED" in page.markdown for page in pages] == [True, False, False]
+    assert ["RECEIVED" in page.markdown for page in pages] == told
 
 
 @needs_ocr

@@ -202,6 +202,43 @@ def test_lines_of_a_table_of_contents_stay_apart(tmp_path: Path) -> None:
     assert [line[:9] for line in made.splitlines()] == ["- Bridges", "- Tunnels", "- Ferries"]
 
 
+def test_a_paragraph_that_a_figure_parts_is_put_together_before_it(tmp_path: Path) -> None:
+    made = markdown_of(
+        tmp_path,
+        [
+            *prose(72, 700, "A sentence that begins above a figure and is not at its end where"),
+            ("S", 8, 100, 650, "A label"), ("I", 9, 72, 630, "Figure 1. A bridge."),
+            *prose(72, 600, "the figure stands, but goes on below it.", "Then it ends, and so does this."),
+        ],
+    )  # fmt: skip
+    paragraphs = made.strip().split("\n\n")
+    assert paragraphs[0].startswith("A sentence that begins")
+    assert "at its end where the figure stands, but goes on" in paragraphs[0]
+    assert "A label" in paragraphs[1]
+
+
+def test_a_large_line_that_only_introduces_a_list_heads_nothing(tmp_path: Path) -> None:
+    large = [
+        ("R", 20, 72, 700, "What it takes:"), ("R", 20, 72, 670, "\\267 steel"),
+        ("R", 20, 72, 640, "\\267 paint"),
+    ]  # fmt: skip
+    small = prose(
+        72, 560, "The usual text of this page is in a smaller size, and there is more of it", "as well."
+    )
+    made = markdown_of(tmp_path, [*large, *small, *prose(72, 500, *(["More of the usual text."] * 3))])
+    assert made.startswith("What it takes:\n\n- steel\n- paint\n")
+
+
+def test_large_numbered_lines_are_a_list_and_a_numbered_line_alone_a_heading(tmp_path: Path) -> None:
+    usual = prose(
+        72, 560, "The usual text of this page is in a smaller size, and there is more of it", "as well."
+    )
+    listed = [("R", 14, 72, 700, "1. Steel"), ("R", 14, 72, 682, "2. Paint")]
+    assert markdown_of(tmp_path, [*listed, *usual]).startswith("1. Steel\n2. Paint\n")
+    alone = [("R", 14, 72, 700, "1. Steel")]
+    assert markdown_of(tmp_path, [*alone, *usual]).startswith("## 1. Steel\n")
+
+
 def test_text_that_runs_up_the_page_comes_last(tmp_path: Path) -> None:
     content = (
         "BT /H 10 Tf 0 1 -1 0 30 300 Tm (Stamped at the side) Tj ET\n"

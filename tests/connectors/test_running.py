@@ -65,3 +65,15 @@ def test_what_is_at_the_edge_and_differs_from_page_to_page_is_kept(tmp_path: Pat
     pages = [[(72, 760, f"Chapter about {names[number]}"), *body(number)] for number in range(6)]
     made = markdown_of(tmp_path, pages)
     assert all(f"Chapter about {name}" in made for name in names)
+
+
+def test_the_header_of_a_chapter_in_a_long_document_is_left_out(tmp_path: Path) -> None:
+    def header(number: int) -> list[Placed]:
+        return [(72, 760, "On bridges")] if 41 <= number <= 49 and number % 2 else []
+
+    pages = [
+        [*header(number), (72, 600, f"Text of its own, {chr(97 + number % 26)}.")] for number in range(120)
+    ]
+    made = markdown_of(tmp_path, pages)
+    assert "On bridges" not in made
+    assert made.count("Text of its own") == 120

@@ -17,11 +17,12 @@ from services.connectors.convert.document import Options
 from services.connectors.convert.lines import Line, Table
 from services.connectors.convert.recognised import Recognised
 from services.connectors.convert.regions import part
+from services.connectors.convert.running import EDGE
 
 MIN_SHARE: Final = 0.01  # of the page
 MIN_HEIGHT: Final = 18.0  # points
 MAX_PICTURES: Final = 20  # a page
-MAX_KNOWN: Final = 10_000
+MAX_KNOWN: Final = 1_000
 COVERED: Final = 0.12  # of a picture by text over it, as in a scan with its text behind it
 LOOK_WIDTH: Final = 400  # pixels, enough to tell paper from a photo
 PAPER, INK = 176, 112  # of 255: as light, and as dark
@@ -43,12 +44,12 @@ class Found:
     confidence: float | None = None
 
 
-class Pictures:
-    """Reads the pictures of one document, those that are alike once: a logo is on every page."""
+class TextInPictures:
+    """Reads the pictures of one document, those that are alike once; a logo tells its text on one page."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._known: set[bytes] = set()
+        self._known: dict[bytes, Recognised] = {}
 
     def read(
         self, page: pdfium.PdfPage, pictures: Sequence[Box], lines: Sequence[Line], *, body: float
@@ -74,9 +75,11 @@ class Pictures:
         weighted = letters = 0.0
         for box in islice(worth, MAX_PICTURES):
             image, scale, origin = part(page, box)
-            if not is_paper(image) or not self._is_new(image):
+            if not is_paper(image):
                 continue
-            recognised = ocr.recognise(image, self._options.languages, turns=False, cores=self._options.cores)
+            recognised, again = self._recognised(image)
+            if again and _is_at_edge(box, page.get_height()):  # as running lines are, but for the first
+                continue
             text = "".join(line.text for line in recognised.lines)
             is_whole = _area(box) >= area * WHOLE
             if sum(map(str.isalnum, text)) < MIN_LETTERS or not _is_text(
@@ -91,15 +94,21 @@ class Pictures:
             tables += (table for table in placed if not any(table.holds(line) for line in lines))
             weighted += recognised.confidence * len(text)
             letters += len(text)
-        return Found(tuple(found), tuple(tables), weighted / letters if letters and found else None)
+        return Found(tuple(found), tuple(tables), weighted / letters if found or tables else None)
 
-    def _is_new(self, image: Image.Image) -> bool:
+    def _recognised(self, image: Image.Image) -> tuple[Recognised, bool]:
+        """What a picture says, and whether one like it was there before."""
         digest = hashlib.sha256(image.tobytes()).digest()
         if digest in self._known:
-            return False
+            return self._known[digest], True
+        read = ocr.recognise(image, self._options.languages, turns=False, cores=self._options.cores)
         if len(self._known) < MAX_KNOWN:
-            self._known.add(digest)
-        return True
+            self._known[digest] = read
+        return read, False
+
+
+def _is_at_edge(box: Box, height: float) -> bool:
+    return box[3] < height * EDGE or box[1] > height * (1 - EDGE)
 
 
 def _united(boxes: Sequence[Box]) -> list[Box]:

@@ -180,7 +180,9 @@ def joined(parts: Sequence[Paragraph | Table], *, body: Body) -> list[Paragraph 
     kept: list[Paragraph | Table] = []
     open_: Paragraph | None = None  # of plain text, and not at the end of a sentence
     for part in parts:
-        if isinstance(part, Table) or part.kind in ("code", "image") or not _is_plain(part, body):
+        if isinstance(part, Paragraph) and part.kind == "heading":
+            open_ = None
+        if isinstance(part, Table) or part.kind not in ("text", "item") or not _is_plain(part, body):
             kept.append(part)
             continue
         first = part.lines[0].text[part.dropped[0] :]
@@ -190,7 +192,7 @@ def joined(parts: Sequence[Paragraph | Table], *, body: Body) -> list[Paragraph 
         else:
             kept.append(part)
             open_ = part
-        if part.kind == "heading" or part.lines[-1].text.endswith(SENTENCE_END):
+        if part.lines[-1].text.endswith(SENTENCE_END):
             open_ = None
     return kept
 
@@ -199,7 +201,7 @@ def _is_plain(paragraph: Paragraph, body: Body) -> bool:
     """Whether it looks as most of the text does, and not as a caption or a label in a figure."""
     line = paragraph.lines[0]
     alike = abs(line.size - body.size) <= body.size * ALIKE and line.font == body.font
-    return (alike and not CAPTION.match(line.text)) or paragraph.kind == "heading"
+    return alike and not CAPTION.match(line.text)
 
 
 def _kind(

@@ -64,7 +64,7 @@ class _Document:
     running: Running
     sample: dict[int, list[Line]]
     garbled: Garbled
-    pictures: mixed.Pictures
+    in_pictures: mixed.TextInPictures
     saved: Pictures | None
     notes: set[str] = field(default_factory=set)
 
@@ -89,7 +89,9 @@ def read(path: Path, options: Options) -> Document:
         sample, running = _sample(pdf)
     body = Body.of(line for lines in sample.values() for line in lines)
     saved = Pictures(options.album, body=body.size) if options.album is not None else None
-    document = _Document(path, total, body, running, sample, Garbled(options), mixed.Pictures(options), saved)
+    document = _Document(
+        path, total, body, running, sample, Garbled(options), mixed.TextInPictures(options), saved
+    )
     return Document(total, ahead(_pages(document, options)))
 
 
@@ -167,7 +169,7 @@ def _page(
             if _is_picture(lines, drawn) or document.garbled.is_garbled(page, lines):
                 return _reading(opened, number, drawn, document, options)
             boxes = [box for _, box in drawn.pictures]
-            seen = document.pictures.read(page, boxes, lines, body=body.size)
+            seen = document.in_pictures.read(page, boxes, lines, body=body.size)
     lines = [*linked(lines, page), *seen.lines]
     found = drawn.tables(lines)
     free = [

@@ -10,7 +10,6 @@ from PIL import Image
 from services.connectors.convert import ocr
 from services.connectors.convert.blocks import Box
 
-MAX_PIXELS: Final = 40_000_000
 POINTS_PER_INCH: Final = 72
 MARGIN: Final = 4.0  # points around a part
 
@@ -34,6 +33,6 @@ def part(
 
 def _drawn(page: pdfium.PdfPage, crop: Box, area: float) -> tuple[Image.Image, float]:
     scale = ocr.DPI / POINTS_PER_INCH
-    scale *= min(1.0, (MAX_PIXELS / max(area * scale**2, 1)) ** 0.5)
+    scale *= min(1.0, (ocr.MAX_PIXELS / max(area * scale**2, 1)) ** 0.5)
     image: Image.Image = page.render(scale=scale, crop=crop, grayscale=True).to_pil()
     return image, scale

@@ -12,7 +12,8 @@ from services.connectors.convert.lines import Line
 BULLET_SIGNS: Final = frozenset("\u2022\u00b7\u00a2\u00a9\u00ae\u00bb\u00b0*+")
 BULLET_LETTERS: Final = frozenset("eoO")
 BULLET: Final = "\u2022"
-RULES: Final = frozenset({"|", "||", "[", "]", "!", "_", "\u2014"})  # how ruled lines come out
+# How ruled lines come out.
+RULES: Final = frozenset({"|", "||", "[", "]", "!", "_", "\u2014", "|}", "{|", "|]", "[|"})
 CELL_GAP: Final = 1.0  # of the size; between words it is about 0.3
 
 
