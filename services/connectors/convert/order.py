@@ -15,6 +15,7 @@ from services.connectors.convert.lines import Line, Table, Word, spaced
 GUTTER: Final = 0.8  # of the size of plain text: narrower gaps are between words
 MAX_LINES: Final = 3_000  # more on a page are a drawing, whose order is its content's
 MAX_DEPTH: Final = 6
+MAX_LOOKS: Final = 100_000  # at lines: a page that takes more has rows, which are read as such
 MAX_GUTTERS: Final = 12
 MIN_LINES: Final = 3  # of a column of prose
 PROSE_CHARS: Final = 18  # a line; shorter ones are cells
@@ -118,6 +119,7 @@ class _Page:
     def __init__(self, gutter: float, *, rtl: bool) -> None:
         self._gutter = gutter
         self._rtl = rtl
+        self._looks = MAX_LOOKS
 
     def read(self, items: Sequence[_Item], depth: int) -> Iterator[_Item]:
         """A part of the page in order."""
@@ -152,6 +154,8 @@ class _Page:
 
     def _band(self, frees: Sequence[list[Gap]], start: int, within: Gap) -> tuple[int, list[Gap]]:
         """How far down the same gaps go, and which they are."""
+        if self._looks < 0:
+            return start + 1, []
         gaps = self._inside(frees[start], within)
         end = start + 1
         while end < len(frees) and gaps:
@@ -163,6 +167,7 @@ class _Page:
                 break
             gaps = both[:MAX_GUTTERS]
             end += 1
+        self._looks -= end - start
         return end, gaps
 
     def _inside(self, gaps: Iterable[Gap], within: Gap) -> list[Gap]:
@@ -177,6 +182,9 @@ class _Page:
         for gap in gaps:
             at = (gap[0] + gap[1]) / 2
             items = [item for slab in slabs[start:end] for item in slab]
+            self._looks -= len(items)
+            if self._looks < 0:
+                break
             left, right = _parted(items, at)
             if not left or not right:
                 continue
