@@ -55,10 +55,15 @@ class Hand:
 
     def __init__(self, nc: Client, settings: Settings, back: Callable[[Candidate], None]) -> None:
         self._back = back
-        self.puller: Puller[Candidate] = Puller(
-            nc, subjects.WORK, parse_candidate, timeout_s=settings.request_timeout_s, stray=self._on_arrival
-        )
         self.wake = asyncio.Event()
+        self.puller: Puller[Candidate] = Puller(
+            nc,
+            subjects.WORK,
+            parse_candidate,
+            timeout_s=settings.request_timeout_s,
+            stray=self._on_arrival,
+            refused=self.wake.set,
+        )
         self.started = False
         self.open = False
         self.arrived: list[Candidate] = []

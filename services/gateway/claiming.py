@@ -144,7 +144,9 @@ class Claiming:
         self.settings = settings
         self.reach = Reachability(settings.lease_s)
         timeout_s = settings.request_timeout_s
-        self.answers = _Answers(nc, subjects.WORK, parse_work, timeout_s=timeout_s, stray=lambda _: None)
+        self.answers = _Answers(
+            nc, subjects.WORK, parse_work, timeout_s=timeout_s, stray=lambda _: None, refused=lambda: None
+        )
         self._workers = workers
         self._known = known
         self._keys = ClaimKeys(nc, store, timeout_s=timeout_s)

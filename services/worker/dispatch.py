@@ -12,9 +12,9 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
-from events.lane import LaneKey
+from events.lane import LaneEntry
 from services.broker import on_reconnect
-from services.lanes import BUCKET, is_ranked, parse_entry
+from services.lanes import BUCKET, Entry, is_ranked, parse_entry
 from services.log_reader import Stored, follow, follow_once
 from services.settings import Settings
 from services.worker.choice import Candidate, Choice, Source
@@ -27,7 +27,7 @@ from services.worker.work import Work, parse_work
 log = structlog.get_logger()
 
 LOOKS: Final = 8  # in one choice; with more than fifty workers that choose at the same moment all are used
-NO_LANE: Final = LaneKey("")
+NO_LANE: Final = 0, Entry(LaneEntry(""), 0)
 
 
 class Dispatcher:
@@ -60,14 +60,19 @@ class Dispatcher:
         self._free = free
         self._room = room
         self._start = start
-        self._lanes: dict[str, tuple[int, LaneKey]] = {}
+        self._lanes: dict[str, tuple[int, Entry]] = {}
         self._sources: dict[int, dict[str, Source]] = defaultdict(dict)
         self._arrived: list[Work] = []
         self._wake = asyncio.Event()
         self.stopped = False
         self._handing_back: set[asyncio.Task[None]] = set()
         self.puller: Puller[Work] = Puller(
-            nc, subjects.WORK, parse_work, timeout_s=settings.request_timeout_s, stray=self._on_arrival
+            nc,
+            subjects.WORK,
+            parse_work,
+            timeout_s=settings.request_timeout_s,
+            stray=self._on_arrival,
+            refused=self.wake,
         )
         self.tokens = Tokens(nc, settings, wake=self.wake)
         self._heads = Heads(nc, timeout_s=settings.request_timeout_s)
@@ -112,13 +117,16 @@ class Dispatcher:
     def _learn(self, message: Stored) -> None:
         lane, priority, entry = parse_entry(message)
         consumer = subjects.lane_consumer(lane, priority)
+        known = self._lanes.get(consumer)
+        if entry is not None and known is not None and entry.seq == known[1].seq:
+            return  # told twice: a second pull would bring jobs for which there is no slot
         self.puller.forget_wait(consumer)
         if entry is None:
             self._lanes.pop(consumer, None)
             self._heads.forget(consumer)
             self._sources[priority].pop(consumer, None)
         else:
-            self._lanes[consumer] = priority, entry.lane
+            self._lanes[consumer] = priority, entry
             self._match(consumer, self._record())
 
     async def rematch(self) -> None:
@@ -132,13 +140,13 @@ class Dispatcher:
     def refit(self, kind: str) -> None:
         """Decide about a kind's lanes again, because it came to have room or none."""
         record = self._record()
-        for consumer, (_, key) in self._lanes.items():
-            if key.kind == kind:
+        for consumer, (_, entry) in self._lanes.items():
+            if entry.lane.kind == kind:
                 self.puller.forget_wait(consumer)
                 self._match(consumer, record)
 
     def _match(self, consumer: str, record: WorkerRecord) -> None:
-        priority, key = self._lanes[consumer]
+        priority, (key, _) = self._lanes[consumer]
         if record.fits(key) and self._room(key.kind):
             rank = record.rank(key) if is_ranked(key) else None
             self._sources[priority][consumer] = Source(consumer, priority, key, rank)
@@ -191,12 +199,12 @@ class Dispatcher:
         return started > 0
 
     def _kind(self, work: Work) -> str:
-        _, key = self._lanes.get(work.consumer, (0, NO_LANE))
+        _, (key, _) = self._lanes.get(work.consumer, NO_LANE)
         return key.kind
 
     def _limits(self, work: Work) -> tuple[str, ...]:
         """The limits of the lane that a delivery came from."""
-        _, key = self._lanes.get(work.consumer, (0, NO_LANE))
+        _, (key, _) = self._lanes.get(work.consumer, NO_LANE)
         return key.limits
 
     async def _granted(self, work: Work, limits: tuple[str, ...]) -> list[Work]:

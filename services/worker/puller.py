@@ -20,6 +20,8 @@ ACK = b"+ACK"
 WORKING = b"+WPI"
 NAK = b"-NAK"
 WAIT_S = 30.0
+AGAIN_S = 1.0
+EXPIRED = "408"
 
 
 class Answerable(Protocol):
@@ -51,6 +53,7 @@ class Puller(Generic[D]):
         parse: gives the consumer's name and the delivery.
         timeout_s: seconds to wait for an answer to a pull that does not wait.
         stray: is given what a waiting pull brought; takes it or hands it back.
+        refused: told when the broker ended a waiting pull before its time; it may be opened again soon.
     """
 
     def __init__(
@@ -61,12 +64,14 @@ class Puller(Generic[D]):
         *,
         timeout_s: float,
         stray: Callable[[D], None],
+        refused: Callable[[], None],
     ) -> None:
         self._stream = stream
         self._parse = parse
         self._nc = nc
         self._timeout_s = timeout_s
         self._stray = stray
+        self._refused = refused
         # A delivery does not name the pull that it answers: each sort has a subscription of its own.
         self._take_inbox = nc.new_inbox()
         self._wait_inbox = nc.new_inbox()
@@ -169,12 +174,20 @@ class Puller(Generic[D]):
             take.done.set_result(None)
 
     def _on_waited(self, message: Msg) -> None:
-        if not message.reply:  # a status: this pull has run out
-            self._waiting.pop(message.subject.rpartition(".")[2], None)
+        if not message.reply:  # a status
+            self._on_ended(message.subject.rpartition(".")[2], (message.headers or {}).get("Status", ""))
             return
         consumer, delivery = self._parse(message)
         self._waiting.pop(consumer, None)
         self._stray(delivery)
+
+    def _on_ended(self, consumer: str, status: str) -> None:
+        """A pull has run out, or its consumer is being made anew or moved to another server."""
+        if status == EXPIRED:
+            self._waiting.pop(consumer, None)
+        elif consumer in self._waiting:
+            self._waiting[consumer] = min(self._waiting[consumer], self._loop.time() + AGAIN_S)
+            self._refused()
 
 
 class Delivery(NamedTuple):

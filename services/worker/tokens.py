@@ -53,7 +53,7 @@ class Tokens:
         self._taking = asyncio.Lock()  # lanes may have a limit in common
         self._lacking: dict[tuple[str, ...], str] = {}
         self.puller: Puller[Token] = Puller(
-            nc, subjects.TOKENS, _parse, timeout_s=self._timeout_s, stray=self._on_token
+            nc, subjects.TOKENS, _parse, timeout_s=self._timeout_s, stray=self._on_token, refused=wake
         )
 
     async def load(self) -> None:

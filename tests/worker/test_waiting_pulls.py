@@ -1,0 +1,67 @@
+"""An idle worker has one pull open on each lane, and opens it again when the broker has dropped it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from events import subjects
+from events.lane import LaneKey
+from services.lanes import lane_for
+from services.log_reader import api
+from services.nats_server import NatsServer
+from services.worker.puller import WAIT_S
+from tests.worker.site import Site, TestConnector, open_site
+
+LANE = lane_for("simulate")
+CONSUMER = f"WORK.{subjects.lane_consumer(LANE, 50)}"
+SOON_S = WAIT_S / 2  # a pull that is missed would be opened again after WAIT_S
+
+
+@pytest.fixture
+async def site(broker: NatsServer) -> AsyncIterator[Site]:
+    async with open_site(broker.url) as site:
+        yield site
+
+
+async def done(_: object) -> None:
+    return
+
+
+async def until_waiting(site: Site, pulls: int) -> None:
+    async with asyncio.timeout(SOON_S):
+        while (await api(site.nc, f"CONSUMER.INFO.{CONSUMER}", timeout_s=2))["num_waiting"] != pulls:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_worker_that_learns_the_lanes_twice_has_one_pull_open(site: Site) -> None:
+    first = await site.submit()
+    async with site.worker(TestConnector(done)):
+        await site.final(first)
+        await until_waiting(site, 1)
+        await site.final(await site.submit())
+        await until_waiting(site, 1)
+
+
+async def test_a_consumer_made_anew_is_pulled_from_soon(site: Site) -> None:
+    first = await site.submit()
+    async with site.worker(TestConnector(done)):
+        await site.final(first)
+        await until_waiting(site, 1)
+        await api(site.nc, f"CONSUMER.DELETE.{CONSUMER}", timeout_s=2)
+        second = await site.submit()
+        await site.lanes.make_consumer(LaneKey("simulate"), LANE, 50)
+        async with asyncio.timeout(SOON_S):
+            await site.final(second)
+
+
+async def test_a_lane_that_had_no_consumer_is_pulled_from_soon_after_it_is_made(site: Site) -> None:
+    first = await site.submit()
+    await api(site.nc, f"CONSUMER.DELETE.{CONSUMER}", timeout_s=2)
+    async with site.worker(TestConnector(done)):
+        await asyncio.sleep(0.5)  # pulls find nobody meanwhile
+        await site.lanes.make_consumer(LaneKey("simulate"), LANE, 50)
+        async with asyncio.timeout(SOON_S):
+            await site.final(first)
