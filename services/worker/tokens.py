@@ -66,6 +66,7 @@ class Tokens:
         async for message in follow(self._nc, BUCKET, latest=True, timeout_s=self._timeout_s):
             key, limit = parse_limit(message)
             self._learn(key, limit)
+            self._lacking = {keys: lacking for keys, lacking in self._lacking.items() if key not in keys}
             for consumer, _ in _consumers(key, limit):
                 self.puller.forget_wait(consumer)
             self._wake()
