@@ -30,26 +30,32 @@ async def done(_: object) -> None:
     return
 
 
-async def until_waiting(site: Site, pulls: int) -> None:
+async def until_waiting(site: Site, consumer: str = CONSUMER) -> int:
+    """How many pulls are open on a lane, as soon as any is."""
     async with asyncio.timeout(SOON_S):
-        while (await api(site.nc, f"CONSUMER.INFO.{CONSUMER}", timeout_s=2))["num_waiting"] != pulls:
+        while not (pulls := await waiting(site, consumer)):
             await asyncio.sleep(0.01)
+    return pulls
+
+
+async def waiting(site: Site, consumer: str = CONSUMER) -> int:
+    return int((await api(site.nc, f"CONSUMER.INFO.{consumer}", timeout_s=2))["num_waiting"])
 
 
 async def test_a_worker_that_learns_the_lanes_twice_has_one_pull_open(site: Site) -> None:
-    first = await site.submit()
+    await site.lanes.ensure(LaneKey("simulate"), LANE, 50)
     async with site.worker(TestConnector(done)):
-        await site.final(first)
-        await until_waiting(site, 1)
-        await site.final(await site.submit())
-        await until_waiting(site, 1)
+        await until_waiting(site)
+        await site.final(await site.submit(priority=60))  # told of after the lane that it knew at its start
+        await until_waiting(site, f"WORK.{subjects.lane_consumer(LANE, 60)}")
+        assert await waiting(site) == 1
 
 
 async def test_a_consumer_made_anew_is_pulled_from_soon(site: Site) -> None:
     first = await site.submit()
     async with site.worker(TestConnector(done)):
         await site.final(first)
-        await until_waiting(site, 1)
+        await until_waiting(site)
         await api(site.nc, f"CONSUMER.DELETE.{CONSUMER}", timeout_s=2)
         second = await site.submit()
         await site.lanes.make_consumer(LaneKey("simulate"), LANE, 50)
