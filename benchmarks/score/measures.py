@@ -21,6 +21,7 @@ SPACE: Final = re.compile(r"\s+")
 NO_WORD: Final = re.compile(r"\W+")
 HEADING: Final = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 SEPARATOR: Final = re.compile(r"[\s|:\-]+")
+ITEM: Final = re.compile(r"^[ \t]*(?:[-*+•●]|\d+[.)])[ \t]+(\S.*)$", re.MULTILINE)
 CELL_BORDER: Final = re.compile(r"(?<!\\)\|")
 
 
@@ -33,12 +34,14 @@ class Scores:
         character_errors: edits a character of the expected text; over 1 where much was made up.
         heading_f1: 0 to 1, of headings as a bag, whatever their level.
         cell_f1: 0 to 1, of the filled cells of all tables as a bag.
+        item_f1: 0 to 1, of the items of all lists as a bag, whatever their level and mark.
     """
 
     text: float
     character_errors: float
     heading_f1: float | None
     cell_f1: float | None
+    item_f1: float | None
 
 
 def score(expected: str, actual: str) -> Scores:
@@ -48,6 +51,7 @@ def score(expected: str, actual: str) -> Scores:
         character_errors=character_errors(expected, actual),
         heading_f1=f1(headings(expected), headings(actual)),
         cell_f1=f1(cells(expected), cells(actual)),
+        item_f1=f1(items(expected), items(actual)),
     )
 
 
@@ -84,6 +88,11 @@ def cells(markdown: str) -> list[str]:
         for cell in CELL_BORDER.split(row.strip("|"))
     ]
     return [words for words in found if words]
+
+
+def items(markdown: str) -> list[str]:
+    """The words of the items of all lists."""
+    return [_words(text) for text in ITEM.findall(markdown)]
 
 
 def f1(expected: list[str], actual: list[str]) -> float | None:

@@ -15,7 +15,7 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "documents.md"
 BEGIN: Final = "<!-- written by make score ARGS=--write -->"
 END: Final = "<!-- end of what make score writes -->"
 HEADER: Final = (
-    "documents", "converter", "text", "character errors", "headings F1", "cells F1", "pages/s", "memory",
+    "documents", "converter", "text", "character errors", "headings F1", "cells F1", "items F1", "pages/s", "memory",
 )  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def _measured(run: Run, pages: int) -> list[str]:
         f"{statistics.median(score.character_errors for score in scores):.2%}",
         _mean(score.heading_f1 for score in scores),
         _mean(score.cell_f1 for score in scores),
+        _mean(score.item_f1 for score in scores),
         f"{pages / seconds:.1f}",
         f"{run.peak_bytes / 1e6:.0f} MB",
     ]
@@ -58,11 +59,11 @@ def each(run: Run) -> str:
     lines = []
     for result in run.results:
         scores = result.scores
-        heading = "-" if scores.heading_f1 is None else f"{scores.heading_f1:.3f}"
-        cell = "-" if scores.cell_f1 is None else f"{scores.cell_f1:.3f}"
+        found = (scores.heading_f1, scores.cell_f1, scores.item_f1)
+        parts = "".join("      -" if f1 is None else f" {f1:6.3f}" for f1 in found)
         lines.append(
-            f"  {result.document.name:42} {scores.text:6.3f} {scores.character_errors:8.2%} {heading:>6}"
-            f" {cell:>6} {result.seconds:7.3f} s  {result.error or ''}"
+            f"  {result.document.name:42} {scores.text:6.3f} {scores.character_errors:8.2%}{parts}"
+            f" {result.seconds:7.3f} s  {result.error or ''}"
         )
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@ import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from services.connectors.convert.blocks import Box
+from services.connectors.convert.bullets import Bullets
 from services.connectors.convert.frame import Frame
 from services.connectors.convert.grid import Rule
 from services.connectors.convert.lines import Line, Table
@@ -35,10 +36,15 @@ class Drawing:
     covered: float
     paths: int
     rules: Rules
+    bullets: Bullets
 
     def tables(self, lines: Sequence[Line]) -> list[Table]:
         """The ruled tables, with the lines of text in them."""
         return self.rules.tables(lines) if lines and self.paths in TABLE_PATHS else []
+
+    def marked(self, lines: Sequence[Line]) -> list[Line]:
+        """The lines with the bullets that are drawn beside them."""
+        return self.bullets.marked(lines)
 
     def across(self) -> Sequence[Rule]:
         """The lines across the page, where it is not all one drawing."""
@@ -50,17 +56,19 @@ def of(page: pdfium.PdfPage) -> Drawing:
     paths = 0
     pictures: list[tuple[pdfium.PdfImage, Box]] = []
     frame = Frame.of(page)
-    rules = Rules(frame)
+    rules, bullets = Rules(frame), Bullets(frame)
     width, height = page.get_size()
     for drawn in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH)):
         if drawn.type == raw.FPDF_PAGEOBJ_PATH:
             paths += 1
             if paths in TABLE_PATHS and raw.FPDFPath_CountSegments(drawn.raw) <= MAX_SEGMENTS:
                 rules.add(drawn)
+                bullets.add(drawn)
         else:
-            pictures.append((drawn, _shown(drawn, frame, width, height)))
+            pictures.append((drawn, box := _shown(drawn, frame, width, height)))
+            bullets.add_box(box)
     area = sum((right - left) * (bottom - top) for _, (left, top, right, bottom) in pictures)
-    return Drawing(tuple(pictures), area / max(1.0, width * height), paths, rules)
+    return Drawing(tuple(pictures), area / max(1.0, width * height), paths, rules, bullets)
 
 
 def _shown(picture: pdfium.PdfObject, frame: Frame, width: float, height: float) -> Box:

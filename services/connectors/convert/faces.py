@@ -64,6 +64,12 @@ class Faces:
             found = self._faces[key] = _face(drawn)
         return found
 
+    def font(self, index: int) -> int:
+        """What tells the font of a character from others; those of one name may be several."""
+        drawn = raw.FPDFText_GetTextObject(self._textpage, index)
+        font = raw.FPDFTextObj_GetFont(drawn) if drawn else None
+        return ctypes.addressof(font.contents) if font else 0
+
 
 def _face(drawn: raw.FPDF_PAGEOBJECT) -> Face:
     face = _font(raw.FPDFTextObj_GetFont(drawn))

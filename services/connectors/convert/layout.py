@@ -71,6 +71,7 @@ class _Writer:
         self._size = size
         self._waiting = list(notes)
         self._indents: list[float] = []  # the left edges of the lists that are open
+        self._above: Line | None = None  # the last of the item before
 
     def written(self, parts: Iterable[Paragraph | Table]) -> tuple[Block, ...]:
         """The parts of the page as blocks."""
@@ -105,6 +106,10 @@ class _Writer:
                 name = paragraph.lines[0].image
                 return Block("image", inline.image("", name), "", box=box, image=name)
             case "item":
+                first = paragraph.lines[0]
+                if self._above is not None and first.top < self._above.top and first.left > self._above.right:
+                    self._indents.clear()  # the list is in the next column
+                self._above = paragraph.lines[-1]
                 level = _level(paragraph, self._indents)
                 inner = markdown.unlike_blocks(self._inline(paragraph))
                 item = f"{markdown.INDENT * level}{paragraph.marker} {inner}"

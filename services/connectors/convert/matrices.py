@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pypdfium2 as pdfium
 
 Point = tuple[float, float]
 Matrix = tuple[float, float, float, float, float, float]
 
+IDENTITY: Final[Matrix] = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+
 
 def matrix_of(drawn: pdfium.PdfObject) -> Matrix:
     """How an object's own coordinates become the page's, through the forms that it is drawn in."""
-    found: Matrix = drawn.get_matrix().get()
+    return _product(drawn.get_matrix().get(), outer_matrix_of(drawn))
+
+
+def outer_matrix_of(drawn: pdfium.PdfObject) -> Matrix:
+    """How the coordinates in the form that an object is drawn in become the page's."""
+    found = IDENTITY
     container = drawn.container
     while container is not None:
         found = _product(found, container.get_matrix().get())

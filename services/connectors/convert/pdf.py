@@ -170,7 +170,7 @@ def _page(
                 return _reading(opened, number, drawn, document, options)
             boxes = [box for _, box in drawn.pictures]
             seen = document.in_pictures.read(page, boxes, lines, body=body.size)
-    lines = [*linked(lines, page), *seen.lines]
+    lines = drawn.marked([*linked(lines, page), *seen.lines])
     found = drawn.tables(lines)
     free = [
         line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Final, NamedTuple
@@ -19,6 +20,7 @@ from services.connectors.convert.lines import Line, Word, most_of, spaced
 
 HYPHENS: Final = "\x02\ufffe"  # pdfium writes a hyphen at a line's end so, and the next line right after it
 PIECE: Final = re.compile(rf"[\r\n]+|[{HYPHENS}]|[^\s{HYPHENS}]+")
+FIRST: Final = re.compile(r"(?<![^\r\n])(\w) ")  # a letter that stands alone at a line's start
 RTL: Final = re.compile("[\u0590-\u08ff\ufb1d-\ufefc]")
 SURROGATES: Final = re.compile("[\ud800-\udfff]")
 CONTROL: Final = re.compile("[\x00-\x1f]+")
@@ -30,6 +32,10 @@ SAME_SIZE: Final = 0.85  # of what stands before it: a mark above the line is sm
 ALIKE: Final = 0.1  # of a letter's height
 NEAR: Final = 0.15  # em: a mark this near is of the word before it
 RAISED: Final = 0.2  # em
+BULLETS: Final = (0.25, 1.0)  # of the tallest letter beside them
+SQUARE: Final = 0.65  # of the longer side
+SMALLER: Final = 0.85  # of the smallest letter beside it
+FLOATS: Final = 0.1  # of the tallest letter beside it
 MARK: Final = re.compile(r"[\d*\u2217\u2020\u2021\u00a7\u00b6,()\[\]\u00b9\u00b2\u00b3]{1,6}")
 
 
@@ -64,6 +70,7 @@ class _Reader:
         self._textpage = textpage
         self._frame = frame
         self._text = _text(textpage, count)
+        self._firsts = Counter(FIRST.findall(self._text))
         self._faces = Faces(textpage)
         self._rect = raw.FS_RECTF()
 
@@ -72,7 +79,7 @@ class _Reader:
         pieces: list[tuple[int, int]] = []
         for found in PIECE.finditer(self._text):
             piece = found[0]
-            if piece[0] in HYPHENS:
+            if piece[0] in HYPHENS and pieces:  # one that begins a line is a letter without a meaning
                 yield from self._line(pieces, hyphen=True)
                 pieces = []
             elif piece[0] in "\r\n":
@@ -90,9 +97,12 @@ class _Reader:
             yield from letters.lines(self._letters(start, end, hyphen=hyphen), self._frame)
             return
         words: list[Word] = []
+        bullet = self._begins_with_bullet(pieces)
         for at, stop in pieces:
             for number, span in enumerate(self._spans(at, stop)):
                 word = self._word(span, words[-1] if words else None, glued=number > 0)
+                if bullet and at == start:
+                    word = word._replace(text=BULLET)
                 if words and _leaves_line(words[-1], word):
                     yield _line_of(words)
                     words = []
@@ -102,6 +112,28 @@ class _Reader:
             words[-1] = words[-1]._replace(text=f"{words[-1].text}-")
         if words:
             yield _line_of(words)
+
+    def _begins_with_bullet(self, pieces: Sequence[tuple[int, int]]) -> bool:
+        """Whether a line's first letter is drawn as a bullet, whatever the text layer takes it for."""
+        (at, stop), *others = pieces
+        letter = self._text[at]
+        if stop - at > 1 or not others or not (letter.isalpha() or letter < " " or letter in HYPHENS):
+            return False
+        if letter.isalpha() and (
+            self._firsts[letter] < 2 or self._faces.font(at) == self._faces.font(others[0][0])
+        ):
+            return False
+        left, bottom, right, top = self._inked(at)
+        beside = [self._inked(index) for index in range(*others[0]) if self._text[index].isalnum()]
+        size = max((box[3] - box[1] for box in beside), default=0.0)
+        shorter, longer = sorted((right - left, top - bottom))
+        if not BULLETS[0] * size <= longer <= BULLETS[1] * size or shorter < longer * SQUARE:
+            return False
+        if not letter.isalpha():
+            return True
+        # No letter is smaller than all those of the word after it, and floats above their feet.
+        floats = bottom > max(box[1] for box in beside) + size * FLOATS
+        return floats and longer < min(box[3] - box[1] for box in beside) * SMALLER
 
     def _letters(self, start: int, end: int, *, hyphen: bool) -> Iterator[letters.Letter]:
         for index in range(start, end):
@@ -163,6 +195,12 @@ class _Reader:
         rect = self._rect
         raw.FPDFText_GetLooseCharBox(self._textpage, index, rect)
         return rect.left, rect.bottom, rect.right, rect.top
+
+    def _inked(self, index: int) -> Box:
+        """What a letter covers with ink."""
+        left, right, bottom, top = (ctypes.c_double() for _ in range(4))
+        raw.FPDFText_GetCharBox(self._textpage, index, left, right, bottom, top)
+        return left.value, bottom.value, right.value, top.value
 
 
 def _text(textpage: raw.FPDF_TEXTPAGE, count: int) -> str:
