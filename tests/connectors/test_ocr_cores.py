@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pypdfium2 as pdfium
@@ -57,6 +58,56 @@ def test_a_program_holds_its_processor_until_it_ends(tmp_path: Path) -> None:
     if program.stdin is not None:
         program.stdin.close()
     assert free(tmp_path) == count()
+
+
+HOLD = """
+import fcntl, os, sys
+descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(descriptor, fcntl.LOCK_EX)
+print(flush=True)
+input()
+"""
+
+
+@contextmanager
+def held_by_others(directory: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """All processors, each by a program of its own."""
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(directory / f"core-{number}")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for number in range(count())
+    ]
+    try:
+        for program in programs:
+            assert program.stdout is not None
+            program.stdout.readline()
+        yield programs
+    finally:
+        for program in programs:
+            program.kill()
+            program.communicate()
+
+
+@pytest.mark.parametrize("number", range(min(count(), 8)))
+def test_whoever_waits_gets_the_processor_that_is_free_first(tmp_path: Path, number: int) -> None:
+    with held_by_others(tmp_path) as programs:
+        cores, took = Cores(tmp_path), threading.Event()
+
+        def take() -> None:
+            with cores.taken():
+                took.set()
+
+        waiter = threading.Thread(target=take)
+        waiter.start()
+        assert not took.wait(0.2)
+        programs[number].kill()
+        assert took.wait(20)
+        waiter.join()
+        assert [program.poll() is None for program in programs].count(True) == count() - 1
+    assert free(tmp_path) == count()  # also those that nobody waits for any more
 
 
 @needs_ocr
