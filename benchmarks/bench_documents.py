@@ -22,7 +22,7 @@ from services.connectors.convert.tesseract import installed
 DOCUMENTS: Final = Path(__file__).parents[1] / "tests" / "documents"
 TEXT: Final = ("docling_wiki.pdf", "docling_duck.pdf", "fieldreport.pdf", "invoice.pdf")
 SCANS: Final = ("docling_wiki_scan.pdf", "docling_duck_scan.pdf", "fieldreport_scan.pdf", "invoice_scan.pdf")
-TEXT_TIMES, SCAN_TIMES = 20, 2
+TEXT_TIMES, SCAN_TIMES = 20, 4
 
 
 async def measure() -> list[dict[str, Any]]:

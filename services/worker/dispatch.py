@@ -142,7 +142,6 @@ class Dispatcher:
         record = self._record()
         for consumer, (_, entry) in self._lanes.items():
             if entry.lane.kind == kind:
-                self.puller.forget_wait(consumer)
                 self._match(consumer, record)
 
     def _match(self, consumer: str, record: WorkerRecord) -> None:

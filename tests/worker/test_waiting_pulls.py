@@ -26,6 +26,10 @@ async def site(broker: NatsServer) -> AsyncIterator[Site]:
         yield site
 
 
+class OneAtATime(TestConnector):
+    slots = 1
+
+
 async def done(_: object) -> None:
     return
 
@@ -48,6 +52,16 @@ async def test_a_worker_that_learns_the_lanes_twice_has_one_pull_open(site: Site
         await until_waiting(site)
         await site.final(await site.submit(priority=60))  # told of after the lane that it knew at its start
         await until_waiting(site, f"WORK.{subjects.lane_consumer(LANE, 60)}")
+        assert await waiting(site) == 1
+
+
+async def test_a_kind_that_is_full_for_a_while_keeps_its_pulls(site: Site) -> None:
+    await site.lanes.ensure(LaneKey("simulate"), LANE, 50)
+    async with site.worker(OneAtATime(done), slots=2):
+        await until_waiting(site)
+        for _ in range(3):
+            await site.final(await site.submit(priority=60))
+            await until_waiting(site, f"WORK.{subjects.lane_consumer(LANE, 60)}")
         assert await waiting(site) == 1
 
 
