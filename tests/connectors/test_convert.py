@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from pptx import Presentation
 from pypdfium2 import raw
 
+from events.matching import matches
 from services.connectors.convert import tesseract
 from services.connectors.convert.connector import INLINE_BYTES, ConvertConnector
 from services.connectors.protocol import FatalError, Outcome, RetryableError
@@ -273,9 +274,11 @@ def test_capabilities_tell_of_the_ocr_program(monkeypatch: pytest.MonkeyPatch, t
 
 @needs_ocr
 def test_capabilities_name_version_and_languages() -> None:
-    told = ConvertConnector(slots=1).capabilities()["convert"]
+    declared = ConvertConnector(slots=1).capabilities()
+    told = declared["convert"]
     assert told["ocr_version"][0].isdigit()
-    assert "eng" in told["ocr_languages"]
+    assert matches({"convert.ocr_languages": {"$all": ["deu", "eng"]}}, declared)
+    assert not matches({"convert.ocr_languages": {"$all": ["xyz", "eng"]}}, declared)
     assert "osd" not in told["ocr_languages"]
 
 
