@@ -21,6 +21,8 @@ MIN_LINES: Final = 3  # of a column of prose
 PROSE_CHARS: Final = 18  # a line; shorter ones are cells
 PROSE_FILL: Final = 0.6  # of the column's width, by a line in the middle
 STRAYS: Final = 0.1  # of the shorter column's lines: so many may be out of order
+INTRUDERS: Final = 0.15  # of the lines beside a gutter: so many may reach into it
+REACH: Final = 2.0  # gutters beyond it
 INK: Final = 0.25  # of a line's height above and below the letters, by which lines overlap
 
 Gap = tuple[float, float]
@@ -131,7 +133,7 @@ class _Page:
         within = min(item.left for item in items), max(item.right for item in items)
         at = 0
         while at < len(slabs):
-            end, gaps = self._band(frees, at, within)
+            end, gaps = self._band(slabs, frees, at, within)
             end, columns = self._columns(slabs, at, end, gaps)
             if len(columns) > 1:
                 for column in reversed(columns) if self._rtl else columns:
@@ -152,23 +154,44 @@ class _Page:
         gaps.append((covered, inf))
         return gaps
 
-    def _band(self, frees: Sequence[list[Gap]], start: int, within: Gap) -> tuple[int, list[Gap]]:
+    def _band(
+        self, slabs: Sequence[list[_Item]], frees: Sequence[list[Gap]], start: int, within: Gap
+    ) -> tuple[int, list[Gap]]:
         """How far down the same gaps go, and which they are."""
         if self._looks < 0:
             return start + 1, []
         gaps = self._inside(frees[start], within)
-        end = start + 1
+        end, intruders = start + 1, 0
         while end < len(frees) and gaps:
             both = [
                 (max(a, c), min(b, d)) for a, b in gaps for c, d in frees[end]
                 if min(b, d) - max(a, c) >= self._gutter
             ]  # fmt: skip
+            if not both and intruders < (end - start) * INTRUDERS:
+                both = self._nearly_free(slabs[end], gaps)
+                intruders += 1
             if not both:
                 break
             gaps = both[:MAX_GUTTERS]
             end += 1
         self._looks -= end - start
         return end, gaps
+
+    def _nearly_free(self, slab: Iterable[_Item], gaps: Iterable[Gap]) -> list[Gap]:
+        """The gaps into which lines only reach: too long for their column, and not across both."""
+        spans = [span for item in slab for span in item.spans(self._gutter)]
+        reach = self._gutter * REACH
+        return [
+            (left, right)
+            for left, right in gaps
+            if all(
+                end <= left
+                or start >= right
+                or (start < left - self._gutter and end < right + reach)
+                or (end > right + self._gutter and start > left - reach)
+                for start, end in spans
+            )
+        ]
 
     def _inside(self, gaps: Iterable[Gap], within: Gap) -> list[Gap]:
         left, right = within

@@ -145,7 +145,8 @@ def paragraphs(lines: Sequence[Line], *, body: Body, slack: float) -> list[Parag
         last = found[-1] if found else None
         listed = any(_is_numbered_beside(line, other) for other in lines[max(number - 1, 0) : number + 2])
         made, dropped = _kind(line, body=body, slack=slack, bold_stands_out=not mostly_bold, listed=listed)
-        stands_out = (line.italic and not mostly_italic) or bool(body.font and line.font != body.font)
+        other = body.font and line.font != body.font and all(word.font != body.font for word in line.words)
+        stands_out = (line.italic and not mostly_italic) or other
         if made.kind == "text" and stands_out and _heads(last, line, after, body=body, usual=usual):
             made = Paragraph("heading", level=BOLD_LEVEL)
         if last is not None and made.level == BOLD_LEVEL and _is_wrapped_bold(last, line, usual=usual):

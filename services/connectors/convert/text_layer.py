@@ -26,6 +26,8 @@ SURROGATES: Final = re.compile("[\ud800-\udfff]")
 CONTROL: Final = re.compile("[\x00-\x1f]+")
 SIGN: Final = re.compile("[\x21-\x7e\ue000-\uf8ff]")  # of a font of signs, where the letter means nothing
 BULLET: Final = "\u2022"
+MARKER: Final = re.compile("[\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\uf0b7]|\\d{1,3}[.)]")
+MARKER_GAP: Final = 2.5  # em
 MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are different columns
 WIDE: Final = 1.2  # em: a word whose letters take more has gaps in it
 SAME_SIZE: Final = 0.85  # of what stands before it: a mark above the line is smaller
@@ -58,7 +60,7 @@ def lines(page: pdfium.PdfPage) -> list[Line]:
                 joined[-1] = _merged(joined[-1], line)
             else:
                 joined.append(line)
-        return joined
+        return _with_markers(joined)
     finally:
         textpage.close()
 
@@ -267,6 +269,38 @@ def _same_line(before: Line, after: Line) -> bool:
         overlap > height * 0.5
         and -before.size * 0.5 < gap < before.size * MAX_JOIN
         and before.upended == after.upended
+    )
+
+
+def _with_markers(lines: list[Line]) -> list[Line]:
+    """The lines, with bullets and numbers that the content draws apart from them put before them."""
+    markers = [line for line in lines if MARKER.fullmatch(line.text)]
+    if not markers:
+        return lines
+    apart = {id(marker) for marker in markers}
+    texts = [line for line in lines if id(line) not in apart]
+    alone: set[int] = set()
+    for marker in markers:
+        right = [at for at, line in enumerate(texts) if _is_marked(marker, line)]
+        if right:
+            at = min(right, key=lambda at: texts[at].left)
+            texts[at] = _merged(marker, texts[at])
+        else:
+            alone.add(id(marker))
+    if not alone:
+        return texts
+    marked = iter(texts)
+    return [line if id(line) in apart else next(marked) for line in lines if id(line) not in apart - alone]
+
+
+def _is_marked(marker: Line, line: Line) -> bool:
+    """Whether a marker stands directly left of a line."""
+    middle = (marker.top + marker.bottom) / 2
+    return (
+        line.top < middle < line.bottom
+        and 0 <= line.left - marker.right < line.size * MARKER_GAP
+        and marker.upended == line.upended
+        and MARKER.fullmatch(line.text) is None
     )
 
 
