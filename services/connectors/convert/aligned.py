@@ -171,7 +171,7 @@ def _is_table(placed: Sequence[Placed], found: Sequence[Span], min_rows: int) ->
         if len(full) < (MIN_PAIRS if min_rows > 2 else 3) and numbers * 2 <= len(by_column[1]):
             return False
     return not (
-        _is_prose(by_column)
+        is_prose(by_column)
         or _is_loose(placed, found)
         or _is_contents(placed)
         or _is_numbered(by_column)
@@ -179,7 +179,7 @@ def _is_table(placed: Sequence[Placed], found: Sequence[Span], min_rows: int) ->
     )
 
 
-def _is_prose(by_column: Sequence[Sequence[Piece]]) -> bool:
+def is_prose(by_column: Sequence[Sequence[Piece]]) -> bool:
     """Whether most of the columns are filled to their width by long lines, as those of text are."""
     prose = [_fills(held) for held in by_column]
     return prose[0] or (sum(prose) * 2 >= len(prose) and sum(prose) > 1)

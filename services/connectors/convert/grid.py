@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Final
 
 from services.connectors.convert import bands, markdown
-from services.connectors.convert.lines import Table, Word
+from services.connectors.convert.lines import Table, Word, unbroken
 
 NEAR: Final = 3.0  # points within which lines are one, and meet
 MAX_CELLS: Final = 20_000
@@ -229,8 +229,7 @@ def _written(rows: Sequence[Sequence[_Cell]], odd: AbstractSet[int]) -> list[lis
     told: set[tuple[int, int]] = set()
 
     def text(cell: _Cell) -> str:
-        found = " ".join(line.text for line in cell.lines)
-        found = markdown.cell(found)
+        found = markdown.cell(unbroken(line.text for line in cell.lines))
         repeated = len(found) <= MAX_REPEATED and cell.number not in odd
         if repeated or (cell.number, cell.part) not in told:
             told.add((cell.number, cell.part))

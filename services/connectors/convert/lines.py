@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.connectors.convert import blocks as made_of
 from services.connectors.convert.blocks import Block
 from services.connectors.convert.inline import PLAIN, Look
+
+HYPHEN: Final = re.compile(r"(?<=[^\W_])[-\u00ad\u2010]$")
 
 
 class Word(NamedTuple):
@@ -32,6 +35,19 @@ class Word(NamedTuple):
     glued: bool = False
     raised: bool = False
     upended: bool = False
+
+
+def unbroken(texts: Iterable[str]) -> str:
+    """The texts of lines as one, words that a line's end breaks put together."""
+    whole = ""
+    for text in texts:
+        if not whole or not text:
+            whole += text
+        elif HYPHEN.search(whole) and text[0].isalnum():
+            whole = (whole[:-1] if text[0].islower() else whole) + text
+        else:
+            whole = f"{whole} {text}"
+    return whole
 
 
 def spaced(words: Iterable[Word]) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from services.connectors.convert.bands import is_numeric
 from services.connectors.convert.columns import Piece, Span
 from services.connectors.convert.grid import Rule
+from services.connectors.convert.lines import unbroken
 from services.connectors.convert.scanned import Row
 
 TIGHT: Final = 1.5  # of the size: the pitch of lines in one cell
@@ -36,7 +37,7 @@ class Placed:
     @property
     def middle(self) -> float:
         """Where it stands on the page."""
-        return (self.row.top + self.row.bottom) / 2
+        return self.row.middle
 
     def filled(self) -> set[int]:
         """The columns that it has words in."""
@@ -90,7 +91,7 @@ def logical(placed: Sequence[Placed], found: Sequence[Span], across: Sequence[Ru
             last = piece.last if number < max(header, 1) else piece.first
             for column in range(piece.first, last + 1):
                 cells[column].append(piece.text)
-        texts.append([" ".join(parts) for parts in cells])
+        texts.append([unbroken(parts) for parts in cells])
     return texts
 
 

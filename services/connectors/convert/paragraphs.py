@@ -10,7 +10,7 @@ from statistics import median
 from typing import Final, Literal
 
 from services.connectors.convert.inline import PLAIN, Look, Run
-from services.connectors.convert.lines import Body, Line, Table, Word
+from services.connectors.convert.lines import HYPHEN, Body, Line, Table, Word
 
 BULLETS: Final = (
     "\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\u2610\u25c6\u25ba\u27a2\u2714\uf0b7\u00b7"
@@ -25,7 +25,6 @@ LABEL: Final = re.compile(
 CAPTION: Final = re.compile(
     r"^(?:figure|fig\.|table|listing|abbildung|abb\.|tabelle|tableau|figura|tabla)\s*\d", re.IGNORECASE
 )
-HYPHEN: Final = re.compile(r"(?<=[^\W_])[-\u00ad\u2010]$")
 PAGE_NUMBER: Final = re.compile(r"[\divxlcIVXLC-]{1,8}")
 MIN_LEADERS: Final = 4
 SENTENCE_END: Final = (".", "!", "?", ":", ";", '"', "\u201d", "\u3002")

@@ -41,6 +41,11 @@ class Row:
         """Where the line begins."""
         return self.words[0].left
 
+    @property
+    def middle(self) -> float:
+        """Where it stands on the page."""
+        return (self.top + self.bottom) / 2
+
     def line(self) -> Line:
         """The line without the places of its words."""
         text = " ".join(word.text for word in self.words)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
+from services.connectors.convert import booktabs
 from services.connectors.convert.aligned import find_tables, may_be_within, table_of
 from services.connectors.convert.grid import Rule
 from services.connectors.convert.lines import Line, Table
@@ -19,6 +20,7 @@ ITEM_CELLS: Final = 2  # its mark and its text
 SAME_LINE: Final = 0.5  # of the lower line's height
 SAME_END: Final = 4.0  # points within which lines on the page end at the same place
 MAX_SETS: Final = 100
+HEADER_NEAR: Final = 2.0  # of the size, above the line below a header
 LABEL_HEIGHT: Final = 3.5  # of the size, between the lines above and below a label
 SHADED: Final = 4  # lines, as of two boxes
 SAME_PITCH: Final = 1.1
@@ -36,7 +38,7 @@ def tables(lines: Sequence[Line], across: Sequence[Rule] = ()) -> list[Table]:
     found: list[Table] = []
     for rules in _sets(across):
         free = [line for line in upright if not any(table.holds(line) for table in found)]
-        found += _between(rules, free, across)
+        found += list(_between(rules, free, across)) or _with_wrapped_cells(rules, free)
     free = [line for line in upright if not any(table.holds(line) for table in found)]
     rows = [row for row in _rows(free) if not _is_item(row)]
     return [*found, *find_tables(rows, across, min_rows=MIN_ROWS)]
@@ -76,6 +78,21 @@ def _between(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule
     if len(rules) >= SHADED and len(run) >= MIN_ROWS and below and _goes_on(run, row := _stacked(below)[0]):
         run.append(row)
     yield from _made(run, across)
+
+
+def _with_wrapped_cells(rules: Sequence[Rule], lines: Sequence[Line]) -> list[Table]:
+    """The one table between the first and the last of lines, which has more lines than rows."""
+    left, right = rules[0].start - SAME_END, rules[0].end + SAME_END
+    within = _stacked([line for line in lines if left <= line.left and line.right <= right])
+    rows = [row for row in within if rules[0].at <= row.middle < rules[-1].at]
+    if len(rules) < booktabs.MIN_RULES:  # no line above the header
+        above = [row for row in within if 0 < rules[0].at - row.middle <= row.size * HEADER_NEAR]
+        if not above:
+            return []
+        rows = [*above[-1:], *rows]
+        rules = [Rule(above[-1].top, rules[0].start, rules[0].end), *rules]
+    table = booktabs.table(rules, rows)
+    return [table] if table is not None else []
 
 
 def _goes_on(rows: Sequence[Row], row: Row) -> bool:
