@@ -23,6 +23,7 @@ SUBSET: Final = re.compile(r"^[A-Z]{6}\+")
 FIXED_PITCH: Final = 1 << 0  # ISO 32000-1, table 123
 ITALIC_FLAG: Final = 1 << 6
 FORCE_BOLD: Final = 1 << 18
+SHALLOW: Final = -0.12  # of the size: letters such as p reach lower
 BOLD_WEIGHT: Final = 600
 STROKED: Final = (raw.FPDF_TEXTRENDERMODE_FILL_STROKE, raw.FPDF_TEXTRENDERMODE_FILL_STROKE_CLIP)
 NAME_BYTES: Final = 256
@@ -35,12 +36,15 @@ class Face(NamedTuple):
         font: its name, without the mark of a subset.
         signs: whether the font is of signs, not of letters.
         upended: whether it runs up or down the page.
+        squat: whether the font claims that no letter reaches below the line, which some programs write
+            of any font.
     """
 
     look: Look
     font: str
     signs: bool
     upended: bool
+    squat: bool = False
 
 
 UNKNOWN: Final = Face(PLAIN, "", signs=False, upended=False)
@@ -86,7 +90,10 @@ def _font(font: raw.FPDF_FONT) -> Face:
         return UNKNOWN
     name = ctypes.create_string_buffer(NAME_BYTES)
     raw.FPDFFont_GetBaseFontName(font, name, NAME_BYTES)
-    return _named(name.value, raw.FPDFFont_GetFlags(font), raw.FPDFFont_GetWeight(font))
+    face = _named(name.value, raw.FPDFFont_GetFlags(font), raw.FPDFFont_GetWeight(font))
+    descent = ctypes.c_float()
+    raw.FPDFFont_GetDescent(font, 1.0, descent)
+    return face if descent.value < SHALLOW else face._replace(squat=True)
 
 
 @lru_cache(maxsize=1000)

@@ -35,6 +35,7 @@ MAX_HEADING_CHARS: Final = 160
 MAX_BOLD_HEADING_CHARS: Final = 80
 MAX_HEADING_LINES: Final = 3
 ALIKE: Final = 0.08  # of the size
+SAME_SIZE: Final = 0.15
 MAX_INDENT: Final = 80  # characters of a line of code
 
 Kind = Literal["text", "heading", "item", "code", "image"]
@@ -268,6 +269,7 @@ def _goes_on(last: Paragraph, line: Line, made: Paragraph, *, usual: float) -> b
         return (
             made.kind == last.kind
             and made.level == last.level
+            and abs(line.size - before.size) <= before.size * SAME_SIZE
             and not line.starts
             and -before.size < line.top - before.bottom < before.size * 0.8
         )
@@ -281,7 +283,7 @@ def _goes_on(last: Paragraph, line: Line, made: Paragraph, *, usual: float) -> b
         return not before.text.endswith(SENTENCE_END) and line.text[:1].islower()
     if line.top - before.bottom > usual + before.size * 0.4:
         return False
-    if abs(line.size - before.size) > before.size * 0.15:
+    if abs(line.size - before.size) > before.size * SAME_SIZE:
         return False
     if last.kind == "item":
         return line.left > last.left + line.size * 0.5

@@ -6,7 +6,7 @@ import ctypes
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import inf
+from math import hypot, inf
 from typing import Final, NamedTuple
 
 import pypdfium2 as pdfium
@@ -35,6 +35,8 @@ ALIKE: Final = 0.1  # of a letter's height
 NEAR: Final = 0.15  # em: a mark this near is of the word before it
 RAISED: Final = 0.2  # em
 BULLETS: Final = (0.25, 1.0)  # of the tallest letter beside them
+ASCENT, DESCENT = 0.69, 0.21  # of the size, as of most fonts
+MUCH_TALLER: Final = 2.0
 SQUARE: Final = 0.65  # of the longer side
 SMALLER: Final = 0.85  # of the smallest letter beside it
 FLOATS: Final = 0.1  # of the tallest letter beside it
@@ -145,14 +147,14 @@ class _Reader:
             if "\udc00" <= character < "\ue000":
                 character = _paired(self._text[index - 1 : index + 1])
             if character >= " ":
-                yield character, self._box_at(index), self._faces.at(index)
+                yield character, self._box_at(index, face := self._faces.at(index)), face
         if hyphen:
-            yield "-", self._box_at(end - 1), self._faces.at(end - 1)
+            yield "-", self._box_at(end - 1, face := self._faces.at(end - 1)), face
 
     def _spans(self, start: int, end: int) -> Iterator[_Span]:
         """A word, parted where its letters look different."""
         face, last = self._faces.at(start), self._faces.at(end - 1)
-        first_box, last_box = self._box_at(start), self._box_at(end - 1)
+        first_box, last_box = self._box_at(start, face), self._box_at(end - 1, last)
         box = _around(first_box, last_box)
         height = first_box[3] - first_box[1]
         alike = face == last and abs(last_box[3] - last_box[1] - height) < height * ALIKE
@@ -161,7 +163,8 @@ class _Reader:
             return
         at, around = start, first_box
         for index in range(start + 1, end):
-            here, now = self._box_at(index), self._faces.at(index)
+            now = self._faces.at(index)
+            here = self._box_at(index, now)
             tall = here[3] - here[1]
             gap = here[0] - around[2] > letters.WORD_GAP * height
             # Ligatures that a font lacks are smaller as well; what is raised is not of letters.
@@ -193,10 +196,22 @@ class _Reader:
             text = BULLET  # word processors take an o of a typewriter for the second level
         return Word(text, left, top, right, bottom, face.look, face.font, glued, raised, face.upended)
 
-    def _box_at(self, index: int) -> Box:
+    def _box_at(self, index: int, face: Face) -> Box:
         rect = self._rect
         raw.FPDFText_GetLooseCharBox(self._textpage, index, rect)
-        return rect.left, rect.bottom, rect.right, rect.top
+        box = rect.left, rect.bottom, rect.right, rect.top
+        return self._whole_height(index, box) if face.squat and not face.upended else box
+
+    def _whole_height(self, index: int, box: Box) -> Box:
+        """A letter's box as tall as those of other letters, whatever its font claims."""
+        x, y, matrix = ctypes.c_double(), ctypes.c_double(), raw.FS_MATRIX()
+        raw.FPDFText_GetCharOrigin(self._textpage, index, x, y)
+        raw.FPDFText_GetMatrix(self._textpage, index, matrix)
+        size = raw.FPDFText_GetFontSize(self._textpage, index) * hypot(matrix.c, matrix.d)
+        left, bottom, right, top = box
+        lower, upper = min(bottom, y.value - size * DESCENT), max(top, y.value + size * ASCENT)
+        # Fonts that are drawings may have any size.
+        return (left, lower, right, upper) if upper - lower < (top - bottom) * MUCH_TALLER else box
 
     def _inked(self, index: int) -> Box:
         """What a letter covers with ink."""
