@@ -34,6 +34,7 @@ BOLD_LEVEL: Final = 4
 MAX_HEADING_CHARS: Final = 160
 MAX_BOLD_HEADING_CHARS: Final = 80
 MAX_HEADING_LINES: Final = 3
+GAP: Final = 1.5  # of the size, between words of a line that is not of one piece
 ALIKE: Final = 0.08  # of the size
 SAME_SIZE: Final = 0.15
 MAX_INDENT: Final = 80  # characters of a line of code
@@ -225,9 +226,15 @@ def _kind(
         return Paragraph("item"), 0
     short = len(line.text) <= MAX_BOLD_HEADING_CHARS and not CAPTION.match(line.text)
     tall = ratio > 0.9 or (ratio > 0.75 and line.text.isupper())
-    if line.bold and bold_stands_out and tall and short:
+    if line.bold and bold_stands_out and tall and short and not _has_gaps(line):
         return Paragraph("heading", level=BOLD_LEVEL), 0
     return Paragraph("text"), 0
+
+
+def _has_gaps(line: Line) -> bool:
+    """Whether it is several things beside each other; a heading has one gap at most, after its number."""
+    words = line.words[1:] if line.words and line.words[0].text[:1].isdigit() else line.words
+    return any(after.left - before.right > line.size * GAP for before, after in pairwise(words))
 
 
 def _has_leaders(text: str) -> bool:
@@ -250,7 +257,7 @@ def _heads(last: Paragraph | None, line: Line, after: Line | None, *, body: Body
     """Whether a line that stands out is above plain text, and apart from what comes before it."""
     if after is None or (after.italic and line.italic) or len(line.text) > MAX_BOLD_HEADING_CHARS:
         return False
-    if line.font == after.font and not line.italic:
+    if (line.font == after.font and not line.italic) or _has_gaps(line):
         return False
     if not line.italic and (
         after.font != body.font or line.size < body.size * 0.95 or CAPTION.match(line.text)

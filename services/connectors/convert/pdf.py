@@ -115,7 +115,8 @@ def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
                 near = [*behind, *(each.keys for each in opened.values() if each is not None)]
                 behind.append(here.keys)
                 try:
-                    lines = document.running.without(here.lines, here.page.get_height(), near)
+                    height = here.page.get_height()
+                    lines = document.running.without(here.lines, height, near, number=number + 1)
                     yield _page(here, number, lines, document, options)
                 finally:
                     here.page.close()

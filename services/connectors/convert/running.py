@@ -14,6 +14,10 @@ MIN_PAGES: Final = 3
 SHARE: Final = 0.3  # left and right pages may differ
 STEP: Final = 6.0  # points within which a place is the same
 NUMBERS: Final = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
+PAGE_NUMBER: Final = re.compile(
+    r"\W*(?:page|seite|p\.)?\s*(\d{1,5})(?:\s*(?:of|von|/)\s*\d{1,5})?\W*", re.IGNORECASE
+)
+APART: Final = 1.0  # of the size
 
 NEAR_PAGES: Final = 4  # on each side: a chapter's header is on left or right pages alone
 
@@ -33,18 +37,23 @@ class Running:
         enough = max(MIN_PAGES, len(pages) * SHARE)
         self._keys = {key for key, times in seen.items() if times >= enough}
 
-    def without(self, lines: Sequence[Line], height: float, near: Sequence[Keys]) -> list[Line]:
+    def without(
+        self, lines: Sequence[Line], height: float, near: Sequence[Keys], *, number: int
+    ) -> list[Line]:
         """The lines that are the page's own.
 
         Args:
             lines: of the page.
             height: of the page.
             near: what may be running of the pages before and after it.
+            number: of the page, from 1.
         """
 
         def runs(line: Line) -> bool:
             if not _is_at_edge(line, height):
                 return False
+            if _is_number(line, number) and _is_alone(line, lines):
+                return True
             places = _places(line, height)
             return any(key in self._keys for key in places) or (
                 sum(any(key in keys for key in places) for keys in near) >= MIN_PAGES - 1
@@ -56,6 +65,18 @@ class Running:
 def keys_of(lines: Iterable[Line], height: float) -> Keys:
     """What the lines at the edges of a page are told by."""
     return frozenset(_places(line, height)[0] for line in lines if _is_at_edge(line, height))
+
+
+def _is_number(line: Line, number: int) -> bool:
+    """Whether a line says which page it is on, and nothing else."""
+    found = PAGE_NUMBER.fullmatch(line.text)
+    return found is not None and int(found[1]) == number
+
+
+def _is_alone(line: Line, lines: Iterable[Line]) -> bool:
+    """Whether nothing stands beside a line, or directly above and below it."""
+    above, below = line.top - line.size * APART, line.bottom + line.size * APART
+    return not any(other is not line and other.bottom > above and other.top < below for other in lines)
 
 
 def _is_at_edge(line: Line, height: float) -> bool:
