@@ -13,7 +13,7 @@ from services.connectors.convert import markdown
 from services.connectors.convert.bands import BULLETS, is_numeric
 from services.connectors.convert.columns import Piece, Span
 from services.connectors.convert.grid import Rule
-from services.connectors.convert.lines import Table
+from services.connectors.convert.lines import Start, Table
 from services.connectors.convert.logical import Placed, logical
 from services.connectors.convert.scanned import Row
 
@@ -126,6 +126,7 @@ def table_of(
         max(each.row.right for each in placed),
         max(each.row.bottom for each in placed),
         markdown.table(texts),
+        frozenset[Start]().union(*(each.row.line_starts() for each in placed)),
     )
 
 

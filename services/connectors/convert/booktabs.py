@@ -11,7 +11,7 @@ from services.connectors.convert import markdown
 from services.connectors.convert.aligned import MAX_COLUMNS, MAX_ROWS, is_prose
 from services.connectors.convert.columns import Piece
 from services.connectors.convert.grid import Rule
-from services.connectors.convert.lines import Table, unbroken
+from services.connectors.convert.lines import Start, Table, unbroken
 from services.connectors.convert.logical import Placed
 from services.connectors.convert.scanned import Row
 
@@ -69,6 +69,7 @@ def table(rules: Sequence[Rule], rows: Sequence[Row]) -> Table | None:
     return Table(
         rules[0].start, rules[0].at, rules[0].end, rules[-1].at,
         markdown.table([[markdown.cell(text) for text in line] for line in texts]),
+        frozenset[Start]().union(*(row.line_starts() for row in rows)),
     )  # fmt: skip
 
 

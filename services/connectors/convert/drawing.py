@@ -38,9 +38,9 @@ class Drawing:
     rules: Rules
     bullets: Bullets
 
-    def tables(self, lines: Sequence[Line]) -> list[Table]:
-        """The ruled tables, with the lines of text in them."""
-        return self.rules.tables(lines) if lines and self.paths in TABLE_PATHS else []
+    def tables(self, lines: Sequence[Line]) -> tuple[list[Table], list[Line]]:
+        """The ruled tables, and the lines of text, parted where they lead into or out of one."""
+        return self.rules.tables(lines) if lines and self.paths in TABLE_PATHS else ([], list(lines))
 
     def marked(self, lines: Sequence[Line]) -> list[Line]:
         """The lines with the bullets that are drawn beside them."""

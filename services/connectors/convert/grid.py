@@ -48,8 +48,12 @@ class Grid:
         self._places: Counter[int] = Counter()  # of each cell
         self._odd: set[int] = set()  # cells that are no rectangles
 
-    def table(self, words: Sequence[Word]) -> Table | None:
-        """The table; None for a mere frame, a drawing, and where columns stand within the cells."""
+    def table(self, words: Sequence[Word]) -> tuple[Table, set[int]] | None:
+        """The table; None for a mere frame, a drawing, and where columns stand within the cells.
+
+        Args:
+            words: those on the page; those in the table are told by what `id` says of them.
+        """
         if self._rows * self._columns not in range(2, MAX_CELLS):
             return None
         words = [
@@ -87,7 +91,8 @@ class Grid:
             return None
         if max(len(text) for row in written for text in row) > MAX_CELL_CHARS:
             return None
-        return Table(self._xs[0], self._ys[0], self._xs[-1], self._ys[-1], markdown.table(written))
+        taken = {id(word) for row in rows for cell in row for line in cell.lines for word in line.words}
+        return Table(self._xs[0], self._ys[0], self._xs[-1], self._ys[-1], markdown.table(written)), taken
 
     def _texts(self, words: Sequence[Word]) -> dict[int, list[bands.TextLine]]:
         self._cells = self._united()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from services.connectors.convert import blocks as made_of
 from services.connectors.convert.blocks import Block
 from services.connectors.convert.inline import PLAIN, Look
 
+Start = tuple[float, float]
 HYPHEN: Final = re.compile(r"(?<=[^\W_])[-\u00ad\u2010]$")
 
 
@@ -82,6 +83,13 @@ class Line:
     font: str = ""
     image: str = ""
 
+    def part(self, words: Sequence[Word]) -> Line:
+        """The line with only some of its words."""
+        return replace(
+            self, text=spaced(words), words=tuple(words),
+            left=min(word.left for word in words), right=max(word.right for word in words),
+        )  # fmt: skip
+
     @property
     def is_code(self) -> bool:
         """Whether all of it is in a font of one width."""
@@ -90,16 +98,25 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table where it stands on the page."""
+    """A table where it stands on the page.
+
+    Args:
+        lines: where those begin that it tells (left, top); without it, all within its bounds.
+    """
 
     left: float
     top: float
     right: float
     bottom: float
     markdown: str
+    lines: frozenset[Start] | None = None
 
     def holds(self, line: Line) -> bool:
-        """Whether a line lies in the table."""
+        """Whether the table tells a line."""
+        return self.covers(line) and (self.lines is None or (line.left, line.top) in self.lines)
+
+    def covers(self, line: Line) -> bool:
+        """Whether a line lies within its bounds."""
         across, down = (line.left + line.right) / 2, (line.top + line.bottom) / 2
         return self.left <= across <= self.right and self.top <= down <= self.bottom
 

@@ -86,12 +86,18 @@ class TextInPictures:
                 recognised, image, is_whole=is_whole
             ):
                 continue
-            new = [_line(line, recognised, scale, origin) for line in recognised.lines if _says(line)]
+            says = [line for line in recognised.lines if _says(line)]
+            new = [_line(line, recognised, scale, origin) for line in says]
+            for table in recognised.tables:
+                placed = _table(table, recognised, scale, origin)
+                if not any(placed.covers(line) for line in lines):
+                    starts = (
+                        (at.left, at.top) for line, at in zip(says, new, strict=True) if table.holds(line)
+                    )
+                    tables.append(replace(placed, lines=frozenset(starts)))
             if not is_whole:  # large letters on a stamp head nothing
                 new = [replace(line, size=body) for line in new]
             found += (line for line in new if not any(_overlap(line, other) for other in lines))
-            placed = (_table(table, recognised, scale, origin) for table in recognised.tables)
-            tables += (table for table in placed if not any(table.holds(line) for line in lines))
             weighted += recognised.confidence * len(text)
             letters += len(text)
         return Found(tuple(found), tuple(tables), weighted / letters if found or tables else None)

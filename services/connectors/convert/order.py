@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 from statistics import median
 from typing import Final
 
 from services.connectors.convert.letters import is_rtl
-from services.connectors.convert.lines import Line, Table, Word, spaced
+from services.connectors.convert.lines import Line, Table, Word
 
 GUTTER: Final = 0.8  # of the size of plain text: narrower gaps are between words
 MAX_LINES: Final = 3_000  # more on a page are a drawing, whose order is its content's
@@ -71,10 +71,7 @@ class _Item:
     def _of(self, words: Sequence[Word]) -> _Item | None:
         if not words:
             return None
-        line = replace(
-            self.lines[0], text=spaced(words), words=tuple(words),
-            left=min(word.left for word in words), right=max(word.right for word in words),
-        )  # fmt: skip
+        line = self.lines[0].part(words)
         return _Item(self.index, line.left, self.top, line.right, self.bottom, [line])
 
 

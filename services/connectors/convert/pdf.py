@@ -12,6 +12,7 @@ import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from services.connectors.convert import (
+    continued,
     drawing,
     layout,
     mixed,
@@ -22,6 +23,7 @@ from services.connectors.convert import (
     unruled,
 )
 from services.connectors.convert.ahead import ahead
+from services.connectors.convert.continued import OpenTable
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.drawing import Drawing
 from services.connectors.convert.garbled import Garbled, is_unreadable
@@ -49,13 +51,14 @@ class _Opened:
     keys: Keys
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Document:
     """What is known of a document, and learned while its pages are read.
 
     Args:
         sample: the lines of some pages, which were read to learn of the others.
         notes: the names that footnotes have.
+        open: the table that the page before ended with.
     """
 
     path: Path
@@ -67,6 +70,7 @@ class _Document:
     in_pictures: mixed.TextInPictures
     saved: Pictures | None
     notes: set[str] = field(default_factory=set)
+    open: OpenTable | None = None
 
 
 def read(path: Path, options: Options) -> Document:
@@ -158,6 +162,7 @@ def _page(
     opened: _Opened, number: int, lines: list[Line], document: _Document, options: Options
 ) -> Page | Reading:
     page, body = opened.page, document.body
+    before, document.open = document.open, None
     drawn = drawing.of(page)
     warnings: list[str] = []
     seen = mixed.Found()
@@ -172,13 +177,17 @@ def _page(
             boxes = [box for _, box in drawn.pictures]
             seen = document.in_pictures.read(page, boxes, lines, body=body.size)
     lines = drawn.marked([*linked(lines, page), *seen.lines])
-    found = drawn.tables(lines)
+    found, lines = drawn.tables(lines)
     free = [
         line
         for line in lines
         if not (line.is_code and not body.mono) and not any(table.holds(line) for table in found)
     ]
+    if before is not None and (rest := before.rest(free)) is not None:
+        found.append(rest)
+        free = [line for line in free if not rest.holds(line)]
     found += unruled.tables(free, drawn.across())
+    document.open = continued.at_end(lines, found)
     if document.saved is not None:
         lines += document.saved.shown(drawn.pictures, page, number + 1, opened.lines)
     ordered = order.in_order(lines, [*found, *seen.tables], body=body.size)

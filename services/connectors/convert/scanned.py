@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from services.connectors.convert.lines import Line
+from services.connectors.convert.lines import Line, Start
 
 # A bullet has no letter of its own in the OCR data and comes out as one of these.
 BULLET_SIGNS: Final = frozenset("\u2022\u00b7\u00a2\u00a9\u00ae\u00bb\u00b0*+")
@@ -28,18 +28,27 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The words of one line."""
+    """The words of one line, or of several beside each other.
+
+    Args:
+        lines: where those begin that are one row (left, top); without it, where this does.
+    """
 
     words: tuple[Word, ...]
     top: float
     bottom: float
     size: float
     starts: bool
+    lines: frozenset[Start] | None = None
 
     @property
     def left(self) -> float:
         """Where the line begins."""
         return self.words[0].left
+
+    def line_starts(self) -> frozenset[Start]:
+        """Where its lines begin."""
+        return frozenset({(self.left, self.top)}) if self.lines is None else self.lines
 
     @property
     def middle(self) -> float:

@@ -64,7 +64,7 @@ def _between(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule
     within = [line for line in lines if line.left >= left - SAME_END and line.right <= right + SAME_END]
     run: list[Row] = []
     for upper, lower in pairwise(rules):
-        rows = _stacked([line for line in within if upper.at <= (line.top + line.bottom) / 2 < lower.at])
+        rows = stacked([line for line in within if upper.at <= (line.top + line.bottom) / 2 < lower.at])
         several = sum(len(row.chunks()) > 1 and not _is_item(row) for row in rows)
         near = bool(run) and lower.at - upper.at <= run[-1].size * LABEL_HEIGHT
         is_label = len(rows) == 1 and near and may_be_within(run, rows[0])
@@ -75,7 +75,7 @@ def _between(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule
             yield from _made(run, across)
             run = []
     below = [line for line in within if (line.top + line.bottom) / 2 > rules[-1].at]
-    if len(rules) >= SHADED and len(run) >= MIN_ROWS and below and _goes_on(run, row := _stacked(below)[0]):
+    if len(rules) >= SHADED and len(run) >= MIN_ROWS and below and _goes_on(run, row := stacked(below)[0]):
         run.append(row)
     yield from _made(run, across)
 
@@ -83,7 +83,7 @@ def _between(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule
 def _with_wrapped_cells(rules: Sequence[Rule], lines: Sequence[Line]) -> list[Table]:
     """The one table between the first and the last of lines, which has more lines than rows."""
     left, right = rules[0].start - SAME_END, rules[0].end + SAME_END
-    within = _stacked([line for line in lines if left <= line.left and line.right <= right])
+    within = stacked([line for line in lines if left <= line.left and line.right <= right])
     rows = [row for row in within if rules[0].at <= row.middle < rules[-1].at]
     if len(rules) < booktabs.MIN_RULES:  # no line above the header
         above = [row for row in within if 0 < rules[0].at - row.middle <= row.size * HEADER_NEAR]
@@ -108,7 +108,7 @@ def _made(rows: Sequence[Row], across: Sequence[Rule]) -> Iterator[Table]:
         yield table
 
 
-def _stacked(lines: Sequence[Line]) -> list[Row]:
+def stacked(lines: Sequence[Line]) -> list[Row]:
     """Lines as rows from the top, those at the same height being one."""
     groups: list[list[Line]] = []
     for line in sorted(lines, key=lambda line: (line.top + line.bottom) / 2):
@@ -147,6 +147,7 @@ def _row(lines: Sequence[Line]) -> Row:
     return Row(
         tuple(words) or tuple(Word(line.text, line.left, line.right) for line in lines),
         min(line.top for line in lines), max(line.bottom for line in lines), lines[0].size, starts=False,
+        lines=frozenset((line.left, line.top) for line in lines),
     )  # fmt: skip
 
 
