@@ -106,6 +106,7 @@ def test_whoever_waits_gets_the_processor_that_is_free_first(tmp_path: Path, num
         programs[number].kill()
         assert took.wait(20)
         waiter.join()
+        programs[number].wait()
         assert [program.poll() is None for program in programs].count(True) == count() - 1
     assert free(tmp_path) == count()  # also those that nobody waits for any more
 
