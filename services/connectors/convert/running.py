@@ -17,6 +17,7 @@ NUMBERS: Final = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 PAGE_NUMBER: Final = re.compile(
     r"\W*(?:page|seite|p\.)?\s*(\d{1,5})(?:\s*(?:of|von|/)\s*\d{1,5})?\W*", re.IGNORECASE
 )
+NUMBER_EDGE: Final = 0.18  # of the page's height: a page's own number may stand higher than other lines
 APART: Final = 1.0  # of the size
 
 NEAR_PAGES: Final = 4  # on each side: a chapter's header is on left or right pages alone
@@ -50,10 +51,10 @@ class Running:
         """
 
         def runs(line: Line) -> bool:
+            if _is_at_edge(line, height, NUMBER_EDGE) and _is_number(line, number) and _is_alone(line, lines):
+                return True
             if not _is_at_edge(line, height):
                 return False
-            if _is_number(line, number) and _is_alone(line, lines):
-                return True
             places = _places(line, height)
             return any(key in self._keys for key in places) or (
                 sum(any(key in keys for key in places) for keys in near) >= MIN_PAGES - 1
@@ -79,8 +80,8 @@ def _is_alone(line: Line, lines: Iterable[Line]) -> bool:
     return not any(other is not line and other.bottom > above and other.top < below for other in lines)
 
 
-def _is_at_edge(line: Line, height: float) -> bool:
-    return line.bottom < height * EDGE or line.top > height * (1 - EDGE)
+def _is_at_edge(line: Line, height: float, edge: float = EDGE) -> bool:
+    return line.bottom < height * edge or line.top > height * (1 - edge)
 
 
 def _places(line: Line, height: float) -> tuple[Key, Key, Key]:

@@ -85,12 +85,21 @@ def _with_wrapped_cells(rules: Sequence[Rule], lines: Sequence[Line]) -> list[Ta
     left, right = rules[0].start - SAME_END, rules[0].end + SAME_END
     within = stacked([line for line in lines if left <= line.left and line.right <= right])
     rows = [row for row in within if rules[0].at <= row.middle < rules[-1].at]
-    if len(rules) < booktabs.MIN_RULES:  # no line above the header
+    if len(rules) < booktabs.MIN_RULES:
         above = [row for row in within if 0 < rules[0].at - row.middle <= row.size * HEADER_NEAR]
-        if not above:
+        below = [row for row in within if row.middle >= rules[-1].at]
+        if 0 < len(rows) <= booktabs.HEADER_ROWS and below:  # the table goes on on the next page
+            if any(
+                line.bottom > below[0].top and not left <= line.left < line.right <= right for line in lines
+            ):
+                return []
+            rows = [*rows, *below]
+            rules = [*rules, Rule(below[-1].bottom, rules[0].start, rules[0].end)]
+        elif above:  # no line above the header
+            rows = [*above[-1:], *rows]
+            rules = [Rule(above[-1].top, rules[0].start, rules[0].end), *rules]
+        else:
             return []
-        rows = [*above[-1:], *rows]
-        rules = [Rule(above[-1].top, rules[0].start, rules[0].end), *rules]
     table = booktabs.table(rules, rows)
     return [table] if table is not None else []
 
