@@ -9,7 +9,7 @@ from typing import Final
 from services.connectors.convert import columns as white
 from services.connectors.convert import markdown
 from services.connectors.convert.aligned import MAX_COLUMNS, MAX_ROWS, is_prose
-from services.connectors.convert.columns import Piece
+from services.connectors.convert.columns import Piece, Span
 from services.connectors.convert.grid import Rule
 from services.connectors.convert.lines import Start, Table, unbroken
 from services.connectors.convert.logical import Placed
@@ -34,23 +34,16 @@ def table(rules: Sequence[Rule], rows: Sequence[Row]) -> Table | None:
     if len(rules) < MIN_RULES or not len(rules) <= len(rows) <= MAX_ROWS:
         return None
     header = [row for row in rows if row.middle < rules[1].at]
-    if not 1 <= len(header) <= HEADER_ROWS or max(len(row.chunks()) for row in header) < 2:
-        return None
     body = rows[len(header) :]
-    found = white.columns(body)
-    names = header[0].chunks()
-    if len(header) > 1 or len(names) != len(found):  # else each name is of the column in its order
-        found = white.columns(rows)
-    if not 2 <= len(found) <= MAX_COLUMNS:
+    if not 1 <= len(header) <= HEADER_ROWS:
         return None
+    found = white.columns(body)
+    titles = _titles(header, found)
+    if not (titles and all(titles)):  # a column may have white cells only, but for its name
+        found = white.columns(rows)
+        titles = _titles(header, found)
     below = [Placed(row, white.pieces(row, found)) for row in body]
-    if len(header) > 1 or len(names) != len(found):
-        above = [Placed(row, white.pieces(row, found)) for row in header]
-        titles = [unbroken(piece.text for *_, piece in _lines(above, column)) for column in range(len(found))]
-    else:
-        above = []
-        titles = [" ".join(word.text for word in name) for name in names]
-    if any(each.spans() for each in (*above, *below)) or sum(map(bool, titles)) < 2:
+    if not 2 <= len(found) <= MAX_COLUMNS or sum(map(bool, titles)) < 2 or any(map(Placed.spans, below)):
         return None
     by_column = [_lines(below, column) for column in range(len(found))]
     if not all(by_column) or is_prose([[piece for *_, piece in held] for held in by_column]):
@@ -71,6 +64,16 @@ def table(rules: Sequence[Rule], rows: Sequence[Row]) -> Table | None:
         markdown.table([[markdown.cell(text) for text in line] for line in texts]),
         frozenset[Start]().union(*(row.line_starts() for row in rows)),
     )  # fmt: skip
+
+
+def _titles(header: Sequence[Row], found: Sequence[Span]) -> list[str]:
+    """The names of the columns; none where one stands over several."""
+    placed = [Placed(row, white.pieces(row, found)) for row in header]
+    titles = [unbroken(piece.text for *_, piece in _lines(placed, column)) for column in range(len(found))]
+    names = [" ".join(word.text for word in name) for name in header[0].chunks()]
+    if not all(titles) and len(header) == 1 and len(names) == len(found):
+        return names  # in their order, however they are aligned
+    return [] if any(map(Placed.spans, placed)) else titles
 
 
 def _lines(placed: Sequence[Placed], column: int) -> list[_Line]:
