@@ -134,3 +134,23 @@ def test_letters_that_are_drawn_as_letters_stay(tmp_path: Path) -> None:
     for glyph in ("a", "y"):
         made = with_font(tmp_path, ord(glyph), glyph, ord(glyph), lines)
         assert made == " ".join(f"{glyph} {line}" for line in lines) + "\n"
+
+
+@pytest.mark.parametrize("marks", [("1.", "2.", "3."), ("\\225", "\\225", "\\225")])
+def test_marks_that_the_content_has_after_their_items_stand_before_them(
+    tmp_path: Path, marks: tuple[str, ...]
+) -> None:
+    path = tmp_path / "page.pdf"
+    content = "".join(
+        text(92, 600 - 28 * number, item)
+        + text(92, 586 - 28 * number, "when we looked at it again in spring")
+        + text(78, 600 - 28 * number, mark)
+        for number, (item, mark) in enumerate(zip(ITEMS, marks, strict=True))
+    )
+    fonts = "/Font << /H << /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >> >>"
+    path.write_bytes(page_of(content, resources=fonts))
+    shown = [mark.replace("\\225", "-") for mark in marks]
+    assert converted(path) == "".join(
+        f"{mark} {item} when we looked at it again in spring\n"
+        for mark, item in zip(shown, ITEMS, strict=True)
+    )

@@ -256,3 +256,60 @@ def test_a_label_that_markdown_has_not_begins_a_paragraph(tmp_path: Path, text: 
         tmp_path, prose(72, 700, "What comes before it runs on and", f"{shown} The part of its own.")
     )
     assert f"\n\n{text} The part" in made
+
+
+def test_a_line_that_is_too_long_for_its_column_does_not_part_it(tmp_path: Path) -> None:
+    longer = [
+        *LEFT[:2],
+        ("R", 10, 72.0, 626.0, "is followed by another one that reaches far into the gutt"),
+        LEFT[3],
+    ]
+    made = markdown_of(tmp_path, rows(longer, RIGHT))
+    assert READ in made
+    assert made.index("far into the gutt") < made.index("The right column")
+
+
+def test_a_line_that_begins_with_words_and_is_mostly_code_heads_nothing(tmp_path: Path) -> None:
+    texts: list[Placed] = [
+        *prose(72, 700, "The gateway is a single program and needs nothing else to run on a machine."),
+        ("R", 10, 72, 670, "Start it with"),
+        ("C", 10, 132, 670, "./gateway --port 8080 --workers 4 --verbose"),
+        ("R", 10, 394, 670, "and"),
+        *prose(72, 658, "look at what it says of itself in the log, which is short."),
+    ]
+    made = markdown_of(tmp_path, texts)
+    assert "Start it with `./gateway --port 8080 --workers 4 --verbose` and look at" in made
+
+
+def test_a_bold_line_of_several_things_is_no_heading(tmp_path: Path) -> None:
+    texts: list[Placed] = [
+        ("B", 10, 72, 700, "Name"), ("B", 10, 140, 700, "Price"),
+        *prose(72, 680, "The price of all that we sell is asked for at the counter and nowhere else."),
+        ("B", 10, 72, 640, "1"), ("B", 10, 92, 640, "What is sold"),
+        *prose(72, 620, "Bolts, nuts and all that goes with them is what we sell at our counter."),
+    ]  # fmt: skip
+    made = markdown_of(tmp_path, texts)
+    assert "# Name" not in made
+    assert "#### 1 What is sold" in made
+
+
+def test_size_is_told_of_letters_whose_font_claims_not_to_reach_below_the_line(tmp_path: Path) -> None:
+    lines = ("sea air was as near as ever", "pygmy jumpy gypsy, boggy quay", "as near as a man can see")
+    font = (
+        "/H << /Type /Font /Subtype /TrueType /BaseFont /Helvetica /Encoding /WinAnsiEncoding "
+        "/FontDescriptor << /Type /FontDescriptor /FontName /Helvetica /Flags 32 /Ascent 660 /Descent 0 "
+        "/CapHeight 660 /ItalicAngle 0 /StemV 80 /FontBBox [0 0 1000 660] >> >>"
+    )
+    content = "".join(f"BT /H 12 Tf 72 {700 - 40 * n} Td ({line}) Tj ET\n" for n, line in enumerate(lines))
+    path = tmp_path / "page.pdf"
+    path.write_bytes(page_of(content, resources=f"/Font << {font} >>"))
+    assert converted(path) == "".join(f"{line}\n\n" for line in lines).rstrip("\n") + "\n"
+
+
+def test_headings_of_different_sizes_are_two(tmp_path: Path) -> None:
+    texts: list[Placed] = [
+        ("S", 26, 72, 700, "The Harbour"), ("S", 20, 72, 676, "Summary of the year"),
+        *prose(72, 650, "The harbour handled more than in the year before, most of it in boxes."),
+    ]  # fmt: skip
+    made = markdown_of(tmp_path, texts)
+    assert made.startswith("# The Harbour\n\n# Summary of the year\n\nThe harbour")

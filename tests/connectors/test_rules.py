@@ -99,3 +99,22 @@ def test_a_frame_around_text_is_no_table(tmp_path: Path) -> None:
     path = tmp_path / "frame.pdf"
     path.write_bytes(pdf("90 600 400 120 re S\n90 680 m 490 680 l S\n" + words([["alone"], ["below"]])))
     assert "|" not in converted(path)
+
+
+def test_text_that_leads_into_a_table_or_out_of_it_is_kept_once(tmp_path: Path) -> None:
+    beside = "BT /H 10 Tf 40 650 Td (see) Tj ET\nBT /H 10 Tf 405 650 Td (each) Tj ET\n"
+    path = tmp_path / "table.pdf"
+    path.write_bytes(pdf(lines() + words() + beside))
+    made = converted(path)
+    assert TABLE in made
+    rest = made.replace(TABLE, "")
+    assert sorted(rest.split()) == ["each", "see"]
+
+
+def test_words_broken_at_the_end_of_a_line_in_a_cell_are_put_together(tmp_path: Path) -> None:
+    texts = [["Name", "Size", "Price"], ["a lock-", "M4", "0.10"], ["nut", "M5", "0.20"]]
+    below = "BT /H 10 Tf 105 642 Td (ing nut) Tj ET\n"
+    path = tmp_path / "table.pdf"
+    path.write_bytes(pdf(lines() + words(texts) + below))
+    made = converted(path)
+    assert "| a locking nut | M4 | 0.10 |" in made

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.connectors.documents import converted
 from tests.connectors.pdf_files import pdf_of, stream_of
 
@@ -77,3 +79,23 @@ def test_the_header_of_a_chapter_in_a_long_document_is_left_out(tmp_path: Path) 
     made = markdown_of(tmp_path, pages)
     assert "On bridges" not in made
     assert made.count("Text of its own") == 120
+
+
+@pytest.mark.parametrize("said", ["{}", "- {} -", "Page {}", "{} / 2", "Seite {} von 2"])
+def test_the_number_of_a_page_is_left_out_however_few_there_are(tmp_path: Path, said: str) -> None:
+    pages = [[*body(number), (300, 90, said.format(number + 1))] for number in range(2)]
+    assert markdown_of(tmp_path, pages) == markdown_of(tmp_path, [body(0), body(1)])
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param((300, 90, "7"), id="not its number"),
+        pytest.param((300, 300, "1"), id="not at the edge"),
+        pytest.param((72, 388, "1"), id="directly below text"),
+        pytest.param((300, 90, "1 apple"), id="more than a number"),
+    ],
+)
+def test_other_numbers_are_kept(tmp_path: Path, kept: Placed) -> None:
+    made = markdown_of(tmp_path, [[*body(0), kept]])
+    assert kept[2] in made.removeprefix("The first page has a text of its own.").replace("12.", "")

@@ -127,6 +127,7 @@ def table_of(
         max(each.row.bottom for each in placed),
         markdown.table(texts),
         frozenset[Start]().union(*(each.row.line_starts() for each in placed)),
+        tuple(found),
     )
 
 

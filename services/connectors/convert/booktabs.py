@@ -16,6 +16,7 @@ from services.connectors.convert.logical import Placed
 from services.connectors.convert.scanned import Row
 
 MIN_RULES: Final = 3
+MIN_ROWS: Final = 2
 HEADER_ROWS: Final = 3
 LEVEL: Final = 0.3  # of the size: as near are the middles of lines at one height
 CLEARLY: Final = 1.15  # times as wide as between lines of a cell is the white between rows
@@ -31,11 +32,11 @@ def table(rules: Sequence[Rule], rows: Sequence[Row]) -> Table | None:
         rules: from the top.
         rows: lines of text between them, from the top.
     """
-    if len(rules) < MIN_RULES or not len(rules) <= len(rows) <= MAX_ROWS:
+    if len(rules) < MIN_RULES or not MIN_ROWS <= len(rows) <= MAX_ROWS:
         return None
     header = [row for row in rows if row.middle < rules[1].at]
     body = rows[len(header) :]
-    if not 1 <= len(header) <= HEADER_ROWS:
+    if not 1 <= len(header) <= HEADER_ROWS or not body:
         return None
     found = white.columns(body)
     titles = _titles(header, found)
@@ -63,6 +64,7 @@ def table(rules: Sequence[Rule], rows: Sequence[Row]) -> Table | None:
         rules[0].start, rules[0].at, rules[0].end, rules[-1].at,
         markdown.table([[markdown.cell(text) for text in line] for line in texts]),
         frozenset[Start]().union(*(row.line_starts() for row in rows)),
+        tuple(found),
     )  # fmt: skip
 
 

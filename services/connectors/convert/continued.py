@@ -29,7 +29,7 @@ class OpenTable:
         size: of its text.
     """
 
-    columns: list[Span]
+    columns: tuple[Span, ...]
     size: float
 
     def rest(self, lines: Sequence[Line]) -> Table | None:
@@ -51,6 +51,7 @@ class OpenTable:
             min(each.row.left for each in placed), placed[0].row.top,
             max(each.row.right for each in placed), placed[-1].row.bottom, markdown.table(texts),
             frozenset[Start]().union(*(each.row.line_starts() for each in placed)),
+            self.columns,
         )  # fmt: skip
 
     def _is_in_column(self, piece: Piece) -> bool:
@@ -70,6 +71,6 @@ def at_end(lines: Sequence[Line], tables: Sequence[Table]) -> OpenTable | None:
     last = max(tables, key=lambda table: table.bottom, default=None)
     if last is None or any(line.top >= last.bottom and not last.holds(line) for line in lines):
         return None
-    rows = stacked([line for line in lines if last.holds(line)])
-    found = white.columns(rows) if rows else []
-    return OpenTable(found, median(row.size for row in rows)) if len(found) > 1 else None
+    if not last.columns:  # ruled: what goes on is so, too
+        return None
+    return OpenTable(last.columns, median(line.size for line in lines if last.holds(line)))

@@ -102,6 +102,7 @@ class Table:
 
     Args:
         lines: where those begin that it tells (left, top); without it, all within its bounds.
+        columns: from where to where each goes across the page; none where lines rule them.
     """
 
     left: float
@@ -110,6 +111,7 @@ class Table:
     bottom: float
     markdown: str
     lines: frozenset[Start] | None = None
+    columns: tuple[tuple[float, float], ...] = ()
 
     def holds(self, line: Line) -> bool:
         """Whether the table tells a line."""

@@ -38,7 +38,10 @@ def tables(lines: Sequence[Line], across: Sequence[Rule] = ()) -> list[Table]:
     found: list[Table] = []
     for rules in _sets(across):
         free = [line for line in upright if not any(table.holds(line) for table in found)]
-        found += list(_between(rules, free, across)) or _with_wrapped_cells(rules, free)
+        if len(rules) < booktabs.MIN_RULES:  # with the header above them or between them
+            found += _with_wrapped_cells(rules, free) or _between(rules, free, across)
+        else:
+            found += list(_between(rules, free, across)) or _with_wrapped_cells(rules, free)
     free = [line for line in upright if not any(table.holds(line) for table in found)]
     rows = [row for row in _rows(free) if not _is_item(row)]
     return [*found, *find_tables(rows, across, min_rows=MIN_ROWS)]
