@@ -10,7 +10,7 @@ from typing import Final
 from services.connectors.convert.lines import Line, spaced
 
 SMALLER: Final = 0.95  # of the plain text's size, at most
-LABEL: Final = re.compile(r"[(\[]?(\d{1,3}|[*\u2217\u2020\u2021\u00a7\u00b6]{1,3})[.)\]]?")
+LABEL: Final = re.compile(r"[(\[]?([1-9]\d{0,2}|[*\u2217\u2020\u2021\u00a7\u00b6]{1,3})[.)\]]?")
 SAME_SIZE: Final = 0.1  # of the size
 GAP: Final = 1.2  # of the size, between two lines of one note
 
