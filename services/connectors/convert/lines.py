@@ -15,6 +15,8 @@ from services.connectors.convert.inline import PLAIN, Look
 Start = tuple[float, float]
 HYPHEN: Final = re.compile(r"(?<=[^\W_])[-\u00ad\u2010]$")
 
+TEXT_SHARE: Final = 0.2  # of the letters; with less that is no code, the document is in a font of one width
+
 
 class Word(NamedTuple):
     """A word, or a part of one that looks different, and where it stands.
@@ -144,17 +146,19 @@ class Body:
 
     @classmethod
     def of(cls, lines: Iterable[Line]) -> Body:
-        """How most of the text in some lines looks."""
+        """How most of the text in some lines looks, be there more code than text."""
+        lines = list(lines)
+        letters = sum(len(line.text) for line in lines)
+        told = [line for line in lines if not line.is_code]
+        mono = sum(len(line.text) for line in told) < letters * TEXT_SHARE
         sizes: Counter[float] = Counter()
         fonts: Counter[str] = Counter()
-        monos: Counter[bool] = Counter()
-        for line in lines:
+        for line in lines if mono else told:
             sizes[round(line.size * 2) / 2] += len(line.text)
             fonts[line.font] += len(line.text)
-            monos[line.is_code] += len(line.text)
         if not sizes:
             return cls(0.0)
-        return cls(sizes.most_common(1)[0][0], fonts.most_common(1)[0][0], monos.most_common(1)[0][0])
+        return cls(sizes.most_common(1)[0][0], fonts.most_common(1)[0][0], mono)
 
 
 def most_of(words: Sequence[Word]) -> str:

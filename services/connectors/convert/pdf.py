@@ -178,15 +178,11 @@ def _page(
             seen = document.in_pictures.read(page, boxes, lines, body=body.size)
     lines = drawn.marked([*linked(lines, page), *seen.lines])
     found, lines = drawn.tables(lines)
-    free = [
-        line
-        for line in lines
-        if not (line.is_code and not body.mono) and not any(table.holds(line) for table in found)
-    ]
+    free = [line for line in lines if not any(table.holds(line) for table in found)]
     if before is not None and (rest := before.rest(free)) is not None:
         found.append(rest)
         free = [line for line in free if not rest.holds(line)]
-    found += unruled.tables(free, drawn.across())
+    found += unruled.tables(free, drawn.across(), code=not body.mono)
     document.open = continued.at_end(lines, found)
     if document.saved is not None:
         lines += document.saved.shown(drawn.pictures, page, number + 1, opened.lines)

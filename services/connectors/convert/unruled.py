@@ -27,24 +27,29 @@ SAME_PITCH: Final = 1.1
 SEVERAL: Final = 0.5  # of the rows between two lines, with several cells
 
 
-def tables(lines: Sequence[Line], across: Sequence[Rule] = ()) -> list[Table]:
+def tables(lines: Sequence[Line], across: Sequence[Rule] = (), *, code: bool = False) -> list[Table]:
     """The tables among lines in the order of the page's content.
 
     Args:
         lines: which are in no ruled table.
         across: lines drawn across the page, from the top.
+        code: whether what is in a font of one width is code, which has columns as well.
     """
     upright = [line for line in lines if not line.upended]
     found: list[Table] = []
     for rules in _sets(across):
         free = [line for line in upright if not any(table.holds(line) for table in found)]
+        if code and all(line.is_code for line in free if rules[0].at < line.top < rules[-1].at):
+            continue
         if len(rules) < booktabs.MIN_RULES:  # with the header above them or between them
             found += _with_wrapped_cells(rules, free) or _between(rules, free, across)
         else:
             found += list(_between(rules, free, across)) or _with_wrapped_cells(rules, free)
     free = [line for line in upright if not any(table.holds(line) for table in found)]
     rows = [row for row in _rows(free) if not _is_item(row)]
-    return [*found, *find_tables(rows, across, min_rows=MIN_ROWS)]
+    listings = {(line.left, line.top) for line in free if code and line.is_code}
+    aligned = find_tables(rows, across, min_rows=MIN_ROWS)
+    return [*found, *(table for table in aligned if table.lines is None or not table.lines <= listings)]
 
 
 def _sets(across: Sequence[Rule]) -> list[list[Rule]]:
