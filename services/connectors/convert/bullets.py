@@ -23,6 +23,8 @@ SQUARE: Final = 0.7  # of the longer side
 NEAR: Final = 2.0  # em: from a bullet to its text
 MIDDLE: Final = 0.35  # of a line's height: how far from its middle a bullet may be
 ALIKE: Final = 0.5  # points
+SAME_GAP: Final = 1.0  # points
+WITH_TEXT: Final = 0.75  # of the shapes below each other: an item may be empty
 MAX_SHAPES: Final = 400  # more on a page are a drawing
 
 
@@ -62,21 +64,39 @@ class Bullets:
     def marked(self, lines: Sequence[Line]) -> list[Line]:
         """The lines, with a bullet in the text where a column of like shapes stands left of it.
 
-        Shapes are bullets only together: two or more of one size below each other, all with text.
+        Shapes are bullets only together: two or more of one size below each other, nearly all with text, or
+        as far from their text as each other.
         """
         marked = list(lines)
         if not 2 <= len(self._shapes) <= MAX_SHAPES:
             return marked
-        places: dict[int, dict[int, Box]] = defaultdict(dict)
+        found: list[tuple[_Place, Box]] = []
+        alone: list[tuple[_Place, Box]] = []
         for column in _columns(self._shapes):
-            found = [(shape, _place(shape, lines)) for shape in column]
-            beside = {place: shape for shape, place in found if place is not None}
-            if len(beside) == len(column) > 1:
-                for place, shape in beside.items():
-                    places[place.line][place.word] = shape
+            beside = [(place, shape) for shape in column if (place := _place(shape, lines)) is not None]
+            if len(beside) >= len(column) * WITH_TEXT:
+                (found if len(beside) > 1 else alone).extend(beside)
+        alone = [(place, shape) for place, shape in alone if place.word == 0]
+        both = dict((*alone, *found))
+        if len(both) >= max(2, len(self._shapes) * WITH_TEXT):  # the page is no drawing
+            # One of its level stands before its text as others do.
+            gaps = [_gap(place, shape, lines) for place, shape in both.items()]
+            found += [
+                (place, shape)
+                for place, shape in alone
+                if sum(abs(gap - _gap(place, shape, lines)) <= SAME_GAP for gap in gaps) > 1
+            ]
+        places: dict[int, dict[int, Box]] = defaultdict(dict)
+        for place, shape in found:
+            places[place.line][place.word] = shape
         for number, at in places.items():
             marked[number] = _with_bullets(lines[number], at)
         return marked
+
+
+def _gap(place: _Place, shape: Box, lines: Sequence[Line]) -> float:
+    """How far a shape is from its text."""
+    return lines[place.line].words[place.word].left - shape[2]
 
 
 def _columns(shapes: Iterable[Box]) -> list[list[Box]]:
