@@ -149,3 +149,21 @@ def test_no_word_within_the_bounds_of_a_table_is_lost(tmp_path: Path) -> None:
     made = markdown_of(tmp_path, [*NAMES, *texts])
     for _, _, text in texts:
         assert made.count(text) == 1
+
+
+def test_a_line_below_each_row_parts_wrapped_cells_and_tables_below_each_other(tmp_path: Path) -> None:
+    texts: list[Placed] = [
+        *NAMES,
+        (72, 674, "workers"), (180, 674, "4"),
+        (280, 680, "how many requests are served"), (280, 668, "at once"),
+        (72, 646, "log"), (180, 646, "info"), (280, 646, "what is logged"),
+        (72, 610, "Other settings"),
+        (72, 580, "Setting"), (180, 580, "Default"), (280, 580, "Meaning"),
+        (72, 560, "port"), (180, 560, "8080"), (280, 560, "where it listens"),
+    ]  # fmt: skip
+    made = ruled(tmp_path, [(texts, [694, 660, 638, 574, 552])])
+    head = "| Setting | Default | Meaning |\n| --- | --- | --- |\n"
+    assert made == (
+        f"{head}| workers | 4 | how many requests are served at once |\n| log | info | what is logged |\n\n"
+        f"Other settings\n\n{head}| port | 8080 | where it listens |\n"
+    )

@@ -39,10 +39,10 @@ def table(rules: Sequence[Rule], rows: Sequence[Row]) -> Table | None:
     if not 1 <= len(header) <= HEADER_ROWS or not body:
         return None
     found = white.columns(body)
-    titles = _titles(header, found)
+    titles = titles_of(header, found)
     if not (titles and all(titles)):  # a column may have white cells only, but for its name
         found = white.columns(rows)
-        titles = _titles(header, found)
+        titles = titles_of(header, found)
     below = [Placed(row, white.pieces(row, found)) for row in body]
     if not 2 <= len(found) <= MAX_COLUMNS or sum(map(bool, titles)) < 2 or any(map(Placed.spans, below)):
         return None
@@ -68,7 +68,7 @@ def table(rules: Sequence[Rule], rows: Sequence[Row]) -> Table | None:
     )  # fmt: skip
 
 
-def _titles(header: Sequence[Row], found: Sequence[Span]) -> list[str]:
+def titles_of(header: Sequence[Row], found: Sequence[Span]) -> list[str]:
     """The names of the columns; none where one stands over several."""
     placed = [Placed(row, white.pieces(row, found)) for row in header]
     titles = [unbroken(piece.text for *_, piece in _lines(placed, column)) for column in range(len(found))]

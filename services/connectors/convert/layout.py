@@ -52,9 +52,9 @@ def arrange(
             free.append(line)
         elif holder in waiting:
             waiting.remove(holder)
-            parts += (*paragraphs(free, body=body, slack=slack), holder)
+            parts += (*paragraphs(free, body=body, slack=slack, page=lines), holder)
             free.clear()
-    parts += (*paragraphs(free, body=body, slack=slack), *waiting)
+    parts += (*paragraphs(free, body=body, slack=slack, page=lines), *waiting)
     writer = _Writer(lines, body, notes, size)
     return writer.written(joined(parts, body=body) if body.font else parts)
 

@@ -128,19 +128,23 @@ def _set_in_columns(line: Line, left: float, width: float) -> str:
     return text
 
 
-def paragraphs(lines: Sequence[Line], *, body: Body, slack: float) -> list[Paragraph]:
+def paragraphs(
+    lines: Sequence[Line], *, body: Body, slack: float, page: Sequence[Line] = ()
+) -> list[Paragraph]:
     """Lines in reading order as what they form.
 
     Args:
         lines: in reading order.
         body: how plain text looks.
         slack: by how much more than usual a heading must exceed the body.
+        page: all lines of the page, by which is told what stands out; these ones without.
     """
     found: list[Paragraph] = []
     gaps = [after.top - before.bottom for before, after in pairwise(lines)]
     usual = median([gap for gap in gaps if 0 <= gap < body.size] or [0.0])
-    mostly_italic = sum(line.italic for line in lines) * 2 > len(lines)
-    mostly_bold = sum(line.bold for line in lines) * 2 > len(lines)
+    page = page or lines
+    mostly_italic = sum(line.italic for line in page) * 2 > len(page)
+    mostly_bold = sum(line.bold for line in page) * 2 > len(page)
     for number, line in enumerate(lines):
         after = lines[number + 1] if number + 1 < len(lines) else None
         last = found[-1] if found else None

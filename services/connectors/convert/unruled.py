@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from services.connectors.convert import booktabs
+from services.connectors.convert import booktabs, ruled_rows
 from services.connectors.convert.aligned import find_tables, may_be_within, table_of
 from services.connectors.convert.grid import Rule
 from services.connectors.convert.lines import Line, Table
@@ -41,15 +41,27 @@ def tables(lines: Sequence[Line], across: Sequence[Rule] = (), *, code: bool = F
         free = [line for line in upright if not any(table.holds(line) for table in found)]
         if code and all(line.is_code for line in free if rules[0].at < line.top < rules[-1].at):
             continue
-        if len(rules) < booktabs.MIN_RULES:  # with the header above them or between them
-            found += _with_wrapped_cells(rules, free) or _between(rules, free, across)
-        else:
-            found += list(_between(rules, free, across)) or _with_wrapped_cells(rules, free)
+        found += _by(rules, free, across)
     free = [line for line in upright if not any(table.holds(line) for table in found)]
     rows = [row for row in _rows(free) if not _is_item(row)]
     listings = {(line.left, line.top) for line in free if code and line.is_code}
     aligned = find_tables(rows, across, min_rows=MIN_ROWS)
     return [*found, *(table for table in aligned if table.lines is None or not table.lines <= listings)]
+
+
+def _told(tables: Iterable[Table]) -> int:
+    """How many lines of text tables have."""
+    return sum(len(table.lines or ()) for table in tables)
+
+
+def _by(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule]) -> list[Table]:
+    """The tables by lines that start and end at the same places, in the way that finds most of them."""
+    left, right = rules[0].start - SAME_END, rules[0].end + SAME_END
+    within = stacked([line for line in lines if left <= line.left and line.right <= right])
+    by_rows = list(ruled_rows.tables(rules, within))
+    if by_rows and ruled_rows.are_several(rules, within):
+        return by_rows
+    return max(list(_between(rules, lines, across)), _with_wrapped_cells(rules, lines), by_rows, key=_told)
 
 
 def _sets(across: Sequence[Rule]) -> list[list[Rule]]:
