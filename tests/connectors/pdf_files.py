@@ -49,3 +49,22 @@ def page_of(
             *objects,
         ]
     )
+
+
+def pages_of(contents: Sequence[str]) -> bytes:
+    """A PDF of pages in letter format with these contents, in which /H is Helvetica."""
+    kids = " ".join(f"{3 + 2 * number} 0 R" for number in range(len(contents)))
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(contents)} /MediaBox [0 0 612 792] >>",
+    ]
+    for number, content in enumerate(contents):
+        resources = f"/Resources << {HELVETICA} >>"
+        objects.append(f"<< /Type /Page /Parent 2 0 R /Contents {4 + 2 * number} 0 R {resources} >>")
+        objects.append(stream_of(content))
+    return pdf_of(objects)
+
+
+def texts_of(texts: Sequence[tuple[float, float, str]]) -> str:
+    """Content with texts at these places, in points from the lower left."""
+    return "".join(f"BT /H 10 Tf {x} {y} Td ({text}) Tj ET\n" for x, y, text in texts)

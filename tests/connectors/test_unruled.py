@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.connectors.documents import converted
-from tests.connectors.pdf_files import page_of, pdf_of, stream_of
+from tests.connectors.pdf_files import page_of, pages_of, texts_of
 
 Placed = tuple[float, float, str]
 
 
 def markdown_of(tmp_path: Path, texts: list[Placed]) -> str:
     """The Markdown of a page with texts at these places, points from the lower left."""
-    content = "".join(f"BT /H 10 Tf {x} {y} Td ({text}) Tj ET\n" for x, y, text in texts)
     path = tmp_path / "page.pdf"
-    path.write_bytes(page_of(content))
+    path.write_bytes(page_of(texts_of(texts)))
     return converted(path)
 
 
@@ -57,20 +56,12 @@ def test_items_whose_marks_stand_apart_are_a_list(tmp_path: Path) -> None:
 
 def ruled(tmp_path: Path, pages: list[tuple[list[Placed], list[float]]]) -> str:
     """The Markdown of pages with texts at these places and lines across at these heights."""
-    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} /MediaBox [0 0 612 792] >>",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    for number, (texts, rules) in enumerate(pages):
-        content = "".join(f"BT /H 10 Tf {x} {y} Td ({text}) Tj ET\n" for x, y, text in texts)
-        content += "".join(f"72 {y} m 480 {y} l S\n" for y in rules)
-        resources = "/Resources << /Font << /H 3 0 R >> >>"
-        objects.append(f"<< /Type /Page /Parent 2 0 R /Contents {5 + 2 * number} 0 R {resources} >>")
-        objects.append(stream_of(content))
     path = tmp_path / "pages.pdf"
-    path.write_bytes(pdf_of(objects))
+    path.write_bytes(
+        pages_of(
+            [texts_of(texts) + "".join(f"72 {y} m 480 {y} l S\n" for y in rules) for texts, rules in pages]
+        )
+    )
     return converted(path)
 
 

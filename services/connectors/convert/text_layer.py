@@ -27,6 +27,7 @@ CONTROL: Final = re.compile("[\x00-\x1f]+")
 SIGN: Final = re.compile("[\x21-\x7e\ue000-\uf8ff]")  # of a font of signs, where the letter means nothing
 BULLET: Final = "\u2022"
 MARKER: Final = re.compile("[\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\uf0b7]|\\d{1,3}[.)]")
+MAX_PAIRS: Final = 200_000  # of markers and lines: a page with more is no text with lists
 MARKER_GAP: Final = 2.5  # em
 MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are different columns
 WIDE: Final = 1.2  # em: a word whose letters take more has gaps in it
@@ -290,7 +291,7 @@ def _same_line(before: Line, after: Line) -> bool:
 def _with_markers(lines: list[Line]) -> list[Line]:
     """The lines, with bullets and numbers that the content draws apart from them put before them."""
     markers = [line for line in lines if MARKER.fullmatch(line.text)]
-    if not markers:
+    if not markers or len(markers) * len(lines) > MAX_PAIRS:
         return lines
     apart = {id(marker) for marker in markers}
     texts = [line for line in lines if id(line) not in apart]
@@ -304,8 +305,8 @@ def _with_markers(lines: list[Line]) -> list[Line]:
             alone.add(id(marker))
     if not alone:
         return texts
-    marked = iter(texts)
-    return [line if id(line) in apart else next(marked) for line in lines if id(line) not in apart - alone]
+    marked, gone = iter(texts), apart - alone
+    return [line if id(line) in apart else next(marked) for line in lines if id(line) not in gone]
 
 
 def _is_marked(marker: Line, line: Line) -> bool:
