@@ -240,3 +240,58 @@ async def test_tiff_of_too_many_pages_is_refused(connector: ConvertConnector, tm
     dot.save(pages, "TIFF", save_all=True, append_images=[dot] * 30)
     assert await verdict(connector, tmp_path, pages.getvalue(), "a.tif", max_pages=30) == "too_many_pages"
     assert (await convert(connector, tmp_path, pages.getvalue(), "a.tif", max_pages=31)).result["pages"] == 31
+
+
+def tagged(*elements: bytes, owner: int = 9) -> bytes:
+    """A PDF of one marked text that the object `owner` has, and these elements, which count from 8."""
+    catalog = CATALOG.replace(b">>", b"/MarkInfo << /Marked true >> /StructTreeRoot 6 0 R >>")
+    return pdf(
+        catalog,
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents 4 0 R /StructParents 0"
+        b" /Resources << /Font << /F 5 0 R >> >> >>",
+        stream(b"/P << /MCID 0 >> BDC BT /F 12 Tf 20 200 Td (Hello) Tj ET EMC"),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Type /StructTreeRoot /K [8 0 R] /ParentTree 7 0 R >>",
+        b"<< /Nums [0 [%d 0 R]] >>" % owner,
+        *elements,
+    )
+
+
+def element(kind: bytes, parent: int, kids: bytes, more: bytes = b"") -> bytes:
+    return b"<< /Type /StructElem /S /%s /P %d 0 R /Pg 3 0 R /K [%s] %s >>" % (kind, parent, kids, more)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        pytest.param([element(b"Sect", 9, b"9 0 R"), element(b"Sect", 8, b"8 0 R 0")], id="in a circle"),
+        pytest.param([element(b"Table", 8, b"8 0 R"), element(b"TR", 9, b"9 0 R 0")], id="of itself"),
+        pytest.param([element(b"Sect", 6, b"9 0 R"), element(b"P", 6, b"0 " * 300_000)], id="many marks"),
+        pytest.param(
+            [element(b"Sect", 6, b"null " * 1_000_000 + b"9 0 R"), element(b"P", 8, b"0")], id="gaps"
+        ),
+    ],
+)
+async def test_structure_trees_without_end_are_read_as_far_as_they_make_sense(
+    connector: ConvertConnector, tmp_path: Path, elements: list[bytes]
+) -> None:
+    outcome = await convert(connector, tmp_path, tagged(*elements), "a.pdf")
+    assert "Hello" in outcome.result["markdown"]
+
+
+async def test_a_deep_structure_tree_ends(connector: ConvertConnector, tmp_path: Path) -> None:
+    depth = 20_000
+    elements = [element(b"Sect", max(at - 1, 6), b"%d 0 R" % (at + 1)) for at in range(8, 8 + depth)]
+    elements.append(element(b"P", 7 + depth, b"0"))
+    outcome = await convert(connector, tmp_path, tagged(*elements, owner=8 + depth), "a.pdf")
+    assert "Hello" in outcome.result["markdown"]
+
+
+async def test_cells_that_span_millions_of_others_do_not(connector: ConvertConnector, tmp_path: Path) -> None:
+    spans = b"/A << /O /Table /ColSpan 2000000000 /RowSpan 1e38 >>"
+    cells = [element(b"TD", 9, b"0" if at == 10 else b"", spans) for at in range(10, 2_010)]
+    kids = b" ".join(b"%d 0 R" % at for at in range(10, 2_010))
+    table = tagged(element(b"Table", 6, b"9 0 R"), element(b"TR", 8, kids), *cells, owner=10)
+    outcome = await convert(connector, tmp_path, table, "a.pdf")
+    assert outcome.result["markdown"] == "Hello\n"

@@ -38,9 +38,14 @@ class Drawing:
     rules: Rules
     bullets: Bullets
 
-    def tables(self, lines: Sequence[Line]) -> tuple[list[Table], list[Line]]:
-        """The ruled tables, and the lines of text, parted where they lead into or out of one."""
-        return self.rules.tables(lines) if lines and self.paths in TABLE_PATHS else ([], list(lines))
+    def tables(self, lines: Sequence[Line], known: Sequence[Table]) -> tuple[list[Table], list[Line]]:
+        """The ruled tables, and the lines of text, parted where they lead into or out of one.
+
+        Args:
+            lines: of the page.
+            known: tables whose lines of text are in no other.
+        """
+        return self.rules.tables(lines, known) if lines and self.paths in TABLE_PATHS else ([], list(lines))
 
     def marked(self, lines: Sequence[Line]) -> list[Line]:
         """The lines with the bullets that are drawn beside them."""

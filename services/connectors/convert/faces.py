@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from pypdfium2 import raw
 
 from services.connectors.convert.inline import PLAIN, Look
+from services.connectors.convert.lines import PAGINATION
 
 BOLD: Final = re.compile(r"bold|black|heavy|semibold|demi|cmbx|cmssbx|sfbx|sfsx|-medi\b", re.IGNORECASE)
 ITALIC: Final = re.compile(r"italic|oblique|cmti|cmsl|sfti|sfsl|-(?:regu|medi)ital|slanted", re.IGNORECASE)
@@ -27,6 +28,9 @@ SHALLOW: Final = -0.12  # of the size: letters such as p reach lower
 BOLD_WEIGHT: Final = 600
 STROKED: Final = (raw.FPDF_TEXTRENDERMODE_FILL_STROKE, raw.FPDF_TEXTRENDERMODE_FILL_STROKE_CLIP)
 NAME_BYTES: Final = 256
+NAME_UNITS: Final = 64
+ARTIFACT: Final = "Artifact\0".encode("utf-16-le")
+MAX_MARKS: Final = 10  # of an object, one within the other
 
 
 class Face(NamedTuple):
@@ -38,6 +42,8 @@ class Face(NamedTuple):
         upended: whether it runs up or down the page.
         squat: whether the font claims that no letter reaches below the line, which some programs write
             of any font.
+        mark: the id of the marked content that the object is in; -1 for none, `PAGINATION` for headers,
+            footers, page numbers and watermarks.
     """
 
     look: Look
@@ -45,16 +51,22 @@ class Face(NamedTuple):
     signs: bool
     upended: bool
     squat: bool = False
+    mark: int = -1
 
 
 UNKNOWN: Final = Face(PLAIN, "", signs=False, upended=False)
 
 
 class Faces:
-    """Remembers how the objects of one page look; most draw many words."""
+    """Remembers how the objects of one page look; most draw many words.
 
-    def __init__(self, textpage: raw.FPDF_TEXTPAGE) -> None:
+    Args:
+        tagged: whether the document's structure tells of marked content.
+    """
+
+    def __init__(self, textpage: raw.FPDF_TEXTPAGE, *, tagged: bool) -> None:
         self._textpage = textpage
+        self._tagged = tagged
         self._faces: dict[int, Face] = {}
 
     def at(self, index: int) -> Face:
@@ -65,7 +77,10 @@ class Faces:
         key = ctypes.addressof(drawn.contents)
         found = self._faces.get(key)
         if found is None:
-            found = self._faces[key] = _face(drawn)
+            found = _face(drawn)
+            if self._tagged:
+                found = found._replace(mark=_mark(drawn))
+            self._faces[key] = found
         return found
 
     def font(self, index: int) -> int:
@@ -73,6 +88,28 @@ class Faces:
         drawn = raw.FPDFText_GetTextObject(self._textpage, index)
         font = raw.FPDFTextObj_GetFont(drawn) if drawn else None
         return ctypes.addressof(font.contents) if font else 0
+
+
+def _mark(drawn: raw.FPDF_PAGEOBJECT) -> int:
+    """What an object is marked as; see `Face`. Source: ISO 32000-1, 14.8.2.2."""
+    mark: int = raw.FPDFPageObj_GetMarkedContentID(drawn)
+    if mark >= 0:
+        return mark
+    name, length = (ctypes.c_ushort * NAME_UNITS)(), ctypes.c_ulong()
+    for number in range(min(raw.FPDFPageObj_CountMarks(drawn), MAX_MARKS)):
+        found = raw.FPDFPageObj_GetMark(drawn, number)
+        known = raw.FPDFPageObjMark_GetName(found, name, ctypes.sizeof(name), length)
+        # Other artifacts, such as leaders, have neither of these.
+        if (
+            known
+            and bytes(name)[: length.value] == ARTIFACT
+            and any(
+                raw.FPDFPageObjMark_GetParamValueType(found, key) != raw.FPDF_OBJECT_UNKNOWN
+                for key in (b"Attached", b"Subtype")
+            )
+        ):
+            return PAGINATION
+    return -1
 
 
 def _face(drawn: raw.FPDF_PAGEOBJECT) -> Face:

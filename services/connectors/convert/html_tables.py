@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from services.connectors.convert import pieces
+from services.connectors.convert.spans import Spanning, spread
 
 Element = Any
 MAX_SPAN: Final = 100
@@ -44,30 +44,14 @@ def is_layout(table: Element) -> bool:
 
 def grid(table: Element, flat: Callable[[Element], str]) -> list[list[str]]:
     """The rows with as many cells each as there are columns; what spans several is in each of them."""
-    rows: list[list[str]] = []
-    hanging: dict[int, tuple[int, str]] = {}  # by column: for how many rows more, and what
-    for row in own_rows(table):
-        line: list[str] = []
-        cells = [cell for cell in row if cell.tag in CELLS]
-        for cell in cells:
-            _fill(line, hanging)
-            text, deep = flat(cell), _span(cell, "rowspan", MAX_ROWSPAN) - 1
-            for again in pieces.spread(text, _span(cell, "colspan", MAX_SPAN)):
-                if deep > 0:
-                    hanging[len(line)] = (deep + 1, pieces.spread(again, 2)[1])
-                line.append(again)
-        _fill(line, hanging)
-        hanging = {at: (deep - 1, text) for at, (deep, text) in hanging.items() if deep > 1}
-        # A row of nothing but cells that go on below says nothing that the next does not say again.
-        if not cells or any(_span(cell, "rowspan", MAX_ROWSPAN) == 1 for cell in cells):
-            rows.append(line)
-    return rows
-
-
-def _fill(line: list[str], hanging: dict[int, tuple[int, str]]) -> None:
-    """Put in the cells that reach down from an earlier row."""
-    while len(line) in hanging:
-        line.append(hanging[len(line)][1])
+    return spread(
+        [
+            Spanning(flat(cell), _span(cell, "colspan", MAX_SPAN), _span(cell, "rowspan", MAX_ROWSPAN))
+            for cell in row
+            if cell.tag in CELLS
+        ]
+        for row in own_rows(table)
+    )
 
 
 def _span(cell: Element, name: str, most: int) -> int:

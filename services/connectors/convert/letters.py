@@ -51,7 +51,7 @@ class Letters:
         if (word := self._word_box) is not None:
             if left - word[2] > WORD_GAP * (bottom - top):
                 self._end_word()
-            elif face.look != self._face.look and not is_rtl(character):
+            elif face.mark != self._face.mark or (face.look != self._face.look and not is_rtl(character)):
                 self._end_word()
                 self._glued = True
             else:
@@ -72,7 +72,8 @@ class Letters:
     def _end_word(self) -> None:
         if self._word_box is not None:
             text = "".join(self._text[self._word_at :])
-            self._words.append(Word(text, *self._word_box, self._face.look, self._face.font, self._glued))
+            face = self._face
+            self._words.append(Word(text, *self._word_box, face.look, face.font, self._glued, mark=face.mark))
             self._glued = False
             self._word_box = None
             self._word_at = len(self._text)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Final, NamedTuple
 
 from services.connectors.convert import blocks as made_of
@@ -14,7 +15,9 @@ from services.connectors.convert.inline import PLAIN, Look
 
 Start = tuple[float, float]
 HYPHEN: Final = re.compile(r"(?<=[^\W_])[-\u00ad\u2010]$")
+SENTENCE_END: Final = (".", "!", "?", ":", ";", '"', "\u201d", "\u3002")
 
+PAGINATION: Final = -2  # the mark of headers, footers, page numbers and watermarks
 TEXT_SHARE: Final = 0.2  # of the letters; with less that is no code, the document is in a font of one width
 
 
@@ -26,6 +29,7 @@ class Word(NamedTuple):
         glued: whether no space parts it from the one before.
         raised: whether it is a small mark above the line.
         upended: whether it runs up or down the page.
+        mark: the id of the marked content that it is in; -1 for none, or `PAGINATION`.
     """
 
     text: str
@@ -38,6 +42,7 @@ class Word(NamedTuple):
     glued: bool = False
     raised: bool = False
     upended: bool = False
+    mark: int = -1
 
 
 def unbroken(texts: Iterable[str]) -> str:
@@ -69,6 +74,7 @@ class Line:
         upended: whether it runs up or down the page.
         font: which most of it is in; empty where unknown.
         image: the name of the picture that stands here instead of text.
+        level: of the heading that the document says it is; 0 where it says nothing, -1 for no heading.
     """
 
     text: str
@@ -84,6 +90,7 @@ class Line:
     upended: bool = False
     font: str = ""
     image: str = ""
+    level: int = 0
 
     def part(self, words: Sequence[Word]) -> Line:
         """The line with only some of its words."""
@@ -138,11 +145,13 @@ class Body:
         size: 0 without text.
         font: empty where unknown.
         mono: whether it is in a font of one width, by which code is not told then.
+        headed: whether the document says what its headings are; bold lines are none then.
     """
 
     size: float
     font: str = ""
     mono: bool = False
+    headed: bool = False
 
     @classmethod
     def of(cls, lines: Iterable[Line]) -> Body:
@@ -159,6 +168,23 @@ class Body:
         if not sizes:
             return cls(0.0)
         return cls(sizes.most_common(1)[0][0], fonts.most_common(1)[0][0], mono)
+
+
+def parted(lines: Iterable[Line], taken: Container[int]) -> tuple[list[Line], frozenset[Start]]:
+    """Lines that have all or none of their words in a table, and where those in it begin.
+
+    Args:
+        lines: of the page.
+        taken: what `id` says of the words in the table.
+    """
+    found: list[Line] = []
+    starts: set[Start] = set()
+    for line in lines:
+        runs = [(inside, list(run)) for inside, run in groupby(line.words, lambda word: id(word) in taken)]
+        parts = [(inside, line if len(runs) == 1 else line.part(run)) for inside, run in runs]
+        found += (part for _, part in parts) if parts else (line,)
+        starts |= {(part.left, part.top) for inside, part in parts if inside}
+    return found, frozenset(starts)
 
 
 def most_of(words: Sequence[Word]) -> str:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Final, Literal
 
 from services.connectors.convert.inline import PLAIN, Look, Run
-from services.connectors.convert.lines import HYPHEN, Body, Line, Table, Word
+from services.connectors.convert.lines import HYPHEN, SENTENCE_END, Body, Line, Table, Word
 
 BULLETS: Final = (
     "\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\u2610\u25c6\u25ba\u27a2\u2714\uf0b7\u00b7"
@@ -25,9 +25,9 @@ LABEL: Final = re.compile(
 CAPTION: Final = re.compile(
     r"^(?:figure|fig\.|table|listing|abbildung|abb\.|tabelle|tableau|figura|tabla)\s*\d", re.IGNORECASE
 )
-PAGE_NUMBER: Final = re.compile(r"[\divxlcIVXLC-]{1,8}")
+PAGE_DIGITS: Final = "0123456789ivxlcIVXLC-"
+MAX_PAGE_CHARS: Final = 9
 MIN_LEADERS: Final = 4
-SENTENCE_END: Final = (".", "!", "?", ":", ";", '"', "\u201d", "\u3002")
 # Heading levels by size relative to the body, as browsers set them: 2, 1.5 and 1.17 em.
 LEVELS: Final = ((1.75, 1), (1.33, 2), (1.12, 3))
 BOLD_LEVEL: Final = 4
@@ -151,7 +151,7 @@ def paragraphs(
         listed = any(_is_numbered_beside(line, other) for other in lines[max(number - 1, 0) : number + 2])
         made, dropped = _kind(line, body=body, slack=slack, bold_stands_out=not mostly_bold, listed=listed)
         other = body.font and line.font != body.font and all(word.font != body.font for word in line.words)
-        stands_out = (line.italic and not mostly_italic) or other
+        stands_out = ((line.italic and not mostly_italic) or other) and not (body.headed or line.level)
         if made.kind == "text" and stands_out and _heads(last, line, after, body=body, usual=usual):
             made = Paragraph("heading", level=BOLD_LEVEL)
         if last is not None and made.level == BOLD_LEVEL and _is_wrapped_bold(last, line, usual=usual):
@@ -218,19 +218,23 @@ def _kind(
         return Paragraph("image"), 0
     if line.upended:
         return Paragraph("text"), 0
+    if line.level > 0:
+        return Paragraph("heading", level=line.level), 0
     ratio = line.size / body.size if body.size else 1.0
     if bullet := BULLET.match(line.text):
         return Paragraph("item"), bullet.end()
+    if _has_leaders(line.text):  # of a table of contents
+        number = NUMBER.match(line.text)
+        return (Paragraph("item", marker=number[1]), number.end()) if number else (Paragraph("item"), 0)
     level = next((level for least, level in LEVELS if ratio >= least * slack), 0)
-    if level and not listed:
+    if level and not listed and not line.level:
         return Paragraph("heading", level=level), 0
     if (number := NUMBER.match(line.text)) and not (line.bold and bold_stands_out):
         return Paragraph("item", marker=number[1]), number.end()
-    if _has_leaders(line.text):  # of a table of contents
-        return Paragraph("item"), 0
     short = len(line.text) <= MAX_BOLD_HEADING_CHARS and not CAPTION.match(line.text)
     tall = ratio > 0.9 or (ratio > 0.75 and line.text.isupper())
-    if line.bold and bold_stands_out and tall and short and not _has_gaps(line):
+    told = line.bold and bold_stands_out and not body.headed and not line.level
+    if told and tall and short and not _has_gaps(line):
         return Paragraph("heading", level=BOLD_LEVEL), 0
     return Paragraph("text"), 0
 
@@ -243,11 +247,10 @@ def _has_gaps(line: Line) -> bool:
 
 def _has_leaders(text: str) -> bool:
     """Whether dots lead to a page number at the end."""
-    before, _, last = text.rpartition(" ")
-    if not PAGE_NUMBER.fullmatch(last.lstrip(".")):
-        return False
-    ending = before[-2 * MIN_LEADERS :] + last[: len(last) - len(last.lstrip("."))]
-    return ending.replace(" ", "")[-MIN_LEADERS:] == "." * MIN_LEADERS
+    before = text.rstrip(PAGE_DIGITS)
+    return len(text) - len(before) in range(1, MAX_PAGE_CHARS) and (
+        before[-2 * MIN_LEADERS :].replace(" ", "")[-MIN_LEADERS:] == "." * MIN_LEADERS
+    )
 
 
 def _is_wrapped_bold(paragraph: Paragraph, line: Line, *, usual: float) -> bool:
@@ -303,6 +306,8 @@ def _goes_on(last: Paragraph, line: Line, made: Paragraph, *, usual: float) -> b
 
 
 def _is_heading(paragraph: Paragraph, following: Paragraph | None) -> bool:
+    if paragraph.lines[0].level > 0:
+        return True
     if following is not None and following.kind == "item":
         first, item = paragraph.lines[0], following.lines[0]
         if abs(item.size - first.size) <= first.size * ALIKE and item.bold == first.bold:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from services.connectors.convert import (
     notes,
     order,
     regions,
+    tagged,
     text_layer,
     unruled,
 )
@@ -32,22 +33,36 @@ from services.connectors.convert.links import linked
 from services.connectors.convert.ocr import Reading
 from services.connectors.convert.pictures import Pictures
 from services.connectors.convert.running import NEAR_PAGES, Keys, Running, keys_of
+from services.connectors.convert.structure import Structure, Structures
 from services.connectors.convert.tesseract import installed
 from services.connectors.protocol import FatalError
 
 SAMPLED_PAGES: Final = 12  # enough to tell the size of plain text
 ENOUGH_LETTERS: Final = 50  # fewer on a page of pictures are a stamp or a page number
+ENOUGH_HEADINGS: Final = 2  # tagged as such: a document with one may have a title alone
 PICTURE_SHARE: Final = 0.3
 OUTLINED_PATHS: Final = 20  # letters drawn as shapes
 BATCH: Final = 32  # pages after which the libraries, which keep all they have read, start afresh
 
 
 @dataclass(frozen=True, slots=True)
+class _Text:
+    """The text layer of a page, and what its structure tree says of it."""
+
+    lines: list[Line]
+    structure: Structure
+
+    @classmethod
+    def of(cls, page: pdfium.PdfPage, structures: Structures) -> _Text:
+        return cls(text_layer.lines(page), structures.of(page))
+
+
+@dataclass(frozen=True, slots=True)
 class _Opened:
-    """A page, its lines, and those of them that may run through the document."""
+    """A page, its text, and those of its lines that may run through the document."""
 
     page: pdfium.PdfPage
-    lines: list[Line]
+    text: _Text
     keys: Keys
 
 
@@ -56,7 +71,7 @@ class _Document:
     """What is known of a document, and learned while its pages are read.
 
     Args:
-        sample: the lines of some pages, which were read to learn of the others.
+        sample: the text of some pages, which were read to learn of the others.
         notes: the names that footnotes have.
         open: the table that the page before ended with.
     """
@@ -65,7 +80,8 @@ class _Document:
     total: int
     body: Body
     running: Running
-    sample: dict[int, list[Line]]
+    sample: dict[int, _Text]
+    structures: Structures
     garbled: Garbled
     in_pictures: mixed.TextInPictures
     saved: Pictures | None
@@ -90,18 +106,27 @@ def read(path: Path, options: Options) -> Document:
         if not total:
             raise FatalError("corrupt_file", "the PDF has no pages")
         check_pages(total, options)
-        sample, running = _sample(pdf)
-    body = Body.of(line for lines in sample.values() for line in lines)
+        structures = Structures()
+        sample, running = _sample(pdf, structures)
+    headed = sum(text.structure.headings for text in sample.values()) >= ENOUGH_HEADINGS
+    body = replace(Body.of(line for text in sample.values() for line in text.lines), headed=headed)
     saved = Pictures(options.album, body=body.size) if options.album is not None else None
     document = _Document(
-        path, total, body, running, sample, Garbled(options), mixed.TextInPictures(options), saved
+        path,
+        total,
+        body,
+        running,
+        sample,
+        structures,
+        Garbled(options),
+        mixed.TextInPictures(options),
+        saved,
     )
     return Document(total, ahead(_pages(document, options)))
 
 
 def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
-    total, sample = document.total, document.sample
-    damaged = 0
+    total, damaged = document.total, 0
     behind: deque[Keys] = deque(maxlen=NEAR_PAGES)
     for first in range(0, total, BATCH):
         batch = range(first, min(first + BATCH, total))
@@ -110,7 +135,7 @@ def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
             for number in batch:
                 for each in range(number, min(number + NEAR_PAGES + 1, batch.stop)):
                     if each not in opened:
-                        opened[each] = _open(pdf, each, sample)
+                        opened[each] = _open(pdf, each, document)
                 here = opened.pop(number)
                 if here is None:
                     damaged += 1
@@ -120,7 +145,7 @@ def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
                 behind.append(here.keys)
                 try:
                     height = here.page.get_height()
-                    lines = document.running.without(here.lines, height, near, number=number + 1)
+                    lines = document.running.without(here.text.lines, height, near, number=number + 1)
                     yield _page(here, number, lines, document, options)
                 finally:
                     here.page.close()
@@ -128,22 +153,22 @@ def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
         raise FatalError("corrupt_file", "the PDF is damaged: none of its pages can be read")
 
 
-def _open(pdf: pdfium.PdfDocument, number: int, sample: dict[int, list[Line]]) -> _Opened | None:
-    """A page with its lines; None for one that is damaged."""
+def _open(pdf: pdfium.PdfDocument, number: int, document: _Document) -> _Opened | None:
+    """A page with its text; None for one that is damaged."""
     try:
         page = pdf[number]
     except pdfium.PdfiumError:
         return None
-    lines = sample.pop(number, None) or text_layer.lines(page)
-    return _Opened(page, lines, keys_of(lines, page.get_height()))
+    text = document.sample.pop(number, None) or _Text.of(page, document.structures)
+    return _Opened(page, text, keys_of(text.lines, page.get_height()))
 
 
-def _sample(pdf: pdfium.PdfDocument) -> tuple[dict[int, list[Line]], Running]:
-    """The lines of some pages by their numbers from 0, and what is running in them.
+def _sample(pdf: pdfium.PdfDocument, structures: Structures) -> tuple[dict[int, _Text], Running]:
+    """The text of some pages by their numbers from 0, and what is running in them.
 
     By pages spread over the document, plain text is known; by pages in succession, what runs through them.
     """
-    sampled: dict[int, list[Line]] = {}
+    sampled: dict[int, _Text] = {}
     heights: dict[int, float] = {}
     spread = range(0, len(pdf), max(1, len(pdf) // SAMPLED_PAGES))
     middle = len(pdf) // 2
@@ -152,10 +177,10 @@ def _sample(pdf: pdfium.PdfDocument) -> tuple[dict[int, list[Line]], Running]:
             page = pdf[number]
         except pdfium.PdfiumError:
             continue
-        sampled[number] = text_layer.lines(page)
+        sampled[number] = _Text.of(page, structures)
         heights[number] = page.get_height()
         page.close()
-    return sampled, Running([(lines, heights[number]) for number, lines in sampled.items()])
+    return sampled, Running([(text.lines, heights[number]) for number, text in sampled.items()])
 
 
 def _page(
@@ -176,8 +201,13 @@ def _page(
                 return _reading(opened, number, drawn, document, options)
             boxes = [box for _, box in drawn.pictures]
             seen = document.in_pictures.read(page, boxes, lines, body=body.size)
-    lines = drawn.marked([*linked(lines, page), *seen.lines])
-    found, lines = drawn.tables(lines)
+    tree = opened.text.structure
+    lines = drawn.marked([*tree.told(linked(lines, page)), *seen.lines])
+    found, lines = tagged.tables(tree, lines, sure=True)
+    ruled, lines = drawn.tables(lines, found)
+    found += ruled
+    unsure, lines = tagged.tables(tree, lines, found, sure=False)
+    found += unsure
     free = [line for line in lines if not any(table.holds(line) for table in found)]
     if before is not None and (rest := before.rest(free)) is not None:
         found.append(rest)
@@ -185,7 +215,7 @@ def _page(
     found += unruled.tables(free, drawn.across(), code=not body.mono)
     document.open = continued.at_end(lines, found)
     if document.saved is not None:
-        lines += document.saved.shown(drawn.pictures, page, number + 1, opened.lines)
+        lines += document.saved.shown(drawn.pictures, page, number + 1, opened.text.lines)
     ordered = order.in_order(lines, [*found, *seen.tables], body=body.size)
     in_text, noted = notes.parted(ordered, body=body.size)
     made = layout.arrange(

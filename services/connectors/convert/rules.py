@@ -5,9 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from itertools import groupby
 from typing import Final
 
 import pypdfium2 as pdfium
@@ -15,7 +13,7 @@ from pypdfium2 import raw
 
 from services.connectors.convert.frame import Frame
 from services.connectors.convert.grid import NEAR, Grid, Rule, root, unite
-from services.connectors.convert.lines import Line, Start, Table
+from services.connectors.convert.lines import Line, Table, parted
 from services.connectors.convert.matrices import Point, matrix_of, moved
 
 MIN_LENGTH: Final = 3.0
@@ -48,32 +46,26 @@ class Rules:
         across = _joined(self._across)
         return across if len(across) <= MAX_RULES else []
 
-    def tables(self, lines: Sequence[Line]) -> tuple[list[Table], list[Line]]:
-        """The tables that the lines rule, and the text, its lines parted where they lead out of one."""
+    def tables(self, lines: Sequence[Line], known: Sequence[Table]) -> tuple[list[Table], list[Line]]:
+        """The tables that the lines rule, and the text, its lines parted where they lead out of one.
+
+        Args:
+            lines: of the page.
+            known: tables whose lines of text are in no other.
+        """
         across, down = _joined(self._across), _joined(self._down)
-        parted = list(lines)
+        found_in = list(lines)
         tables: list[Table] = []
         if len(across) > MAX_RULES or len(down) > MAX_RULES:
-            return tables, parted
-        words = [word for line in lines for word in line.words]
+            return tables, found_in
+        free = (line for line in lines if not any(table.holds(line) for table in known))
+        words = [word for line in free for word in line.words]
         for group in _connected(across, down):
             if (found := Grid(*group).table(words)) is not None:
                 table, taken = found
-                parted, starts = _parted(parted, taken)
+                found_in, starts = parted(found_in, taken)
                 tables.append(replace(table, lines=starts))
-        return tables, parted
-
-
-def _parted(lines: Iterable[Line], taken: AbstractSet[int]) -> tuple[list[Line], frozenset[Start]]:
-    """Lines that have all or none of their words in a table, and where those in it begin."""
-    parted: list[Line] = []
-    starts: set[Start] = set()
-    for line in lines:
-        runs = [(inside, list(run)) for inside, run in groupby(line.words, lambda word: id(word) in taken)]
-        parts = [(inside, line if len(runs) == 1 else line.part(run)) for inside, run in runs]
-        parted += (part for _, part in parts) if parts else (line,)
-        starts |= {(part.left, part.top) for inside, part in parts if inside}
-    return parted, frozenset(starts)
+        return tables, found_in
 
 
 def _edges(path: pdfium.PdfObject) -> Iterator[tuple[Point, Point]]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from services.connectors.convert.lines import Line
+from services.connectors.convert.lines import PAGINATION, Line
 
 EDGE: Final = 0.12  # of the page's height
 MIN_PAGES: Final = 3
@@ -51,7 +51,9 @@ class Running:
         """
 
         def runs(line: Line) -> bool:
-            if _is_at_edge(line, height, NUMBER_EDGE) and _is_number(line, number) and _is_alone(line, lines):
+            if _is_at_edge(line, height, NUMBER_EDGE) and (
+                _is_marked(line) or (_is_number(line, number) and _is_alone(line, lines))
+            ):
                 return True
             if not _is_at_edge(line, height):
                 return False
@@ -66,6 +68,11 @@ class Running:
 def keys_of(lines: Iterable[Line], height: float) -> Keys:
     """What the lines at the edges of a page are told by."""
     return frozenset(_places(line, height)[0] for line in lines if _is_at_edge(line, height))
+
+
+def _is_marked(line: Line) -> bool:
+    """Whether the document itself says that a line is a header, a footer or a page number."""
+    return bool(line.words) and all(word.mark == PAGINATION for word in line.words)
 
 
 def _is_number(line: Line, number: int) -> bool:

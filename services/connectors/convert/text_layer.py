@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.connectors.convert import letters
+from services.connectors.convert import letters, structure
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.faces import Face, Faces
 from services.connectors.convert.frame import Frame
@@ -58,7 +58,7 @@ def lines(page: pdfium.PdfPage) -> list[Line]:
     textpage = page.get_textpage()
     try:
         joined: list[Line] = []
-        for line in _Reader(textpage.raw, textpage.count_chars(), Frame.of(page)).lines():
+        for line in _Reader(textpage.raw, textpage.count_chars(), page).lines():
             if joined and _same_line(joined[-1], line):
                 joined[-1] = _merged(joined[-1], line)
             else:
@@ -71,12 +71,12 @@ def lines(page: pdfium.PdfPage) -> list[Line]:
 class _Reader:
     """Reads the characters of one page."""
 
-    def __init__(self, textpage: raw.FPDF_TEXTPAGE, count: int, frame: Frame) -> None:
+    def __init__(self, textpage: raw.FPDF_TEXTPAGE, count: int, page: pdfium.PdfPage) -> None:
         self._textpage = textpage
-        self._frame = frame
+        self._frame = Frame.of(page)
         self._text = _text(textpage, count)
         self._firsts = Counter(FIRST.findall(self._text))
-        self._faces = Faces(textpage)
+        self._faces = Faces(textpage, tagged=structure.is_tagged(page))
         self._rect = raw.FS_RECTF()
 
     def lines(self) -> Iterator[Line]:
@@ -159,6 +159,8 @@ class _Reader:
         box = _around(first_box, last_box)
         height = first_box[3] - first_box[1]
         alike = face == last and abs(last_box[3] - last_box[1] - height) < height * ALIKE
+        if alike and not self._text[start].isalnum():  # such as a bracket around code
+            alike = self._faces.at((start + end) // 2) == face
         if alike and box[2] - box[0] <= height * WIDE * (end - start):
             yield _Span(start, end, box, face)
             return
@@ -195,7 +197,9 @@ class _Reader:
         face = span.face
         if before is None and (SIGN.fullmatch(text) if face.signs else text == "o" and face.look.code):
             text = BULLET  # word processors take an o of a typewriter for the second level
-        return Word(text, left, top, right, bottom, face.look, face.font, glued, raised, face.upended)
+        return Word(
+            text, left, top, right, bottom, face.look, face.font, glued, raised, face.upended, face.mark
+        )
 
     def _box_at(self, index: int, face: Face) -> Box:
         rect = self._rect
@@ -247,7 +251,9 @@ def _leaves_line(before: Word, word: Word) -> bool:
 
 
 def _line_of(words: Sequence[Word]) -> Line:
-    heights = sorted((word.bottom - word.top, len(word.text)) for word in words)
+    # Code within a line is often set smaller.
+    told = [word for word in words if not word.look.code] or words
+    heights = sorted((word.bottom - word.top, len(word.text)) for word in told)
     count = sum(len(word.text) for word in words)
     upended = words[0].upended
     left, right = min(word.left for word in words), max(word.right for word in words)
@@ -257,7 +263,7 @@ def _line_of(words: Sequence[Word]) -> Line:
         min(word.top for word in words),
         right,
         max(word.bottom for word in words),
-        right - left if upended else _median(heights, count),
+        right - left if upended else _median(heights),
         # A line that only begins in bold is one of a paragraph.
         bold=words[-1].look.bold and sum(len(word.text) for word in words if word.look.bold) * 2 > count,
         italic=sum(len(word.text) for word in words if word.look.italic) * 2 > count,
@@ -267,8 +273,9 @@ def _line_of(words: Sequence[Word]) -> Line:
     )
 
 
-def _median(weighted: Sequence[tuple[float, int]], total: int) -> float:
+def _median(weighted: Sequence[tuple[float, int]]) -> float:
     """The value in the middle of a sorted sequence of values and how often each occurs."""
+    total = sum(times for _, times in weighted)
     passed = 0
     for value, times in weighted:
         passed += times
