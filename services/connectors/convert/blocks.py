@@ -24,6 +24,7 @@ class Block:
         level: of a heading from 1, of a list item from 0.
         box: left, top, right, bottom as fractions of the page from its top left; None where unknown.
         image: the name of an image, or where the document says that it is.
+        continues: whether it goes on with a block at the end of the page before.
     """
 
     kind: Kind
@@ -32,6 +33,12 @@ class Block:
     level: int = 0
     box: Box | None = None
     image: str = ""
+    continues: bool = False
+
+    @property
+    def header(self) -> str:
+        """The first row of a table, its cells parted by tabs."""
+        return self.text.partition("\n")[0]
 
 
 def join(blocks: Iterable[Block]) -> str:
@@ -39,12 +46,12 @@ def join(blocks: Iterable[Block]) -> str:
     return markdown.join(block.markdown for block in blocks)
 
 
-def table(written: str, box: Box | None) -> Block:
+def table(written: str, box: Box | None, *, continues: bool = False) -> Block:
     """A block of a table that is Markdown already."""
     rows = [line for line in written.splitlines() if not SEPARATOR.fullmatch(line)]
     cells = [[cell.strip() for cell in BORDER.split(row)[1:-1]] for row in rows]
     text = "\n".join("\t".join(row) for row in cells).replace("\\|", "|").replace("\\<", "<")
-    return Block("table", written, text, box=box)
+    return Block("table", written, text, box=box, continues=continues)
 
 
 def among(blocks: Iterable[Block], pictures: Iterable[Block]) -> tuple[Block, ...]:

@@ -52,6 +52,7 @@ class OpenTable:
             max(each.row.right for each in placed), placed[-1].row.bottom, markdown.table(texts),
             frozenset[Start]().union(*(each.row.line_starts() for each in placed)),
             self.columns,
+            continues=True,
         )  # fmt: skip
 
     def _is_in_column(self, piece: Piece) -> bool:

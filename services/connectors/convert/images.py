@@ -8,6 +8,7 @@ from typing import Final
 
 from PIL import Image, ImageOps
 
+from services.connectors.convert import seams
 from services.connectors.convert.ahead import ahead
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.ocr import Reading
@@ -31,7 +32,7 @@ def read(path: Path, options: Options) -> Document:
     _check(image)
     total = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
     check_pages(total, options)
-    return Document(total, ahead(_pages(image, total, options)))
+    return Document(total, seams.continued(ahead(_pages(image, total, options))))
 
 
 def _pages(image: Image.Image, total: int, options: Options) -> Iterator[Page | Reading]:

@@ -112,6 +112,7 @@ class Table:
     Args:
         lines: where those begin that it tells (left, top); without it, all within its bounds.
         columns: from where to where each goes across the page; none where lines rule them.
+        continues: whether rows of it are on a page before.
     """
 
     left: float
@@ -121,6 +122,7 @@ class Table:
     markdown: str
     lines: frozenset[Start] | None = None
     columns: tuple[tuple[float, float], ...] = ()
+    continues: bool = False
 
     def holds(self, line: Line) -> bool:
         """Whether the table tells a line."""
@@ -134,7 +136,7 @@ class Table:
     def block(self, size: tuple[float, float] | None) -> Block:
         """The table on a page of that width and height."""
         box = (self.left, self.top, self.right, self.bottom)
-        return made_of.table(self.markdown, made_of.fractions(box, size))
+        return made_of.table(self.markdown, made_of.fractions(box, size), continues=self.continues)
 
 
 @dataclass(frozen=True, slots=True)

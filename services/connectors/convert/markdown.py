@@ -102,10 +102,15 @@ def join(blocks: Iterable[str]) -> str:
         if not block.strip():
             continue
         if text:
-            text += "\n" if _is_item(last) and _is_item(block) else "\n\n"
+            text += "\n" if are_near(last, block) else "\n\n"
         text += block
         last = block
     return text
+
+
+def are_near(one: str, other: str) -> bool:
+    """Whether no blank line parts two blocks: both are items of a list."""
+    return _is_item(one) and _is_item(other)
 
 
 def _is_item(block: str) -> bool:

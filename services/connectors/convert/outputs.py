@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self, TextIO
@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TextIO
 import orjson
 
 from services.connectors.convert.document import Format, Page
+from services.connectors.convert.flow import Flow
 from services.connectors.protocol import FatalError
 
 MAX_CHARS: Final = 200_000_000
@@ -24,7 +25,8 @@ class Outputs:
     Args:
         directory: where they are made, under the names in `NAMES`.
         formats: which of `markdown`, `json` and `text`.
-        page_breaks: whether a comment in the Markdown names each page after the first.
+        page_breaks: whether a comment in the Markdown names each page after the first; without, what a page
+            goes on with is put together.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Outputs:
         self._files: dict[str, TextIO] = {}
         self._stack = ExitStack()
         self._pages = 0
+        self._flow = Flow()
         self._chars = dict.fromkeys(formats, 0)
 
     def __enter__(self) -> Self:
@@ -49,9 +52,12 @@ class Outputs:
             json.write(f'{{"format": "{self._head["format"]}", "pages": [')
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Close them."""
         with self._stack:
+            if kind is None and not self._page_breaks and "markdown" in self._files:
+                rest = list(self._flow.end())
+                self._write("markdown", [*rest, "\n"] if rest or self._chars["markdown"] else rest)
             if (json := self._files.get("json")) and not json.closed:
                 json.write("\n]}\n")
 
@@ -62,7 +68,7 @@ class Outputs:
             FatalError: code `output_too_large`.
         """
         self._pages += 1
-        for name, file in self._files.items():
+        for name in self._files:
             match name:
                 case "markdown":
                     made = self._markdown(page)
@@ -70,15 +76,19 @@ class Outputs:
                     made = self._json(page)
                 case _:
                     made = self._text(page)
-            for piece in made:
-                self._chars[name] += file.write(piece)
-            if self._chars[name] > MAX_CHARS:
-                raise FatalError(
-                    "output_too_large", f"the {name} of this document would be larger than 200 MB"
-                )
+            self._write(name, made)
+
+    def _write(self, name: str, pieces: Iterable[str]) -> None:
+        for piece in pieces:
+            self._chars[name] += self._files[name].write(piece)
+        if self._chars[name] > MAX_CHARS:
+            raise FatalError("output_too_large", f"the {name} of this document would be larger than 200 MB")
 
     def _markdown(self, page: Page) -> Iterator[str]:
-        if self._page_breaks and self._pages > 1:
+        if not self._page_breaks:
+            yield from self._flow.add(page)
+            return
+        if self._pages > 1:
             yield f"\n<!-- page {self._pages} -->\n"
         if page.markdown:
             yield f"\n{page.markdown}\n" if self._chars["markdown"] else f"{page.markdown}\n"
@@ -92,6 +102,7 @@ class Outputs:
                 "box": block.box and [round(at, 4) for at in block.box],
                 "text": block.text,
                 "markdown": block.markdown,
+                "continues": block.continues,
                 **({"image": block.image or None} if block.kind == "image" else {}),
             }
             for block in page.blocks

@@ -19,6 +19,7 @@ from services.connectors.convert import (
     notes,
     order,
     regions,
+    seams,
     tagged,
     text_layer,
     unruled,
@@ -122,7 +123,7 @@ def read(path: Path, options: Options) -> Document:
         mixed.TextInPictures(options),
         saved,
     )
-    return Document(total, ahead(_pages(document, options)))
+    return Document(total, seams.continued(ahead(_pages(document, options))))
 
 
 def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:

@@ -64,7 +64,15 @@ class Part(NamedTuple):
     level: int
 
 
-Rows = Sequence[Sequence[Cell]]
+class TableOf(NamedTuple):
+    """A table, as far as it is on the page.
+
+    Args:
+        continues: whether a row before one of these is not on the page.
+    """
+
+    rows: Sequence[Sequence[Cell]]
+    continues: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ class Structure:
         plain: the ids of marked content that is no heading, however it looks.
     """
 
-    tables: Sequence[Rows] = ()
+    tables: Sequence[TableOf] = ()
     parts: Mapping[int, Part] = field(default_factory=dict)
     plain: Container[int] = frozenset()
 
@@ -166,7 +174,7 @@ class _Reader:
     """Goes through the elements of one page."""
 
     def __init__(self) -> None:
-        self.tables: list[Rows] = []
+        self.tables: list[TableOf] = []
         self.parts: dict[int, Part] = {}
         self.plain: set[int] = set()
         self._headings = self._numbers = 0
@@ -196,15 +204,22 @@ class _Reader:
 
     def _table(self, element: Element, depth: int) -> list[int]:
         known = len(self.tables)
-        rows = [list(self._cells(row, depth)) for row in self._rows(element, depth)]
+        places = list(self._rows(element, depth))
+        rows = [list(self._cells(row, depth)) for row in places if row]
         if len(self.tables) == known:
-            self.tables.append(rows)
+            on_page = [row is not None for row in places]
+            self.tables.append(
+                TableOf(rows, any(after and not before for before, after in pairwise(on_page)))
+            )
         return [mark for row in rows for cell in row for mark in cell.marks]
 
-    def _rows(self, element: Element, depth: int) -> Iterator[Element]:
-        for child in filter(None, self._below(element, depth)):
-            kind = self._kind(child)
-            if kind == "TR":
+    def _rows(self, element: Element, depth: int) -> Iterator[Element | None]:
+        """The rows of a table; None for one that is not on the page."""
+        for child in self._below(element, depth):
+            kind = self._kind(child) if child else ""
+            if not child:
+                yield None
+            elif kind == "TR":
                 yield child
             elif kind in ROW_GROUPS:
                 yield from self._rows(child, depth + 1)

@@ -12,7 +12,7 @@ from services.connectors.convert import bands, markdown
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.lines import Line, Table, Word, parted, unbroken
 from services.connectors.convert.spans import Spanning, spread
-from services.connectors.convert.structure import EMPTY, Cell, Rows, Structure
+from services.connectors.convert.structure import EMPTY, Cell, Structure
 
 MAX_CELL_CHARS: Final = 1_500  # a cell with more arranges a part of the page
 MAX_COLUMNS: Final = 100
@@ -70,7 +70,7 @@ def tables(
     found_in = list(lines)
     for told in structure.tables:
         free = [line for line in found_in if not any(table.holds(line) for table in known)]
-        rows = _held(told, free)
+        rows = _held(told.rows, free)
         if not _is_table(rows, free):
             continue
         filled = _filled(rows)
@@ -80,11 +80,11 @@ def tables(
         taken = {id(word) for row in rows for held in row for word in held.words}
         found_in, starts = parted(found_in, taken)
         left, top, right, bottom = _around(rows)
-        found.append(Table(left, top, right, bottom, table, starts))
+        found.append(Table(left, top, right, bottom, table, starts, continues=told.continues))
     return found, found_in
 
 
-def _held(told: Rows, lines: Iterable[Line]) -> list[_Row]:
+def _held(told: Sequence[Sequence[Cell]], lines: Iterable[Line]) -> list[_Row]:
     rows = [[_Held(cell) for cell in row] for row in told]
     by_mark = {mark: held for row in rows for held in row for mark in held.cell.marks}
     for line in lines:
