@@ -11,7 +11,8 @@ from services.connectors.convert import markdown
 from services.connectors.convert.aligned import MAX_COLUMNS, MAX_ROWS, is_prose
 from services.connectors.convert.columns import Piece, Span
 from services.connectors.convert.grid import Rule
-from services.connectors.convert.lines import Start, Table, unbroken
+from services.connectors.convert.hyphens import unbroken
+from services.connectors.convert.lines import Start, Table
 from services.connectors.convert.logical import Placed
 from services.connectors.convert.scanned import Row
 

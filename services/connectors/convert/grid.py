@@ -11,7 +11,8 @@ from itertools import pairwise
 from typing import Final
 
 from services.connectors.convert import bands, markdown
-from services.connectors.convert.lines import Table, Word, unbroken
+from services.connectors.convert.hyphens import unbroken
+from services.connectors.convert.lines import Table, Word
 
 NEAR: Final = 3.0  # points within which lines are one, and meet
 MAX_CELLS: Final = 20_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from services.connectors.convert.blocks import Block
 from services.connectors.convert.inline import PLAIN, Look
 
 Start = tuple[float, float]
-HYPHEN: Final = re.compile(r"(?<=[^\W_])[-\u00ad\u2010]$")
 SENTENCE_END: Final = (".", "!", "?", ":", ";", '"', "\u201d", "\u3002")
 
 PAGINATION: Final = -2  # the mark of headers, footers, page numbers and watermarks
@@ -43,19 +41,6 @@ class Word(NamedTuple):
     raised: bool = False
     upended: bool = False
     mark: int = -1
-
-
-def unbroken(texts: Iterable[str]) -> str:
-    """The texts of lines as one, words that a line's end breaks put together."""
-    whole = ""
-    for text in texts:
-        if not whole or not text:
-            whole += text
-        elif HYPHEN.search(whole) and text[0].isalnum():
-            whole = (whole[:-1] if text[0].islower() else whole) + text
-        else:
-            whole = f"{whole} {text}"
-    return whole
 
 
 def spaced(words: Iterable[Word]) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 from services.connectors.convert.bands import is_numeric
 from services.connectors.convert.columns import Piece, Span
 from services.connectors.convert.grid import Rule
-from services.connectors.convert.lines import unbroken
+from services.connectors.convert.hyphens import unbroken
 from services.connectors.convert.scanned import Row
 
 TIGHT: Final = 1.5  # of the size: the pitch of lines in one cell

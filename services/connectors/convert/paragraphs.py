@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, zip_longest
 from statistics import median
 from typing import Final, Literal
 
+from services.connectors.convert.hyphens import KEPT, joint
 from services.connectors.convert.inline import PLAIN, Look, Run
-from services.connectors.convert.lines import HYPHEN, SENTENCE_END, Body, Line, Table, Word
+from services.connectors.convert.lines import SENTENCE_END, Body, Line, Table, Word
 
 BULLETS: Final = (
     "\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\u2610\u25c6\u25ba\u27a2\u2714\uf0b7\u00b7"
@@ -76,12 +77,13 @@ class Paragraph:
                 continue
             if runs:
                 last, first = runs[-1], added[0]
-                if HYPHEN.search(last.text) and first.text[:1].isalnum():
-                    if first.text[:1].islower():
-                        runs[-1] = Run(last.text[:-1], last.look)
-                else:
-                    runs.append(Run(" ", _shared(last.look, first.look)))
+                ending, between = joint(last.text, first.text)
+                runs[-1] = replace(last, text=last.text[: len(last.text) - ending])
+                if between:
+                    runs.append(Run(between, _shared(last.look, first.look)))
             runs += added
+        if runs and runs[-1].text.endswith(KEPT):
+            runs[-1] = replace(runs[-1], text=f"{runs[-1].text[:-1]}-")
         return runs
 
     def code(self) -> str:

@@ -29,6 +29,7 @@ from services.connectors.convert.continued import OpenTable
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.drawing import Drawing
 from services.connectors.convert.garbled import Garbled, is_unreadable
+from services.connectors.convert.hyphens import Vocabulary
 from services.connectors.convert.lines import Body, Line
 from services.connectors.convert.links import linked
 from services.connectors.convert.ocr import Reading
@@ -83,6 +84,7 @@ class _Document:
     running: Running
     sample: dict[int, _Text]
     structures: Structures
+    vocabulary: Vocabulary
     garbled: Garbled
     in_pictures: mixed.TextInPictures
     saved: Pictures | None
@@ -109,6 +111,9 @@ def read(path: Path, options: Options) -> Document:
         check_pages(total, options)
         structures = Structures()
         sample, running = _sample(pdf, structures)
+    vocabulary = Vocabulary()
+    for text in sample.values():
+        vocabulary.learn(text.lines)
     headed = sum(text.structure.headings for text in sample.values()) >= ENOUGH_HEADINGS
     body = replace(Body.of(line for text in sample.values() for line in text.lines), headed=headed)
     saved = Pictures(options.album, body=body.size) if options.album is not None else None
@@ -119,6 +124,7 @@ def read(path: Path, options: Options) -> Document:
         running,
         sample,
         structures,
+        vocabulary,
         Garbled(options),
         mixed.TextInPictures(options),
         saved,
@@ -160,7 +166,10 @@ def _open(pdf: pdfium.PdfDocument, number: int, document: _Document) -> _Opened 
         page = pdf[number]
     except pdfium.PdfiumError:
         return None
-    text = document.sample.pop(number, None) or _Text.of(page, document.structures)
+    text = document.sample.pop(number, None)
+    if text is None:
+        text = _Text.of(page, document.structures)
+        document.vocabulary.learn(text.lines)
     return _Opened(page, text, keys_of(text.lines, page.get_height()))
 
 
@@ -203,6 +212,7 @@ def _page(
             boxes = [box for _, box in drawn.pictures]
             seen = document.in_pictures.read(page, boxes, lines, body=body.size)
     tree = opened.text.structure
+    lines = document.vocabulary.mended(lines)
     lines = drawn.marked([*tree.told(linked(lines, page)), *seen.lines])
     found, lines = tagged.tables(tree, lines, sure=True)
     ruled, lines = drawn.tables(lines, found)

@@ -13,7 +13,8 @@ from services.connectors.convert.aligned import MAX_COLUMNS
 from services.connectors.convert.booktabs import HEADER_ROWS, titles_of
 from services.connectors.convert.columns import Span
 from services.connectors.convert.grid import Rule
-from services.connectors.convert.lines import Start, Table, unbroken
+from services.connectors.convert.hyphens import unbroken
+from services.connectors.convert.lines import Start, Table
 from services.connectors.convert.logical import Placed
 from services.connectors.convert.scanned import Row
 

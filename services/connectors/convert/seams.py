@@ -9,6 +9,7 @@ from typing import Final
 
 from services.connectors.convert.blocks import Block
 from services.connectors.convert.document import Page
+from services.connectors.convert.hyphens import joint
 from services.connectors.convert.lines import SENTENCE_END
 from services.connectors.convert.paragraphs import CAPTION
 
@@ -76,12 +77,11 @@ def _is_same_table(before: Block, first: Block) -> bool:
 def together(one: str, other: str) -> str:
     """The Markdown of two parts of a paragraph as one."""
     broken = HYPHEN.search(one)
-    if broken is None:
+    marks = broken[1] if broken else ""
+    before = one[: len(one) - len(marks)]
+    within = bool(marks) and other.startswith(marks)  # emphasis that goes on
+    after = other.removeprefix(marks) if within else other
+    dropped, between = joint(before, after)
+    if between == " ":
         return f"{one} {other}"
-    marks = broken[1]
-    open_ = bool(marks) and other.startswith(marks)
-    rest = other.removeprefix(marks) if open_ else other
-    if not rest[:1].isalnum():
-        return f"{one} {other}"
-    kept = one[: broken.start()] if rest[0].islower() else one[: broken.start() + 1]
-    return f"{kept}{'' if open_ else marks}{rest}"
+    return f"{before[: len(before) - dropped]}{between}{'' if within else marks}{after}"

@@ -10,7 +10,8 @@ from typing import Final
 
 from services.connectors.convert import bands, markdown
 from services.connectors.convert.blocks import Box
-from services.connectors.convert.lines import Line, Table, Word, parted, unbroken
+from services.connectors.convert.hyphens import unbroken
+from services.connectors.convert.lines import Line, Table, Word, parted
 from services.connectors.convert.spans import Spanning, spread
 from services.connectors.convert.structure import EMPTY, Cell, Structure
 
