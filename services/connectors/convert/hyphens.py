@@ -61,7 +61,7 @@ class Vocabulary:
             self._words.update(rest[:-1] if broken else rest)
 
     def mended(self, lines: Sequence[Line]) -> list[Line]:
-        """The lines of a page, with `KEPT` for hyphens at the end of a line or cell that are the word's own."""
+        """The lines of a page, with `KEPT` at the ends of lines and cells for a hyphen of the word itself."""
         return [
             self._mended(line, lines[at + 1 : at + 1 + MAX_BELOW]) if "-" in line.text else line
             for at, line in enumerate(lines)
