@@ -60,6 +60,7 @@ class Line:
         font: which most of it is in; empty where unknown.
         image: the name of the picture that stands here instead of text.
         level: of the heading that the document says it is; 0 where it says nothing, -1 for no heading.
+        item: whether the document says that an item of a list begins here.
     """
 
     text: str
@@ -76,6 +77,7 @@ class Line:
     font: str = ""
     image: str = ""
     level: int = 0
+    item: bool = False
 
     def part(self, words: Sequence[Word]) -> Line:
         """The line with only some of its words."""

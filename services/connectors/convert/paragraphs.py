@@ -225,6 +225,8 @@ def _kind(
     ratio = line.size / body.size if body.size else 1.0
     if bullet := BULLET.match(line.text):
         return Paragraph("item"), bullet.end()
+    if line.item and not NUMBER.match(line.text) and not LABEL.match(line.text):
+        return Paragraph("item"), 0
     if _has_leaders(line.text):  # of a table of contents
         number = NUMBER.match(line.text)
         return (Paragraph("item", marker=number[1]), number.end()) if number else (Paragraph("item"), 0)

@@ -82,11 +82,13 @@ class Structure:
     Args:
         tables: those that hold no other table.
         parts: by the ids of the marked content that they are made of.
+        items: the numbers of the items of lists, by the ids of the marked content in them.
         plain: the ids of marked content that is no heading, however it looks.
     """
 
     tables: Sequence[TableOf] = ()
     parts: Mapping[int, Part] = field(default_factory=dict)
+    items: Mapping[int, int] = field(default_factory=dict)
     plain: Container[int] = frozenset()
 
     @property
@@ -95,15 +97,20 @@ class Structure:
         return len({part for part in self.parts.values() if part.level})
 
     def told(self, lines: Sequence[Line]) -> list[Line]:
-        """The lines of a page, with the levels of headings, and where paragraphs start."""
+        """The lines of a page, with the levels of headings, and where paragraphs and items start."""
         if not self.parts:
             return list(lines)
-        lasts = [self.parts.get(line.words[-1].mark) if line.words else None for line in lines]
-        starts = _starts(lines, lasts)
-        return [
-            replace(line, level=self._level(line), starts=line.starts or start)
-            for line, start in zip(lines, starts, strict=True)
-        ]
+        lasts = [line.words[-1].mark if line.words else -1 for line in lines]
+        starts = _starts(lines, [self.parts.get(last) for last in lasts])
+        told: list[Line] = []
+        seen: set[int | None] = {None}
+        for line, last, start in zip(lines, lasts, starts, strict=True):
+            item = self.items.get(last)
+            told.append(
+                replace(line, level=self._level(line), starts=line.starts or start, item=item not in seen)
+            )
+            seen.add(item)
+        return told
 
     def _level(self, line: Line) -> int:
         marks = {word.mark for word in line.words}
@@ -161,7 +168,7 @@ class Structures:
             self._too_large += 1
             return Structure()
         else:
-            return Structure(reader.tables, reader.parts, reader.plain)
+            return Structure(reader.tables, reader.parts, reader.items, reader.plain)
         finally:
             raw.FPDF_StructTree_Close(tree)
 
@@ -176,6 +183,7 @@ class _Reader:
     def __init__(self) -> None:
         self.tables: list[TableOf] = []
         self.parts: dict[int, Part] = {}
+        self.items: dict[int, int] = {}
         self.plain: set[int] = set()
         self._headings = self._numbers = 0
         self._left = MAX_PLACES
@@ -200,6 +208,8 @@ class _Reader:
             self._headings += level > 0
             part = Part(self._numbers, level)
             self.parts |= {mark: part for mark in marks if level or mark not in self.parts}
+            if kind == "LI":
+                self.items |= {mark: self._numbers for mark in marks if mark not in self.items}
         return marks
 
     def _table(self, element: Element, depth: int) -> list[int]:
