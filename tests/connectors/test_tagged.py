@@ -185,13 +185,12 @@ def test_other_text_that_is_no_content_stays_where_it_may_be_read(tmp_path: Path
     assert "Name of the field" in made
 
 
-def test_items_of_lists_are_told_by_their_tags_where_no_bullet_is_found(tmp_path: Path) -> None:
+def test_items_of_lists_are_told_by_their_tags_where_nothing_marks_them(tmp_path: Path) -> None:
     def item(y: float, text: str, *within: Element) -> Element:
         body = Element("LBody", [Element("P", [Text(90, y, text), Text(90, y - 12, "goes on")]), *within])
         return Element("LI", [body])
 
     nested = Element("L", [Element("LI", [Element("LBody", [Text(110, 676, "nested")])])])
-    made = markdown_of(
-        tmp_path, [prose(740), Element("L", [item(700, "first", nested), item(664, "second")])]
-    )
+    items = Element("L", [item(700, "first", nested), item(664, "second")])
+    made = markdown_of(tmp_path, [prose(740), items])
     assert made.split("\n\n")[1] == "- first goes on\n    - nested\n- second goes on\n"

@@ -304,7 +304,8 @@ def _goes_on(last: Paragraph, line: Line, made: Paragraph, *, usual: float) -> b
     if abs(line.size - before.size) > before.size * SAME_SIZE:
         return False
     if last.kind == "item":
-        return line.left > last.left + line.size * 0.5
+        unmarked = last.lines[0].item and not last.dropped[0]
+        return line.left > last.left + line.size * (-0.5 if unmarked else 0.5)
     indented = line.left > last.left + line.size * 0.8 and line.left > before.left + line.size * 0.8
     return not (indented and before.text.endswith(SENTENCE_END))
 
