@@ -9,11 +9,15 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from defusedxml import ElementTree
+from PIL import Image
 
 from services.connectors.convert.aligned import find_tables
 from services.connectors.convert.blocks import Box
+from services.connectors.convert.ink import Ink
+from services.connectors.convert.lines import Line, Word
+from services.connectors.convert.measured import measured
 from services.connectors.convert.recognised import Recognised, Size, turned
-from services.connectors.convert.scanned import Row, Word, with_bullets
+from services.connectors.convert.scanned import row_of, with_bullets
 
 LINES: Final = frozenset({"ocr_line", "ocr_header", "ocr_caption", "ocr_textfloat"})
 BOX: Final = re.compile(r"bbox (-?\d+) (-?\d+) (-?\d+) (-?\d+)")
@@ -43,9 +47,14 @@ class _Frame:
         )  # fmt: skip
 
 
-def parse(hocr: bytes) -> Recognised:
-    """The lines of a page, as they stand when most of the text is upright."""
-    rows: list[Row] = []
+def parse(hocr: bytes, image: Image.Image | None = None) -> Recognised:
+    """The lines of a page, as they stand when most of the text is upright.
+
+    Args:
+        hocr: what the program says.
+        image: what it read, by which the weight of lines is told; grey.
+    """
+    lines: list[Line] = []
     weighted = letters = 0
     root = ElementTree.fromstring(hocr)
     frame = _frame(root)
@@ -58,15 +67,18 @@ def parse(hocr: bytes) -> Recognised:
                 text = "".join(word.itertext()).strip()
                 box, confidence = frame.box(title), CONFIDENCE.search(title)
                 if text and box is not None and confidence is not None:
-                    words.append(Word(text, box[0], box[2]))
+                    words.append(Word(text, *box))
                     weighted += int(confidence[1]) * len(text)
                     letters += len(text)
             title = element.get("title", "")
             box, size = frame.box(title), SIZE.search(title)
             if words and box is not None and size is not None:
-                rows.append(Row(tuple(words), box[1], box[3], float(size[1]), starts=starts))
+                text = " ".join(word.text for word in words)
+                line = Line(text, *box, float(size[1]), starts=starts, words=tuple(words))
+                lines.append(line)
                 starts = False
-    rows = with_bullets(rows)
+    lines = measured(lines, Ink(image) if image is not None and not frame.turn else None)
+    rows = with_bullets([row_of(line) for line in lines])
     return Recognised(
         tuple(row.line() for row in rows),
         tuple(find_tables(rows)),

@@ -109,6 +109,7 @@ class _Run:
         image = given
         if turn:
             image = given.rotate(turn, expand=True, fillcolor=PAPER, resample=Image.Resampling.BICUBIC)
+        self._image = image
         self._said, self._errors = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - closed with the result
         with TemporaryFile() as source:
             image.save(source, "PPM")
@@ -132,7 +133,7 @@ class _Run:
             if "bad_alloc" in said:
                 raise MemoryError(said)
             raise RetryableError("ocr_failed", f"the OCR program ended with status {status}: {said}")
-        read = parse(told)
+        read = parse(told, self._image)
         return replace(read, given=self._size, turned=read.turned + self._turn)
 
     def cancel(self) -> None:

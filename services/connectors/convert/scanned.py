@@ -40,6 +40,7 @@ class Row:
     size: float
     starts: bool
     lines: frozenset[Start] | None = None
+    bold: bool = False
 
     @property
     def left(self) -> float:
@@ -59,7 +60,9 @@ class Row:
         """The line without the places of its words."""
         text = " ".join(word.text for word in self.words)
         right = self.words[-1].right
-        return Line(text, self.left, self.top, right, self.bottom, self.size, starts=self.starts)
+        return Line(
+            text, self.left, self.top, right, self.bottom, self.size, bold=self.bold, starts=self.starts
+        )
 
     @property
     def right(self) -> float:
@@ -79,6 +82,12 @@ class Row:
                 chunks.append([word])
                 apart = False
         return chunks
+
+
+def row_of(line: Line) -> Row:
+    """A recognised line as a row."""
+    words = tuple(Word(word.text, word.left, word.right) for word in line.words)
+    return Row(words, line.top, line.bottom, line.size, starts=line.starts, bold=line.bold)
 
 
 def with_bullets(rows: Sequence[Row]) -> list[Row]:
