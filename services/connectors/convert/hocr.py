@@ -11,13 +11,13 @@ from xml.etree.ElementTree import Element
 from defusedxml import ElementTree
 from PIL import Image
 
-from services.connectors.convert.aligned import find_tables
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.ink import Ink
 from services.connectors.convert.lines import Line, Word
-from services.connectors.convert.measured import measured
+from services.connectors.convert.measured import measured, without_specks
 from services.connectors.convert.recognised import Recognised, Size, turned
-from services.connectors.convert.scanned import row_of, with_bullets
+from services.connectors.convert.scan_tables import tables_of
+from services.connectors.convert.scanned import with_bullets
 
 LINES: Final = frozenset({"ocr_line", "ocr_header", "ocr_caption", "ocr_textfloat"})
 BOX: Final = re.compile(r"bbox (-?\d+) (-?\d+) (-?\d+) (-?\d+)")
@@ -77,11 +77,12 @@ def parse(hocr: bytes, image: Image.Image | None = None) -> Recognised:
                 line = Line(text, *box, float(size[1]), starts=starts, words=tuple(words))
                 lines.append(line)
                 starts = False
-    lines = measured(lines, Ink(image) if image is not None and not frame.turn else None)
-    rows = with_bullets([row_of(line) for line in lines])
+    upright = image if not frame.turn else None
+    lines = with_bullets(measured(without_specks(lines), Ink(upright) if upright is not None else None))
+    tables, lines = tables_of(lines, upright)
     return Recognised(
-        tuple(row.line() for row in rows),
-        tuple(find_tables(rows)),
+        tuple(lines),
+        tuple(tables),
         weighted / letters if letters else 0.0,
         frame.upright if min(frame.upright) > 0 else None,
         turned=frame.turn,

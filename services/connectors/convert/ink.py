@@ -21,8 +21,8 @@ class Ink:
 
     def __init__(self, image: Image.Image) -> None:
         self._image = image
-        between = _between(image.histogram())
-        self._table = [INK if value <= between else 0 for value in range(LEVELS)]
+        limit = between(image.histogram())
+        self._table = [INK if value <= limit else 0 for value in range(LEVELS)]
 
     def width_of_strokes(self, box: Box) -> float:
         """How many pixels go on dark, on average, in the rows of a part of the image; 0 without any."""
@@ -37,12 +37,19 @@ class Ink:
         dark = self._dark(box, margin=0)
         return dark.histogram()[INK] / max(dark.width * dark.height, 1)
 
+    def around(self, box: Box) -> Box | None:
+        """The box around all that is dark in a part of the image; None where nothing is."""
+        left, top, _, _ = (round(at) for at in box)
+        found = self._dark(box, margin=0).getbbox()
+        return (left + found[0], top + found[1], left + found[2], top + found[3]) if found else None
+
     def _dark(self, box: Box, *, margin: int = 1) -> Image.Image:
         left, top, right, bottom = (round(at) for at in box)
-        return self._image.crop((left - margin, top, right + margin, bottom)).point(self._table)
+        left, right = max(left - margin, 0), min(right + margin, self._image.width)
+        return self._image.crop((left, top, right, bottom)).point(self._table)
 
 
-def _between(counts: list[int]) -> int:
+def between(counts: list[int]) -> int:
     """The grey that parts dark from light so that each is as much alike as can be. Source: N. Otsu, 1979."""
     total = sum(counts)
     whole = sum(value * count for value, count in enumerate(counts))

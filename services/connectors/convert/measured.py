@@ -11,18 +11,23 @@ from dataclasses import replace
 from statistics import median
 from typing import Final
 
+from services.connectors.convert.blocks import Box
 from services.connectors.convert.ink import Ink
 from services.connectors.convert.lines import Line, Word
 
 ALIKE: Final = 0.08  # of the size, by which lines of plain text differ as OCR tells them
 MIN_WORDS: Final = 3  # of one shape
+CUT_OFF: Final = 1.1
 BOLD: Final = (1.3, 2.6)  # times as wide strokes as plain text has; more is no writing
 BULLET: Final = "\u2022"
 MAX_BULLET_CHARS: Final = 2
 FILLED: Final = 0.66  # of a bullet's box; a disc fills 0.79, and no letter so much
 SQUARE: Final = 0.7  # of its longer side
-BULLETS: Final = (0.2, 0.9)  # of the height of a small letter beside it
+RINGS: Final = frozenset("oO0eEcC\u00b0\u00a9\u00ae")  # what an empty bullet is taken for
+RING: Final = 0.9  # of the height of a small letter: an o is as tall
+BULLETS: Final = (0.25, 0.9)  # of the height of a small letter beside it
 GAP: Final = 0.25  # of the size, between a bullet and its text
+BESIDE: Final = (0.2, 2.2)  # of the size left of a line: where its bullet is, if it was not read
 TALL: Final = frozenset("bdfhklijABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789\u00df\u00c4\u00d6\u00dc")
 DEEP: Final = frozenset("gjpqy")
 
@@ -51,6 +56,20 @@ def measured(lines: Sequence[Line], ink: Ink | None) -> list[Line]:
         _with_bullet(replace(line, bold=_is_bold(stroke, line.size / usual, usual_stroke)), ink, small)
         for stroke, line in zip(strokes, sized, strict=True)
     ]
+
+
+def without_specks(lines: Sequence[Line]) -> list[Line]:
+    """The lines without signs that stand within a word of another one, such as the dots of its letters."""
+    words = [word for line in lines for word in line.words if any(map(str.isalnum, word.text))]
+
+    def is_speck(word: Word) -> bool:
+        if any(map(str.isalnum, word.text)):
+            return False
+        across, down = (word.left + word.right) / 2, (word.top + word.bottom) / 2
+        return any(one.left < across < one.right and one.top < down < one.bottom for one in words)
+
+    kept = [(line, [word for word in line.words if not is_speck(word)]) for line in lines]
+    return [line if len(words) == len(line.words) else line.part(words) for line, words in kept if words]
 
 
 def _middle(weighted: Sequence[tuple[float, int]]) -> float:
@@ -87,7 +106,10 @@ def _ratio(line: Line, heights: dict[Shape, float], told: float) -> float:
     ]
     if len(ratios) >= MIN_WORDS:
         return median(ratios)
-    return max(told, *ratios) if ratios else told  # the box of a single word may be cut off
+    if not ratios:
+        return told
+    best = max(ratios)  # the box of a single word may be cut off
+    return min(max(told, best), best * CUT_OFF)
 
 
 def _is_bold(stroke: float, size: float, usual: float) -> bool:
@@ -96,17 +118,27 @@ def _is_bold(stroke: float, size: float, usual: float) -> bool:
 
 
 def _with_bullet(line: Line, ink: Ink, small: float) -> Line:
-    """The line with a bullet for what is one, whatever letter it was taken for."""
-    if len(line.words) < 2:
+    """The line with a bullet for what is one, whatever letter it was taken for, if for any."""
+    if not line.words:
         return line
-    first, second = line.words[:2]
-    width, height = first.right - first.left, first.bottom - first.top
-    shorter, longer = sorted((width, height))
+    first, *others = line.words
+    if others and len(first.text) <= MAX_BULLET_CHARS and others[0].left - first.right >= line.size * GAP:
+        box = (first.left, first.top, first.right, first.bottom)
+        ring = first.text in RINGS and max(box[2] - box[0], box[3] - box[1]) <= RING * small
+        if _is_bullet(box, ink, small, ring=ring):
+            return line.part((first._replace(text=BULLET), *others))
+    left, right = line.left - line.size * BESIDE[1], line.left - line.size * BESIDE[0]
+    lost = ink.around((left, line.top, right, line.bottom)) if left > 0 else None
+    if lost is None or lost[0] <= round(left) or not _is_bullet(lost, ink, small, ring=False):
+        return line
+    bullet = Word(BULLET, *lost)
+    return replace(line.part((bullet, *line.words)), top=line.top, bottom=line.bottom)
+
+
+def _is_bullet(box: Box, ink: Ink, small: float, *, ring: bool) -> bool:
+    """Whether something is as large as a bullet, about as wide as high, and filled or a ring."""
+    shorter, longer = sorted((box[2] - box[0], box[3] - box[1]))
     least, most = BULLETS
-    if len(first.text) > MAX_BULLET_CHARS or not least * small <= longer <= most * small:
-        return line
-    if shorter < longer * SQUARE or second.left - first.right < line.size * GAP:
-        return line
-    if ink.share((first.left, first.top, first.right, first.bottom)) < FILLED:
-        return line
-    return line.part((first._replace(text=BULLET), *line.words[1:]))
+    if not least * small <= longer <= most * small or shorter < longer * SQUARE:
+        return False
+    return ring or ink.share(box) >= FILLED

@@ -186,7 +186,7 @@ def _line(line: Line, of: Recognised, scale: float, origin: tuple[float, float])
     """A line of an image, on the page."""
     box = of.on_given((line.left, line.top, line.right, line.bottom))
     left, top, right, bottom = _placed(box, scale, origin)
-    return replace(line, left=left, top=top, right=right, bottom=bottom, size=line.size / scale)
+    return replace(line, left=left, top=top, right=right, bottom=bottom, size=line.size / scale, words=())
 
 
 def _table(table: Table, of: Recognised, scale: float, origin: tuple[float, float]) -> Table:

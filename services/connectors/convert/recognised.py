@@ -10,7 +10,7 @@ from services.connectors.convert import layout
 from services.connectors.convert.blocks import Block, Box, fractions
 from services.connectors.convert.lines import Body, Line, Table
 
-SIZE_SLACK: Final = 1.04  # the boxes of words are a pixel or two too large or too small
+SIZE_SLACK: Final = 1.02  # the boxes of words are a pixel or two too large or too small
 
 Size = tuple[float, float]
 

@@ -20,26 +20,12 @@ MIN_LENGTH: Final = 3.0
 MAX_RULES: Final = 1_500  # of each direction: more are a drawing
 
 
-class Rules:
-    """The straight lines of a page, gathered while its objects are gone through."""
+class Ruling:
+    """The straight lines of a page, in points from the top left."""
 
-    def __init__(self, frame: Frame) -> None:
-        self._frame = frame
-        self._across: list[Rule] = []
-        self._down: list[Rule] = []
-
-    def add(self, path: pdfium.PdfObject) -> None:
-        """Take in the straight lines of a path, which may also be edges of filled boxes."""
-        if len(self._across) > MAX_RULES * 4 or len(self._down) > MAX_RULES * 4:
-            return
-        matrix = matrix_of(path)
-        for start, end in _edges(path):
-            (x0, y0), (x1, y1) = moved(start, matrix), moved(end, matrix)
-            left, top, right, bottom = self._frame.box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
-            if bottom - top <= 1.0 and right - left >= MIN_LENGTH:
-                self._across.append(Rule((top + bottom) / 2, left, right))
-            elif right - left <= 1.0 and bottom - top >= MIN_LENGTH:
-                self._down.append(Rule((left + right) / 2, top, bottom))
+    def __init__(self, across: Iterable[Rule], down: Iterable[Rule]) -> None:
+        self._across = list(across)
+        self._down = list(down)
 
     def across(self) -> list[Rule]:
         """The lines across the page, from the top; none in a drawing."""
@@ -66,6 +52,27 @@ class Rules:
                 found_in, starts = parted(found_in, taken)
                 tables.append(replace(table, lines=starts))
         return tables, found_in
+
+
+class Rules(Ruling):
+    """The straight lines of a PDF page, gathered while its objects are gone through."""
+
+    def __init__(self, frame: Frame) -> None:
+        super().__init__((), ())
+        self._frame = frame
+
+    def add(self, path: pdfium.PdfObject) -> None:
+        """Take in the straight lines of a path, which may also be edges of filled boxes."""
+        if len(self._across) > MAX_RULES * 4 or len(self._down) > MAX_RULES * 4:
+            return
+        matrix = matrix_of(path)
+        for start, end in _edges(path):
+            (x0, y0), (x1, y1) = moved(start, matrix), moved(end, matrix)
+            left, top, right, bottom = self._frame.box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+            if bottom - top <= 1.0 and right - left >= MIN_LENGTH:
+                self._across.append(Rule((top + bottom) / 2, left, right))
+            elif right - left <= 1.0 and bottom - top >= MIN_LENGTH:
+                self._down.append(Rule((left + right) / 2, top, bottom))
 
 
 def _edges(path: pdfium.PdfObject) -> Iterator[tuple[Point, Point]]:

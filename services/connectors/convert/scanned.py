@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from services.connectors.convert.lines import Line, Start
@@ -40,7 +40,6 @@ class Row:
     size: float
     starts: bool
     lines: frozenset[Start] | None = None
-    bold: bool = False
 
     @property
     def left(self) -> float:
@@ -55,14 +54,6 @@ class Row:
     def middle(self) -> float:
         """Where it stands on the page."""
         return (self.top + self.bottom) / 2
-
-    def line(self) -> Line:
-        """The line without the places of its words."""
-        text = " ".join(word.text for word in self.words)
-        right = self.words[-1].right
-        return Line(
-            text, self.left, self.top, right, self.bottom, self.size, bold=self.bold, starts=self.starts
-        )
 
     @property
     def right(self) -> float:
@@ -84,31 +75,25 @@ class Row:
         return chunks
 
 
-def row_of(line: Line) -> Row:
-    """A recognised line as a row."""
-    words = tuple(Word(word.text, word.left, word.right) for word in line.words)
-    return Row(words, line.top, line.bottom, line.size, starts=line.starts, bold=line.bold)
-
-
-def with_bullets(rows: Sequence[Row]) -> list[Row]:
+def with_bullets(lines: Sequence[Line]) -> list[Line]:
     """The lines with a bullet for what stands in its place at the start of two lines or more."""
-    marked = [row for row in rows if _may_have_bullet(row)]
+    marked = [line for line in lines if _may_have_bullet(line)]
 
-    def has_bullet(row: Row) -> bool:
-        return row in marked and any(
-            other is not row and abs(other.left - row.left) < row.size * 0.5 for other in marked
+    def has_bullet(line: Line) -> bool:
+        return any(line is one for one in marked) and any(
+            other is not line and abs(other.left - line.left) < line.size * 0.5 for other in marked
         )
 
     return [
-        replace(row, words=(replace(row.words[0], text=BULLET), *row.words[1:])) if has_bullet(row) else row
-        for row in rows
+        line.part((line.words[0]._replace(text=BULLET), *line.words[1:])) if has_bullet(line) else line
+        for line in lines
     ]
 
 
-def _may_have_bullet(row: Row) -> bool:
-    if len(row.words) < 2:
+def _may_have_bullet(line: Line) -> bool:
+    if len(line.words) < 2:
         return False
-    first, second = row.words[:2]
+    first, second = line.words[:2]
     signs = set(first.text)
     if len(first.text) > 2 or not signs <= BULLET_SIGNS | BULLET_LETTERS:
         return False

@@ -27,13 +27,16 @@ SAME_PITCH: Final = 1.1
 SEVERAL: Final = 0.5  # of the rows between two lines, with several cells
 
 
-def tables(lines: Sequence[Line], across: Sequence[Rule] = (), *, code: bool = False) -> list[Table]:
+def tables(
+    lines: Sequence[Line], across: Sequence[Rule] = (), *, code: bool = False, min_rows: int = MIN_ROWS
+) -> list[Table]:
     """The tables among lines in the order of the page's content.
 
     Args:
         lines: which are in no ruled table.
         across: lines drawn across the page, from the top.
         code: whether what is in a font of one width is code, which has columns as well.
+        min_rows: of a table without lines.
     """
     upright = [line for line in lines if not line.upended]
     found: list[Table] = []
@@ -45,7 +48,7 @@ def tables(lines: Sequence[Line], across: Sequence[Rule] = (), *, code: bool = F
     free = [line for line in upright if not any(table.holds(line) for table in found)]
     rows = [row for row in _rows(free) if not _is_item(row)]
     listings = {(line.left, line.top) for line in free if code and line.is_code}
-    aligned = find_tables(rows, across, min_rows=MIN_ROWS)
+    aligned = find_tables(rows, across, min_rows=min_rows)
     return [*found, *(table for table in aligned if table.lines is None or not table.lines <= listings)]
 
 
