@@ -219,7 +219,7 @@ def _page(
     found += ruled
     unsure, lines = tagged.tables(tree, lines, found, sure=False)
     found += unsure
-    free = [line for line in lines if not any(table.holds(line) for table in found)]
+    free = [line for line in lines if not any(table.holds(line) for table in (*found, *seen.tables))]
     if before is not None and (rest := before.rest(free)) is not None:
         found.append(rest)
         free = [line for line in free if not rest.holds(line)]

@@ -49,6 +49,7 @@ class Ruling:
         for group in _connected(across, down):
             if (found := Grid(*group).table(words)) is not None:
                 table, taken = found
+                words = [word for word in words if id(word) not in taken]
                 found_in, starts = parted(found_in, taken)
                 tables.append(replace(table, lines=starts))
         return tables, found_in
