@@ -70,6 +70,13 @@ def test_items_of_one_list_stay_together(tmp_path: Path) -> None:
     assert made == "- apples\n- pears\n- plums\n- cherries\n"
 
 
+def test_an_item_that_a_page_parts_is_one_and_the_next_one_follows(tmp_path: Path) -> None:
+    first = prose(100, "\\225 this item is so long that it goes on over the end")
+    second = [*prose(720, "of the page.", left=82), *prose(708, "\\225 pears")]
+    made = converted(path_of(tmp_path, first, second))
+    assert made == "- this item is so long that it goes on over the end of the page.\n- pears\n"
+
+
 XS, TOPS = (100, 200, 300, 400), {0: 160, 1: 720}
 
 

@@ -20,7 +20,7 @@ class Flow:
     def __init__(self) -> None:
         self._held: list[Block] = []
         self._last = ""  # of what was written
-        self._near: bool | None = None  # what comes next to that, without a blank line; None by what it is
+        self._near: bool | None = None  # whether no blank line parts them; None: by what they are
         self._header = ""  # of the table that is open
 
     def add(self, page: Page) -> Iterator[str]:
@@ -31,6 +31,7 @@ class Flow:
                 yield from self.end()
                 yield from self._written([Block("paragraph", page.markdown, page.markdown)])
             return
+        near = None if blocks[0].continues else False
         if blocks[0].continues and self._held:
             if blocks[0].kind == "table":
                 yield from self._with_rows(blocks.pop(0))
@@ -39,7 +40,6 @@ class Flow:
                 self._held[0] = replace(open_, markdown=together(open_.markdown, first.markdown))
             if not blocks:
                 return
-        near = None if blocks[0].continues else False
         yield from self.end()
         self._near = near
         at = open_at(blocks)
@@ -56,13 +56,13 @@ class Flow:
     def _with_rows(self, table: Block) -> Iterator[str]:
         """Let the rows of a table follow those that were kept back."""
         yield from self._written(self._held[:1])
-        rows = _rows(table, self._header)
-        self._held[:1] = [replace(table, markdown=rows)] if rows else []
-        self._near = bool(rows) or None
+        self._held[:1] = [replace(table, markdown=_rows(table, self._header))]
+        self._near = True
 
     def _written(self, blocks: Iterable[Block]) -> Iterator[str]:
         for block in blocks:
             if not block.markdown.strip():
+                self._near = None
                 continue
             if self._last:
                 near = markdown.are_near(self._last, block.markdown) if self._near is None else self._near

@@ -18,6 +18,7 @@ PARTED: Final = ("paragraph", "item")
 LOWER, UPPER = 0.5, 0.5  # of the page: where a part must end, and where the next one begins
 SAME_SIDE: Final = 0.01  # of the page's width
 MIN_WIDTH: Final = 0.1  # of the page: narrower are labels, and what runs up its side
+MIN_REST: Final = 0.03
 MIN_CHARS: Final = 30  # of a part that goes on
 OPEN_END: Final = (
     ",-\u00ad\u2010\u2013\u2014)\u201d\u2019\"'"  # beside letters: page numbers and dates end otherwise
@@ -58,7 +59,7 @@ def _goes_on(before: Block, first: Block) -> bool:
         return True
     if first.kind != "paragraph" or CAPTION.match(first.text) or len(before.text) < MIN_CHARS:
         return False
-    if min(before.box[2] - before.box[0], first.box[2] - first.box[0]) < MIN_WIDTH:
+    if before.box[2] - before.box[0] < MIN_WIDTH or first.box[2] - first.box[0] < MIN_REST:
         return False
     last = before.text[-1]
     ends = before.text.endswith(SENTENCE_END) or not (last.isalpha() or last in OPEN_END)
