@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import os
 import re
+import select
 import signal
 import socket
 import sys
@@ -163,7 +164,15 @@ class _Child:
     @property
     def ready(self) -> bool:
         """Whether it lives and has answered its last call."""
-        return not self._watch.exited.done() and not self._calling
+        return not self._watch.exited.done() and not self._calling and not self._hung_up()
+
+    def _hung_up(self) -> bool:
+        """Whether its end of the connection is closed: so it is before the exit of the process is told."""
+        if self._writer.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self._writer.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     async def call(self, request: bytes, on_progress: Callable[[dict[str, Any]], None]) -> Any:
         """Make one call and wait for its answer.

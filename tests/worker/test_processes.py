@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,16 @@ async def test_idle_process_that_died_is_replaced(pool: ProcessPool) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while psutil.pid_exists(before):
             await asyncio.sleep(0.01)
+    assert (await run(pool, "echo"))["pid"] != before
+
+
+async def test_process_that_died_just_now_is_replaced(pool: ProcessPool) -> None:
+    before = (await run(pool, "echo"))["pid"]
+    os.kill(before, signal.SIGKILL)
+    # The loop is held up, so that it cannot have told of the exit.
+    deadline = time.monotonic() + DEADLINE_S
+    while psutil.pid_exists(before):
+        assert time.monotonic() < deadline
     assert (await run(pool, "echo"))["pid"] != before
 
 
