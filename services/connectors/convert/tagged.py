@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -69,10 +70,15 @@ def tables(
     """
     found: list[Table] = []
     found_in = list(lines)
+    if not structure.tables:
+        return found, found_in
+    words = [word for line in lines if not any(table.holds(line) for table in known) for word in line.words]
+    by_mark: defaultdict[int, list[Word]] = defaultdict(list)
+    for word in words:
+        by_mark[word.mark].append(word)
     for told in structure.tables:
-        free = [line for line in found_in if not any(table.holds(line) for table in known)]
-        rows = _held(told.rows, free)
-        if not _is_table(rows, free):
+        rows = [[_Held(cell, _words_of(cell, by_mark)) for cell in row] for row in told.rows]
+        if not _is_table(rows, words):
             continue
         filled = _filled(rows)
         if (filled is not None) != sure:
@@ -85,17 +91,12 @@ def tables(
     return found, found_in
 
 
-def _held(told: Sequence[Sequence[Cell]], lines: Iterable[Line]) -> list[_Row]:
-    rows = [[_Held(cell) for cell in row] for row in told]
-    by_mark = {mark: held for row in rows for held in row for mark in held.cell.marks}
-    for line in lines:
-        for word in line.words:
-            if (held := by_mark.get(word.mark)) is not None:
-                held.words.append(word)
-    return rows
+def _words_of(cell: Cell, by_mark: dict[int, list[Word]]) -> list[Word]:
+    """The words in a cell, which are in no other."""
+    return [word for mark in sorted(cell.marks) for word in by_mark.pop(mark, ())]
 
 
-def _is_table(rows: Sequence[_Row], lines: Iterable[Line]) -> bool:
+def _is_table(rows: Sequence[_Row], words: Iterable[Word]) -> bool:
     """Whether it does not only arrange the page, and its cells stand where they are told to."""
     if sum(held.cell.columns * held.cell.rows for row in rows for held in row) > MAX_CELLS:
         return False
@@ -106,7 +107,7 @@ def _is_table(rows: Sequence[_Row], lines: Iterable[Line]) -> bool:
     least = 1 if headed else 2
     if sum(map(len, filled)) < 2 or len(filled) < least or max(map(len, filled)) < least:
         return False
-    return not _arranges(rows, headed=headed) and _is_in_place(filled) and _is_whole(rows, lines)
+    return not _arranges(rows, headed=headed) and _is_in_place(filled) and _is_whole(rows, words)
 
 
 def _written(rows: Sequence[_Row]) -> str:
@@ -184,18 +185,17 @@ def _is_in_place(rows: Sequence[_Row]) -> bool:
     return odd <= steps * ODD
 
 
-def _is_whole(rows: Iterable[_Row], lines: Iterable[Line]) -> bool:
+def _is_whole(rows: Iterable[_Row], words: Iterable[Word]) -> bool:
     """Whether nearly all that stands within a table's bounds is in its cells."""
     left, top, right, bottom = _around(rows)
     taken = {id(word) for row in rows for held in row for word in held.words}
     inside = outside = 0
-    for line in lines:
-        for word in line.words:
-            across, down = (word.left + word.right) / 2, (word.top + word.bottom) / 2
-            if id(word) in taken:
-                inside += len(word.text)
-            elif left < across < right and top < down < bottom:
-                outside += len(word.text)
+    for word in words:
+        across, down = (word.left + word.right) / 2, (word.top + word.bottom) / 2
+        if id(word) in taken:
+            inside += len(word.text)
+        elif left < across < right and top < down < bottom:
+            outside += len(word.text)
     return outside <= inside * INSIDE
 
 
