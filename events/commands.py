@@ -180,6 +180,18 @@ class Discard(Command, frozen=True):
     reason: str = ""
 
 
+class Repair(Command, frozen=True):
+    """Give a damaged job a state again.
+
+    Args:
+        to: queued, dead or cancelled; None for the state before the damage where that can simply go on.
+    """
+
+    by: str
+    reason: str = ""
+    to: Status | None = None
+
+
 class Archive(Command, frozen=True):
     """Fold a final job's history into a summary."""
 
@@ -187,5 +199,5 @@ class Archive(Command, frozen=True):
 AnyCommand = (
     Submit | Unblock | FailDependency | TakeLease | Claim | RenewClaim | Complete | Fail | Release | LoseLease
     | ConfirmCancel | RequestCancel | Propose | ClaimReview | ReleaseReview | Accept | Reject | Wake
-    | Reprioritise | Requeue | Redrive | Discard | Archive
+    | Reprioritise | Requeue | Redrive | Discard | Repair | Archive
 )  # fmt: skip

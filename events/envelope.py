@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import msgspec
 
 from events import subjects
 from events.codec import decode
-from events.history import AnyEvent
+from events.history import AnyEvent, Unreadable
+
+UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -32,37 +34,45 @@ class Recorded(msgspec.Struct, frozen=True):
     actor: str
     event_id: str
     trace: str
-    event: AnyEvent
+    event: AnyEvent | Unreadable
 
     @property
     def at(self) -> datetime:
-        """When it happened, by its writer's clock."""
-        return self.event.at
+        """When it happened, by its writer's clock; before all others for one that cannot be read."""
+        return self.event.at or UNKNOWN
 
 
 def recorded(subject: str, headers: Mapping[str, str] | None, body: bytes, seq: int) -> Recorded:
-    """The event that a message of the log holds.
-
-    Raises:
-        UnknownEventError: its name or version is not known here.
-    """
+    """The event that a message of the log holds; its subject is that of a job (`subjects.job_of`)."""
     _, job_id, name, *_ = subject.split(".", 3)
     get = (headers or {}).get
     return Recorded(
         seq, job_id, name,
         get(subjects.H_TENANT, ""), get(subjects.H_KIND, ""), get(subjects.H_ACTOR, ""),
-        get(subjects.H_MSG_ID, ""), get(subjects.H_TRACE, ""), decode(subject, body),
+        get(subjects.H_MSG_ID, ""), get(subjects.H_TRACE, ""), decode(subject, body, headers),
     )  # fmt: skip
 
 
 def event_view(entry: Recorded) -> dict[str, Any]:
-    """The event as the API shows it: `{"seq", "type", "at", "job_id", "actor", "data"}`."""
+    """The event as the API shows it: `{"seq", "type", "at", "job_id", "actor", "data"}`.
+
+    One that cannot be read has no time, and the reason in its data; one that a newer version wrote is
+    shown as it stands.
+    """
+    if isinstance(entry.event, Unreadable):
+        fields = dict(entry.event.fields) or {"unreadable": entry.event.reason}
+        fields.pop("v", None)
+        return _shown(entry, fields.pop("at", None), fields)
     data: dict[str, Any] = msgspec.to_builtins(entry.event)
     data.pop("v", None)
+    return _shown(entry, data.pop("at"), data)
+
+
+def _shown(entry: Recorded, at: str | None, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "seq": entry.seq,
         "type": entry.name,
-        "at": data.pop("at"),
+        "at": at,
         "job_id": entry.job_id,
         "actor": entry.actor,
         "data": data,

@@ -3,13 +3,15 @@
 SwitchyardError
 ├── RejectedError         the caller's doing; a 4xx, never retried
 │   ├── InvalidError      422  a field breaks a rule
+│   │   └── UnwritableError    an event that its readers could not read
 │   ├── NotFoundError     404  no such thing for this tenant
 │   ├── ConflictError     409  the job is in a state that does not allow it
 │   ├── ForbiddenError    403  the caller's role does not allow it
 │   └── LimitError        413, 422 or 429  a limit named in the settings
 ├── VersionConflictError  somebody wrote first; load and decide again
 ├── UnavailableError      the broker or a part of it does not answer; back off and try again
-└── UnknownEventError     the log holds an event that this version cannot read
+│   └── NewerVersionError      a newer version of the program wrote the job's log
+└── UnknownEventError     a schedule that this version cannot read
 """
 
 from __future__ import annotations
@@ -43,6 +45,12 @@ class InvalidError(RejectedError):
 
     status = 422
     code = "invalid"
+
+
+class UnwritableError(InvalidError):
+    """An event that its readers could not read, and that was therefore not written."""
+
+    code = "unwritable"
 
 
 class NotFoundError(RejectedError):
@@ -125,5 +133,16 @@ class UnavailableError(SwitchyardError):
         self.retry_after_s = retry_after_s
 
 
+class NewerVersionError(UnavailableError):
+    """A newer version of the program wrote the job's log; nothing may be decided before this one is upgraded.
+
+    Args:
+        message: which job, and what could not be read.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_s=60.0)
+
+
 class UnknownEventError(SwitchyardError):
-    """The log holds an event type or version that this program cannot read; a newer one wrote it."""
+    """A stored record is of a form that this program cannot read; a newer one wrote it."""

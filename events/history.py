@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from events.spec import JobError, JobSpec, Status
+from events.values import Int64, Time
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
     """Something that happened; `at` is the writer's time, the body's `v` the version of its form."""
 
-    at: datetime
+    at: Time
 
 
 class Submitted(Event, frozen=True):
@@ -25,7 +25,7 @@ class Submitted(Event, frozen=True):
 class Scheduled(Event, frozen=True):
     """The job waits for its start time; `job` stands in it when it is the first event."""
 
-    start_at: datetime
+    start_at: Time
     job: JobSpec | None = None
 
 
@@ -49,9 +49,9 @@ class Queued(Event, frozen=True):
 
     cause: str
     lane: str
-    priority: int
+    priority: Int64
     failed_worker: str | None = None
-    wake_at: datetime | None = None
+    wake_at: Time | None = None
     payload: Any = None
 
 
@@ -59,32 +59,32 @@ class Leased(Event, frozen=True):
     """An attempt started under a held lease; this event's sequence is its fence."""
 
     worker: str
-    attempt: int
-    revision: int = 0
+    attempt: Int64
+    revision: Int64 = 0
 
 
 class Claimed(Event, frozen=True):
     """An attempt started under a timed lease; this event's sequence is its fence."""
 
     worker: str
-    attempt: int
-    expires_at: datetime
-    revision: int = 0
+    attempt: Int64
+    expires_at: Time
+    revision: Int64 = 0
 
 
 class ClaimRenewed(Event, frozen=True):
     """A timed lease was prolonged."""
 
-    fence: int
-    expires_at: datetime
+    fence: Int64
+    expires_at: Time
 
 
 class Failed(Event, frozen=True):
     """The attempt failed; another follows at `retry_at`."""
 
-    fence: int
+    fence: Int64
     error: JobError
-    retry_at: datetime
+    retry_at: Time
 
 
 class Proposed(Event, frozen=True):
@@ -97,13 +97,13 @@ class Proposed(Event, frozen=True):
         passed: whether its checks make it accepted at once.
     """
 
-    fence: int
+    fence: Int64
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
     by: str = ""
     checks: dict[str, bool] = {}
-    due_at: datetime | None = None
+    due_at: Time | None = None
     passed: bool = False
 
 
@@ -111,7 +111,7 @@ class ReviewClaimed(Event, frozen=True):
     """A reviewer took the review."""
 
     reviewer: str
-    expires_at: datetime
+    expires_at: Time
 
 
 class ReviewReleased(Event, frozen=True):
@@ -132,16 +132,16 @@ class Rejected(Event, frozen=True):
     reviewer: str
     reason: str
     lane: str
-    priority: int
+    priority: Int64
     feedback: Any = None
-    wake_at: datetime | None = None
+    wake_at: Time | None = None
 
 
 class CancelRequested(Event, frozen=True):
     """The holder is told to stop; at `force_at` the lease is taken away."""
 
     by: str
-    force_at: datetime
+    force_at: Time
     reason: str = ""
     deadline: bool = False
 
@@ -149,7 +149,7 @@ class CancelRequested(Event, frozen=True):
 class Succeeded(Event, frozen=True):
     """The job has its result."""
 
-    fence: int
+    fence: Int64
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
@@ -206,8 +206,51 @@ class Archived(Event, frozen=True):
     reason: str = ""
 
 
+class Repaired(Event, frozen=True):
+    """A damaged job was given a state again; it holds all of that state, so nothing before it counts.
+
+    Args:
+        state: the job, as `events.state.Job`.
+        by: who repaired it.
+        reason: what they said.
+        lane: where it waits again, if it does.
+        priority: at which priority.
+    """
+
+    state: dict[str, Any]
+    by: str
+    reason: str = ""
+    lane: str = ""
+    priority: Int64 = 50
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """What stands in the place of an event that cannot be read; it is never written.
+
+    Args:
+        event: the event's name, as its subject has it.
+        reason: what is wrong with it.
+        newer: whether a newer version of the program wrote it.
+        tenant: whose job it is, as the headers say; "" where they do not.
+        kind: the job's kind, as the headers say.
+        fields: what a newer version wrote.
+    """
+
+    event: str
+    reason: str
+    newer: bool = False
+    tenant: str = ""
+    kind: str = ""
+    fields: dict[str, Any] = {}
+
+    @property
+    def at(self) -> None:
+        """When it happened is not known."""
+        return
+
+
 AnyEvent = (
     Submitted | Scheduled | Blocked | Queued | Leased | Claimed | ClaimRenewed | Failed | Proposed
     | ReviewClaimed | ReviewReleased | Accepted | Rejected | CancelRequested | Succeeded | Cancelled
-    | Expired | Dead | Archived
+    | Expired | Dead | Archived | Repaired
 )  # fmt: skip

@@ -7,7 +7,7 @@ one that the state does not allow raises `ConflictError`.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, TypeVar, assert_never
 
 import msgspec
@@ -30,6 +30,7 @@ from events.commands import (
     Release,
     ReleaseReview,
     RenewClaim,
+    Repair,
     Reprioritise,
     RequestCancel,
     Requeue,
@@ -38,6 +39,7 @@ from events.commands import (
     Unblock,
     Wake,
 )
+from events.damage import decide_damaged, refuse_whole
 from events.errors import ConflictError, ForbiddenError
 from events.history import (
     Accepted,
@@ -73,6 +75,7 @@ from events.spec import (
     Status,
 )
 from events.state import STILL_WAITING, Job, evolve
+from events.values import later
 
 __all__ = ["Job", "allowed_commands", "decide", "evolve", "next_wake"]
 
@@ -87,7 +90,10 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
     Raises:
         ConflictError: the state does not allow the command.
         ForbiddenError: code `four_eyes`; somebody would accept what they proposed.
+        NewerVersionError: a newer version of the program wrote the job's log.
     """
+    if job.damage is not None:
+        return decide_damaged(job, command)
     now = command.now
     status = job.status
     match command:
@@ -143,8 +149,8 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
                 return Dead(at=now, reason="not_retryable", error=error)
             if failures >= job.max_attempts:
                 return Dead(at=now, reason="failures_spent", error=error)
-            delay = timedelta(seconds=retry_delay_s(job.retry, failures, jitter))
-            return Failed(at=now, fence=fence, error=error, retry_at=now + delay)
+            retry_at = later(now, retry_delay_s(job.retry, failures, jitter))
+            return Failed(at=now, fence=fence, error=error, retry_at=retry_at)
         case Release(fence=fence, cause=cause):
             _current(job, fence, "release")
             if status is Status.CANCELLING:
@@ -166,14 +172,14 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
                 return Cancelled(at=now, cause="requested", by=by, reason=reason)
             if status is not Status.RUNNING:
                 raise _refused(job, "cancel")
-            force_at = now + timedelta(seconds=grace_s)
+            force_at = later(now, grace_s)
             return CancelRequested(at=now, by=by, force_at=force_at, reason=reason)
         case Propose(fence=fence):
             _current(job, fence, "propose a result for")
             if status is Status.CANCELLING:
                 return _stopped(job, now, "released")
             rules = job.review_rules or ReviewRules()
-            due_at = None if rules.deadline_s is None else now + timedelta(seconds=rules.deadline_s)
+            due_at = None if rules.deadline_s is None else later(now, rules.deadline_s)
             passed = bool(rules.checks) and all(command.checks.get(check) for check in rules.checks)
             return Proposed(
                 at=now, fence=fence, result=command.result, artifacts=command.artifacts, usage=command.usage,
@@ -228,12 +234,16 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             if status not in FINAL:
                 raise _refused(job, "archive")
             return Archived(at=now, status=status, summary=_summary(job))
+        case Repair():
+            raise refuse_whole(job)
         case _:
             assert_never(command)
 
 
 def next_wake(job: Job) -> datetime | None:
     """When `Wake` has something to do next, or None when it never has."""
+    if job.damage is not None:
+        return None
     times: list[datetime | None] = []
     match job.status:
         case Status.SCHEDULED:
@@ -329,14 +339,14 @@ def _queue_deadline(job: Job) -> datetime | None:
     """When a job that has never started has waited too long."""
     if job.queue_timeout_s is None or job.queued_at is None or job.attempt:
         return None
-    return job.queued_at + timedelta(seconds=job.queue_timeout_s)
+    return later(job.queued_at, job.queue_timeout_s)
 
 
 def _next_rise(job: Job) -> datetime | None:
     """When the priority of a waiting job rises next."""
     if job.ageing is None or job.claimable_at is None or job.priority >= job.ageing.max:
         return None
-    return job.claimable_at + timedelta(seconds=job.ageing.every_s)
+    return later(job.claimable_at, job.ageing.every_s)
 
 
 def _waited(job: Job, now: datetime) -> Queued | Expired | None:
@@ -405,7 +415,7 @@ def _shared_at(job: Job) -> datetime | None:
     """When a loosely isolated job stops waiting for its tenant's own workers."""
     if not job.shared_lane or job.lane == job.shared_lane or job.queued_at is None:
         return None
-    return job.queued_at + timedelta(seconds=job.shared_after_s)
+    return later(job.queued_at, job.shared_after_s)
 
 
 def _due(job: Job, wake: Wake) -> AnyEvent | None:
@@ -420,7 +430,7 @@ def _due(job: Job, wake: Wake) -> AnyEvent | None:
         return None
     if job.deadline_at is not None and job.deadline_at <= now and status not in FINAL:
         if status is Status.RUNNING:
-            force_at = now + timedelta(seconds=wake.cancel_grace_s)
+            force_at = later(now, wake.cancel_grace_s)
             return CancelRequested(at=now, by="deadline", force_at=force_at, deadline=True)
         return Expired(at=now, cause="waiting") if status in WAITING else None
     if status is Status.QUEUED:

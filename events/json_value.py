@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 import msgspec
+import orjson
 
 from events.errors import InvalidError
 
@@ -58,6 +59,14 @@ def check_json(value: Any, field: str) -> None:
                 refuse(here, "expected a finite number")
         elif item is not None and not isinstance(item, bool):
             refuse(here, "expected a value that JSON can hold")
+
+
+def dumps(value: Any) -> bytes:
+    """The value's JSON, also of integers beyond 64 bits, which stored values of before may hold."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return msgspec.json.encode(value)
 
 
 def encoded(value: Any) -> bytes:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+from events.values import Seconds
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -15,10 +19,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
         jitter: the largest share of the delay that is added at random, 0 to 1.
     """
 
-    base_s: float = 5.0
-    factor: float = 2.0
-    max_s: float = 3600.0
-    jitter: float = 0.1
+    base_s: Seconds = 5.0
+    factor: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 2.0
+    max_s: Seconds = 3600.0
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.1
 
 
 def retry_delay_s(policy: RetryPolicy, failures: int, jitter: float) -> float:

@@ -14,6 +14,7 @@ from enum import StrEnum
 import msgspec
 
 from events.ticks import Timing, newest, ticks
+from events.values import Time
 
 
 class Missed(StrEnum):
@@ -67,16 +68,16 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     generation: str
     timing: Timing
     job: msgspec.Raw
-    created_at: datetime
+    created_at: Time
     created_by: str
-    written_at: datetime
-    decided_to: datetime
+    written_at: Time
+    decided_to: Time
     missed: Missed = Missed.SKIP
     overlap: Overlap = Overlap.ALLOW
     paused: bool = False
-    firing: tuple[datetime, ...] = ()
-    cancels: datetime | None = None
-    last_tick: datetime | None = None
+    firing: tuple[Time, ...] = ()
+    cancels: Time | None = None
+    last_tick: Time | None = None
     runs: int = 0
     refused: Refusal | None = None
     skipped: Skipped | None = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
 from events.retry import RetryPolicy
+from events.values import Int64, PositiveSeconds, Seconds, Time
 
 
 class Status(StrEnum):
@@ -40,6 +40,9 @@ class DependencyFailure(StrEnum):
 RESULT_ARTIFACT: Final = "result.json"
 """The artifact that a result too large for an event is stored as."""
 
+DAMAGED: Final = "damaged"
+"""What lists and counts put a damaged job under; it keeps the state before."""
+
 FINAL = frozenset({Status.SUCCEEDED, Status.DEAD, Status.CANCELLED, Status.EXPIRED, Status.ARCHIVED})
 WAITING = frozenset({Status.SCHEDULED, Status.BLOCKED, Status.QUEUED, Status.RETRYING, Status.REVIEW})
 
@@ -53,9 +56,9 @@ class Ageing(msgspec.Struct, frozen=True, omit_defaults=True):
         max: where it ends; a job of that priority or a higher one does not rise.
     """
 
-    every_s: float
-    step: int = 1
-    max: int = 100
+    every_s: PositiveSeconds
+    step: Int64 = 1
+    max: Int64 = 100
 
 
 class ReviewRules(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,7 +72,7 @@ class ReviewRules(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     checks: tuple[str, ...] = ()
-    deadline_s: float | None = None
+    deadline_s: Seconds | None = None
     on_deadline: str = "expire"
     four_eyes: bool = True
 
@@ -109,23 +112,23 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     tenant: str
     lane: str
     payload: Any = None
-    priority: int = 50
+    priority: Int64 = 50
     labels: dict[str, str] = {}
     requires: dict[str, Any] = {}
     prefers: dict[str, Any] = {}
     isolation: str = "none"
-    max_attempts: int = 3
+    max_attempts: Int64 = 3
     retry: RetryPolicy = RetryPolicy()
-    attempt_timeout_s: float | None = None
-    start_at: datetime | None = None
-    deadline_at: datetime | None = None
+    attempt_timeout_s: Seconds | None = None
+    start_at: Time | None = None
+    deadline_at: Time | None = None
     depends_on: tuple[str, ...] = ()
-    max_rejections: int = 3
+    max_rejections: Int64 = 3
     limits: tuple[str, ...] = ()
     fair_share: bool = False
     shared_lane: str = ""
-    shared_after_s: float = 0.0
-    queue_timeout_s: float | None = None
+    shared_after_s: Seconds = 0.0
+    queue_timeout_s: Seconds | None = None
     ageing: Ageing | None = None
     request_hash: str = ""
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
@@ -152,17 +155,17 @@ class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     worker: str
-    fence: int
-    attempt: int
-    revision: int = 0
-    expires_at: datetime | None = None
+    fence: Int64
+    attempt: Int64
+    revision: Int64 = 0
+    expires_at: Time | None = None
 
 
 class Cancellation(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who asked for a running job to end, and when it is ended by force."""
 
     by: str
-    force_at: datetime
+    force_at: Time
     reason: str = ""
     deadline: bool = False
 
@@ -189,9 +192,25 @@ class Review(msgspec.Struct, frozen=True, omit_defaults=True):
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
     reviewer: str | None = None
-    expires_at: datetime | None = None
+    expires_at: Time | None = None
     by: str = ""
     checks: dict[str, bool] = {}
-    at: datetime | None = None
-    due_at: datetime | None = None
+    at: Time | None = None
+    due_at: Time | None = None
     passed: bool = False
+
+
+class Damage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why nothing can be said of a job any more: an event of it that cannot be read.
+
+    Args:
+        seq: the event's sequence.
+        event: its name, as its subject has it.
+        reason: what is wrong with it.
+        newer: whether a newer version of the program wrote it; then only that version may go on.
+    """
+
+    seq: int
+    event: str
+    reason: str
+    newer: bool = False

@@ -1,11 +1,12 @@
 """The state of a job, and what each event makes of it.
 
-`evolve` is total: it takes every event in every state, as they stand in the log.
+`evolve` is total: it takes every event in every state, as they stand in the log. An event that cannot be
+read, or cannot be applied, takes its sequence, or the guard would refuse every later write; the state before
+it stays, and the job is damaged. Later events then count only as sequences, until one holds a whole state.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -26,16 +27,20 @@ from events.history import (
     Proposed,
     Queued,
     Rejected,
+    Repaired,
     ReviewClaimed,
     ReviewReleased,
     Scheduled,
     Submitted,
     Succeeded,
+    Unreadable,
 )
 from events.retry import RetryPolicy
 from events.spec import (
+    DAMAGED,
     Ageing,
     Cancellation,
+    Damage,
     DependencyFailure,
     JobError,
     JobSpec,
@@ -44,6 +49,7 @@ from events.spec import (
     ReviewRules,
     Status,
 )
+from events.values import Time
 
 STILL_WAITING: Final = frozenset({"reprioritised", "aged", "requeued", "shared"})
 """Causes that put a job into a lane again in which, or in another of its kind, it has been waiting."""
@@ -66,6 +72,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         archived_as: the final status that an archived job had.
         ended_by: the fence whose result the job has.
         review_rules: how a proposed result is judged.
+        damage: why nothing more can be said of it; the rest is the state before that.
     """
 
     id: str = ""
@@ -82,15 +89,15 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt_timeout_s: float | None = None
     queue_timeout_s: float | None = None
     ageing: Ageing | None = None
-    start_at: datetime | None = None
-    deadline_at: datetime | None = None
+    start_at: Time | None = None
+    deadline_at: Time | None = None
     depends_on: tuple[str, ...] = ()
     max_rejections: int = 3
     shared_lane: str = ""
     shared_after_s: float = 0.0
     request_hash: str = ""
     claimable_seq: int = 0
-    claimable_at: datetime | None = None
+    claimable_at: Time | None = None
     payload_seq: int = 0
     attempt: int = 0
     failures: int = 0
@@ -98,7 +105,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     failed_worker: str | None = None
     lease: Lease | None = None
     worker: str | None = None
-    retry_at: datetime | None = None
+    retry_at: Time | None = None
     cancellation: Cancellation | None = None
     review: Review | None = None
     rejections: int = 0
@@ -108,20 +115,27 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     usage: dict[str, float] = {}
     error: JobError | None = None
     reason: str | None = None
-    created_at: datetime | None = None
-    queued_at: datetime | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
+    created_at: Time | None = None
+    queued_at: Time | None = None
+    started_at: Time | None = None
+    ended_at: Time | None = None
     archived_as: Status | None = None
     ended_by: int = 0
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     review_rules: ReviewRules | None = None
+    damage: Damage | None = None
+
+    @property
+    def shown_state(self) -> str:
+        """The state that lists and counts put it under."""
+        return self.status.value if self.damage is None else DAMAGED
 
 
 _change = msgspec.structs.replace
+REASON_CHARS: Final = 1000
 
 
-def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
+def evolve(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
     """The state after the event; total, so it takes every event in every state.
 
     Args:
@@ -129,6 +143,24 @@ def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
         event: what happened.
         seq: the event's sequence in the log.
     """
+    if job.damage is not None and not isinstance(event, Repaired | Archived):
+        return _change(job, seq=seq)
+    try:
+        return _after(job, event, seq)
+    except Exception as error:  # noqa: BLE001 - whatever an event does to one reader, it does to all alike
+        name = type(event).__name__.lower()
+        why = f"it cannot be applied: {type(error).__name__}: {error}"
+        return _damaged(job, Unreadable(name, why[:REASON_CHARS]), seq)
+
+
+def _damaged(job: Job, event: Unreadable, seq: int) -> Job:
+    damage = Damage(seq, event.event, event.reason, event.newer)
+    return _change(
+        job, seq=seq, damage=damage, tenant=job.tenant or event.tenant, kind=job.kind or event.kind
+    )
+
+
+def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
     match event:
         case Submitted(at=at, job=spec):
             return _first(job, spec, at, seq, Status.QUEUED)
@@ -224,11 +256,15 @@ def evolve(job: Job, event: AnyEvent, seq: int) -> Job:
             return _change(_ended(job, seq, at, Status.DEAD, reason), error=error, failures=failures)
         case Archived(status=status):
             return _archived(job, event, seq, status)
+        case Unreadable():
+            return _damaged(job, event, seq)
+        case Repaired():
+            return _repaired(job, event, seq)
         case _:
             assert_never(event)
 
 
-def _first(job: Job, spec: JobSpec, at: datetime, seq: int, status: Status) -> Job:
+def _first(job: Job, spec: JobSpec, at: Time, seq: int, status: Status) -> Job:
     return Job(
         id=job.id, status=status, seq=seq, kind=spec.kind, tenant=spec.tenant, lane=spec.lane,
         priority=spec.priority, own_priority=spec.priority, labels=spec.labels,
@@ -254,10 +290,22 @@ def _redriven(job: Job, event: Queued, seq: int) -> Job:
     )  # fmt: skip
 
 
-def _ended(job: Job, seq: int, at: datetime, status: Status, reason: str) -> Job:
+def _ended(job: Job, seq: int, at: Time, status: Status, reason: str) -> Job:
     return _change(
         job, seq=seq, status=status, lease=None, review=None, retry_at=None, ended_at=at, reason=reason
     )
+
+
+def _repaired(job: Job, event: Repaired, seq: int) -> Job:
+    """The state that the event holds, whatever was before; one that waits in a lane waits from now on."""
+    known = msgspec.convert({**event.state, "id": job.id}, Job, strict=False)
+    known = _change(known, seq=seq, damage=None)
+    if known.status is not Status.QUEUED:
+        return known
+    return _change(
+        known, lane=event.lane, priority=event.priority, claimable_seq=seq,
+        claimable_at=event.at, queued_at=event.at,
+    )  # fmt: skip
 
 
 def _archived(job: Job, event: Archived, seq: int, status: Status) -> Job:

@@ -16,6 +16,7 @@ PROGRESS: Final = "PROGRESS"
 LOGS: Final = "LOGS"
 TIMERS: Final = "TIMERS"
 TOKENS: Final = "TOKENS"
+QUARANTINE: Final = "QUARANTINE"
 BUCKET_WORKERS: Final = "workers"
 BUCKET_LANES: Final = "lanes"
 BUCKET_LIMITS: Final = "limits"
@@ -57,6 +58,7 @@ H_KIND: Final = "Switchyard-Kind"
 H_ACTOR: Final = "Switchyard-Actor"
 H_TRACE: Final = "traceparent"
 
+JOB_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 
@@ -64,6 +66,15 @@ NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 def job_filter(job_id: str) -> str:
     """All events of a job; the one filter string of every guarded write."""
     return f"job.{job_id}.>"
+
+
+def job_of(subject: str) -> str | None:
+    """The job that a message of the log is about; None when it is no event of a job at all.
+
+    Anybody who may publish can put a message under `job.>`.
+    """
+    tokens = subject.split(".", 3)
+    return tokens[1] if len(tokens) > 2 and JOB_ID.fullmatch(tokens[1]) else None
 
 
 def job_event(job_id: str, event: str) -> str:
@@ -117,6 +128,22 @@ def parse_control(subject: str) -> tuple[str, str]:
 def claim_entry(tenant: str, digest: str) -> str:
     """Where it stands which job a claim with an idempotency key was given."""
     return f"$KV.{BUCKET_CLAIMS}.{tenant}.{digest}"
+
+
+def quarantined(stream: str, seq: int) -> str:
+    """Where the reference to a message that cannot be read stands."""
+    return f"quarantine.{stream}.{seq}"
+
+
+def all_quarantined(stream: str = "*") -> str:
+    """The references to all such messages of a stream."""
+    return f"quarantine.{stream}.*"
+
+
+def parse_quarantined(subject: str) -> tuple[str, int]:
+    """Stream and sequence of the message that a reference is to."""
+    _, stream, seq = subject.split(".")
+    return stream, int(seq)
 
 
 def scope_key(place: str) -> str:
@@ -209,7 +236,22 @@ def schedule_timer_due(tenant: str, name: str) -> str:
 def parse_schedule_due(subject: str) -> tuple[str, str] | None:
     """Tenant and name of a schedule's wake-up; None for that of a job."""
     tokens = subject.split(".")
-    return (tokens[3], tokens[4]) if tokens[2] == "schedule" else None
+    if tokens[2] != "schedule":
+        return None
+    _, _, _, tenant, name = tokens
+    return tenant, name
+
+
+def parse_timer_due(subject: str) -> tuple[str, str]:
+    """Job and purpose of a wake-up.
+
+    Raises:
+        ValueError: it is not that of a job.
+    """
+    _, _, job_id, purpose = subject.split(".", 3)
+    if JOB_ID.fullmatch(job_id) is None:
+        raise ValueError("the wake-up is not that of a job")
+    return job_id, purpose
 
 
 def projected(database_id: str) -> str:

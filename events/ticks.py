@@ -24,6 +24,7 @@ import msgspec
 from cronsim import CronSim, CronSimError
 
 from events.errors import InvalidError, LimitError
+from events.values import PositiveSeconds, Time
 
 NICKNAMES: Final = {
     "@yearly": "0 0 1 1 *",
@@ -56,12 +57,12 @@ class Timing(msgspec.Struct, frozen=True, omit_defaults=True):
         end_at: no tick after it.
     """
 
-    anchor_at: datetime
+    anchor_at: Time
     cron: str | None = None
-    every_s: float | None = None
+    every_s: PositiveSeconds | None = None
     timezone: str = "UTC"
-    start_at: datetime | None = None
-    end_at: datetime | None = None
+    start_at: Time | None = None
+    end_at: Time | None = None
 
 
 def check(timing: Timing, *, shortest_s: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from events.codec import NAMES
-from events.history import AnyEvent, Dead, Queued
+from events.history import AnyEvent, Dead, Queued, Unreadable
 from events.job import Job
 from projections.jobs import microseconds
 
@@ -23,7 +23,7 @@ _FORGET: Final = "DELETE FROM attempts WHERE job_id = ? RETURNING worker, outcom
 LOST: Final = frozenset({"lease_lost", "claim_expired"})
 
 
-def outcome(event: AnyEvent) -> str:
+def outcome(event: AnyEvent | Unreadable) -> str:
     """The word for an attempt that the event ended: its name, or why the job went back.
 
     An attempt that left its job dead failed or was lost like any other.
@@ -35,6 +35,8 @@ def outcome(event: AnyEvent) -> str:
             return "lease_lost"
         case Dead(error=error):
             return error.code if error.code in LOST else "failed"
+        case Unreadable():
+            return "damaged"  # unreachable: it ends no attempt
         case _:
             return NAMES[type(event)]
 
@@ -43,9 +45,9 @@ class Attempts:
     """The rows that a batch changes."""
 
     def __init__(self) -> None:
-        self._latest: dict[tuple[str, int], tuple[Job, AnyEvent | None]] = {}
+        self._latest: dict[tuple[str, int], tuple[Job, AnyEvent | Unreadable | None]] = {}
 
-    def change(self, before: Job, after: Job, event: AnyEvent) -> None:
+    def change(self, before: Job, after: Job, event: AnyEvent | Unreadable) -> None:
         """Begin or end an attempt, if the event does."""
         if after.lease is not None and before.lease is None:
             self._latest[after.id, after.lease.attempt] = after, None
@@ -69,7 +71,7 @@ def forget(connection: sqlite3.Connection, job_ids: Iterable[str]) -> list[tuple
     return gone
 
 
-def _row(job: Job, end: AnyEvent | None) -> tuple[object, ...]:
+def _row(job: Job, end: AnyEvent | Unreadable | None) -> tuple[object, ...]:
     """The row of the attempt that a job is in, and of the event that ended it."""
     lease = job.lease
     if lease is None:

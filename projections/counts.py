@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from events.job import Job
-from events.spec import Status
 
 _KEY: Final = "tenant, kind, state, lane, priority"
 _WRITE: Final = (
@@ -22,7 +21,7 @@ def write(connection: sqlite3.Connection, changes: Iterable[tuple[Job, Job]]) ->
     """Move jobs from the counts they were in to those they are in; part of the caller's transaction."""
     moves: Counter[tuple[str, str, str, str, int]] = Counter()
     for before, after in changes:
-        if before.status is not Status.ABSENT:
+        if before.seq:
             moves[_key(before)] -= 1
         moves[_key(after)] += 1
     rows = [(*key, by) for key, by in moves.items() if by]
@@ -31,4 +30,4 @@ def write(connection: sqlite3.Connection, changes: Iterable[tuple[Job, Job]]) ->
 
 
 def _key(job: Job) -> tuple[str, str, str, str, int]:
-    return job.tenant, job.kind, job.status.value, job.lane, job.priority
+    return job.tenant, job.kind, job.shown_state, job.lane, job.priority

@@ -8,9 +8,16 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+from events.codec import VERSIONS
+from events.spec import DAMAGED
+
 SCHEMA = Path(__file__).with_name("schema.sql")
 INDEXES = Path(__file__).with_name("indexes.sql")
-SCHEMA_VERSION = "5"
+SCHEMA_VERSION = "6"
+READS = ",".join(sorted(f"{name}:{version}" for name, version in VERSIONS.items()))
+"""Which events and versions this program reads: another one may make more of a log, or less."""
+
+_MARKED = "SELECT 1 FROM counts WHERE state = ? LIMIT 1"
 FILE_NAME = "read_model.sqlite"
 
 
@@ -42,6 +49,7 @@ def open_writer(path: Path, stream_id: str, *, indexed: bool = True) -> sqlite3.
             "stream_id": stream_id,
             "seq": "0",
             "files_seq": "0",
+            "reads": READS,
         }
         connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
     return connection
@@ -60,6 +68,7 @@ def why_useless(path: Path, stream_id: str, last_seq: int) -> str | None:
     try:
         with closing(open_reader(path)) as connection:
             facts = dict(connection.execute("SELECT key, value FROM meta"))
+            marked = connection.execute(_MARKED, (DAMAGED,)).fetchone() is not None
     except sqlite3.DatabaseError as error:
         return f"it cannot be read: {error}"
     if facts.get("schema") != SCHEMA_VERSION:
@@ -68,6 +77,8 @@ def why_useless(path: Path, stream_id: str, last_seq: int) -> str | None:
         return "it is a view of another log"
     if int(facts["seq"]) > last_seq:
         return f"it is at event {facts['seq']}, but the log ends at {last_seq}"
+    if marked and facts.get("reads") != READS:
+        return "a version that reads other events marked jobs in it as damaged"
     return None
 
 

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+from events import subjects
 from events.codec import decode
+from events.history import Unreadable
 from events.job import Job, evolve
 from events.spec import Status
 from projections import attempts, checkpoint, counts, dead_letters, jobs, labels, workers
 
 _LOOK_UP_AT_ONCE: Final = 500
+_TOKENS: Final = 3
+NO_JOB: Final = "its subject is not that of a job's event"
+
+Message = tuple[str, Mapping[str, str] | None, bytes, int]
+"""Subject, headers, body and sequence of a message of the log."""
 
 
 class Batch:
-    """What a batch of events changes: each job as it was and is, and the attempts that began or ended."""
+    """What a batch of events changes: each job as it was and is, and the attempts that began or ended.
+
+    `unreadable` are the messages that are no event of a job, or damage one, with the reason.
+    """
 
     def __init__(self) -> None:
         self.seq = 0
@@ -25,6 +35,7 @@ class Batch:
         self.archived: list[str] = []
         self.attempts = attempts.Attempts()
         self.workers = workers.Workers()
+        self.unreadable: list[tuple[int, str]] = []
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write all rows and the checkpoint in one transaction."""
@@ -53,32 +64,37 @@ class Folder:
         self._size = cache
         self._cache: OrderedDict[str, Job] = OrderedDict()
 
-    def fold(self, messages: Iterable[tuple[str, bytes, int]]) -> Batch:
-        """The batch of these messages (subject, body, sequence).
-
-        Raises:
-            UnknownEventError: an event that a newer version wrote.
-        """
+    def fold(self, messages: Iterable[Message]) -> Batch:
+        """The batch of these messages."""
         batch = Batch()
         cache = self._cache
-        named = [(subject.split(".", 2)[1], subject, body, seq) for subject, body, seq in messages]
+        named = [(_named(message[0]), *message) for message in messages]
         self._load({job_id for job_id, *_ in named})
-        for job_id, subject, body, seq in named:
+        for job_id, subject, headers, body, seq in named:
+            batch.seq = seq
             before = cache.get(job_id)
             if before is None:
+                if subjects.job_of(subject) is None:
+                    batch.unreadable.append((seq, NO_JOB))
+                    continue
                 before = Job(id=job_id)
-            event = decode(subject, body)
+            event = decode(subject, body, headers)
             after = evolve(before, event, seq)
             cache[job_id] = after
             cache.move_to_end(job_id)
             batch.before.setdefault(job_id, before)
             batch.after[job_id] = after
+            if after.damage is not None:
+                if after.damage.seq == seq:
+                    batch.unreadable.append((seq, after.damage.reason))
+                elif isinstance(event, Unreadable):
+                    batch.unreadable.append((seq, event.reason))
+                continue
             if (before.lease is None) is not (after.lease is None):
                 batch.attempts.change(before, after, event)
                 batch.workers.change(before, after, event)
             if after.status is Status.ARCHIVED:
                 batch.archived.append(job_id)
-            batch.seq = seq
         while len(cache) > self._size:
             cache.popitem(last=False)
         return batch
@@ -92,3 +108,9 @@ class Folder:
             query = f"SELECT id, doc FROM jobs WHERE id IN ({marks})"  # noqa: S608 - only question marks
             for job_id, doc in self._reader.execute(query, page):
                 self._cache[job_id] = jobs.decode(doc)
+
+
+def _named(subject: str) -> str:
+    """The second token of a subject that has three; "" for another, which is no event."""
+    tokens = subject.split(".", 2)
+    return tokens[1] if len(tokens) == _TOKENS else ""

@@ -41,6 +41,13 @@ def job_view(job: Job, progress: Mapping[str, Any] | None = None) -> dict[str, A
         "rejections": job.rejections,
         "feedback": job.feedback,
         "review": job.review and review_view(job.review),
+        "damage": job.damage
+        and {
+            "seq": job.damage.seq,
+            "event": job.damage.event,
+            "reason": job.damage.reason,
+            "newer_version": job.damage.newer,
+        },
         "archived_as": job.archived_as and job.archived_as.value,
         "created_at": time_view(job.created_at),
         "started_at": time_view(job.started_at),

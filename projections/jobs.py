@@ -30,7 +30,7 @@ def write(connection: sqlite3.Connection, changed: Iterable[Job]) -> None:
 
 def _row(job: Job) -> tuple[object, ...]:
     return (
-        job.id, job.tenant, job.kind, job.status.value, job.lane, job.priority, job.worker,
+        job.id, job.tenant, job.kind, job.shown_state, job.lane, job.priority, job.worker,
         job.claimable_seq, microseconds(job.created_at) or 0, microseconds(next_wake(job)), job.seq,
         _ENCODER.encode(job),
     )  # fmt: skip

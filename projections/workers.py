@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
-from events.history import AnyEvent
+from events.history import AnyEvent, Unreadable
 from events.job import Job
 from projections import attempts
 
@@ -27,7 +27,7 @@ class Workers:
     def __init__(self) -> None:
         self._changes: dict[str, list[int]] = {}
 
-    def change(self, before: Job, after: Job, event: AnyEvent) -> None:
+    def change(self, before: Job, after: Job, event: AnyEvent | Unreadable) -> None:
         """Count the begin or the end of an attempt, if the event is one."""
         if after.lease is not None and before.lease is None:
             row = self._of(after.lease.worker)

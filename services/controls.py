@@ -20,6 +20,7 @@ from events.errors import UnavailableError, VersionConflictError
 from events.lane import LaneKey
 from services.log_reader import Stored, api, follow, follow_once, last_message
 from services.publisher import Publisher
+from services.quarantine import read_or, readable
 
 STREAM: Final = f"KV_{subjects.BUCKET_CONTROLS}"
 LANES: Final = f"KV_{subjects.BUCKET_LANES}"
@@ -66,7 +67,7 @@ async def read(nc: Client, what: What, name: str, *, timeout_s: float) -> tuple[
     found = await last_message(nc, STREAM, subjects.control(what, name), timeout_s=timeout_s)
     if found is None:
         return None, 0
-    return (_CONTROL.decode(found.data) if found.data else None), found.seq
+    return await read_or(nc, STREAM, found, _control, None), found.seq
 
 
 async def write(
@@ -91,13 +92,23 @@ async def wishes(nc: Client, worker: str, *, timeout_s: float) -> AsyncGenerator
     """What is wished for a worker, now and whenever it changes, without end."""
     changes = follow(nc, STREAM, [subjects.control("worker", worker)], latest=True, timeout_s=timeout_s)
     async with contextlib.aclosing(changes):
-        async for message in changes:
-            yield wish_of(message)
+        async for wish in readable(nc, STREAM, changes, wish_of):
+            yield wish
 
 
 def wish_of(message: Stored) -> Wish | None:
     """What a message of the bucket wishes; None when a wish is taken back."""
-    return _CONTROL.decode(message.data).state if message.data else None
+    control = _control(message)
+    return None if control is None else control.state
+
+
+def entry_of(message: Stored) -> tuple[str, str, Control | None]:
+    """What a message of the bucket is about, its name, and the wish; None when it is taken back."""
+    return *subjects.parse_control(message.subject), _control(message)
+
+
+def _control(message: Stored) -> Control | None:
+    return _CONTROL.decode(message.data) if message.data else None
 
 
 async def all_controls(nc: Client, *, timeout_s: float) -> dict[tuple[str, str], Control]:
@@ -106,10 +117,11 @@ async def all_controls(nc: Client, *, timeout_s: float) -> dict[tuple[str, str],
     Raises:
         UnavailableError: the broker does not answer.
     """
+    stored = await follow_once(nc, STREAM, timeout_s=timeout_s)
     return {
-        subjects.parse_control(message.subject): _CONTROL.decode(message.data)
-        for message in await follow_once(nc, STREAM, timeout_s=timeout_s)
-        if message.data
+        (what, name): control
+        async for what, name, control in readable(nc, STREAM, stored, entry_of)
+        if control is not None
     }
 
 
@@ -146,10 +158,11 @@ async def pause_fields(nc: Client, lane: str, kind: str, *, timeout_s: float) ->
     return {}
 
 
-def lane_of(subject: str, body: bytes) -> tuple[str, Lane]:
-    """The consumer that an entry of the bucket `lanes` stands for, and its lane."""
-    lane, priority = subjects.parse_lane_entry(subject.split(".", 2)[2])
-    return subjects.lane_consumer(lane, priority), Lane(lane, _LANE.decode(body).kind)
+def lane_of(message: Stored) -> tuple[str, Lane | None]:
+    """The consumer that a message of the bucket `lanes` stands for, and its lane; None when removed."""
+    lane, priority = subjects.parse_lane_entry(message.subject.split(".", 2)[2])
+    entry = Lane(lane, _LANE.decode(message.data).kind) if message.data else None
+    return subjects.lane_consumer(lane, priority), entry
 
 
 async def carry_out(nc: Client, what: What, name: str, *, timeout_s: float) -> int:
@@ -163,11 +176,12 @@ async def carry_out(nc: Client, what: What, name: str, *, timeout_s: float) -> i
     for _ in range(TRIES):
         _, before = await read(nc, what, name, timeout_s=timeout_s)
         controls = await all_controls(nc, timeout_s=timeout_s)
-        lanes = dict(
-            lane_of(message.subject, message.data)
-            for message in await follow_once(nc, LANES, timeout_s=timeout_s)
-            if message.data
-        )
+        stored = await follow_once(nc, LANES, timeout_s=timeout_s)
+        lanes = {
+            consumer: lane
+            async for consumer, lane in readable(nc, LANES, stored, lane_of)
+            if lane is not None
+        }
         wanted = {
             consumer: is_paused(lane, controls)
             for consumer, lane in lanes.items()

@@ -12,11 +12,17 @@ import msgspec
 from nats.aio.client import Client
 
 from events import subjects
-from events.codec import CLAIMABLE, encode, event_name, fold
+from events.codec import event_name, fold, write
 from events.commands import AnyCommand, Submit
 from events.envelope import Recorded, recorded
-from events.errors import NotFoundError, UnavailableError, VersionConflictError
-from events.history import AnyEvent, Queued, Rejected, Submitted
+from events.errors import (
+    ConflictError,
+    NewerVersionError,
+    NotFoundError,
+    UnavailableError,
+    VersionConflictError,
+)
+from events.history import AnyEvent, Unreadable
 from events.job import Job, decide, evolve
 from events.spec import JobSpec
 from services.log_reader import last_message, last_of_leader, read_range
@@ -87,7 +93,7 @@ class EventStore:
                     start=start, limit=self._history_events, timeout_s=self._timeout_s,
                 )  # fmt: skip
                 for message in stored:
-                    job = fold(job, message.subject, message.data, message.seq)
+                    job = fold(job, message.subject, message.data, message.seq, message.headers)
                 if len(stored) < self._history_events:
                     break
                 start = job.seq + 1
@@ -101,9 +107,12 @@ class EventStore:
 
         Raises:
             NotFoundError: there is no such job.
+            ConflictError: code `damaged`; its first event cannot be read.
             UnavailableError: the broker does not answer.
         """
         first = await self.history(job_id, limit=1)
+        if first and isinstance(first[0].event, Unreadable):
+            raise _unreadable(first[0], first[0].event)
         spec: JobSpec | None = getattr(first[0].event, "job", None) if first else None
         if spec is None:
             raise NotFoundError(f"there is no job {job_id}")
@@ -146,6 +155,13 @@ class EventStore:
             None if message is None else recorded(message.subject, message.headers, message.data, message.seq)
         )
 
+    async def owner(self, last: Recorded) -> str:
+        """Whose job it is, given its last event: one that cannot be read may be anybody's doing."""
+        if not isinstance(last.event, Unreadable):
+            return last.tenant
+        first = await self.history(last.job_id, limit=1)
+        return first[0].tenant if first else last.tenant
+
     # --- Writes
 
     async def transition(
@@ -161,6 +177,7 @@ class EventStore:
 
         Raises:
             ConflictError: the state does not allow the command.
+            UnwritableError: the command holds a value that no reader could read.
             UnavailableError: the broker does not answer, the log is full, or others were always faster.
         """
         state = await self.load(job) if isinstance(job, str) else job
@@ -185,6 +202,7 @@ class EventStore:
 
         Raises:
             VersionConflictError: somebody wrote first.
+            UnwritableError: the event holds a value that no reader could read.
             UnavailableError: the broker does not answer or refuses for want of room.
         """
         subject, body, headers, event_id = _message(job, event, actor, trace)
@@ -219,6 +237,11 @@ class EventStore:
         return job, event, await self._publisher.send(subject, body, headers)
 
 
+def _unreadable(entry: Recorded, event: Unreadable) -> ConflictError | NewerVersionError:
+    where = f"event {entry.seq} of job {entry.job_id} cannot be read: {event.reason}"
+    return NewerVersionError(where) if event.newer else ConflictError(where, code="damaged")
+
+
 class _Message(NamedTuple):
     """A guarded write as it goes on the wire."""
 
@@ -229,16 +252,8 @@ class _Message(NamedTuple):
 
 
 def _message(job: Job, event: AnyEvent, actor: str, trace: str) -> _Message:
-    name = event_name(event)
+    subject, body = write(job.id, event)
     spec: JobSpec | None = getattr(event, "job", None)
-    if name not in CLAIMABLE:
-        subject = subjects.job_event(job.id, name)
-    elif isinstance(event, Submitted):
-        subject = subjects.claimable_event(job.id, name, event.job.lane, event.job.priority)
-    elif isinstance(event, Queued | Rejected):
-        subject = subjects.claimable_event(job.id, name, event.lane, event.priority)
-    else:
-        raise AssertionError(name)
     event_id = f"{_WRITER}{next(_COUNT):x}"
     tenant, kind = (spec.tenant, spec.kind) if spec else (job.tenant, job.kind)
     # Spelled out, for this is done for every event; names of tenants and kinds were checked at the door.
@@ -250,7 +265,7 @@ def _message(job: Job, event: AnyEvent, actor: str, trace: str) -> _Message:
     )
     if trace:
         block += f"{subjects.H_TRACE}: {_one_line(trace)}\r\n"
-    return _Message(subject, encode(event), f"{block}\r\n".encode(), event_id)
+    return _Message(subject, body, f"{block}\r\n".encode(), event_id)
 
 
 def _one_line(value: str) -> str:

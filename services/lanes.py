@@ -11,17 +11,20 @@ import msgspec
 from nats.aio.client import Client
 
 from events import subjects
-from events.errors import LimitError, UnavailableError, VersionConflictError
+from events.errors import InvalidError, LimitError, UnavailableError, VersionConflictError
 from events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
+from events.requirement import canonical, canonical_prefers
 from events.spec import JobSpec
 from services.controls import pause_fields
 from services.log_reader import Stored, api, follow, last_message
 from services.publisher import Publisher
+from services.quarantine import read_or, readable
 from services.settings import Settings
 
 MAX_ACK_PENDING = 1_000_000
 MAX_WAITING = 100_000
 MAX_CONSUMERS_REACHED = 10026
+MAX_PRIORITY: Final = 100
 GROUP: Final = "workers"
 BUCKET: Final = f"KV_{subjects.BUCKET_LANES}"
 NAMED_KEYS: Final = 3
@@ -86,7 +89,17 @@ def parse_entry(message: Stored) -> tuple[str, int, Entry | None]:
     """Lane, priority and entry of a message of the bucket; None when it was removed."""
     prefix = f"$KV.{subjects.BUCKET_LANES}."
     lane, priority = subjects.parse_lane_entry(message.subject.removeprefix(prefix))
-    return lane, priority, Entry(DECODER.decode(message.data), message.seq) if message.data else None
+    if not message.data:
+        return lane, priority, None
+    entry = DECODER.decode(message.data)
+    try:
+        canonical(entry.requires)
+        canonical_prefers(entry.prefers)
+    except InvalidError as error:
+        raise ValueError(error.message) from None
+    if not 0 <= priority <= MAX_PRIORITY:
+        raise ValueError(f"a priority of 0 to {MAX_PRIORITY} was expected")
+    return lane, priority, Entry(entry, message.seq)
 
 
 class Lanes:
@@ -102,8 +115,8 @@ class Lanes:
     async def run(self) -> None:
         """Learn what other writers make and remove, until cancelled."""
         timeout_s = self._settings.request_timeout_s
-        async for message in follow(self._nc, BUCKET, latest=True, timeout_s=timeout_s):
-            lane, priority, entry = parse_entry(message)
+        changes = follow(self._nc, BUCKET, latest=True, timeout_s=timeout_s)
+        async for lane, priority, entry in readable(self._nc, BUCKET, changes, parse_entry):
             if entry is None or entry.lane.closing:
                 self._open.pop((lane, priority), None)
             else:
@@ -209,7 +222,8 @@ class Lanes:
                 )
                 if found is None:
                     continue
-                _, _, entry = parse_entry(found)
+                # An entry that cannot be read stands for nothing, and is written over.
+                _, _, entry = await read_or(self._nc, BUCKET, found, parse_entry, (lane, priority, None))
                 if entry is not None and msgspec.convert(entry.lane, LaneKey, from_attributes=True) != key:
                     raise UnavailableError(f"lane {lane} stands for {entry.lane!r}, not {key!r}") from None
                 if entry is not None and not entry.lane.closing:

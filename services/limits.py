@@ -19,6 +19,7 @@ from events.errors import UnavailableError, VersionConflictError
 from services.inbox import Inbox
 from services.log_reader import Stored, api, follow, follow_once, last_message
 from services.publisher import Publisher, PublishRefusedError
+from services.quarantine import read_or, readable
 from services.settings import Settings
 
 BUCKET: Final = f"KV_{subjects.BUCKET_LIMITS}"
@@ -40,8 +41,8 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
         changed_at: when somebody set it.
     """
 
-    concurrency: int | None
-    per_minute: int | None
+    concurrency: Places | None
+    per_minute: Places | None
     changed_at: datetime
 
 
@@ -56,6 +57,9 @@ def limit_key(tenant: str, name: str) -> str:
 def parse_limit(message: Stored) -> tuple[str, Limit | None]:
     """Key and limit of a message of the bucket; None when it was removed."""
     key = message.subject.removeprefix(f"$KV.{subjects.BUCKET_LIMITS}.")
+    tenant, _, name = key.partition(".")
+    if not (subjects.NAME.fullmatch(tenant) and subjects.NAME.fullmatch(name)):
+        raise ValueError("a key of tenant and name was expected")
     return key, _DECODER.decode(message.data) if message.data else None
 
 
@@ -79,8 +83,8 @@ class Limits:
 
     async def run(self, *, applying: bool = False) -> None:
         """Learn of changes, until cancelled; a keeper applies them too."""
-        async for message in follow(self._nc, BUCKET, latest=True, timeout_s=self._timeout_s):
-            key, limit = parse_limit(message)
+        changes = follow(self._nc, BUCKET, latest=True, timeout_s=self._timeout_s)
+        async for key, limit in readable(self._nc, BUCKET, changes, parse_limit):
             self._learn(key, limit)
             if applying:
                 await self.apply(key)
@@ -106,7 +110,9 @@ class Limits:
             UnavailableError: the broker does not answer.
         """
         found = await last_message(self._nc, BUCKET, _subject(key), timeout_s=self._timeout_s)
-        return None if found is None else parse_limit(found)[1]
+        if found is None:
+            return None
+        return (await read_or(self._nc, BUCKET, found, parse_limit, (key, None)))[1]
 
     async def all(self) -> dict[str, Limit]:
         """Every limit by key.
@@ -115,8 +121,8 @@ class Limits:
             UnavailableError: the broker does not answer.
         """
         stored = await follow_once(self._nc, BUCKET, timeout_s=self._timeout_s)
-        parsed = [parse_limit(message) for message in stored]
-        return {key: limit for key, limit in parsed if limit is not None}
+        parsed = readable(self._nc, BUCKET, stored, parse_limit)
+        return {key: limit async for key, limit in parsed if limit is not None}
 
     async def may_start(self, key: str) -> bool:
         """Whether a start within this minute is left: a token is taken and handed back.

@@ -25,6 +25,7 @@ from events import subjects
 from events.errors import SwitchyardError, UnavailableError
 from projections import checkpoint, database, files
 from projections.fold import Folder
+from services import quarantine
 from services.broker import unlisten
 from services.garbage import collect_less_often
 from services.log_reader import Stored, api, follow_batches, read_range
@@ -62,7 +63,6 @@ class Projector:
 
         Raises:
             ProjectorBusyError: another projector writes the file.
-            UnknownEventError: the log holds an event that a newer version wrote; nothing is skipped.
         """
         with exclusive(self._path):
             while True:
@@ -143,7 +143,10 @@ async def project(
         )  # fmt: skip
         async with contextlib.aclosing(batches):
             async for messages in batches:
-                batch = folder.fold(_plain(messages))
+                batch = folder.fold(
+                    (message.subject, message.headers, message.data, message.seq) for message in messages
+                )
+                await _set_aside(nc, messages, batch.unreadable)
                 await writes.put((batch.write, batch.seq))
 
     async def fold_files() -> None:
@@ -173,6 +176,15 @@ async def project(
 def _folder(reader: sqlite3.Connection, settings: Settings) -> Folder:
     """A folder that remembers at least what is not yet written, which the file cannot tell it."""
     return Folder(reader, cache=max(settings.projector_cache, BATCHES_IN_FLIGHT * settings.projector_batch))
+
+
+async def _set_aside(nc: Client, messages: list[Stored], unreadable: list[tuple[int, str]]) -> None:
+    """Refer to what could not be read before the checkpoint passes it."""
+    if not unreadable:
+        return
+    by_seq = {message.seq: message for message in messages}
+    for seq, reason in unreadable:
+        await quarantine.set_aside(nc, subjects.JOBS, by_seq[seq], reason)
 
 
 def _plain(messages: list[Stored]) -> list[tuple[str, bytes, int]]:

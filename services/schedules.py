@@ -13,11 +13,13 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
-from events.errors import UnavailableError, UnknownEventError, VersionConflictError
-from events.schedule import Schedule
+from events.errors import UnavailableError, VersionConflictError
+from events.schedule import Schedule, next_tick
 from services.ids import id_for_key
-from services.log_reader import api, read_range
+from services.log_reader import Stored, api, read_range
 from services.publisher import AckLostError, Publisher
+from services.quarantine import read_or, readable
+from services.wire import LazyHeaders
 
 log = structlog.get_logger()
 
@@ -59,7 +61,6 @@ class ScheduleStore:
 
         Raises:
             UnavailableError: the broker does not answer.
-            UnknownEventError: a newer version wrote it.
         """
         query = {"last_by_subj": subjects.schedule_record(tenant, name)}
         answer = await api(self._nc, f"STREAM.MSG.GET.{subjects.SCHEDULES}", query, timeout_s=self._timeout_s)
@@ -69,7 +70,12 @@ class ScheduleStore:
                 return Found(None, 0)
             raise UnavailableError(f"the schedules cannot be read: {error.get('description')}")
         message = answer["message"]
-        return Found(_decoded(base64.b64decode(message.get("data", ""))), message["seq"])
+        stored = Stored(
+            message["subject"], LazyHeaders(base64.b64decode(message.get("hdrs", ""))),
+            base64.b64decode(message.get("data", "")), message["seq"], 0,
+        )  # fmt: skip
+        # One that cannot be read stands for none: it is set aside, and a new one may take its place.
+        return Found(await read_or(self._nc, subjects.SCHEDULES, stored, _schedule, None), stored.seq)
 
     async def names(self, tenant: str) -> list[str]:
         """The names of a tenant's schedules in order, and of some that were deleted within a minute."""
@@ -90,12 +96,7 @@ class ScheduleStore:
                 self._nc, subjects.SCHEDULES, subjects.schedule_record("*", "*"),
                 start=start, limit=PAGE, timeout_s=self._timeout_s,
             )  # fmt: skip
-            for message in page:
-                try:
-                    schedule = _decoded(message.data)
-                except UnknownEventError as error:
-                    log.warning("schedule_passed_over", subject=message.subject, error=str(error))
-                    continue
+            async for schedule in readable(self._nc, subjects.SCHEDULES, page, _schedule):
                 if schedule is not None:
                     yield schedule
             start = page[-1].seq + 1 if page else last + 1
@@ -137,13 +138,15 @@ class ScheduleStore:
         raise UnavailableError(f"schedule {name}: the broker does not acknowledge a write")
 
 
-def _decoded(value: bytes) -> Schedule | None:
-    if not value:
+def _schedule(message: Stored) -> Schedule | None:
+    """The schedule in a message of the bucket; None where one was deleted."""
+    if not message.data:
         return None
-    try:
-        return _DECODER.decode(value)
-    except msgspec.MsgspecError as error:
-        raise UnknownEventError(f"a schedule cannot be read: {error}") from None
+    schedule = _DECODER.decode(message.data)
+    if message.subject != subjects.schedule_record(schedule.tenant, schedule.name):
+        raise ValueError("it stands under another name than its own")
+    next_tick(schedule)  # raises for a timing that cannot be calculated with
+    return schedule
 
 
 # --- The job of a tick

@@ -126,7 +126,7 @@ async def test_drift_is_reported_field_by_field_and_mended(applied: Client) -> N
         "JOBS.discard: declared new, found old",
         "JOBS.max_age: declared 0s, found 3600s",
         "TIMERS > keeper-timers.ack_wait: declared 30s, found 5s",
-        "TIMERS > keeper-timers.max_ack_pending: declared 2000, found 7",
+        "TIMERS > keeper-timers.max_ack_pending: declared 1000000, found 7",
     ]
     assert sorted(map(str, await topology.diff(applied))) == expected
     changes = await topology.apply(applied)

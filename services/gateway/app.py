@@ -121,6 +121,7 @@ def add_routes(app: web.Application) -> None:
     router.add_post("/v1/jobs/{id}/cancel", jobs.cancel)
     router.add_post("/v1/jobs/{id}/redrive", job_actions.redrive)
     router.add_post("/v1/jobs/{id}/discard", job_actions.discard)
+    router.add_post("/v1/jobs/{id}/repair", job_actions.repair)
     router.add_get("/v1/dead-letters", dead_letters.list_dead_letters)
     router.add_post("/v1/dead-letters/redrive", dead_letters.redrive)
     router.add_post("/v1/dead-letters/discard", dead_letters.discard)

@@ -24,8 +24,9 @@ from services import controls
 from services.broker import on_reconnect
 from services.gateway.claim_hand import Candidate, Hand
 from services.gateway.lane_board import LaneBoard, Profile, Source
-from services.lanes import BUCKET
+from services.lanes import BUCKET, parse_entry
 from services.log_reader import follow
+from services.quarantine import readable
 from services.settings import Settings
 from services.worker.fairness import FairShare
 from services.worker.puller import NAK, Delivery
@@ -107,19 +108,20 @@ class Claims:
 
     async def _follow_lanes(self) -> None:
         timeout_s = self._settings.request_timeout_s
-        async for message in follow(self._nc, BUCKET, latest=True, timeout_s=timeout_s):
-            self._board.tell(self._board.learn(message))
+        changes = follow(self._nc, BUCKET, latest=True, timeout_s=timeout_s)
+        async for lane, priority, entry in readable(self._nc, BUCKET, changes, parse_entry):
+            self._board.tell(self._board.learn(lane, priority, entry))
 
     async def _follow_wishes(self) -> None:
         filters = [subjects.control("worker", REST_WORKERS)]
         timeout_s = self._settings.request_timeout_s
-        async for message in follow(self._nc, controls.STREAM, filters, latest=True, timeout_s=timeout_s):
-            _, worker = subjects.parse_control(message.subject)
-            wish = controls.wish_of(message)
-            if wish is None:
+        changes = follow(self._nc, controls.STREAM, filters, latest=True, timeout_s=timeout_s)
+        entries = readable(self._nc, controls.STREAM, changes, controls.entry_of)
+        async for _, worker, control in entries:
+            if control is None:
                 self._wishes.pop(worker, None)
             else:
-                self._wishes[worker] = wish
+                self._wishes[worker] = control.state
             self._wake_all()
 
     async def _on_lane_pause(self, message: Any) -> None:

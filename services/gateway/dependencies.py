@@ -9,9 +9,9 @@ import pydantic
 
 from events.errors import InvalidError
 from events.references import MARK, Place, dotted, excuses, find
+from events.subjects import JOB_ID
 from services.event_store import EventStore
 from services.gateway.problems import from_details
-from services.gateway.query import JOB_ID
 from services.settings import Settings
 from services.together import each
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
 
-from events.codec import event_name
-from events.commands import AnyCommand, Discard, Redrive, Reprioritise
+from events.codec import event_name, place_of
+from events.commands import AnyCommand, Discard, Redrive, Repair, Reprioritise
 from events.job import Job, decide
+from events.spec import Status
 from services.gateway.auth import Principal, Role, require
 from services.gateway.http import caller_of, json_body
 from services.gateway.jobs import answer, last_of
@@ -42,9 +43,17 @@ class DiscardRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
 
 
+class RepairRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a repair, which may be empty."""
+
+    to: Literal["queued", "dead", "cancelled"] | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
+
+
 _CHANGE: Final = msgspec.json.Decoder(JobChange)
 _REDRIVE: Final = msgspec.json.Decoder(RedriveRequest)
 _DISCARD: Final = msgspec.json.Decoder(DiscardRequest)
+_REPAIR: Final = msgspec.json.Decoder(RepairRequest)
 _T = TypeVar("_T")
 
 
@@ -95,6 +104,21 @@ async def discard(request: web.Request) -> web.Response:
     asked = await body_of(request, _DISCARD, empty=b"{}")
     job = await _loaded(request, query)
     command = Discard(now=datetime.now(UTC), by=principal.actor, reason=asked.reason)
+    return answer(request, await transition(request, principal, job, command))
+
+
+async def repair(request: web.Request) -> web.Response:
+    """`POST /v1/jobs/{id}/repair`: give a damaged job a state again."""
+    principal = require(request, Role.SUBMITTER)
+    query = Query(request, "tenant")
+    asked = await body_of(request, _REPAIR, empty=b"{}")
+    job = await _loaded(request, query)
+    to = None if asked.to is None else Status(asked.to)
+    command = Repair(now=datetime.now(UTC), by=principal.actor, reason=asked.reason, to=to)
+    event = decide(job, command)
+    place = None if event is None else place_of(event)
+    if place is not None:  # a lane that does not exist yet is not made by the event alone
+        await ensure_lane(request, job, place[1])
     return answer(request, await transition(request, principal, job, command))
 
 

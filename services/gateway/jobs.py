@@ -14,18 +14,18 @@ from events.commands import RequestCancel
 from events.envelope import event_view
 from events.errors import NotFoundError
 from events.job import Job, evolve
-from events.spec import FINAL, RESULT_ARTIFACT, Status
-from events.subjects import NAME
+from events.spec import DAMAGED, FINAL, RESULT_ARTIFACT, Status
+from events.subjects import JOB_ID, NAME
 from projections.job_view import job_view
 from services.gateway.auth import Role, require
 from services.gateway.http import H_SEQ, caller_of, json_body, json_response
 from services.gateway.job_request import parse_key, parse_request
 from services.gateway.keys import FRESHNESS, LIVE, METRICS, READ_MODEL, SETTINGS, STORE, SUBMITTER
 from services.gateway.problems import MalformedError, Problem, from_msgspec
-from services.gateway.query import JOB_ID, MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
+from services.gateway.query import MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
 
 RUNNING: Final = frozenset({Status.RUNNING, Status.CANCELLING})
-STATES: Final = frozenset(status.value for status in Status) - {Status.ABSENT.value}
+STATES: Final = frozenset(status.value for status in Status) - {Status.ABSENT.value} | {DAMAGED}
 
 
 class CancelRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,7 +174,7 @@ async def last_of(request: web.Request, query: Query) -> tuple[str, int]:
     tenant = wide_scope(request, query)
     if JOB_ID.fullmatch(job_id):
         last = await request.app[STORE].last(job_id)
-        if last is not None and tenant in (None, last.tenant):
+        if last is not None and tenant in (None, await request.app[STORE].owner(last)):
             return job_id, last.seq
     raise NotFoundError(f"there is no job {job_id[:36]}", field="id")
 
@@ -190,7 +190,7 @@ async def current_job(request: web.Request, query: Query) -> Job:
 
 async def _waited(request: web.Request, job: Job, wait_s: float | None) -> Job:
     """The job at its end, or as it is when the time is over."""
-    if not wait_s or job.status in FINAL:
+    if not wait_s or job.status in FINAL or job.damage is not None:
         return job
     await request.app[LIVE].wait_final(job.id, job.seq, wait_s)
     return await request.app[STORE].load(job.id, at_least=job.seq)
@@ -209,7 +209,7 @@ async def _get_at(request: web.Request, query: Query, at: str) -> web.Response:
         if (entry.seq if isinstance(until, int) else entry.at) > until:  # type: ignore[operator]
             break
         job = evolve(job, entry.event, entry.seq)
-    if job.status is Status.ABSENT:
+    if not job.seq:
         raise NotFoundError(f"there was no job {job_id} at {at}, or that part is archived", field="at")
     return json_response(job_view(job), headers={H_SEQ: str(job.seq)})
 

@@ -9,8 +9,7 @@ import msgspec
 
 from events import subjects
 from events.lane import LaneKey
-from services.lanes import is_ranked, parse_entry
-from services.log_reader import Stored
+from services.lanes import Entry, is_ranked
 from services.worker.registry import WorkerRecord
 
 PROFILES: Final = 256
@@ -78,9 +77,8 @@ class LaneBoard:
         for key in idle[: max(0, len(self._profiles) - PROFILES)]:
             del self._profiles[key]
 
-    def learn(self, message: Stored) -> str:
-        """Take in a message of the bucket; the consumer that it is about."""
-        lane, priority, entry = parse_entry(message)
+    def learn(self, lane: str, priority: int, entry: Entry | None) -> str:
+        """Take in what the bucket says of a lane; the consumer that it is about."""
         consumer = subjects.lane_consumer(lane, priority)
         if entry is None:
             self._lanes.pop(consumer, None)

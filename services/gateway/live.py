@@ -25,7 +25,7 @@ from services.broker import listen, unlisten
 from services.gateway.live_index import Attempts, Index, LiveEvent, LogLine, Progress, Recent, Report
 from services.gateway.live_session import Session
 from services.gateway.live_subscription import Subscription
-from services.log_reader import Stored, api, follow_batches, follow_once, last_message
+from services.log_reader import Stored, api, follow_batches, follow_once, last_message, read_range
 from services.settings import Settings
 
 log = structlog.get_logger()
@@ -164,9 +164,17 @@ class LiveFeed:
             if last is not None:
                 event = LiveEvent(last, self.stream_id)
                 self.attempts.saw(job_id, event.name, event.seq, final=event.name in ENDS)
-                return event.tenant
+                return event.tenant if event.is_readable else await self._first_tenant(job_id)
             await asyncio.sleep(LAG_PAUSE_S)
         return None
+
+    async def _first_tenant(self, job_id: str) -> str | None:
+        """Whose job it is by its first event: one that cannot be read may be anybody's doing."""
+        first = await read_range(
+            self.nc, subjects.JOBS, subjects.job_filter(job_id),
+            limit=1, timeout_s=self.settings.request_timeout_s,
+        )  # fmt: skip
+        return LiveEvent(first[0], self.stream_id).tenant if first else None
 
     async def log_state(self, stream: str = subjects.JOBS) -> LogState:
         """What the broker says of a stream.
@@ -325,6 +333,10 @@ class LiveFeed:
         event = LiveEvent(stored, self.stream_id)
         self.head = event.seq
         self.recent.append(event)
+        if self.head >= self._warm or not stored.pending:
+            self.ready.set()
+        if not event.is_event:
+            return
         final = event.name in ENDS
         self.attempts.saw(event.job_id, event.name, event.seq, final=final)
         if final:
@@ -335,8 +347,6 @@ class LiveFeed:
             found = self.index.find(event.job_id, event.tenant, event.kind)
             for session, ids in _by_session(entry for entry in found if entry.wants(event)):
                 session.event(event, ids)
-        if self.head >= self._warm or not stored.pending:
-            self.ready.set()
 
     def _heard_progress(self, message: Msg) -> None:
         self._saw_progress(message.subject, message.data)

@@ -11,8 +11,10 @@ import msgspec
 import orjson
 
 from events import subjects
+from events.codec import decode
 from events.envelope import event_view, recorded
-from events.errors import UnknownEventError
+from events.history import Unreadable
+from events.json_value import dumps
 from services.log_reader import Stored
 
 if TYPE_CHECKING:
@@ -30,11 +32,24 @@ class LiveEvent:
     """An event of the log as it came; decoded and encoded once, when the first reader wants it."""
 
     def __init__(self, stored: Stored, stream_id: str) -> None:
-        _, self.job_id, self.name, *_ = stored.subject.split(".", 3)
+        # A stranger's message may have fewer tokens; `is_event` says so, and nobody is shown it.
+        tokens = stored.subject.split(".", 3)
+        self.job_id, self.name = (tokens[1], tokens[2]) if len(tokens) > 2 else ("", "")
         self.seq = stored.seq
         self.size = len(stored.data)
         self._stored = stored
         self._stream_id = stream_id
+
+    @property
+    def is_event(self) -> bool:
+        """Whether it is an event of a job at all."""
+        return subjects.job_of(self._stored.subject) is not None
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its content is known."""
+        stored = self._stored
+        return not isinstance(decode(stored.subject, stored.data, stored.headers), Unreadable)
 
     # Headers are read only when a reader makes it necessary: most events have none.
 
@@ -56,20 +71,11 @@ class LiveEvent:
     @cached_property
     def fragment(self) -> bytes:
         """The fields of its message that all readers share."""
-        return b'"cursor":"%b","event":%b' % (self.cursor.encode(), orjson.dumps(self._view()))
+        return b'"cursor":"%b","event":%b' % (self.cursor.encode(), dumps(self._view()))
 
     def _view(self) -> dict[str, Any]:
         stored = self._stored
-        try:
-            return event_view(recorded(stored.subject, stored.headers, stored.data, stored.seq))
-        except UnknownEventError:
-            # A newer version wrote it. Readers count on every transition, so it is shown as it stands.
-            fields = msgspec.json.decode(stored.data, type=dict[str, Any])
-            fields.pop("v", None)
-            actor = stored.headers.get(subjects.H_ACTOR, "")
-            at = fields.pop("at", None)
-            view = {"seq": stored.seq, "type": self.name, "at": at, "job_id": self.job_id}
-            return {**view, "actor": actor, "data": fields}
+        return event_view(recorded(stored.subject, stored.headers, stored.data, stored.seq))
 
 
 class Recent:

@@ -92,10 +92,18 @@ def _from_recent(feed: LiveFeed, subscription: Subscription) -> bool:
     for event in feed.recent.after(subscription.position):
         if not session.has_room:
             return False
-        if subscription.selects(event.job_id, event.tenant, event.kind) and subscription.wants(event):
+        if _is_for(subscription, event):
             session.event(event, [subscription.id])
         subscription.position = event.seq
     return session.ending is None
+
+
+def _is_for(subscription: Subscription, event: LiveEvent) -> bool:
+    return (
+        subscription.selects(event.job_id, event.tenant, event.kind)
+        and subscription.wants(event)
+        and event.is_event
+    )
 
 
 async def _from_log(feed: LiveFeed, subscription: Subscription, *, until: int) -> None:
@@ -117,7 +125,7 @@ async def _from_log(feed: LiveFeed, subscription: Subscription, *, until: int) -
         if stored.seq > complete:
             break
         event = LiveEvent(stored, feed.stream_id)
-        if subscription.selects(event.job_id, event.tenant, event.kind) and subscription.wants(event):
+        if _is_for(subscription, event):
             await subscription.session.room()
             if feed.generation != generation or subscription.session.ending is not None:
                 return

@@ -65,11 +65,12 @@ class Subscription:
 
     def selects(self, job_id: str, tenant: str, kind: str) -> bool:
         """Whether it asks for this job; what `Index.find` answers for all subscriptions at once."""
+        # Whose jobs these are was looked up; an event that cannot be read may not say.
+        if self.jobs is not None:
+            return job_id in self.jobs
         if self.tenant is not None and tenant != self.tenant:
             return False
         request = self.request
-        if self.jobs is not None:
-            return job_id in self.jobs
         if request.kinds is not None:
             return kind in request.kinds
         return request.tenants is None or tenant in request.tenants

@@ -13,7 +13,6 @@ from aiohttp import web
 from services.gateway.auth import Role, require
 from services.gateway.problems import MalformedError
 
-JOB_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 MAX_SEQ: Final = 2**63 - 1
 SHOWN_CHARS: Final = 80
 ALL_TENANTS: Final = "*"

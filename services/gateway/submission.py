@@ -12,6 +12,7 @@ import msgspec
 import orjson
 import pydantic
 
+from events.damage import CODE as DAMAGED
 from events.errors import (
     ConflictError,
     InvalidError,
@@ -218,8 +219,10 @@ class Submitter:
 
     async def _existing(self, job_id: str, digest: str, *, at_least: int = 0) -> Submitted | None:
         job = await self._store.load(job_id, at_least=at_least)
-        if job.status is Status.ABSENT:
+        if not job.seq:
             return None
+        if job.status is Status.ABSENT:
+            raise ConflictError(f"the first event of job {job.id} cannot be read", code=DAMAGED)
         if job.request_hash != digest:
             raise ConflictError(
                 f"the idempotency key stands for job {job_id}, which was submitted with another request",

@@ -6,13 +6,11 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import UnavailableError
-from services.log_reader import Stored, api
-
-ARCHIVED = "archived"
+from services.log_reader import api
 
 
-async def purge_archived(nc: Client, message: Stored, *, timeout_s: float) -> None:
-    """If the event archives a job, remove all of the job's events before it.
+async def purge_archived(nc: Client, job_id: str, seq: int, *, timeout_s: float) -> None:
+    """Remove all events of an archived job before the one that archived it, which has this sequence.
 
     It is done by whoever reads the event from a durable consumer, never beside the append: no crash can leave
     a history that is archived and not purged. Nothing follows an archived event, so the last one is kept.
@@ -20,10 +18,7 @@ async def purge_archived(nc: Client, message: Stored, *, timeout_s: float) -> No
     Raises:
         UnavailableError: the broker does not answer, or refuses.
     """
-    _, job_id, name, *_ = message.subject.split(".", 3)
-    if name != ARCHIVED:
-        return
-    body = {"filter": subjects.job_filter(job_id), "keep": 1}
+    body = {"filter": subjects.job_filter(job_id), "seq": seq}
     answer = await api(nc, f"STREAM.PURGE.{subjects.JOBS}", body, timeout_s=timeout_s)
     if "error" in answer:
         description = answer["error"].get("description")

@@ -12,16 +12,28 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events.errors import SwitchyardError
+from events.errors import NewerVersionError, SwitchyardError
 from services.inbox import Inbox
 from services.log_reader import SILENCE_S, LostError, Pulls, Stored, delivered
+from services.quarantine import set_aside
 
 log = structlog.get_logger()
 
 PAUSE_S = 0.25
 RETRY_DELAY_S = 1.0
-NAK_LATER = b"-NAK " + orjson.dumps({"delay": int(RETRY_DELAY_S * 1e9)})
+FAILED_DELAY_S = 60.0
 WORKING_S = 10.0  # a third of what `streams.json` gives as the time to answer
+
+
+class UnreadableError(Exception):
+    """A message is none of those that its stream holds; it is set aside and does not come again."""
+
+
+def _later(delay_s: float) -> bytes:
+    return b"-NAK " + orjson.dumps({"delay": int(delay_s * 1e9)})
+
+
+NAK_LATER = _later(RETRY_DELAY_S)
 
 
 async def consume(
@@ -34,7 +46,9 @@ async def consume(
 ) -> None:
     """Hand every message to `handle`, up to `batch` at once, until cancelled.
 
-    A message whose handler raises a `SwitchyardError` comes again after a second.
+    A message whose handler raises a `SwitchyardError` comes again after a second, or when the error says; one
+    that cannot be read is set aside, and one that the handler fails at in any other way comes again after a
+    minute: nothing that is in one message may stop the others.
     """
 
     async def one(message: Msg) -> None:
@@ -42,9 +56,16 @@ async def consume(
         answer = b"+ACK"
         try:
             await handle(stored)
+        except UnreadableError as error:
+            if not await set_aside(nc, stream, stored, str(error)):
+                answer = NAK_LATER
         except SwitchyardError as error:
             log.warning("message_put_off", stream=stream, subject=stored.subject, error=str(error))
-            answer = NAK_LATER
+            answer = _later(error.retry_after_s) if isinstance(error, NewerVersionError) else NAK_LATER
+        except Exception as error:
+            log.exception("message_failed", stream=stream, subject=stored.subject)
+            await set_aside(nc, stream, stored, error)
+            answer = _later(FAILED_DELAY_S)
         await _answer(nc, [message], answer)
 
     async with contextlib.aclosing(_batches(nc, stream, durable, batch)) as batches:
@@ -64,8 +85,7 @@ async def consume_batches(
 ) -> None:
     """Hand all messages that are there to `handle`, up to `batch` together, until cancelled.
 
-    While it is at them the broker is told so. All of them come again after a second when it raises a
-    `SwitchyardError`.
+    While it is at them the broker is told so. All of them come again after a second when it raises anything.
     """
     async with contextlib.aclosing(_batches(nc, stream, durable, batch)) as batches:
         async for messages in batches:
@@ -74,7 +94,9 @@ async def consume_batches(
                 working = group.create_task(_keep(nc, messages))
                 try:
                     await handle([delivered(message)[0] for message in messages])
-                except SwitchyardError as error:
+                except Exception as error:
+                    if not isinstance(error, SwitchyardError):
+                        log.exception("messages_failed", stream=stream, count=len(messages))
                     log.warning("messages_put_off", stream=stream, count=len(messages), error=str(error))
                     answer = NAK_LATER
                 finally:

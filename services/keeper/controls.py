@@ -9,12 +9,12 @@ from collections.abc import Iterable
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
 from events.errors import SwitchyardError, UnavailableError
 from services import controls
 from services.controls import LANES, STREAM, Lane, is_paused, lane_of, settle
-from services.log_reader import Stored, follow_batches, last_message
+from services.log_reader import follow, last_message
 from services.publisher import Publisher
+from services.quarantine import readable
 from services.settings import Settings
 from services.worker import registry
 
@@ -47,15 +47,13 @@ class Controls:
             group.create_task(self._sweep())
 
     async def _follow_controls(self) -> None:
-        batches = follow_batches(self._nc, STREAM, latest=True, timeout_s=self._settings.request_timeout_s)
-        async with contextlib.aclosing(batches):
-            async for messages in batches:
-                for message in messages:
-                    self._note_wish(message)
+        changes = follow(self._nc, STREAM, latest=True, timeout_s=self._settings.request_timeout_s)
+        async with contextlib.aclosing(changes):
+            async for what, name, control in readable(self._nc, STREAM, changes, controls.entry_of):
+                self._note_wish(what, name, control)
 
-    def _note_wish(self, message: Stored) -> None:
-        what, name = subjects.parse_control(message.subject)
-        if message.data:
+    def _note_wish(self, what: str, name: str, control: controls.Control | None) -> None:
+        if control is not None:
             self._wishes.add((what, name))
         else:
             self._wishes.discard((what, name))
@@ -65,20 +63,17 @@ class Controls:
             )
 
     async def _follow_lanes(self) -> None:
-        batches = follow_batches(self._nc, LANES, latest=True, timeout_s=self._settings.request_timeout_s)
-        async with contextlib.aclosing(batches):
-            async for messages in batches:
-                for message in messages:
-                    self._note_lane(message)
+        changes = follow(self._nc, LANES, latest=True, timeout_s=self._settings.request_timeout_s)
+        async with contextlib.aclosing(changes):
+            async for consumer, lane in readable(self._nc, LANES, changes, lane_of):
+                self._note_lane(consumer, lane)
 
-    def _note_lane(self, message: Stored) -> None:
-        if message.data:
-            consumer, lane = lane_of(message.subject, message.data)
+    def _note_lane(self, consumer: str, lane: Lane | None) -> None:
+        if lane is None:
+            self._lanes.pop(consumer, None)
+        else:
             self._lanes[consumer] = lane
             self._look_at([consumer])
-        else:
-            name, priority = subjects.parse_lane_entry(message.subject.split(".", 2)[2])
-            self._lanes.pop(subjects.lane_consumer(name, priority), None)
 
     def _look_at(self, consumers: Iterable[str]) -> None:
         self._changed.update(consumers)

@@ -8,26 +8,35 @@ and the guard lets only one decision stand.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 from nats.aio.client import Client
 
-from events.codec import decode
 from events.commands import FailDependency, Unblock
 from events.envelope import Recorded
 from events.errors import NotFoundError, SwitchyardError, UnavailableError
-from events.history import Accepted, AnyEvent, Archived, Blocked, Cancelled, Dead, Expired, Succeeded
+from events.history import (
+    Accepted,
+    AnyEvent,
+    Archived,
+    Blocked,
+    Cancelled,
+    Dead,
+    Expired,
+    Repaired,
+    Succeeded,
+    Unreadable,
+)
 from events.job import Job, evolve
-from events.spec import DependencyFailure, Status
+from events.spec import FINAL, DependencyFailure, Status
 from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.keeper.timers import ACTOR
 from services.keeper.waits import Waits
 from services.lanes import Lanes, key_of
-from services.log_reader import Stored
 from services.publisher import Publisher
 from services.settings import Settings
 from services.together import each
@@ -56,19 +65,16 @@ class Dependencies:
         self._lanes = lanes
         self._waits = Waits(nc, publisher, settings)
 
-    async def on_event(self, message: Stored) -> None:
+    async def on_event(self, job_id: str, event: AnyEvent) -> None:
         """Note what a blocked job waits for, and decide about it at once if that has ended already."""
-        _, job_id, name = message.subject.split(".", 3)[:3]
-        if name != "blocked":
-            return
-        event = decode(message.subject, message.data)
-        if isinstance(event, Blocked):
-            await self._waits.add(job_id, event.depends_on)
-            await self.settle(job_id, event.depends_on)
+        if isinstance(event, Blocked | Repaired):
+            job = evolve(Job(id=job_id), event, 1)
+            if job.status is Status.BLOCKED:
+                await self._waits.add(job_id, job.depends_on)
+                await self.settle(job_id, job.depends_on)
 
-    async def on_ends(self, messages: Sequence[Stored]) -> None:
+    async def on_ends(self, ended: Collection[str]) -> None:
         """Decide about all jobs that wait for one of these, which have ended."""
-        ended = {message.subject.split(".", 2)[1] for message in messages}
         waiting: defaultdict[str, list[str]] = defaultdict(list)
         for parent, child in await self._waits.of(ended):
             waiting[child].append(parent)
@@ -120,6 +126,9 @@ class Dependencies:
                 return await self._store.load(job_id, at_least=last.seq)
             case Blocked():
                 return evolve(Job(id=job_id), last.event, last.seq)
+            case Repaired() | Unreadable():
+                job = await self._store.load(job_id, at_least=last.seq)
+                return job if job.status is Status.BLOCKED else None
             case _:
                 return None
 
@@ -156,6 +165,7 @@ class Dependencies:
 
 
 def _outcome_of(last: Recorded | None) -> Status | None:
+    """How a job ended by its last event; None while it has not, or nobody can say."""
     match last and last.event:
         case Succeeded() | Accepted():
             return Status.SUCCEEDED
@@ -167,6 +177,9 @@ def _outcome_of(last: Recorded | None) -> Status | None:
             return Status.EXPIRED
         case Archived(status=status):
             return status
+        case Repaired() as repaired:
+            status = evolve(Job(), repaired, 1).status
+            return status if status in FINAL else None
         case _:
             return None
 

@@ -22,6 +22,7 @@ from events.lane import LaneKey
 from services.lanes import BUCKET, Entry, Lanes, entry_subject, parse_entry
 from services.log_reader import api, follow_once
 from services.publisher import Publisher
+from services.quarantine import readable
 from services.settings import Settings
 
 log = structlog.get_logger()
@@ -84,8 +85,11 @@ class LaneSweep:
 
     async def _entries(self) -> list[tuple[_Place, Entry]]:
         found = await follow_once(self._nc, BUCKET, timeout_s=self._settings.request_timeout_s)
-        parsed = [parse_entry(message) for message in found]
-        return [(_Place(lane, priority), entry) for lane, priority, entry in parsed if entry is not None]
+        return [
+            (_Place(lane, priority), entry)
+            async for lane, priority, entry in readable(self._nc, BUCKET, found, parse_entry)
+            if entry is not None
+        ]
 
     async def _waiting(self) -> dict[str, int]:
         """How many messages each lane and priority has in `WORK`, delivered or not."""

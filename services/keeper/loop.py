@@ -8,14 +8,16 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
-from events.codec import CLAIMABLE, decode
-from events.history import Submitted
+from events.codec import decode, place_of
+from events.errors import NewerVersionError
+from events.history import AnyEvent, Archived, Submitted, Unreadable
+from projections.fold import NO_JOB
 from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.files import Files
 from services.gateway.submission import Submitter
 from services.keeper.archive import purge_archived
-from services.keeper.consume import consume, consume_batches
+from services.keeper.consume import UnreadableError, consume, consume_batches
 from services.keeper.controls import Controls
 from services.keeper.dependencies import Dependencies
 from services.keeper.expiry import Expiry
@@ -69,13 +71,9 @@ class Keeper:
             await self._limits.load()
             await self._kinds.load()
             group.create_task(self._kinds.run())
-            group.create_task(
-                consume_batches(self._nc, subjects.JOBS, subjects.KEEPER_FINALS, self._dependencies.on_ends)
-            )
+            group.create_task(consume_batches(self._nc, subjects.JOBS, subjects.KEEPER_FINALS, self._on_ends))
             group.create_task(consume(self._nc, subjects.TIMERS, subjects.KEEPER_TIMERS, self._on_due))
-            changes = consume(
-                self._nc, subjects.SCHEDULES, subjects.KEEPER_SCHEDULES, self._schedules.on_change
-            )
+            changes = consume(self._nc, subjects.SCHEDULES, subjects.KEEPER_SCHEDULES, self._on_schedule)
             group.create_task(changes)
             group.create_task(self._expiry.run())
             group.create_task(self._lanes.run())
@@ -86,26 +84,51 @@ class Keeper:
             log.info("keeper_started")
 
     async def _on_event(self, message: Stored) -> None:
-        await self._timers.on_event(message)
-        await self._dependencies.on_event(message)
-        await self._check_lane(message)
-        await purge_archived(self._nc, message, timeout_s=self._settings.request_timeout_s)
+        """Do what an event asks for; one that cannot be read asks for nothing.
+
+        Raises:
+            NewerVersionError: a newer version of the program wrote it; it waits until this one is upgraded.
+        """
+        job_id = subjects.job_of(message.subject)
+        if job_id is None:
+            raise UnreadableError(NO_JOB)
+        event = decode(message.subject, message.data, message.headers)
+        if isinstance(event, Unreadable):
+            if event.newer:
+                raise NewerVersionError(f"event {message.seq}: {event.reason}")
+            raise UnreadableError(event.reason)
+        await self._timers.on_event(job_id, event, message.seq)
+        await self._dependencies.on_event(job_id, event)
+        await self._check_lane(job_id, event)
+        if isinstance(event, Archived):
+            await purge_archived(self._nc, job_id, message.seq, timeout_s=self._settings.request_timeout_s)
 
     async def _on_due(self, message: Stored) -> None:
-        schedule = subjects.parse_schedule_due(message.subject)
-        if schedule is None:
-            await self._timers.on_due(message)
-        else:
+        try:
+            schedule = subjects.parse_schedule_due(message.subject)
+            job = None if schedule is not None else subjects.parse_timer_due(message.subject)
+        except ValueError as error:
+            raise UnreadableError(str(error)) from None
+        if schedule is not None:
             await self._schedules.on_due(*schedule)
+        elif job is not None:
+            await self._timers.on_due(*job)
 
-    async def _check_lane(self, message: Stored) -> None:
+    async def _on_schedule(self, message: Stored) -> None:
+        try:
+            place = subjects.parse_schedule_record(message.subject)
+        except ValueError as error:
+            raise UnreadableError(str(error)) from None
+        await self._schedules.on_change(*place)
+
+    async def _on_ends(self, messages: list[Stored]) -> None:
+        jobs = (subjects.job_of(message.subject) for message in messages)
+        await self._dependencies.on_ends({job_id for job_id in jobs if job_id is not None})
+
+    async def _check_lane(self, job_id: str, event: AnyEvent) -> None:
         """A claimable event whose lane is gone would wait unseen: make the lane again."""
-        tokens = message.subject.split(".")
-        if tokens[2] not in CLAIMABLE:
+        place = place_of(event)
+        if place is None or self._lanes.ready(*place):
             return
-        lane, priority = tokens[3], int(tokens[4])
-        if self._lanes.ready(lane, priority):
-            return
-        event = decode(message.subject, message.data)
-        spec = event.job if isinstance(event, Submitted) else await self._store.spec(tokens[1])
-        await self._lanes.ensure(key_of(spec, lane), lane, priority)
+        spec = event.job if isinstance(event, Submitted) else await self._store.spec(job_id)
+        await self._lanes.ensure(key_of(spec, place[0]), *place)

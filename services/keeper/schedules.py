@@ -20,7 +20,7 @@ from events.spec import FINAL, Status
 from services.event_store import EventStore
 from services.gateway.job_request import parse_request
 from services.gateway.submission import Caller, Submitter
-from services.log_reader import Stored, api
+from services.log_reader import api
 from services.publisher import Publisher
 from services.schedules import ScheduleStore, iso, tick_body, tick_job_id, tick_key
 from services.settings import Settings
@@ -43,9 +43,9 @@ class Schedules:
             nc, publisher, tries=settings.append_tries, timeout_s=settings.request_timeout_s
         )
 
-    async def on_change(self, message: Stored) -> None:
+    async def on_change(self, tenant: str, name: str) -> None:
         """Set the timer of a schedule that was written, or take it away."""
-        await self._arm(*subjects.parse_schedule_record(message.subject))
+        await self._arm(tenant, name)
 
     async def on_due(self, tenant: str, name: str) -> None:
         """Do what is due; one that woke too early is set again."""

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from events import subjects
-from events.codec import decode
 from events.commands import Wake
 from events.errors import LimitError
 from events.history import (
@@ -27,6 +26,7 @@ from events.history import (
     Proposed,
     Queued,
     Rejected,
+    Repaired,
     ReviewClaimed,
     Scheduled,
     Submitted,
@@ -34,7 +34,6 @@ from events.history import (
 from events.job import Job, decide, evolve, next_wake
 from services.event_store import EventStore
 from services.lanes import Lanes, key_of
-from services.log_reader import Stored
 from services.publisher import Publisher
 from services.settings import Settings
 
@@ -53,23 +52,21 @@ class Timers:
         self._publisher = publisher
         self._settings = settings
 
-    async def on_event(self, message: Stored) -> None:
+    async def on_event(self, job_id: str, event: AnyEvent, seq: int) -> None:
         """Set the wake-ups that an event asks for."""
-        job_id = message.subject.split(".", 2)[1]
-        for purpose, at in wanted(message):
+        for purpose, at in wanted(event, seq):
             await self.set(job_id, purpose, at)
 
     async def set(self, job_id: str, purpose: str, at: datetime) -> None:
         """Wake a job at a time; replaces its wake-up for the same purpose."""
         headers = {
-            subjects.H_SCHEDULE: f"@at {at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}",
+            subjects.H_SCHEDULE: f"@at {_utc(at).isoformat().replace('+00:00', 'Z')}",
             subjects.H_SCHEDULE_TARGET: subjects.timer_due(job_id, purpose),
         }
         await self._publisher.publish(subjects.timer(job_id, purpose), b"", headers)
 
-    async def on_due(self, message: Stored) -> None:
+    async def on_due(self, job_id: str, purpose: str) -> None:
         """Do what is due for the job of a wake-up, and set the next one; one that came early is set again."""
-        _, _, job_id, purpose = message.subject.split(".", 3)
         _, next_at = await self.wake(job_id)
         if next_at is not None:
             await self.set(job_id, purpose, next_at)
@@ -106,15 +103,22 @@ class Timers:
         return True
 
 
-def wanted(message: Stored) -> Iterator[tuple[str, datetime]]:
+def _utc(at: datetime) -> datetime:
+    """The time in UTC; one outside of the years that there are is as near as possible."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        return at.replace(tzinfo=UTC)
+
+
+def wanted(event: AnyEvent, seq: int) -> Iterator[tuple[str, datetime]]:  # noqa: C901 - one arm an event
     """Purpose and time of each wake-up that an event asks for."""
-    event = decode(message.subject, message.data)
     match event:
         case Submitted(job=spec):
             if spec.deadline_at:
                 yield "deadline", spec.deadline_at
             if spec.ageing or spec.queue_timeout_s or spec.shared_lane:
-                due_at = next_wake(evolve(Job(), event, message.seq))
+                due_at = next_wake(evolve(Job(), event, seq))
                 if due_at is not None:
                     yield "queue", due_at
         case Queued(wake_at=wake_at) | Rejected(wake_at=wake_at):
@@ -137,5 +141,10 @@ def wanted(message: Stored) -> Iterator[tuple[str, datetime]]:
             yield "review", expires_at
         case CancelRequested(force_at=force_at):
             yield "cancel", force_at
+        case Repaired():
+            # Wake-ups of the time before were for nothing while the job was damaged.
+            due_at = next_wake(evolve(Job(), event, seq))
+            if due_at is not None:
+                yield "repaired", due_at
         case _:
             return

@@ -15,7 +15,8 @@ from events import subjects
 from events.lane import LaneEntry
 from services.broker import on_reconnect
 from services.lanes import BUCKET, Entry, is_ranked, parse_entry
-from services.log_reader import Stored, follow, follow_once
+from services.log_reader import follow, follow_once
+from services.quarantine import readable
 from services.settings import Settings
 from services.worker.choice import Candidate, Choice, Source
 from services.worker.heads import UNSEEN, Head, Heads
@@ -104,18 +105,17 @@ class Dispatcher:
 
     async def load(self) -> None:
         """Learn the lanes before the first start."""
-        for message in await follow_once(self._nc, BUCKET, timeout_s=self._settings.request_timeout_s):
-            self._learn(message)
+        stored = await follow_once(self._nc, BUCKET, timeout_s=self._settings.request_timeout_s)
+        async for lane, priority, entry in readable(self._nc, BUCKET, stored, parse_entry):
+            self._learn(lane, priority, entry)
 
     async def follow_lanes(self) -> None:
         """Keep the set of fitting consumers current, until cancelled."""
-        async for message in follow(
-            self._nc, BUCKET, latest=True, timeout_s=self._settings.request_timeout_s
-        ):
-            self._learn(message)
+        changes = follow(self._nc, BUCKET, latest=True, timeout_s=self._settings.request_timeout_s)
+        async for lane, priority, entry in readable(self._nc, BUCKET, changes, parse_entry):
+            self._learn(lane, priority, entry)
 
-    def _learn(self, message: Stored) -> None:
-        lane, priority, entry = parse_entry(message)
+    def _learn(self, lane: str, priority: int, entry: Entry | None) -> None:
         consumer = subjects.lane_consumer(lane, priority)
         known = self._lanes.get(consumer)
         if entry is not None and known is not None and entry.seq == known[1].seq:

@@ -9,7 +9,9 @@ The rules, in the order in which a delivery meets them:
    event is another one, the message is acknowledged away. If it runs under somebody's lease, the holder's
    heartbeat decides: while it is there the message is left alone, because the broker takes answers from
    older deliveries and a second one would disturb the holder's.
-3. A redelivery is a suspicion, not a proof. A lease is lost only when its holder has no heartbeat and the
+3. The message of a damaged job is ended: a repaired one brings its own. One that a newer version of the
+   program wrote is put off until this one is upgraded.
+4. A redelivery is a suspicion, not a proof. A lease is lost only when its holder has no heartbeat and the
    broker could be reached for a whole lease.
 """
 
@@ -17,31 +19,44 @@ from __future__ import annotations
 
 import enum
 import random
+import re
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 from nats.aio.client import Client
 
+from events import subjects
 from events.codec import decode
-from events.commands import AnyCommand, LoseLease, Release, TakeLease
-from events.errors import ConflictError, SwitchyardError, UnavailableError, VersionConflictError
+from events.commands import AnyCommand, Fail, LoseLease, Release, TakeLease, Wake
+from events.damage import CODE as DAMAGED
+from events.errors import (
+    ConflictError,
+    NewerVersionError,
+    SwitchyardError,
+    UnavailableError,
+    UnwritableError,
+    VersionConflictError,
+)
 from events.history import Submitted
 from events.job import Job, decide, evolve
 from events.lane import NONE
-from events.spec import FINAL, JobSpec, Status
+from events.spec import FINAL, JobError, JobSpec, Status
 from services.event_store import EventStore
 from services.lanes import key_of
 from services.log_reader import follow_once, last_message
 from services.reachability import Reachability
 from services.settings import Settings
 from services.worker import registry
-from services.worker.puller import ACK, NAK, WORKING, Puller
+from services.worker.puller import ACK, NAK, TERM, WORKING, Puller
 from services.worker.work import Work
 
 log = structlog.get_logger()
 
 AVOID_S = 60.0
 AVOID_PAUSE_S = 1.0
+UNWRITABLE: Final = "invalid_"
+MESSAGE_CHARS: Final = 1000
 
 
 class Interruption(enum.Enum):
@@ -86,7 +101,10 @@ class Leasing:
             work: the delivery.
             record: what the worker says of itself now.
         """
-        job_id = work.subject.split(".", 2)[1]
+        job_id = subjects.job_of(work.subject)
+        if job_id is None:
+            await self._puller.answer(work, TERM)
+            return None
         try:
             event = decode(work.subject, work.body) if work.body else None  # that one was not delivered
             if isinstance(event, Submitted):  # also one handed back: the guard tells if more has happened
@@ -100,6 +118,10 @@ class Leasing:
                 await self._puller.answer(work, NAK, delay_s=AVOID_PAUSE_S)
                 return None
             return await self._start(work, job, spec, record)
+        except NewerVersionError as error:
+            log.warning("lease_not_taken", job=job_id, error=str(error))
+            await self._puller.answer(work, NAK, delay_s=error.retry_after_s)
+            return None
         except UnavailableError as error:
             # Whatever was or was not written, the message comes again and is then decided on the log.
             log.warning("lease_not_taken", job=job_id, error=str(error))
@@ -146,7 +168,16 @@ class Leasing:
         return any(other.id != worker and other.state == "running" and other.fits(key) for other in records)
 
     async def _is_free(self, work: Work, job: Job) -> bool:
-        """Whether this message's job may be leased; the message is answered if not."""
+        """Whether this message's job may be leased; the message is answered if not.
+
+        Raises:
+            NewerVersionError: a newer version of the program wrote the job's log.
+        """
+        if job.damage is not None:
+            decide(job, Wake(now=datetime.now(UTC)))  # raises if only a newer version may go on
+            log.warning("job_damaged", job=job.id, seq=job.damage.seq, reason=job.damage.reason)
+            await self._puller.answer(work, TERM)
+            return False
         if job.status in FINAL or job.claimable_seq != work.seq:
             await self._puller.answer(work, ACK)
             return False
@@ -200,6 +231,9 @@ class Leasing:
         except UnavailableError as error:
             log.warning("renewal_failed", job=lease.job.id, error=str(error))
             return None
+        damage = lease.job.damage
+        if damage is not None and not damage.newer:
+            return Interruption.LOST
         if lease.job.lease is None or lease.job.lease.fence != lease.fence:
             return Interruption.LOST
         await self._puller.answer(lease.work, WORKING)
@@ -213,7 +247,13 @@ class Leasing:
         """
         try:
             after, event = await self._store.transition(lease.job, command, actor=f"worker:{worker}")
+        except UnwritableError as error:
+            # What was handed over is this attempt's failure; that failure itself is text that can be written.
+            log.warning("outcome_unwritable", job=lease.job.id, fence=lease.fence, error=error.message)
+            return await self.settle(lease, failed_by(error, lease.fence), worker=worker)
         except ConflictError as error:
+            if error.code == DAMAGED:
+                await self._puller.answer(lease.work, TERM)
             # Somebody else's lease or end stands in the log: this result is recorded nowhere.
             log.info("outcome_dropped", job=lease.job.id, fence=lease.fence, reason=error.code)
             return False
@@ -225,6 +265,14 @@ class Leasing:
         lease.job = after
         await self._puller.answer(lease.work, ACK)
         return event is not None
+
+
+def failed_by(error: UnwritableError, fence: int) -> Fail:
+    """The failure of an attempt that handed over what no reader could read; its code names the field."""
+    root = re.match(r"[a-z_]*", error.field or "")
+    code = f"{UNWRITABLE}{(root and root[0]) or 'outcome'}"
+    message = error.message[:MESSAGE_CHARS].encode(errors="backslashreplace").decode()
+    return Fail(now=datetime.now(UTC), fence=fence, error=JobError(code, message, retryable=False))
 
 
 def jitter() -> float:

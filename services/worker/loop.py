@@ -15,7 +15,7 @@ from nats.aio.subscription import Subscription
 
 from events import subjects
 from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, Release
-from events.errors import SwitchyardError, UnavailableError
+from events.errors import NewerVersionError, SwitchyardError, UnavailableError
 from events.spec import JobError
 from services import controls
 from services.connectors.protocol import BusyError, Connector, FatalError, Outcome, RetryableError
@@ -308,7 +308,8 @@ class Worker:
                 log.warning("outcome_waits", job=lease.job.id, error=str(error))
                 if self._stopping.is_set():
                     return
-                await asyncio.sleep(SETTLE_PAUSE_S)
+                newer = isinstance(error, NewerVersionError)
+                await asyncio.sleep(self._settings.heartbeat_s if newer else SETTLE_PAUSE_S)
             else:
                 return
 

@@ -19,6 +19,7 @@ from services.lanes import GROUP
 ACK = b"+ACK"
 WORKING = b"+WPI"
 NAK = b"-NAK"
+TERM = b"+TERM"
 WAIT_S = 30.0
 AGAIN_S = 1.0
 EXPIRED = "408"

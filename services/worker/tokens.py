@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from events import subjects
 from services.limits import BUCKET, Limit, parse_limit
 from services.log_reader import follow, follow_once
+from services.quarantine import readable
 from services.settings import Settings
 from services.worker.puller import NAK, WORKING, Puller, delivery_of
 
@@ -58,13 +59,14 @@ class Tokens:
 
     async def load(self) -> None:
         """Learn the limits before the first start."""
-        for message in await follow_once(self._nc, BUCKET, timeout_s=self._timeout_s):
-            self._learn(*parse_limit(message))
+        stored = await follow_once(self._nc, BUCKET, timeout_s=self._timeout_s)
+        async for key, limit in readable(self._nc, BUCKET, stored, parse_limit):
+            self._learn(key, limit)
 
     async def run(self) -> None:
         """Learn of changed limits, until cancelled."""
-        async for message in follow(self._nc, BUCKET, latest=True, timeout_s=self._timeout_s):
-            key, limit = parse_limit(message)
+        changes = follow(self._nc, BUCKET, latest=True, timeout_s=self._timeout_s)
+        async for key, limit in readable(self._nc, BUCKET, changes, parse_limit):
             self._learn(key, limit)
             self._lacking = {keys: lacking for keys, lacking in self._lacking.items() if key not in keys}
             for consumer, _ in _consumers(key, limit):

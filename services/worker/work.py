@@ -44,12 +44,16 @@ class Work(NamedTuple):
 def parse_work(message: Msg) -> tuple[str, Work]:
     """The consumer's name and what it delivered.
 
-    Source: `Nats-Stream-Source` reads `<stream> <seq> <filter> <transform> <subject> …`.
+    Source: `Nats-Stream-Source` reads `<stream> <seq> <filter> <transform> <subject> …`. What does not is no
+    event of a job, and its work has no subject.
     """
     delivery = delivery_of(message)
     headers: Any = message.headers
-    found = headers.find(SOURCE) if isinstance(headers, LazyHeaders) else headers[subjects.H_SOURCE]
-    source = str(found).split(" ")
-    priority = int(message.subject.rpartition(".")[2])
-    work = Work(source[4], int(source[1]), message.data, message.reply, delivery, priority)
-    return delivery.consumer, work
+    priority = int(message.subject.rpartition(".")[2])  # as that of the consumer
+    try:
+        found = headers.find(SOURCE) if isinstance(headers, LazyHeaders) else headers[subjects.H_SOURCE]
+        source = str(found).split(" ")
+        subject, seq = source[4], int(source[1])
+    except (LookupError, ValueError):
+        subject, seq = "", 0
+    return delivery.consumer, Work(subject, seq, message.data, message.reply, delivery, priority)

@@ -46,11 +46,13 @@ from events.history import (
     Proposed,
     Queued,
     Rejected,
+    Repaired,
     ReviewClaimed,
     ReviewReleased,
     Scheduled,
     Submitted,
     Succeeded,
+    Unreadable,
 )
 from events.job import Job, decide, evolve
 from events.retry import RetryPolicy
@@ -94,7 +96,11 @@ EVENTS: tuple[AnyEvent, ...] = (
     Expired(at=NOW, cause="waiting"),
     Dead(at=NOW, reason="not_retryable", error=FATAL),
     Archived(at=NOW, status=Status.SUCCEEDED, summary={"kind": "simulate", "tenant": "acme"}),
-)
+    Repaired(
+        at=NOW, state={"status": "queued", "kind": "simulate", "tenant": "acme", "attempt": 2},
+        by="user:root", reason="a stranger's message", lane=SPEC.lane, priority=75,
+    ),
+)  # fmt: skip
 
 OTHER_FORMS: dict[str, AnyEvent] = {
     "submitted-ageing": Submitted(
@@ -119,6 +125,9 @@ OTHER_FORMS: dict[str, AnyEvent] = {
         due_at=LATER, passed=False,
     ),
     "proposed-passed": Proposed(at=NOW, fence=7, by="user:ann", checks={"lint": True}, passed=True),
+    "repaired-cancelled": Repaired(
+        at=NOW, state={"status": "cancelled", "kind": "simulate", "tenant": "acme"}, by="user:root"
+    ),
     "archived-discarded": Archived(
         at=NOW, status=Status.DEAD, summary={"kind": "simulate", "tenant": "acme"}, by="user:ann",
         reason="nobody needs it",
@@ -166,6 +175,8 @@ AGEING = run(
     )
 )
 ARCHIVED = run(Archive(now=NOW), job=SUCCEEDED)
+DAMAGE = Unreadable("hello", "there is no event named 'hello'")
+NEWER = Unreadable("succeeded", "version 2 of succeeded is not known", newer=True)
 
 STATES: tuple[Job, ...] = (
     Job(id=JOB_ID), QUEUED, RUNNING, CLAIMED, RETRYING, REVIEW, CANCELLING, SUCCEEDED, DEAD, CANCELLED,

@@ -9,6 +9,7 @@ import pytest
 
 from events import subjects
 from services.gateway import live_index, live_replay
+from services.ids import new_id
 from services.log_reader import Stored, api
 from services.nats_server import NatsServer
 from tests.gateway.live import DEADLINE_S, LIFE, LiveGateway, crash, eventually, live_gateway, names, seqs
@@ -204,10 +205,11 @@ async def test_an_event_of_a_newer_version_is_shown_as_it_stands(gateway: LiveGa
     await reader.subscribe(all=True)
     headers = {subjects.H_TENANT: "acme", subjects.H_KIND: "simulate", subjects.H_ACTOR: "user:ann"}
     body = b'{"v":99,"at":"2030-01-01T00:00:00Z","mood":"good"}'
-    await gateway.publisher.publish(subjects.job_event("0" * 8, "cheered"), body, headers)
+    job_id = new_id()
+    await gateway.publisher.publish(subjects.job_event(job_id, "cheered"), body, headers)
     (got,) = await reader.events(1)
     assert got["event"] == {
-        "seq": 1, "type": "cheered", "at": "2030-01-01T00:00:00Z", "job_id": "0" * 8,
+        "seq": 1, "type": "cheered", "at": "2030-01-01T00:00:00Z", "job_id": job_id,
         "actor": "user:ann", "data": {"mood": "good"},
     }  # fmt: skip
 

@@ -7,14 +7,13 @@ from datetime import datetime, timedelta
 from hypothesis import strategies as st
 
 from events import subjects
-from events.codec import CLAIMABLE, encode, event_name
-from events.commands import AnyCommand, Submit
-from events.errors import ConflictError
+from events.codec import encode, fold, subject_of
+from events.commands import AnyCommand, Discard, Repair, Submit
+from events.errors import ConflictError, NewerVersionError
 from events.job import Job, decide, evolve
 from events.spec import JobSpec, Status
+from projections.fold import Message
 from tests.events.examples import NOW, commands
-
-Message = tuple[str, bytes, int]
 
 SPECS = st.builds(
     JobSpec,
@@ -26,34 +25,51 @@ SPECS = st.builds(
     max_attempts=st.just(2),
 )
 
+OURS = {"Switchyard-Tenant": "acme", "Switchyard-Kind": "simulate", "Nats-Msg-Id": "w-1"}
+UNREADABLE: tuple[tuple[str, dict[str, str] | None, bytes], ...] = (
+    ("job.{}.succeeded", OURS, b'{"v":1,"fence":"x"}'),
+    ("job.{}.succeeded", OURS, b'{"v":2,"at":"2026-01-02T03:04:05Z"}'),
+    ("job.{}.hello", None, b"hi"),
+    ("job.{}.queued.lane-a.x", None, b"\xff"),
+    ("job.hello", None, b"hi"),
+    ("job.not-an-id.submitted", OURS, b"{}"),
+    ("job.{}", OURS, b"{}"),
+)
+
 
 @st.composite
 def logs(draw: st.DrawFn) -> tuple[list[Message], dict[str, Job]]:
     """Messages in the order of the log, and what each job has come to."""
-    jobs = {f"0194-{n}": Job(id=f"0194-{n}") for n in range(draw(st.integers(1, 6)))}
+    ids = [f"01940000-0000-7000-8000-{n:012}" for n in range(draw(st.integers(1, 6)))]
+    jobs = {job_id: Job(id=job_id) for job_id in ids}
     messages: list[Message] = []
     now: datetime = NOW
     seq = 0
     for _ in range(draw(st.integers(1, 40))):
         now += timedelta(seconds=draw(st.sampled_from((0, 1, 400, 40000))))
         job = jobs[draw(st.sampled_from(sorted(jobs)))]
-        if job.status is Status.ABSENT:
+        if draw(st.integers(0, 9)) == 0:
+            seq += 1
+            subject, headers, body = draw(st.sampled_from(UNREADABLE))
+            subject = subject.format(job.id)
+            messages.append((subject, headers, body, seq))
+            if subjects.job_of(subject) == job.id:
+                jobs[job.id] = fold(job, subject, body, seq, headers)
+            continue
+        if job.status is Status.ABSENT and job.damage is None:
             command: AnyCommand = Submit(now=now, job=draw(SPECS))
         else:
-            command = draw(st.sampled_from(commands(job, now)))
+            repairs: list[AnyCommand] = (
+                [Repair(now=now, by="root"), Discard(now=now, by="root")] if job.damage else []
+            )
+            command = draw(st.sampled_from([*commands(job, now), *repairs * 5]))
         try:
             event = decide(job, command)
-        except ConflictError:
+        except (ConflictError, NewerVersionError):
             continue
         if event is None:
             continue
         seq += draw(st.sampled_from((1, 1, 1, 7)))  # purged messages leave gaps
         jobs[job.id] = job = evolve(job, event, seq)
-        name = event_name(event)
-        subject = (
-            subjects.claimable_event(job.id, name, job.lane, job.priority)
-            if name in CLAIMABLE
-            else subjects.job_event(job.id, name)
-        )
-        messages.append((subject, encode(event), seq))
-    return messages, {job.id: job for job in jobs.values() if job.status is not Status.ABSENT}
+        messages.append((subject_of(job.id, event), None, encode(event), seq))
+    return messages, {job.id: job for job in jobs.values() if job.seq}
