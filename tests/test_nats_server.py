@@ -96,6 +96,17 @@ async def test_sync_interval_reaches_the_broker_and_nonsense_is_refused(tmp_path
         await start_broker(tmp_path, sync_interval="soon")
 
 
+async def test_broker_refuses_streams_by_the_limit_that_it_was_given(tmp_path: Path) -> None:
+    server = await start_broker(tmp_path, file_bytes=2 << 20)
+    connection = await nats.connect(server.url)
+    stream = connection.jetstream()
+    await stream.add_stream(name="FITS", subjects=["fits"], max_bytes=1 << 20)
+    with pytest.raises(nats.js.errors.APIError, match="insufficient storage"):
+        await stream.add_stream(name="LARGE", subjects=["large"], max_bytes=2 << 20)
+    await connection.close()
+    await server.stop()
+
+
 async def test_data_directory_may_have_spaces_quotes_and_other_alphabets(tmp_path: Path) -> None:
     server = await start_broker(tmp_path / 'Ä "quoted" $HOME dir')
     await server.stop()

@@ -194,8 +194,14 @@ async def test_consumer_of_a_lane_is_no_drift(applied: Client) -> None:
 
 
 async def test_broker_that_is_too_small_says_so(nats_connection: Client) -> None:
-    with pytest.raises(TopologyError, match="refuses JOBS: insufficient storage resources"):
+    said = r"refuses JOBS: insufficient storage .*; the streams reserve 20\d\d\.\d GiB .*BROKER_FILE_BYTES"
+    with pytest.raises(TopologyError, match=said):
         await topology.apply(nats_connection, max_bytes={"JOBS": 2 << 40})
+
+
+async def test_broker_that_is_too_small_for_a_larger_limit_says_so(applied: Client) -> None:
+    with pytest.raises(DriftError, match=r"refuses JOBS: insufficient storage .*BROKER_FILE_BYTES"):
+        await topology.apply(applied, max_bytes={"JOBS": 2 << 40})
 
 
 async def test_broker_that_is_too_old_says_so(
