@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -190,6 +191,7 @@ async def _killed_parent(data_dir: Path, how: str) -> tuple[int, str]:
     return int(pid), url
 
 
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is missing: apt-get install util-linux")
 async def test_broker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid, _ = await _killed_parent(tmp_path, "tied")
     async with asyncio.timeout(DEADLINE_S):
