@@ -35,7 +35,7 @@ class Checkout:
         self.directory = directory
         for name in LINKED:
             (directory / name).symlink_to(ROOT / name)
-        ours = ("SWITCHYARD_", "MAKE", "MFLAGS", "VIRTUAL_ENV", "URL", "TOKEN")
+        ours = ("SWITCHYARD_", "MAKE", "ARGS", "MFLAGS", "VIRTUAL_ENV", "URL", "TOKEN")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         path = [place for place in os.environ["PATH"].split(":") if not Path(place).is_relative_to(ROOT)]
         self.environment |= {"PATH": ":".join(path), "SWITCHYARD_PORT": "0"}
