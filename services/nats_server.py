@@ -44,6 +44,7 @@ CONNECT_TIMEOUT_S: Final = 5  # nats-py types it as a whole number
 POLL_S: Final = 0.005  # the broker tells its port in a file and in no other way
 DURATION: Final = re.compile(r"always|([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
 LOG_TAIL_BYTES: Final = 4_000
+FILE_BYTES: Final = 1 << 40  # more than the streams reserve: they carry limits of their own
 
 CONFIG: Final = """\
 server_name: switchyard
@@ -55,8 +56,11 @@ logfile_size_limit: 10MB
 logfile_max_num: 3
 max_payload: 1MB
 max_pending: 256MB
-# The streams carry their own limits; the broker's would only refuse them on a small disk.
-jetstream {{ store_dir: {store}, sync_interval: "{sync}", max_memory_store: 1GB, max_file_store: 1TB }}
+jetstream {{
+  store_dir: {store}, sync_interval: "{sync}"
+  # Not named, they come from the free memory and disk, and a small disk would hold no stream.
+  max_memory_store: 1GB, max_file_store: {file_bytes}
+}}
 authorization {{ user: {user}, password: {password}, timeout: 5 }}
 """
 
@@ -164,11 +168,12 @@ class Files:
 class NatsServer:
     """A running nats-server; made by `start_broker`."""
 
-    def __init__(self, files: Files, *, binary: Path, port: int, sync_interval: str) -> None:
+    def __init__(self, files: Files, *, binary: Path, port: int, sync_interval: str, file_bytes: int) -> None:
         self._files = files
         self._binary = binary
         self._port = port
         self._sync_interval = sync_interval
+        self._file_bytes = file_bytes
         self._password = files.password()
         self._process: asyncio.subprocess.Process | None = None
         self._lock: int | None = None
@@ -300,6 +305,7 @@ class NatsServer:
             log_file=_quoted(files.log),
             store=_quoted(files.directory / "jetstream"),
             sync=self._sync_interval,
+            file_bytes=self._file_bytes,
             user=USER,
             password=_quoted(self._password),
         )
@@ -322,7 +328,12 @@ class NatsServer:
 
 
 async def start_broker(
-    data_dir: Path, *, port: int = 0, binary: Path | None = None, sync_interval: str = "1s"
+    data_dir: Path,
+    *,
+    port: int = 0,
+    binary: Path | None = None,
+    sync_interval: str = "1s",
+    file_bytes: int = FILE_BYTES,
 ) -> NatsServer:
     """Start a broker that keeps its data in `data_dir/broker`, and return when it answers.
 
@@ -332,6 +343,7 @@ async def start_broker(
         binary: the nats-server to start; see `find_binary`.
         sync_interval: how often the broker forces its writes to disk: a duration such as "1s", or
             "always" before every acknowledgement.
+        file_bytes: what all streams together may reserve; a stream that would exceed it is refused.
 
     Raises:
         BrokerError: one of its subclasses, whose message says what to do.
@@ -341,7 +353,9 @@ async def start_broker(
     files = Files((data_dir / "broker").absolute())
     try:
         files.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        server = NatsServer(files, binary=find_binary(binary), port=port, sync_interval=sync_interval)
+        server = NatsServer(
+            files, binary=find_binary(binary), port=port, sync_interval=sync_interval, file_bytes=file_bytes
+        )
         await server.start()
     except OSError as error:
         raise BrokerStartError(

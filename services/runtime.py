@@ -235,7 +235,10 @@ async def run_up(
         server = None
         if settings.nats_url is None:
             server = await start_broker(
-                settings.data_dir, port=broker_port, sync_interval=settings.sync_interval
+                settings.data_dir,
+                port=broker_port,
+                sync_interval=settings.sync_interval,
+                file_bytes=settings.broker_file_bytes,
             )
             stack.push_async_callback(server.stop)
             settings = settings.model_copy(update={"nats_url": server.url})

@@ -39,6 +39,10 @@ class Settings(pydantic.BaseModel):
     sync_interval: str = Field(
         default="1s", description="How often the embedded broker syncs to disk, or always"
     )
+    broker_file_bytes: Annotated[int, Field(gt=0, le=2**60)] = Field(
+        default=1024 * GIB,
+        description="Bytes that the embedded broker may reserve for streams; it takes the disk as they fill",
+    )
     host: str = Field(default="127.0.0.1", description="Address that the gateway listens on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8080, description="Port of the gateway; 0 takes a free one"

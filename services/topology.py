@@ -34,6 +34,8 @@ from services.topology_spec import Consumer, Difference, Stream, Topology, Topol
 API_TIMEOUT_S: Final = 10.0
 STREAM_NOT_FOUND: Final = 10059
 CONSUMER_NOT_FOUND: Final = 10014
+NO_ROOM: Final = "insufficient storage"  # with error 10047, and in a cluster with 10005
+GIB: Final = 1 << 30
 MIN_SERVER: Final = (2, 12, 0)  # message schedules; Source: ADR-51, and the tests pass on 2.12.8
 
 
@@ -90,7 +92,8 @@ async def apply(nc: Client, *, replicas: int = 1, max_bytes: Mapping[str, int] |
         UnavailableError: the broker does not answer.
     """
     _require_server(nc)
-    parts = await _examine(nc, load(replicas, max_bytes))
+    declared = load(replicas, max_bytes)
+    parts = await _examine(nc, declared)
     fixed = tuple(
         difference
         for part in parts
@@ -105,13 +108,16 @@ async def apply(nc: Client, *, replicas: int = 1, max_bytes: Mapping[str, int] |
     changes = []
     for part in parts:
         if part.found is None:
-            await _call(nc, part.create, part.request(), part.declared.label)
+            try:
+                await _call(nc, part.create, part.request(), part.declared.label)
+            except _RefusedError as error:
+                raise TopologyError(f"{error}{_advice(error, declared)}") from error
             changes.append(Change(part.declared.label, "created"))
         elif part.differences:
             try:
                 await _call(nc, part.update, part.request(), part.declared.label)
             except _RefusedError as error:
-                raise DriftError(str(error), part.differences) from error
+                raise DriftError(f"{error}{_advice(error, declared)}", part.differences) from error
             changes.append(Change(part.declared.label, "updated", part.differences))
     return changes
 
@@ -195,6 +201,16 @@ async def _call(nc: Client, api: str, body: Mapping[str, Any] | None, label: str
             raise UnavailableError(f"the broker is not ready for {label}: {refusal['description']}")
         raise _RefusedError(label, refusal["err_code"], refusal["description"])
     return document
+
+
+def _advice(error: _RefusedError, declared: Topology) -> str:
+    """What to do about a refusal: the broker takes a stream only if all may grow to their limits."""
+    if NO_ROOM not in str(error):
+        return ""
+    return (
+        f"; the streams reserve {declared.reserved_bytes / GIB:.1f} GiB on each broker, free or not: raise "
+        "SWITCHYARD_BROKER_FILE_BYTES for the embedded broker, or max_file_store in another's configuration"
+    )
 
 
 def _require_server(nc: Client) -> None:

@@ -148,6 +148,11 @@ class Topology(pydantic.BaseModel):
     streams: list[Stream]
     consumers: list[Consumer]
 
+    @property
+    def reserved_bytes(self) -> int:
+        """What each broker that holds a copy of every stream must have for files."""
+        return sum(max(stream.max_bytes, 0) for stream in self.streams if stream.storage == "file")
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:

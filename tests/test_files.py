@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -25,6 +24,7 @@ from services.files.info import CHUNK_BYTES, CHUNKS_PER_ENTRY, encode
 from services.ids import new_id
 from services.log_reader import api, read_range
 from services.nats_server import NatsServer
+from tests.programs import NATS, needs_nats
 
 DEADLINE_S = 20.0
 MIB = 1024 * 1024
@@ -360,7 +360,7 @@ class TestInterop:
         found = await store.get(f"acme/{info.id}")  # raises where the digest is wrong
         assert found.data == RANGED
 
-    @pytest.mark.skipif(shutil.which("nats") is None, reason="the nats CLI is not installed")
+    @needs_nats
     async def test_the_nats_cli_lists_and_reads_a_file(
         self, files: Files, broker: NatsServer, tmp_path: Path
     ) -> None:
@@ -378,7 +378,7 @@ class TestInterop:
 
 async def nats_cli(broker: NatsServer, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        "nats", "--server", broker.url, *arguments,
+        str(NATS), "--server", broker.url, *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     async with asyncio.timeout(DEADLINE_S):

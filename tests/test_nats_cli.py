@@ -6,7 +6,6 @@ import asyncio
 import os
 import pty
 import re
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,18 +18,15 @@ from services.connectors.protocol import Attempt
 from services.files.store import Files
 from services.lanes import lane_for
 from services.nats_server import NatsServer
+from tests.programs import NATS, needs_nats
 from tests.worker.site import Site, TestConnector, open_site
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "nats-cli.md"
 BLOCKS: list[str] = re.findall(r"```sh\n(.+?)\n```", PAGE.read_text(), re.DOTALL)
 COMMANDS = [block for block in BLOCKS if block.startswith("nats ")]
-PLACES = (ROOT / ".tools" / "bin" / "nats", Path.home() / "go" / "bin" / "nats")
-NATS = shutil.which("nats") or next((str(place) for place in PLACES if place.exists()), None)
 
-pytestmark = pytest.mark.skipif(
-    NATS is None, reason="the nats CLI is missing: Go, which builds it, is not there"
-)
+pytestmark = needs_nats
 
 # What each command shows; $ID is a job that has succeeded, $RUNNING one that runs while one more waits.
 SHOWS = {

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -96,6 +97,17 @@ async def test_sync_interval_reaches_the_broker_and_nonsense_is_refused(tmp_path
         await start_broker(tmp_path, sync_interval="soon")
 
 
+async def test_broker_refuses_streams_by_the_limit_that_it_was_given(tmp_path: Path) -> None:
+    server = await start_broker(tmp_path, file_bytes=2 << 20)
+    connection = await nats.connect(server.url)
+    stream = connection.jetstream()
+    await stream.add_stream(name="FITS", subjects=["fits"], max_bytes=1 << 20)
+    with pytest.raises(nats.js.errors.APIError, match="insufficient storage"):
+        await stream.add_stream(name="LARGE", subjects=["large"], max_bytes=2 << 20)
+    await connection.close()
+    await server.stop()
+
+
 async def test_data_directory_may_have_spaces_quotes_and_other_alphabets(tmp_path: Path) -> None:
     server = await start_broker(tmp_path / 'Ä "quoted" $HOME dir')
     await server.stop()
@@ -179,6 +191,7 @@ async def _killed_parent(data_dir: Path, how: str) -> tuple[int, str]:
     return int(pid), url
 
 
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is missing: apt-get install util-linux")
 async def test_broker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid, _ = await _killed_parent(tmp_path, "tied")
     async with asyncio.timeout(DEADLINE_S):

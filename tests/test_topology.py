@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import nats
@@ -19,6 +21,7 @@ from services.nats_server import NatsServer
 from services.topology import DriftError
 from services.topology_spec import Difference, TopologyError, load
 
+ROOT = Path(__file__).parents[1]
 DEADLINE_S = 10.0
 
 
@@ -194,8 +197,19 @@ async def test_consumer_of_a_lane_is_no_drift(applied: Client) -> None:
 
 
 async def test_broker_that_is_too_small_says_so(nats_connection: Client) -> None:
-    with pytest.raises(TopologyError, match="refuses JOBS: insufficient storage resources"):
+    said = r"refuses JOBS: insufficient storage .*; the streams reserve 20\d\d\.\d GiB .*BROKER_FILE_BYTES"
+    with pytest.raises(TopologyError, match=said):
         await topology.apply(nats_connection, max_bytes={"JOBS": 2 << 40})
+
+
+async def test_broker_that_is_too_small_for_a_larger_limit_says_so(applied: Client) -> None:
+    with pytest.raises(DriftError, match=r"refuses JOBS: insufficient storage .*BROKER_FILE_BYTES"):
+        await topology.apply(applied, max_bytes={"JOBS": 2 << 40})
+
+
+def test_each_broker_of_compose_may_hold_every_stream() -> None:
+    (allowed,) = re.findall(r"max_file_store: (\d+)GB", (ROOT / "compose.yaml").read_text())
+    assert int(allowed) << 30 >= load(replicas=3).reserved_bytes
 
 
 async def test_broker_that_is_too_old_says_so(

@@ -5,14 +5,16 @@
 #   tools/setup.sh --test   and what only the tests use
 #   tools/setup.sh --score  and what the conversion of documents is compared with
 #
-# Done once, and again when requirements.lock or pyproject.toml changes. What is missing and cannot be
-# installed is told in one line with what it costs; only Python itself is worth stopping for.
+# Python packages are installed once, and again when requirements.lock or pyproject.toml changes. A program
+# is installed whenever it is missing; one that could not be is not tried again until the Python packages
+# are. What is missing is reported in one line with what it costs; only Python itself is worth stopping for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 NATS_CLI=v0.5.1
 MARKITDOWN=0.1.8
 STAMP=.venv/.switchyard-setup
+REFUSED=.venv/.refused- # and what could not be installed
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 stop() { say "$*"; exit 1; }
@@ -32,6 +34,16 @@ apt_install() {
     apt_updated=1
   fi
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# Run an installation, unless the same one failed before: a refusal need not be waited for at every make.
+once() {
+  local mark="$REFUSED$1"
+  shift
+  if [ -e "$mark" ]; then return 1; fi
+  if "$@"; then return; fi
+  touch "$mark"
+  return 1
 }
 
 find_python() {
@@ -69,27 +81,38 @@ install_python_packages() {
   say "installing Python packages into .venv"
   pip install --quiet --require-hashes -r requirements.lock
   pip install --quiet --no-deps --no-build-isolation -e .
+  rm -f "$REFUSED"*
   echo "$wanted" >"$STAMP"
-  first_time=1
 }
 
 has_tesseract() {
-  command -v tesseract >/dev/null && tesseract --list-langs 2>/dev/null | grep -qx eng
+  command -v tesseract >/dev/null && tesseract --list-langs 2>/dev/null | grep -x "$1" >/dev/null
+}
+
+apt_tesseract() {
+  apt_install "${@:2}" && has_tesseract "$1"
 }
 
 install_tesseract() {
-  has_tesseract && return
-  # A refused installation is not tried again at every make.
-  if [ -n "$first_time" ] && apt_install tesseract-ocr tesseract-ocr-eng && has_tesseract; then return; fi
+  if has_tesseract eng || once tesseract-ocr apt_tesseract eng tesseract-ocr tesseract-ocr-eng; then return; fi
   say "tesseract-ocr is missing: scanned pages and images cannot be converted;" \
     "install with: apt-get install tesseract-ocr tesseract-ocr-eng"
 }
 
 # German, so that the choice of languages is tested with two of them.
 install_german() {
-  if ! has_tesseract || tesseract --list-langs 2>/dev/null | grep -qx deu; then return; fi
-  if [ -n "$first_time" ] && apt_install tesseract-ocr-deu; then return; fi
-  say "tesseract-ocr-deu is missing: the tests of several languages are skipped"
+  if ! has_tesseract eng || has_tesseract deu || once tesseract-ocr-deu apt_tesseract deu tesseract-ocr-deu; then
+    return
+  fi
+  say "tesseract-ocr-deu is missing: the tests of several languages are skipped;" \
+    "install with: apt-get install tesseract-ocr-deu"
+}
+
+build_nats_cli() {
+  say "building the nats command line $NATS_CLI into .tools/bin"
+  mkdir -p .tools/bin
+  GOBIN="$PWD/.tools/bin" go install "github.com/nats-io/natscli/nats@$NATS_CLI" >.tools/go.log 2>&1 &&
+    echo "$NATS_CLI" >.tools/nats-version
 }
 
 install_nats_cli() {
@@ -98,31 +121,28 @@ install_nats_cli() {
     say "go is missing: the tests of the commands in docs/nats-cli.md are skipped; install with: apt-get install golang"
     return
   fi
-  say "building the nats command line $NATS_CLI into .tools/bin"
-  mkdir -p .tools/bin
-  if GOBIN="$PWD/.tools/bin" go install "github.com/nats-io/natscli/nats@$NATS_CLI" >.tools/go.log 2>&1; then
-    echo "$NATS_CLI" >.tools/nats-version
-  else
-    say "the nats command line could not be built: tests of docs/nats-cli.md are skipped; see .tools/go.log"
-  fi
+  if once "nats-$NATS_CLI" build_nats_cli; then return; fi
+  say "the nats command line could not be built: tests of docs/nats-cli.md are skipped; see .tools/go.log"
 }
 
 # In an environment of its own: nothing of ours may come to depend on what it brings.
+make_markitdown() {
+  local venv="$1"
+  say "installing markitdown $MARKITDOWN into $venv"
+  mkdir -p .tools
+  .venv/bin/python -m venv --clear "$venv" >.tools/markitdown.log 2>&1 &&
+    "$venv/bin/python" -m pip install --quiet "markitdown[docx,pdf,pptx,xlsx]==$MARKITDOWN" >>.tools/markitdown.log 2>&1 &&
+    echo "$MARKITDOWN $PWD" >"$venv/version"
+}
+
 install_markitdown() {
   local venv=.tools/markitdown
   if [ "$(cat "$venv/version" 2>/dev/null)" = "$MARKITDOWN $PWD" ]; then return; fi
-  say "installing markitdown $MARKITDOWN into $venv"
-  mkdir -p .tools
-  if .venv/bin/python -m venv --clear "$venv" >.tools/markitdown.log 2>&1 &&
-    "$venv/bin/python" -m pip install --quiet "markitdown[docx,pdf,pptx,xlsx]==$MARKITDOWN" >>.tools/markitdown.log 2>&1; then
-    echo "$MARKITDOWN $PWD" >"$venv/version"
-  else
-    rm -rf "$venv"
-    say "markitdown could not be installed: the comparison with it is skipped; see .tools/markitdown.log"
-  fi
+  if once "markitdown-$MARKITDOWN" make_markitdown "$venv"; then return; fi
+  rm -rf "$venv"
+  say "markitdown could not be installed: the comparison with it is skipped; see .tools/markitdown.log"
 }
 
-first_time=
 install_python_packages
 install_tesseract
 case "${1-}" in

@@ -30,7 +30,7 @@ from services.connectors import CONNECTORS
 from services.log_reader import api
 from services.nats_server import BrokerError, find_binary
 from services.settings import GIB, Settings
-from services.topology_spec import TopologyError
+from services.topology_spec import TopologyError, load
 
 MIN_PYTHON: Final = (3, 11)
 TRIED_BROKER: Final = (2, 15, 0)
@@ -130,6 +130,8 @@ def _disk(settings: Settings) -> Check:
         place = place.parent
     free = shutil.disk_usage(place).free
     found = f"{free / GIB:.1f} GiB free at {place}"
+    if settings.nats_url is None:
+        found += f"; full streams take {load().reserved_bytes / GIB:.0f} GiB"
     if free >= MIN_FREE_BYTES:
         return Check("disk", "ok", found)
     return Check("disk", "warn", found, "free some space, or move the data directory with --data-dir")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
@@ -104,13 +105,18 @@ def guarded(command: Callable[[], int | None], *, debug: bool) -> NoReturn:
         sys.exit(1)
     except BaseExceptionGroup as group:
         first = _first(group)
-        if debug or not isinstance(first, KNOWN):
+        if debug or not (isinstance(first, KNOWN) or _is_full(first)):
             raise
         _tell(first)
     except KNOWN as error:
         if debug:
             raise
         _tell(error)
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a disk has no room for the read model; other errors of SQLite are bugs."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -122,6 +128,8 @@ def _tell(error: BaseException) -> NoReturn:
     if isinstance(error, pydantic.ValidationError):
         first = error.errors()[0]
         message = f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    elif _is_full(error):
+        message = "the disk of the data directory is full: free some space and start again"
     else:
         message = str(error) or type(error).__name__
     click.echo(f"switchyard: {message}", err=True)

@@ -85,3 +85,14 @@ def test_up_on_a_taken_port_says_so_and_leaves_nothing(own: Site) -> None:
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr.splitlines()[-1]
     assert not (own.directory / "other" / "connection.json").exists()
+
+
+def test_up_whose_broker_may_not_hold_the_streams_says_what_to_set(own: Site) -> None:
+    done = own.run("up", "--port", "0", SWITCHYARD_BROKER_FILE_BYTES="1000000000")
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert "refuses JOBS: insufficient storage" in said
+    assert "SWITCHYARD_BROKER_FILE_BYTES" in said
+    done = own.run("up", SWITCHYARD_BROKER_FILE_BYTES="0")
+    assert (done.returncode, "broker_file_bytes" in done.stderr) == (2, True)
+    own.up("--no-worker")

@@ -22,12 +22,22 @@ __all__ = [
     "expected",
     "headings",
     "likeness",
+    "needs_german",
     "needs_ocr",
     "plain",
 ]
 
 DOCUMENTS: Final = CORPUS
-needs_ocr = pytest.mark.skipif(installed() is None, reason="no OCR program: apt-get install tesseract-ocr")
+_found = installed()
+_languages = _found.languages if _found else ()
+needs_ocr = pytest.mark.skipif(
+    "eng" not in _languages,
+    reason="tesseract with English is missing: apt-get install tesseract-ocr tesseract-ocr-eng",
+)
+needs_german = pytest.mark.skipif(
+    not {"eng", "deu"} <= set(_languages),
+    reason="tesseract with German is missing: apt-get install tesseract-ocr-deu",
+)
 
 
 def converted(path: Path, **arguments: Any) -> str:

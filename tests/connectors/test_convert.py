@@ -18,7 +18,7 @@ from services.connectors.convert import tesseract
 from services.connectors.convert.connector import INLINE_BYTES, ConvertConnector
 from services.connectors.protocol import FatalError, Outcome, RetryableError
 from tests.connectors.attempts import LocalAttempt, workers
-from tests.connectors.documents import DOCUMENTS, cells, expected, headings, likeness, needs_ocr
+from tests.connectors.documents import DOCUMENTS, cells, expected, headings, likeness, needs_german, needs_ocr
 
 Convert = Callable[..., Coroutine[Any, Any, Outcome]]
 
@@ -277,9 +277,15 @@ def test_capabilities_name_version_and_languages() -> None:
     declared = ConvertConnector(slots=1).capabilities()
     told = declared["convert"]
     assert told["ocr_version"][0].isdigit()
-    assert matches({"convert.ocr_languages": {"$all": ["deu", "eng"]}}, declared)
+    assert matches({"convert.ocr_languages": {"$all": ["eng"]}}, declared)
     assert not matches({"convert.ocr_languages": {"$all": ["xyz", "eng"]}}, declared)
     assert "osd" not in told["ocr_languages"]
+
+
+@needs_german
+def test_a_job_may_ask_for_several_languages() -> None:
+    declared = ConvertConnector(slots=1).capabilities()
+    assert matches({"convert.ocr_languages": {"$all": ["deu", "eng"]}}, declared)
 
 
 async def test_large_markdown_becomes_an_artifact(

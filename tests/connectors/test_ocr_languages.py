@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from services.connectors.convert import pdf
 from services.connectors.convert.document import Options
-from services.connectors.convert.tesseract import installed
+from tests.connectors.documents import needs_german
 from tests.connectors.pdf_files import page_of
 
 GERMAN = (
     "Die Brücke über die Weiße Elster",
     "wurde größtenteils aus Stahl gebaut;",
     "Fußgänger dürfen sie benützen.",
-)
-
-found = installed()
-needs_german = pytest.mark.skipif(
-    found is None or "deu" not in found.languages,
-    reason="no data for German: apt-get install tesseract-ocr-deu",
 )
 
 

@@ -21,7 +21,7 @@ from tests.gateway.rest import Gateway, gateway
 NODE = shutil.which("node")
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.skipif(NODE is None, reason="node cannot be found here"),
+    pytest.mark.skipif(NODE is None, reason="node is missing: apt-get install nodejs"),
 ]
 
 PAGE = Path(__file__).parents[2] / "examples" / "progress.html"

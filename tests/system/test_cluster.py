@@ -34,6 +34,13 @@ from tests.system.deployment import free_port
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 SETTINGS = Settings(replicas=3, request_timeout_s=3.0)
+# Without `max_file_store` each broker takes its limits from the free disk.
+CONFIG = """
+server_name: {name}
+listen: "127.0.0.1:{port}"
+jetstream {{ store_dir: "{store}", max_memory_store: 1GB, max_file_store: {file_store} }}
+cluster {{ name: c, listen: "127.0.0.1:{route}", routes: [{routes}] }}
+"""
 SPEC = JobSpec(kind="simulate", tenant="acme", lane=lane_for("simulate"))
 
 
@@ -46,18 +53,20 @@ class Cluster:
 
 
 @asynccontextmanager
-async def three_brokers(directory: Path) -> AsyncIterator[Cluster]:
+async def three_brokers(directory: Path, *, file_store: str = "1TB") -> AsyncIterator[Cluster]:
     ports = [(free_port(), free_port()) for _ in range(3)]
-    routes = ",".join(f"nats://127.0.0.1:{route}" for _, route in ports)
+    routes = ", ".join(f'"nats://127.0.0.1:{route}"' for _, route in ports)
     cluster = Cluster()
     cluster.url = ",".join(f"nats://127.0.0.1:{port}" for port, _ in ports)
     for number, (port, route) in enumerate(ports):
         name = f"n{number}"
+        written = CONFIG.format(
+            name=name, port=port, route=route, routes=routes, store=directory / name, file_store=file_store
+        )
+        config = _write(directory / f"{name}.conf", written)
         cluster.servers[name] = await asyncio.create_subprocess_exec(
-            str(find_binary()), "-js", "-sd", str(directory / name), "-a", "127.0.0.1", "-p", str(port),
-            "--name", name, "--cluster_name", "c", "--cluster", f"nats://127.0.0.1:{route}",
-            "--routes", routes, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+            str(find_binary()), "-c", str(config), stderr=asyncio.subprocess.DEVNULL
+        )
     try:
         yield cluster
     finally:
@@ -66,6 +75,12 @@ async def three_brokers(directory: Path) -> AsyncIterator[Cluster]:
                 process.send_signal(signal.SIGKILL)
                 await process.wait()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
 
 
 async def until_laid_out(nc: Client) -> None:
@@ -77,6 +92,20 @@ async def until_laid_out(nc: Client) -> None:
             await asyncio.sleep(0.5)
         else:
             return
+
+
+async def test_cluster_that_is_too_small_says_so(tmp_path: Path) -> None:
+    async with three_brokers(tmp_path / "cluster", file_store="1GB") as cluster, asyncio.timeout(60):
+        nc = await broker.connect(cluster.url, name="test", timeout_s=10)
+        refusal = ""
+        while "insufficient storage" not in refusal:  # it may first have no leader
+            try:
+                await topology.apply(nc, replicas=3)
+            except (SwitchyardError, TopologyError) as error:
+                refusal = str(error)
+        await nc.close()
+    assert "refuses JOBS" in refusal
+    assert "max_file_store" in refusal
 
 
 async def messages(nc: Client, stream: str) -> int:

@@ -17,7 +17,9 @@ from tests.gateway.rest import Gateway, gateway
 MISSING = [tool for tool in ("bash", "curl", "jq") if shutil.which(tool) is None]
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} cannot be found here"),
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"{', '.join(MISSING)} missing: apt-get install {' '.join(MISSING)}"
+    ),
 ]
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "worker.sh"
