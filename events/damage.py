@@ -7,6 +7,7 @@ wrote the event, nothing at all may be decided before this one is upgraded.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -49,10 +50,8 @@ def decide_damaged(job: Job, command: AnyCommand) -> AnyEvent | None:
         raise NewerVersionError(f"{where} was written by a newer version: {damage.reason}")
     match command:
         case Discard(by=by, reason=reason):
-            summary = msgspec.to_builtins({"kind": job.kind, "tenant": job.tenant, "labels": job.labels})
-            error = msgspec.to_builtins(JobError(CODE, damage.reason, retryable=False))
-            known = {**_times(job), **summary, "error": error, "reason": CODE, "attempt": job.attempt}
-            return Archived(at=command.now, status=Status.DEAD, summary=known, by=by, reason=reason)
+            summary = _summary(job, command.now, damage.reason)
+            return Archived(at=command.now, status=Status.DEAD, summary=summary, by=by, reason=reason)
         case Repair():
             return _repaired(job, command)
         case _ if isinstance(command, _BY_ITSELF):
@@ -115,6 +114,12 @@ def _builtins(state: Job) -> dict[str, Any]:
     return fields
 
 
-def _times(job: Job) -> dict[str, Any]:
-    times = {"created_at": job.created_at, "started_at": job.started_at}
-    return {name: msgspec.to_builtins(at) for name, at in times.items() if at is not None}
+def _summary(job: Job, now: datetime, why: str) -> dict[str, Any]:
+    """What a discarded job is still known by."""
+    known = {
+        "kind": job.kind, "tenant": job.tenant, "labels": job.labels, "attempt": job.attempt, "reason": CODE,
+        "error": JobError(CODE, why, retryable=False), "created_at": job.created_at,
+        "started_at": job.started_at, "ended_at": job.ended_at or now,
+    }  # fmt: skip
+    summary: dict[str, Any] = msgspec.to_builtins(known)
+    return {name: value for name, value in summary.items() if value is not None}

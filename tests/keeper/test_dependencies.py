@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from events.commands import AnyCommand, Archive, Redrive, RequestCancel
+from events.commands import AnyCommand, Archive, Discard, Redrive, Repair, RequestCancel
 from events.history import Blocked, Cancelled, Dead, Expired, Queued, Scheduled, Succeeded
 from events.job import Job
 from events.spec import DependencyFailure, Status
@@ -265,3 +265,40 @@ async def test_state_is_told_by_the_last_event_alone(site: Site) -> None:
     assert direct == leader
     assert (await site.store.load(job_id)).status is Status.BLOCKED
     assert await site.store.last_of_leader("nobody") is None
+
+
+@pytest.mark.parametrize("how", ["discarded", "dead", "queued"])
+async def test_a_damaged_parent_holds_its_children_until_it_is_put_right(site: Site, how: str) -> None:
+    async with site.keeper():
+        parent = await site.submit("parent", kind="later")
+        child = await site.submit("child", depends_on=(parent,))
+        await site.nc.jetstream().publish(f"job.{parent}.hello", b"hi")
+        now = datetime.now(UTC)
+        if how == "discarded":
+            await give(site, parent, Discard(now=now, by="user:root"))
+        else:
+            await give(site, parent, Repair(now=now, by="user:root", to=Status(how)))
+        if how != "queued":
+            event = (await site.final(child)).event
+            assert isinstance(event, Dead)
+            assert event.reason == "dependency_died"
+            await no_waits(site)
+            return
+        async with site.worker(TestConnector(as_told, kind="later"), TestConnector(as_told)):
+            assert isinstance((await site.final(parent)).event, Succeeded)
+            assert isinstance((await site.final(child)).event, Succeeded)
+        await no_waits(site)
+
+
+async def test_a_damaged_child_is_released_when_it_is_repaired(site: Site) -> None:
+    async with site.keeper(), site.worker(TestConnector(as_told)):
+        parent = await site.submit("parent", kind="nobody")
+        child = await site.submit("child", depends_on=(parent,), on_dependency_failure=DependencyFailure.RUN)
+        await site.nc.jetstream().publish(f"job.{child}.hello", b"hi")
+        await cancel(site, parent)
+        other = await site.submit("other")
+        await site.final(other)
+        assert (await site.store.load(child)).status is Status.BLOCKED
+        await give(site, child, Repair(now=datetime.now(UTC), by="user:root"))
+        assert isinstance((await site.final(child)).event, Succeeded)
+        await no_waits(site)
