@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
+import structlog
 from nats.aio.client import Client
 
 from events import subjects
@@ -43,6 +44,8 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     at: datetime
 
 
+log = structlog.get_logger()
+
 _CONTROL: Final = msgspec.json.Decoder(Control)
 _LANE: Final = msgspec.json.Decoder(LaneKey)
 
@@ -66,7 +69,7 @@ async def read(nc: Client, what: What, name: str, *, timeout_s: float) -> tuple[
     found = await last_message(nc, STREAM, subjects.control(what, name), timeout_s=timeout_s)
     if found is None:
         return None, 0
-    return (_CONTROL.decode(found.data) if found.data else None), found.seq
+    return _control_in(found), found.seq
 
 
 async def write(
@@ -97,7 +100,19 @@ async def wishes(nc: Client, worker: str, *, timeout_s: float) -> AsyncGenerator
 
 def wish_of(message: Stored) -> Wish | None:
     """What a message of the bucket wishes; None when a wish is taken back."""
-    return _CONTROL.decode(message.data).state if message.data else None
+    control = _control_in(message)
+    return None if control is None else control.state
+
+
+def _control_in(message: Stored) -> Control | None:
+    """The wish in a message; None if it is taken back, or cannot be read."""
+    if not message.data:
+        return None
+    try:
+        return _CONTROL.decode(message.data)
+    except (ValueError, RecursionError) as error:  # what msgspec raises are ValueErrors
+        log.warning("control_unreadable", subject=message.subject[:200], error=str(error)[:500])
+        return None
 
 
 async def all_controls(nc: Client, *, timeout_s: float) -> dict[tuple[str, str], Control]:
@@ -107,9 +122,9 @@ async def all_controls(nc: Client, *, timeout_s: float) -> dict[tuple[str, str],
         UnavailableError: the broker does not answer.
     """
     return {
-        subjects.parse_control(message.subject): _CONTROL.decode(message.data)
+        subjects.parse_control(message.subject): control
         for message in await follow_once(nc, STREAM, timeout_s=timeout_s)
-        if message.data
+        if (control := _control_in(message)) is not None
     }
 
 

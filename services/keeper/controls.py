@@ -55,7 +55,7 @@ class Controls:
 
     def _note_wish(self, message: Stored) -> None:
         what, name = subjects.parse_control(message.subject)
-        if message.data:
+        if controls.wish_of(message) is not None:
             self._wishes.add((what, name))
         else:
             self._wishes.discard((what, name))
@@ -115,5 +115,5 @@ class Controls:
         """Take back the wish for a worker that died and could not do it itself."""
         timeout_s = self._settings.request_timeout_s
         found = await last_message(self._nc, registry.STREAM, registry.subject(worker), timeout_s=timeout_s)
-        if found is None or registry.is_gone(found.headers, found.data):
+        if found is None or registry.read(found) is None:
             await controls.forget_worker(self._nc, self._publisher, worker, timeout_s=timeout_s)
