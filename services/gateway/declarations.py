@@ -119,9 +119,10 @@ class Declarations:
 
     def _newest(self, worker: str) -> Declared:
         """What the watch has, or what this gateway has written since."""
-        seen = self._watch.declared(worker) or Declared()
-        own = self._own.get(registry.rest_tenant(worker) or "", {}).get(worker, Declared())
-        return own if own.seq > seen.seq else seen
+        own = self._own.get(registry.rest_tenant(worker) or "", {}).get(worker)
+        if own is not None and own.seq > self._watch.declared_seq:
+            return own
+        return self._watch.declared(worker) or Declared()
 
     async def _stored(self, worker: str) -> Declared:
         entry = subjects.capabilities_entry(worker)
@@ -172,7 +173,7 @@ class Declarations:
             LimitError: the tenant's declarations would be larger than they may.
         """
         own = self._own[tenant]
-        for each in [each for each, mine in own.items() if self._is_outdated(each, mine)]:
+        for each in [each for each, mine in own.items() if mine.seq <= self._watch.declared_seq]:
             del own[each]
         used = self._watch.bytes_of(tenant) + self._under_way[tenant]
         for each, mine in own.items():
@@ -191,13 +192,6 @@ class Declarations:
             yield
         finally:
             self._under_way[tenant] -= size_bytes
-
-    def _is_outdated(self, worker: str, mine: Declared) -> bool:
-        """Whether what was written here is seen, replaced or expired."""
-        seen = self._watch.declared(worker)
-        if seen is not None and seen.seq >= mine.seq:
-            return True
-        return mine.declaration is None or mine.declaration.expires_at < datetime.now(UTC)
 
 
 def _merged(known: Declaration | None, said: Declaration, *, adds_kinds: bool) -> Declaration:

@@ -63,6 +63,8 @@ class WorkerWatch:
         self._records: dict[str, WorkerRecord] = {}
         self._heartbeats: dict[str, tuple[WorkerRecord, float]] = {}
         self._declared: dict[str, Declared] = {}
+        self.declared_seq = 0
+        """The last message of the bucket `capabilities` that was taken in."""
         self._unreadable: set[str] = set()
         self._counts: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
@@ -126,6 +128,7 @@ class WorkerWatch:
             async for stored in changes:
                 found = declared_in(stored)
                 self._on_declared(worker_of(stored.subject), found)
+                self.declared_seq = stored.seq
                 is_gone = registry.is_gone(stored.headers, stored.data)
                 self._note(stored, readable=found.declaration is not None or is_gone)
 

@@ -16,13 +16,12 @@ from events import subjects
 from events.errors import SwitchyardError
 from services.publisher import AckLostError, Publisher
 from services.reachability import Reachability
-from services.worker.registry import Declaration, WorkerRecord, declaration_of, subject
+from services.worker.registry import UNREGISTERED, Declaration, WorkerRecord, declaration_of, subject
 
 log = structlog.get_logger()
 
 MIN_TTL_MS = 1000  # the broker's own minimum
 RETRY_S: Final = 1.0
-UNREGISTERED: Final = "unregistered"
 
 
 class Registration:

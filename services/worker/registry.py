@@ -10,6 +10,7 @@ before reads, and its own records, which are whole, are read here.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import socket
@@ -33,6 +34,8 @@ STREAM = f"KV_{subjects.BUCKET_WORKERS}"
 DECLARATIONS = f"KV_{subjects.BUCKET_CAPABILITIES}"
 SHARED_RANK = 5
 REST = "rest"
+UNREGISTERED: Final = "unregistered"
+"""The state of a worker while the broker refuses what it declares."""
 LEASES: Final = 6
 """How many leases a declaration outlives the heartbeat it is kept for; it is renewed after half of them."""
 
@@ -267,6 +270,11 @@ def check_capabilities(capabilities: dict[str, Any], most_bytes: int) -> None:
         raise InvalidError(message, field="capabilities")
 
 
+@functools.cache
+def _version() -> str:
+    return importlib.metadata.version("switchyard")
+
+
 def new_record(
     *,
     worker_id: str,
@@ -280,6 +288,6 @@ def new_record(
     now = datetime.now(UTC)
     return WorkerRecord(
         id=worker_id, kinds=kinds, capabilities=capabilities, revision=1,
-        version=importlib.metadata.version("switchyard"), host=socket.gethostname(), slots=slots,
+        version=_version(), host=socket.gethostname(), slots=slots,
         state="running", fences={}, lease_s=lease_s, started_at=now, at=now, tenant=tenant,
     )  # fmt: skip

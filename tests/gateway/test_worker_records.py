@@ -119,6 +119,20 @@ async def test_an_expired_revision_is_refused_and_none_comes_again(
         assert revision_of(await worker.claim(capabilities={"gpu": 2})) > revision
 
 
+async def test_a_declaration_that_was_taken_away_is_written_again_by_the_next_claim(
+    api: Gateway, worker: Worker
+) -> None:
+    await worker.claim(capabilities={"gpu": 1})
+    entry = subjects.capabilities_entry(f"rest.{api.tenant}.curl-1")
+    await api.publisher.publish(entry, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
+    later = Worker(api, "later")
+    await later.claim()
+    await until_in_registry(api, later)  # so the gateway has heard of the end that came before
+    await worker.claim(capabilities={"gpu": 1})
+    assert (await declared(api)).capabilities == {"gpu": 1}
+    assert (await until_in_registry(api, worker))["capabilities"] == {"gpu": 1}
+
+
 async def test_a_revision_counts_at_every_gateway(
     api: Gateway, worker: Worker, shared_broker: SharedBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
