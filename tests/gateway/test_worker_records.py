@@ -11,6 +11,8 @@ import pytest
 
 from events import subjects
 from services import broker as nats_broker
+from services.cli.client import Api
+from services.cli.control import all_workers
 from services.keeper.loop import Keeper
 from services.log_reader import api as js_api
 from services.log_reader import follow, last_message
@@ -346,6 +348,19 @@ async def test_workers_are_listed_in_pages(broker: NatsServer, tmp_path: Path) -
         assert [shown["capabilities"] for shown in whole["workers"]] == [LARGE]
         for wrong in ("limit=0", "limit=501", "capabilities=yes", "other=1"):
             assert (await api.get(f"/v1/workers?{wrong}")).status == 400
+
+
+async def test_the_command_line_shows_the_workers_of_all_pages(broker: NatsServer, tmp_path: Path) -> None:
+    async with gateway(broker.url, tmp_path) as api:
+        worker = Worker(api)
+        await asyncio.gather(*(worker.claim(worker=f"w{number:03}") for number in range(120)))
+        for number in range(120):
+            await until_in_registry(api, Worker(api, f"w{number:03}"))
+        async with Api(api.url, api.token()) as client:
+            shown = await all_workers(client, 500)
+            assert (len(shown["workers"]), shown["cursor"]) == (120, None)
+            first = await all_workers(client, 110)
+            assert (len(first["workers"]), first["cursor"]) == (110, first["workers"][-1]["id"])
 
 
 async def test_a_page_with_large_capabilities_ends_early(broker: NatsServer, tmp_path: Path) -> None:
