@@ -18,6 +18,7 @@ TIMERS: Final = "TIMERS"
 TOKENS: Final = "TOKENS"
 QUARANTINE: Final = "QUARANTINE"
 BUCKET_WORKERS: Final = "workers"
+BUCKET_CAPABILITIES: Final = "capabilities"
 BUCKET_LANES: Final = "lanes"
 BUCKET_LIMITS: Final = "limits"
 BUCKET_KEYS: Final = "keys"
@@ -121,8 +122,13 @@ def control(what: str, name: str) -> str:
 
 def parse_control(subject: str) -> tuple[str, str]:
     """What is controlled, worker, lane or kind, and its name."""
-    _, _, what, name = subject.split(".", 3)
+    what, _, name = subject.split(".", 2)[2].partition(".")
     return what, name
+
+
+def capabilities_entry(worker: str) -> str:
+    """Where the bucket `capabilities` keeps what a worker declares."""
+    return f"$KV.{BUCKET_CAPABILITIES}.{worker}"
 
 
 def claim_entry(tenant: str, digest: str) -> str:

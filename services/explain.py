@@ -12,7 +12,7 @@ from events.job import Job
 from events.lane import LaneKey
 from events.matching import Clause, explain
 from events.spec import FINAL, Status
-from services.worker.registry import WorkerRecord
+from services.worker.registry import UNREGISTERED, WorkerRecord
 
 SHOWN_WORKERS: Final = 100
 SHOWN_VALUES: Final = 5
@@ -122,7 +122,9 @@ def _verdict(record: WorkerRecord, key: LaneKey, tenant: str) -> _Verdict:
     return _Verdict(record, "free", "it fits and has a free slot", ())
 
 
-_ORDER: Final = ("free", "busy", "paused", "draining", "does_not_fit", "isolation", "other_kind")
+_ORDER: Final = (
+    "free", "busy", "paused", UNREGISTERED, "draining", "does_not_fit", "isolation", "other_kind",
+)  # fmt: skip
 
 
 def _nearness(verdict: _Verdict) -> tuple[int, int, str]:
@@ -144,7 +146,7 @@ def _view(verdict: _Verdict) -> dict[str, Any]:
 
 def _nearest_miss(verdicts: Sequence[_Verdict]) -> dict[str, Any] | None:
     """The one clause whose change would let the most workers in, as long as no worker fits."""
-    if any(verdict.verdict in ("free", "busy", "paused") for verdict in verdicts):
+    if any(verdict.verdict in ("free", "busy", "paused", UNREGISTERED) for verdict in verdicts):
         return None
     groups: dict[tuple[str, str], list[_Verdict]] = defaultdict(list)
     for verdict in verdicts:
@@ -234,6 +236,10 @@ def _waiting(
 def _nobody(
     key: LaneKey, counted: Mapping[str, Sequence[_Verdict]], nearest: dict[str, Any] | None
 ) -> tuple[str, list[str]]:
+    if counted[UNREGISTERED]:
+        names = ", ".join(verdict.record.id for verdict in counted[UNREGISTERED][:SHOWN_VALUES])
+        summary = f"the workers that fit take no jobs while the broker refuses what they declare: {names}"
+        return summary, ["make room in the broker's buckets capabilities and workers"]
     if nearest is not None:
         what = "a {} worker that has it" if nearest["path"] else "another {} worker"
         start = f"start {what.format(key.kind)}"

@@ -76,6 +76,13 @@ class Settings(pydantic.BaseModel):
     capabilities_bytes: Count = Field(
         default=32 * KIB, description="Largest capabilities of a claim as JSON, in bytes"
     )
+    workers: Count = Field(
+        default=500, description="Workers that a tenant may have at once that claim over REST"
+    )
+    tenant_capabilities_bytes: Count = Field(
+        default=4 * MIB,
+        description="Most bytes of declarations that the workers of a tenant which claim over REST may keep",
+    )
     claimers: Count = Field(default=2000, description="Claims under way at once per gateway")
     log_lines: Count = Field(default=1000, description="Most log lines of one request")
     result_artifacts: Count = Field(default=100, description="Most artifacts that a result names")
@@ -194,6 +201,9 @@ class Settings(pydantic.BaseModel):
 
     # Worker
     slots: Count = Field(default=4, description="Jobs that a worker runs at once")
+    worker_capabilities_bytes: Count = Field(
+        default=256 * KIB, description="Largest capabilities of a worker on NATS as JSON, in bytes"
+    )
     handler_memory_bytes: Count = Field(
         default=1 * GIB, description="Address space of a handler's child process, in bytes"
     )

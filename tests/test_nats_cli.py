@@ -47,6 +47,7 @@ SHOWS = {
     'nats kv get lanes "$LANE".50 --raw': ('"kind":"simulate"',),
     "nats kv ls workers": ("w1",),
     'nats kv get workers "$WORKER" --raw': ('"id":"w1"', '"fences":{', "$RUNNING"),
+    'nats kv get capabilities "$WORKER" --raw': ('"id":"w1"', '"capabilities":{"simulate":true}'),
     "nats stream ls": ("JOBS", "WORK", "TIMERS"),
     "nats stream report": ("JOBS", "KV_workers", "OBJ_files", "Consumers", "Bytes", "Lost"),
     "nats stream info JOBS": ("job.>",),

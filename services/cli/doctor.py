@@ -24,6 +24,7 @@ from services import connection_file, runtime, topology
 from services.broker import without_password
 from services.cli import options
 from services.cli.client import connect
+from services.cli.control import all_workers
 from services.cli.errors import exit_code
 from services.cli.output import print_json, print_table
 from services.connectors import CONNECTORS
@@ -38,6 +39,7 @@ MIN_FREE_BYTES: Final = 2 * GIB
 MAX_SKEW_S: Final = 2.0
 VERSION_S: Final = 10.0
 SHOWN: Final = 3
+COUNTED_WORKERS: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -212,13 +214,14 @@ async def _gateway(settings: Settings) -> AsyncIterator[Check]:
         async with connect(settings.data_dir) as gateway:
             await gateway.call("GET", "/readyz")
             yield Check("gateway", "ok", f"{gateway.url} is ready")
-            workers = (await gateway.call("GET", "/v1/workers"))["workers"]
+            found_workers = await all_workers(gateway, COUNTED_WORKERS)
     except SwitchyardError as error:
         yield _refused(error)
         return
-    if workers:
+    if workers := found_workers["workers"]:
         kinds = sorted({kind for worker in workers for kind in worker["kinds"]})
-        yield Check("workers", "ok", f"{len(workers)}, for {', '.join(kinds)}")
+        more = "" if found_workers["cursor"] is None else " and more"
+        yield Check("workers", "ok", f"{len(workers)}{more}, for {', '.join(kinds)}")
     else:
         yield Check("workers", "warn", "none", "jobs wait: start one with `switchyard worker`")
 

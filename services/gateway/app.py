@@ -41,6 +41,7 @@ from services.gateway import (
 from services.gateway.auth import PRINCIPAL, Authenticator
 from services.gateway.claiming import Claiming
 from services.gateway.claims import Claims
+from services.gateway.declarations import Declarations
 from services.gateway.files import FileRoutes, continue_later
 from services.gateway.freshness import Freshness
 from services.gateway.lease_token import LeaseTokens
@@ -236,11 +237,11 @@ async def _add_claims(app: web.Application, nc: Client) -> tuple[Claims | RestWo
     """Put in what claims over REST go by; what of it has to run."""
     publisher, settings = app[keys.PUBLISHER], app[keys.SETTINGS]
     claims = Claims(nc, settings, app[keys.READ_MODEL], lambda kind: app[keys.KINDS].of(kind).weights)
-    rest = RestWorkers(nc, publisher, settings)
+    watch = app[keys.WORKERS]
+    declarations = Declarations(nc, publisher, watch, settings)
+    rest = RestWorkers(nc, publisher, declarations, settings)
     app[keys.CLAIMS], app[keys.REST_WORKERS] = claims, rest
-    app[keys.CLAIMING] = Claiming(
-        nc, app[keys.STORE], publisher, claims, rest, app[keys.WORKERS].get, settings
-    )
+    app[keys.CLAIMING] = Claiming(nc, app[keys.STORE], publisher, claims, rest, declarations, watch, settings)
     await claims.start()
     return claims, rest
 

@@ -78,6 +78,7 @@ async def metrics(request: web.Request) -> web.Response:
     app = request.app
     found = app[METRICS]
     found.show_workers(record.state for record in app[WORKERS].records())
+    found.unreadable_workers.set(app[WORKERS].unreadable)
     found.live_connections.set(app[DOOR].connections)
     with contextlib.suppress(UnavailableError):
         found.show_jobs(app[READ_MODEL].counts())

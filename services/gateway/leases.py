@@ -28,7 +28,7 @@ from projections.job_view import time_view
 from services.event_store import Transition
 from services.gateway import lease_results
 from services.gateway.auth import Principal, Role, require
-from services.gateway.claiming import Claimed, ClaimRequest
+from services.gateway.claiming import Claimed, ClaimRequest, Nothing
 from services.gateway.http import H_SEQ, caller_of, json_body, json_response
 from services.gateway.job_actions import body_of
 from services.gateway.jobs import answer
@@ -44,6 +44,7 @@ from services.gateway.lease_token import LeaseClaims
 from services.gateway.query import Query
 from services.worker.lease import jitter
 
+H_REVISION: Final = "Switchyard-Worker-Revision"
 Code = Annotated[str, Meta(min_length=1, max_length=100)]
 Check = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
@@ -104,16 +105,21 @@ async def claim(request: web.Request) -> web.Response:
     raw = await json_body(request)
     asked = await body_of(request, _CLAIM)
     claimed = await request.app[CLAIMING].claim(request, principal, asked, raw)
-    if claimed is None:
+    if isinstance(claimed, Nothing):
         wish = request.app[CLAIMING].wish(principal, asked)
-        return web.Response(status=204, headers={"Switchyard-Worker-State": wish or "running"})
+        state = {"Switchyard-Worker-State": wish or "running"}
+        return web.Response(status=204, headers=state | {H_REVISION: str(claimed.revision)})
     if claimed.is_new:
         request.app[METRICS].appended.labels("claimed").inc()
     return json_response(_claimed_view(request, claimed), status=201, headers=_headers(claimed))
 
 
 def _headers(claimed: Claimed) -> dict[str, str]:
-    return {H_SEQ: str(claimed.job.seq), "Location": f"/v1/leases/{claimed.claims.id}"}
+    return {
+        H_SEQ: str(claimed.job.seq),
+        H_REVISION: str(claimed.revision),
+        "Location": f"/v1/leases/{claimed.claims.id}",
+    }
 
 
 def _claimed_view(request: web.Request, claimed: Claimed) -> dict[str, Any]:
@@ -125,6 +131,7 @@ def _claimed_view(request: web.Request, claimed: Claimed) -> dict[str, Any]:
             "fence": claimed.claims.fence,
             "attempt": claimed.claims.attempt,
             "worker": claimed.claims.worker,
+            "revision": claimed.revision,
             "expires_at": time_view(job.lease.expires_at if job.lease else None),
         },
         "job": {

@@ -56,6 +56,9 @@ class Metrics:
             "switchyard_jobs", "Jobs in the read model", ["kind", "state"], registry=self.registry
         )
         self.workers = Gauge("switchyard_workers", "Live workers", ["state"], registry=self.registry)
+        self.unreadable_workers = Gauge(
+            "switchyard_unreadable_workers", "Records of workers that cannot be read", registry=self.registry
+        )
         self.live_connections = Gauge(
             "switchyard_live_connections", "Open WebSockets and event streams", registry=self.registry
         )

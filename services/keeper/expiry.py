@@ -51,21 +51,27 @@ class Expiry:
             stream, timeout_s = registry.STREAM, self._settings.request_timeout_s
             async for message in follow(self._nc, stream, latest=True, timeout_s=timeout_s):
                 worker = registry.worker_of(message.subject)
-                if not registry.is_gone(message.headers, message.data):
-                    self._fences[worker] = registry.DECODER.decode(message.data).fences
+                heartbeat = registry.read(message)
+                if heartbeat is not None:
+                    self._fences[worker] = heartbeat.fences
                     continue
                 fences = self._fences.pop(worker, {})
-                self.expire(group, worker, fences)
+                # What cannot be read does not say that a lease has gone by, as an expiry does.
+                is_gone = registry.is_gone(message.headers, message.data)
+                self.expire(group, worker, fences, after_s=0.0 if is_gone else self._settings.lease_s)
 
-    def expire(self, group: asyncio.TaskGroup, worker: str, fences: dict[int, str]) -> None:
+    def expire(
+        self, group: asyncio.TaskGroup, worker: str, fences: dict[int, str], *, after_s: float = 0.0
+    ) -> None:
         """Begin to take back the leases of a worker whose heartbeat is gone."""
         if worker not in self._expiring:
             self._expiring.add(worker)
-            group.create_task(self._take_back(worker, fences))
+            group.create_task(self._take_back(worker, fences, after_s))
 
-    async def _take_back(self, worker: str, fences: dict[int, str]) -> None:
+    async def _take_back(self, worker: str, fences: dict[int, str], after_s: float) -> None:
         """Take the leases back after a whole lease without heartbeat in which the broker could be reached."""
         try:
+            await asyncio.sleep(after_s)
             while (missing := self._settings.lease_s - self._reach.seconds()) > 0:  # noqa: ASYNC110 - waits for time
                 await asyncio.sleep(missing)
             while not await self._is_gone(worker):
@@ -89,7 +95,7 @@ class Expiry:
             )
         except UnavailableError:
             return False
-        return found is None or registry.is_gone(found.headers, found.data)
+        return found is None or registry.read(found) is None
 
     async def _lose(self, worker: str, job_id: str, fence: int) -> None:
         while True:

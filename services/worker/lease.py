@@ -57,6 +57,7 @@ AVOID_S = 60.0
 AVOID_PAUSE_S = 1.0
 UNWRITABLE: Final = "invalid_"
 MESSAGE_CHARS: Final = 1000
+AVOID_LOOKS = 32
 
 
 class Interruption(enum.Enum):
@@ -160,12 +161,33 @@ class Leasing:
             return False
         key = key_of(spec, job.lane)
         stored = await follow_once(self._nc, registry.STREAM, timeout_s=self._settings.request_timeout_s)
-        records = (
-            registry.DECODER.decode(message.data)
+        others = [
+            other
             for message in stored
-            if not registry.is_gone(message.headers, message.data)
-        )
-        return any(other.id != worker and other.state == "running" and other.fits(key) for other in records)
+            if (other := registry.read(message)) is not None
+            and other.id != worker
+            and other.state == "running"
+        ]
+        random.shuffle(others)
+        likely = (None, spec.tenant)  # whose workers fit most often; each look is a read
+        others.sort(key=lambda other: registry.rest_tenant(other.id) not in likely)
+        for other in others[:AVOID_LOOKS]:
+            whole = await self._whole(other)
+            if whole is not None and whole.fits(key):
+                return True
+        return False
+
+    async def _whole(self, heartbeat: registry.WorkerRecord) -> registry.WorkerRecord | None:
+        """A worker's record with what it declares; None while that is of another revision."""
+        if heartbeat.is_whole:
+            return heartbeat
+        entry = subjects.capabilities_entry(heartbeat.id)
+        timeout_s = self._settings.request_timeout_s
+        found = await last_message(self._nc, registry.DECLARATIONS, entry, timeout_s=timeout_s)
+        declaration = None if found is None else registry.read_declaration(found)
+        if declaration is None or declaration.revision != heartbeat.revision:
+            return None
+        return declaration.with_heartbeat(heartbeat)
 
     async def _is_free(self, work: Work, job: Job) -> bool:
         """Whether this message's job may be leased; the message is answered if not.
@@ -212,9 +234,7 @@ class Leasing:
     async def _holder(self, worker: str) -> registry.WorkerRecord | None:
         timeout_s = self._settings.request_timeout_s
         found = await last_message(self._nc, registry.STREAM, registry.subject(worker), timeout_s=timeout_s)
-        if found is None or registry.is_gone(found.headers, found.data):
-            return None
-        return registry.DECODER.decode(found.data)
+        return None if found is None else registry.read(found)
 
     def _disowned(self, holder: registry.WorkerRecord, job: Job, fence: int) -> bool:
         """Whether a live worker does not know the lease long after its grant."""

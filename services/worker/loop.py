@@ -15,7 +15,8 @@ from nats.aio.subscription import Subscription
 
 from events import subjects
 from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, Release
-from events.errors import NewerVersionError, SwitchyardError, UnavailableError
+from events.errors import InvalidError, NewerVersionError, SwitchyardError, UnavailableError
+from events.json_value import encoded
 from events.spec import JobError
 from services import controls
 from services.connectors.protocol import BusyError, Connector, FatalError, Outcome, RetryableError
@@ -30,7 +31,8 @@ from services.worker.attempt import HeldAttempt
 from services.worker.dispatch import Dispatcher
 from services.worker.lease import Interruption, Lease, Leasing, jitter
 from services.worker.references import resolved_payload
-from services.worker.registry import Registration, new_record
+from services.worker.registration import Registration
+from services.worker.registry import declarable, new_record
 from services.worker.reporting import Reporter
 from services.worker.work import Work
 
@@ -184,7 +186,8 @@ class Worker:
     # --- Slots
 
     def _free(self) -> int:
-        return 0 if self._paused else self._settings.slots - self._busy
+        may_take = not self._paused and self._registration.is_seen
+        return self._settings.slots - self._busy if may_take else 0
 
     def _room(self, kind: str) -> int:
         """How many more attempts a kind may have; a connector may set a limit below the worker's slots."""
@@ -367,18 +370,27 @@ class Worker:
     # --- Start and end
 
     async def _found_capabilities(self) -> dict[str, Any]:
+        """What the connectors find and the operator declares.
+
+        Raises:
+            InvalidError: it is no JSON, or too large.
+        """
         capabilities: dict[str, Any] = {}
         for connector in self._connectors.values():
             capabilities.update(await asyncio.to_thread(connector.capabilities))
-        return capabilities | self._capabilities
+        return declarable(capabilities | self._capabilities, self._settings.worker_capabilities_bytes)
 
     async def _follow_capabilities(self) -> None:
         """Tell everybody when a connector has gained or lost an ability, until cancelled."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            capabilities = await self._found_capabilities()
-            if capabilities != self._registration.record.capabilities:
+            try:
+                capabilities = await self._found_capabilities()
+            except InvalidError as error:
+                log.warning("capabilities_refused", error=str(error), effect="those declared before stay")
+                continue
+            if encoded(capabilities) != encoded(self._registration.record.capabilities):
                 self._registration.change(capabilities=capabilities)
                 await self._dispatcher.rematch()
                 log.info("capabilities_changed", revision=self._registration.record.revision)
@@ -392,7 +404,9 @@ class Worker:
             slots=self._settings.slots,
             lease_s=self._settings.lease_s,
         )
-        registration = Registration(self._publisher, record, self._held, self._reach)
+        registration = Registration(
+            self._publisher, record, self._held, self._reach, seen_again=self._dispatcher.wake
+        )
         await registration.beat()
         return registration
 
