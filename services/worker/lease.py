@@ -134,7 +134,9 @@ class Leasing:
     ) -> Lease | None:
         if (spec.requires or spec.isolation != NONE) and not record.fits(key_of(spec, job.lane)):
             log.info("job_does_not_fit", job=job.id, revision=record.revision)
-            await self._puller.answer(work, NAK)
+            # Whoever fits is to have it at once; a job that fits nobody in its lane must not go round and round.
+            delay_s = AVOID_PAUSE_S if work.delivery.times > 1 else 0.0
+            await self._puller.answer(work, NAK, delay_s=delay_s)
             return None
         for _ in range(self._settings.append_tries):
             event = decide(job, await self.begin(job, record))
