@@ -13,7 +13,8 @@ import re
 from itertools import accumulate
 from typing import Final
 
-from events.json_value import MAX_INT, MAX_NESTING, MIN_INT, refuse, shown_key
+from events.errors import InvalidError
+from events.json_value import MAX_INT, MAX_NESTING, MIN_INT, SHOWN_PATH_CHARS, refuse, shown_key
 
 MAX_BODY_NESTING: Final = MAX_NESTING + 1
 """Levels of a body, in which a value of `MAX_NESTING` levels stands under a key."""
@@ -45,7 +46,9 @@ def check_bytes(body: bytes, field: str = "") -> None:
     """
     if is_deeper(body, MAX_BODY_NESTING) or (_LONG in body.translate(_DIGITS) and _has_large(body)):
         refuse_fault(body, field)
-        refuse(field or "the body", f"more than {MAX_BODY_NESTING} levels, or an integer beyond 64 bits")
+        refuse(
+            field or "the body", f"nested deeper than {MAX_BODY_NESTING} levels, or an integer beyond 64 bits"
+        )
 
 
 def is_deeper(body: bytes, levels: int) -> bool:
@@ -84,7 +87,9 @@ def refuse_fault(body: bytes, field: str = "") -> None:
         match token[:1]:
             case b"{" | b"[":
                 if len(opened) == MAX_BODY_NESTING:
-                    refuse(_path(field, opened), f"nested deeper than {MAX_BODY_NESTING} levels")
+                    here = _path(field, opened)[:SHOWN_PATH_CHARS]
+                    rule = f"nested deeper than {MAX_BODY_NESTING} levels"
+                    raise InvalidError(f"{here}: {rule}", code="nested_too_deeply", field=here)
                 key_next = token == b"{"
                 opened.append((key_next, "" if key_next else 0))
             case b"}" | b"]":

@@ -29,8 +29,7 @@ from services.event_store import Transition
 from services.gateway import lease_results
 from services.gateway.auth import Principal, Role, require
 from services.gateway.claiming import Claimed, ClaimRequest
-from services.gateway.http import H_SEQ, caller_of, json_body, json_response
-from services.gateway.job_actions import body_of
+from services.gateway.http import H_SEQ, body_of, caller_of, json_body, json_response
 from services.gateway.jobs import answer
 from services.gateway.keys import (
     CLAIMING,
