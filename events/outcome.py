@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 import re
+import traceback
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -31,6 +32,8 @@ INVALID_LOG: Final = "invalid_log"
 
 ERROR_CODE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 ERROR_BYTES: Final = 64 * 1024
+TRACE_CHARS: Final = 16_000
+TRACE_PART_CHARS: Final = 2_000
 MAX_NAMES: Final = 100
 MAX_NAME_CHARS: Final = 100
 STAGE_CHARS: Final = 200
@@ -135,6 +138,12 @@ def failure_of(code: Any, message: Any, *, retryable: bool) -> JobError:
 def exception_text(error: BaseException) -> str:
     """An exception that nobody foresaw, for people."""
     return text_of(f"{type(error).__name__}: {text_of(error, ERROR_BYTES)}", ERROR_BYTES)
+
+
+def trace_of(error: BaseException) -> str:
+    """An exception's traceback for the log, with what is long in it cut."""
+    parts = traceback.format_exception(error)
+    return text_of("".join(_cut(part, TRACE_PART_CHARS) for part in parts)[-TRACE_CHARS:], 4 * TRACE_CHARS)
 
 
 # --- Reports
