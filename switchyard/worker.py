@@ -29,6 +29,7 @@ import aiohttp
 import orjson
 
 from switchyard._connection import find
+from switchyard._json import body_json
 from switchyard._lease import Lease, Why
 from switchyard._transport import AGAIN, CONNECT_S, LOST, Transport
 from switchyard.errors import ApiError
@@ -183,7 +184,7 @@ class Worker:
         }  # fmt: skip
         if self._tenant is not None:
             wish["tenant"] = self._tenant
-        body = orjson.dumps(wish)
+        body = body_json(wish)
         while not self._stopping.is_set():
             claimed = await self._claim(body)
             if claimed is None:
