@@ -108,6 +108,9 @@ class AsyncClient:
             payload: any JSON object.
             idempotency_key: the same key and request give the same job; one is made if there is none.
             options: as `docs/api.md` describes them; times are `datetime` with a zone.
+
+        Raises:
+            InvalidValueError: a part cannot be sent, such as a number that is not finite; nothing is sent.
         """
         body = {"kind": kind, "payload": payload or {}, **options}
         headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}

@@ -14,6 +14,7 @@ from switchyard.errors import (
     ForbiddenError,
     GoneError,
     InvalidError,
+    InvalidValueError,
     JobFailedError,
     LimitError,
     NotEndedError,
@@ -40,7 +41,7 @@ from switchyard.models import (
 __all__ = [
     "ApiError", "AsyncClient", "AuthenticationError", "BrokenTransferError", "BulkAnswer", "CaughtUp",
     "Client", "ClientError", "ConfigurationError", "ConflictError", "Event", "File", "ForbiddenError",
-    "GoneError", "InvalidError", "Job", "JobError", "JobFailedError", "LimitError", "LiveMessage", "LogLine",
-    "NotEndedError", "NotFoundError", "Progress", "ProgressReport", "Resync", "ServerError", "Submission",
-    "Transition", "UnreachableError",
+    "GoneError", "InvalidError", "InvalidValueError", "Job", "JobError", "JobFailedError", "LimitError",
+    "LiveMessage", "LogLine", "NotEndedError", "NotFoundError", "Progress", "ProgressReport", "Resync",
+    "ServerError", "Submission", "Transition", "UnreachableError",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 ClientError
 ├── ConfigurationError        no URL or no token is known
+├── InvalidValueError         a value cannot be sent as JSON; `field` names it (a ValueError too)
 ├── UnreachableError          the gateway does not answer, after all tries
 ├── NotEndedError             the job has not ended in the time given (a TimeoutError too)
 ├── JobFailedError            the job ended without a result
@@ -33,6 +34,19 @@ class ClientError(SwitchyardError):
 
 class ConfigurationError(ClientError):
     """Neither an argument, nor the environment, nor the data directory names a gateway and a token."""
+
+
+class InvalidValueError(ClientError, ValueError):
+    """A value cannot be sent as JSON: a number not finite or beyond 64 bits, too deep, or no JSON at all.
+
+    Args:
+        message: the field and the rule that it breaks.
+        field: the value's name, such as `payload.x`.
+    """
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class UnreachableError(ClientError):

@@ -29,6 +29,7 @@ import aiohttp
 import orjson
 
 from switchyard._connection import find
+from switchyard._json import body_json
 from switchyard._lease import Lease, Why
 from switchyard._transport import AGAIN, CONNECT_S, LOST, Transport
 from switchyard.errors import ApiError
@@ -207,7 +208,7 @@ class Worker:
     async def _claim(self, wish: dict[str, Any]) -> dict[str, Any] | None:
         """One claim, sent again under its key until it is answered: a lease whose answer was lost is not."""
         said = self._said()
-        body = orjson.dumps(wish | said)
+        body = body_json(wish | said)
         headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
         limits = aiohttp.ClientTimeout(total=self._poll_s + TIMEOUT_S, sock_connect=CONNECT_S)
         pauses = self._transport.pauses()

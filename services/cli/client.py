@@ -17,6 +17,7 @@ from events.codec import FINAL_EVENTS
 from events.errors import UnavailableError
 from services import connection_file
 from services.cli.errors import ApiError
+from switchyard._json import body_json
 
 CONNECT_S: Final = 5.0
 ANSWER_S: Final = 60.0
@@ -57,12 +58,16 @@ class Api:
         await self._session.close()
 
     async def call(self, method: str, path: str, **options: Any) -> Any:
-        """The JSON answer, or the text where it is none.
+        """The JSON answer, or the text where it is none; `json` is sent as the body.
 
         Raises:
+            InvalidValueError: `json` cannot be sent.
             ApiError: the gateway refuses.
             UnavailableError: it cannot be reached.
         """
+        if "json" in options:
+            options["data"] = body_json(options.pop("json"))
+            options["headers"] = {"Content-Type": "application/json", **options.get("headers", {})}
         async with self._open(method, path, **options) as answer:
             body = await answer.read()
             return orjson.loads(body) if "json" in answer.content_type and body else body.decode()

@@ -22,6 +22,7 @@ from events.errors import (
 from services.connection_file import AlreadyRunningError
 from services.nats_server import BrokerError
 from services.topology_spec import TopologyError
+from switchyard.errors import InvalidValueError
 from switchyard.handlers import HandlersError
 
 EXIT_CODES: Final = {
@@ -68,7 +69,7 @@ def exit_code(error: BaseException) -> int:
             return 3
         case TimeoutError():
             return 7
-        case pydantic.ValidationError() | HandlersError():
+        case pydantic.ValidationError() | HandlersError() | InvalidValueError():
             return 2
         case _:
             return 1

@@ -16,24 +16,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from services.cli import options
 from services.cli.client import Api, connect, key_header
 from services.cli.errors import ApiError
+from services.cli.json_option import object_of
 from services.cli.output import describe, print_json, print_table
+from switchyard.errors import InvalidValueError
 
 COLUMNS = ("id", "kind", "state", "priority", "attempt", "worker", "created_at")
-
-
-def payload_of(text: str | None, option: str = "--payload") -> dict[str, Any]:
-    """An object given as JSON, or as the name of a file that holds it; {} for none."""
-    if text is None:
-        return {}
-    try:
-        value = orjson.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)
-    except OSError as error:
-        raise click.BadParameter(str(error), param_hint=option) from None
-    except orjson.JSONDecodeError as error:
-        raise click.BadParameter(f"is not JSON: {error}", param_hint=option) from None
-    if not isinstance(value, dict):
-        raise click.BadParameter("must be a JSON object", param_hint=option)
-    return value
 
 
 def labels_of(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -88,11 +75,11 @@ def submit(
     data_dir: Path | None,
 ) -> None:
     """Submit a job; with --wait, print its result (for `convert`, the Markdown)."""
-    body: dict[str, Any] = {"kind": kind, "payload": payload_of(payload), "labels": labels_of(label)}
+    body: dict[str, Any] = {"kind": kind, "payload": object_of(payload), "labels": labels_of(label)}
     given = {
         "priority": priority,
-        "requires": payload_of(requires, "--requires") if requires else None,
-        "prefers": payload_of(prefers, "--prefers") if prefers else None,
+        "requires": object_of(requires, "--requires") if requires else None,
+        "prefers": object_of(prefers, "--prefers") if prefers else None,
         "isolation": isolation,
         "limits": list(limit) or None,
         "depends_on": list(depends_on) or None,
@@ -106,7 +93,7 @@ def submit(
                 body["payload"]["file"] = (await api.upload(file, idempotency_key))["id"]
             try:
                 job = await api.call("POST", "/v1/jobs", json=body, headers=key_header(idempotency_key))
-            except ApiError:
+            except (ApiError, InvalidValueError):
                 if file is not None and not idempotency_key:  # no job will ever read it
                     await api.call("DELETE", f"/v1/files/{body['payload']['file']}")
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from aiohttp import web
@@ -13,10 +13,9 @@ from events.commands import AnyCommand, Discard, Redrive, Repair, Reprioritise
 from events.job import Job, decide
 from events.spec import Status
 from services.gateway.auth import Principal, Role, require
-from services.gateway.http import caller_of, json_body
+from services.gateway.http import body_of, caller_of
 from services.gateway.jobs import answer, last_of
 from services.gateway.keys import LANES, METRICS, STORE, SUBMITTER
-from services.gateway.problems import from_msgspec
 from services.gateway.query import Query
 from services.kinds import Priority
 from services.lanes import key_of
@@ -54,20 +53,6 @@ _CHANGE: Final = msgspec.json.Decoder(JobChange)
 _REDRIVE: Final = msgspec.json.Decoder(RedriveRequest)
 _DISCARD: Final = msgspec.json.Decoder(DiscardRequest)
 _REPAIR: Final = msgspec.json.Decoder(RepairRequest)
-_T = TypeVar("_T")
-
-
-async def body_of(request: web.Request, decoder: msgspec.json.Decoder[_T], *, empty: bytes = b"") -> _T:
-    """The body in the decoder's form; `empty` stands for one that is not there.
-
-    Raises:
-        RejectedError: it is not JSON, or a field breaks a rule.
-    """
-    body = await json_body(request)
-    try:
-        return decoder.decode(body if body.strip() else empty)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise from_msgspec(error) from None
 
 
 async def reprioritise(request: web.Request) -> web.Response:

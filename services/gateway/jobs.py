@@ -18,10 +18,10 @@ from events.spec import DAMAGED, FINAL, RESULT_ARTIFACT, Status
 from events.subjects import JOB_ID, NAME
 from projections.job_view import job_view
 from services.gateway.auth import Role, require
-from services.gateway.http import H_SEQ, caller_of, json_body, json_response
+from services.gateway.http import H_SEQ, body_of, caller_of, json_body, json_response
 from services.gateway.job_request import parse_key, parse_request
 from services.gateway.keys import FRESHNESS, LIVE, METRICS, READ_MODEL, SETTINGS, STORE, SUBMITTER
-from services.gateway.problems import MalformedError, Problem, from_msgspec
+from services.gateway.problems import MalformedError, Problem
 from services.gateway.query import MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
 
 RUNNING: Final = frozenset({Status.RUNNING, Status.CANCELLING})
@@ -140,11 +140,7 @@ async def cancel(request: web.Request) -> web.Response:
     """`POST /v1/jobs/{id}/cancel`: end the job, at once or as soon as its worker has stopped."""
     principal = require(request, Role.SUBMITTER)
     query = Query(request, "tenant")
-    body = await json_body(request)
-    try:
-        asked = _CANCEL.decode(body) if body.strip() else CancelRequest()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise from_msgspec(error) from None
+    asked = await body_of(request, _CANCEL, empty=b"{}")
     app = request.app
     job_id, last_seq = await last_of(request, query)
     command = RequestCancel(

@@ -16,8 +16,7 @@ from events.errors import ConflictError, InvalidError, NotFoundError
 from events.job import Job
 from events.spec import RESULT_ARTIFACT
 from services.files import FileInfo, artifact_id
-from services.gateway.http import H_SEQ, json_response
-from services.gateway.job_actions import body_of
+from services.gateway.http import H_SEQ, body_of, json_response
 from services.gateway.keys import FILE_ROUTES, FILES, NATS, SETTINGS, STORE
 from services.gateway.lease_holder import cancel_view, check, holder, loaded, stale
 from services.gateway.lease_token import LeaseClaims

@@ -22,6 +22,7 @@ from events.commands import (
 )
 from events.errors import ConflictError, InvalidError
 from events.job import RULE_CHECKS, Job
+from events.outcome import ERROR_BYTES, MAX_NAMES
 from events.spec import JobError, Status
 from events.subjects import NAME_PATTERN
 from projections.job_view import time_view
@@ -29,8 +30,7 @@ from services.event_store import Transition
 from services.gateway import lease_results
 from services.gateway.auth import Principal, Role, require
 from services.gateway.claiming import Claimed, ClaimRequest, Nothing
-from services.gateway.http import H_SEQ, caller_of, json_body, json_response
-from services.gateway.job_actions import body_of
+from services.gateway.http import H_SEQ, body_of, caller_of, json_body, json_response
 from services.gateway.jobs import answer
 from services.gateway.keys import (
     CLAIMING,
@@ -59,7 +59,7 @@ class ErrorRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why an attempt failed."""
 
     code: Code
-    message: Annotated[str, Meta(max_length=10_000)] = ""
+    message: Annotated[str, Meta(max_length=ERROR_BYTES)] = ""
     retryable: bool = True
 
 
@@ -74,13 +74,13 @@ class SucceedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     result: Any = None
     artifacts: list[str] = []
-    usage: dict[str, float] = {}
+    usage: Annotated[dict[str, float], Meta(max_length=MAX_NAMES)] = {}
 
 
 class ProposeRequest(SucceedRequest, frozen=True, forbid_unknown_fields=True):
     """The body of a proposal; `checks` says which it passed and which it did not."""
 
-    checks: Annotated[dict[Check, bool], Meta(max_length=100)] = {}
+    checks: Annotated[dict[Check, bool], Meta(max_length=MAX_NAMES)] = {}
 
 
 class ReleaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

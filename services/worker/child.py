@@ -20,17 +20,16 @@ import socket
 import struct
 import sys
 import threading
-import traceback
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
+from events.outcome import exception_text, failure_of, trace_of
 from services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError
 
 HEADER: Final = struct.Struct("!I")
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024  # larger things travel as files
-MAX_MESSAGE_CHARS: Final = 2_000
 STACK_BYTES: Final = 512 * 1024  # the reader's own; the default of 8 MiB would count against the limit
 ERRORS: Final[dict[str, type[ConnectorError]]] = {
     kind.__name__: kind for kind in (FatalError, RetryableError, BusyError)
@@ -133,12 +132,15 @@ def _answer(call: dict[str, Any], channel: socket.socket) -> bytes:
 def _described(error: Exception) -> dict[str, str]:
     if isinstance(error, ConnectorError):
         kind = next(name for name, known in ERRORS.items() if isinstance(error, known))
-        return {"kind": kind, "code": error.code, "message": error.message[:MAX_MESSAGE_CHARS]}
+        told = failure_of(error.code, error.message, retryable=kind != FatalError.__name__)
+        if kind == RetryableError.__name__ and not told.retryable:
+            kind = FatalError.__name__  # its code is none
+        return {"kind": kind, "code": told.code, "message": told.message}
     return {
         "kind": RetryableError.__name__,
         "code": "internal",
-        "message": f"{type(error).__name__}: {error}"[:MAX_MESSAGE_CHARS],
-        "traceback": "".join(traceback.format_exception(error))[-MAX_MESSAGE_CHARS:],
+        "message": exception_text(error),
+        "traceback": trace_of(error),
     }
 
 

@@ -134,7 +134,7 @@ class Leasing:
     ) -> Lease | None:
         if (spec.requires or spec.isolation != NONE) and not record.fits(key_of(spec, job.lane)):
             log.info("job_does_not_fit", job=job.id, revision=record.revision)
-            # Whoever fits is to have it at once; a job that fits nobody in its lane must not go round and round.
+            # Whoever fits is to have it at once; a job that fits nobody in its lane must not go round.
             delay_s = AVOID_PAUSE_S if work.delivery.times > 1 else 0.0
             await self._puller.answer(work, NAK, delay_s=delay_s)
             return None

@@ -17,6 +17,7 @@ from events import subjects
 from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, Release
 from events.errors import InvalidError, NewerVersionError, SwitchyardError, UnavailableError
 from events.json_value import encoded
+from events.outcome import exception_text, failure_of, trace_of
 from events.spec import JobError
 from services import controls
 from services.connectors.protocol import BusyError, Connector, FatalError, Outcome, RetryableError
@@ -276,11 +277,13 @@ class Worker:
             return Release(now=datetime.now(UTC), fence=fence)
         except (RetryableError, FatalError) as error:
             retryable = isinstance(error, RetryableError)
-            return _failure(fence, JobError(error.code, error.message, retryable))
-        except Exception as error:
+            return _failure(fence, failure_of(error.code, error.message, retryable=retryable))
+        except Exception as error:  # noqa: BLE001
             # A connector is foreign code: whatever it raises is this attempt's failure, never the worker's.
-            log.exception("connector_failed", job=lease.job.id, kind=spec.kind)
-            return _failure(fence, JobError("internal", f"{type(error).__name__}: {error}"))
+            # Its traceback is cut first: a long message would hold up the loop while it is laid out.
+            trace = trace_of(error)
+            log.error("connector_failed", job=lease.job.id, kind=spec.kind, exception=trace)  # noqa: TRY400
+            return _failure(fence, JobError("internal", exception_text(error)))
         finally:
             timer.cancel()
             await attempt.close()

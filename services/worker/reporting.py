@@ -9,9 +9,12 @@ from typing import Any
 
 import nats.errors
 import orjson
+import structlog
 from nats.aio.client import Client
 
 from events import subjects
+
+log = structlog.get_logger()
 
 PACE_S = 0.1
 MAX_LINES = 10_000
@@ -51,12 +54,19 @@ class Reporter:
     async def flush(self) -> None:
         """Send what is there; reports lost in an outage are not transitions and are not sent again."""
         progress, self._progress = self._progress, {}
-        at = datetime.now(UTC)
         try:
             for job_id, report in progress.items():
-                await self._nc.publish(subjects.progress(job_id), orjson.dumps({**report, "at": at}))
+                await self._send(subjects.progress(job_id), report)
             while self._lines:
                 job_id, line = self._lines.popleft()
-                await self._nc.publish(subjects.log(job_id), orjson.dumps({**line, "at": at}))
+                await self._send(subjects.log(job_id), line)
         except nats.errors.Error:
             return
+
+    async def _send(self, subject: str, report: dict[str, Any]) -> None:
+        """Send one report; one that cannot be sent is left out, and holds up no other."""
+        try:
+            body = orjson.dumps({**report, "at": datetime.now(UTC)})
+            await self._nc.publish(subject, body)
+        except (TypeError, nats.errors.MaxPayloadError) as error:
+            log.warning("report_left_out", subject=subject, error=str(error))

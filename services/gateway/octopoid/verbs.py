@@ -11,10 +11,12 @@ from aiohttp import web
 from msgspec import Meta
 
 from events.commands import ReleaseReview
-from events.errors import ConflictError, NotFoundError
+from events.errors import ConflictError, NotFoundError, RejectedError
 from events.spec import Status
 from services.gateway.auth import PRINCIPAL
+from services.gateway.bodies import decoded
 from services.gateway.http import json_response
+from services.gateway.keys import SETTINGS
 from services.gateway.octopoid import flows
 from services.gateway.octopoid.change import check_lease, renewed
 from services.gateway.octopoid.claim import DEFAULT_LEASE_S
@@ -37,6 +39,7 @@ from services.gateway.octopoid.tasks import (
 
 BURNT_OUT_TURNS: Final = 80
 MOST_TURNS: Final = 100
+_ANY: Final = msgspec.json.Decoder()
 JUDGED: Final = frozenset({PROVISIONAL, CLAIMED})
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -187,7 +190,8 @@ async def renew(request: web.Request) -> web.Response:
     asked = await form(request, RenewForm)
     task = await task_at(request)
     _check_holder(task, asked.lease_id)
-    expires_at = datetime.now(UTC) + timedelta(seconds=asked.lease_duration_seconds)
+    lease_s = min(asked.lease_duration_seconds, request.app[SETTINGS].timed_lease_max_s)
+    expires_at = datetime.now(UTC) + timedelta(seconds=lease_s)
     return _answer(request, await renewed(request, task, expires_at))
 
 
@@ -231,8 +235,8 @@ def _hooks(value: Any) -> list[dict[str, Any]]:
         ConflictError: they are neither.
     """
     try:
-        hooks = orjson.loads(value) if isinstance(value, str) else value
-    except orjson.JSONDecodeError:
+        hooks = decoded(value.encode(), _ANY) if isinstance(value, str) else value
+    except RejectedError:
         hooks = value
     if hooks is None:
         return []
