@@ -225,3 +225,21 @@ def test_no_route_with_a_body_is_left_out() -> None:
         )
 
     assert {path for path in taking if not covered(path)} == OTHERS
+
+
+@pytest.mark.parametrize("evidence", [nested(63), nested(64), b'{"a":' * 63 + b"1" + b"}" * 63])
+async def test_the_evidence_of_a_hook_leaves_the_hooks_readable(evidence: bytes, stage: Stage) -> None:
+    hooks = rb'{"hooks": "[{\"name\": \"h\"}, {\"name\": \"i\"}]"}'
+    assert (await stage.send(Route("PATCH", "/api/v1/tasks/t", "", "", "octopoid"), hooks)).status == 200
+    done = Route("POST", "/api/v1/tasks/t/hooks/h/complete", "", "", "octopoid")
+    answer = await stage.send(done, b'{"status": "passed", "evidence": %b}' % evidence)
+    assert answer.status == 200 or refused(answer, evidence)
+    other = done._replace(path=done.path.replace("/h/", "/i/"))
+    assert (await stage.send(other, b'{"status": "passed"}')).status == 200
+
+
+async def test_hooks_that_no_reader_could_read_are_no_hooks(stage: Stage) -> None:
+    deep = b'{"hooks": "[{\\"name\\": \\"h\\", \\"x\\": %b}]"}' % nested(300)
+    assert (await stage.send(Route("PATCH", "/api/v1/tasks/t", "", "", "octopoid"), deep)).status == 200
+    done = Route("POST", "/api/v1/tasks/t/hooks/h/complete", "", "", "octopoid")
+    assert (await stage.send(done, b'{"status": "passed"}')).status == 409
