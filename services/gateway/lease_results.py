@@ -14,6 +14,7 @@ from msgspec import Meta
 from events import subjects
 from events.errors import ConflictError, InvalidError, NotFoundError
 from events.job import Job
+from events.outcome import LINE_CHARS, MESSAGE_CHARS, STAGE_CHARS
 from events.spec import RESULT_ARTIFACT
 from services.files import FileInfo, artifact_id
 from services.gateway.http import H_SEQ, body_of, json_response
@@ -21,22 +22,20 @@ from services.gateway.keys import FILE_ROUTES, FILES, NATS, SETTINGS, STORE
 from services.gateway.lease_holder import cancel_view, check, holder, loaded, stale
 from services.gateway.lease_token import LeaseClaims
 
-MAX_LINE_CHARS: Final = 16_384
-
 
 class ProgressRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a progress report."""
 
     fraction: Annotated[float, Meta(ge=0, le=1)]
-    stage: Annotated[str, Meta(max_length=200)] = ""
-    message: Annotated[str, Meta(max_length=2000)] = ""
+    stage: Annotated[str, Meta(max_length=STAGE_CHARS)] = ""
+    message: Annotated[str, Meta(max_length=MESSAGE_CHARS)] = ""
     eta_s: Annotated[float, Meta(ge=0)] | None = None
 
 
 class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a log report."""
 
-    lines: list[Annotated[str, Meta(max_length=MAX_LINE_CHARS)]]
+    lines: list[Annotated[str, Meta(max_length=LINE_CHARS)]]
 
 
 _PROGRESS: Final = msgspec.json.Decoder(ProgressRequest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -33,7 +34,10 @@ OTHERS = {
 EXTREMES = (
     nested(60), b"18446744073709551615", b"-9223372036854775808", b"1e308", b"5e-324", rb'"\u0000"',
     rb'"\ud83d\ude00"', b'"' + b"x" * 100_000 + b'"', b'{"": {"a.b": [null]}}',
+    b'"0001-01-01T00:00:00+10:00"', b'"9999-12-31T23:59:59-10:00"',
 )  # fmt: skip
+MAX_QUERY_BYTES = 4000
+CURSORS = ("WzEsIngiXQ", "WyJ4IiwieCJd")  # [1,"x"] and ["x","x"] are some
 JOBS = ("job", "dead", "review")
 SHOWING = (
     "/v1/jobs", "/v1/dead-letters", "/v1/reviews", "/v1/schedules", "/v1/kinds", "/v1/limits", "/v1/workers",
@@ -178,6 +182,27 @@ async def exchanged(host: str, port: int, sent: bytes) -> bytes:
     return answer
 
 
+async def test_an_odd_cursor_is_refused(api: Gateway) -> None:
+    token = api.token("reviewer")
+    async with still_serving(api):
+        for body in [*(odd.value for odd in VALUES.values()), *WHOLE.values()]:
+            if len(body) > MAX_QUERY_BYTES:
+                continue  # no request line holds it
+            coded = [
+                base64.urlsafe_b64encode(said).decode().rstrip("=") for said in (body, b'[%b,"x"]' % body)
+            ]
+            for path in ("/v1/jobs", "/v1/dead-letters", "/v1/reviews", "/v1/files"):
+                for cursor in [*coded, "%FF", "%ED%A0%80"]:
+                    if cursor in CURSORS:
+                        continue
+                    answer = await api.get(f"{path}?cursor={cursor}", token=token)
+                    assert (answer.status, answer.json.get("field")) == (422, "cursor"), (
+                        path,
+                        cursor,
+                        answer,
+                    )
+
+
 def test_no_route_with_a_body_is_left_out() -> None:
     app = web.Application()
     nothing: Any = SimpleNamespace(routes=list)
@@ -200,3 +225,21 @@ def test_no_route_with_a_body_is_left_out() -> None:
         )
 
     assert {path for path in taking if not covered(path)} == OTHERS
+
+
+@pytest.mark.parametrize("evidence", [nested(63), nested(64), b'{"a":' * 63 + b"1" + b"}" * 63])
+async def test_the_evidence_of_a_hook_leaves_the_hooks_readable(evidence: bytes, stage: Stage) -> None:
+    hooks = rb'{"hooks": "[{\"name\": \"h\"}, {\"name\": \"i\"}]"}'
+    assert (await stage.send(Route("PATCH", "/api/v1/tasks/t", "", "", "octopoid"), hooks)).status == 200
+    done = Route("POST", "/api/v1/tasks/t/hooks/h/complete", "", "", "octopoid")
+    answer = await stage.send(done, b'{"status": "passed", "evidence": %b}' % evidence)
+    assert answer.status == 200 or refused(answer, evidence)
+    other = done._replace(path=done.path.replace("/h/", "/i/"))
+    assert (await stage.send(other, b'{"status": "passed"}')).status == 200
+
+
+async def test_hooks_that_no_reader_could_read_are_no_hooks(stage: Stage) -> None:
+    deep = b'{"hooks": "[{\\"name\\": \\"h\\", \\"x\\": %b}]"}' % nested(300)
+    assert (await stage.send(Route("PATCH", "/api/v1/tasks/t", "", "", "octopoid"), deep)).status == 200
+    done = Route("POST", "/api/v1/tasks/t/hooks/h/complete", "", "", "octopoid")
+    assert (await stage.send(done, b'{"status": "passed"}')).status == 409

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from events.commands import ReleaseReview
 from events.errors import ConflictError, NotFoundError, RejectedError
+from events.json_bytes import check_bytes
 from events.spec import Status
 from services.gateway.auth import PRINCIPAL
 from services.gateway.bodies import decoded
@@ -221,7 +222,9 @@ async def complete_hook(request: web.Request) -> web.Response:
                 if asked.evidence is not None:
                     hook["evidence"] = asked.evidence
                 break
-        fields = document["fields"] | {"hooks": orjson.dumps(hooks).decode()}
+        coded = orjson.dumps(hooks)
+        check_bytes(coded, "hooks")  # else they could not be read for the next one
+        fields = document["fields"] | {"hooks": coded.decode()}
         return document | {"fields": fields, "updated_at": now()}
 
     found = await request.app[DOCUMENTS].change(request[PRINCIPAL].tenant, SORT, task.id, change)
