@@ -71,6 +71,7 @@ ROUTES: Final = (
     Route("POST", "/v1/jobs/{job}/cancel", '{"reason": ODD}', "reason"),
     Route("POST", "/v1/jobs/{dead}/redrive", '{"payload": {"x": ODD}}', "payload.x"),
     Route("POST", "/v1/jobs/{dead}/discard", '{"reason": ODD}', "reason"),
+    Route("POST", "/v1/jobs/{dead}/repair", '{"reason": ODD}', "reason"),
     Route("POST", "/v1/dead-letters/redrive", '{"filter": {"label": {"a": ODD}}}', "filter.label"),
     Route("POST", "/v1/dead-letters/redrive", '{"limit": ODD}', "limit"),
     Route("POST", "/v1/dead-letters/discard", '{"filter": {"ended_after": ODD}}', "filter.ended_after"),

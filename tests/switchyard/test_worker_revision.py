@@ -90,7 +90,7 @@ async def working(api: Gateway, recorder: Recorder, **options: Any) -> AsyncIter
         "slots": 1,
         "capabilities": CAPABILITIES,
     } | options
-    worker = Worker(url=recorder.url, token=api.token("worker"), capabilities=CAPABILITIES, **values)
+    worker = Worker(url=recorder.url, token=api.token("worker"), **values)
 
     @worker.kind(api.tenant)
     async def run(payload: dict[str, Any], context: Context) -> dict[str, Any]:
