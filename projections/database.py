@@ -10,7 +10,7 @@ from pathlib import Path
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 INDEXES = Path(__file__).with_name("indexes.sql")
-SCHEMA_VERSION = "5"
+SCHEMA_VERSION = "6"
 FILE_NAME = "read_model.sqlite"
 
 

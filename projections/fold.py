@@ -10,7 +10,7 @@ from typing import Final
 from events.codec import decode
 from events.job import Job, evolve
 from events.spec import Status
-from projections import attempts, checkpoint, counts, dead_letters, jobs, labels, workers
+from projections import attempts, checkpoint, counts, dead_letters, jobs, labels, tenants, workers
 
 _LOOK_UP_AT_ONCE: Final = 500
 
@@ -36,6 +36,7 @@ class Batch:
             self.workers.forget(attempts.forget(connection, self.archived))
             dead_letters.write(connection, changes)
             counts.write(connection, changes)
+            tenants.write(connection, changes)
             self.workers.write(connection)
             checkpoint.write(connection, self.seq)
 

@@ -16,7 +16,7 @@ import msgspec
 
 from events.errors import InvalidError, UnavailableError
 from events.job import Job
-from projections import checkpoint, database, files
+from projections import checkpoint, database, files, tenants
 from projections.checkpoint import Checkpoint
 from projections.dead_letters import DeadFilters
 from projections.dead_letters import places as dead_places
@@ -239,6 +239,10 @@ class ReadModel:
             values,
         )
         return {(kind, state): jobs for kind, state, jobs in rows}
+
+    def use(self, tenant: str) -> tenants.Use:
+        """What a tenant's jobs take of what all share."""
+        return tenants.read(self._open(), tenant)
 
     def workers(self) -> list[dict[str, Any]]:
         """What the log says of each worker."""
