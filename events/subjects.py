@@ -49,6 +49,7 @@ H_SOURCE: Final = "Nats-Stream-Source"
 H_SCHEDULE: Final = "Nats-Schedule"
 H_SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 H_TTL: Final = "Nats-TTL"
+H_SIZE: Final = "Nats-Msg-Size"
 H_ROLLUP: Final = "Nats-Rollup"
 H_CHUNK: Final = "Switchyard-Chunk"
 H_FILE: Final = "Switchyard-File"
@@ -112,6 +113,11 @@ def parse_control(subject: str) -> tuple[str, str]:
     """What is controlled, worker, lane or kind, and its name."""
     _, _, what, name = subject.split(".", 3)
     return what, name
+
+
+def owner_of(entry: str) -> str:
+    """Whose an entry of a bucket is: its tenant, with what stands between that and the last part."""
+    return entry.split(".", 2)[2].rpartition(".")[0]
 
 
 def claim_entry(tenant: str, digest: str) -> str:

@@ -270,11 +270,11 @@ class ReadModel:
 
     # --- Files
 
-    def tenant_bytes(self, tenant: str) -> int:
-        """How many bytes of files a tenant keeps."""
-        query = "SELECT coalesce(sum(size_bytes), 0) FROM files WHERE tenant = ? AND expires_at > ?"
+    def files_kept(self, tenant: str) -> tuple[int, int]:
+        """How many files a tenant keeps, and how many bytes they have."""
+        query = "SELECT count(*), coalesce(sum(size_bytes), 0) FROM files WHERE tenant = ? AND expires_at > ?"
         row = self._one(query, (tenant, files.timestamp()))
-        return 0 if row is None else int(row[0])
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
     def files(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
         """A page of a tenant's files, newest first, and the cursor of the next page, if there is one."""

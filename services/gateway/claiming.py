@@ -19,6 +19,7 @@ from events.job import Job
 from events.spec import JobError, JobSpec
 from events.subjects import NAME_PATTERN
 from services import controls
+from services.bucket_use import BucketUse
 from services.connectors.protocol import FatalError
 from services.event_store import EventStore
 from services.gateway.auth import Principal
@@ -125,6 +126,8 @@ class Claiming:
         claims: finds jobs.
         workers: notes who claims.
         known: gives the record of a live worker.
+        settings: limits and timeouts.
+        keys_use: how many idempotency keys each tenant has.
     """
 
     def __init__(
@@ -136,6 +139,7 @@ class Claiming:
         workers: RestWorkers,
         known: Callable[[str], WorkerRecord | None],
         settings: Settings,
+        keys_use: BucketUse,
     ) -> None:
         self.nc = nc
         self.store = store
@@ -149,7 +153,7 @@ class Claiming:
         )
         self._workers = workers
         self._known = known
-        self._keys = ClaimKeys(nc, store, timeout_s=timeout_s)
+        self._keys = ClaimKeys(nc, store, timeout_s=timeout_s, use=keys_use)
 
     def wish(self, principal: Principal, asked: ClaimRequest) -> controls.Wish | None:
         """What operators wish of the worker."""

@@ -9,6 +9,7 @@ import structlog
 from nats.aio.client import Client
 
 from services.log_reader import follow
+from services.served_kinds import ServedKinds
 from services.worker.registry import ALL, DECODER, STREAM, WorkerRecord, is_gone, worker_of
 
 log = structlog.get_logger()
@@ -26,6 +27,7 @@ class WorkerWatch:
         self._nc = nc
         self._timeout_s = timeout_s
         self._records: dict[str, WorkerRecord] = {}
+        self.kinds = ServedKinds()
 
     def get(self, worker: str) -> WorkerRecord | None:
         """One of them."""
@@ -43,8 +45,11 @@ class WorkerWatch:
                 worker = worker_of(stored.subject)
                 if is_gone(stored.headers, stored.data):
                     self._records.pop(worker, None)
+                    self.kinds.learn(worker, None)
                     continue
                 try:
                     self._records[worker] = DECODER.decode(stored.data)
                 except msgspec.MsgspecError as error:
                     log.warning("worker_record_ignored", worker=worker, error=str(error))
+                else:
+                    self.kinds.learn(worker, self._records[worker])

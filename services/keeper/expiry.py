@@ -15,6 +15,7 @@ from services.event_store import EventStore
 from services.keeper.timers import ACTOR
 from services.log_reader import api, follow, last_message
 from services.reachability import Reachability
+from services.served_kinds import ServedKinds
 from services.settings import Settings
 from services.worker import registry
 
@@ -38,6 +39,7 @@ class Expiry:
         self._read_model = read_model
         self._reach = Reachability(settings.lease_s)
         self._fences: dict[str, dict[int, str]] = {}
+        self.kinds = ServedKinds()
         self._expiring: set[str] = set()
 
     def alive(self) -> frozenset[str]:
@@ -52,8 +54,11 @@ class Expiry:
             async for message in follow(self._nc, stream, latest=True, timeout_s=timeout_s):
                 worker = registry.worker_of(message.subject)
                 if not registry.is_gone(message.headers, message.data):
-                    self._fences[worker] = registry.DECODER.decode(message.data).fences
+                    record = registry.DECODER.decode(message.data)
+                    self._fences[worker] = record.fences
+                    self.kinds.learn(worker, record)
                     continue
+                self.kinds.learn(worker, None)
                 fences = self._fences.pop(worker, {})
                 self.expire(group, worker, fences)
 

@@ -12,16 +12,24 @@ import orjson
 from nats.aio.client import Client
 
 from events import subjects
+from services.log_share import LogShare
 
 PACE_S = 0.1
 MAX_LINES = 10_000
+MAX_LINE_CHARS = 16_384
 
 
 class Reporter:
-    """One per worker: conflates progress per job, keeps log lines in order up to a limit."""
+    """One per worker: conflates progress per job, keeps log lines in order up to a limit.
 
-    def __init__(self, nc: Client) -> None:
+    Args:
+        nc: an open connection.
+        share: how many lines each tenant may have.
+    """
+
+    def __init__(self, nc: Client, share: LogShare) -> None:
         self._nc = nc
+        self._share = share
         self._progress: dict[str, dict[str, Any]] = {}
         self._lines: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MAX_LINES)
         self._wake = asyncio.Event()
@@ -32,7 +40,8 @@ class Reporter:
         self._wake.set()
 
     def log(self, job_id: str, line: dict[str, Any]) -> None:
-        """Queue a log line."""
+        """Queue a log line, cut to a limit."""
+        line["line"] = str(line["line"])[:MAX_LINE_CHARS]
         self._lines.append((job_id, line))
         self._wake.set()
 
@@ -49,7 +58,10 @@ class Reporter:
             await asyncio.sleep(PACE_S)
 
     async def flush(self) -> None:
-        """Send what is there; reports lost in an outage are not transitions and are not sent again."""
+        """Send what is there; reports lost in an outage are not transitions and are not sent again.
+
+        Lines of a tenant that has had too many are dropped.
+        """
         progress, self._progress = self._progress, {}
         at = datetime.now(UTC)
         try:
@@ -57,6 +69,8 @@ class Reporter:
                 await self._nc.publish(subjects.progress(job_id), orjson.dumps({**report, "at": at}))
             while self._lines:
                 job_id, line = self._lines.popleft()
-                await self._nc.publish(subjects.log(job_id), orjson.dumps({**line, "at": at}))
+                body = orjson.dumps({**line, "at": at})
+                if self._share.take(line["tenant"], len(body)):
+                    await self._nc.publish(subjects.log(job_id), body)
         except nats.errors.Error:
             return
