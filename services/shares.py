@@ -191,8 +191,7 @@ class Shares:
         """What a tenant has, and may have, by name; no limit is infinite."""
         now = time.monotonic()
         share = self._tenants.get(tenant) or self._added(tenant, now)
-        if now - share.read_at >= NEAR_S:
-            self._refresh(tenant, share, now)
+        self._refresh(tenant, share, now)
         settings, use = self._settings, share.use
         return {
             "jobs": (use.open_jobs + share.jobs, settings.tenant_jobs),
