@@ -210,3 +210,34 @@ async def test_entries_without_an_opener_are_read_and_count_for_nobody(
     new = LaneEntry("k", {"a": 1}, opened_by="acme")
     assert msgspec.json.decode(msgspec.json.encode(new), type=OldEntry) == OldEntry("k", {"a": 1})
     assert lane_id(LaneKey("k", {"a": 1})) == lane_id(msgspec.convert(new, LaneKey, from_attributes=True))
+
+
+async def test_ten_thousand_requirements_of_one_tenant_hinder_nobody(
+    broker: NatsServer, tmp_path: Path
+) -> None:
+    async with gateway(broker.url, tmp_path) as api:
+        lines = [{"kind": "odd", "requires": {"session": number}} for number in range(10_000)]
+        flood = asyncio.create_task(api.bulk(*lines))
+        worker, token = api.token("worker", tenant=api.stranger), api.token(tenant=api.stranger)
+        went_on = 0
+        while not flood.done():
+            mine = await submit(api, tenant=api.stranger, requires={"gpu": went_on % 3})
+            spare = await submit(api, tenant=api.stranger, kind="plain")
+            assert (mine.status, spare.status) == (201, 201)
+            cancelled = await api.call("POST", f"/v1/jobs/{spare.json['id']}/cancel", token=token)
+            assert cancelled.status == 200
+            said = {"worker": "w", "kinds": [api.tenant], "capabilities": {"gpu": went_on % 3}, "wait_s": 10}
+            claimed = await api.call("POST", "/v1/leases", said, token=worker)
+            assert (claimed.status, claimed.json["job"]["id"]) == (201, mine.json["id"])
+            lease = claimed.json["lease"]
+            done = await api.call(
+                "POST", f"/v1/leases/{lease['id']}/succeed",
+                token=worker, Switchyard_Lease_Token=lease["token"],
+            )  # fmt: skip
+            assert done.json["state"] == "succeeded"
+            went_on += 1
+        answers = await flood
+        most = api.settings.tenant_lanes
+        assert [line["status"] for line in answers] == [201] * most + [422] * (10_000 - most)
+        assert went_on
+        assert await opened(api) == most
