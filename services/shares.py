@@ -29,10 +29,10 @@ from services.settings import Settings
 
 FRESH_S: Final = 1.0
 NEAR_S: Final = 0.05
+SOON_S: Final = 0.005
 NEAR: Final = 0.9
 UNSEEN_S: Final = 3600.0
 RETRY_S: Final = 5.0
-LANDING: Final = 256
 SINGLE: Final = 64
 TOGETHER: Final = 64
 MOST_TENANTS: Final = 4096
@@ -40,14 +40,21 @@ EVENTS_BYTES: Final = 2048
 """What a job's events take in the log beside what was submitted: more than three of them do."""
 
 
-class _Written:
-    """Some jobs whose events stand in the log, the last of them at `seq`, written at `at`."""
+class _Block:
+    """Some jobs that were appended one after the other.
 
-    __slots__ = ("at", "jobs", "seq", "size_bytes", "waits")
+    Args:
+        append: of the last of them; None when its sequence is known.
+        seq: that sequence.
+        at: when the first of them was appended.
+    """
 
-    def __init__(self, seq: int, at: float, size_bytes: int, waits: int) -> None:
+    __slots__ = ("append", "at", "jobs", "seq", "size_bytes", "waits")
+
+    def __init__(self, append: asyncio.Future[int] | None, seq: int, size_bytes: int, waits: int) -> None:
+        self.append = append
         self.seq = seq
-        self.at = at
+        self.at = time.monotonic()
         self.jobs = 1
         self.size_bytes = size_bytes
         self.waits = waits
@@ -56,12 +63,12 @@ class _Written:
 class Share:
     """What one tenant has taken here that the read model does not count yet, and how much that may become.
 
-    Whoever takes says what became of it: a future in `flying`, `stored`, or `back`.
+    Whoever takes says what became of it: `sent`, `stored` or `back`.
     """
 
     __slots__ = (
-        "due", "flying", "is_log_full", "jobs", "most_bytes", "most_jobs", "most_waits", "newest", "read_at",
-        "size_bytes", "use", "waits", "written",
+        "blocks", "due", "is_log_full", "jobs", "most_bytes", "most_jobs", "most_waits", "newest", "read_at",
+        "size_bytes", "use", "waits",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -71,8 +78,7 @@ class Share:
         self.most_jobs = self.most_bytes = self.most_waits = 0
         self.is_log_full = False
         self.newest = 0
-        self.flying: deque[tuple[asyncio.Future[int], int, int]] = deque()
-        self.written: deque[_Written] = deque()
+        self.blocks: deque[_Block] = deque()
 
     def back(self, size_bytes: int, waits: int = 0) -> None:
         """Give one job back: it was not stored."""
@@ -80,43 +86,56 @@ class Share:
         self.size_bytes -= size_bytes
         self.waits -= waits
 
-    def stored(self, seq: int, size_bytes: int, waits: int = 0) -> None:
-        """One job stands in the log from this sequence on."""
-        self.newest = max(self.newest, seq)
-        at, written = time.monotonic(), self.written
+    def sent(self, append: asyncio.Future[int], size_bytes: int, waits: int) -> None:
+        """One job's event is on its way to the log; what is sent later is answered later."""
+        blocks = self.blocks
         # Among many, some are counted together, until the last of them is seen.
-        if len(written) > SINGLE and written[-1].jobs < TOGETHER:
-            last = written[-1]
-            last.seq, last.at = max(last.seq, seq), at
+        if len(blocks) > SINGLE and (last := blocks[-1]).append is not None and last.jobs < TOGETHER:
+            last.append = append
             last.jobs += 1
             last.size_bytes += size_bytes
             last.waits += waits
         else:
-            written.append(_Written(seq, at, size_bytes, waits))
+            blocks.append(_Block(append, 0, size_bytes, waits))
+
+    def stored(self, seq: int, size_bytes: int, waits: int = 0) -> None:
+        """One job counts from this sequence of the log on."""
+        self.blocks.append(_Block(None, seq, size_bytes, waits))
 
     def learn(self, use: Use, now: float) -> None:
         """Take newer figures, and drop what they count."""
         self.use = use
-        self.land()
+        for block in self.blocks:
+            if block.append is not None:
+                if not block.append.done():
+                    break
+                self._land(block, block.append)
         oldest = now - UNSEEN_S
-        while self.written and (self.written[0].seq <= use.seq or self.written[0].at < oldest):
-            seen = self.written.popleft()
-            self.jobs -= seen.jobs
-            self.size_bytes -= seen.size_bytes
-            self.waits -= seen.waits
+        while self.blocks:
+            block = self.blocks[0]
+            if block.append is not None or (block.seq > use.seq and block.at >= oldest):
+                break
+            self._drop(self.blocks.popleft())
 
-    def land(self) -> None:
-        """See what became of the appends that were on their way; they are answered in order."""
-        while self.flying and self.flying[0][0].done():
-            future, size_bytes, waits = self.flying.popleft()
-            error = asyncio.CancelledError() if future.cancelled() else future.exception()
-            if error is None:
-                self.stored(future.result(), size_bytes, waits)
-            elif isinstance(error, AckLostError | asyncio.CancelledError):
-                # It may be there, and is so by the time that something younger is.
-                self.stored(max(self.newest, self.use.seq + 1), size_bytes, waits)
-            else:
-                self.back(size_bytes, waits)
+    def _land(self, block: _Block, append: asyncio.Future[int]) -> None:
+        """See what became of a block's last append."""
+        error = asyncio.CancelledError() if append.cancelled() else append.exception()
+        block.append = None
+        if error is None:
+            block.seq = self.newest = append.result()
+        elif isinstance(error, AckLostError | asyncio.CancelledError):
+            # It may be there, and is so by the time that something younger is.
+            block.seq = max(self.newest, self.use.seq + 1)
+        elif block.jobs == 1:
+            self._drop(block)  # it was refused
+        else:
+            block.seq = self.newest
+
+    def _drop(self, block: _Block) -> None:
+        self.jobs -= block.jobs
+        self.size_bytes -= block.size_bytes
+        self.waits -= block.waits
+        block.jobs = block.size_bytes = block.waits = 0
 
     @property
     def is_idle(self) -> bool:
@@ -165,8 +184,6 @@ class Shares:
             share = self._added(tenant, now)
         if now >= share.due:
             self._refresh(tenant, share, now)
-        elif len(share.flying) >= LANDING:
-            share.land()  # a few with each, so that nobody waits for many at once
         if (
             share.jobs >= share.most_jobs
             or share.size_bytes + size_bytes > share.most_bytes
@@ -231,7 +248,7 @@ class Shares:
         Raises:
             LimitError: there is none.
         """
-        if now - share.read_at >= NEAR_S or share.flying:
+        if now - share.read_at >= (SOON_S if share.blocks else NEAR_S):
             self._refresh(tenant, share, now)
         settings, use = self._settings, share.use
         if share.jobs >= share.most_jobs:

@@ -198,7 +198,7 @@ class Submitter:
                 if found is not None:
                     return found
             raise
-        share.flying.append((seq, size_bytes, len(spec.depends_on)))
+        share.sent(seq, size_bytes, len(spec.depends_on))
         return Pending(job, event, seq, digest, caller)
 
     async def finish(self, pending: Pending) -> Submitted:
