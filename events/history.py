@@ -45,6 +45,7 @@ class Queued(Event, frozen=True):
         failed_worker: who failed or lost the last attempt.
         wake_at: when something is due while it waits: the next rise of its priority, or the end of its time.
         payload: what it runs with from now on, if that was changed.
+        size_bytes: of that payload.
     """
 
     cause: str
@@ -53,6 +54,7 @@ class Queued(Event, frozen=True):
     failed_worker: str | None = None
     wake_at: Time | None = None
     payload: Any = None
+    size_bytes: int = 0
 
 
 class Leased(Event, frozen=True):

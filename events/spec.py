@@ -106,6 +106,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         request_hash: SHA-256 of the canonical request, to tell a repeated submission from a different one.
         on_dependency_failure: what becomes of it when one of those does not succeed.
         review: how a proposed result is judged, if not by any reviewer in any time.
+        size_bytes: of the submission as it came; 0 in events from before it was noted.
     """
 
     kind: str
@@ -133,6 +134,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     request_hash: str = ""
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     review: ReviewRules | None = None
+    size_bytes: int = 0
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):

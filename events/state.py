@@ -73,6 +73,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         ended_by: the fence whose result the job has.
         review_rules: how a proposed result is judged.
         damage: why nothing more can be said of it; the rest is the state before that.
+        size_bytes: of its submission, and of each payload that a redrive brought.
     """
 
     id: str = ""
@@ -124,6 +125,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     review_rules: ReviewRules | None = None
     damage: Damage | None = None
+    size_bytes: int = 0
 
     @property
     def shown_state(self) -> str:
@@ -277,6 +279,7 @@ def _first(job: Job, spec: JobSpec, at: Time, seq: int, status: Status) -> Job:
         claimable_at=at if status is Status.QUEUED else None,
         queued_at=at if status is Status.QUEUED else None,
         on_dependency_failure=spec.on_dependency_failure, review_rules=spec.review,
+        size_bytes=spec.size_bytes,
     )  # fmt: skip
 
 
@@ -286,7 +289,7 @@ def _redriven(job: Job, event: Queued, seq: int) -> Job:
     return _change(
         job, own_priority=event.priority, payload_seq=job.payload_seq if event.payload is None else seq,
         failures=0, lost=0, rejections=0, failed_worker=None, error=None,
-        deadline_at=None if passed else job.deadline_at,
+        deadline_at=None if passed else job.deadline_at, size_bytes=job.size_bytes + event.size_bytes,
     )  # fmt: skip
 
 

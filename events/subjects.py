@@ -51,6 +51,7 @@ H_SOURCE: Final = "Nats-Stream-Source"
 H_SCHEDULE: Final = "Nats-Schedule"
 H_SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 H_TTL: Final = "Nats-TTL"
+H_SIZE: Final = "Nats-Msg-Size"
 H_ROLLUP: Final = "Nats-Rollup"
 H_CHUNK: Final = "Switchyard-Chunk"
 H_FILE: Final = "Switchyard-File"
@@ -129,6 +130,11 @@ def parse_control(subject: str) -> tuple[str, str]:
 def capabilities_entry(worker: str) -> str:
     """Where the bucket `capabilities` keeps what a worker declares."""
     return f"$KV.{BUCKET_CAPABILITIES}.{worker}"
+
+
+def owner_of(entry: str) -> str:
+    """Whose an entry of a bucket is: its tenant, with what stands between that and the last part."""
+    return entry.split(".", 2)[2].rpartition(".")[0]
 
 
 def claim_entry(tenant: str, digest: str) -> str:

@@ -118,8 +118,12 @@ class Settings(pydantic.BaseModel):
     priorities_per_lane: Count = Field(
         default=101, description="Distinct priorities in use at once in a lane"
     )
-    lanes: Count = Field(default=4000, description="Lanes and priorities in use at once (one consumer each)")
-
+    lanes: Count = Field(
+        default=8000, description="Lanes and priorities in use at once (one consumer each), of all tenants"
+    )
+    tenant_lanes: Count = Field(
+        default=400, description="Of those, how many one tenant may have opened; plain ones come beside"
+    )
     lane_idle_s: Seconds = Field(
         default=3600.0, description="Seconds that a lane must have been empty before it is removed"
     )
@@ -129,8 +133,31 @@ class Settings(pydantic.BaseModel):
     )
     kinds: Count = Field(default=1000, description="Kinds that may have defaults of their own")
     kind_weights: Count = Field(default=1000, description="Most tenants with a weight in one kind")
+    # What one tenant's jobs may take of what all share
+    tenant_jobs: Count = Field(default=200_000, description="Jobs of a tenant that have not ended")
+    tenant_job_bytes: Count = Field(
+        default=1 * GIB, description="Bytes of those jobs, as they were submitted"
+    )
+    tenant_waits: Count = Field(
+        default=200_000,
+        description="Jobs that a tenant's blocked jobs wait for, counted once for each that waits",
+    )
+    tenant_log_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.75,
+        description="Part of the event log that a tenant's jobs may take until they are archived",
+    )
+    tenant_claims: Count = Field(
+        default=50_000, description="Idempotency keys of a tenant's claims that are remembered at once"
+    )
+    tenant_log_lines_bytes: Count = Field(
+        default=256 * MIB,
+        description="Bytes of a tenant's log lines that a gateway or a worker passes on at once, and in a day",
+    )
     # Schedules
     schedules: Count = Field(default=1000, description="Schedules that a tenant may have")
+    schedule_bytes: Count = Field(
+        default=64 * MIB, description="Bytes of a tenant's schedules with their jobs"
+    )
     schedule_interval_s: Annotated[float, Field(ge=1)] = Field(
         default=1.0, description="Shortest time between two ticks of a schedule, in seconds"
     )
@@ -158,6 +185,7 @@ class Settings(pydantic.BaseModel):
         default=60.0, description="Seconds without a byte after which an upload or download is broken off"
     )
     tenant_bytes: Count = Field(default=10 * GIB, description="Most bytes of files that a tenant may keep")
+    tenant_files: Count = Field(default=100_000, description="Most files that a tenant may keep")
     inline_result_bytes: Count = Field(
         default=64 * KIB, description="Largest result kept in the event; a larger one becomes an artifact"
     )
@@ -226,6 +254,9 @@ class Settings(pydantic.BaseModel):
     )
     octopoid_documents: Count = Field(
         default=10000, description="Tasks that a scope may have, and messages, projects and the like, each"
+    )
+    octopoid_bytes: Count = Field(
+        default=256 * MIB, description="Bytes of all that a scope keeps beside the state of its jobs"
     )
 
     # Limits of access

@@ -18,6 +18,7 @@ from events.job import Job
 from events.spec import JobError, JobSpec
 from events.subjects import NAME_PATTERN
 from services import controls
+from services.bucket_use import BucketUse
 from services.connectors.protocol import FatalError
 from services.event_store import EventStore
 from services.gateway.auth import Principal
@@ -143,6 +144,8 @@ class Claiming:
         workers: notes who claims.
         declarations: keeps what they declare.
         watch: who lives.
+        settings: limits and timeouts.
+        keys_use: how many idempotency keys each tenant has.
     """
 
     def __init__(
@@ -155,6 +158,7 @@ class Claiming:
         declarations: Declarations,
         watch: WorkerWatch,
         settings: Settings,
+        keys_use: BucketUse,
     ) -> None:
         self.nc = nc
         self.store = store
@@ -169,7 +173,7 @@ class Claiming:
         self._workers = workers
         self._declarations = declarations
         self._watch = watch
-        self._keys = ClaimKeys(nc, store, timeout_s=timeout_s)
+        self._keys = ClaimKeys(nc, store, timeout_s=timeout_s, use=keys_use)
 
     def wish(self, principal: Principal, asked: ClaimRequest) -> controls.Wish | None:
         """What operators wish of the worker."""

@@ -36,8 +36,8 @@ NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ._()-]")
 class FileIndex(Protocol):
     """What the read model knows of files."""
 
-    def tenant_bytes(self, tenant: str) -> int:
-        """How many bytes of files a tenant keeps."""
+    def files_kept(self, tenant: str) -> tuple[int, int]:
+        """How many files a tenant keeps, and how many bytes they have."""
 
     def files(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
         """A page of a tenant's files, newest first, and the cursor of the next page, if there is one."""
@@ -55,7 +55,9 @@ class FileRoutes:
         self._files = files
         self._index = index
         self._settings = settings
-        self._quota = Quota(index.tenant_bytes, limit_bytes=settings.tenant_bytes)
+        self.quota = Quota(
+            index.files_kept, limit_files=settings.tenant_files, limit_bytes=settings.tenant_bytes
+        )
         self._transfers = 0
 
     def routes(self) -> list[web.RouteDef]:
@@ -78,7 +80,7 @@ class FileRoutes:
         if announced > self._settings.file_bytes:
             message = f"a file has at most {self._settings.file_bytes} bytes; this one has {announced}"
             raise LimitError(message, status=413, code="file_too_large")
-        with self._transfer(), self._quota.upload(principal.tenant, announced) as take:
+        with self._transfer(), self.quota.upload(principal.tenant, announced) as take:
             await _continue_now(request)
             upload = await open_upload(request, query, self._settings.transfer_idle_s)
             file_id = _file_id(request, principal.tenant)
@@ -127,7 +129,7 @@ class FileRoutes:
         if announced > settings.file_bytes:
             message = f"a file has at most {settings.file_bytes} bytes; this one has {announced}"
             raise LimitError(message, status=413, code="file_too_large")
-        with self._transfer(), self._quota.upload(tenant, announced) as take:
+        with self._transfer(), self.quota.upload(tenant, announced) as take:
             await _continue_now(request)
             upload = await open_upload(request, Query(request, "name"), settings.transfer_idle_s)
             return await self._files.put(

@@ -12,10 +12,11 @@ from events.codec import event_name, place_of
 from events.commands import AnyCommand, Discard, Redrive, Repair, Reprioritise
 from events.job import Job, decide
 from events.spec import Status
+from services.event_store import Transition
 from services.gateway.auth import Principal, Role, require
 from services.gateway.http import body_of, caller_of
 from services.gateway.jobs import answer, last_of
-from services.gateway.keys import LANES, METRICS, STORE, SUBMITTER
+from services.gateway.keys import LANES, METRICS, SHARES, STORE, SUBMITTER
 from services.gateway.query import Query
 from services.kinds import Priority
 from services.lanes import key_of
@@ -77,7 +78,8 @@ async def redrive(request: web.Request) -> web.Response:
     payload = None
     if asked.payload is not None:
         payload = await request.app[SUBMITTER].payload(job, asked.payload)
-    command = Redrive(now=datetime.now(UTC), payload=payload, priority=asked.priority)
+    size_bytes = 0 if payload is None else len(bytes(payload))
+    command = Redrive(now=datetime.now(UTC), payload=payload, priority=asked.priority, size_bytes=size_bytes)
     await ensure_lane(request, job, job.own_priority if asked.priority is None else asked.priority)
     return answer(request, await transition(request, principal, job, command))
 
@@ -120,14 +122,45 @@ async def transition(request: web.Request, principal: Principal, job: Job, comma
         UnavailableError: the broker does not answer.
     """
     trace = caller_of(request, principal).trace
-    job, event = await request.app[STORE].transition(job, command, actor=principal.actor, trace=trace)
+    return (await append(request, job, command, actor=principal.actor, trace=trace)).job
+
+
+async def append(
+    request: web.Request, job: Job, command: AnyCommand, *, actor: str, trace: str
+) -> Transition:
+    """Append what a command comes to, and count it; a new start takes of the tenant's share.
+
+    Raises:
+        ConflictError: the job's state does not allow it.
+        LimitError: the tenant has as many jobs as it may.
+        UnavailableError: the broker does not answer.
+    """
+    app, share, size_bytes = request.app, None, job.size_bytes
+    if isinstance(command, Redrive):
+        decide(job, command)  # a conflict is told before a limit
+        size_bytes += command.size_bytes
+        share = app[SHARES].take(job.tenant, size_bytes)
+    try:
+        after, event = await app[STORE].transition(job, command, actor=actor, trace=trace)
+    except BaseException:
+        if share is not None:
+            share.back(size_bytes)
+        raise
+    if share is not None:
+        share.stored(after.seq, size_bytes)
     if event is not None:
-        request.app[METRICS].appended.labels(event_name(event)).inc()
-    return job
+        app[METRICS].appended.labels(event_name(event)).inc()
+    return Transition(after, event)
 
 
-async def ensure_lane(request: web.Request, job: Job, priority: int) -> None:
+async def ensure_lane(request: web.Request, job: Job, priority: int, *, checked: bool = True) -> None:
     """Make the job's lane at a priority, unless it is known to be there.
+
+    Args:
+        request: whose application has the lanes.
+        job: as last known.
+        priority: which it is to have.
+        checked: whether limits count.
 
     Raises:
         LimitError: no more lanes, or priorities in this lane, may be in use.
@@ -135,4 +168,5 @@ async def ensure_lane(request: web.Request, job: Job, priority: int) -> None:
     """
     lanes = request.app[LANES]
     if not lanes.ready(job.lane, priority):
-        await lanes.ensure(key_of(await request.app[STORE].spec(job.id), job.lane), job.lane, priority)
+        key = key_of(await request.app[STORE].spec(job.id), job.lane)
+        await lanes.ensure(key, job.lane, priority, job.tenant, checked=checked)

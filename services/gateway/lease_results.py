@@ -18,7 +18,7 @@ from events.outcome import LINE_CHARS, MESSAGE_CHARS, STAGE_CHARS
 from events.spec import RESULT_ARTIFACT
 from services.files import FileInfo, artifact_id
 from services.gateway.http import H_SEQ, body_of, json_response
-from services.gateway.keys import FILE_ROUTES, FILES, NATS, SETTINGS, STORE
+from services.gateway.keys import FILE_ROUTES, FILES, LOG_SHARE, NATS, SETTINGS, STORE
 from services.gateway.lease_holder import cancel_view, check, holder, loaded, stale
 from services.gateway.lease_token import LeaseClaims
 
@@ -64,8 +64,7 @@ async def logs(request: web.Request) -> web.Response:
         check(job, claims, "report on")
     except ConflictError as error:
         return await stale(request, claims, error)
-    await send_lines(request, job, asked.lines)
-    return _running(job)
+    return _running(job, dropped=await send_lines(request, job, asked.lines))
 
 
 async def upload(request: web.Request) -> web.Response:
@@ -90,8 +89,10 @@ async def upload(request: web.Request) -> web.Response:
     return json_response(reference(info), status=201)
 
 
-def _running(job: Job) -> web.Response:
-    body = {"job": {"id": job.id, "state": job.status.value}, **cancel_view(job)}
+def _running(job: Job, *, dropped: int = 0) -> web.Response:
+    body: dict[str, Any] = {"job": {"id": job.id, "state": job.status.value}, **cancel_view(job)}
+    if dropped:
+        body["lines_dropped"] = dropped
     return json_response(body, headers={H_SEQ: str(job.seq)})
 
 
@@ -102,6 +103,7 @@ async def kept(
 
     Raises:
         InvalidError: an artifact was not uploaded within this lease.
+        LimitError: the tenant may keep no more files.
         UnavailableError: the broker does not answer.
     """
     settings = request.app[SETTINGS]
@@ -123,10 +125,12 @@ async def kept(
     body = orjson.dumps(result)
     if result is None or len(body) <= settings.inline_result_bytes:
         return result, tuple(artifacts)
-    info = await files.put(
-        tenant=job.tenant, file_id=artifact_id(job.id, claims.fence, RESULT_ARTIFACT), name=RESULT_ARTIFACT,
-        type="application/json", body=_once(body), max_bytes=settings.file_bytes, ttl_s=settings.file_ttl_s,
-    )  # fmt: skip
+    with request.app[FILE_ROUTES].quota.upload(job.tenant, len(body)) as take:
+        info = await files.put(
+            tenant=job.tenant, file_id=artifact_id(job.id, claims.fence, RESULT_ARTIFACT),
+            name=RESULT_ARTIFACT, type="application/json", body=_once(body), max_bytes=settings.file_bytes,
+            ttl_s=settings.file_ttl_s, on_bytes=take,
+        )  # fmt: skip
     return None, (*artifacts, reference(info))
 
 
@@ -148,8 +152,8 @@ async def send_progress(request: web.Request, job: Job, report: ProgressRequest)
     await request.app[NATS].publish(subjects.progress(job.id), orjson.dumps(body))
 
 
-async def send_lines(request: web.Request, job: Job, lines: list[str]) -> None:
-    """Show what the attempt printed.
+async def send_lines(request: web.Request, job: Job, lines: list[str]) -> int:
+    """Show what the attempt printed; how many lines were dropped because the tenant has had too many.
 
     Raises:
         InvalidError: there are too many lines.
@@ -158,8 +162,15 @@ async def send_lines(request: web.Request, job: Job, lines: list[str]) -> None:
     if len(lines) > most:
         raise InvalidError(f"lines: {len(lines)} of at most {most}", field="lines")
     stamp = _stamp(job)
+    share = request.app[LOG_SHARE]
+    dropped = 0
     for line in lines:
-        await request.app[NATS].publish(subjects.log(job.id), orjson.dumps({"line": line, **stamp}))
+        body = orjson.dumps({"line": line, **stamp})
+        if share.take(job.tenant, len(body)):
+            await request.app[NATS].publish(subjects.log(job.id), body)
+        else:
+            dropped += 1
+    return dropped
 
 
 def _stamp(job: Job) -> dict[str, Any]:

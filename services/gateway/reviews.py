@@ -102,7 +102,7 @@ async def reject(request: web.Request) -> web.Response:
     )
     ahead = decide(job, command)
     if isinstance(ahead, Rejected):
-        await ensure_lane(request, job, ahead.priority)
+        await ensure_lane(request, job, ahead.priority, checked=False)
     return await _judged(request, principal, job, command)
 
 

@@ -16,6 +16,7 @@ from events.errors import InvalidError
 from events.json_value import check_json
 from services.log_reader import Stored, follow
 from services.quarantine import set_aside
+from services.served_kinds import ServedKinds
 from services.worker import registry
 from services.worker.registry import Declaration, WorkerRecord, declaration_of, rest_tenant, worker_of
 
@@ -69,6 +70,7 @@ class WorkerWatch:
         self._unreadable: set[str] = set()
         self._counts: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
+        self.kinds = ServedKinds()
 
     def get(self, worker: str) -> WorkerRecord | None:
         """One of them."""
@@ -162,10 +164,12 @@ class WorkerWatch:
         known = self._records.get(worker)
         if record is not None:
             self._records[worker] = record
+            self.kinds.learn(worker, record)
         elif known is not None and (
             self._declaration(worker) is None or (heartbeat.at - known.at).total_seconds() > known.lease_s
         ):
             del self._records[worker]
+            self.kinds.learn(worker, None)
 
     def _declaration(self, worker: str) -> Declaration | None:
         return self._declared.get(worker, Declared()).declaration
@@ -184,6 +188,7 @@ class WorkerWatch:
 
     def _forget(self, worker: str) -> None:
         self._records.pop(worker, None)
+        self.kinds.learn(worker, None)
         if self._heartbeats.pop(worker, None) is not None and (tenant := rest_tenant(worker)) is not None:
             _add(self._counts, tenant, -1)
 

@@ -17,7 +17,7 @@ from nats.aio.client import Client
 
 from events.commands import FailDependency, Unblock
 from events.envelope import Recorded
-from events.errors import NotFoundError, SwitchyardError, UnavailableError
+from events.errors import LimitError, NotFoundError, SwitchyardError, UnavailableError
 from events.history import (
     Accepted,
     AnyEvent,
@@ -109,7 +109,11 @@ class Dependencies:
             return None
         if isinstance(command, Unblock) and not self._lanes.ready(job.lane, job.priority):
             key = key_of(await self._store.spec(job_id), job.lane)
-            await self._lanes.ensure(key, job.lane, job.priority)
+            try:
+                await self._lanes.ensure(key, job.lane, job.priority, job.tenant)
+            except LimitError as error:  # the sweep looks at it again; nobody else is to wait for it
+                log.warning("release_put_off", job=job_id, error=error.message)
+                return None
         _, event = await self._store.transition(job, command, actor=ACTOR)
         await self._waits.remove(job_id, job.depends_on)
         if event is not None:

@@ -15,6 +15,7 @@ from services.event_store import EventStore
 from services.keeper.timers import ACTOR
 from services.log_reader import api, follow, last_message
 from services.reachability import Reachability
+from services.served_kinds import ServedKinds
 from services.settings import Settings
 from services.worker import registry
 
@@ -38,6 +39,7 @@ class Expiry:
         self._read_model = read_model
         self._reach = Reachability(settings.lease_s)
         self._fences: dict[str, dict[int, str]] = {}
+        self.kinds = ServedKinds()
         self._expiring: set[str] = set()
 
     def alive(self) -> frozenset[str]:
@@ -48,17 +50,28 @@ class Expiry:
         """Follow heartbeats and take leases back, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._prove_reach())
+            group.create_task(self._follow_declarations())
             stream, timeout_s = registry.STREAM, self._settings.request_timeout_s
             async for message in follow(self._nc, stream, latest=True, timeout_s=timeout_s):
                 worker = registry.worker_of(message.subject)
                 heartbeat = registry.read(message)
                 if heartbeat is not None:
                     self._fences[worker] = heartbeat.fences
+                    if heartbeat.is_whole:
+                        self.kinds.learn(worker, heartbeat)
                     continue
+                self.kinds.learn(worker, None)
                 fences = self._fences.pop(worker, {})
                 # What cannot be read does not say that a lease has gone by, as an expiry does.
                 is_gone = registry.is_gone(message.headers, message.data)
                 self.expire(group, worker, fences, after_s=0.0 if is_gone else self._settings.lease_s)
+
+    async def _follow_declarations(self) -> None:
+        """Learn which kinds are served; a declaration goes with its worker, or some leases later."""
+        timeout_s = self._settings.request_timeout_s
+        async for message in follow(self._nc, registry.DECLARATIONS, latest=True, timeout_s=timeout_s):
+            worker = registry.worker_of(message.subject)
+            self.kinds.learn(worker, registry.read_declaration(message))
 
     def expire(
         self, group: asyncio.TaskGroup, worker: str, fences: dict[int, str], *, after_s: float = 0.0

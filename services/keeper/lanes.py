@@ -18,7 +18,6 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import VersionConflictError
-from events.lane import LaneKey
 from services.lanes import BUCKET, Entry, Lanes, entry_subject, parse_entry
 from services.log_reader import api, follow_once
 from services.publisher import Publisher
@@ -147,8 +146,8 @@ class LaneSweep:
     async def _reopen(self, place: _Place, entry: Entry) -> None:
         await self._lanes.make_consumer(entry.lane, place.lane, place.priority)
         if entry.lane.closing:
-            key = msgspec.convert(entry.lane, LaneKey, from_attributes=True)
-            await self._replace(place, entry, msgspec.json.encode(key, order="deterministic"))
+            opened = msgspec.structs.replace(entry.lane, closing=False)
+            await self._replace(place, entry, msgspec.json.encode(opened, order="deterministic"))
 
     async def _replace(
         self, place: _Place, entry: Entry, value: bytes, headers: dict[str, str] | None = None

@@ -18,6 +18,7 @@ from services.files import Files
 from services.keeper.dependencies import Dependencies, overdue
 from services.keeper.expiry import Expiry
 from services.keeper.lanes import LaneSweep
+from services.keeper.leftovers import purge_leftovers
 from services.keeper.schedules import Schedules
 from services.keeper.timers import ACTOR, Timers
 from services.lanes import Lanes
@@ -84,6 +85,7 @@ class Sweep:
         await self._overdue(self._read_model)
         await self._unreleased(self._read_model)
         await self._lost_work(self._read_model)
+        await purge_leftovers(self._nc, self._read_model, timeout_s=self._settings.request_timeout_s)
         self._lost_workers(self._read_model, group)
 
     def _count(self, what: str, **where: object) -> None:

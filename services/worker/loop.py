@@ -25,6 +25,7 @@ from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
 from services.kinds import Kinds
+from services.log_share import LogShare
 from services.publisher import Publisher
 from services.reachability import Reachability
 from services.settings import Settings
@@ -107,7 +108,7 @@ class Worker:
         self._store = EventStore(nc, self._publisher, settings)
         self._files = Files(nc, timeout_s=settings.request_timeout_s)
         self._reach = Reachability(settings.lease_s)
-        self._reporter = Reporter(nc)
+        self._reporter = Reporter(nc, LogShare(settings.tenant_log_lines_bytes))
         self._kinds = Kinds(nc, self._publisher, settings)
         self._dispatcher = Dispatcher(
             nc, settings,

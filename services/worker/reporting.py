@@ -13,6 +13,7 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
+from services.log_share import LogShare
 
 log = structlog.get_logger()
 
@@ -21,10 +22,16 @@ MAX_LINES = 10_000
 
 
 class Reporter:
-    """One per worker: conflates progress per job, keeps log lines in order up to a limit."""
+    """One per worker: conflates progress per job, keeps log lines in order up to a limit.
 
-    def __init__(self, nc: Client) -> None:
+    Args:
+        nc: an open connection.
+        share: how many lines each tenant may have.
+    """
+
+    def __init__(self, nc: Client, share: LogShare) -> None:
         self._nc = nc
+        self._share = share
         self._progress: dict[str, dict[str, Any]] = {}
         self._lines: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MAX_LINES)
         self._wake = asyncio.Event()
@@ -52,21 +59,25 @@ class Reporter:
             await asyncio.sleep(PACE_S)
 
     async def flush(self) -> None:
-        """Send what is there; reports lost in an outage are not transitions and are not sent again."""
+        """Send what is there; reports lost in an outage are not transitions and are not sent again.
+
+        Lines of a tenant that has had too many are dropped.
+        """
         progress, self._progress = self._progress, {}
         try:
             for job_id, report in progress.items():
                 await self._send(subjects.progress(job_id), report)
             while self._lines:
                 job_id, line = self._lines.popleft()
-                await self._send(subjects.log(job_id), line)
+                await self._send(subjects.log(job_id), line, limited=True)
         except nats.errors.Error:
             return
 
-    async def _send(self, subject: str, report: dict[str, Any]) -> None:
+    async def _send(self, subject: str, report: dict[str, Any], *, limited: bool = False) -> None:
         """Send one report; one that cannot be sent is left out, and holds up no other."""
         try:
             body = orjson.dumps({**report, "at": datetime.now(UTC)})
-            await self._nc.publish(subject, body)
+            if not limited or self._share.take(report["tenant"], len(body)):
+                await self._nc.publish(subject, body)
         except (TypeError, nats.errors.MaxPayloadError) as error:
             log.warning("report_left_out", subject=subject, error=str(error))

@@ -10,6 +10,7 @@ from typing import Any
 from events.history import Dead, Succeeded
 from services import broker as broker_of
 from services.connectors.protocol import Attempt, ConnectorError, FatalError, Outcome, RetryableError
+from services.log_share import LogShare
 from services.nats_server import NatsServer
 from services.worker.reporting import Reporter
 from tests.worker.site import DEADLINE_S, TestConnector, open_site
@@ -73,10 +74,10 @@ async def test_a_report_that_cannot_be_sent_holds_up_no_other(broker: NatsServer
     nc = await broker_of.connect(broker.url, name="test")
     heard = await nc.subscribe("progress.>")
     lines = await nc.subscribe("log.>")
-    reporter = Reporter(nc)
+    reporter = Reporter(nc, LogShare(10**6))
     for job, said in (("a", object()), ("b", "\ud800"), ("c", "x" * 2_000_000), ("d", 10**30), ("e", "fine")):
         reporter.progress(job, {"message": said})
-        reporter.log(job, {"line": said})
+        reporter.log(job, {"line": said, "tenant": "acme"})
     await reporter.flush()
     async with asyncio.timeout(DEADLINE_S):
         assert b"fine" in (await heard.next_msg(timeout=DEADLINE_S)).data

@@ -99,6 +99,7 @@ async def create(request: web.Request) -> web.Response:
             "fields": {name: value for name, value in given.items() if value is not None},
         }  # fmt: skip
         body = _submission(document, priority, waits_for)
+        request.app[SUBMITTER].check_room(tenant, len(body), len(waits_for))
         await request.app[SUBMITTER].check(parse_request(body), tenant)  # before anything is written
         try:
             await documents.create(tenant, SORT, asked.id, document, found.revision)

@@ -11,7 +11,8 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import LimitError, NotFoundError, UnavailableError, VersionConflictError
-from services.log_reader import Stored, api, last_of_leader, read_range
+from services.bucket_use import Bounds, BucketUse
+from services.log_reader import Stored, last_of_leader, read_range
 from services.publisher import AckLostError, Publisher
 from services.settings import Settings
 
@@ -37,12 +38,16 @@ class Documents:
         nc: an open connection.
         publisher: started, on the same connection.
         settings: limits and timeouts.
+        use: how much each scope has, kept current by somebody.
     """
 
-    def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
+    def __init__(
+        self, nc: Client, publisher: Publisher, settings: Settings, use: BucketUse | None = None
+    ) -> None:
         self._nc = nc
         self._publisher = publisher
         self._settings = settings
+        self._use = use or use_of(nc, settings)
 
     async def find(self, tenant: str, sort: str, name: str) -> Found:
         """What stands there now, as the leader of the bucket knows it.
@@ -83,19 +88,13 @@ class Documents:
             VersionConflictError: somebody was faster.
             UnavailableError: the broker does not answer or has no room.
         """
-        query = {"subjects_filter": subjects.octopoid_documents(tenant, sort)}
-        info = await api(self._nc, f"STREAM.INFO.{STREAM}", query, timeout_s=self._settings.request_timeout_s)
-        if "error" in info:
-            raise UnavailableError(f"the documents cannot be counted: {info['error'].get('description')}")
-        most = self._settings.octopoid_documents
-        if len(info["state"].get("subjects") or {}) >= most:
-            raise LimitError(f"a scope has at most {most} of: {sort}; delete some", field="id")
         return await self.put(tenant, sort, name, document, revision)
 
     async def put(self, tenant: str, sort: str, name: str, document: Document, revision: int) -> int:
         """Write over the revision; returns the new one.
 
         Raises:
+            LimitError: the scope has too many, or too many bytes.
             VersionConflictError: it is not the last.
             UnavailableError: the broker does not answer or has no room.
         """
@@ -136,6 +135,13 @@ class Documents:
             raise LimitError(message, status=413, code="too_large")
         subject = subjects.octopoid_document(tenant, sort, _digest(name))
         headers = {**headers, subjects.H_EXPECTED_SEQ: str(revision)}
+        with self._use.writing(subject, len(body)):
+            seq = await self._stored(tenant, sort, name, body, headers)
+            self._use.learn(subject, len(body), seq, headers)
+        return seq
+
+    async def _stored(self, tenant: str, sort: str, name: str, body: bytes, headers: dict[str, str]) -> int:
+        subject = subjects.octopoid_document(tenant, sort, _digest(name))
         for attempt in range(self._settings.append_tries):
             try:
                 return await self._publisher.publish(subject, body, headers)
@@ -149,6 +155,12 @@ class Documents:
                     return found.revision
                 raise VersionConflictError(found.revision) from conflict
         raise UnavailableError(f"{sort} {name[:64]}: the broker does not acknowledge a write")
+
+
+def use_of(nc: Client, settings: Settings) -> BucketUse:
+    """Counts what each scope has."""
+    bounds = Bounds("documents", settings.octopoid_documents, settings.octopoid_bytes)
+    return BucketUse(nc, STREAM, bounds, timeout_s=settings.request_timeout_s)
 
 
 def _found(stored: Stored) -> Found:
