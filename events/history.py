@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from events.spec import JobError, JobSpec, Status
-from events.values import Int64, Time
+from events.values import Int64, SizeBytes, Time
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
@@ -54,7 +54,7 @@ class Queued(Event, frozen=True):
     failed_worker: str | None = None
     wake_at: Time | None = None
     payload: Any = None
-    size_bytes: int = 0
+    size_bytes: SizeBytes = 0
 
 
 class Leased(Event, frozen=True):

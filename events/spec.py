@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from events.retry import RetryPolicy
-from events.values import Int64, PositiveSeconds, Seconds, Time
+from events.values import Int64, PositiveSeconds, Seconds, SizeBytes, Time
 
 
 class Status(StrEnum):
@@ -134,7 +134,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     request_hash: str = ""
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     review: ReviewRules | None = None
-    size_bytes: int = 0
+    size_bytes: SizeBytes = 0
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -207,6 +207,7 @@ def test_no_route_with_a_body_is_left_out() -> None:
     app = web.Application()
     nothing: Any = SimpleNamespace(routes=list)
     app[keys.FILE_ROUTES], app[keys.PUBLISHER], app[keys.SETTINGS] = nothing, nothing, Settings()
+    app[keys.DOCUMENTS_USE] = nothing
     gateway_app.add_routes(app)
     octopoid_routes.add(app, nothing)
     taking = {
