@@ -22,7 +22,7 @@ from events.commands import (
 )
 from events.errors import ConflictError, InvalidError
 from events.job import RULE_CHECKS, Job
-from events.outcome import ERROR_BYTES, MAX_NAMES
+from events.outcome import ERROR_BYTES, MAX_NAME_CHARS, MAX_NAMES
 from events.spec import JobError, Status
 from events.subjects import NAME_PATTERN
 from projections.job_view import time_view
@@ -47,6 +47,7 @@ from services.worker.lease import jitter
 H_REVISION: Final = "Switchyard-Worker-Revision"
 Code = Annotated[str, Meta(min_length=1, max_length=100)]
 Check = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Unit = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 
 
 class RenewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +75,7 @@ class SucceedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     result: Any = None
     artifacts: list[str] = []
-    usage: Annotated[dict[str, float], Meta(max_length=MAX_NAMES)] = {}
+    usage: Annotated[dict[Unit, float], Meta(max_length=MAX_NAMES)] = {}
 
 
 class ProposeRequest(SucceedRequest, frozen=True, forbid_unknown_fields=True):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
+import math
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
+import jwt
 import pytest
 from aiohttp import web
 
 from services.gateway import app as gateway_app
 from services.gateway import keys
 from services.gateway.octopoid import routes as octopoid_routes
+from services.gateway.tokens import load_or_create_secrets
 from services.settings import Settings
 from tests.gateway.live import Reader
 from tests.gateway.odd import HERE, ROUTES, VALUES, WHOLE, Route, Stage, nested, staged
@@ -180,6 +184,23 @@ async def exchanged(host: str, port: int, sent: bytes) -> bytes:
         answer = await reader.readline()  # a stream of events has no end
     writer.close()
     return answer
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": math.inf}, {"exp": math.nan}, {"exp": 10**400}, {"exp": "x"}, {"nbf": math.inf},
+        {"sub": "\ud800"}, {"tenant": "\ud800"}, {"jti": 10**30}, {"roles": [[]]},
+        {"extra": json.loads(nested(300))},
+    ],
+)  # fmt: skip
+async def test_odd_claims_of_a_token_are_refused_or_count_for_nothing(
+    claims: dict[str, Any], api: Gateway
+) -> None:
+    secret = load_or_create_secrets(api.settings.data_dir)[0]
+    said = {"sub": "ann", "tenant": api.tenant, "roles": ["viewer"], "jti": "t1", "exp": 2**31} | claims
+    answer = await api.get("/v1/jobs", token=jwt.encode(said, secret))
+    assert answer.status == (200 if "extra" in claims else 401), answer
 
 
 async def test_an_odd_cursor_is_refused(api: Gateway) -> None:

@@ -200,17 +200,23 @@ CASES: Final = {
 }  # fmt: skip
 
 
+LARGE: Final = "saves more than a file may have"
+CASES_OF_FILES: Final = {
+    LARGE: Case(lambda context: context.save("large", b"x" * 5_000), "file_too_large", "4000"),
+}
+
+
 @handlers.kind(ASYNC)
 async def on_the_loop(payload: dict[str, Any], context: Context) -> Any:
-    given = CASES[payload["case"]].act(context)
+    given = (CASES | CASES_OF_FILES)[payload["case"]].act(context)
     return (await given).name if inspect.isawaitable(given) else given
 
 
 @handlers.kind(THREAD)
 def in_a_thread(payload: dict[str, Any], context: SyncContext) -> Any:
-    return CASES[payload["case"]].act(context)
+    return (CASES | CASES_OF_FILES)[payload["case"]].act(context)
 
 
 @handlers.kind(PROCESS, process=True)
 def in_a_process(payload: dict[str, Any], context: SyncContext) -> Any:
-    return CASES[payload["case"]].act(context)
+    return (CASES | CASES_OF_FILES)[payload["case"]].act(context)
