@@ -36,6 +36,7 @@ log = structlog.get_logger()
 
 JOBS_AT_ONCE: Final = 32
 PARENTS_AT_ONCE: Final = 16
+ENDS_OF_BLOCKED: Final = frozenset({"cancelled", "expired", "dead"})
 
 
 class Dependencies:
@@ -67,7 +68,8 @@ class Dependencies:
             await self.settle(job_id, event.depends_on)
 
     async def on_ends(self, messages: Sequence[Stored]) -> None:
-        """Decide about all jobs that wait for one of these, which have ended."""
+        """Decide about all jobs that wait for one of these, which have ended and wait no more themselves."""
+        await self._forget(messages)
         ended = {message.subject.split(".", 2)[1] for message in messages}
         waiting: defaultdict[str, list[str]] = defaultdict(list)
         for parent, child in await self._waits.of(ended):
@@ -83,6 +85,18 @@ class Dependencies:
         await each(settle, waiting, at_once=JOBS_AT_ONCE)
         if errors:
             raise errors[0]
+
+    async def _forget(self, messages: Sequence[Stored]) -> None:
+        """Forget what jobs waited for that may have ended while they did."""
+        tokens = [message.subject.split(".", 3) for message in messages]
+        ended = [job_id for _, job_id, name, *_ in tokens if name in ENDS_OF_BLOCKED]
+        if not ended or not await self._waits.are_there():
+            return
+
+        async def forget(job_id: str) -> None:
+            await self._waits.remove(job_id, await self._waited_for(job_id, ()))
+
+        await each(forget, ended, at_once=JOBS_AT_ONCE)
 
     async def settle(self, job_id: str, ended: Sequence[str]) -> AnyEvent | None:
         """Release or end a blocked job if it is time; the event, or None when nothing was decided.
