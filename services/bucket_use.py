@@ -98,7 +98,11 @@ class BucketUse:
         if size_bytes and subject not in self._sizes and have >= bounds.entries:
             message = f"tenant {tenant} has {have} {what}, of at most {bounds.entries}"
             raise LimitError(
-                message, status=bounds.status, code=bounds.code, field="id", retry_after_s=RETRY_S
+                message,
+                status=bounds.status,
+                code=bounds.code,
+                field="id" if sort else None,
+                retry_after_s=RETRY_S,
             )
         more = size_bytes - self._sizes.get(subject, (0, 0))[0]
         # A few bytes more, as of a schedule that is paused, find room beyond.

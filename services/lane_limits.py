@@ -2,7 +2,8 @@
 
 A lane counts for the tenant that opened it, whoever uses it then. Plain lanes come beside, so that a tenant
 whose requirements take many lanes can still submit what is served: those of kinds that are configured, or
-that workers of all tenants serve, count for nobody at their own priority, and others have as much room again.
+that workers of all tenants serve, count for nobody at their own priority, and others have as much room again,
+also those that are a tenant's own for a limit on all of its jobs or for fair shares.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from events.errors import LimitError
-from events.lane import LaneEntry, LaneKey
+from events.lane import NONE, LaneEntry, LaneKey
+from services.limits import TENANT_WIDE, limit_key
 from services.settings import Settings
 
 NAMED_KEYS: Final = 3
@@ -119,9 +121,9 @@ class LaneLimits:
         Raises:
             LimitError: no more lanes, or priorities in this lane, may be in use.
         """
-        is_plain = key == LaneKey(key.kind)
+        is_plain = _is_plain(key, tenant)
         serving = self._served_by(key.kind, tenant) if is_plain else Serving()
-        if serving.everybody and place[1] == serving.priority:
+        if serving.everybody and place[1] == serving.priority and key == LaneKey(key.kind):
             return _entry(key, "")
         if checked:
             self._check(key, place, tenant, is_known=serving.everybody or serving.tenant)
@@ -176,6 +178,15 @@ class LaneLimits:
         told = ", ".join(f"{name} ({len(values[name])})" for name in names[:NAMED_KEYS])
         self._told[name] = now, told
         return told
+
+
+def _is_plain(key: LaneKey, tenant: str) -> bool:
+    """Whether a tenant's jobs of a lane want nothing in particular, though the lane may be its own."""
+    return (
+        not (key.requires or key.prefers)
+        and key.isolation == NONE
+        and set(key.limits) <= {limit_key(tenant, TENANT_WIDE)}
+    )
 
 
 def _entry(key: LaneKey, opened_by: str) -> LaneEntry:

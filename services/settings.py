@@ -256,7 +256,7 @@ class Settings(pydantic.BaseModel):
         default=10000, description="Tasks that a scope may have, and messages, projects and the like, each"
     )
     octopoid_bytes: Count = Field(
-        default=256 * MIB, description="Bytes of all that a scope keeps beside the state of its jobs"
+        default=128 * MIB, description="Bytes of all that a scope keeps beside the state of its jobs"
     )
 
     # Limits of access

@@ -98,7 +98,8 @@ async def consume_batches(
                     if not isinstance(error, SwitchyardError):
                         log.exception("messages_failed", stream=stream, count=len(messages))
                     log.warning("messages_put_off", stream=stream, count=len(messages), error=str(error))
-                    answer = NAK_LATER
+                    newer = isinstance(error, NewerVersionError)
+                    answer = _later(error.retry_after_s) if newer else NAK_LATER
                 finally:
                     working.cancel()
             await _answer(nc, messages, answer)

@@ -128,8 +128,12 @@ class Keeper:
         await self._schedules.on_change(*place)
 
     async def _on_ends(self, messages: list[Stored]) -> None:
-        jobs = (subjects.job_of(message.subject) for message in messages)
-        await self._dependencies.on_ends({job_id for job_id in jobs if job_id is not None})
+        ended = {
+            job_id: message.subject.split(".", 3)[2]
+            for message in messages
+            if (job_id := subjects.job_of(message.subject)) is not None
+        }
+        await self._dependencies.on_ends(ended)
 
     async def _check_lane(self, job_id: str, event: AnyEvent) -> None:
         """A claimable event whose lane is gone would wait unseen: make the lane again."""

@@ -162,6 +162,23 @@ async def test_plain_lanes_of_kinds_that_are_served_or_configured_are_admitted_a
         assert (await submit(api, tenant=api.stranger, kind="served", priority=2)).status == 201
 
 
+async def test_plain_lanes_of_a_tenants_own_have_room_beside_its_limit(
+    shared_broker: SharedBroker, tmp_path: Path
+) -> None:
+    async with gateway(shared_broker.url, tmp_path, tenant_lanes=2) as api:
+        admin, kind = api.token("admin"), f"{api.tenant}-fair"
+        put = await api.call("PUT", f"/v1/kinds/{kind}", {"fair_share": True}, token=admin)
+        assert put.status == 200
+        await serve(api, f"{api.tenant}-limited")
+        await fill(api, 2)
+        assert (await submit(api, kind=kind)).status == 201
+        limit = await api.call("PUT", "/v1/limits/all", {"concurrency": 5}, token=admin)
+        assert limit.status == 201
+        assert (await submit(api, kind=f"{api.tenant}-limited")).status == 201
+        assert await opened(api) == 4
+        assert (await submit(api, kind=f"{api.tenant}-limited", priority=1)).status == 422
+
+
 async def test_gateways_count_the_lanes_that_a_tenant_opens_at_others(
     shared_broker: SharedBroker, tmp_path: Path
 ) -> None:
