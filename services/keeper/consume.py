@@ -98,8 +98,9 @@ async def consume_batches(
                     if not isinstance(error, SwitchyardError):
                         log.exception("messages_failed", stream=stream, count=len(messages))
                     log.warning("messages_put_off", stream=stream, count=len(messages), error=str(error))
-                    newer = isinstance(error, NewerVersionError)
-                    answer = _later(error.retry_after_s) if newer else NAK_LATER
+                    answer = NAK_LATER
+                    if isinstance(error, NewerVersionError):
+                        answer = _later(error.retry_after_s)
                 finally:
                     working.cancel()
             await _answer(nc, messages, answer)
