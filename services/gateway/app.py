@@ -31,6 +31,7 @@ from services.gateway import (
     kinds,
     leases,
     limits,
+    quarantine,
     queues,
     reviews,
     schedules,
@@ -125,6 +126,7 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/dead-letters", dead_letters.list_dead_letters)
     router.add_post("/v1/dead-letters/redrive", dead_letters.redrive)
     router.add_post("/v1/dead-letters/discard", dead_letters.discard)
+    quarantine.add_routes(router)
     schedules.add_routes(router)
     reviews.add_routes(router)
     router.add_get("/v1/workers", workers.list_workers)

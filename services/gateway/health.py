@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from events import subjects
 from events.errors import UnavailableError
+from services import quarantine_index
 from services.gateway.auth import Role, require
 from services.gateway.http import json_response
 from services.gateway.keys import METRICS, NATS, READ_MODEL, SETTINGS, WORKERS
@@ -82,4 +83,7 @@ async def metrics(request: web.Request) -> web.Response:
     with contextlib.suppress(UnavailableError):
         found.show_jobs(app[READ_MODEL].counts())
         found.projection_lag.set(await projection_lag(app))
+    with contextlib.suppress(UnavailableError):
+        timeout_s = app[SETTINGS].request_timeout_s
+        found.show_quarantined(await quarantine_index.counts(app[NATS], timeout_s=timeout_s))
     return web.Response(body=found.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
