@@ -214,6 +214,8 @@ async def test_messages_set_aside_are_counted_by_stream(api: Gateway) -> None:
 
 
 async def test_damaged_jobs_are_counted_as_such(api: Gateway) -> None:
-    await strange(api)
+    job_id, seq = await strange(api)
+    page = await api.get("/v1/jobs?state=damaged", Switchyard_Min_Seq=str(seq))
+    assert [job["id"] for job in page.json["jobs"]] == [job_id]
     text = (await api.get("/metrics")).raw.decode()
     assert 'switchyard_jobs{kind="noop",state="damaged"} 1.0' in text
