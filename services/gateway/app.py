@@ -51,6 +51,7 @@ from services.gateway.metrics import Metrics
 from services.gateway.octopoid import door as octopoid_door
 from services.gateway.octopoid import routes as octopoid
 from services.gateway.problems import problem_of
+from services.gateway.readiness import Readiness
 from services.gateway.rest_workers import RestWorkers
 from services.gateway.revocations import Revocations
 from services.gateway.submission import Submitter
@@ -186,10 +187,8 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[keys.STORE] = store
         followed = await _add_submitter(app, nc, files)
         app[keys.SCHEDULES] = ScheduleStore(nc, publisher, tries=settings.append_tries, timeout_s=timeout_s)
-        app[keys.READ_MODEL] = read_model
-        app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
+        _add_read_side(app, nc, read_model, live)
         app[keys.FILES] = files
-        app[keys.LIVE] = live
         app[keys.WORKERS] = watch
         app[keys.METRICS] = Metrics(store)
         app[keys.AUTH] = authenticator
@@ -218,6 +217,15 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
             read_model.close()
         if failure is not None:
             raise failure
+
+
+def _add_read_side(app: web.Application, nc: Client, read_model: ReadModel, live: LiveFeed) -> None:
+    """Put in what reads and live updates go by."""
+    settings = app[keys.SETTINGS]
+    app[keys.READ_MODEL] = read_model
+    app[keys.LIVE] = live
+    app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
+    app[keys.READINESS] = Readiness(nc, read_model, live, settings)
 
 
 async def _add_submitter(
