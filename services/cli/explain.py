@@ -28,10 +28,10 @@ def explain(job_id: str, as_json: bool, data_dir: Path | None) -> None:
             print_json(found)
             return
         click.echo(f"{found['state']}: {found['summary']}")
+        for sentence in found.get("would_help", ()):
+            click.echo(f"  would help: {sentence}")
         if "lane" not in found:
             return
-        for sentence in found["would_help"]:
-            click.echo(f"  would help: {sentence}")
         lane = found["lane"]
         click.echo(f"lane {lane['id']}, priority {lane['priority']}, {lane['ahead']} ahead")
         print_table(WORKER_COLUMNS, found["workers"])
