@@ -36,6 +36,8 @@ def describe(event: Mapping[str, Any]) -> str:
     data = {
         name: value for name, value in event["data"].items() if name not in ("job", "result", "artifacts")
     }
+    if "unreadable" in event:
+        data = {"unreadable": event["unreadable"], **data}
     return " ".join(f"{name}={_cell(value)}" for name, value in data.items())
 
 
