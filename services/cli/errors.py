@@ -19,10 +19,10 @@ from events.errors import (
     SwitchyardError,
     UnavailableError,
 )
-from services.cli.output import visible
 from services.connection_file import AlreadyRunningError
 from services.nats_server import BrokerError
 from services.topology_spec import TopologyError
+from services.visible import visible
 from switchyard.handlers import HandlersError
 
 EXIT_CODES: Final = {

@@ -8,7 +8,8 @@ import click
 
 from services.cli import options
 from services.cli.client import connect, job_path
-from services.cli.output import print_json, print_table, visible
+from services.cli.output import print_json, print_table
+from services.visible import visible
 
 WORKER_COLUMNS = ("id", "verdict", "running", "slots", "message")
 LIMIT_COLUMNS = ("name", "concurrency", "running", "per_minute", "starts_left", "full")

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from services.cli import options
 from services.cli.client import Api, connect, key_header
 from services.cli.errors import ApiError
-from services.cli.output import describe, json_of, print_json, print_table, visible
+from services.cli.output import describe, json_of, print_json, print_table
+from services.visible import visible
 
 COLUMNS = ("id", "kind", "state", "priority", "attempt", "worker", "created_at")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -12,30 +11,16 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-# A terminal obeys the first range, and turns text around at the second; a lone surrogate cannot be written.
-_UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+from services.visible import UNSEEN, visible
+
 FILE_WIDTH: Final = 400  # columns where nobody's terminal sets a limit: what is piped is not folded
-
-
-def visible(text: str, *, keep: str = "") -> str:
-    """The text with control characters written as Python writes them, so that no terminal obeys them.
-
-    Args:
-        text: of whoever could write a message.
-        keep: those that stay as they are.
-    """
-    return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
-
-
-def _escape(char: str) -> str:
-    return f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
 
 
 def json_of(value: Any, *, indent: bool = False) -> str:
     """JSON, the same whoever reads it, without a character that a terminal would obey."""
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
     # Those below a blank are escaped already, and none of the others stands outside of a string.
-    return _UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+    return UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
 
 
 def print_json(value: Any) -> None:

@@ -11,7 +11,8 @@ import click
 
 from services.cli import options
 from services.cli.client import Api, connect, job_path
-from services.cli.output import print_json, print_table, visible
+from services.cli.output import print_json, print_table
+from services.visible import visible
 
 COLUMNS = ("stream", "seq", "tenant", "subject", "size_bytes", "reason", "at")
 FIELDS = ("stream", "seq", "subject", "job_id", "tenant", "kind", "reason", "at")

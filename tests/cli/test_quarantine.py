@@ -9,8 +9,11 @@ import subprocess
 import nats
 import orjson
 import pytest
+import structlog
 
-from services.cli.output import json_of, visible
+from services.cli.output import json_of
+from services.log import configure
+from services.visible import visible
 from tests.cli.site import COMMAND_S, Site, deadline
 from tests.cli.test_cli import submit
 
@@ -162,3 +165,14 @@ def test_json_says_the_same_with_control_characters_escaped() -> None:
         text = json_of(value, indent=indent)
         assert json.loads(text) == orjson.loads(text) == value
         assert OBEYED.findall(text) == []
+
+
+def test_a_log_at_a_terminal_shows_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(as_json=False)
+    try:
+        structlog.get_logger().warning("message_set_aside", subject="job.\x9b2J\x1b]0;owned", seq=1)
+    finally:
+        structlog.reset_defaults()
+    said = capsys.readouterr().err
+    assert "job.\\x9b2J\\x1b]0;owned" in said
+    assert "\x9b" not in said
