@@ -197,6 +197,11 @@ class Settings(pydantic.BaseModel):
     ready_lag_events: Count = Field(
         default=10000, description="Events that the read model may lag behind while /readyz says ready"
     )
+    ready_stall_s: Seconds = Field(
+        default=10.0,
+        description="Seconds that the projector, keeper or live feed may stand still with work ahead of it "
+        "while /readyz says ready",
+    )
     min_seq_wait_s: Seconds = Field(
         default=10.0, description="Longest wait for Switchyard-Min-Seq, in seconds"
     )

@@ -28,6 +28,7 @@ CHUNK_BYTES: Final = 256 * 1024
 MARKDOWN: Final = "document.md"  # artifacts of results that are too long for an event
 RESULT: Final = "result.json"
 FINAL_STATES: Final = frozenset({"succeeded", "dead", "cancelled", "expired", "archived"})
+REPAIRS: Final = frozenset({"repaired", "archived"})  # what may follow damage, and may itself not apply
 # How a live message's refusal would be answered over REST.
 STATUSES: Final = {"not_found": 404, "forbidden": 403, "rate_limited": 429}
 
@@ -186,15 +187,16 @@ class Api:
             await asyncio.sleep(RECONNECT_S)
 
     async def until_final(self, job_id: str, *, logs: bool = False) -> AsyncGenerator[dict[str, Any], None]:
-        """The job's live messages until it has ended."""
+        """The job's live messages until it has ended, or is damaged and does not end by itself."""
         async for message in self.follow(jobs=[job_id], progress=True, logs=logs):
             yield message
-            if (
-                message["type"] in ("subscribed", "resync")
-                and (await self.job(job_id))["state"] in FINAL_STATES
-            ):
-                return
-            if message["type"] == "event" and message["event"]["type"] in FINAL_EVENTS:
+            kind, event = message["type"], message.get("event", {})
+            doubtful = "unreadable" in event or event.get("type") in REPAIRS
+            if kind in ("subscribed", "resync") or doubtful:
+                job = await self.job(job_id)
+                if job["state"] in FINAL_STATES or job["damage"]:
+                    return
+            elif event.get("type") in FINAL_EVENTS:
                 return
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -17,7 +16,8 @@ from services.cli import options
 from services.cli.client import Api, connect, key_header
 from services.cli.errors import ApiError
 from services.cli.json_option import object_of
-from services.cli.output import describe, print_json, print_table
+from services.cli.output import describe, json_of, print_json, print_table
+from services.visible import visible
 from switchyard.errors import InvalidValueError
 
 COLUMNS = ("id", "kind", "state", "priority", "attempt", "worker", "created_at")
@@ -131,9 +131,9 @@ async def _watch_to_end(api: Api, job_id: str) -> dict[str, Any]:
             if message["type"] == "progress":
                 progress = message["progress"]
                 text = progress.get("message") or progress.get("stage") or "running"
-                bar.update(task, completed=progress["fraction"], description=text)
+                bar.update(task, completed=progress["fraction"], description=visible(text))
             elif message["type"] == "event":
-                bar.update(task, description=message["event"]["type"])
+                bar.update(task, description=visible(message["event"]["type"]))
     return await api.job(job_id)
 
 
@@ -146,9 +146,23 @@ async def _show(api: Api, job: dict[str, Any], *, wait: bool, as_json: bool) -> 
         async for chunk in api.output(job):
             click.echo(chunk, nl=False)
     else:
-        why = (job["error"] or {}).get("message") or job["reason"]
-        click.echo(f"switchyard: the job is {job['state']}{f': {why}' if why else ''}", err=True)
+        _tell_end(job)
     return 0 if not wait or job["state"] == "succeeded" else 1
+
+
+def _tell_end(job: dict[str, Any]) -> None:
+    """Say in a sentence why there is no result."""
+    damage = job["damage"]
+    if damage is None:
+        why = (job["error"] or {}).get("message") or job["reason"]
+        told = f"the job is {job['state']}{f': {why}' if why else ''}"
+    else:
+        advice = "upgrade this Switchyard" if damage["newer_version"] else f"switchyard repair {job['id']}"
+        told = (
+            f"the job is damaged: event {damage['event']!r} at sequence {damage['seq']}: {damage['reason']}"
+        )
+        told += f"; {advice}"
+    click.echo(f"switchyard: {visible(told)}", err=True)
 
 
 @click.command()
@@ -218,7 +232,8 @@ def watch(
 ) -> None:
     """Follow events and progress as they come.
 
-    Those of one job until it ends (exit 1 when it did not succeed), or of kinds, or of all, until Ctrl-C.
+    Those of one job until it ends or is damaged (exit 1 when it did not succeed), or of kinds, or of all,
+    until Ctrl-C.
     """
     if [bool(job_id), bool(kind), all_jobs].count(True) != 1:
         raise click.UsageError("one of JOB_ID, --kind and --all is needed")
@@ -233,10 +248,15 @@ def watch(
             async with contextlib.aclosing(messages):
                 async for message in messages:
                     if as_json:
-                        click.echo(orjson.dumps(message))
+                        click.echo(json_of(message))
                     elif line := _line(message):
-                        click.echo(line)
-            return 0 if job_id and (await api.job(job_id))["state"] == "succeeded" else 1
+                        click.echo(visible(line, keep="\t"))
+            if not job_id:
+                return 1
+            job = await api.job(job_id)
+        if job["damage"] and job["state"] != "succeeded":
+            _tell_end(job)
+        return 0 if job["state"] == "succeeded" else 1
 
     sys.exit(options.run(main()))
 

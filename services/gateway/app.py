@@ -33,6 +33,7 @@ from services.gateway import (
     kinds,
     leases,
     limits,
+    quarantine,
     queues,
     reviews,
     schedules,
@@ -55,6 +56,7 @@ from services.gateway.octopoid import documents
 from services.gateway.octopoid import door as octopoid_door
 from services.gateway.octopoid import routes as octopoid
 from services.gateway.problems import problem_of
+from services.gateway.readiness import Readiness
 from services.gateway.rest_workers import RestWorkers
 from services.gateway.revocations import Revocations
 from services.gateway.submission import Submitter
@@ -133,6 +135,7 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/dead-letters", dead_letters.list_dead_letters)
     router.add_post("/v1/dead-letters/redrive", dead_letters.redrive)
     router.add_post("/v1/dead-letters/discard", dead_letters.discard)
+    quarantine.add_routes(router)
     schedules.add_routes(router)
     reviews.add_routes(router)
     router.add_get("/v1/workers", workers.list_workers)
@@ -191,13 +194,11 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[keys.NATS] = nc
         app[keys.PUBLISHER] = publisher
         app[keys.STORE] = store
-        app[keys.READ_MODEL] = read_model
         app[keys.WORKERS] = watch
+        _add_read_side(app, nc, read_model, live)
         followed = await _add_submitter(app, nc, files)
         counting = _add_buckets(app, nc)
-        app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
         app[keys.FILES] = files
-        app[keys.LIVE] = live
         app[keys.METRICS] = Metrics(store)
         app[keys.AUTH] = authenticator
         app[keys.FILE_ROUTES] = FileRoutes(files, read_model, settings)
@@ -226,6 +227,15 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
             read_model.close()
         if failure is not None:
             raise failure
+
+
+def _add_read_side(app: web.Application, nc: Client, read_model: ReadModel, live: LiveFeed) -> None:
+    """Put in what reads and live updates go by."""
+    settings = app[keys.SETTINGS]
+    app[keys.READ_MODEL] = read_model
+    app[keys.LIVE] = live
+    app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
+    app[keys.READINESS] = Readiness(nc, read_model, live, settings)
 
 
 async def _add_submitter(

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from events.codec import event_name
 from events.commands import RequestCancel
+from events.damage import refuse_damaged
 from events.envelope import event_view
 from events.errors import NotFoundError
 from events.job import Job, evolve
@@ -117,6 +118,8 @@ async def result(request: web.Request) -> web.Response:
             return web.Response(status=303, headers={**headers, "Location": f"/v1/files/{large[0]}"})
         return json_response(job.result, headers=headers)
     state = job.status.value
+    if job.damage is not None and job.status is not Status.ARCHIVED:
+        raise refuse_damaged(job)
     if job.status not in FINAL:
         problem = Problem(
             status=409, code="not_finished", detail=f"job {job.id} has no result yet: it is {state}",

@@ -19,6 +19,7 @@ from services.gateway.freshness import Freshness
 from services.gateway.lease_token import LeaseTokens
 from services.gateway.live import LiveFeed
 from services.gateway.metrics import Metrics
+from services.gateway.readiness import Readiness
 from services.gateway.rest_workers import RestWorkers
 from services.gateway.submission import Submitter
 from services.gateway.worker_watch import WorkerWatch
@@ -45,6 +46,7 @@ LOG_SHARE: Final = web.AppKey("log_share", LogShare)
 LANES: Final = web.AppKey("lanes", Lanes)
 SCHEDULES: Final = web.AppKey("schedules", ScheduleStore)
 READ_MODEL: Final = web.AppKey("read_model", ReadModel)
+READINESS: Final = web.AppKey("readiness", Readiness)
 FRESHNESS: Final = web.AppKey("freshness", Freshness)
 FILES: Final = web.AppKey("files", Files)
 LIVE: Final = web.AppKey("live", LiveFeed)

@@ -219,8 +219,8 @@ async def _result(
     job = await loaded(request, claims)
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
-    # Nothing is stored for a lease that is gone; the command says so, or finds itself done.
-    if job.lease is not None and job.lease.fence == claims.fence:
+    # Nothing is stored for a lease that is gone or a damaged job; the command says so, or finds itself done.
+    if job.damage is None and job.lease is not None and job.lease.fence == claims.fence:
         result, artifacts = await lease_results.kept(request, job, claims, asked.result, asked.artifacts)
     fields: dict[str, Any] = {
         "now": datetime.now(UTC), "fence": claims.fence,

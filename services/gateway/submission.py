@@ -12,7 +12,7 @@ import msgspec
 import orjson
 import pydantic
 
-from events.damage import CODE as DAMAGED
+from events.damage import refuse_damaged
 from events.errors import (
     ConflictError,
     InvalidError,
@@ -239,8 +239,8 @@ class Submitter:
         job = await self._store.load(job_id, at_least=at_least)
         if not job.seq:
             return None
-        if job.status is Status.ABSENT:
-            raise ConflictError(f"the first event of job {job.id} cannot be read", code=DAMAGED)
+        if job.status is Status.ABSENT:  # not even its first event can be read
+            raise refuse_damaged(job)
         if job.request_hash != digest:
             raise ConflictError(
                 f"the idempotency key stands for job {job_id}, which was submitted with another request",
