@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -380,3 +380,57 @@ async def test_numbers_are_shown_to_their_tenant_and_to_admins(
         found = await usage(api)
         assert found["files"]["used"] >= 1
         assert found["file_bytes"]["used"] >= 5
+
+
+async def test_claims_that_wait_leave_room_for_those_of_others(
+    shared_broker: SharedBroker, tmp_path: Path
+) -> None:
+    async with gateway(shared_broker.url, tmp_path, claimers=3, tenant_claimers=2) as api:
+        worker = Worker(api, kinds=[api.tenant])
+
+        async def wait(name: str) -> Answer:
+            while (answer := await worker.claim(worker=name, wait_s=60)).status == 429:
+                pass  # what asks whether all places are taken had the last one
+            return answer
+
+        waiting = [asyncio.create_task(wait(f"w{n}")) for n in range(2)]
+
+        async def is_full() -> bool:
+            answer = await worker.claim()
+            return answer.status == 429 and answer.json["code"] == "too_many_claims"
+
+        await until(is_full)
+        await others_go_on(api)
+        for _ in waiting:
+            await submit(api)
+        assert [(await claimed).status for claimed in waiting] == [201, 201]
+        assert (await worker.claim()).status == 204
+
+
+async def test_uploads_that_stand_still_leave_room_for_those_of_others(
+    shared_broker: SharedBroker, tmp_path: Path
+) -> None:
+    async with gateway(shared_broker.url, tmp_path, transfers=2, tenant_transfers=1) as api:
+        go_on = asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"x"
+            await go_on.wait()
+
+        async def slow() -> int:
+            headers = {"Authorization": f"Bearer {api.token()}"}
+            while True:
+                async with api.http.post(f"{api.url}/v1/files", data=body(), headers=headers) as answer:
+                    if answer.status != 429:
+                        return answer.status
+
+        async def is_full() -> bool:
+            answer = await api.call("POST", "/v1/files", b"x")
+            return answer.status == 429 and answer.json["code"] == "too_many_transfers"
+
+        upload = asyncio.create_task(slow())
+        await until(is_full)
+        other = await api.call("POST", "/v1/files", b"x", token=api.token(tenant=api.stranger))
+        assert other.status == 201
+        go_on.set()
+        assert await upload == 201
