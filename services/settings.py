@@ -84,6 +84,9 @@ class Settings(pydantic.BaseModel):
         description="Most bytes of declarations that the workers of a tenant which claim over REST may keep",
     )
     claimers: Count = Field(default=2000, description="Claims under way at once per gateway")
+    tenant_claimers: Count = Field(
+        default=1500, description="Of those, how many the workers of one tenant may have"
+    )
     log_lines: Count = Field(default=1000, description="Most log lines of one request")
     result_artifacts: Count = Field(default=100, description="Most artifacts that a result names")
 
@@ -181,6 +184,7 @@ class Settings(pydantic.BaseModel):
         default=3600.0, description="Longest time that one upload may take, in seconds"
     )
     transfers: Count = Field(default=64, description="Uploads and downloads at once per gateway")
+    tenant_transfers: Count = Field(default=48, description="Of those, how many one tenant may have")
     transfer_idle_s: Seconds = Field(
         default=60.0, description="Seconds without a byte after which an upload or download is broken off"
     )
