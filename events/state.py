@@ -49,6 +49,7 @@ from events.spec import (
     ReviewRules,
     Status,
 )
+from events.subjects import is_name
 from events.values import Time
 
 STILL_WAITING: Final = frozenset({"reprioritised", "aged", "requeued", "shared"})
@@ -298,10 +299,11 @@ def _ended(job: Job, seq: int, at: Time, status: Status, reason: str) -> Job:
 
 def _repaired(job: Job, event: Repaired, seq: int) -> Job:
     """The state that the event holds, whatever was before; one that waits in a lane waits from now on."""
-    known = msgspec.convert({**event.state, "id": job.id}, Job, strict=False)
-    known = _change(known, seq=seq, damage=None)
+    known = _change(_known(job, event.state), seq=seq, damage=None)
     if known.status is not Status.QUEUED:
         return known
+    if not event.lane:
+        raise ValueError("it waits in no lane")
     return _change(
         known, lane=event.lane, priority=event.priority, claimable_seq=seq,
         claimable_at=event.at, queued_at=event.at,
@@ -310,5 +312,13 @@ def _repaired(job: Job, event: Repaired, seq: int) -> Job:
 
 def _archived(job: Job, event: Archived, seq: int, status: Status) -> Job:
     """The state of the summary alone, so that a job reads the same before and after its log is purged."""
-    known = msgspec.convert({**event.summary, "id": job.id}, Job, strict=False)
-    return _change(known, seq=seq, status=Status.ARCHIVED, archived_as=status)
+    return _change(_known(job, event.summary), seq=seq, status=Status.ARCHIVED, archived_as=status)
+
+
+def _known(job: Job, fields: dict[str, Any]) -> Job:
+    """The job that these fields describe; its names stand in subjects and headers of all that follows."""
+    known = msgspec.convert({**fields, "id": job.id}, Job, strict=False)
+    for name in (known.kind, known.tenant, known.lane, known.shared_lane):
+        if name and not is_name(name):
+            raise ValueError(f"{name[:64]!r} is no name")
+    return known

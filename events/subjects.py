@@ -7,6 +7,7 @@ An event whose subject names a lane and a priority puts its job into that lane: 
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from typing import Final
 
@@ -60,7 +61,14 @@ H_TRACE: Final = "traceparent"
 
 JOB_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+MAX_NAME: Final = 63
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
+
+
+@functools.lru_cache(maxsize=16384)
+def is_name(text: str) -> bool:
+    """Whether it may stand for a kind, tenant or lane: in a subject, and in a header."""
+    return len(text) <= MAX_NAME and NAME.fullmatch(text) is not None
 
 
 def job_filter(job_id: str) -> str:

@@ -14,7 +14,7 @@ from events import subjects
 from events.errors import InvalidError, LimitError, UnavailableError, VersionConflictError
 from events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
 from events.requirement import canonical, canonical_prefers
-from events.spec import JobSpec
+from events.spec import MAX_PRIORITY, JobSpec
 from services.controls import pause_fields
 from services.log_reader import Stored, api, follow, last_message
 from services.publisher import Publisher
@@ -24,7 +24,6 @@ from services.settings import Settings
 MAX_ACK_PENDING = 1_000_000
 MAX_WAITING = 100_000
 MAX_CONSUMERS_REACHED = 10026
-MAX_PRIORITY: Final = 100
 GROUP: Final = "workers"
 BUCKET: Final = f"KV_{subjects.BUCKET_LANES}"
 NAMED_KEYS: Final = 3
