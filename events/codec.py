@@ -17,12 +17,12 @@ import msgspec
 
 from events import subjects
 from events.errors import InvalidError, UnwritableError
-from events.history import AnyEvent, Event, Queued, Rejected, Repaired, Submitted, Unreadable
+from events.history import AnyEvent, Blocked, Event, Queued, Rejected, Repaired, Submitted, Unreadable
 from events.json_value import check_json
 from events.nesting import deeper_than
 from events.spec import MAX_PRIORITY
 from events.state import Job, evolve
-from events.subjects import NAME, is_name
+from events.subjects import JOB_ID, NAME, is_name
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -241,6 +241,8 @@ def _misplaced(tokens: list[str], event: AnyEvent) -> str:
 
 def _odd_names(event: AnyEvent) -> str:
     """What is wrong with the names in a first event, or ""; they stand in subjects and headers."""
+    if isinstance(event, Blocked) and not all(map(JOB_ID.fullmatch, event.depends_on)):
+        return "what it waits for are no jobs"
     spec = getattr(event, "job", None)
     if spec is None:
         return ""

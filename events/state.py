@@ -146,6 +146,9 @@ def evolve(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
     """
     if job.damage is not None and not isinstance(event, Repaired | Archived):
         return _change(job, seq=seq)
+    if job.status is Status.ABSENT and not _is_first(event):
+        name = type(event).__name__.lower()
+        return _damaged(job, Unreadable(name, "it cannot be the first event of a job"), seq)
     try:
         return _after(job, event, seq)
     except Exception as error:  # noqa: BLE001 - whatever an event does to one reader, it does to all alike
@@ -158,6 +161,13 @@ def _damaged(job: Job, event: Unreadable, seq: int) -> Job:
     damage = Damage(seq, event.event, event.reason, event.newer)
     return _change(
         job, seq=seq, damage=damage, tenant=job.tenant or event.tenant, kind=job.kind or event.kind
+    )
+
+
+def _is_first(event: AnyEvent | Unreadable) -> bool:
+    """Whether it can be the first of a job: it says what the job is, or that nobody can."""
+    return isinstance(event, Submitted | Archived | Repaired | Unreadable) or (
+        isinstance(event, Scheduled | Blocked) and event.job is not None
     )
 
 

@@ -185,8 +185,14 @@ def waits_for(parent_id: str) -> str:
 
 
 def parse_wait(subject: str) -> tuple[str, str]:
-    """The job that is waited for, and the one that waits."""
+    """The job that is waited for, and the one that waits.
+
+    Raises:
+        ValueError: they are no jobs.
+    """
     _, _, parent_id, child_id = subject.split(".")
+    if not (JOB_ID.fullmatch(parent_id) and JOB_ID.fullmatch(child_id)):
+        raise ValueError("the ids of two jobs were expected")
     return parent_id, child_id
 
 
@@ -226,9 +232,13 @@ def tenant_schedules(tenant: str) -> str:
 
 
 def parse_schedule_record(subject: str) -> tuple[str, str]:
-    """Tenant and name of a subject in the bucket `schedules`."""
+    """Tenant and name of a subject in the bucket `schedules`.
+
+    Raises:
+        ValueError: they are none, such as a wildcard that would stand for the schedules of others.
+    """
     _, _, tenant, name = subject.split(".")
-    return tenant, name
+    return _names(tenant, name)
 
 
 def schedule_timer(tenant: str, name: str) -> str:
@@ -242,11 +252,21 @@ def schedule_timer_due(tenant: str, name: str) -> str:
 
 
 def parse_schedule_due(subject: str) -> tuple[str, str] | None:
-    """Tenant and name of a schedule's wake-up; None for that of a job."""
+    """Tenant and name of a schedule's wake-up; None for that of a job.
+
+    Raises:
+        ValueError: as for `parse_schedule_record`.
+    """
     tokens = subject.split(".")
     if tokens[2] != "schedule":
         return None
     _, _, _, tenant, name = tokens
+    return _names(tenant, name)
+
+
+def _names(tenant: str, name: str) -> tuple[str, str]:
+    if not (is_name(tenant) and is_name(name)):
+        raise ValueError("a tenant and a name were expected")
     return tenant, name
 
 
@@ -257,7 +277,7 @@ def parse_timer_due(subject: str) -> tuple[str, str]:
         ValueError: it is not that of a job.
     """
     _, _, job_id, purpose = subject.split(".", 3)
-    if JOB_ID.fullmatch(job_id) is None:
+    if JOB_ID.fullmatch(job_id) is None or not is_name(purpose):
         raise ValueError("the wake-up is not that of a job")
     return job_id, purpose
 

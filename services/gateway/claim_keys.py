@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 from nats.aio.client import Client
@@ -17,9 +18,11 @@ from events import subjects
 from events.commands import Claim
 from events.errors import ConflictError
 from events.job import Job
+from events.values import Time
 from services.event_store import EventStore
-from services.log_reader import last_of_leader
+from services.log_reader import Stored, last_of_leader
 from services.publisher import Publisher
+from services.quarantine import read_or
 
 MARGIN_S = 60.0
 
@@ -42,8 +45,18 @@ class Intent(msgspec.Struct, frozen=True):
     revision: int
     job: str
     seq: int
-    expires_at: datetime
+    expires_at: Time
     places: tuple[str, ...] = ()
+
+
+_DECODER: Final = msgspec.json.Decoder(Intent)
+
+
+def _intent(message: Stored) -> Intent:
+    intent = _DECODER.decode(message.data)
+    if subjects.JOB_ID.fullmatch(intent.job) is None:
+        raise ValueError("it names no job")
+    return intent
 
 
 class Key:
@@ -89,7 +102,9 @@ class ClaimKeys:
         found = await last_of_leader(self._nc, stream, subject, timeout_s=self._timeout_s)
         if found is None or not found.data:
             return Key(subject, request, None, 0 if found is None else found.seq)
-        intent = msgspec.json.decode(found.data, type=Intent)
+        intent = await read_or(self._nc, stream, found, _intent, None)
+        if intent is None:  # whatever it was, it stands for no claim
+            return Key(subject, request, None, found.seq)
         if intent.request != request:
             raise ConflictError("the idempotency key stands for another claim", code="idempotency_conflict")
         return Key(subject, request, intent, found.seq)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-import orjson
 from aiohttp import hdrs, web
 
+from events.json_value import dumps
 from services.gateway.auth import Principal
 from services.gateway.problems import UnsupportedMediaTypeError
 from services.gateway.submission import Caller
@@ -20,7 +20,7 @@ TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A JSON answer."""
-    return web.Response(body=orjson.dumps(value), status=status, headers=headers, content_type=JSON)
+    return web.Response(body=dumps(value), status=status, headers=headers, content_type=JSON)
 
 
 async def json_body(request: web.Request) -> bytes:

@@ -79,7 +79,7 @@ class Waits:
         found = await self._together(parents) if info["config"]["num_replicas"] == 1 else None
         if found is None:
             found = [wait for waits in await each(self._of_one, parents, at_once=AT_ONCE) for wait in waits]
-        return [subjects.parse_wait(wait) for wait in found]
+        return [pair for wait in found if (pair := _pair(wait)) is not None]
 
     async def _together(self, parents: Collection[str]) -> list[str] | None:
         """The subjects of the waits for all parents; None when they are too many for one answer.
@@ -118,3 +118,11 @@ class Waits:
             if not page or len(found) >= answer.get("total", 0):
                 return found
             await asyncio.sleep(0)
+
+
+def _pair(subject: str) -> tuple[str, str] | None:
+    """The jobs of a wait; None for a stranger's key, which nobody waits by."""
+    try:
+        return subjects.parse_wait(subject)
+    except ValueError:
+        return None
