@@ -88,6 +88,8 @@ def parse_entry(message: Stored) -> tuple[str, int, Entry | None]:
     """Lane, priority and entry of a message of the bucket; None when it was removed."""
     prefix = f"$KV.{subjects.BUCKET_LANES}."
     lane, priority = subjects.parse_lane_entry(message.subject.removeprefix(prefix))
+    if not subjects.is_name(lane):
+        raise ValueError("the name of a lane was expected")
     if not message.data:
         return lane, priority, None
     entry = DECODER.decode(message.data)

@@ -19,7 +19,7 @@ class RawPublisher:
         self._writer = writer
 
     async def publish(self, subject: bytes, body: bytes = b"hi", headers: bytes | None = None) -> None:
-        """Publish, and wait until the broker has read it.
+        """Publish, and wait until the broker has read it, or refused the subject.
 
         Args:
             subject: bytes without spaces and line ends.
@@ -42,7 +42,7 @@ class RawPublisher:
                 self._writer.write(b"PONG\r\n")
             elif line == b"PONG\r\n":
                 return
-            elif not line.startswith((b"INFO", b"+OK")):
+            elif not line.startswith((b"INFO", b"+OK", b"-ERR 'Invalid Publish Subject'")):
                 raise ConnectionError(f"the broker answered {line!r}")
 
 
@@ -76,5 +76,16 @@ ODD_HEADERS = (
 )
 """Header blocks that the broker takes and stores as they are."""
 
-ODD_ENDS = (b"\xff", b"a\x0bb", b"a\x0c", b"\x00\x01\x1f\x7f", b"\xc3\x28", b"a" * 3000, "ü·".encode())
+ODD_ENDS = (
+    b"",
+    b".a",
+    b"a\rb",
+    b"\xff",
+    b"a\x0bb",
+    b"a\x0c",
+    b"\x00\x01\x1f\x7f",
+    b"\xc3\x28",
+    b"a" * 3000,
+    "ü·".encode(),
+)
 """What a subject may end in besides words."""
