@@ -40,6 +40,8 @@ class DependencyFailure(StrEnum):
 RESULT_ARTIFACT: Final = "result.json"
 """The artifact that a result too large for an event is stored as."""
 
+MAX_PRIORITY: Final = 100
+
 DAMAGED: Final = "damaged"
 """What lists and counts put a damaged job under; it keeps the state before."""
 

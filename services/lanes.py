@@ -13,7 +13,7 @@ from events import subjects
 from events.errors import InvalidError, LimitError, UnavailableError, VersionConflictError
 from events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
 from events.requirement import canonical, canonical_prefers
-from events.spec import JobSpec
+from events.spec import MAX_PRIORITY, JobSpec
 from services.controls import pause_fields
 from services.lane_limits import LaneLimits, ServedBy, nobody
 from services.log_reader import Stored, api, follow, last_message
@@ -24,7 +24,6 @@ from services.settings import Settings
 MAX_ACK_PENDING = 1_000_000
 MAX_WAITING = 100_000
 MAX_CONSUMERS_REACHED = 10026
-MAX_PRIORITY: Final = 100
 GROUP: Final = "workers"
 BUCKET: Final = f"KV_{subjects.BUCKET_LANES}"
 MAKING_PAUSE_S: Final = 0.02
@@ -88,6 +87,8 @@ def parse_entry(message: Stored) -> tuple[str, int, Entry | None]:
     """Lane, priority and entry of a message of the bucket; None when it was removed."""
     prefix = f"$KV.{subjects.BUCKET_LANES}."
     lane, priority = subjects.parse_lane_entry(message.subject.removeprefix(prefix))
+    if not subjects.is_name(lane):
+        raise ValueError("the name of a lane was expected")
     if not message.data:
         return lane, priority, None
     entry = DECODER.decode(message.data)

@@ -131,7 +131,7 @@ async def _collect(inbox: Inbox, found: list[Stored], timeout_s: float) -> bool:
             return False
         if "Nats-Sequence" not in headers:
             raise UnavailableError(f"the broker refused a read: {headers.get('Description', status)}")
-        pending = int(headers.get("Nats-Num-Pending", "0"))
+        pending = int(headers.get("Nats-Num-Pending", "0"))  # the broker's own: it adds its headers last
         seq = int(headers["Nats-Sequence"])
         found.append(Stored(headers["Nats-Subject"], headers, message.data, seq, pending))
 

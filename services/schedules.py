@@ -95,7 +95,8 @@ class ScheduleStore:
         if "error" in info:
             raise UnavailableError(f"the schedules cannot be listed: {info['error'].get('description')}")
         found = info["state"].get("subjects") or {}
-        return sorted(subjects.parse_schedule_record(subject)[1] for subject in found)
+        names = (subject.rpartition(".")[2] for subject in found)
+        return sorted(name for name in names if subjects.is_name(name))
 
     async def all(self) -> AsyncIterator[Schedule]:
         """Every schedule of every tenant, some at a time; one that is written meanwhile may come twice."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 from nats.aio.client import Client
@@ -17,10 +18,12 @@ from events import subjects
 from events.commands import Claim
 from events.errors import ConflictError
 from events.job import Job
+from events.values import Time
 from services.bucket_use import Bounds, BucketUse
 from services.event_store import EventStore
-from services.log_reader import last_of_leader
+from services.log_reader import Stored, last_of_leader
 from services.publisher import Publisher
+from services.quarantine import read_or
 from services.settings import Settings
 
 MARGIN_S = 60.0
@@ -51,8 +54,18 @@ class Intent(msgspec.Struct, frozen=True):
     revision: int
     job: str
     seq: int
-    expires_at: datetime
+    expires_at: Time
     places: tuple[str, ...] = ()
+
+
+_DECODER: Final = msgspec.json.Decoder(Intent)
+
+
+def _intent(message: Stored) -> Intent:
+    intent = _DECODER.decode(message.data)
+    if subjects.JOB_ID.fullmatch(intent.job) is None:
+        raise ValueError("it names no job")
+    return intent
 
 
 class Key:
@@ -116,7 +129,9 @@ class ClaimKeys:
             if self._use is not None:
                 self._use.check(subject, 1)
             return Key(subject, request, None, 0 if found is None else found.seq, self._use)
-        intent = msgspec.json.decode(found.data, type=Intent)
+        intent = await read_or(self._nc, STREAM, found, _intent, None)
+        if intent is None:  # whatever it was, it stands for no claim
+            return Key(subject, request, None, found.seq, self._use)
         if intent.request != request:
             raise ConflictError("the idempotency key stands for another claim", code="idempotency_conflict")
         return Key(subject, request, intent, found.seq, self._use)

@@ -6,9 +6,9 @@ import re
 from typing import Any, Final, TypeVar
 
 import msgspec
-import orjson
 from aiohttp import hdrs, web
 
+from events.json_value import dumps
 from services.gateway.auth import Principal
 from services.gateway.bodies import decoded
 from services.gateway.problems import UnsupportedMediaTypeError
@@ -23,7 +23,7 @@ TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A JSON answer."""
-    return web.Response(body=orjson.dumps(value), status=status, headers=headers, content_type=JSON)
+    return web.Response(body=dumps(value), status=status, headers=headers, content_type=JSON)
 
 
 async def json_body(request: web.Request) -> bytes:

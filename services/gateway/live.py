@@ -367,7 +367,9 @@ class LiveFeed:
 
     def _saw_progress(self, subject: str, data: bytes, *, kept: bool = False) -> None:
         """Hand out a progress; a `kept` one only if it is news."""
-        job_id = subject.partition(".")[2]
+        job_id = _job_of(subject)
+        if job_id is None:
+            return
         try:
             progress = _PROGRESS.decode(data)
         except UNREADABLE as error:
@@ -383,7 +385,9 @@ class LiveFeed:
             session.progress(job_id, progress, ids)
 
     def _saw_log_line(self, stored: Stored) -> None:
-        job_id = stored.subject.partition(".")[2]
+        job_id = _job_of(stored.subject)
+        if job_id is None:
+            return
         try:
             line = _LOG_LINE.decode(stored.data)
         except UNREADABLE as error:
@@ -397,3 +401,9 @@ class LiveFeed:
         for subscription in self.index.find(job_id, report.tenant, report.kind):
             if subscription.selects(job_id, report.tenant, report.kind):
                 yield subscription
+
+
+def _job_of(subject: str) -> str | None:
+    """The job that a report is about; None for a stranger's message, whose subject may hold anything."""
+    job_id = subject.partition(".")[2]
+    return job_id if subjects.JOB_ID.fullmatch(job_id) else None

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import orjson
 
 from events import subjects
 from events.codec import decode
@@ -148,7 +147,7 @@ class Progress(Report, frozen=True, kw_only=True, dict=True):
     @cached_property
     def encoded(self) -> bytes:
         """What readers see of it, as JSON."""
-        return orjson.dumps(self.fields)
+        return dumps(self.fields)
 
 
 class LogLine(Report, frozen=True, kw_only=True):

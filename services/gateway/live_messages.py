@@ -13,6 +13,7 @@ import orjson
 
 from events.codec import EVENTS
 from events.errors import InvalidError, RejectedError
+from events.json_value import dumps
 from events.subjects import NAME_PATTERN
 from services.gateway.bodies import decoded
 
@@ -164,7 +165,7 @@ def message(type_: str, /, *, cursor: str | None = None, **fields: Any) -> Item:
     body = {"type": type_, **{name: value for name, value in fields.items() if value is not None}}
     if cursor is not None:
         body["cursor"] = cursor
-    return Item(type_, orjson.dumps(body), cursor)
+    return Item(type_, dumps(body), cursor)
 
 
 def shared_message(type_: str, ids: list[str], fragment: bytes, cursor: str | None = None) -> Item:

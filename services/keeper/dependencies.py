@@ -23,7 +23,6 @@ from events.errors import (
     NewerVersionError,
     NotFoundError,
     SwitchyardError,
-    UnavailableError,
 )
 from events.history import (
     Accepted,
@@ -96,6 +95,8 @@ class Dependencies:
         async def settle(child: str) -> None:
             try:
                 await self.settle(child, waiting[child])
+            except NewerVersionError as error:  # whoever can read it looks at it anew
+                log.warning("dependency_put_off", job=child, error=str(error))
             except SwitchyardError as error:  # the others are not to wait for this one
                 errors.append(error)
 
@@ -147,7 +148,7 @@ class Dependencies:
         """The job, if it is blocked."""
         last = await self._store.last(job_id) or await self._store.last_of_leader(job_id)
         if last is None:
-            raise UnavailableError(f"job {job_id} cannot be read yet")
+            return None  # a stranger's wait: that of a job is written after its first event
         match last.event:
             case Blocked(job=None):
                 return await self._store.load(job_id, at_least=last.seq)

@@ -85,7 +85,7 @@ class Waits:
         found = await self._together(parents) if info["config"]["num_replicas"] == 1 else None
         if found is None:
             found = [wait for waits in await each(self._of_one, parents, at_once=AT_ONCE) for wait in waits]
-        return [subjects.parse_wait(wait) for wait in found]
+        return [pair for wait in found if (pair := _pair(wait)) is not None]
 
     async def _info(self) -> dict[str, Any]:
         info = await api(self._nc, f"STREAM.INFO.{STREAM}", timeout_s=self._timeout_s)
@@ -130,3 +130,11 @@ class Waits:
             if not page or len(found) >= answer.get("total", 0):
                 return found
             await asyncio.sleep(0)
+
+
+def _pair(subject: str) -> tuple[str, str] | None:
+    """The jobs of a wait; None for a stranger's key, which nobody waits by."""
+    try:
+        return subjects.parse_wait(subject)
+    except ValueError:
+        return None

@@ -55,6 +55,7 @@ log = structlog.get_logger()
 
 AVOID_S = 60.0
 AVOID_PAUSE_S = 1.0
+FAILED_PAUSE_S = 60.0
 UNWRITABLE: Final = "invalid_"
 MESSAGE_CHARS: Final = 1000
 AVOID_LOOKS = 32
@@ -127,6 +128,11 @@ class Leasing:
             # Whatever was or was not written, the message comes again and is then decided on the log.
             log.warning("lease_not_taken", job=job_id, error=str(error))
             await self._puller.answer(work, NAK, delay_s=self._settings.heartbeat_s)
+            return None
+        except Exception:
+            # Whatever one job has in its log, the worker goes on with the others.
+            log.exception("lease_not_taken", job=job_id)
+            await self._puller.answer(work, NAK, delay_s=FAILED_PAUSE_S)
             return None
 
     async def _start(

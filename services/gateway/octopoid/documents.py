@@ -14,6 +14,7 @@ from events.errors import LimitError, NotFoundError, UnavailableError, VersionCo
 from services.bucket_use import Bounds, BucketUse
 from services.log_reader import Stored, last_of_leader, read_range
 from services.publisher import AckLostError, Publisher
+from services.quarantine import read_or, readable
 from services.settings import Settings
 
 STREAM: Final = f"KV_{subjects.BUCKET_OCTOPOID}"
@@ -57,7 +58,10 @@ class Documents:
         """
         subject = subjects.octopoid_document(tenant, sort, _digest(name))
         found = await last_of_leader(self._nc, STREAM, subject, timeout_s=self._settings.request_timeout_s)
-        return Found(None, 0) if found is None else _found(found)
+        if found is None:
+            return Found(None, 0)
+        # One that cannot be read stands for none: it is set aside, and a new one may take its place.
+        return await read_or(self._nc, STREAM, found, _found, Found(None, found.seq))
 
     async def get(self, tenant: str, sort: str, name: str) -> Found:
         """As `find`.
@@ -78,7 +82,8 @@ class Documents:
             self._nc, STREAM, subjects.octopoid_documents(tenant, sort),
             limit=2 * most, timeout_s=self._settings.request_timeout_s,
         )  # fmt: skip
-        return [_found(message) for message in stored if message.data]
+        present = [message for message in stored if message.data]
+        return [found async for found in readable(self._nc, STREAM, present, _found)]
 
     async def create(self, tenant: str, sort: str, name: str, document: Document, revision: int = 0) -> int:
         """Write what is not there; returns its revision.
@@ -164,7 +169,15 @@ def use_of(nc: Client, settings: Settings) -> BucketUse:
 
 
 def _found(stored: Stored) -> Found:
-    return Found(orjson.loads(stored.data) if stored.data else None, stored.seq)
+    """What a message of the bucket holds.
+
+    Raises:
+        ValueError: no document.
+    """
+    document = orjson.loads(stored.data) if stored.data else None
+    if document is not None and not isinstance(document, dict):
+        raise ValueError("an object was expected")
+    return Found(document, stored.seq)
 
 
 def _digest(name: str) -> str:
