@@ -46,7 +46,7 @@ async def check_known(store: EventStore, tenant: str, depends_on: Sequence[str])
             return False
         # A replica that lags may not know of a job whose submission was answered just now.
         last = await store.last(job_id) or await store.last_of_leader(job_id)
-        return last is not None and last.tenant == tenant
+        return last is not None and await store.owner(last) == tenant
 
     for job_id, is_known in zip(ids, await each(known, ids, at_once=AT_ONCE), strict=True):
         if not is_known:
