@@ -224,3 +224,16 @@ async def test_a_request_that_waits_for_a_jobs_end_is_woken_by_it(gateway: LiveG
     # The end came after what this caller has read, though before it began to wait.
     assert await gateway.feed.wait_final(job.id, job.seq, 0)
     assert not await gateway.feed.wait_final(job.id, done.seq, 0)
+
+
+@pytest.mark.parametrize("name", ["hello", "claim_renewed", "succeeded"])
+async def test_who_waits_for_a_job_learns_that_it_is_damaged(gateway: LiveGateway, name: str) -> None:
+    job = await gateway.submit()
+    await gateway.reached(job.seq)
+    waiting = gateway.tasks.create_task(gateway.feed.wait_final(job.id, job.seq, DEADLINE_S))
+    assert not await gateway.feed.wait_final(job.id, job.seq, 0.05)  # by now the other one waits too
+    seq = await gateway.publisher.publish(subjects.job_event(job.id, name), b"{", {})
+    assert await waiting
+    # Also who asks after the message has passed.
+    assert await gateway.feed.wait_final(job.id, job.seq, 0)
+    assert not await gateway.feed.wait_final(job.id, seq, 0)
