@@ -129,6 +129,8 @@ class Leasing:
             log.warning("lease_not_taken", job=job_id, error=str(error))
             await self._puller.answer(work, NAK, delay_s=self._settings.heartbeat_s)
             return None
+        except VersionConflictError:
+            raise  # of what `begin` writes beside the job, which its caller answers for
         except Exception:
             # Whatever one job has in its log, the worker goes on with the others.
             log.exception("lease_not_taken", job=job_id)

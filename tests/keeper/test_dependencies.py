@@ -14,6 +14,7 @@ from events.history import Blocked, Cancelled, Dead, Expired, Queued, Scheduled,
 from events.job import Job
 from events.spec import DependencyFailure, Status
 from services.connectors.protocol import Attempt, FatalError
+from services.ids import new_id
 from services.keeper.waits import STREAM, Waits
 from services.log_reader import api
 from services.nats_server import NatsServer
@@ -244,17 +245,18 @@ async def test_a_blocked_job_that_was_cancelled_stays_so_and_is_forgotten(site: 
 async def test_a_parent_may_have_more_waiting_jobs_than_one_answer_holds(site: Site) -> None:
     async with Publisher(site.nc) as publisher:
         found = Waits(site.nc, publisher, site.settings)
-        assert await found.of(["parent", "nobody"]) == []
-        children = [f"c{n}" for n in range(1100)]
+        parent, other, third, nobody = (new_id() for _ in range(4))
+        assert await found.of([parent, nobody]) == []
+        children = [new_id() for _ in range(1100)]
         for child in children:
-            await found.add(child, ["parent"])
-        await found.add("c0", ["other", "third"])
-        wanted = {("parent", child) for child in children} | {("other", "c0")}
-        assert set(await found.of(["parent", "other", "nobody"])) == wanted
-        assert await found.of(["nobody"]) == []
-        await found.remove("c0", ["parent", "other"])
-        assert set(await found.of(["parent", "other", "third"])) == (
-            {("parent", child) for child in children[1:]} | {("third", "c0")}
+            await found.add(child, [parent])
+        await found.add(children[0], [other, third])
+        wanted = {(parent, child) for child in children} | {(other, children[0])}
+        assert set(await found.of([parent, other, nobody])) == wanted
+        assert await found.of([nobody]) == []
+        await found.remove(children[0], [parent, other])
+        assert set(await found.of([parent, other, third])) == (
+            {(parent, child) for child in children[1:]} | {(third, children[0])}
         )
 
 
