@@ -117,7 +117,8 @@ class Leasing:
                 return None
             spec = await self._store.current_spec(job)
             if job.failed_worker == record.id and await self._another_fits(job, spec, record.id):
-                await self._puller.answer(work, NAK, delay_s=AVOID_PAUSE_S)
+                # Spread, or other jobs that come every second would have the other worker's turn every time.
+                await self._puller.answer(work, NAK, delay_s=AVOID_PAUSE_S * (0.5 + jitter()))
                 return None
             return await self._start(work, job, spec, record)
         except NewerVersionError as error:
@@ -129,6 +130,8 @@ class Leasing:
             log.warning("lease_not_taken", job=job_id, error=str(error))
             await self._puller.answer(work, NAK, delay_s=self._settings.heartbeat_s)
             return None
+        except VersionConflictError:
+            raise  # of what `begin` writes beside the job, which its caller answers for
         except Exception:
             # Whatever one job has in its log, the worker goes on with the others.
             log.exception("lease_not_taken", job=job_id)

@@ -196,6 +196,22 @@ async def all_is_set_aside(site: Deployment, nc: Client, victims: list[str]) -> 
         assert (status, shown["damage"]["seq"]) == (200, damage.seq)
 
 
+async def everything_is_shown(site: Deployment, job_id: str) -> None:
+    """No list, page or check fails at what a stranger wrote."""
+    names = ("jobs", "dead-letters", "queues", "limits", "schedules", "kinds", "workers", "files", "reviews")
+    jobs = (f"/v1/jobs/{job_id}{part}" for part in ("", "/events", "/result", "/explain"))
+    for path in (*(f"/v1/{name}" for name in names), *jobs, "/v1/limits/gpu", "/readyz"):
+        status, body = await site.request("GET", path)
+        assert status == 200, (path, status, body)
+    status, stored = await site.request("POST", "/v1/files?name=a.txt", data=b"hi")
+    assert status == 201, stored
+    headers = {"Authorization": f"Bearer {site.token}"}
+    for file_id, expected in (("x", 404), ("f", 404), (stored["id"], 200)):
+        async with site.session.get(f"{site.url}/v1/files/{file_id}", headers=headers) as answer:
+            assert answer.status == expected
+    await site.command("doctor", "--data-dir", str(site.data_dir))
+
+
 @pytest.mark.parametrize("start", [start_parts, start_one_process], ids=["parts", "up"])
 async def test_whatever_strangers_publish_every_job_ends_and_every_part_goes_on(
     tmp_path: Path, start: Callable[[Deployment], Awaitable[None]]
@@ -228,6 +244,7 @@ async def test_whatever_strangers_publish_every_job_ends_and_every_part_goes_on(
         await until_ended(nc, set(ids))
         all_run(site, pids)
         await all_is_set_aside(site, nc, victims)
+        await everything_is_shown(site, first)
         assert (await site.request("GET", "/v1/schedules/tick"))[1]["state"] == "active"
         assert (await site.request("GET", "/v1/limits/gpu"))[0] == 200
         await nc.close()

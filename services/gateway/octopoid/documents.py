@@ -172,11 +172,13 @@ def _found(stored: Stored) -> Found:
     """What a message of the bucket holds.
 
     Raises:
-        ValueError: no document.
+        ValueError, TypeError: no document.
     """
-    document = orjson.loads(stored.data) if stored.data else None
-    if document is not None and not isinstance(document, dict):
-        raise ValueError("an object was expected")
+    if not stored.data:
+        return Found(None, stored.seq)
+    document = orjson.loads(stored.data)
+    if not isinstance(document, dict):
+        raise TypeError("an object was expected")
     return Found(document, stored.seq)
 
 
