@@ -74,7 +74,12 @@ async def last_message(nc: Client, stream: str, subject: str, *, timeout_s: floa
     headers = reply.headers or {}
     if "Nats-Sequence" not in headers:
         return None
-    return Stored(headers["Nats-Subject"], headers, reply.data, int(headers["Nats-Sequence"]), 0)
+    return Stored(_subject(headers["Nats-Subject"]), headers, reply.data, int(headers["Nats-Sequence"]), 0)
+
+
+def _subject(told: str) -> str:
+    """A subject as all readers have it: a direct get may have a space in the place of a carriage return."""
+    return told.replace("\r", " ") if "\r" in told else told
 
 
 async def last_of_leader(nc: Client, stream: str, subject: str, *, timeout_s: float) -> Stored | None:
@@ -92,7 +97,8 @@ async def last_of_leader(nc: Client, stream: str, subject: str, *, timeout_s: fl
         raise UnavailableError(f"the broker refused a read of {stream}: {answer['error']['description']}")
     found = answer["message"]
     headers = LazyHeaders(base64.b64decode(found.get("hdrs", "")))
-    return Stored(found["subject"], headers, base64.b64decode(found.get("data", "")), found["seq"], 0)
+    body = base64.b64decode(found.get("data", ""))
+    return Stored(_subject(found["subject"]), headers, body, found["seq"], 0)
 
 
 async def read_range(
@@ -133,7 +139,7 @@ async def _collect(inbox: Inbox, found: list[Stored], timeout_s: float) -> bool:
             raise UnavailableError(f"the broker refused a read: {headers.get('Description', status)}")
         pending = int(headers.get("Nats-Num-Pending", "0"))  # the broker's own: it adds its headers last
         seq = int(headers["Nats-Sequence"])
-        found.append(Stored(headers["Nats-Subject"], headers, message.data, seq, pending))
+        found.append(Stored(_subject(headers["Nats-Subject"]), headers, message.data, seq, pending))
 
 
 async def follow(
@@ -297,7 +303,9 @@ def delivered(message: Msg) -> tuple[Stored, int]:
     tokens = message.reply.split(".")
     base = 4 if len(tokens) > 9 else 2
     stream_seq, consumer_seq, pending = int(tokens[base + 3]), int(tokens[base + 4]), int(tokens[base + 6])
-    return Stored(message.subject, message.headers or {}, message.data, stream_seq, pending), consumer_seq
+    return Stored(
+        _subject(message.subject), message.headers or {}, message.data, stream_seq, pending
+    ), consumer_seq
 
 
 async def follow_once(nc: Client, stream: str, *, timeout_s: float) -> list[Stored]:

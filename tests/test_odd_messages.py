@@ -18,13 +18,15 @@ from tests.test_broker import Recorder
 
 JOB = b"job.01940000-0000-7000-8000-000000000001."
 TIMEOUT_S = 5.0
+STORED_ENDS = [end for end in ODD_ENDS if all(end.split(b"."))]
+"""The broker takes no empty word into a stream."""
 
 
 async def publish_oddities(server: NatsServer, nc: Client) -> int:
     """Lay the streams out and put every odd message into the log; how many there are."""
     await topology.apply(nc)
     async with raw_publisher(server.url) as publisher:
-        for end in ODD_ENDS:
+        for end in STORED_ENDS:
             await publisher.publish(b"job." + end)
             await publisher.publish(JOB + end)
             await publisher.publish(JOB + b"queued." + end + b".50")
@@ -40,7 +42,7 @@ async def publish_oddities(server: NatsServer, nc: Client) -> int:
 async def test_every_reader_sees_every_message_whatever_its_bytes(broker: NatsServer) -> None:
     nc = await connections.connect(broker.url, name="test")
     last = await publish_oddities(broker, nc)
-    assert last == 4 * len(ODD_ENDS) + 2 * len(ODD_HEADERS) + 1
+    assert last == 4 * len(STORED_ENDS) + 2 * len(ODD_HEADERS) + 1
     followed: list[Stored] = []
     async with asyncio.timeout(20), contextlib.aclosing(
         follow(nc, "JOBS", start=1, timeout_s=TIMEOUT_S)
@@ -55,7 +57,7 @@ async def test_every_reader_sees_every_message_whatever_its_bytes(broker: NatsSe
         (message.seq, message.subject, message.data) for message in followed
     ]
     for subject in {message.subject for message in followed if message.subject.isascii()} - {""}:
-        if "\\" not in subject and subject.isprintable():
+        if not set(subject) & set("\\ ") and subject.isprintable():
             found = await last_message(nc, "JOBS", subject, timeout_s=TIMEOUT_S)
             assert found is not None
             assert found.subject == subject
@@ -82,11 +84,11 @@ async def test_an_ordinary_subscription_outlives_any_message(broker: NatsServer)
     subscription = await nc.subscribe("job.>")
     await nc.flush()
     async with raw_publisher(broker.url) as publisher:
-        for end in ODD_ENDS:
+        for end in STORED_ENDS:
             await publisher.publish(JOB + end)
         for headers in ODD_HEADERS:
             await publisher.publish(JOB + b"a", b"", headers)
-    for _ in range(len(ODD_ENDS) + len(ODD_HEADERS)):
+    for _ in range(len(STORED_ENDS) + len(ODD_HEADERS)):
         await subscription.next_msg(timeout=TIMEOUT_S)
     assert nc.stats["reconnects"] == 0
     await nc.close()
