@@ -159,7 +159,10 @@ async def _show(api: Api, job: dict[str, Any], *, wait: bool, as_json: bool) -> 
         async for chunk in api.output(job):
             click.echo(chunk, nl=False)
     else:
-        why = (job["error"] or {}).get("message") or job["reason"]
+        error = job["error"] or {}
+        why = error.get("message") or job["reason"]
+        if trace := error.get("traceback"):
+            click.echo(trace, err=True)
         click.echo(f"switchyard: the job is {job['state']}{f': {why}' if why else ''}", err=True)
     return 0 if not wait or job["state"] == "succeeded" else 1
 

@@ -24,6 +24,9 @@ import pydantic
 class ConnectorError(Exception):
     """A failure with a stable `code` for programs and a message for people."""
 
+    traceback: str = ""
+    """Where it came about, if that was in another process."""
+
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
@@ -100,7 +103,10 @@ class Attempt(Protocol):
         """Report progress: `fraction` of 0 to 1. Never blocks; reports may be conflated."""
 
     def log(self, line: str) -> None:
-        """Report one line of output. Never blocks; lines are not conflated."""
+        """Report one line of output. Never blocks; lines are not conflated, and too many are left out."""
+
+    def left_out(self, lines: int) -> None:
+        """Take notice of lines of output that were too many to be reported."""
 
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         """Stream the job's input file to `to`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -18,11 +19,12 @@ from events.spec import RESULT_ARTIFACT
 from services.files import FileInfo, artifact_id
 from services.gateway.http import H_SEQ, json_response
 from services.gateway.job_actions import body_of
-from services.gateway.keys import FILE_ROUTES, FILES, NATS, SETTINGS, STORE
+from services.gateway.keys import FILE_ROUTES, FILES, NATS, PUBLISHER, SETTINGS, STORE
 from services.gateway.lease_holder import cancel_view, check, holder, loaded, stale
 from services.gateway.lease_token import LeaseClaims
 
 MAX_LINE_CHARS: Final = 16_384
+LINES_AT_ONCE: Final = 100
 
 
 class ProgressRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,13 +157,17 @@ async def send_lines(request: web.Request, job: Job, lines: list[str]) -> None:
 
     Raises:
         InvalidError: there are too many lines.
+        UnavailableError, AckLostError: the broker has not stored them all.
     """
     most = request.app[SETTINGS].log_lines
     if len(lines) > most:
         raise InvalidError(f"lines: {len(lines)} of at most {most}", field="lines")
     stamp = _stamp(job)
-    for line in lines:
-        await request.app[NATS].publish(subjects.log(job.id), orjson.dumps({"line": line, **stamp}))
+    publisher, subject = request.app[PUBLISHER], subjects.log(job.id)
+    # Whoever is answered knows that its lines are stored.
+    for first in range(0, len(lines), LINES_AT_ONCE):
+        bodies = [orjson.dumps({"line": line, **stamp}) for line in lines[first : first + LINES_AT_ONCE]]
+        await asyncio.gather(*[await publisher.send(subject, body, {}) for body in bodies])
 
 
 def _stamp(job: Job) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class ErrorRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Code
     message: Annotated[str, Meta(max_length=10_000)] = ""
     retryable: bool = True
+    traceback: Annotated[str, Meta(max_length=8_192)] = ""
 
 
 class FailRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -229,7 +230,7 @@ async def fail(request: web.Request) -> web.Response:
     principal, claims = holder(request)
     asked = (await body_of(request, _FAIL)).error
     job = await loaded(request, claims)
-    error = JobError(asked.code, asked.message, asked.retryable)
+    error = JobError(asked.code, asked.message, asked.retryable, asked.traceback)
     command = Fail(now=datetime.now(UTC), fence=claims.fence, error=error, jitter=jitter())
     return await _end(request, principal, claims, job, command, "fail")
 

@@ -28,11 +28,13 @@ from services.reachability import Reachability
 from services.settings import Settings
 from services.worker.attempt import HeldAttempt
 from services.worker.dispatch import Dispatcher
+from services.worker.job_log import logged
 from services.worker.lease import Interruption, Lease, Leasing, jitter
 from services.worker.references import resolved_payload
 from services.worker.registry import Registration, new_record
 from services.worker.reporting import Reporter
 from services.worker.work import Work
+from switchyard._traceback import told
 
 log = structlog.get_logger()
 
@@ -104,7 +106,7 @@ class Worker:
         self._store = EventStore(nc, self._publisher, settings)
         self._files = Files(nc, timeout_s=settings.request_timeout_s)
         self._reach = Reachability(settings.lease_s)
-        self._reporter = Reporter(nc)
+        self._reporter = Reporter(nc, self._publisher, buffer_bytes=settings.log_buffer_bytes)
         self._kinds = Kinds(nc, self._publisher, settings)
         self._dispatcher = Dispatcher(
             nc, settings,
@@ -227,7 +229,9 @@ class Worker:
             running = _Running(lease, task)
             self._running[lease.fence] = running
             try:
-                command = await self._handle(running)
+                with logged(lease) as outcome:
+                    command = await self._handle(running)
+                    outcome.append(command)
                 if command is not None:
                     await self._settle(lease, command)
             finally:
@@ -273,11 +277,12 @@ class Worker:
             return Release(now=datetime.now(UTC), fence=fence)
         except (RetryableError, FatalError) as error:
             retryable = isinstance(error, RetryableError)
-            return _failure(fence, JobError(error.code, error.message, retryable))
+            return _failure(fence, JobError(error.code, error.message, retryable, told(error)))
         except Exception as error:
             # A connector is foreign code: whatever it raises is this attempt's failure, never the worker's.
             log.exception("connector_failed", job=lease.job.id, kind=spec.kind)
-            return _failure(fence, JobError("internal", f"{type(error).__name__}: {error}"))
+            message = f"{type(error).__name__}: {error}"
+            return _failure(fence, JobError("internal", message, traceback=told(error)))
         finally:
             timer.cancel()
             await attempt.close()
