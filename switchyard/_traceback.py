@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import importlib
 import threading
@@ -28,7 +29,7 @@ _RUNNERS: Final = (
         )
     ),
     *(f"{Path(str(package.__file__)).parent}/" for package in (asyncio, concurrent.futures)),
-    *(str(module.__file__) for module in (contextvars, threading)),
+    *(str(module.__file__) for module in (contextlib, contextvars, threading)),
 )  # fmt: skip
 _IMPORTING: Final = ("<frozen importlib", str(Path(importlib.__file__ or "").parent) + "/")
 
@@ -72,7 +73,8 @@ def _frames(where: TracebackType | None, *, runners: bool = False) -> list[str]:
         if file.startswith(_IMPORTING) or (not runners and not found and file.startswith(_RUNNERS)):
             continue
         found.append((file, line, frame.f_code.co_name))
-    return [f'  File "{file}", line {line}, in {name}' for file, line, name in found[-MAX_FRAMES:]]
+    lines = [f'  File "{file}", line {line}, in {name}' for file, line, name in found[-MAX_FRAMES:]]
+    return ["  …", *lines] if len(found) > MAX_FRAMES else lines
 
 
 def _line(error: BaseException) -> str:

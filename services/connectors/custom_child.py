@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import orjson
 
 from services.connectors.custom import connector_error
 from services.connectors.protocol import FatalError, RetryableError
+from services.worker.child import NO_CONTEXT
 from switchyard._context import Facts, SyncContext
 from switchyard._handler_errors import Cancelled, Fatal, HandlerError, Release, Retry
 from switchyard._load import load
@@ -33,6 +35,7 @@ class _Surroundings:
         self.facts = Facts(*arguments["facts"])
         self.scratch = Path(arguments["scratch"])
         self._report = report
+        self._owner = os.getpid()
         self._address: str = arguments["address"]
 
     def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
@@ -56,6 +59,8 @@ class _Surroundings:
 
     def _call(self, request: dict[str, Any]) -> dict[str, Any]:
         """Ask on a connection of this request's own: no answer can be taken for another's."""
+        if os.getpid() != self._owner:
+            raise RuntimeError(NO_CONTEXT)
         with socket.socket(socket.AF_UNIX) as asking:
             asking.connect(self._address)
             asking.sendall(orjson.dumps(request) + b"\n")

@@ -50,7 +50,7 @@ class HeldAttempt:
         self._settings = settings
         self._scratch: Path | None = None
         self._lines = LogLines(
-            lambda line: reporter.log(self.job_id, self._stamped({"line": line})),
+            lambda line, always: reporter.log(self.job_id, self._stamped({"line": line}), always=always),
             most=settings.job_log_lines, per_s=settings.job_log_lines_per_s,
         )  # fmt: skip
 

@@ -33,7 +33,7 @@ from services.worker.supervisor import die_with_parent
 from services.worker.traces import Traces
 from switchyard._traceback import told
 
-__all__ = ["ERRORS", "HEADER", "MAX_FRAME_BYTES", "die_with_parent", "frame", "serve"]
+__all__ = ["ERRORS", "HEADER", "MAX_FRAME_BYTES", "NO_CONTEXT", "die_with_parent", "frame", "serve"]
 
 HEADER: Final = struct.Struct("!I")
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024  # larger things travel as files
@@ -41,6 +41,7 @@ MAX_MESSAGE_CHARS: Final = 2_000
 ERRORS: Final[dict[str, type[ConnectorError]]] = {
     kind.__name__: kind for kind in (FatalError, RetryableError, BusyError)
 }
+NO_CONTEXT: Final = "a forked process has no context: give what it is to report to the handler's own"
 _IOLBF: Final = 1  # <stdio.h>
 
 _libc = ctypes.CDLL(None)
@@ -89,7 +90,7 @@ class _Channel:
             RuntimeError: this is a fork of the process that was asked.
         """
         if not self.is_ours:
-            raise RuntimeError("a forked process has no context: return to the handler what it is to report")
+            raise RuntimeError(NO_CONTEXT)
         self._waiting.append(data)
         thread = threading.get_ident()
         if self._writer == thread:  # in a signal handler; what it interrupted sends this after its own frame

@@ -14,7 +14,7 @@ class LogLines:
     """Passes on the lines of an attempt within its limits, and a notice of how many were left out.
 
     Args:
-        take: gets each line; False when it has no room for it.
+        take: gets each line, and whether it must have room for it; False when it has none.
         most: how many lines in all.
         per_s: how many a second, after a burst.
         clock: seconds that only go forward.
@@ -22,7 +22,7 @@ class LogLines:
 
     def __init__(
         self,
-        take: Callable[[str], bool],
+        take: Callable[[str, bool], bool],
         *,
         most: int,
         per_s: int,
@@ -47,7 +47,7 @@ class LogLines:
             return
         if self._left_out and now - self._noticed_at >= NOTICE_S:
             self._notice(now)
-        if self._take(line):
+        if self._take(line, False):
             self._rest -= 1
             self._tokens -= 1
         else:
@@ -63,6 +63,6 @@ class LogLines:
             self._notice(self._clock())
 
     def _notice(self, now: float) -> None:
-        if self._take(f"… {self._left_out} lines were left out"):
-            self._noticed_at = now
-            self._left_out = 0
+        self._take(f"… {self._left_out} lines were left out", True)
+        self._noticed_at = now
+        self._left_out = 0

@@ -59,10 +59,10 @@ class Reporter:
         self._progress[job_id] = report
         self._wake.set()
 
-    def log(self, job_id: str, line: dict[str, Any]) -> bool:
+    def log(self, job_id: str, line: dict[str, Any], *, always: bool = False) -> bool:
         """Queue a log line, which is sent until the broker has it; False when there is no room."""
         body = orjson.dumps({**line, "at": datetime.now(UTC)})
-        if self._bytes + len(body) + LINE_BYTES > self._buffer_bytes:
+        if not always and self._bytes + len(body) + LINE_BYTES > self._buffer_bytes:
             return False
         self._lines.append(_Line(subjects.log(job_id), body, new_id()))
         self._bytes += len(body) + LINE_BYTES
