@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from services.connectors.custom import CustomConnector
 from services.log_reader import read_range
 from services.nats_server import NatsServer
 from services.worker.log_lines import LogLines
+from tests.gateway.live import live_gateway
 from tests.handlers import in_processes
 from tests.handlers.in_processes import handlers
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
@@ -142,3 +144,20 @@ async def test_the_worker_logs_the_start_and_the_end_of_each_job(broker: NatsSer
             "event": "job_ended", **fields, "outcome": outcome, **end, "seconds": own[1]["seconds"],
         }  # fmt: skip
         assert own[1]["seconds"] >= 0
+
+
+async def test_five_thousand_lines_at_once_all_reach_a_reader(broker: NatsServer, tmp_path: Path) -> None:
+    async with (
+        open_site(broker.url) as site,
+        live_gateway(broker.url, tmp_path) as gateway,
+        site.worker(connector("chatter")),
+    ):
+        reader = await gateway.reader()
+        await reader.subscribe(all=True, logs=True, progress=False)
+        job = await site.submit(kind="chatter", payload={"lines": 5000})
+        lines: list[str] = []
+        while len(lines) < 5000:
+            message = await reader.until("log")
+            assert message["job_id"] == job
+            lines.append(message["line"])
+        assert lines == [f"line {number}" for number in range(5000)]
