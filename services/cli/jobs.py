@@ -179,8 +179,11 @@ def get(job_id: str, as_json: bool, data_dir: Path | None) -> None:
             job = await api.job(job_id)
         if as_json:
             print_json(job)
-        else:
-            print_table(("field", "value"), [{"field": name, "value": value} for name, value in job.items()])
+            return
+        trace = (job["error"] or {}).pop("traceback", "")
+        print_table(("field", "value"), [{"field": name, "value": value} for name, value in job.items()])
+        if trace:
+            click.echo(trace)
 
     options.run(main())
 

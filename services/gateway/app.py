@@ -46,6 +46,7 @@ from services.gateway.freshness import Freshness
 from services.gateway.lease_token import LeaseTokens
 from services.gateway.live import LiveFeed
 from services.gateway.live_door import DOOR, LiveDoor
+from services.gateway.log_book import LogBook
 from services.gateway.metrics import Metrics
 from services.gateway.octopoid import door as octopoid_door
 from services.gateway.octopoid import routes as octopoid
@@ -235,6 +236,7 @@ async def _add_submitter(
 async def _add_claims(app: web.Application, nc: Client) -> tuple[Claims | RestWorkers, ...]:
     """Put in what claims over REST go by; what of it has to run."""
     publisher, settings = app[keys.PUBLISHER], app[keys.SETTINGS]
+    app[keys.LOG_BOOK] = LogBook(settings)
     claims = Claims(nc, settings, app[keys.READ_MODEL], lambda kind: app[keys.KINDS].of(kind).weights)
     rest = RestWorkers(nc, publisher, settings)
     app[keys.CLAIMS], app[keys.REST_WORKERS] = claims, rest

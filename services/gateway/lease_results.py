@@ -13,15 +13,16 @@ from aiohttp import web
 from msgspec import Meta
 
 from events import subjects
-from events.errors import ConflictError, InvalidError, NotFoundError
+from events.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from events.job import Job
 from events.spec import RESULT_ARTIFACT
 from services.files import FileInfo, artifact_id
 from services.gateway.http import H_SEQ, json_response
 from services.gateway.job_actions import body_of
-from services.gateway.keys import FILE_ROUTES, FILES, NATS, PUBLISHER, SETTINGS, STORE
+from services.gateway.keys import FILE_ROUTES, FILES, LOG_BOOK, NATS, PUBLISHER, SETTINGS, STORE
 from services.gateway.lease_holder import cancel_view, check, holder, loaded, stale
 from services.gateway.lease_token import LeaseClaims
+from services.publisher import AckLostError
 
 MAX_LINE_CHARS: Final = 16_384
 LINES_AT_ONCE: Final = 100
@@ -157,17 +158,22 @@ async def send_lines(request: web.Request, job: Job, lines: list[str]) -> None:
 
     Raises:
         InvalidError: there are too many lines.
-        UnavailableError, AckLostError: the broker has not stored them all.
+        UnavailableError: the broker may not have them all.
     """
     most = request.app[SETTINGS].log_lines
     if len(lines) > most:
         raise InvalidError(f"lines: {len(lines)} of at most {most}", field="lines")
+    fence = job.lease.fence if job.lease else 0
+    lines = request.app[LOG_BOOK].kept(fence, lines)
     stamp = _stamp(job)
     publisher, subject = request.app[PUBLISHER], subjects.log(job.id)
-    # Whoever is answered knows that its lines are stored.
-    for first in range(0, len(lines), LINES_AT_ONCE):
-        bodies = [orjson.dumps({"line": line, **stamp}) for line in lines[first : first + LINES_AT_ONCE]]
-        await asyncio.gather(*[await publisher.send(subject, body, {}) for body in bodies])
+    try:
+        # Whoever is answered knows that its lines are stored.
+        for first in range(0, len(lines), LINES_AT_ONCE):
+            bodies = [orjson.dumps({"line": line, **stamp}) for line in lines[first : first + LINES_AT_ONCE]]
+            await asyncio.gather(*[await publisher.send(subject, body, {}) for body in bodies])
+    except AckLostError as error:
+        raise UnavailableError("the broker has not said whether it has all lines") from error
 
 
 def _stamp(job: Job) -> dict[str, Any]:

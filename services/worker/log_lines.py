@@ -33,7 +33,8 @@ class LogLines:
         self._per_s = per_s
         self._clock = clock
         self._tokens = float(per_s * BURST_S)
-        self._filled_at = self._noticed_at = clock()
+        self._filled_at = clock()
+        self._noticed_at = self._filled_at - NOTICE_S
         self._left_out = 0
 
     def log(self, line: str) -> None:
@@ -56,6 +57,12 @@ class LogLines:
     def left_out(self, lines: int) -> None:
         """Count lines that did not even come here."""
         self._left_out += lines
+
+    def notice(self) -> None:
+        """Report what was left out, if the last notice is long enough ago."""
+        now = self._clock()
+        if self._left_out and now - self._noticed_at >= NOTICE_S:
+            self._notice(now)
 
     def close(self) -> None:
         """Report what was left out and not reported yet."""
