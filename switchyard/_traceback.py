@@ -34,15 +34,21 @@ _RUNNERS: Final = (
 _IMPORTING: Final = ("<frozen importlib", str(Path(importlib.__file__ or "").parent) + "/")
 
 
-def told(error: BaseException) -> str:
+def told(error: BaseException, *, always: bool = True) -> str:
     """The error and what led to it: files, lines, functions and the errors' texts, innermost last.
 
     At most `MAX_CHARS`: what is further from the failure is left out.
+
+    Args:
+        error: as it was caught.
+        always: whether an error that did not come about in a handler has a traceback too.
     """
     given = getattr(error, "traceback", "")
     if isinstance(given, str) and given:  # of another process
         return _bounded(given)
-    blocks = _blocks(error, set()) or [_block(error, _frames(error.__traceback__, runners=True))]
+    blocks = _blocks(error, set())
+    if not blocks and always:
+        blocks = [_block(error, _frames(error.__traceback__, runners=True))]
     return _bounded("\n".join(blocks).encode("utf-8", "replace").decode())
 
 

@@ -20,6 +20,8 @@ from typing import Any, Protocol
 
 import pydantic
 
+from switchyard._traceback import told
+
 
 class ConnectorError(Exception):
     """A failure with a stable `code` for programs and a message for people."""
@@ -43,6 +45,13 @@ class FatalError(ConnectorError):
 
 class BusyError(ConnectorError):
     """The back end cannot take the work now; the job goes back to its lane and nothing is counted."""
+
+
+def traceback_of(error: Exception) -> str:
+    """Where an attempt failed; nothing for what a connector of ours says on purpose, which is no mistake."""
+    if isinstance(error, ConnectorError):
+        return told(error, always=False) if error.traceback or error.__cause__ is not None else ""
+    return told(error)
 
 
 @dataclass(frozen=True, slots=True)

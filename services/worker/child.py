@@ -28,10 +28,9 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
-from services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError
+from services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError, traceback_of
 from services.worker.supervisor import die_with_parent
 from services.worker.traces import Traces
-from switchyard._traceback import told
 
 __all__ = ["ERRORS", "HEADER", "MAX_FRAME_BYTES", "NO_CONTEXT", "die_with_parent", "frame", "serve"]
 
@@ -245,7 +244,7 @@ def _described(error: Exception) -> dict[str, str]:
     else:
         message = f"{type(error).__name__}: {error}"[:MAX_MESSAGE_CHARS]
         described = {"kind": RetryableError.__name__, "code": "internal", "message": message}
-    return described | {"traceback": told(error)}
+    return described | {"traceback": traceback_of(error)}
 
 
 def serve(descriptor: int, supervisor: int, options: dict[str, Any]) -> NoReturn:

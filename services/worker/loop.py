@@ -18,7 +18,14 @@ from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, 
 from events.errors import NewerVersionError, SwitchyardError, UnavailableError
 from events.spec import JobError
 from services import controls
-from services.connectors.protocol import BusyError, Connector, FatalError, Outcome, RetryableError
+from services.connectors.protocol import (
+    BusyError,
+    Connector,
+    FatalError,
+    Outcome,
+    RetryableError,
+    traceback_of,
+)
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
@@ -34,7 +41,6 @@ from services.worker.references import resolved_payload
 from services.worker.registry import Registration, new_record
 from services.worker.reporting import Reporter
 from services.worker.work import Work
-from switchyard._traceback import told
 
 log = structlog.get_logger()
 
@@ -277,12 +283,12 @@ class Worker:
             return Release(now=datetime.now(UTC), fence=fence)
         except (RetryableError, FatalError) as error:
             retryable = isinstance(error, RetryableError)
-            return _failure(fence, JobError(error.code, error.message, retryable, told(error)))
+            return _failure(fence, JobError(error.code, error.message, retryable, traceback_of(error)))
         except Exception as error:
             # A connector is foreign code: whatever it raises is this attempt's failure, never the worker's.
             log.exception("connector_failed", job=lease.job.id, kind=spec.kind)
             message = f"{type(error).__name__}: {error}"
-            return _failure(fence, JobError("internal", message, traceback=told(error)))
+            return _failure(fence, JobError("internal", message, traceback=traceback_of(error)))
         finally:
             timer.cancel()
             await attempt.close()
