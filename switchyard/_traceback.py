@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import contextlib
-import contextvars
-import importlib
-import threading
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +13,7 @@ MAX_ERRORS: Final = 8  # of a chain or a group
 MAX_FRAMES: Final = 100  # of one error, the innermost
 
 _ROOT: Final = Path(__file__).parents[1]
+_LIBRARY: Final = Path(traceback.__file__).parent
 # What runs handlers stands above them in every traceback and says nothing.
 _RUNNERS: Final = (
     *(
@@ -28,10 +23,9 @@ _RUNNERS: Final = (
             "switchyard/_ready.py", "switchyard/_run.py", "switchyard/_lease.py", "switchyard/handlers.py",
         )
     ),
-    *(f"{Path(str(package.__file__)).parent}/" for package in (asyncio, concurrent.futures)),
-    *(str(module.__file__) for module in (contextlib, contextvars, threading)),
+    *(f"{_LIBRARY}/{name}" for name in ("asyncio/", "concurrent/", "contextlib.py", "threading.py")),
 )  # fmt: skip
-_IMPORTING: Final = ("<frozen importlib", str(Path(importlib.__file__ or "").parent) + "/")
+_IMPORTING: Final = ("<frozen importlib", f"{_LIBRARY}/importlib/")
 
 
 def told(error: BaseException, *, always: bool = True) -> str:
