@@ -10,7 +10,6 @@ brought up one version at a time by `UPCASTS` before it is decoded; golden files
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -18,11 +17,12 @@ import msgspec
 
 from events import subjects
 from events.errors import InvalidError, UnwritableError
-from events.history import AnyEvent, Event, Queued, Rejected, Repaired, Submitted, Unreadable
+from events.history import AnyEvent, Blocked, Event, Queued, Rejected, Repaired, Submitted, Unreadable
 from events.json_value import check_json
 from events.nesting import deeper_than
+from events.spec import MAX_PRIORITY
 from events.state import Job, evolve
-from events.subjects import NAME
+from events.subjects import JOB_ID, NAME, is_name
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -37,7 +37,6 @@ EVENTS: Final[Mapping[str, type[AnyEvent]]] = {
 }
 NAMES: Final[Mapping[type[AnyEvent], str]] = {event_type: name for name, event_type in EVENTS.items()}
 CLAIMABLE: Final = frozenset({"submitted", "queued", "rejected"})
-MAX_NAME: Final = 63
 FINAL_EVENTS: Final = frozenset({"succeeded", "accepted", "cancelled", "expired", "dead"})
 
 UPCASTS: Final[dict[tuple[str, int], Upcast]] = {}
@@ -112,17 +111,31 @@ def write(job_id: str, event: AnyEvent) -> tuple[str, bytes]:
     try:
         body = _ENCODER.encode(event)
     except _UNENCODABLE as error:
-        raise UnwritableError(f"{name}: the event cannot be written: {error}", field=_path(error)) from None
+        at = _worst(event)
+        why = str(error).encode(errors="backslashreplace").decode()
+        raise UnwritableError(f"{at}: the event {name} cannot be written: {why}", field=at) from None
     if len(body) > MAX_BYTES:
-        raise UnwritableError(f"{name}: the event has {len(body)} bytes, of at most {MAX_BYTES}")
-    subject = subject_of(job_id, event)
+        at = _worst(event)
+        message = f"{at}: the event {name} has {len(body)} bytes, of at most {MAX_BYTES}"
+        raise UnwritableError(message, field=at)
+    if deeper_than(body, MAX_LEVELS):
+        at = _worst(event)
+        raise UnwritableError(f"{at}: the event {name} is nested deeper than {MAX_LEVELS} levels", field=at)
     try:
-        back = _read(subject.split("."), name, body)
+        back = _DECODERS[name].decode(body)
     except _UNREADABLE as error:
-        at = _path(error)
-        raise UnwritableError(f"{at or name}: {error}", field=at) from None
-    if isinstance(back, str):
-        raise UnwritableError(f"{name}: {back}")
+        at = _path(error) or _worst(event)
+        raise UnwritableError(f"{at}: {error}", field=at) from None
+    subject = subject_of(job_id, back)
+    if wrong := _misplaced(subject.split("."), back):
+        at = (
+            "job"
+            if getattr(back, "job", None)
+            else "lane"
+            if not is_name(getattr(back, "lane", ""))
+            else "priority"
+        )
+        raise UnwritableError(f"{at}: the event {name} cannot be placed: {wrong}", field=at)
     return subject, body
 
 
@@ -218,24 +231,24 @@ def _misplaced(tokens: list[str], event: AnyEvent) -> str:
         if len(tokens) != 3:
             return "its subject names a lane, which the event does not"
         return _odd_names(event)
-    if len(tokens) != 5 or tokens[3] != place[0] or tokens[4] != str(place[1]):
-        return (
-            f"its subject does not name the lane and priority of the event, {place[0][:64]!r} and {place[1]}"
-        )
+    lane, priority = place
+    if len(tokens) != 5 or tokens[3] != lane or tokens[4] != str(priority):
+        return f"its subject does not name the lane and priority of the event, {lane[:64]!r} and {priority}"
+    if not is_name(lane) or not 0 <= priority <= MAX_PRIORITY:
+        return f"{lane[:64]!r} is no lane, or {priority} no priority of 0 to {MAX_PRIORITY}"
     return _odd_names(event)
 
 
 def _odd_names(event: AnyEvent) -> str:
     """What is wrong with the names in a first event, or ""; they stand in subjects and headers."""
+    if isinstance(event, Blocked) and not all(map(JOB_ID.fullmatch, event.depends_on)):
+        return "what it waits for are no jobs"
     spec = getattr(event, "job", None)
-    if spec is None or (_is_name(spec.kind) and _is_name(spec.tenant) and _is_name(spec.lane)):
+    if spec is None:
         return ""
-    return "its kind, tenant or lane is no name"
-
-
-@functools.lru_cache(maxsize=16384)
-def _is_name(text: str) -> bool:
-    return len(text) <= MAX_NAME and NAME.fullmatch(text) is not None
+    if not (is_name(spec.kind) and is_name(spec.tenant) and is_name(spec.lane)):
+        return "its kind, tenant or lane is no name"
+    return "" if not spec.shared_lane or is_name(spec.shared_lane) else "its shared lane is no name"
 
 
 def _check(value: Any, field: str) -> None:
@@ -246,6 +259,20 @@ def _check(value: Any, field: str) -> None:
         check_json(list(value) if isinstance(value, tuple) else value, field)
     except InvalidError as error:
         raise UnwritableError(error.message, field=error.field) from None
+
+
+def _worst(event: AnyEvent) -> str:
+    """The field that cannot be encoded, is nested too deeply, or has the most bytes."""
+    sizes = dict[str, int]()
+    for field in event.__struct_fields__:
+        try:
+            body = _ENCODER.encode(getattr(event, field))
+        except _UNENCODABLE:
+            return field
+        if deeper_than(body, MAX_LEVELS - 1):
+            return field
+        sizes[field] = len(body)
+    return max(sizes, key=sizes.__getitem__)
 
 
 def _path(error: Exception) -> str | None:

@@ -167,10 +167,12 @@ class Redrive(Command, frozen=True):
     Args:
         payload: what it runs with from now on; None for what it had.
         priority: its own from now on; None for the one it had.
+        size_bytes: of the payload, if there is one.
     """
 
     payload: Any = None
     priority: int | None = None
+    size_bytes: int = 0
 
 
 class Discard(Command, frozen=True):

@@ -45,9 +45,8 @@ def decide_damaged(job: Job, command: AnyCommand) -> AnyEvent | None:
     damage = job.damage
     if damage is None:
         raise AssertionError("the job is whole")
-    where = f"event {damage.seq} of job {job.id}"
     if damage.newer:
-        raise NewerVersionError(f"{where} was written by a newer version: {damage.reason}")
+        raise refuse_damaged(job)
     match command:
         case Discard(by=by, reason=reason):
             summary = _summary(job, command.now, damage.reason)
@@ -57,8 +56,19 @@ def decide_damaged(job: Job, command: AnyCommand) -> AnyEvent | None:
         case _ if isinstance(command, _BY_ITSELF):
             return None
         case _:
-            message = f"job {job.id} is damaged: {where} cannot be read: {damage.reason}"
-            raise ConflictError(message, code=CODE, allowed=ALLOWED)
+            raise refuse_damaged(job)
+
+
+def refuse_damaged(job: Job) -> ConflictError | NewerVersionError:
+    """Why nothing that is for whole jobs is done with a damaged one."""
+    damage = job.damage
+    if damage is None:
+        raise AssertionError("the job is whole")
+    where = f"event {damage.seq} of job {job.id}"
+    if damage.newer:
+        return NewerVersionError(f"{where} was written by a newer version: {damage.reason}")
+    message = f"job {job.id} is damaged: {where} cannot be read: {damage.reason}"
+    return ConflictError(message, code=CODE, allowed=ALLOWED)
 
 
 def refuse_whole(job: Job) -> ConflictError:

@@ -56,16 +56,25 @@ def recorded(subject: str, headers: Mapping[str, str] | None, body: bytes, seq: 
 def event_view(entry: Recorded) -> dict[str, Any]:
     """The event as the API shows it: `{"seq", "type", "at", "job_id", "actor", "data"}`.
 
-    One that cannot be read has no time, and the reason in its data; one that a newer version wrote is
-    shown as it stands.
+    One that cannot be read has no time and no data, but the reason as `unreadable`; with it, one that a newer
+    version wrote is shown as it stands.
     """
     if isinstance(entry.event, Unreadable):
-        fields = dict(entry.event.fields) or {"unreadable": entry.event.reason}
+        fields = dict(entry.event.fields)
         fields.pop("v", None)
-        return _shown(entry, fields.pop("at", None), fields)
+        return _shown(entry, _time(fields.pop("at", None)), fields) | {"unreadable": entry.event.reason}
     data: dict[str, Any] = msgspec.to_builtins(entry.event)
     data.pop("v", None)
     return _shown(entry, data.pop("at"), data)
+
+
+def _time(value: object) -> str | None:
+    """A time as a newer version wrote it, if it is one that others can read."""
+    try:
+        msgspec.convert(value, datetime)
+    except msgspec.ValidationError:
+        return None
+    return str(value)
 
 
 def _shown(entry: Recorded, at: str | None, data: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from events.spec import JobError, JobSpec, Status
-from events.values import Int64, Time
+from events.values import Int64, SizeBytes, Time
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
@@ -45,6 +45,7 @@ class Queued(Event, frozen=True):
         failed_worker: who failed or lost the last attempt.
         wake_at: when something is due while it waits: the next rise of its priority, or the end of its time.
         payload: what it runs with from now on, if that was changed.
+        size_bytes: of that payload.
     """
 
     cause: str
@@ -53,6 +54,7 @@ class Queued(Event, frozen=True):
     failed_worker: str | None = None
     wake_at: Time | None = None
     payload: Any = None
+    size_bytes: SizeBytes = 0
 
 
 class Leased(Event, frozen=True):

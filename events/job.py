@@ -215,13 +215,15 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             if status is not Status.QUEUED or job.claimable_seq != claimable_seq:
                 return None
             return _queued(job, now, "requeued")
-        case Redrive(payload=payload):
+        case Redrive(payload=payload, size_bytes=size_bytes):
             if status is not Status.DEAD:
                 raise _refused(job, "redrive")
             priority = job.own_priority if command.priority is None else command.priority
-            return _timed(
-                job, Queued(at=now, cause="redriven", lane=job.lane, priority=priority, payload=payload)
-            )
+            redriven = Queued(
+                at=now, cause="redriven", lane=job.lane, priority=priority, payload=payload,
+                size_bytes=size_bytes,
+            )  # fmt: skip
+            return _timed(job, redriven)
         case Discard(by=by, reason=reason):
             if job.archived_as is Status.DEAD:
                 return None

@@ -41,9 +41,11 @@ class LaneEntry(LaneKey, frozen=True, omit_defaults=True):
 
     Args:
         closing: it has been empty for long and is about to be removed; whoever needs it opens it again.
+        opened_by: the tenant that it counts for; "" for none, as in entries from before that was noted.
     """
 
     closing: bool = False
+    opened_by: str = ""
 
 
 def lane_id(key: LaneKey) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from events.retry import RetryPolicy
-from events.values import Int64, PositiveSeconds, Seconds, Time
+from events.values import Int64, PositiveSeconds, Seconds, SizeBytes, Time
 
 
 class Status(StrEnum):
@@ -39,6 +39,8 @@ class DependencyFailure(StrEnum):
 
 RESULT_ARTIFACT: Final = "result.json"
 """The artifact that a result too large for an event is stored as."""
+
+MAX_PRIORITY: Final = 100
 
 DAMAGED: Final = "damaged"
 """What lists and counts put a damaged job under; it keeps the state before."""
@@ -106,6 +108,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         request_hash: SHA-256 of the canonical request, to tell a repeated submission from a different one.
         on_dependency_failure: what becomes of it when one of those does not succeed.
         review: how a proposed result is judged, if not by any reviewer in any time.
+        size_bytes: of the submission as it came; 0 in events from before it was noted.
     """
 
     kind: str
@@ -133,6 +136,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     request_hash: str = ""
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     review: ReviewRules | None = None
+    size_bytes: SizeBytes = 0
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):

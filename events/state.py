@@ -49,6 +49,7 @@ from events.spec import (
     ReviewRules,
     Status,
 )
+from events.subjects import is_name
 from events.values import Time
 
 STILL_WAITING: Final = frozenset({"reprioritised", "aged", "requeued", "shared"})
@@ -73,6 +74,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         ended_by: the fence whose result the job has.
         review_rules: how a proposed result is judged.
         damage: why nothing more can be said of it; the rest is the state before that.
+        size_bytes: of its submission, and of each payload that a redrive brought.
     """
 
     id: str = ""
@@ -124,6 +126,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     review_rules: ReviewRules | None = None
     damage: Damage | None = None
+    size_bytes: int = 0
 
     @property
     def shown_state(self) -> str:
@@ -145,6 +148,9 @@ def evolve(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
     """
     if job.damage is not None and not isinstance(event, Repaired | Archived):
         return _change(job, seq=seq)
+    if job.status is Status.ABSENT and not _is_first(event):
+        name = type(event).__name__.lower()
+        return _damaged(job, Unreadable(name, "it cannot be the first event of a job"), seq)
     try:
         return _after(job, event, seq)
     except Exception as error:  # noqa: BLE001 - whatever an event does to one reader, it does to all alike
@@ -157,6 +163,13 @@ def _damaged(job: Job, event: Unreadable, seq: int) -> Job:
     damage = Damage(seq, event.event, event.reason, event.newer)
     return _change(
         job, seq=seq, damage=damage, tenant=job.tenant or event.tenant, kind=job.kind or event.kind
+    )
+
+
+def _is_first(event: AnyEvent | Unreadable) -> bool:
+    """Whether it can be the first of a job: it says what the job is, or that nobody can."""
+    return isinstance(event, Submitted | Archived | Repaired | Unreadable) or (
+        isinstance(event, Scheduled | Blocked) and event.job is not None
     )
 
 
@@ -277,6 +290,7 @@ def _first(job: Job, spec: JobSpec, at: Time, seq: int, status: Status) -> Job:
         claimable_at=at if status is Status.QUEUED else None,
         queued_at=at if status is Status.QUEUED else None,
         on_dependency_failure=spec.on_dependency_failure, review_rules=spec.review,
+        size_bytes=spec.size_bytes,
     )  # fmt: skip
 
 
@@ -286,7 +300,7 @@ def _redriven(job: Job, event: Queued, seq: int) -> Job:
     return _change(
         job, own_priority=event.priority, payload_seq=job.payload_seq if event.payload is None else seq,
         failures=0, lost=0, rejections=0, failed_worker=None, error=None,
-        deadline_at=None if passed else job.deadline_at,
+        deadline_at=None if passed else job.deadline_at, size_bytes=job.size_bytes + event.size_bytes,
     )  # fmt: skip
 
 
@@ -298,10 +312,11 @@ def _ended(job: Job, seq: int, at: Time, status: Status, reason: str) -> Job:
 
 def _repaired(job: Job, event: Repaired, seq: int) -> Job:
     """The state that the event holds, whatever was before; one that waits in a lane waits from now on."""
-    known = msgspec.convert({**event.state, "id": job.id}, Job, strict=False)
-    known = _change(known, seq=seq, damage=None)
+    known = _change(_known(job, event.state), seq=seq, damage=None)
     if known.status is not Status.QUEUED:
         return known
+    if not event.lane:
+        raise ValueError("it waits in no lane")
     return _change(
         known, lane=event.lane, priority=event.priority, claimable_seq=seq,
         claimable_at=event.at, queued_at=event.at,
@@ -310,5 +325,13 @@ def _repaired(job: Job, event: Repaired, seq: int) -> Job:
 
 def _archived(job: Job, event: Archived, seq: int, status: Status) -> Job:
     """The state of the summary alone, so that a job reads the same before and after its log is purged."""
-    known = msgspec.convert({**event.summary, "id": job.id}, Job, strict=False)
-    return _change(known, seq=seq, status=Status.ARCHIVED, archived_as=status)
+    return _change(_known(job, event.summary), seq=seq, status=Status.ARCHIVED, archived_as=status)
+
+
+def _known(job: Job, fields: dict[str, Any]) -> Job:
+    """The job that these fields describe; its names stand in subjects and headers of all that follows."""
+    known = msgspec.convert({**fields, "id": job.id}, Job, strict=False)
+    for name in (known.kind, known.tenant, known.lane, known.shared_lane):
+        if name and not is_name(name):
+            raise ValueError(f"{name[:64]!r} is no name")
+    return known

@@ -7,6 +7,7 @@ An event whose subject names a lane and a priority puts its job into that lane: 
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from typing import Final
 
@@ -18,6 +19,7 @@ TIMERS: Final = "TIMERS"
 TOKENS: Final = "TOKENS"
 QUARANTINE: Final = "QUARANTINE"
 BUCKET_WORKERS: Final = "workers"
+BUCKET_CAPABILITIES: Final = "capabilities"
 BUCKET_LANES: Final = "lanes"
 BUCKET_LIMITS: Final = "limits"
 BUCKET_KEYS: Final = "keys"
@@ -39,6 +41,7 @@ KEEPER_SCHEDULES: Final = "keeper-schedules"
 ALL_JOBS: Final = "job.>"
 ALL_PROGRESS: Final = "progress.>"
 ALL_CANCEL_REQUESTS: Final = "job.*.cancel_requested"
+ALL_QUARANTINED: Final = "quarantine.>"
 ALL_LANE_PAUSES: Final = f"$JS.EVENT.ADVISORY.CONSUMER.PAUSE.{WORK}.*"
 ALL_FILE_CHUNKS: Final = f"$O.{STORE_FILES}.C.>"
 ALL_FILE_METAS: Final = f"$O.{STORE_FILES}.M.>"
@@ -50,6 +53,7 @@ H_SOURCE: Final = "Nats-Stream-Source"
 H_SCHEDULE: Final = "Nats-Schedule"
 H_SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 H_TTL: Final = "Nats-TTL"
+H_SIZE: Final = "Nats-Msg-Size"
 H_ROLLUP: Final = "Nats-Rollup"
 H_CHUNK: Final = "Switchyard-Chunk"
 H_FILE: Final = "Switchyard-File"
@@ -59,8 +63,16 @@ H_ACTOR: Final = "Switchyard-Actor"
 H_TRACE: Final = "traceparent"
 
 JOB_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+DEL: Final = "\x7f"
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+MAX_NAME: Final = 63
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
+
+
+@functools.lru_cache(maxsize=16384)
+def is_name(text: str) -> bool:
+    """Whether it may stand for a kind, tenant or lane: in a subject, and in a header."""
+    return len(text) <= MAX_NAME and NAME.fullmatch(text) is not None
 
 
 def job_filter(job_id: str) -> str:
@@ -71,10 +83,11 @@ def job_filter(job_id: str) -> str:
 def job_of(subject: str) -> str | None:
     """The job that a message of the log is about; None when it is no event of a job at all.
 
-    Anybody who may publish can put a message under `job.>`.
+    Anybody who may publish can put a message under `job.>`. One whose subject has a DEL character is in the
+    stream, but neither the guard nor a read by subject knows of it (tried on nats-server 2.15.1).
     """
     tokens = subject.split(".", 3)
-    return tokens[1] if len(tokens) > 2 and JOB_ID.fullmatch(tokens[1]) else None
+    return tokens[1] if len(tokens) > 2 and JOB_ID.fullmatch(tokens[1]) and DEL not in subject else None
 
 
 def job_event(job_id: str, event: str) -> str:
@@ -121,8 +134,18 @@ def control(what: str, name: str) -> str:
 
 def parse_control(subject: str) -> tuple[str, str]:
     """What is controlled, worker, lane or kind, and its name."""
-    _, _, what, name = subject.split(".", 3)
+    what, _, name = subject.split(".", 2)[2].partition(".")
     return what, name
+
+
+def capabilities_entry(worker: str) -> str:
+    """Where the bucket `capabilities` keeps what a worker declares."""
+    return f"$KV.{BUCKET_CAPABILITIES}.{worker}"
+
+
+def owner_of(entry: str) -> str:
+    """Whose an entry of a bucket is: its tenant, with what stands between that and the last part."""
+    return entry.split(".", 2)[2].rpartition(".")[0]
 
 
 def claim_entry(tenant: str, digest: str) -> str:
@@ -177,8 +200,14 @@ def waits_for(parent_id: str) -> str:
 
 
 def parse_wait(subject: str) -> tuple[str, str]:
-    """The job that is waited for, and the one that waits."""
+    """The job that is waited for, and the one that waits.
+
+    Raises:
+        ValueError: they are no jobs.
+    """
     _, _, parent_id, child_id = subject.split(".")
+    if not (JOB_ID.fullmatch(parent_id) and JOB_ID.fullmatch(child_id)):
+        raise ValueError("the ids of two jobs were expected")
     return parent_id, child_id
 
 
@@ -218,9 +247,13 @@ def tenant_schedules(tenant: str) -> str:
 
 
 def parse_schedule_record(subject: str) -> tuple[str, str]:
-    """Tenant and name of a subject in the bucket `schedules`."""
+    """Tenant and name of a subject in the bucket `schedules`.
+
+    Raises:
+        ValueError: they are none, such as a wildcard that would stand for the schedules of others.
+    """
     _, _, tenant, name = subject.split(".")
-    return tenant, name
+    return _names(tenant, name)
 
 
 def schedule_timer(tenant: str, name: str) -> str:
@@ -234,11 +267,21 @@ def schedule_timer_due(tenant: str, name: str) -> str:
 
 
 def parse_schedule_due(subject: str) -> tuple[str, str] | None:
-    """Tenant and name of a schedule's wake-up; None for that of a job."""
+    """Tenant and name of a schedule's wake-up; None for that of a job.
+
+    Raises:
+        ValueError: as for `parse_schedule_record`.
+    """
     tokens = subject.split(".")
     if tokens[2] != "schedule":
         return None
     _, _, _, tenant, name = tokens
+    return _names(tenant, name)
+
+
+def _names(tenant: str, name: str) -> tuple[str, str]:
+    if not (is_name(tenant) and is_name(name)):
+        raise ValueError("a tenant and a name were expected")
     return tenant, name
 
 
@@ -249,7 +292,7 @@ def parse_timer_due(subject: str) -> tuple[str, str]:
         ValueError: it is not that of a job.
     """
     _, _, job_id, purpose = subject.split(".", 3)
-    if JOB_ID.fullmatch(job_id) is None:
+    if JOB_ID.fullmatch(job_id) is None or not is_name(purpose):
         raise ValueError("the wake-up is not that of a job")
     return job_id, purpose
 

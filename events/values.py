@@ -17,6 +17,9 @@ MAX_SECONDS: Final = 1e10
 LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+SizeBytes = Annotated[int, Meta(ge=0, le=2**40)]
+"""Far above what a message may have; the sum of many still has 64 bits."""
+
 Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
 PositiveSeconds = Annotated[float, Meta(ge=1e-3, le=MAX_SECONDS)]
 Time = Annotated[datetime, Meta(tz=True)]

@@ -9,6 +9,9 @@ from typing import Final
 
 import msgspec
 
+from events.codec import MAX_LEVELS
+from events.nesting import deeper_than
+from events.values import Int64
 from projections import checkpoint
 
 _WRITE: Final = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -26,7 +29,7 @@ class _Object(msgspec.Struct):
     """The part of an object's `ObjectInfo` that the table holds. Source: ADR-20."""
 
     name: str
-    size: int = 0
+    size: Int64 = 0
     mtime: str = ""
     deleted: bool = False
     metadata: _Metadata | None = None
@@ -64,9 +67,9 @@ def timestamp() -> str:
 
 
 def _decoded(body: bytes) -> _Object | None:
-    if not body:
+    if not body or deeper_than(body, MAX_LEVELS):
         return None
     try:
         return _DECODER.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.MsgspecError, ValueError):
         return None

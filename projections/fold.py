@@ -12,7 +12,7 @@ from events.codec import decode
 from events.history import Unreadable
 from events.job import Job, evolve
 from events.spec import Status
-from projections import attempts, checkpoint, counts, dead_letters, jobs, labels, workers
+from projections import attempts, checkpoint, counts, dead_letters, jobs, labels, tenants, workers
 
 _LOOK_UP_AT_ONCE: Final = 500
 _TOKENS: Final = 3
@@ -47,6 +47,7 @@ class Batch:
             self.workers.forget(attempts.forget(connection, self.archived))
             dead_letters.write(connection, changes)
             counts.write(connection, changes)
+            tenants.write(connection, changes)
             self.workers.write(connection)
             checkpoint.write(connection, self.seq)
 

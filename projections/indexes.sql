@@ -13,4 +13,6 @@ CREATE INDEX dead_listed ON dead_letters (tenant, ended_at, job_id, kind, reason
 CREATE INDEX counts_by_lane ON counts (lane, state, priority);
 CREATE UNIQUE INDEX files_by_subject ON files (subject);
 CREATE INDEX files_by_time ON files (tenant, created_at, id);
+-- Number and bytes of a tenant's files are counted in it alone.
+CREATE INDEX files_kept ON files (tenant, expires_at, size_bytes);
 CREATE INDEX files_by_expiry ON files (expires_at);

@@ -16,7 +16,7 @@ import msgspec
 
 from events.errors import InvalidError, UnavailableError
 from events.job import Job
-from projections import checkpoint, database, files
+from projections import checkpoint, database, files, tenants
 from projections.checkpoint import Checkpoint
 from projections.dead_letters import DeadFilters
 from projections.dead_letters import places as dead_places
@@ -240,6 +240,10 @@ class ReadModel:
         )
         return {(kind, state): jobs for kind, state, jobs in rows}
 
+    def use(self, tenant: str) -> tenants.Use:
+        """What a tenant's jobs take of what all share."""
+        return tenants.read(self._open(), tenant)
+
     def workers(self) -> list[dict[str, Any]]:
         """What the log says of each worker."""
         names = ("id", "running", "started", "succeeded", "failed", "lost")
@@ -266,11 +270,11 @@ class ReadModel:
 
     # --- Files
 
-    def tenant_bytes(self, tenant: str) -> int:
-        """How many bytes of files a tenant keeps."""
-        query = "SELECT coalesce(sum(size_bytes), 0) FROM files WHERE tenant = ? AND expires_at > ?"
+    def files_kept(self, tenant: str) -> tuple[int, int]:
+        """How many files a tenant keeps, and how many bytes they have."""
+        query = "SELECT count(*), coalesce(sum(size_bytes), 0) FROM files WHERE tenant = ? AND expires_at > ?"
         row = self._one(query, (tenant, files.timestamp()))
-        return 0 if row is None else int(row[0])
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
     def files(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
         """A page of a tenant's files, newest first, and the cursor of the next page, if there is one."""

@@ -59,6 +59,17 @@ CREATE TABLE counts (
     PRIMARY KEY (tenant, kind, state, lane, priority)
 ) WITHOUT ROWID;
 
+-- What each tenant's jobs take of what all share: those that have not ended, what the blocked among them wait
+-- for, and all that are not archived. One row is read where a sum over `counts` may be of thousands.
+CREATE TABLE tenants (
+    tenant TEXT PRIMARY KEY,
+    open_jobs INTEGER NOT NULL,
+    open_bytes INTEGER NOT NULL,
+    waits INTEGER NOT NULL,
+    jobs INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+) WITHOUT ROWID;
+
 -- Sums over `attempts`, so that a job whose history is archived counts here no more than there.
 CREATE TABLE workers (
     id TEXT PRIMARY KEY,

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from events.errors import UnavailableError
-from services.wire import LazyHeaders, MessageParser, header_block
+from services.wire import LazyHeaders, MessageParser, header_block, text_of
 
 log = structlog.get_logger()
 
@@ -44,9 +44,18 @@ class _Client(Client):
         self.stats["in_bytes"] += len(data)
         lazy = LazyHeaders(headers) if headers else None
         try:
-            listener(Msg(self, subject.decode(), reply.decode(), data, lazy))  # type: ignore[arg-type]
+            listener(Msg(self, text_of(subject), reply.decode(), data, lazy))  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001 - a listener's bug must not end the read loop; it is reported
             await self._error_cb(error)
+
+    async def _process_headers(self, headers: bytes | None) -> Any:
+        # nats-py raises at what it does not expect, which ends its reader, and has a header named Status
+        # stand for a status of the broker's.
+        return LazyHeaders(headers) if headers else None
+
+    def _build_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> Msg:
+        # nats-py raises at a subject that is no UTF-8.
+        return super()._build_message(sid, text_of(subject).encode(), reply, data, headers)  # type: ignore[no-any-return]
 
     async def _process_pong(self) -> None:
         # nats-py answers a flush that was cancelled meanwhile as well, and what that raises ends its reader.

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
+import structlog
 from nats.aio.client import Client
 
 from events import subjects
@@ -43,6 +44,8 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str
     at: datetime
 
+
+log = structlog.get_logger()
 
 _CONTROL: Final = msgspec.json.Decoder(Control)
 _LANE: Final = msgspec.json.Decoder(LaneKey)

@@ -11,8 +11,8 @@ import msgspec
 from events.job import Job
 from events.lane import LaneKey
 from events.matching import Clause, explain
-from events.spec import FINAL, Status
-from services.worker.registry import WorkerRecord
+from events.spec import FINAL, Damage, Status
+from services.worker.registry import UNREGISTERED, WorkerRecord
 
 SHOWN_WORKERS: Final = 100
 SHOWN_VALUES: Final = 5
@@ -67,10 +67,13 @@ def explained(job: Job, situation: Situation) -> dict[str, Any]:
     """Why the job is where it is.
 
     Returns:
-        `{"job_id", "state", "reason", "summary"}`, and for a job that waits for a worker `"lane"`,
-        `"workers"`, `"limits"`, `"paused"`, `"nearest_miss"` and `"would_help"`.
+        `{"job_id", "state", "reason", "summary"}`, for a damaged job `"would_help"`, and for one that waits
+        for a worker `"lane"`, `"workers"`, `"limits"`, `"paused"`, `"nearest_miss"` and `"would_help"`.
     """
     head = {"job_id": job.id, "state": job.status.value}
+    if job.damage is not None:
+        reason, summary, would_help = _damaged(job, job.damage)
+        return {**head, "reason": reason, "summary": summary, "would_help": would_help}
     if job.status is not Status.QUEUED:
         reason, summary = _elsewhere(job, situation)
         return {**head, "reason": reason, "summary": summary}
@@ -122,7 +125,9 @@ def _verdict(record: WorkerRecord, key: LaneKey, tenant: str) -> _Verdict:
     return _Verdict(record, "free", "it fits and has a free slot", ())
 
 
-_ORDER: Final = ("free", "busy", "paused", "draining", "does_not_fit", "isolation", "other_kind")
+_ORDER: Final = (
+    "free", "busy", "paused", UNREGISTERED, "draining", "does_not_fit", "isolation", "other_kind",
+)  # fmt: skip
 
 
 def _nearness(verdict: _Verdict) -> tuple[int, int, str]:
@@ -144,7 +149,7 @@ def _view(verdict: _Verdict) -> dict[str, Any]:
 
 def _nearest_miss(verdicts: Sequence[_Verdict]) -> dict[str, Any] | None:
     """The one clause whose change would let the most workers in, as long as no worker fits."""
-    if any(verdict.verdict in ("free", "busy", "paused") for verdict in verdicts):
+    if any(verdict.verdict in ("free", "busy", "paused", UNREGISTERED) for verdict in verdicts):
         return None
     groups: dict[tuple[str, str], list[_Verdict]] = defaultdict(list)
     for verdict in verdicts:
@@ -234,6 +239,10 @@ def _waiting(
 def _nobody(
     key: LaneKey, counted: Mapping[str, Sequence[_Verdict]], nearest: dict[str, Any] | None
 ) -> tuple[str, list[str]]:
+    if counted[UNREGISTERED]:
+        names = ", ".join(verdict.record.id for verdict in counted[UNREGISTERED][:SHOWN_VALUES])
+        summary = f"the workers that fit take no jobs while the broker refuses what they declare: {names}"
+        return summary, ["make room in the broker's buckets capabilities and workers"]
     if nearest is not None:
         what = "a {} worker that has it" if nearest["path"] else "another {} worker"
         start = f"start {what.format(key.kind)}"
@@ -251,6 +260,18 @@ def _nobody(
             [f"start a worker with --tenant {key.isolation.partition(':')[2]}"],
         )
     return f"no live worker runs {key.kind}", [f"start a worker that runs {key.kind}"]
+
+
+def _damaged(job: Job, damage: Damage) -> tuple[str, str, list[str]]:
+    """The reason, a sentence, and what can be done; the state is that before the damage."""
+    what = f"event {damage.event!r} at sequence {damage.seq}"
+    if damage.newer:
+        summary = f"a newer version of Switchyard wrote its {what}: {damage.reason}"
+        return "newer_version", summary, ["upgrade this Switchyard; nothing is decided before that"]
+    summary = f"its {what} cannot be read: {damage.reason}"
+    if job.status is Status.ABSENT:
+        return "damaged", f"{summary}; nothing of the job is known", ["discard it"]
+    return "damaged", f"{summary}; before that it was {job.status.value}", ["repair it, or discard it"]
 
 
 def _elsewhere(job: Job, situation: Situation) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import contextlib
 from typing import Annotated, Final
 
 import msgspec
-import structlog
 from msgspec import Meta
 from nats.aio.client import Client
 
@@ -17,9 +16,8 @@ from events.spec import Ageing
 from events.subjects import NAME_PATTERN
 from services.log_reader import PAGE, Stored, follow, read_range
 from services.publisher import Publisher
+from services.quarantine import read_or
 from services.settings import Settings
-
-log = structlog.get_logger()
 
 STREAM: Final = f"KV_{subjects.BUCKET_KINDS}"
 DAY_S: Final = 86400.0
@@ -126,7 +124,7 @@ class Kinds:
                 f"weights: {len(defaults.weights)} of at most {most}", status=422, field="weights"
             )
         body = msgspec.json.encode(defaults)
-        self._note(kind, body, await self._publisher.publish(subjects.kind_entry(kind), body, {}))
+        self._note(kind, defaults, await self._publisher.publish(subjects.kind_entry(kind), body, {}))
 
     async def delete(self, kind: str) -> None:
         """Take a kind's defaults away.
@@ -135,7 +133,7 @@ class Kinds:
             UnavailableError: the broker does not answer.
         """
         headers = {"KV-Operation": "PURGE", subjects.H_ROLLUP: "sub"}
-        self._note(kind, b"", await self._publisher.publish(subjects.kind_entry(kind), b"", headers))
+        self._note(kind, None, await self._publisher.publish(subjects.kind_entry(kind), b"", headers))
 
     async def load(self) -> None:
         """Read all of them, so that none is missed from the first submission on."""
@@ -145,7 +143,7 @@ class Kinds:
                 start=self._seen + 1, limit=PAGE, timeout_s=self._settings.request_timeout_s,
             )  # fmt: skip
             for stored in found:
-                self._take(stored)
+                await self._take(stored)
             if len(found) < PAGE:
                 return
 
@@ -155,19 +153,25 @@ class Kinds:
         changes = follow(self._nc, STREAM, start=self._seen + 1, timeout_s=timeout_s)
         async with contextlib.aclosing(changes):
             async for stored in changes:
-                self._take(stored)
+                await self._take(stored)
 
-    def _take(self, stored: Stored) -> None:
+    async def _take(self, stored: Stored) -> None:
         self._seen = stored.seq
-        self._note(stored.subject.split(".", 2)[2], stored.data, stored.seq)
+        # Defaults that cannot be read are none.
+        defaults = await read_or(self._nc, STREAM, stored, _defaults, None)
+        self._note(stored.subject.split(".", 2)[2], defaults, stored.seq)
 
-    def _note(self, kind: str, body: bytes, seq: int) -> None:
+    def _note(self, kind: str, defaults: KindDefaults | None, seq: int) -> None:
         if seq <= self._versions.get(kind, 0):
             return  # what was written here is told to us as well
         self._versions[kind] = seq
         self._kinds.pop(kind, None)
-        if body:
-            try:
-                self._kinds[kind] = DECODER.decode(body)
-            except msgspec.MsgspecError as error:
-                log.warning("kind_ignored", kind=kind, error=str(error))
+        if defaults is not None:
+            self._kinds[kind] = defaults
+
+
+def _defaults(stored: Stored) -> KindDefaults | None:
+    """What a message of the bucket sets; None when it takes away."""
+    if not subjects.is_name(stored.subject.split(".", 2)[2]):
+        raise ValueError("the name of a kind was expected")
+    return DECODER.decode(stored.data) if stored.data else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -14,8 +13,9 @@ from events import subjects
 from events.errors import InvalidError, LimitError, UnavailableError, VersionConflictError
 from events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
 from events.requirement import canonical, canonical_prefers
-from events.spec import JobSpec
+from events.spec import MAX_PRIORITY, JobSpec
 from services.controls import pause_fields
+from services.lane_limits import LaneLimits, ServedBy, nobody
 from services.log_reader import Stored, api, follow, last_message
 from services.publisher import Publisher
 from services.quarantine import read_or, readable
@@ -24,10 +24,8 @@ from services.settings import Settings
 MAX_ACK_PENDING = 1_000_000
 MAX_WAITING = 100_000
 MAX_CONSUMERS_REACHED = 10026
-MAX_PRIORITY: Final = 100
 GROUP: Final = "workers"
 BUCKET: Final = f"KV_{subjects.BUCKET_LANES}"
-NAMED_KEYS: Final = 3
 MAKING_PAUSE_S: Final = 0.02
 
 DECODER: Final = msgspec.json.Decoder(LaneEntry)
@@ -89,6 +87,8 @@ def parse_entry(message: Stored) -> tuple[str, int, Entry | None]:
     """Lane, priority and entry of a message of the bucket; None when it was removed."""
     prefix = f"$KV.{subjects.BUCKET_LANES}."
     lane, priority = subjects.parse_lane_entry(message.subject.removeprefix(prefix))
+    if not subjects.is_name(lane):
+        raise ValueError("the name of a lane was expected")
     if not message.data:
         return lane, priority, None
     entry = DECODER.decode(message.data)
@@ -105,11 +105,14 @@ def parse_entry(message: Stored) -> tuple[str, int, Entry | None]:
 class Lanes:
     """Makes lanes on first use, by any writer at once; knows those that are open."""
 
-    def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
+    def __init__(
+        self, nc: Client, publisher: Publisher, settings: Settings, served_by: ServedBy = nobody
+    ) -> None:
         self._nc = nc
         self._publisher = publisher
         self._settings = settings
-        self._open: dict[tuple[str, int], LaneKey] = {}
+        self._limits = LaneLimits(settings, served_by)
+        self._open = self._limits.entries
         self._making: dict[tuple[str, int], asyncio.Lock] = {}
 
     async def run(self) -> None:
@@ -118,9 +121,9 @@ class Lanes:
         changes = follow(self._nc, BUCKET, latest=True, timeout_s=timeout_s)
         async for lane, priority, entry in readable(self._nc, BUCKET, changes, parse_entry):
             if entry is None or entry.lane.closing:
-                self._open.pop((lane, priority), None)
+                self._limits.closed((lane, priority))
             else:
-                self._open[lane, priority] = entry.lane
+                self._limits.opened((lane, priority), entry.lane)
 
     def ready(self, lane: str, priority: int) -> bool:
         """Whether entry and consumer are known to exist."""
@@ -134,54 +137,44 @@ class Lanes:
         """What an open lane is made of."""
         return self._open.get((lane, priority))
 
-    async def ensure(self, key: LaneKey, lane: str, priority: int) -> None:
+    def opened_by(self, tenant: str) -> int:
+        """How many of the open lanes a tenant has opened."""
+        return self._limits.opened_by(tenant)
+
+    async def ensure(
+        self, key: LaneKey, lane: str, priority: int, tenant: str = "", *, checked: bool = True
+    ) -> None:
         """Make the entry and the consumer unless they are known to exist.
+
+        Args:
+            key: what the lane is made of.
+            lane: its name.
+            priority: which of its priorities.
+            tenant: whose job needs it; "" for nobody in particular.
+            checked: whether limits count; they do not for a job that is in the log already.
 
         Raises:
             LimitError: no more lanes, or priorities in this lane, may be in use.
             UnavailableError: the broker does not answer.
         """
-        entry = (lane, priority)
-        if entry in self._open:
+        place = (lane, priority)
+        if place in self._open:
             return
-        lock = self._making.setdefault(entry, asyncio.Lock())
-        async with lock:
-            if entry not in self._open:
-                self._check_limits(lane, key)
-                await self.make_consumer(key, lane, priority)
-                await self._make_entry(key, lane, priority)
-                self._open[entry] = key
-        self._making.pop(entry, None)
+        lock = self._making.setdefault(place, asyncio.Lock())
+        try:
+            async with lock:
+                if place not in self._open:
+                    await self._make(key, place, tenant, checked=checked)
+        finally:
+            if self._making.get(place) is lock and not lock.locked():
+                del self._making[place]
 
-    def _check_limits(self, lane: str, key: LaneKey) -> None:
-        in_lane = sum(1 for known, _ in self._open if known == lane)
-        if in_lane >= self._settings.priorities_per_lane:
-            raise LimitError(
-                f"kind {key.kind!r} has {in_lane} priorities in use, which is the most",
-                status=422, code="too_many_priorities", field="priority",
-            )  # fmt: skip
-        if len(self._open) < self._settings.lanes:
-            return
-        message = (
-            f"kind {key.kind!r} would need one lane more than the {self._settings.lanes} that may be in use"
-        )
-        if guilty := self._varied(key):
-            message += f"; many come of the values of {guilty} in requires"
-        raise LimitError(
-            message, status=422, code="too_many_lanes", field="requires" if key.requires else "kind"
-        )
-
-    def _varied(self, wanted: LaneKey) -> str:
-        """The keys of this requirement that have the most different values in the lanes of its kind."""
-        values: dict[str, set[bytes]] = defaultdict(set)
-        for key in self._open.values():
-            if key.kind == wanted.kind:
-                for name in wanted.requires.keys() & key.requires.keys():
-                    values[name].add(msgspec.json.encode(key.requires[name], order="deterministic"))
-        names = sorted(
-            (name for name in values if len(values[name]) > 1), key=lambda name: -len(values[name])
-        )
-        return ", ".join(f"{name} ({len(values[name])})" for name in names[:NAMED_KEYS])
+    async def _make(self, key: LaneKey, place: tuple[str, int], tenant: str, *, checked: bool) -> None:
+        entry = self._limits.entry_for(key, place, tenant, checked=checked)
+        with self._limits.opening(entry):
+            await self.make_consumer(key, *place)
+            made = await self._make_entry(entry, *place)
+        self._limits.opened(place, made)
 
     async def make_consumer(self, key: LaneKey, lane: str, priority: int) -> None:
         """Make the consumer of a lane, paused if the lane or its kind is, or leave it as it is.
@@ -208,10 +201,14 @@ class Lanes:
             await asyncio.sleep(MAKING_PAUSE_S)
         raise UnavailableError(f"lane {lane} at priority {priority} cannot be made: {why}")
 
-    async def _make_entry(self, key: LaneKey, lane: str, priority: int) -> None:
-        """Write the entry, or open one that is closing; one of another key with the same hash is an error."""
+    async def _make_entry(self, wanted: LaneEntry, lane: str, priority: int) -> LaneEntry:
+        """Write the entry, or open one that is closing; one of another key with the same hash is an error.
+
+        Returns the entry that stands there: if another writer was faster, the one of its tenant.
+        """
         subject = entry_subject(lane, priority)
-        value = msgspec.json.encode(key, order="deterministic")
+        value = msgspec.json.encode(wanted, order="deterministic")
+        key = _key(wanted)
         expected = 0
         for _ in range(self._settings.append_tries):
             try:
@@ -224,11 +221,16 @@ class Lanes:
                     continue
                 # An entry that cannot be read stands for nothing, and is written over.
                 _, _, entry = await read_or(self._nc, BUCKET, found, parse_entry, (lane, priority, None))
-                if entry is not None and msgspec.convert(entry.lane, LaneKey, from_attributes=True) != key:
+                if entry is not None and _key(entry.lane) != key:
                     raise UnavailableError(f"lane {lane} stands for {entry.lane!r}, not {key!r}") from None
                 if entry is not None and not entry.lane.closing:
-                    return
+                    return entry.lane
                 expected = found.seq
             else:
-                return
+                return wanted
         raise UnavailableError(f"lane {lane}: other writers were always faster")
+
+
+def _key(entry: LaneEntry) -> LaneKey:
+    """What a lane is made of, whoever opened it."""
+    return msgspec.convert(entry, LaneKey, from_attributes=True)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
+import structlog
 from msgspec import Meta
 from nats.aio.client import Client
 
@@ -21,6 +22,8 @@ from services.log_reader import Stored, api, follow, follow_once, last_message
 from services.publisher import Publisher, PublishRefusedError
 from services.quarantine import read_or, readable
 from services.settings import Settings
+
+log = structlog.get_logger()
 
 BUCKET: Final = f"KV_{subjects.BUCKET_LIMITS}"
 TENANT_WIDE: Final = "all"
@@ -87,7 +90,10 @@ class Limits:
         async for key, limit in readable(self._nc, BUCKET, changes, parse_limit):
             self._learn(key, limit)
             if applying:
-                await self.apply(key)
+                try:
+                    await self.apply(key)
+                except UnavailableError as error:  # it is applied again at the next change or start
+                    log.warning("limit_not_applied", limit=key, error=str(error))
 
     def _learn(self, key: str, limit: Limit | None) -> None:
         if limit is None:
@@ -194,16 +200,17 @@ class Limits:
         """Add the tokens that are missing and take away those that are too many, in use or not."""
         query = {"subjects_filter": subjects.token(sort, key, "*")}
         state = (await self._api(f"STREAM.INFO.{subjects.TOKENS}", query))["state"]
-        have = {int(subject.rpartition(".")[2]) for subject in state.get("subjects") or ()}
-        for missing in sorted(set(range(number)) - have):
+        wanted = [subjects.token(sort, key, place) for place in range(number)]
+        have = set(state.get("subjects") or ())
+        for missing in wanted:
+            if missing in have:
+                continue
             try:
-                await self._publisher.publish(
-                    subjects.token(sort, key, missing), b"", {subjects.H_EXPECTED_SEQ: "0"}
-                )
+                await self._publisher.publish(missing, b"", {subjects.H_EXPECTED_SEQ: "0"})
             except (VersionConflictError, PublishRefusedError):
                 continue  # somebody else has added it
-        for surplus in have - set(range(number)):
-            await self._api(f"STREAM.PURGE.{subjects.TOKENS}", {"filter": subjects.token(sort, key, surplus)})
+        for surplus in have.difference(wanted):
+            await self._api(f"STREAM.PURGE.{subjects.TOKENS}", {"filter": surplus})
 
     async def _api(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
         return await api(self._nc, call, body, timeout_s=self._timeout_s)

@@ -8,6 +8,8 @@ from typing import Final
 
 import structlog
 
+from services.visible import visible
+
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -19,8 +21,8 @@ def configure(*, level: str = "info", as_json: bool | None = None) -> None:
         as_json: one JSON object a line; by default when standard error is no terminal.
     """
     as_json = not sys.stderr.isatty() if as_json is None else as_json
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer()] if as_json else [_show, structlog.dev.ConsoleRenderer()]
     )
     structlog.configure(
         processors=[
@@ -28,9 +30,19 @@ def configure(*, level: str = "info", as_json: bool | None = None) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _show(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Make control characters visible: subjects and errors may hold anybody's words."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = visible(value, keep="\n\t")
+    return event

@@ -131,7 +131,7 @@ async def _collect(inbox: Inbox, found: list[Stored], timeout_s: float) -> bool:
             return False
         if "Nats-Sequence" not in headers:
             raise UnavailableError(f"the broker refused a read: {headers.get('Description', status)}")
-        pending = int(headers.get("Nats-Num-Pending", "0"))
+        pending = int(headers.get("Nats-Num-Pending", "0"))  # the broker's own: it adds its headers last
         seq = int(headers["Nats-Sequence"])
         found.append(Stored(headers["Nats-Subject"], headers, message.data, seq, pending))
 
@@ -143,10 +143,13 @@ async def follow(
     *,
     start: int | None = None,
     latest: bool = False,
+    headers_only: bool = False,
     timeout_s: float,
 ) -> AsyncGenerator[Stored, None]:
     """Every message from `start` on, one by one; see `follow_batches`."""
-    batches = follow_batches(nc, stream, filters, start=start, latest=latest, timeout_s=timeout_s)
+    batches = follow_batches(
+        nc, stream, filters, start=start, latest=latest, headers_only=headers_only, timeout_s=timeout_s
+    )
     async with contextlib.aclosing(batches):
         async for batch in batches:
             for message in batch:
@@ -160,6 +163,7 @@ async def follow_batches(
     *,
     start: int | None = None,
     latest: bool = False,
+    headers_only: bool = False,
     batch: int = BATCH,
     timeout_s: float,
 ) -> AsyncGenerator[list[Stored], None]:
@@ -171,6 +175,7 @@ async def follow_batches(
         filters: subject filters; none for all.
         start: first sequence; None for what comes from now on.
         latest: begin with the last message of each subject, then go on with what comes.
+        headers_only: without what is in them; the header `Nats-Msg-Size` says how much.
         batch: most messages that are handed over at once; what is there is, without waiting for more.
         timeout_s: seconds to wait for any answer of the broker.
     """
@@ -188,6 +193,8 @@ async def follow_batches(
         last = start - 1
         policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": max(1, start)}
     while True:
+        if headers_only:
+            policy["headers_only"] = True
         consumer = _consume(nc, stream, filters, policy, batch, timeout_s)
         async with contextlib.aclosing(consumer):
             async for messages in consumer:

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import UnavailableError, VersionConflictError
 from events.schedule import Schedule, next_tick
+from services.bucket_use import BucketUse
 from services.ids import id_for_key
 from services.log_reader import Stored, api, read_range
 from services.publisher import AckLostError, Publisher
@@ -48,13 +49,23 @@ class ScheduleStore:
         publisher: started, on the same connection.
         tries: how often a write without acknowledgement is repeated.
         timeout_s: seconds to wait for any answer of the broker.
+        use: how much each tenant has, where writes are to be refused for that.
     """
 
-    def __init__(self, nc: Client, publisher: Publisher, *, tries: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        nc: Client,
+        publisher: Publisher,
+        *,
+        tries: int,
+        timeout_s: float,
+        use: BucketUse | None = None,
+    ) -> None:
         self._nc = nc
         self._publisher = publisher
         self._tries = tries
         self._timeout_s = timeout_s
+        self._use = use
 
     async def load(self, tenant: str, name: str) -> Found:
         """What stands under a name now, as the leader of the bucket knows it.
@@ -84,7 +95,8 @@ class ScheduleStore:
         if "error" in info:
             raise UnavailableError(f"the schedules cannot be listed: {info['error'].get('description')}")
         found = info["state"].get("subjects") or {}
-        return sorted(subjects.parse_schedule_record(subject)[1] for subject in found)
+        names = (subject.rpartition(".")[2] for subject in found)
+        return sorted(name for name in names if subjects.is_name(name))
 
     async def all(self) -> AsyncIterator[Schedule]:
         """Every schedule of every tenant, some at a time; one that is written meanwhile may come twice."""
@@ -105,10 +117,20 @@ class ScheduleStore:
         """Write a schedule if its revision is still the one given; returns the new one.
 
         Raises:
+            LimitError: the tenant has as many as it may.
             VersionConflictError: somebody wrote first.
             UnavailableError: the broker does not answer or has no room.
         """
-        return await self._write(schedule.tenant, schedule.name, msgspec.json.encode(schedule), {}, revision)
+        subject, value = (
+            subjects.schedule_record(schedule.tenant, schedule.name),
+            msgspec.json.encode(schedule),
+        )
+        if self._use is None:
+            return await self._write(schedule.tenant, schedule.name, value, {}, revision)
+        with self._use.writing(subject, len(value)):
+            seq = await self._write(schedule.tenant, schedule.name, value, {}, revision)
+            self._use.learn(subject, len(value), seq, {})
+        return seq
 
     async def delete(self, schedule: Schedule, revision: int) -> None:
         """Remove a schedule if its revision is still the one given.
@@ -117,7 +139,10 @@ class ScheduleStore:
             VersionConflictError, UnavailableError: as for `put`.
         """
         headers = {**DELETED, subjects.H_ROLLUP: "sub"}
-        await self._write(schedule.tenant, schedule.name, b"", headers, revision)
+        seq = await self._write(schedule.tenant, schedule.name, b"", headers, revision)
+        if self._use is not None:
+            subject = subjects.schedule_record(schedule.tenant, schedule.name)
+            self._use.learn(subject, 0, seq, headers)
 
     async def _write(
         self, tenant: str, name: str, value: bytes, headers: dict[str, str], revision: int

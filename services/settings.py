@@ -76,7 +76,17 @@ class Settings(pydantic.BaseModel):
     capabilities_bytes: Count = Field(
         default=32 * KIB, description="Largest capabilities of a claim as JSON, in bytes"
     )
+    workers: Count = Field(
+        default=500, description="Workers that a tenant may have at once that claim over REST"
+    )
+    tenant_capabilities_bytes: Count = Field(
+        default=4 * MIB,
+        description="Most bytes of declarations that the workers of a tenant which claim over REST may keep",
+    )
     claimers: Count = Field(default=2000, description="Claims under way at once per gateway")
+    tenant_claimers: Count = Field(
+        default=1500, description="Of those, how many the workers of one tenant may have"
+    )
     log_lines: Count = Field(default=1000, description="Most log lines of one request")
     result_artifacts: Count = Field(default=100, description="Most artifacts that a result names")
 
@@ -111,8 +121,12 @@ class Settings(pydantic.BaseModel):
     priorities_per_lane: Count = Field(
         default=101, description="Distinct priorities in use at once in a lane"
     )
-    lanes: Count = Field(default=4000, description="Lanes and priorities in use at once (one consumer each)")
-
+    lanes: Count = Field(
+        default=8000, description="Lanes and priorities in use at once (one consumer each), of all tenants"
+    )
+    tenant_lanes: Count = Field(
+        default=400, description="Of those, how many one tenant may have opened; plain ones come beside"
+    )
     lane_idle_s: Seconds = Field(
         default=3600.0, description="Seconds that a lane must have been empty before it is removed"
     )
@@ -122,8 +136,31 @@ class Settings(pydantic.BaseModel):
     )
     kinds: Count = Field(default=1000, description="Kinds that may have defaults of their own")
     kind_weights: Count = Field(default=1000, description="Most tenants with a weight in one kind")
+    # What one tenant's jobs may take of what all share
+    tenant_jobs: Count = Field(default=200_000, description="Jobs of a tenant that have not ended")
+    tenant_job_bytes: Count = Field(
+        default=1 * GIB, description="Bytes of those jobs, as they were submitted"
+    )
+    tenant_waits: Count = Field(
+        default=200_000,
+        description="Jobs that a tenant's blocked jobs wait for, counted once for each that waits",
+    )
+    tenant_log_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.75,
+        description="Part of the event log that a tenant's jobs may take until they are archived",
+    )
+    tenant_claims: Count = Field(
+        default=50_000, description="Idempotency keys of a tenant's claims that are remembered at once"
+    )
+    tenant_log_lines_bytes: Count = Field(
+        default=256 * MIB,
+        description="Bytes of a tenant's log lines that a gateway or a worker passes on at once, and in a day",
+    )
     # Schedules
     schedules: Count = Field(default=1000, description="Schedules that a tenant may have")
+    schedule_bytes: Count = Field(
+        default=64 * MIB, description="Bytes of a tenant's schedules with their jobs"
+    )
     schedule_interval_s: Annotated[float, Field(ge=1)] = Field(
         default=1.0, description="Shortest time between two ticks of a schedule, in seconds"
     )
@@ -147,10 +184,12 @@ class Settings(pydantic.BaseModel):
         default=3600.0, description="Longest time that one upload may take, in seconds"
     )
     transfers: Count = Field(default=64, description="Uploads and downloads at once per gateway")
+    tenant_transfers: Count = Field(default=48, description="Of those, how many one tenant may have")
     transfer_idle_s: Seconds = Field(
         default=60.0, description="Seconds without a byte after which an upload or download is broken off"
     )
     tenant_bytes: Count = Field(default=10 * GIB, description="Most bytes of files that a tenant may keep")
+    tenant_files: Count = Field(default=100_000, description="Most files that a tenant may keep")
     inline_result_bytes: Count = Field(
         default=64 * KIB, description="Largest result kept in the event; a larger one becomes an artifact"
     )
@@ -161,6 +200,11 @@ class Settings(pydantic.BaseModel):
     history_events: Count = Field(default=10000, description="Most events of one job that are read at once")
     ready_lag_events: Count = Field(
         default=10000, description="Events that the read model may lag behind while /readyz says ready"
+    )
+    ready_stall_s: Seconds = Field(
+        default=10.0,
+        description="Seconds that the projector, keeper or live feed may stand still with work ahead of it "
+        "while /readyz says ready",
     )
     min_seq_wait_s: Seconds = Field(
         default=10.0, description="Longest wait for Switchyard-Min-Seq, in seconds"
@@ -194,6 +238,9 @@ class Settings(pydantic.BaseModel):
 
     # Worker
     slots: Count = Field(default=4, description="Jobs that a worker runs at once")
+    worker_capabilities_bytes: Count = Field(
+        default=256 * KIB, description="Largest capabilities of a worker on NATS as JSON, in bytes"
+    )
     handler_memory_bytes: Count = Field(
         default=1 * GIB,
         description="Memory that a handler's child process and all it starts may take where the handler does not say; "
@@ -237,6 +284,9 @@ class Settings(pydantic.BaseModel):
     )
     octopoid_documents: Count = Field(
         default=10000, description="Tasks that a scope may have, and messages, projects and the like, each"
+    )
+    octopoid_bytes: Count = Field(
+        default=128 * MIB, description="Bytes of all that a scope keeps beside the state of its jobs"
     )
 
     # Limits of access

@@ -14,12 +14,21 @@ from nats.protocol.parser import AWAITING_MSG_PAYLOAD, Parser
 # Words of `HMSG <subject> <sid> <reply> <header bytes> <bytes>` and `MSG <subject> <sid> <reply> <bytes>`.
 HEADED_WITH_REPLY = 6
 PLAIN_WITH_REPLY = 5
+BLANKS = " \t"  # a subject, which the broker also names in a header, may end in any other white space
+STORED = "Nats-Sequence"
+"""The header that the broker adds to every stored message that it answers with, and to nothing else."""
+
+
+def text_of(raw: bytes) -> str:
+    """Bytes of a subject or header as text: publishers may send any, and no reader may fail at them."""
+    return raw.decode(errors="backslashreplace")
 
 
 class LazyHeaders(Mapping[str, str]):
     """Headers that are parsed when one is first asked for; most never are.
 
-    A status line gives `Status` and `Description`, as nats-py has it.
+    A status line gives `Status` and `Description`, as nats-py has it. Headers of these names do not: whoever
+    publishes could otherwise have a stored message taken for an answer of the broker's own.
     """
 
     __slots__ = ("_parsed", "_raw")
@@ -30,13 +39,14 @@ class LazyHeaders(Mapping[str, str]):
 
     def _all(self) -> dict[str, str]:
         if self._parsed is None:
-            status, _, lines = self._raw.decode("utf-8", "replace").partition("\r\n")
+            status, _, lines = text_of(self._raw).partition("\r\n")
             code, _, description = status.removeprefix("NATS/1.0").strip().partition(" ")
             self._parsed = _parse(lines)
-            if code:
-                self._parsed["Status"] = code
-            if description:
-                self._parsed["Description"] = description
+            for name, value in (("Status", code), ("Description", description)):
+                self._parsed.pop(name, None)
+                # The status line of a stored message is its publisher's, and means nothing.
+                if value and STORED not in self._parsed:
+                    self._parsed[name] = value
         return self._parsed
 
     def find(self, name: bytes) -> str | None:
@@ -45,7 +55,7 @@ class LazyHeaders(Mapping[str, str]):
         if start < 0:
             return None
         start += len(name) + 4
-        return self._raw[start : self._raw.index(b"\r\n", start)].decode()
+        return text_of(self._raw[start:].partition(b"\r\n")[0])
 
     def __getitem__(self, name: str) -> str:
         return self._all()[name]
@@ -69,12 +79,16 @@ def _parse(lines: str) -> dict[str, str]:
     for line in lines.split("\r\n"):
         name, separator, value = line.partition(":")
         if separator:
-            headers[name.strip()] = value.strip()
+            headers[name.strip(BLANKS)] = value.strip(BLANKS)
     return headers
 
 
 class MessageParser(Parser):
-    """nats-py's parser with a shorter way for messages that came whole; all else is read by its own code."""
+    """nats-py's parser with a way of its own for messages; all else is read by its own code, line by line.
+
+    nats-py takes every white space for the end of a word, as a vertical tab in a subject, and loses the
+    connection over it; the broker writes one space.
+    """
 
     async def parse(self, data: bytes = b"") -> None:
         """Take in what was read from the socket, and deliver the messages in it."""
@@ -85,14 +99,23 @@ class MessageParser(Parser):
         elif self.buf:
             data = bytes(self.buf) + data
             self.buf.clear()
-        position = await self._deliver(data)
-        if position < len(data):
-            await super().parse(data[position:])
-
-    async def _deliver(self, data: bytes) -> int:
-        """Deliver messages for as long as whole ones follow; where the first other thing begins."""
-        deliver = self.nc._process_msg  # noqa: SLF001 - as nats-py's own parser does
         position, end = 0, len(data)
+        while position < end:
+            position = await self._deliver(data, position)
+            line_end = data.find(b"\r\n", position)
+            if line_end < 0 or self.state == AWAITING_MSG_PAYLOAD:
+                self.buf.extend(data[position:])
+                return
+            await super().parse(data[position : line_end + 2])
+            position = line_end + 2
+
+    async def _deliver(self, data: bytes, position: int) -> int:
+        """Deliver messages for as long as whole ones follow; where the first other thing begins.
+
+        What has come of a message that is not whole is left to nats-py, which waits for the rest.
+        """
+        deliver = self.nc._process_msg  # noqa: SLF001 - as nats-py's own parser does
+        end = len(data)
         while position < end:
             headed = data.startswith(b"HMSG ", position)
             if not headed and not data.startswith(b"MSG ", position):
@@ -100,17 +123,20 @@ class MessageParser(Parser):
             line_end = data.find(b"\r\n", position)
             if line_end < 0:
                 break
-            words = data[position:line_end].split()
+            words = data[position:line_end].split(b" ")
             start = line_end + 2
             stop = start + int(words[-1])
+            reply = words[3] if len(words) == (HEADED_WITH_REPLY if headed else PLAIN_WITH_REPLY) else b""
             if stop + 2 > end:
-                break
+                self.msg_arg = {"subject": words[1], "sid": int(words[2]), "reply": reply}
+                self.needed = stop - start
+                self.header_needed = int(words[-2]) if headed else 0
+                self.state = AWAITING_MSG_PAYLOAD
+                return start
             if headed:
                 body = start + int(words[-2])
-                reply = words[3] if len(words) == HEADED_WITH_REPLY else b""
                 await deliver(int(words[2]), words[1], reply, data[body:stop], data[start:body])
             else:
-                reply = words[3] if len(words) == PLAIN_WITH_REPLY else b""
                 await deliver(int(words[2]), words[1], reply, data[start:stop], None)
             position = stop + 2
         return position

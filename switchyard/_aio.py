@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self, Unpack
+from typing import Any, Final, Literal, Self, Unpack
 from urllib.parse import quote
 
 import aiohttp
@@ -19,13 +19,14 @@ from switchyard import _files, _live
 from switchyard._bulk import Bulk, Lines
 from switchyard._connection import find
 from switchyard._transport import CONNECT_S, Transport
-from switchyard.errors import JobFailedError, NotEndedError
+from switchyard.errors import JobDamagedError, JobFailedError, NotEndedError
 from switchyard.models import BulkAnswer, Event, File, Job, LiveMessage, Options, Transition
 
 TIMEOUT_S: Final = 30.0
 RETRIES: Final = 8
 WAIT_S: Final = 25.0  # one long request; below what proxies between us may allow
 FINAL_EVENTS: Final = frozenset({"succeeded", "accepted", "cancelled", "expired", "dead"})
+REPAIRS: Final = frozenset({"repaired", "archived"})  # what may follow damage, and may itself not apply
 
 _JOB: Final = msgspec.json.Decoder(Job)
 
@@ -108,6 +109,9 @@ class AsyncClient:
             payload: any JSON object.
             idempotency_key: the same key and request give the same job; one is made if there is none.
             options: as `docs/api.md` describes them; times are `datetime` with a zone.
+
+        Raises:
+            InvalidValueError: a part cannot be sent, such as a number that is not finite; nothing is sent.
         """
         body = {"kind": kind, "payload": payload or {}, **options}
         headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
@@ -173,6 +177,7 @@ class AsyncClient:
 
         Raises:
             NotEndedError: it has not ended in time; it goes on.
+            JobDamagedError: it does not end by itself.
         """
         loop = asyncio.get_running_loop()
         until = None if timeout_s is None else loop.time() + timeout_s
@@ -182,7 +187,7 @@ class AsyncClient:
             raw = await self._transport.call(
                 "GET", _path(job_id), params={"wait": f"{left_s:.3f}"}, timeout=limits
             )
-            job = _JOB.decode(raw)
+            job = _whole(_JOB.decode(raw))
             if job.ended:
                 return job
             if until is not None and loop.time() >= until:
@@ -193,6 +198,7 @@ class AsyncClient:
 
         Raises:
             JobFailedError: it ended otherwise.
+            JobDamagedError: it does not end by itself.
             NotEndedError: it has not ended in time.
             GoneError: it was archived without its result.
         """
@@ -205,6 +211,28 @@ class AsyncClient:
         """End a job; one that runs is asked to stop, and its state is `cancelling` until it has."""
         body = {"reason": reason} if reason else {}
         return _JOB.decode(await self._transport.call("POST", _path(job_id, "/cancel"), json=body))
+
+    async def repair(
+        self,
+        job_id: str,
+        *,
+        to: Literal["queued", "dead", "cancelled"] | None = None,
+        reason: str | None = None,
+    ) -> Job:
+        """Give a damaged job a state again.
+
+        Args:
+            job_id: of the job.
+            to: the state; without one it goes on in the state before the damage where it can.
+            reason: why; it stands in the event.
+
+        Raises:
+            ConflictError: it is not damaged, or cannot be repaired to that state.
+        """
+        body = {name: value for name, value in (("to", to), ("reason", reason)) if value}
+        return _JOB.decode(
+            await self._transport.call("POST", _path(job_id, "/repair"), json=body, again=False)
+        )
 
     async def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[Event, None]:
         """What happened to a job, oldest first, after a sequence."""
@@ -260,19 +288,33 @@ class AsyncClient:
         Args:
             job_id: of the job.
             logs: whether log lines are wanted too, from now on.
+
+        Raises:
+            JobDamagedError: it does not end by itself; what happened before has been given.
         """
         cursor = 0
         async for event in self.events(job_id):
             cursor = event.seq
             yield Transition(event=event, cursor=str(cursor))
-            if event.type in FINAL_EVENTS and (await self.get(job_id)).seq == event.seq:
-                return
-        if (await self.get(job_id)).ended:
+            if event.type in FINAL_EVENTS:
+                job = await self.get(job_id)
+                if job.seq == event.seq and _whole(job).ended:
+                    return
+        job = await self.get(job_id)
+        # What has come since is given first.
+        known = job.damage.seq if job.damage is not None else job.seq
+        if known <= cursor and _whole(job).ended:
             return
         async with aclosing(self.stream(jobs=[job_id], logs=logs, after=cursor)) as messages:
             async for message in messages:
                 yield message
-                if isinstance(message, Transition) and message.event.type in FINAL_EVENTS:
+                if not isinstance(message, Transition):
+                    continue
+                event = message.event
+                if event.unreadable is not None or event.type in REPAIRS:
+                    if _whole(await self.get(job_id)).ended:
+                        return
+                elif event.type in FINAL_EVENTS:
                     return
 
     # --- Files
@@ -322,6 +364,17 @@ class AsyncClient:
 
 def _path(job_id: str, rest: str = "") -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}{rest}"
+
+
+def _whole(job: Job) -> Job:
+    """The job, of which more is to come or which has ended.
+
+    Raises:
+        JobDamagedError: nothing more happens to it by itself, though it has not succeeded.
+    """
+    if job.damage is not None and not job.succeeded:
+        raise JobDamagedError(job)
+    return job
 
 
 def _several(words: str | Sequence[str]) -> Sequence[str]:

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import aiohttp
 import msgspec
-import orjson
 
+from switchyard._json import body_json
 from switchyard._transport import CONNECT_S, LOST, Pauses, Transport
 from switchyard.errors import ApiError
 from switchyard.models import BulkAnswer, Submission
@@ -29,10 +29,10 @@ class _Line(NamedTuple):
     body: bytes
 
 
-def _line(submission: Submission) -> _Line:
+def _line(submission: Submission, index: int) -> _Line:
     fields: dict[str, Any] = dict(submission)
     key = fields.setdefault("idempotency_key", secrets.token_hex(16))
-    return _Line(key, orjson.dumps(fields) + b"\n")
+    return _Line(key, body_json(fields, f"lines[{index}]") + b"\n")
 
 
 class Bulk:
@@ -57,6 +57,7 @@ class Bulk:
         """One answer per line, in order.
 
         Raises:
+            InvalidValueError: a line cannot be sent; those before it are, and are answered first.
             ApiError: the gateway refuses the whole.
             UnreachableError: it does not answer, after all tries.
         """
@@ -85,12 +86,14 @@ class Bulk:
     async def _read(self) -> None:
         """Take lines from the caller, who may be slow, apart from the connection, which may end."""
         try:
+            index = 0
             if isinstance(self._lines, AsyncIterable):
                 async for submission in self._lines:
-                    await self._put(_line(submission))
+                    await self._put(_line(submission, index))
+                    index += 1
             else:
-                for submission in self._lines:
-                    await self._put(_line(submission))
+                for index, submission in enumerate(self._lines):
+                    await self._put(_line(submission, index))
         except Exception as error:  # noqa: BLE001 - the caller's lines; it gets its error after the answers
             self._fault = error
         await self._waiting.put(None)

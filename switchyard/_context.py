@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
-from switchyard._handler_errors import Cancelled, Fatal
+from events import outcome
+from events.json_written import type_named
+from switchyard._handler_errors import Cancelled, Fatal, named
 
-MAX_LINE_CHARS: Final = 16_384
+ARTIFACT_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+MEDIA_TYPE: Final = re.compile(
+    r"[A-Za-z0-9!#$&^_.+-]{1,100}/[A-Za-z0-9!#$&^_.+-]{1,100}( *;[\x20-\x7e]{0,200})?"
+)
+MAX_FILE_ID_CHARS: Final = 255
+INVALID_CALL: Final = "invalid_call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +166,34 @@ class _Context:
     def progress(
         self, fraction: float, stage: str = "", message: str = "", *, eta_s: float | None = None
     ) -> None:
-        """Report progress: `fraction` of 0 to 1. Never blocks; only the latest report counts."""
+        """Report progress: `fraction` of 0 to 1. Never blocks; only the latest report counts.
+
+        Raises:
+            Fatal: code `invalid_progress`, a parameter is of another type.
+        """
         self._check()
-        if not 0 <= fraction <= 1:
-            fraction = 1.0 if fraction > 1 else 0.0  # NaN is neither
-        self._where.progress(float(fraction), stage=stage, message=message, eta_s=eta_s)
+        with named():
+            report = outcome.progress_of(fraction, stage, message, eta_s)
+        self._where.progress(**report)
 
     def log(self, line: str) -> None:
-        """Report a line of output. Never blocks; all lines are sent, in order."""
-        self._check()
-        self._where.log(str(line)[:MAX_LINE_CHARS])
+        """Report a line of output. Never blocks; all lines are sent, in order.
 
-    def _target(self, to: Path | str | None) -> Path:
+        Raises:
+            Fatal: code `invalid_log`, it is no string.
+        """
+        self._check()
+        with named():
+            line = outcome.line_of(line)
+        self._where.log(line)
+
+    def _target(self, file_id: str, to: Path | str | None) -> Path:
+        if not isinstance(file_id, str):
+            raise Fatal(f"file_id: expected a string, not {type_named(file_id)}", code=INVALID_CALL)
+        if not 1 <= len(file_id) <= MAX_FILE_ID_CHARS or not file_id.isprintable():
+            raise Fatal(f"there is no file {file_id[:64]!r}", code="file_not_found")
+        if not isinstance(to, str | Path | None):
+            raise Fatal(f"to: expected a path, not {type_named(to)}", code=INVALID_CALL)
         self._inputs += 1
         # A file's id comes from outside and names no path.
         return self.scratch / f"input-{self._inputs}" if to is None else Path(to)
@@ -193,7 +217,7 @@ class Context(_Context):
             Fatal: code `file_not_found`.
         """
         self._check()
-        path = self._target(to)
+        path = self._target(file_id, to)
         return InputFile(path=path, **await self._surroundings.fetch(file_id, path))
 
     async def save(
@@ -205,10 +229,14 @@ class Context(_Context):
             name: 1 to 100 of A-Z a-z 0-9 . _ -; the same name stores it anew.
             data: its bytes or text, or where they are.
             media_type: as in `Content-Type`; told by the name if there is none.
+
+        Raises:
+            Fatal: code `artifact_name`, or `invalid_call` where another parameter cannot be used.
         """
         self._check()
-        body = data.encode() if isinstance(data, str) else data  # noqa: ASYNC240 - a string's method
-        return self._kept(await self._surroundings.save(name, body, media_type=_type(name, media_type)))
+        media_type = _type(name, media_type)
+        body = data if isinstance(data, AsyncIterable) else _body(data)
+        return self._kept(await self._surroundings.save(name, body, media_type=media_type))
 
 
 class SyncContext(_Context):
@@ -230,17 +258,39 @@ class SyncContext(_Context):
     def fetch(self, file_id: str, to: Path | str | None = None) -> InputFile:
         """As `Context.fetch`."""
         self._check()
-        path = self._target(to)
+        path = self._target(file_id, to)
         return InputFile(path=path, **self._surroundings.fetch(file_id, path))
 
     def save(self, name: str, data: Path | bytes | str, *, media_type: str | None = None) -> Artifact:
         """As `Context.save`."""
         self._check()
-        body = data.encode() if isinstance(data, str) else data
-        return self._kept(self._surroundings.save(name, body, media_type=_type(name, media_type)))
+        media_type = _type(name, media_type)
+        return self._kept(self._surroundings.save(name, _body(data), media_type=media_type))
 
 
 def _type(name: str, given: str | None) -> str:
-    if not isinstance(name, str):
-        raise Fatal(f"{name!r} is not the name of an artifact", code="artifact_name")
+    if not isinstance(name, str) or not ARTIFACT_NAME.fullmatch(name):
+        rule = "name: expected 1 to 100 of A-Z a-z 0-9 . _ -"
+        raise Fatal(f"{rule}, not {type_named(name)}", code="artifact_name")
+    if given is not None and not (isinstance(given, str) and MEDIA_TYPE.fullmatch(given)):
+        rule = "media_type: expected words as in `text/plain`"
+        raise Fatal(f"{rule}, not {type_named(given)}", code=INVALID_CALL)
     return given or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def _body(data: Any) -> Path | bytes:
+    """What is to be stored, as bytes or where they are."""
+    match data:
+        case Path() | bytes():
+            return data
+        case bytearray() | memoryview():
+            return bytes(data)
+        case str():
+            try:
+                return data.encode()
+            except UnicodeEncodeError:
+                rule = "data: expected text of whole Unicode characters"
+                raise Fatal(rule, code=INVALID_CALL) from None
+        case _:
+            rule = "data: expected bytes, text or a path"
+            raise Fatal(f"{rule}, not {type_named(data)}", code=INVALID_CALL)

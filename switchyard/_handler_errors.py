@@ -10,7 +10,13 @@ Any other exception is a failure with the code `internal`, and another attempt f
 
 from __future__ import annotations
 
-from events.errors import SwitchyardError
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from events.errors import InvalidError, SwitchyardError
+from events.outcome import ERROR_BYTES, exception_text, failure_of, text_of
+from events.spec import JobError
 
 
 class HandlerError(Exception):
@@ -18,7 +24,7 @@ class HandlerError(Exception):
 
     Args:
         message: for people.
-        code: for programs; a stable word of up to 100 characters.
+        code: for programs; a stable word: 1 to 100 of A-Z a-z 0-9 _ . : -.
     """
 
     def __init__(self, message: str, *, code: str = "handler_failed") -> None:
@@ -44,6 +50,31 @@ class Cancelled(BaseException):
 
     As asyncio's, it is none of those that `except Exception` holds up.
     """
+
+
+def failure(error: BaseException) -> JobError:
+    """What the log keeps of a handler's exception; one whose code is none counts as `invalid_error`."""
+    if not isinstance(error, HandlerError):
+        return JobError("internal", exception_text(error))
+    code, message = _part(error, "code"), _part(error, "message")
+    said = "" if message is None else text_of(message, ERROR_BYTES)
+    return failure_of(code, said or type(error).__name__, retryable=not isinstance(error, Fatal))
+
+
+def _part(error: HandlerError, name: str) -> Any:
+    try:
+        return getattr(error, name, None)
+    except Exception:  # noqa: BLE001 - a class of the user's own may do anything here
+        return None
+
+
+@contextlib.contextmanager
+def named() -> Iterator[None]:
+    """A value that is refused by name is the handler's fault, and no other attempt helps."""
+    try:
+        yield
+    except InvalidError as error:
+        raise Fatal(error.message, code=error.code) from None
 
 
 class HandlersError(SwitchyardError):

@@ -16,9 +16,11 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
+from events.outcome import failure_of, trace_of
+from events.spec import JobError
 from switchyard import _files
 from switchyard._context import Facts
-from switchyard._handler_errors import Fatal, HandlerError, Release
+from switchyard._handler_errors import Fatal, HandlerError, Release, failure
 from switchyard._ready import Readiness
 from switchyard._run import run
 from switchyard._traceback import told
@@ -33,7 +35,6 @@ PACE_S: Final = 0.2
 RENEW_S: Final = 5.0  # at most: a renewal also tells of a cancel, while its grace lasts
 MAX_LINES: Final = 10_000
 LINES_AT_ONCE: Final = 500
-MESSAGE_CHARS: Final = 2_000
 END_PAUSE_S: Final = 1.0
 BUSY_PAUSE_S: Final = 1.0
 
@@ -90,8 +91,7 @@ class Lease:
 
     def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
         """Replace the unsent progress."""
-        message = message[:MESSAGE_CHARS]
-        self._progress = {"fraction": fraction, "stage": stage[:200], "message": message, "eta_s": eta_s}
+        self._progress = {"fraction": fraction, "stage": stage, "message": message, "eta_s": eta_s}
         self._wake.set()
 
     def log(self, line: str) -> None:
@@ -221,7 +221,7 @@ class Lease:
             case Why.CANCEL | Why.DRAIN:
                 return "release", {}
             case Why.TIMEOUT:
-                return "fail", _error("timeout", Why.TIMEOUT.value, retryable=True)
+                return "fail", _error(JobError("timeout", Why.TIMEOUT.value))
             case _:
                 return None
 
@@ -241,7 +241,8 @@ class Lease:
             except ApiError as error:
                 log.warning("the end of job %s was refused: %s", self.facts.job_id, error)
                 if verb in ("succeed", "propose"):
-                    verb, body = "fail", _error(error.code, str(error), retryable=error.status >= 500)
+                    refused = failure_of(error.code, error, retryable=error.status >= 500)
+                    verb, body = "fail", _error(refused)
                     continue
             return
 
@@ -315,19 +316,17 @@ def _failed(job_id: str, error: Exception) -> tuple[str, dict[str, Any]]:
         case Release():
             return "release", {}
         case HandlerError():
-            retryable = not isinstance(error, Fatal)
-            return "fail", _error(error.code, error.message, retryable=retryable, traceback=told(error))
+            return "fail", _error(failure(error), traceback=told(error))
         case UnreachableError():
             return "release", {}  # a file could not be read or stored: that is not the job's failure
         case ApiError():
             retryable = error.status >= 500 or error.status == 429
-            return "fail", _error(error.code, str(error), retryable=retryable)
+            return "fail", _error(failure_of(error.code, error, retryable=retryable))
         case _:
-            log.error("the handler of job %s failed", job_id, exc_info=error)
-            message = f"{type(error).__name__}: {error}"
-            return "fail", _error("internal", message, retryable=True, traceback=told(error))
+            log.error("the handler of job %s failed\n%s", job_id, trace_of(error))
+            return "fail", _error(failure(error), traceback=told(error))
 
 
-def _error(code: str, message: str, *, retryable: bool, traceback: str = "") -> dict[str, Any]:
-    error = {"code": code[:100], "message": message[:10_000], "retryable": retryable}
-    return {"error": {**error, "traceback": traceback} if traceback else error}
+def _error(error: JobError, *, traceback: str = "") -> dict[str, Any]:
+    told = {"code": error.code, "message": error.message, "retryable": error.retryable}
+    return {"error": {**told, "traceback": traceback} if traceback else told}

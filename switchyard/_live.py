@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 import orjson
 
+from switchyard._json import body_json
 from switchyard._transport import CONNECT_S, LOST, Pauses, Transport
 from switchyard.errors import ApiError, api_error
 from switchyard.models import LiveMessage
@@ -98,7 +99,7 @@ async def _connection(
                         "id": "s",
                         "after": place.cursor(head["stream"]),
                     }
-                    await socket.send_str(orjson.dumps(wish).decode())
+                    await socket.send_str(body_json(wish).decode())
                 case "error":
                     status = STATUSES.get(head["code"], 422)
                     problem = {"code": head["code"], "detail": head["message"], "field": head.get("field")}

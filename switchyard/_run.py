@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 import pydantic
 
+from events import outcome
 from switchyard._context import Context, Facts, Surroundings, SyncContext
-from switchyard._handler_errors import Cancelled, Fatal
+from switchyard._handler_errors import Cancelled, Fatal, named
 from switchyard.handlers import Handler, Proposal
 
 
@@ -37,25 +38,21 @@ class Finished:
     checks: dict[str, bool] | None = None
 
 
-def finished(kind: str, value: Any, context: Context | SyncContext) -> Finished:
+def finished(value: Any, context: Context | SyncContext) -> Finished:
     """What a handler's answer amounts to.
 
     Raises:
-        Fatal: code `result_not_json`.
+        Fatal: code `invalid_result`, `invalid_usage`, `invalid_checks` or `invalid_artifacts`; its message
+            names the part that does not fit.
     """
     checks = None
-    if isinstance(value, Proposal):
-        value, checks = value.result, value.checks
-    return Finished(_json(kind, value), tuple(context.saved.values()), dict(context.usage), checks)
-
-
-def _json(kind: str, value: Any) -> Any:
-    try:
-        return orjson.loads(orjson.dumps(value, default=_model))
-    except (TypeError, ValueError) as error:
-        raise Fatal(
-            f"the handler of {kind} returned what is no JSON: {error}", code="result_not_json"
-        ) from error
+    with named():
+        if isinstance(value, Proposal):
+            value, checks = value.result, outcome.checks_of(value.checks)
+        result = orjson.loads(outcome.result_json(value, _model))
+        usage = outcome.usage_of(context.usage)
+        artifacts = outcome.artifacts_of(list(context.saved.values()))
+    return Finished(result, artifacts, usage, checks)
 
 
 def _model(value: Any) -> Any:
@@ -84,7 +81,7 @@ async def run(
     context = Context(surroundings)
     task = asyncio.current_task()
     try:
-        return finished(handler.kind, await handler.call(parsed, context), context)
+        return finished(await handler.call(parsed, context), context)
     except (Cancelled, asyncio.CancelledError) as error:
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
@@ -190,4 +187,4 @@ async def run_in_thread(
         if isinstance(error, Cancelled | SystemExit | KeyboardInterrupt):
             raise Fatal("the handler stopped by itself", code="stopped") from error
         raise error
-    return finished(handler.kind, value, context)
+    return finished(value, context)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar, Unpack
+from typing import Any, Final, Literal, Self, TypeVar, Unpack
 
 from switchyard._aio import RETRIES, TIMEOUT_S, AsyncClient
 from switchyard._files import Source
@@ -124,6 +124,16 @@ class Client:
     def cancel(self, job_id: str, reason: str | None = None) -> Job:
         """End a job; see `AsyncClient.cancel`."""
         return self._run(self._client.cancel(job_id, reason))
+
+    def repair(
+        self,
+        job_id: str,
+        *,
+        to: Literal["queued", "dead", "cancelled"] | None = None,
+        reason: str | None = None,
+    ) -> Job:
+        """Give a damaged job a state again; see `AsyncClient.repair`."""
+        return self._run(self._client.repair(job_id, to=to, reason=reason))
 
     def events(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
         """What happened to a job, oldest first, after a sequence."""

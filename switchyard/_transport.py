@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import aiohttp
 import msgspec
-import orjson
 
 from switchyard._connection import Connection
+from switchyard._json import body_json
 from switchyard.errors import ApiError, UnreachableError, api_error
 
 CONNECT_S: Final = 10.0
@@ -142,12 +142,13 @@ class Transport:
             timeout: if not the transport's own.
 
         Raises:
+            InvalidValueError: `json` cannot be sent.
             ApiError: the gateway refuses.
             UnreachableError: it does not answer.
         """
         sent = dict(headers or {})
         if json is not None:
-            body = orjson.dumps(json)
+            body = body_json(json)
             sent["Content-Type"] = "application/json"
         pauses = self.pauses()
         while True:

@@ -14,6 +14,8 @@ from switchyard.errors import (
     ForbiddenError,
     GoneError,
     InvalidError,
+    InvalidValueError,
+    JobDamagedError,
     JobFailedError,
     LimitError,
     NotEndedError,
@@ -24,6 +26,7 @@ from switchyard.errors import (
 from switchyard.models import (
     BulkAnswer,
     CaughtUp,
+    Damage,
     Event,
     File,
     Job,
@@ -39,8 +42,8 @@ from switchyard.models import (
 
 __all__ = [
     "ApiError", "AsyncClient", "AuthenticationError", "BrokenTransferError", "BulkAnswer", "CaughtUp",
-    "Client", "ClientError", "ConfigurationError", "ConflictError", "Event", "File", "ForbiddenError",
-    "GoneError", "InvalidError", "Job", "JobError", "JobFailedError", "LimitError", "LiveMessage", "LogLine",
-    "NotEndedError", "NotFoundError", "Progress", "ProgressReport", "Resync", "ServerError", "Submission",
-    "Transition", "UnreachableError",
+    "Client", "ClientError", "ConfigurationError", "ConflictError", "Damage", "Event", "File",
+    "ForbiddenError", "GoneError", "InvalidError", "InvalidValueError", "Job", "JobDamagedError", "JobError",
+    "JobFailedError", "LimitError", "LiveMessage", "LogLine", "NotEndedError", "NotFoundError", "Progress",
+    "ProgressReport", "Resync", "ServerError", "Submission", "Transition", "UnreachableError",
 ]  # fmt: skip

@@ -2,9 +2,11 @@
 
 ClientError
 ├── ConfigurationError        no URL or no token is known
+├── InvalidValueError         a value cannot be sent as JSON; `field` names it (a ValueError too)
 ├── UnreachableError          the gateway does not answer, after all tries
 ├── NotEndedError             the job has not ended in the time given (a TimeoutError too)
 ├── JobFailedError            the job ended without a result
+├── JobDamagedError           the job's log cannot be read, and it does not end by itself
 ├── BrokenTransferError       a download does not have the bytes that were stored
 └── ApiError                  the gateway refuses; `status`, `code`, `detail` and `field` say why
     ├── AuthenticationError   401  no token, or not one that counts
@@ -35,6 +37,19 @@ class ConfigurationError(ClientError):
     """Neither an argument, nor the environment, nor the data directory names a gateway and a token."""
 
 
+class InvalidValueError(ClientError, ValueError):
+    """A value cannot be sent as JSON: a number not finite or beyond 64 bits, too deep, or no JSON at all.
+
+    Args:
+        message: the field and the rule that it breaks.
+        field: the value's name, such as `payload.x`.
+    """
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class UnreachableError(ClientError):
     """The gateway does not answer."""
 
@@ -58,6 +73,22 @@ class JobFailedError(ClientError):
         error = job.error
         why = f": {error.code}: {error.message}" if error else ""
         super().__init__(f"job {job.id} has no result, it is {job.archived_as or job.state}{why}")
+        self.job = job
+
+
+class JobDamagedError(ClientError):
+    """A message of the job's log cannot be read: nothing more happens to it before it is repaired.
+
+    Args:
+        job: as it is; `job.damage` says why.
+    """
+
+    def __init__(self, job: Job) -> None:
+        damage = job.damage
+        where = f": event {damage.event!r} at sequence {damage.seq}: {damage.reason}" if damage else ""
+        newer = damage is not None and damage.newer_version
+        advice = "; a newer version of Switchyard wrote it" if newer else "; it can be repaired or discarded"
+        super().__init__(f"job {job.id} is damaged{where}{advice}")
         self.job = job
 
 

@@ -10,7 +10,7 @@ import msgspec
 FINAL_STATES: Final = frozenset({"succeeded", "dead", "cancelled", "expired", "archived"})
 State = Literal[
     "scheduled", "blocked", "queued", "running", "retrying", "review", "cancelling",
-    "succeeded", "dead", "cancelled", "expired", "archived",
+    "succeeded", "dead", "cancelled", "expired", "archived", "absent",
 ]  # fmt: skip
 
 
@@ -63,6 +63,22 @@ class JobError(Model, frozen=True):
     traceback: str = ""
 
 
+class Damage(Model, frozen=True):
+    """Why nothing more happens to a job: a message of its log that cannot be read.
+
+    Args:
+        seq: its sequence.
+        event: its name.
+        reason: what is wrong with it.
+        newer_version: whether a newer version of Switchyard wrote it.
+    """
+
+    seq: int
+    event: str
+    reason: str
+    newer_version: bool = False
+
+
 class Progress(Model, frozen=True):
     """How far a running attempt is; `fraction` is of 0 to 1."""
 
@@ -74,7 +90,10 @@ class Progress(Model, frozen=True):
 
 
 class Job(Model, frozen=True):
-    """A job as it was when the gateway answered; `seq` is the sequence of its last event."""
+    """A job as it was when the gateway answered; `seq` is the sequence of its last event.
+
+    A damaged job has `damage`, and the state before that: `absent` where there was none.
+    """
 
     id: str
     kind: str
@@ -94,6 +113,7 @@ class Job(Model, frozen=True):
     usage: dict[str, float] = {}
     error: JobError | None = None
     reason: str | None = None
+    damage: Damage | None = None
     archived_as: State | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
@@ -111,14 +131,15 @@ class Job(Model, frozen=True):
 
 
 class Event(Model, frozen=True):
-    """One thing that happened to a job."""
+    """One thing that happened to a job; `unreadable` says why where it cannot be read."""
 
     seq: int
     type: str
-    at: datetime
+    at: datetime | None
     job_id: str
     actor: str
     data: dict[str, Any]
+    unreadable: str | None = None
 
 
 class File(Model, frozen=True):

@@ -23,6 +23,7 @@ import orjson
 
 from switchyard._context import Facts
 from switchyard._handler_errors import Fatal, HandlerError, Retry
+from switchyard._json import body_json
 from switchyard._ready import Readiness
 from switchyard._run import run
 from switchyard.handlers import Handlers
@@ -202,7 +203,7 @@ class Harness:
         facts = Facts(str(uuid.uuid4()), "test", attempt, "test-worker", feedback)
         scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="switchyard-"))
         surroundings = _Surroundings(facts, scratch, self._files, done)
-        sent = orjson.loads(orjson.dumps(dict(payload or {})))
+        sent = orjson.loads(body_json(dict(payload or {}), "payload"))
 
         ready = Readiness(handler)
 

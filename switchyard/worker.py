@@ -29,6 +29,7 @@ import aiohttp
 import orjson
 
 from switchyard._connection import find
+from switchyard._json import body_json
 from switchyard._lease import Lease, Why
 from switchyard._ready import Readiness
 from switchyard._transport import AGAIN, CONNECT_S, LOST, Transport
@@ -47,6 +48,7 @@ SLOTS: Final = 4
 TIMEOUT_S: Final = 30.0
 RETRIES: Final = 8
 STATE_HEADER: Final = "Switchyard-Worker-State"
+REVISION_HEADER: Final = "Switchyard-Worker-Revision"
 
 
 class Worker:
@@ -95,6 +97,7 @@ class Worker:
         self._drain_s = drain_s
         self._capabilities = dict(capabilities or {})
         self._tenant = tenant
+        self._revision: int | None = None
         self._transport: Transport
         self._ready: dict[str, Readiness] = {}
         self._running: set[Lease] = set()
@@ -188,18 +191,14 @@ class Worker:
 
     async def _work(self, kinds: list[str], slots: int) -> None:
         """One slot: claim, run, again."""
-        capabilities: dict[str, Any] = {}
-        for handler in self.handlers:
-            capabilities.update(handler.capabilities)
         wish: dict[str, Any] = {
-            "worker": self.name, "kinds": kinds, "capabilities": capabilities | self._capabilities,
-            "lease_s": self._lease_s, "wait_s": self._poll_s, "slots": slots,
+            "worker": self.name, "kinds": kinds, "slots": slots,
+            "lease_s": self._lease_s, "wait_s": self._poll_s,
         }  # fmt: skip
         if self._tenant is not None:
             wish["tenant"] = self._tenant
-        body = orjson.dumps(wish)
         while not self._stopping.is_set():
-            claimed = await self._claim(body)
+            claimed = await self._claim(wish)
             if claimed is None:
                 continue
             lease = Lease(self._transport, claimed, lease_s=self._lease_s, grace_s=GRACE_S)
@@ -211,8 +210,19 @@ class Worker:
             finally:
                 self._running.discard(lease)
 
-    async def _claim(self, body: bytes) -> dict[str, Any] | None:
+    def _said(self) -> dict[str, Any]:
+        """What the worker can do: in full once, then by the revision that the gateway has given it."""
+        if self._revision is not None:
+            return {"revision": self._revision}
+        capabilities: dict[str, Any] = {}
+        for handler in self.handlers:
+            capabilities.update(handler.capabilities)
+        return {"capabilities": capabilities | self._capabilities}
+
+    async def _claim(self, wish: dict[str, Any]) -> dict[str, Any] | None:
         """One claim, sent again under its key until it is answered: a lease whose answer was lost is not."""
+        said = self._said()
+        body = body_json(wish | said)
         headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
         limits = aiohttp.ClientTimeout(total=self._poll_s + TIMEOUT_S, sock_connect=CONNECT_S)
         pauses = self._transport.pauses()
@@ -221,6 +231,8 @@ class Worker:
                 async with self._transport.open(
                     "POST", "/v1/leases", body=io.BytesIO(body), headers=headers, timeout=limits
                 ) as answer:
+                    revision = answer.headers.get(REVISION_HEADER, "")
+                    self._revision = int(revision) if revision.isdecimal() else None
                     if answer.status == 204:
                         if answer.headers.get(STATE_HEADER) == "draining":
                             self.stop()
@@ -229,7 +241,11 @@ class Worker:
                     return claimed
             except (ApiError, *LOST) as error:
                 if isinstance(error, ApiError) and error.status not in AGAIN:
-                    raise
+                    if "revision" not in said or not _is_unknown_revision(error):
+                        raise
+                    if self._revision == said["revision"]:  # no other slot has been told a newer one
+                        self._revision = None
+                    return None
                 if self._stopping.is_set():
                     return None
                 failed: Exception = error
@@ -265,6 +281,11 @@ class Worker:
         finally:
             for number in taken:
                 loop.remove_signal_handler(number)
+
+
+def _is_unknown_revision(error: ApiError) -> bool:
+    """Whether capabilities are to be sent again; the version before knows no revisions at all."""
+    return error.code == "unknown_revision" or (error.status == 422 and error.field == "revision")
 
 
 def _name() -> str:

@@ -136,7 +136,7 @@ STREAM = (
     b"HMSG b.c 3 12 16\r\nNATS/1.0\r\n\r\nMSG \r\n"
     b"+OK\r\nPONG\r\n"
     b"HMSG b.c 14 re.ply 18 23\r\nNATS/1.0\r\nA: 1\r\n\r\n\r\nMSG\r\n"
-    b"MSG  a\t5   re  3\r\nend\r\n"
+    b"MSG a 5 re 3\r\nend\r\n"
 )
 
 

@@ -11,13 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from events import subjects
+from events.commands import Repair
 from services.connection_file import ConnectionInfo, write
 from services.connectors.protocol import Attempt
 from services.files.store import Files
 from services.lanes import lane_for
+from services.log_reader import Stored
 from services.nats_server import NatsServer
+from services.quarantine import set_aside
 from tests.programs import NATS, needs_nats
 from tests.worker.site import Site, TestConnector, open_site
 
@@ -28,7 +33,8 @@ COMMANDS = [block for block in BLOCKS if block.startswith("nats ")]
 
 pytestmark = needs_nats
 
-# What each command shows; $ID is a job that has succeeded, $RUNNING one that runs while one more waits.
+# What each command shows; $ID is a job that has succeeded, $RUNNING one that runs while one more waits, and
+# $DAMAGED one that was damaged by the message with sequence $SEQ.
 SHOWS = {
     'nats sub --stream JOBS --all --count 3 "job.$ID.>"': (
         "job.$ID.submitted", "job.$ID.leased", "job.$ID.succeeded", "Switchyard-Actor: worker:w1",
@@ -47,11 +53,21 @@ SHOWS = {
     'nats kv get lanes "$LANE".50 --raw': ('"kind":"simulate"',),
     "nats kv ls workers": ("w1",),
     'nats kv get workers "$WORKER" --raw': ('"id":"w1"', '"fences":{', "$RUNNING"),
+    'nats kv get capabilities "$WORKER" --raw': ('"id":"w1"', '"capabilities":{"simulate":true}'),
     "nats stream ls": ("JOBS", "WORK", "TIMERS"),
     "nats stream report": ("JOBS", "KV_workers", "OBJ_files", "Consumers", "Bytes", "Lost"),
     "nats stream info JOBS": ("job.>",),
     "nats stream subjects TIMERS": ("timer.set.$ID.deadline",),
     "nats object ls files": ("acme/report", "5 B"),
+    "nats stream subjects QUARANTINE": ("quarantine.JOBS.$SEQ",),
+    'nats stream get QUARANTINE --last-for "quarantine.JOBS.$SEQ"': (
+        "on Subject quarantine.JOBS.$SEQ", '"subject":"job.$DAMAGED.hello"', "there is no event named",
+    ),
+    'nats stream get JOBS "$SEQ"': ("JOBS#$SEQ", "job.$DAMAGED.hello", "not an event"),
+    'nats sub --stream JOBS --all --count 3 "job.$DAMAGED.>"': (
+        "job.$DAMAGED.submitted", "job.$DAMAGED.hello", "job.$DAMAGED.repaired",
+    ),
+    'nats stream purge QUARANTINE --subject "quarantine.JOBS.*" --force': ("Messages: 0",),
 }  # fmt: skip
 LIVE = "nats sub 'job.*.succeeded'"
 DEADLINE_S = 30.0
@@ -59,14 +75,14 @@ DEADLINE_S = 30.0
 
 @dataclass
 class Example:
-    """A system in which one job has succeeded, one runs and one waits."""
+    """A system in which one job has succeeded, one runs, one waits, and one was damaged and repaired."""
 
     site: Site
     environment: dict[str, str]
 
     def shown(self, command: str) -> list[str]:
         """What the command shows here."""
-        names = re.compile(r"\$(ID|LANE|RUNNING)")
+        names = re.compile(r"\$(ID|LANE|RUNNING|SEQ|DAMAGED)")
         return [names.sub(lambda name: self.environment[name[1]], text) for text in SHOWS[command]]
 
 
@@ -92,13 +108,27 @@ async def example(broker: NatsServer) -> AsyncIterator[Example]:
             tenant="acme", file_id="report", name="report.txt", type="text/plain", body=body(),
             max_bytes=100, ttl_s=600,
         )  # fmt: skip
+        damaged, seq = await _damaged(site)
         variables = {
             "PATH": f"{Path(str(NATS)).parent}:{os.environ['PATH']}",
             "NATS_URL": broker.url, "ID": job_id, "RUNNING": running, "LANE": lane_for("simulate"),
-            "WORKER": "w1", "NO_COLOR": "1", "TERM": "dumb",
+            "SEQ": str(seq), "DAMAGED": damaged, "WORKER": "w1", "NO_COLOR": "1", "TERM": "dumb",
         }  # fmt: skip
         yield Example(site, os.environ | variables)
         go_on.set()
+
+
+async def _damaged(site: Site) -> tuple[str, int]:
+    """A job that a stranger has damaged and an operator repaired, and the sequence of what damaged it."""
+    job_id = await site.submit(kind="other")
+    message = Stored(f"job.{job_id}.hello", {}, b"not an event", 0, 0)
+    seq = (await site.nc.jetstream().publish(message.subject, message.data)).seq
+    message = msgspec.structs.replace(message, seq=seq)
+    job = await site.store.load(job_id)
+    assert job.damage is not None
+    await set_aside(site.nc, subjects.JOBS, message, job.damage.reason)
+    await site.store.transition(job, Repair(now=datetime.now(UTC), by="user:root"), actor="user:root")
+    return job_id, seq
 
 
 async def ran(command: str, environment: dict[str, str], directory: Path = ROOT) -> str:

@@ -408,12 +408,12 @@ async def test_files_are_listed_and_counted_until_they_are_deleted(site: Site) -
                 tenant=tenant, file_id=new_id(), name="a.txt", type="text/plain", body=body(),
                 max_bytes=10_000, ttl_s=600,
             )  # fmt: skip
-        while site.model.tenant_bytes("acme") < 2000:
+        while site.model.files_kept("acme")[1] < 2000:
             await told.next(20)
         page, _ = site.model.files("acme", None, 10)
         assert [file["size_bytes"] for file in page] == [1000, 1000]
         await files.delete("acme", page[0]["id"])
-        while site.model.tenant_bytes("acme") > 1000:
+        while site.model.files_kept("acme")[1] > 1000:
             await told.next(20)
     with closing(database.open_reader(site.path)) as connection:
         assert checkpoint.read(connection).files_seq > 0

@@ -403,3 +403,36 @@ async def test_wake_ups_of_jobs_and_schedules_are_told_apart(table: Table) -> No
         await table.site.until(job_id, "queued")
     info = await api(table.site.nc, "CONSUMER.INFO.TIMERS.keeper-timers", timeout_s=2)
     assert info["num_redelivered"] == 0
+
+
+async def test_a_tick_over_its_tenants_limit_is_recorded_and_the_next_ones_go_on(
+    broker: NatsServer, tmp_path: Any
+) -> None:
+    async with (
+        open_site(broker.url, data_dir=tmp_path, tenant_jobs=1) as site,
+        Publisher(site.nc) as publisher,
+        site.keeper(),
+    ):
+        table = Table(site, publisher)
+        await table.make(start_at=ago(3), end_at=ago(1))
+        done = await table.until(lambda schedule: schedule.refused is not None)
+        assert done.refused is not None
+        assert done.refused.code == "too_many_jobs"
+        assert "acme has 1 jobs" in done.refused.message
+        assert len(await ticks_of_jobs(site.nc)) == 1
+        assert (await table.store.load("acme", NAME)).schedule is not None
+
+
+async def test_a_tick_at_its_tenants_lane_limit_is_recorded(broker: NatsServer, tmp_path: Any) -> None:
+    async with (
+        open_site(broker.url, data_dir=tmp_path, tenant_lanes=1) as site,
+        Publisher(site.nc) as publisher,
+        site.keeper(),
+    ):
+        table = Table(site, publisher)
+        await table.make(start_at=ago(2), end_at=ago(2), job=msgspec.Raw(b'{"kind":"a"}'))
+        await table.runs(1)
+        await table.make(start_at=ago(2), end_at=ago(2), job=msgspec.Raw(b'{"kind":"b"}'))
+        done = await table.until(lambda schedule: schedule.refused is not None)
+        assert done.refused is not None
+        assert done.refused.code == "too_many_lanes"

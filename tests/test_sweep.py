@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 
 from events import subjects
-from events.commands import AnyCommand, Complete, Fail, TakeLease
+from events.commands import AnyCommand, Complete, Fail, RequestCancel, TakeLease
+from events.lane import LaneEntry, LaneKey
 from events.spec import JobError
 from projections.database import path_in
 from projections.reader import ReadModel
 from services import broker
 from services.inbox import Inbox
 from services.keeper.lanes import consumer_names
+from services.keeper.leftovers import purge_leftovers
 from services.keeper.loop import Keeper
-from services.lanes import lane_for
-from services.log_reader import api
+from services.lanes import BUCKET, entry_subject, lane_for, parse_entry
+from services.log_reader import api, last_message, read_range
 from services.nats_server import NatsServer
 from services.projector import Projector
 from tests.worker.site import Site, open_site
@@ -148,3 +150,75 @@ async def test_leases_of_a_worker_that_vanished_unseen_are_taken_back(site: Site
             task.cancel()
         entry = await site.until(job_id, "queued")
         assert entry.actor == "keeper"
+
+
+async def test_an_entry_that_is_marked_and_opened_again_keeps_its_opener(
+    broker: NatsServer, tmp_path: Path
+) -> None:
+    async with open_site(broker.url, data_dir=tmp_path, lane_idle_s=0.001) as site:
+
+        async def entry() -> LaneEntry:
+            found = await last_message(site.nc, BUCKET, entry_subject(LANE, 50), timeout_s=2)
+            assert found is not None
+            parsed = parse_entry(found)[2]
+            assert parsed is not None
+            return parsed.lane
+
+        await site.lanes.ensure(LaneKey("simulate"), LANE, 50, "acme")
+        assert await entry() == LaneEntry("simulate", opened_by="acme")
+        keeper = Keeper(site.nc, site.settings)
+        async with keeper._publisher, asyncio.TaskGroup() as group:
+            await keeper.sweep.once(group)
+            assert await entry() == LaneEntry("simulate", opened_by="acme", closing=True)
+            await site.submit()  # the lane is in use again, and this writer believes it open
+            await until_work(site)
+            await keeper.sweep.once(group)
+        assert await entry() == LaneEntry("simulate", opened_by="acme")
+
+
+async def until_work(site: Site) -> None:
+    """Return when the broker has moved the job into its lane."""
+    async with asyncio.timeout(20):
+        while not await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=2):
+            pass
+
+
+async def test_work_of_jobs_that_have_ended_goes_where_nobody_pulls_it(site: Site) -> None:
+    async def messages() -> int:
+        return len(await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=2))
+
+    async with projected(site) as model:
+        ended, other = await site.submit(), await site.submit()
+        await until_work(site)
+        cancel = RequestCancel(now=datetime.now(UTC), by="user:ann", grace_s=5)
+        job, _ = await site.store.transition(ended, cancel, actor="user:ann")
+        await until(site, model, job.seq)
+        assert await sweep(site, model) == {}
+        assert await messages() == 2  # another job waits in the lane
+        job, _ = await site.store.transition(other, cancel, actor="user:ann")
+        await until(site, model, job.seq)
+        assert await sweep(site, model) == {}
+        assert await messages() == 0
+        fresh = await site.submit()
+        job = await site.store.load(fresh)
+        await until_work(site)
+        await until(site, model, job.seq)
+        assert await sweep(site, model) == {}
+        assert await messages() == 1
+
+
+async def test_work_that_a_read_model_which_lags_does_not_know_of_stays(site: Site) -> None:
+    async with projected(site) as model:
+        job = await site.store.load(await site.submit())
+        await until(site, model, job.seq)
+        job, _ = await site.store.transition(
+            job, RequestCancel(now=datetime.now(UTC), by="user:ann", grace_s=5), actor="user:ann"
+        )
+        await until(site, model, job.seq)
+        held = ReadModel(path_in(site.settings.data_dir))
+        stale = held.checkpoint()
+        held.checkpoint = lambda: stale._replace(seq=job.seq - 2)  # type: ignore[method-assign]
+        await until_work(site)
+        assert await purge_leftovers(site.nc, held, timeout_s=2) == 0
+        held.close()
+        assert await purge_leftovers(site.nc, model, timeout_s=2) == 1

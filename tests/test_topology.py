@@ -49,6 +49,7 @@ def test_all_names_of_the_code_are_declared() -> None:
     streams = {subjects.JOBS, subjects.WORK, subjects.PROGRESS, subjects.LOGS, subjects.TIMERS}
     buckets = {
         subjects.BUCKET_WORKERS,
+        subjects.BUCKET_CAPABILITIES,
         subjects.BUCKET_LANES,
         subjects.BUCKET_KEYS,
         subjects.BUCKET_WAITS,

@@ -17,8 +17,10 @@ from services.cli.explain import explain
 from services.cli.jobs import cancel, get, history, list_jobs, submit, watch
 from services.cli.limits import limit
 from services.cli.parts import gateway, keeper, projector, up, worker
+from services.cli.quarantine import quarantine, repair
 from services.cli.review import review
 from services.cli.schedules import schedule_group
+from services.cli.usage import usage
 from services.log import LEVELS, configure
 
 
@@ -47,8 +49,9 @@ def cli(log_level: str, log_format: str | None, debug: bool) -> None:  # noqa: A
 
 for command in (
     up, gateway, projector, keeper, worker, submit, get, list_jobs, watch, history, cancel, priority, dead,
-    review, schedule_group, explain, limit, workers, pause, resume, drain, paused, token, topology_group,
-    rebuild, doctor,
+    quarantine, repair, review, schedule_group, explain, limit, usage, workers, pause, resume, drain, paused,
+    token,
+    topology_group, rebuild, doctor,
 ):  # fmt: skip
     cli.add_command(command)
 

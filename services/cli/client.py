@@ -17,6 +17,7 @@ from events.codec import FINAL_EVENTS
 from events.errors import UnavailableError
 from services import connection_file
 from services.cli.errors import ApiError
+from switchyard._json import body_json
 
 CONNECT_S: Final = 5.0
 ANSWER_S: Final = 60.0
@@ -27,6 +28,7 @@ CHUNK_BYTES: Final = 256 * 1024
 MARKDOWN: Final = "document.md"  # artifacts of results that are too long for an event
 RESULT: Final = "result.json"
 FINAL_STATES: Final = frozenset({"succeeded", "dead", "cancelled", "expired", "archived"})
+REPAIRS: Final = frozenset({"repaired", "archived"})  # what may follow damage, and may itself not apply
 # How a live message's refusal would be answered over REST.
 STATUSES: Final = {"not_found": 404, "forbidden": 403, "rate_limited": 429}
 
@@ -57,12 +59,16 @@ class Api:
         await self._session.close()
 
     async def call(self, method: str, path: str, **options: Any) -> Any:
-        """The JSON answer, or the text where it is none.
+        """The JSON answer, or the text where it is none; `json` is sent as the body.
 
         Raises:
+            InvalidValueError: `json` cannot be sent.
             ApiError: the gateway refuses.
             UnavailableError: it cannot be reached.
         """
+        if "json" in options:
+            options["data"] = body_json(options.pop("json"))
+            options["headers"] = {"Content-Type": "application/json", **options.get("headers", {})}
         async with self._open(method, path, **options) as answer:
             body = await answer.read()
             return orjson.loads(body) if "json" in answer.content_type and body else body.decode()
@@ -181,15 +187,16 @@ class Api:
             await asyncio.sleep(RECONNECT_S)
 
     async def until_final(self, job_id: str, *, logs: bool = False) -> AsyncGenerator[dict[str, Any], None]:
-        """The job's live messages until it has ended."""
+        """The job's live messages until it has ended, or is damaged and does not end by itself."""
         async for message in self.follow(jobs=[job_id], progress=True, logs=logs):
             yield message
-            if (
-                message["type"] in ("subscribed", "resync")
-                and (await self.job(job_id))["state"] in FINAL_STATES
-            ):
-                return
-            if message["type"] == "event" and message["event"]["type"] in FINAL_EVENTS:
+            kind, event = message["type"], message.get("event", {})
+            doubtful = "unreadable" in event or event.get("type") in REPAIRS
+            if kind in ("subscribed", "resync") or doubtful:
+                job = await self.job(job_id)
+                if job["state"] in FINAL_STATES or job["damage"]:
+                    return
+            elif event.get("type") in FINAL_EVENTS:
                 return
 
 

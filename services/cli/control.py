@@ -9,7 +9,7 @@ from urllib.parse import quote
 import click
 
 from services.cli import options
-from services.cli.client import connect, job_path
+from services.cli.client import Api, connect, job_path
 from services.cli.output import print_json, print_table
 
 
@@ -34,20 +34,24 @@ def priority(job_id: str, number: int, as_json: bool, data_dir: Path | None) -> 
 
 WORKER_COLUMNS = ("id", "state", "kinds", "slots", "running", "started", "succeeded", "failed", "lost")
 JOB_COLUMNS = ("id", "kind", "state", "attempt", "started_at", "progress")
+PAGE = 100
 WHAT = click.Choice(["worker", "lane", "kind"])
 
 
 @click.command()
 @click.argument("worker_id", required=False)
+@click.option("--limit", type=click.IntRange(1), default=500, help="Most workers shown.")
 @options.as_json
 @options.data_dir
-def workers(worker_id: str | None, as_json: bool, data_dir: Path | None) -> None:
-    """Show who works now, or one worker and what it runs."""
+def workers(worker_id: str | None, limit: int, as_json: bool, data_dir: Path | None) -> None:
+    """Show who works now, or one worker with its capabilities and what it runs."""
 
     async def main() -> None:
         async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
-            path = "/v1/workers" if worker_id is None else _path("worker", worker_id)
-            shown = await api.call("GET", path)
+            if worker_id is None:
+                shown = await all_workers(api, limit)
+            else:
+                shown = await api.call("GET", _path("worker", worker_id))
         if as_json:
             print_json(shown)
         elif worker_id is None:
@@ -59,6 +63,18 @@ def workers(worker_id: str | None, as_json: bool, data_dir: Path | None) -> None
             print_table(JOB_COLUMNS, jobs)
 
     options.run(main())
+
+
+async def all_workers(api: Api, limit: int) -> dict[str, Any]:
+    """The first so many workers, page by page; `cursor` is null if these are all."""
+    found: list[dict[str, Any]] = []
+    cursor: str | None = ""
+    while cursor is not None and len(found) < limit:
+        query = {"cursor": cursor, "limit": min(PAGE, limit - len(found))}
+        page = await api.call("GET", "/v1/workers", params=query)
+        found += page["workers"]
+        cursor = page.get("cursor")
+    return {"workers": found, "cursor": cursor}
 
 
 @click.command()

@@ -9,7 +9,8 @@ import click
 
 from services.cli import options
 from services.cli.client import Api, connect, job_path
-from services.cli.jobs import labels_of, payload_of
+from services.cli.jobs import labels_of
+from services.cli.json_option import object_of
 from services.cli.output import print_json, print_table
 
 COLUMNS = ("id", "kind", "reason", "code", "message", "failures", "ended_at")
@@ -101,7 +102,7 @@ def redrive(
     if payload is not None:
         if job_id is None:
             raise click.UsageError("--payload needs JOB_ID")
-        body["payload"] = payload_of(payload)
+        body["payload"] = object_of(payload)
     _do("redrive", "redriven", job_id, all_dead, selection, body, as_json=as_json, data_dir=data_dir)
 
 

@@ -19,11 +19,12 @@ import click
 from nats.aio.client import Client
 
 from events import subjects
-from events.errors import SwitchyardError
-from services import connection_file, runtime, topology
+from events.errors import SwitchyardError, UnavailableError
+from services import connection_file, quarantine_index, runtime, topology
 from services.broker import without_password
 from services.cli import options
 from services.cli.client import connect
+from services.cli.control import all_workers
 from services.cli.errors import exit_code
 from services.cli.output import print_json, print_table
 from services.connectors import CONNECTORS
@@ -38,6 +39,7 @@ MIN_FREE_BYTES: Final = 2 * GIB
 MAX_SKEW_S: Final = 2.0
 VERSION_S: Final = 10.0
 SHOWN: Final = 3
+COUNTED_WORKERS: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Check]:
             where = without_password(str(settings.nats_url))
             yield _judged("broker", (version.major, version.minor, version.patch), where)
             yield await _streams(nc, settings)
+            yield await _quarantine(nc, settings)
             async for check in _clock(nc, settings):
                 yield check
     except SwitchyardError as error:
@@ -182,6 +185,21 @@ async def _streams(nc: Client, settings: Settings) -> Check:
         return Check("streams", "ok", "as declared")
     shown = "; ".join(map(str, differences[:SHOWN])) + (" …" if len(differences) > SHOWN else "")
     return Check("streams", "fail", f"{len(differences)} differences: {shown}", "switchyard topology apply")
+
+
+async def _quarantine(nc: Client, settings: Settings) -> Check:
+    """How many messages no part could read."""
+    try:
+        counts = await quarantine_index.counts(nc, timeout_s=settings.request_timeout_s)
+    except UnavailableError as error:
+        return Check("quarantine", "warn", str(error), "switchyard topology apply")
+    if not counts:
+        return Check("quarantine", "ok", "nothing is unreadable")
+    total = sum(counts.values())
+    by_stream = ", ".join(f"{number} in {stream}" for stream, number in sorted(counts.items()))
+    found = f"{total} message{'s' if total != 1 else ''} cannot be read: {by_stream}"
+    advice = "look with `switchyard quarantine`, then `switchyard quarantine forget`"
+    return Check("quarantine", "warn", found, advice)
 
 
 async def _clock(nc: Client, settings: Settings) -> AsyncIterator[Check]:
@@ -212,15 +230,30 @@ async def _gateway(settings: Settings) -> AsyncIterator[Check]:
         async with connect(settings.data_dir) as gateway:
             await gateway.call("GET", "/readyz")
             yield Check("gateway", "ok", f"{gateway.url} is ready")
-            workers = (await gateway.call("GET", "/v1/workers"))["workers"]
+            found_workers = await all_workers(gateway, COUNTED_WORKERS)
+            damaged = _damaged(await gateway.call("GET", "/metrics"))
     except SwitchyardError as error:
         yield _refused(error)
         return
-    if workers:
+    if workers := found_workers["workers"]:
         kinds = sorted({kind for worker in workers for kind in worker["kinds"]})
-        yield Check("workers", "ok", f"{len(workers)}, for {', '.join(kinds)}")
+        more = "" if found_workers["cursor"] is None else " and more"
+        yield Check("workers", "ok", f"{len(workers)}{more}, for {', '.join(kinds)}")
     else:
         yield Check("workers", "warn", "none", "jobs wait: start one with `switchyard worker`")
+    yield damaged
+
+
+def _damaged(metrics: str) -> Check:
+    """How many jobs of all tenants have a log that cannot be read, as the gateway counts them."""
+    counts = re.findall(r'^switchyard_jobs\{[^}]*state="damaged"[^}]*\} ([0-9.e+]+)$', metrics, re.MULTILINE)
+    total = int(sum(map(float, counts)))
+    if not total:
+        return Check("damaged jobs", "ok", "none")
+    advice = (
+        "look with `switchyard list --state damaged`, then `switchyard repair` or `switchyard dead discard`"
+    )
+    return Check("damaged jobs", "warn", str(total), advice)
 
 
 def _refused(error: SwitchyardError) -> Check:

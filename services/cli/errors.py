@@ -22,11 +22,14 @@ from events.errors import (
 from services.connection_file import AlreadyRunningError
 from services.nats_server import BrokerError
 from services.topology_spec import TopologyError
+from services.visible import visible
+from switchyard.errors import InvalidValueError
 from switchyard.handlers import HandlersError
 
 EXIT_CODES: Final = {
     0: "done",
-    1: "the job ended as dead, cancelled or expired; a check failed; the streams differ; or another error",
+    1: "the job ended as dead, cancelled or expired, or is damaged; a check failed; the streams differ; "
+    "or another error",
     2: "the command was not understood",
     3: "the gateway or the broker cannot be reached, or is not ready",
     4: "not allowed: no token, a bad one, or a role that is missing",
@@ -68,7 +71,7 @@ def exit_code(error: BaseException) -> int:
             return 3
         case TimeoutError():
             return 7
-        case pydantic.ValidationError() | HandlersError():
+        case pydantic.ValidationError() | HandlersError() | InvalidValueError():
             return 2
         case _:
             return 1
@@ -132,5 +135,6 @@ def _tell(error: BaseException) -> NoReturn:
         message = "the disk of the data directory is full: free some space and start again"
     else:
         message = str(error) or type(error).__name__
-    click.echo(f"switchyard: {message}", err=True)
+    told = visible(message, keep="\n")
+    click.echo(f"switchyard: {told}", err=True)
     sys.exit(exit_code(error))

@@ -9,6 +9,7 @@ import click
 from services.cli import options
 from services.cli.client import connect, job_path
 from services.cli.output import print_json, print_table
+from services.visible import visible
 
 WORKER_COLUMNS = ("id", "verdict", "running", "slots", "message")
 LIMIT_COLUMNS = ("name", "concurrency", "running", "per_minute", "starts_left", "full")
@@ -27,11 +28,11 @@ def explain(job_id: str, as_json: bool, data_dir: Path | None) -> None:
         if as_json:
             print_json(found)
             return
-        click.echo(f"{found['state']}: {found['summary']}")
+        click.echo(visible(f"{found['state']}: {found['summary']}"))
+        for sentence in found.get("would_help", ()):
+            click.echo(visible(f"  would help: {sentence}"))
         if "lane" not in found:
             return
-        for sentence in found["would_help"]:
-            click.echo(f"  would help: {sentence}")
         lane = found["lane"]
         click.echo(f"lane {lane['id']}, priority {lane['priority']}, {lane['ahead']} ahead")
         print_table(WORKER_COLUMNS, found["workers"])

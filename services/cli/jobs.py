@@ -9,31 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.cli import options
 from services.cli.client import Api, connect, key_header
 from services.cli.errors import ApiError
-from services.cli.output import describe, print_json, print_table
+from services.cli.json_option import object_of
+from services.cli.output import describe, json_of, print_json, print_table
+from services.visible import visible
+from switchyard.errors import InvalidValueError
 
 COLUMNS = ("id", "kind", "state", "priority", "attempt", "worker", "created_at")
-
-
-def payload_of(text: str | None, option: str = "--payload") -> dict[str, Any]:
-    """An object given as JSON, or as the name of a file that holds it; {} for none."""
-    if text is None:
-        return {}
-    try:
-        value = orjson.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)
-    except OSError as error:
-        raise click.BadParameter(str(error), param_hint=option) from None
-    except orjson.JSONDecodeError as error:
-        raise click.BadParameter(f"is not JSON: {error}", param_hint=option) from None
-    if not isinstance(value, dict):
-        raise click.BadParameter("must be a JSON object", param_hint=option)
-    return value
 
 
 def labels_of(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -88,11 +75,11 @@ def submit(
     data_dir: Path | None,
 ) -> None:
     """Submit a job; with --wait, print its result (for `convert`, the Markdown)."""
-    body: dict[str, Any] = {"kind": kind, "payload": payload_of(payload), "labels": labels_of(label)}
+    body: dict[str, Any] = {"kind": kind, "payload": object_of(payload), "labels": labels_of(label)}
     given = {
         "priority": priority,
-        "requires": payload_of(requires, "--requires") if requires else None,
-        "prefers": payload_of(prefers, "--prefers") if prefers else None,
+        "requires": object_of(requires, "--requires") if requires else None,
+        "prefers": object_of(prefers, "--prefers") if prefers else None,
         "isolation": isolation,
         "limits": list(limit) or None,
         "depends_on": list(depends_on) or None,
@@ -106,7 +93,7 @@ def submit(
                 body["payload"]["file"] = (await api.upload(file, idempotency_key))["id"]
             try:
                 job = await api.call("POST", "/v1/jobs", json=body, headers=key_header(idempotency_key))
-            except ApiError:
+            except (ApiError, InvalidValueError):
                 if file is not None and not idempotency_key:  # no job will ever read it
                     await api.call("DELETE", f"/v1/files/{body['payload']['file']}")
                 raise
@@ -144,9 +131,9 @@ async def _watch_to_end(api: Api, job_id: str) -> dict[str, Any]:
             if message["type"] == "progress":
                 progress = message["progress"]
                 text = progress.get("message") or progress.get("stage") or "running"
-                bar.update(task, completed=progress["fraction"], description=text)
+                bar.update(task, completed=progress["fraction"], description=visible(text))
             elif message["type"] == "event":
-                bar.update(task, description=message["event"]["type"])
+                bar.update(task, description=visible(message["event"]["type"]))
     return await api.job(job_id)
 
 
@@ -159,12 +146,24 @@ async def _show(api: Api, job: dict[str, Any], *, wait: bool, as_json: bool) -> 
         async for chunk in api.output(job):
             click.echo(chunk, nl=False)
     else:
-        error = job["error"] or {}
-        why = error.get("message") or job["reason"]
-        if trace := error.get("traceback"):
-            click.echo(trace, err=True)
-        click.echo(f"switchyard: the job is {job['state']}{f': {why}' if why else ''}", err=True)
+        _tell_end(job)
     return 0 if not wait or job["state"] == "succeeded" else 1
+
+
+def _tell_end(job: dict[str, Any]) -> None:
+    """Say in a sentence why there is no result, after the traceback of a handler that failed."""
+    damage = job["damage"]
+    if damage is None:
+        _show_trace((job["error"] or {}).get("traceback", ""), err=True)
+        why = (job["error"] or {}).get("message") or job["reason"]
+        told = f"the job is {job['state']}{f': {why}' if why else ''}"
+    else:
+        advice = "upgrade this Switchyard" if damage["newer_version"] else f"switchyard repair {job['id']}"
+        told = (
+            f"the job is damaged: event {damage['event']!r} at sequence {damage['seq']}: {damage['reason']}"
+        )
+        told += f"; {advice}"
+    click.echo(f"switchyard: {visible(told)}", err=True)
 
 
 @click.command()
@@ -182,8 +181,7 @@ def get(job_id: str, as_json: bool, data_dir: Path | None) -> None:
             return
         trace = (job["error"] or {}).pop("traceback", "")
         print_table(("field", "value"), [{"field": name, "value": value} for name, value in job.items()])
-        if trace:
-            click.echo(trace)
+        _show_trace(trace)
 
     options.run(main())
 
@@ -237,7 +235,8 @@ def watch(
 ) -> None:
     """Follow events and progress as they come.
 
-    Those of one job until it ends (exit 1 when it did not succeed), or of kinds, or of all, until Ctrl-C.
+    Those of one job until it ends or is damaged (exit 1 when it did not succeed), or of kinds, or of all,
+    until Ctrl-C.
     """
     if [bool(job_id), bool(kind), all_jobs].count(True) != 1:
         raise click.UsageError("one of JOB_ID, --kind and --all is needed")
@@ -252,12 +251,22 @@ def watch(
             async with contextlib.aclosing(messages):
                 async for message in messages:
                     if as_json:
-                        click.echo(orjson.dumps(message))
+                        click.echo(json_of(message))
                     elif line := _line(message):
-                        click.echo(line)
-            return 0 if job_id and (await api.job(job_id))["state"] == "succeeded" else 1
+                        click.echo(visible(line, keep="\t"))
+            if not job_id:
+                return 1
+            job = await api.job(job_id)
+        if job["damage"] and job["state"] != "succeeded":
+            _tell_end(job)
+        return 0 if job["state"] == "succeeded" else 1
 
     sys.exit(options.run(main()))
+
+
+def _show_trace(trace: str, *, err: bool = False) -> None:
+    for line in trace.splitlines():
+        click.echo(visible(line), err=err)
 
 
 def _line(message: dict[str, Any]) -> str | None:

@@ -11,12 +11,21 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from services.visible import UNSEEN, visible
+
 FILE_WIDTH: Final = 400  # columns where nobody's terminal sets a limit: what is piped is not folded
+
+
+def json_of(value: Any, *, indent: bool = False) -> str:
+    """JSON, the same whoever reads it, without a character that a terminal would obey."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
+    # Those below a blank are escaped already, and none of the others stands outside of a string.
+    return UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
 
 
 def print_json(value: Any) -> None:
     """Print JSON, indented, on standard output."""
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    click.echo(json_of(value, indent=True))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -27,7 +36,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> No
     for row in rows:
         table.add_row(*[_cell(row.get(column)) for column in columns])
     width = None if sys.stdout.isatty() else FILE_WIDTH
-    # What users wrote is shown as it is.
+    # What users wrote is shown as it is, save for what a terminal would obey.
     Console(width=width, markup=False, highlight=False, emoji=False).print(table)
 
 
@@ -36,6 +45,8 @@ def describe(event: Mapping[str, Any]) -> str:
     data = {
         name: value for name, value in event["data"].items() if name not in ("job", "result", "artifacts")
     }
+    if "unreadable" in event:
+        data = {"unreadable": event["unreadable"], **data}
     return " ".join(f"{name}={_cell(value)}" for name, value in data.items())
 
 
@@ -43,5 +54,5 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return value
-    return orjson.dumps(value).decode()
+        return visible(value, keep="\n")
+    return json_of(value)

@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import quote
 
 import click
-import orjson
 
 from services.cli import options
 from services.cli.client import connect
 from services.cli.jobs import labels_of
+from services.cli.json_option import json_of
 from services.cli.output import print_json, print_table
 
 COLUMNS = ("id", "kind", "worker", "proposed_at", "due_at", "reviewer", "checks", "rejections")
@@ -66,8 +66,8 @@ def reject(job_id: str, because: str, feedback: str | None, as_json: bool, data_
     body: dict[str, Any] = {"reason": because}
     if feedback is not None:
         try:
-            body["feedback"] = orjson.loads(feedback)
-        except orjson.JSONDecodeError:
+            body["feedback"] = json_of(feedback, "--feedback")
+        except ValueError:
             body["feedback"] = feedback
     _judge(job_id, "reject", body, as_json=as_json, data_dir=data_dir)
 

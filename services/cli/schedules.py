@@ -10,7 +10,8 @@ import click
 
 from services.cli import options
 from services.cli.client import connect
-from services.cli.jobs import labels_of, payload_of
+from services.cli.jobs import labels_of
+from services.cli.json_option import object_of
 from services.cli.output import print_json, print_table
 
 COLUMNS = ("id", "kind", "state", "cron", "every_s", "timezone", "next_run", "last_run", "runs")
@@ -70,7 +71,7 @@ def create(
     **timing: Any,
 ) -> None:
     """Make a schedule; one without a name gets an id."""
-    job: dict[str, Any] = {"kind": kind, "payload": payload_of(payload), "labels": labels_of(label)}
+    job: dict[str, Any] = {"kind": kind, "payload": object_of(payload), "labels": labels_of(label)}
     if priority is not None:
         job["priority"] = priority
     body = {"name": name, "job": job, **timing}

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pydantic
 
+from events.errors import RejectedError
 from services.connectors.custom_calls import served
 from services.connectors.isolated import run_isolated
 from services.connectors.protocol import (
@@ -23,13 +24,14 @@ from services.connectors.protocol import (
 from services.settings import GIB
 from services.worker.processes import Limits, ProcessPool
 from switchyard._context import Facts
-from switchyard._handler_errors import Fatal, HandlerError, Release, Retry
+from switchyard._handler_errors import Fatal, HandlerError, Release, Retry, failure
 from switchyard._ready import Readiness
 from switchyard._run import run
 from switchyard.handlers import Handler
 
 CHILD: Final = "services.connectors.custom_child"
 # The worker's own clock ends an attempt; a call has no other end.
+TOO_MANY: Final = 429
 NO_TIMEOUT_S: Final = 366 * 86_400.0
 
 
@@ -168,6 +170,8 @@ def _as_handler_errors() -> Iterator[None]:
         raise Release(error.message, code=error.code) from error
     except ConnectorError as error:
         raise Retry(error.message, code=error.code) from error
+    except RejectedError as error:  # the same again would be refused, unless it is only for now
+        raise (Retry if error.status == TOO_MANY else Fatal)(error.message, code=error.code) from error
 
 
 @contextlib.contextmanager
@@ -180,11 +184,7 @@ def _as_connector_errors() -> Iterator[None]:
 
 def connector_error(error: HandlerError) -> ConnectorError:
     """What a handler's exception is for the worker."""
-    code, message = error.code, error.message or type(error).__name__
-    match error:
-        case Fatal():
-            return FatalError(code, message)
-        case Release():
-            return BusyError(code, message)
-        case Retry() | HandlerError():
-            return RetryableError(code, message)
+    told = failure(error)
+    if isinstance(error, Release):
+        return BusyError(told.code, told.message)
+    return RetryableError(told.code, told.message) if told.retryable else FatalError(told.code, told.message)

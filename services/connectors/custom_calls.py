@@ -20,7 +20,7 @@ import orjson
 
 from events.errors import SwitchyardError
 from switchyard._context import Surroundings
-from switchyard._handler_errors import HandlerError, Release, Retry
+from switchyard._handler_errors import HandlerError, Release, Retry, failure
 
 SOCKET: Final = "calls"
 MAX_REQUEST_BYTES: Final = 64 * 1024
@@ -82,4 +82,5 @@ async def _answered(surroundings: Surroundings, request: dict[str, Any]) -> dict
 
 
 def _refused(error: HandlerError) -> dict[str, Any]:
-    return {"error": {"kind": type(error).__name__, "code": error.code, "message": error.message}}
+    told = failure(error)
+    return {"error": {"kind": type(error).__name__, "code": told.code, "message": told.message}}

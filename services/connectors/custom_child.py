@@ -98,7 +98,7 @@ def run(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     context = SyncContext(_Surroundings(arguments, report))
     try:
         value = handler.call(handler.parse(arguments["payload"]), context)
-        done = finished(handler.kind, value, context)
+        done = finished(value, context)
     except HandlerError as error:
         raise connector_error(error) from error
     except Cancelled as error:

@@ -7,12 +7,15 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import orjson
+from msgspec import Meta
 
 from events import subjects
 from events.errors import InvalidError, NotFoundError
+from events.values import Time
 
 CHUNK_BYTES: Final = 128 * 1024
 CHUNKS_PER_ENTRY: Final = 16
@@ -130,43 +133,86 @@ def encode_deleted(info: FileInfo) -> bytes:
     )
 
 
-def decode(data: bytes) -> FileInfo:
-    """A file from its `ObjectInfo`.
+class _Object(msgspec.Struct):
+    """What every `ObjectInfo` has. Source: ADR-20."""
+
+    name: str
+    nuid: str = ""
+    deleted: bool = False
+    metadata: dict[str, Any] | None = None
+
+
+class _Metadata(msgspec.Struct):
+    tenant: Annotated[str, Meta(pattern=subjects.NAME_PATTERN)]
+    name: str
+    type: str
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    expires_at: Time
+    index: str
+
+
+class _File(msgspec.Struct):
+    """What that of a file of ours has; its nuid names a subject, which may not stand for others."""
+
+    name: str
+    nuid: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
+    size: Annotated[int, Meta(ge=0, le=2**53)]
+    chunks: Annotated[int, Meta(ge=0, le=2**53)]
+    mtime: Time
+    metadata: _Metadata
+
+
+_OBJECT: Final = msgspec.json.Decoder(_Object)
+_FILE: Final = msgspec.json.Decoder(_File)
+_INDEX: Final = msgspec.json.Decoder(tuple[Annotated[int, Meta(ge=1, le=2**63 - 1)], ...])
+
+
+def decode(data: bytes) -> FileInfo | None:
+    """A file from its `ObjectInfo`; None for one that was deleted, or for what somebody else stored.
 
     Raises:
-        NotFoundError: it was deleted, has expired, or is an object that somebody else stored.
+        NotFoundError: it has expired.
+        ValueError, InvalidError: it is no `ObjectInfo`, or not one that describes a file.
     """
-    stored = orjson.loads(data)
-    metadata = stored.get("metadata") or {}
-    if stored.get("deleted") or "sha256" not in metadata:
-        raise NotFoundError(f"there is no file {stored['name'].partition('/')[2]}")
-    file_id = stored["name"].removeprefix(f"{metadata['tenant']}/")
+    found = _OBJECT.decode(data)
+    if found.deleted or "sha256" not in (found.metadata or {}):
+        return None
+    stored = _FILE.decode(data)
+    metadata = stored.metadata
     info = FileInfo(
-        id=file_id,
-        tenant=metadata["tenant"],
-        name=metadata["name"],
-        type=metadata["type"],
-        size_bytes=stored["size"],
-        sha256=metadata["sha256"],
-        created_at=datetime.fromisoformat(stored["mtime"]),
-        expires_at=datetime.fromisoformat(metadata["expires_at"]),
-        nuid=stored["nuid"],
-        chunks=stored["chunks"],
-        index=tuple(orjson.loads(metadata["index"])),
+        id=stored.name.removeprefix(f"{metadata.tenant}/"),
+        tenant=metadata.tenant,
+        name=metadata.name,
+        type=metadata.type,
+        size_bytes=stored.size,
+        sha256=metadata.sha256,
+        created_at=stored.mtime,
+        expires_at=metadata.expires_at,
+        nuid=stored.nuid,
+        chunks=stored.chunks,
+        index=_INDEX.decode(metadata.index),
     )
+    check(file_id=info.id, name=info.name, media_type=info.type)
+    wanted = _parts(info.size_bytes, CHUNK_BYTES), _parts(info.chunks, CHUNKS_PER_ENTRY)
+    if (info.chunks, len(info.index)) != wanted:
+        raise ValueError(f"{wanted[0]} chunks and an index of {wanted[1]} were expected")
     if info.expires_at <= datetime.now(UTC):  # the broker removes it within a second or two
-        raise NotFoundError(f"file {file_id} expired at {_timestamp(info.expires_at)}")
+        raise NotFoundError(f"file {info.id} expired at {_timestamp(info.expires_at)}")
     return info
 
 
-def is_deleted(data: bytes) -> bool:
-    """Whether an `ObjectInfo` stands for a deleted object."""
-    return bool(orjson.loads(data).get("deleted"))
+def nuid_of(data: bytes) -> str | None:
+    """Which chunks an `ObjectInfo` names; None when its object was deleted.
+
+    Raises:
+        ValueError: it is no `ObjectInfo`.
+    """
+    found = _OBJECT.decode(data)
+    return None if found.deleted else found.nuid
 
 
-def nuid_of(data: bytes) -> str:
-    """Which chunks an `ObjectInfo` names."""
-    return str(orjson.loads(data)["nuid"])
+def _parts(whole: int, part: int) -> int:
+    return -(-whole // part)
 
 
 def _timestamp(at: datetime) -> str:

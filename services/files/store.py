@@ -14,7 +14,6 @@ broker would raise every shorter TTL to it, and put an empty message in a meta's
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -35,13 +34,13 @@ from services.files.info import (
     decode,
     encode,
     encode_deleted,
-    is_deleted,
     nuid_of,
 )
 from services.files.sweeper import Sweeper
 from services.files.upload import Upload, limited, ttl
-from services.log_reader import Stored, api, last_message, read_range
+from services.log_reader import Stored, api, last_message, last_of_leader, read_range
 from services.publisher import AckLostError, Publisher
+from services.quarantine import read_or
 
 log = structlog.get_logger()
 
@@ -258,8 +257,12 @@ class Files:
         if not found or subjects.H_FILE not in found[0].headers:
             return False
         tenant, _, file_id = found[0].headers[subjects.H_FILE].partition("/")
-        data = await self._ask_leader(subjects.file_meta(tenant, file_id))
-        return data is None or is_deleted(data) or nuid_of(data) != nuid
+        meta = subjects.file_meta(tenant, file_id)
+        message = await last_of_leader(self._nc, subjects.FILES, meta, timeout_s=self._timeout_s)
+        if message is None:
+            return True
+        # Under one that cannot be read, the chunks may be those of a file that is to be mended.
+        return await read_or(self._nc, subjects.FILES, message, _nuid, nuid) != nuid
 
     async def _open(self) -> Publisher:
         """The publisher, opened by the first write; it lasts as long as the connection."""
@@ -272,18 +275,12 @@ class Files:
 
     async def _find(self, meta: str) -> FileInfo | None:
         message = await last_message(self._nc, subjects.FILES, meta, timeout_s=self._timeout_s)
-        data = message.data if message is not None else await self._ask_leader(meta)
-        if data is None:
+        if message is None:  # any replica may have answered that
+            message = await last_of_leader(self._nc, subjects.FILES, meta, timeout_s=self._timeout_s)
+        if message is None:
             return None
-        with contextlib.suppress(NotFoundError):
-            return decode(data)
-        return None
-
-    async def _ask_leader(self, meta: str) -> bytes | None:
-        """A meta as the stream's leader has it; any replica may have answered that there is none."""
-        call = f"STREAM.MSG.GET.{subjects.FILES}"
-        answer = await api(self._nc, call, {"last_by_subj": meta}, timeout_s=self._timeout_s)
-        return base64.b64decode(answer["message"]["data"]) if "message" in answer else None
+        # One that cannot be read stands for no file: it is set aside, and an upload may take its place.
+        return await read_or(self._nc, subjects.FILES, message, _info, None)
 
     async def _chunks(self, info: FileInfo, first: int, last: int) -> AsyncGenerator[tuple[int, bytes], None]:
         """Chunks by number, each checked for its place and size."""
@@ -324,3 +321,15 @@ class Files:
         answer = await api(self._nc, call, query, timeout_s=self._timeout_s)
         if "error" in answer:
             raise UnavailableError(f"the broker does not purge a file: {answer['error']['description']}")
+
+
+def _info(meta: Stored) -> FileInfo | None:
+    """The file that a meta stands for; None when it was deleted or has expired."""
+    try:
+        return decode(meta.data)
+    except NotFoundError:
+        return None
+
+
+def _nuid(meta: Stored) -> str | None:
+    return nuid_of(meta.data)

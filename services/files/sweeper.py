@@ -6,12 +6,13 @@ import time
 import uuid
 from typing import Any, Final
 
-import orjson
 from nats.aio.client import Client
 
 from events import subjects
 from events.errors import UnavailableError
-from services.log_reader import PAGE, api, read_range
+from services.files.info import nuid_of
+from services.log_reader import PAGE, Stored, api, read_range
+from services.quarantine import readable
 
 UUID_VERSION: Final = 7
 
@@ -71,12 +72,12 @@ class Sweeper:
                 limit=PAGE,
                 timeout_s=self._timeout_s,
             )
-            for meta in metas:
-                stored = orjson.loads(meta.data)
-                if stored.get("deleted"):
-                    self._nuids.pop(meta.subject, None)
+            # A meta that cannot be read leaves the chunks of the one before it alone.
+            async for subject, nuid in readable(self._nc, subjects.FILES, metas, _owner):
+                if nuid is None:
+                    self._nuids.pop(subject, None)
                 else:
-                    self._nuids[meta.subject] = stored["nuid"]
+                    self._nuids[subject] = nuid
             if metas:
                 self._next_seq = metas[-1].seq + 1
             if len(metas) < PAGE:
@@ -91,6 +92,11 @@ class Sweeper:
             # Another stream: what was remembered would make all of its files orphans.
             self._stream, self._next_seq, self._nuids = answer["created"], 1, {}
         return state
+
+
+def _owner(meta: Stored) -> tuple[str, str | None]:
+    """The subject of a meta, and which chunks it names."""
+    return meta.subject, nuid_of(meta.data)
 
 
 def _age_s(nuid: str) -> float:

@@ -15,12 +15,14 @@ from nats.aio.client import Client
 from events.errors import SwitchyardError
 from projections.database import path_in
 from projections.reader import ReadModel
+from services.bucket_use import BucketUse
 from services.connectors import CONNECTORS, payload_model
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
 from services.gateway import (
     bulk,
+    claim_keys,
     controls,
     dead_letters,
     explain,
@@ -31,16 +33,19 @@ from services.gateway import (
     kinds,
     leases,
     limits,
+    quarantine,
     queues,
     reviews,
     schedules,
     sse,
+    usage,
     websocket,
     workers,
 )
 from services.gateway.auth import PRINCIPAL, Authenticator
 from services.gateway.claiming import Claiming
 from services.gateway.claims import Claims
+from services.gateway.declarations import Declarations
 from services.gateway.files import FileRoutes, continue_later
 from services.gateway.freshness import Freshness
 from services.gateway.lease_token import LeaseTokens
@@ -48,9 +53,11 @@ from services.gateway.live import LiveFeed
 from services.gateway.live_door import DOOR, LiveDoor
 from services.gateway.log_book import LogBook
 from services.gateway.metrics import Metrics
+from services.gateway.octopoid import documents
 from services.gateway.octopoid import door as octopoid_door
 from services.gateway.octopoid import routes as octopoid
 from services.gateway.problems import problem_of
+from services.gateway.readiness import Readiness
 from services.gateway.rest_workers import RestWorkers
 from services.gateway.revocations import Revocations
 from services.gateway.submission import Submitter
@@ -59,9 +66,12 @@ from services.gateway.worker_watch import WorkerWatch
 from services.kinds import Kinds
 from services.lanes import Lanes
 from services.limits import Limits
+from services.log_share import LogShare
 from services.publisher import Publisher
 from services.schedules import ScheduleStore
+from services.served_kinds import served_by
 from services.settings import Settings
+from services.shares import Shares
 
 log = structlog.get_logger()
 
@@ -126,6 +136,7 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/dead-letters", dead_letters.list_dead_letters)
     router.add_post("/v1/dead-letters/redrive", dead_letters.redrive)
     router.add_post("/v1/dead-letters/discard", dead_letters.discard)
+    quarantine.add_routes(router)
     schedules.add_routes(router)
     reviews.add_routes(router)
     router.add_get("/v1/workers", workers.list_workers)
@@ -136,6 +147,7 @@ def add_routes(app: web.Application) -> None:
     router.add_put("/v1/kinds/{kind}", kinds.put)
     router.add_delete("/v1/kinds/{kind}", kinds.delete)
     router.add_get("/v1/queues", queues.list_queues)
+    router.add_get("/v1/usage", usage.usage)
     router.add_get("/v1/limits", limits.list_limits)
     router.add_get("/v1/limits/{name}", limits.get)
     router.add_put("/v1/limits/{name}", limits.put)
@@ -183,13 +195,11 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[keys.NATS] = nc
         app[keys.PUBLISHER] = publisher
         app[keys.STORE] = store
-        followed = await _add_submitter(app, nc, files)
-        app[keys.SCHEDULES] = ScheduleStore(nc, publisher, tries=settings.append_tries, timeout_s=timeout_s)
-        app[keys.READ_MODEL] = read_model
-        app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
-        app[keys.FILES] = files
-        app[keys.LIVE] = live
         app[keys.WORKERS] = watch
+        _add_read_side(app, nc, read_model, live)
+        followed = await _add_submitter(app, nc, files)
+        counting = _add_buckets(app, nc)
+        app[keys.FILES] = files
         app[keys.METRICS] = Metrics(store)
         app[keys.AUTH] = authenticator
         app[keys.FILE_ROUTES] = FileRoutes(files, read_model, settings)
@@ -204,7 +214,8 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         try:
             async with asyncio.TaskGroup() as tasks:
                 beside = [
-                    tasks.create_task(part.run()) for part in (revocations, live, watch, *followed, *claiming)
+                    tasks.create_task(part.run())
+                    for part in (revocations, live, watch, *followed, *claiming, *counting)
                 ]
                 try:
                     yield app
@@ -219,18 +230,43 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
             raise failure
 
 
+def _add_read_side(app: web.Application, nc: Client, read_model: ReadModel, live: LiveFeed) -> None:
+    """Put in what reads and live updates go by."""
+    settings = app[keys.SETTINGS]
+    app[keys.READ_MODEL] = read_model
+    app[keys.LIVE] = live
+    app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
+    app[keys.READINESS] = Readiness(nc, read_model, live, settings)
+
+
 async def _add_submitter(
     app: web.Application, nc: Client, files: Files
 ) -> tuple[Lanes | Limits | Kinds, ...]:
     """Put in what submissions go by; what of it has to follow changes, to be run."""
     publisher, settings = app[keys.PUBLISHER], app[keys.SETTINGS]
-    lanes = app[keys.LANES] = Lanes(nc, publisher, settings)
     limits_ = app[keys.LIMITS] = Limits(nc, publisher, settings)
     kinds_ = app[keys.KINDS] = Kinds(nc, publisher, settings)
+    lanes = app[keys.LANES] = Lanes(nc, publisher, settings, served_by(kinds_, app[keys.WORKERS].kinds))
+    shares = app[keys.SHARES] = Shares(app[keys.READ_MODEL].use, settings)
     await limits_.load()
     await kinds_.load()
-    app[keys.SUBMITTER] = Submitter(app[keys.STORE], lanes, limits_, kinds_, files.exists, settings)
+    await shares.load(nc)
+    app[keys.SUBMITTER] = Submitter(app[keys.STORE], lanes, limits_, kinds_, files.exists, shares, settings)
     return lanes, limits_, kinds_
+
+
+def _add_buckets(app: web.Application, nc: Client) -> tuple[BucketUse, ...]:
+    """Put in the schedules, and what counts how much of each bucket a tenant has filled, to be run."""
+    settings = app[keys.SETTINGS]
+    app[keys.LOG_SHARE] = LogShare(settings.tenant_log_lines_bytes)
+    app[keys.CLAIM_KEYS_USE] = claim_keys.use_of(nc, settings)
+    app[keys.SCHEDULES_USE] = schedules.use_of(nc, settings)
+    app[keys.DOCUMENTS_USE] = documents.use_of(nc, settings)
+    app[keys.SCHEDULES] = ScheduleStore(
+        nc, app[keys.PUBLISHER], tries=settings.append_tries, timeout_s=settings.request_timeout_s,
+        use=app[keys.SCHEDULES_USE],
+    )  # fmt: skip
+    return app[keys.CLAIM_KEYS_USE], app[keys.SCHEDULES_USE], app[keys.DOCUMENTS_USE]
 
 
 async def _add_claims(app: web.Application, nc: Client) -> tuple[Claims | RestWorkers, ...]:
@@ -238,10 +274,12 @@ async def _add_claims(app: web.Application, nc: Client) -> tuple[Claims | RestWo
     publisher, settings = app[keys.PUBLISHER], app[keys.SETTINGS]
     app[keys.LOG_BOOK] = LogBook(settings)
     claims = Claims(nc, settings, app[keys.READ_MODEL], lambda kind: app[keys.KINDS].of(kind).weights)
-    rest = RestWorkers(nc, publisher, settings)
+    watch = app[keys.WORKERS]
+    declarations = Declarations(nc, publisher, watch, settings)
+    rest = RestWorkers(nc, publisher, declarations, settings)
     app[keys.CLAIMS], app[keys.REST_WORKERS] = claims, rest
     app[keys.CLAIMING] = Claiming(
-        nc, app[keys.STORE], publisher, claims, rest, app[keys.WORKERS].get, settings
+        nc, app[keys.STORE], publisher, claims, rest, declarations, watch, settings, app[keys.CLAIM_KEYS_USE]
     )
     await claims.start()
     return claims, rest

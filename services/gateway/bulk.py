@@ -32,6 +32,8 @@ MEDIA_TYPES: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
 YIELD_LINES: Final = 64
+REFUSED_LINES: Final = 8
+"""As many lines that are taken in take as long as one that is refused."""
 
 
 async def bulk(request: web.Request) -> web.StreamResponse:
@@ -120,7 +122,7 @@ class _Bulk:
     # --- In
 
     async def _read(self) -> None:
-        index = 0
+        index = since = 0
         try:
             async for lines in self._split():
                 now = datetime.now(UTC)
@@ -130,9 +132,12 @@ class _Bulk:
                         self._room.clear()
                         await self._room.wait()
                         now = datetime.now(UTC)
-                    self._lines.append(await self._begin(index, line, now))
+                    begun = await self._begin(index, line, now)
+                    self._lines.append(begun)
                     index += 1
-                    if index % YIELD_LINES == 0:
+                    since += REFUSED_LINES if begun.begun is None else 1
+                    if since >= YIELD_LINES:
+                        since = 0
                         self._arrived.set()
                         await asyncio.sleep(0)  # so that the broker gets what is there
                 self._arrived.set()

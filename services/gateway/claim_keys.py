@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 from nats.aio.client import Client
@@ -17,11 +18,22 @@ from events import subjects
 from events.commands import Claim
 from events.errors import ConflictError
 from events.job import Job
+from events.values import Time
+from services.bucket_use import Bounds, BucketUse
 from services.event_store import EventStore
-from services.log_reader import last_of_leader
+from services.log_reader import Stored, last_of_leader
 from services.publisher import Publisher
+from services.quarantine import read_or
+from services.settings import Settings
 
 MARGIN_S = 60.0
+STREAM = f"KV_{subjects.BUCKET_CLAIMS}"
+
+
+def use_of(nc: Client, settings: Settings) -> BucketUse:
+    """Counts the keys of each tenant that are remembered."""
+    bounds = Bounds("idempotency keys of claims", settings.tenant_claims, code="too_many_claim_keys")
+    return BucketUse(nc, STREAM, bounds, timeout_s=settings.request_timeout_s, expires=True)
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -42,17 +54,30 @@ class Intent(msgspec.Struct, frozen=True):
     revision: int
     job: str
     seq: int
-    expires_at: datetime
+    expires_at: Time
     places: tuple[str, ...] = ()
+
+
+_DECODER: Final = msgspec.json.Decoder(Intent)
+
+
+def _intent(message: Stored) -> Intent:
+    intent = _DECODER.decode(message.data)
+    if subjects.JOB_ID.fullmatch(intent.job) is None:
+        raise ValueError("it names no job")
+    return intent
 
 
 class Key:
     """One claim's key as it stands in the bucket `claims`."""
 
-    def __init__(self, subject: str, request: str, intent: Intent | None, seq: int) -> None:
+    def __init__(
+        self, subject: str, request: str, intent: Intent | None, seq: int, use: BucketUse | None = None
+    ) -> None:
         self.request = request
         self.intent = intent
         self._subject = subject
+        self._use = use
         self._seq = seq
 
     async def write(self, publisher: Publisher, intent: Intent) -> None:
@@ -64,16 +89,29 @@ class Key:
         """
         left_s = (intent.expires_at - datetime.now(UTC)).total_seconds() + MARGIN_S
         headers = {subjects.H_EXPECTED_SEQ: str(self._seq), subjects.H_TTL: f"{max(1, int(left_s))}s"}
-        self._seq = await publisher.publish(self._subject, msgspec.json.encode(intent), headers)
+        body = msgspec.json.encode(intent)
+        self._seq = await publisher.publish(self._subject, body, headers)
+        if self._use is not None:
+            self._use.learn(self._subject, len(body), self._seq, headers)
         self.intent = intent
 
 
 class ClaimKeys:
-    """Looks keys up."""
+    """Looks keys up.
 
-    def __init__(self, nc: Client, store: EventStore, *, timeout_s: float) -> None:
+    Args:
+        nc: an open connection.
+        store: the log.
+        timeout_s: seconds to wait for any answer of the broker.
+        use: how many each tenant has, where new ones are to be refused for that.
+    """
+
+    def __init__(
+        self, nc: Client, store: EventStore, *, timeout_s: float, use: BucketUse | None = None
+    ) -> None:
         self._nc = nc
         self._store = store
+        self._use = use
         self._timeout_s = timeout_s
 
     async def find(self, tenant: str, caller: str, key: str, request: str) -> Key:
@@ -81,18 +119,22 @@ class ClaimKeys:
 
         Raises:
             ConflictError: code `idempotency_conflict`; it stands for another claim.
+            LimitError: it is new, and the tenant has as many as it may.
             UnavailableError: the broker does not answer.
         """
         digest = hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
         subject = subjects.claim_entry(tenant, digest)
-        stream = f"KV_{subjects.BUCKET_CLAIMS}"
-        found = await last_of_leader(self._nc, stream, subject, timeout_s=self._timeout_s)
+        found = await last_of_leader(self._nc, STREAM, subject, timeout_s=self._timeout_s)
         if found is None or not found.data:
-            return Key(subject, request, None, 0 if found is None else found.seq)
-        intent = msgspec.json.decode(found.data, type=Intent)
+            if self._use is not None:
+                self._use.check(subject, 1)
+            return Key(subject, request, None, 0 if found is None else found.seq, self._use)
+        intent = await read_or(self._nc, STREAM, found, _intent, None)
+        if intent is None:  # whatever it was, it stands for no claim
+            return Key(subject, request, None, found.seq, self._use)
         if intent.request != request:
             raise ConflictError("the idempotency key stands for another claim", code="idempotency_conflict")
-        return Key(subject, request, intent, found.seq)
+        return Key(subject, request, intent, found.seq, self._use)
 
     async def lease_of(self, intent: Intent) -> Job | None:
         """The job under the very lease that was meant; None when it never will be, or has been.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -19,22 +18,25 @@ from events.job import Job
 from events.spec import JobError, JobSpec
 from events.subjects import NAME_PATTERN
 from services import controls
+from services.bucket_use import BucketUse
 from services.connectors.protocol import FatalError
 from services.event_store import EventStore
 from services.gateway.auth import Principal
 from services.gateway.claim_hand import Candidate
 from services.gateway.claim_keys import ClaimKeys, Intent, Key
 from services.gateway.claims import Claims
+from services.gateway.declarations import Declarations
 from services.gateway.job_request import parse_key, request_hash
 from services.gateway.lease_token import LeaseClaims
 from services.gateway.rest_workers import RestWorkers
+from services.gateway.worker_watch import WorkerWatch
 from services.publisher import Publisher
 from services.reachability import Reachability
 from services.settings import Settings
 from services.worker.lease import Lease, Leasing
 from services.worker.puller import ACK, Puller
 from services.worker.references import resolved_payload
-from services.worker.registry import REST, WorkerRecord, new_record
+from services.worker.registry import REST, WorkerRecord, check_capabilities, declaration_of, new_record
 from services.worker.tokens import Grant
 from services.worker.work import Work, parse_work
 
@@ -53,26 +55,42 @@ class ClaimRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a claim.
 
     Args:
+        kinds: of the jobs; all that are declared, where a revision is named.
+        revision: what stands for capabilities that were sent with an earlier claim.
+        slots: those that are declared, where a revision is named, else 1.
         tenant: whose jobs an admin's worker takes alone; it takes any without.
     """
 
     worker: WorkerName
-    kinds: Annotated[list[Name], Meta(min_length=1, max_length=MAX_KINDS)]
-    capabilities: dict[str, Any] = {}
+    kinds: Annotated[list[Name], Meta(min_length=1, max_length=MAX_KINDS)] | None = None
+    capabilities: dict[str, Any] | None = None
+    revision: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
     lease_s: Annotated[float, Meta(ge=1)] | None = None
     wait_s: Annotated[float, Meta(ge=0)] = 0.0
-    slots: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    slots: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     tenant: Name | None = None
 
 
 class Claimed(NamedTuple):
-    """A job under a timed lease, and its payload as the attempt sees it; `is_new` if it was claimed now."""
+    """A job under a timed lease, and its payload as the attempt sees it.
+
+    Args:
+        revision: that the worker's capabilities have.
+        is_new: whether it was claimed now.
+    """
 
     claims: LeaseClaims
     job: Job
     spec: JobSpec
     payload: dict[str, Any]
+    revision: int
     is_new: bool
+
+
+class Nothing(NamedTuple):
+    """No job came in time; `revision` is what the worker's capabilities have."""
+
+    revision: int
 
 
 class _Answers(Puller[Work]):
@@ -124,7 +142,10 @@ class Claiming:
         nc: an open connection.
         claims: finds jobs.
         workers: notes who claims.
-        known: gives the record of a live worker.
+        declarations: keeps what they declare.
+        watch: who lives.
+        settings: limits and timeouts.
+        keys_use: how many idempotency keys each tenant has.
     """
 
     def __init__(
@@ -134,8 +155,10 @@ class Claiming:
         publisher: Publisher,
         claims: Claims,
         workers: RestWorkers,
-        known: Callable[[str], WorkerRecord | None],
+        declarations: Declarations,
+        watch: WorkerWatch,
         settings: Settings,
+        keys_use: BucketUse,
     ) -> None:
         self.nc = nc
         self.store = store
@@ -148,8 +171,9 @@ class Claiming:
             nc, subjects.WORK, parse_work, timeout_s=timeout_s, stray=lambda _: None, refused=lambda: None
         )
         self._workers = workers
-        self._known = known
-        self._keys = ClaimKeys(nc, store, timeout_s=timeout_s)
+        self._declarations = declarations
+        self._watch = watch
+        self._keys = ClaimKeys(nc, store, timeout_s=timeout_s, use=keys_use)
 
     def wish(self, principal: Principal, asked: ClaimRequest) -> controls.Wish | None:
         """What operators wish of the worker."""
@@ -157,22 +181,24 @@ class Claiming:
 
     async def claim(
         self, request: web.Request, principal: Principal, asked: ClaimRequest, raw: bytes
-    ) -> Claimed | None:
-        """A job for the worker, or None when none came in time.
+    ) -> Claimed | Nothing:
+        """A job for the worker, or nothing when none came in time.
 
         Raises:
-            RejectedError: the request breaks a rule, or its key stands for another one.
+            RejectedError: the request breaks a rule, its key stands for another one, it names a revision that
+                is not known, or its tenant has as many workers as it may.
             UnavailableError: the broker does not answer, or too many claims are under way.
         """
-        record = self._record(principal, asked)
+        self._check(principal, asked)
         lease_s = asked.lease_s or self.settings.timed_lease_s
         key = None
         if (header := request.headers.get("Idempotency-Key")) is not None:
-            caller = f"{principal.actor}\0{record.id}"
+            caller = f"{principal.actor}\0{worker_id(principal, asked)}"
             key = await self._keys.find(principal.tenant, caller, parse_key(header), request_hash(raw))
             if key.intent is not None and (job := await self._keys.lease_of(key.intent)) is not None:
                 return await self._again(job, key.intent, lease_s)
-        self._workers.seen(record)
+        record = await self._register(principal, asked)
+        none = Nothing(record.revision)
         wait_s = max(SETTLE_S, min(asked.wait_s, self.settings.wait_s))
         until = asyncio.get_running_loop().time() + wait_s
 
@@ -182,10 +208,10 @@ class Claiming:
         for _ in range(STALE_AT_ONCE):
             found = await self.claims.find(record, until, alive)
             if found is None:
-                return None
+                return none
             if not alive():
                 await self.claims.give_back(found)
-                return None
+                return none
             leasing = _TimedLeasing(self, found, lease_s, key)
             if (lease := await self._take(found, record, leasing)) is None:
                 if leasing.intent is not None:
@@ -198,10 +224,10 @@ class Claiming:
                 continue
             if not alive() and key is None:
                 await self._undo(lease, found)
-                return None
+                return none
             if (claimed := await self._claimed(lease, found, record, lease_s)) is not None:
                 return claimed
-        return None
+        return none
 
     async def _take(self, found: Candidate, record: WorkerRecord, leasing: _TimedLeasing) -> Lease | None:
         """The lease on what was found; None when it was another's, or is not there any more."""
@@ -232,7 +258,7 @@ class Claiming:
             return None
         if job.lease is not None and job.lease.expires_at is not None:
             self._workers.holds(record.id, lease.fence, job.id, job.lease.expires_at)
-        return Claimed(claims, job, lease.spec, payload, is_new=True)
+        return Claimed(claims, job, lease.spec, payload, record.revision, is_new=True)
 
     async def _undo(self, lease: Lease, found: Candidate) -> None:
         """Give a job back whose claimer has gone without a key to ask again with."""
@@ -247,7 +273,7 @@ class Claiming:
         payload = await resolved_payload(self.store, spec)
         claims = _claims_of(job, lease_s, intent.places)
         self._workers.holds(claims.worker, claims.fence, job.id, intent.expires_at)
-        return Claimed(claims, job, spec, payload, is_new=False)
+        return Claimed(claims, job, spec, payload, intent.revision, is_new=False)
 
     async def prolonged(self, claims: LeaseClaims, before: Job, expires_at: datetime) -> None:
         """Keep what a renewed lease has."""
@@ -266,29 +292,47 @@ class Claiming:
         if claims.places and _places_are_ours(before):
             await self.claims.tokens.end(claims.grant, started=True)
 
-    def _record(self, principal: Principal, asked: ClaimRequest) -> WorkerRecord:
+    # --- Who claims
+
+    def _check(self, principal: Principal, asked: ClaimRequest) -> None:
         settings = self.settings
         if asked.lease_s is not None and asked.lease_s > settings.timed_lease_max_s:
             message = f"lease_s: at most {settings.timed_lease_max_s:g} was expected"
             raise InvalidError(message, field="lease_s")
-        size = len(msgspec.json.encode(asked.capabilities))
-        if size > settings.capabilities_bytes:
-            message = f"capabilities: {size} bytes as JSON, of at most {settings.capabilities_bytes}"
-            raise InvalidError(message, field="capabilities")
-        tenant = asked.tenant
-        if not principal.is_admin:
-            if tenant not in (None, principal.tenant):
-                raise ForbiddenError("tenant: naming another tenant needs role admin", field="tenant")
-            tenant = principal.tenant
-        worker = worker_id(principal, asked)
-        record = new_record(
-            worker_id=worker, kinds=tuple(asked.kinds), capabilities=asked.capabilities, slots=asked.slots,
-            lease_s=settings.lease_s + min(asked.wait_s, settings.wait_s), tenant=tenant,
+        if asked.revision is None and asked.kinds is None:
+            raise InvalidError("kinds: missing, but required", field="kinds")
+        if asked.capabilities is not None:
+            if asked.revision is not None:
+                raise InvalidError("revision: expected without capabilities", field="revision")
+            check_capabilities(asked.capabilities, settings.capabilities_bytes)
+        if not principal.is_admin and asked.tenant not in (None, principal.tenant):
+            raise ForbiddenError("tenant: naming another tenant needs role admin", field="tenant")
+
+    async def _register(self, principal: Principal, asked: ClaimRequest) -> WorkerRecord:
+        """What the worker says of itself, once all can see it."""
+        worker, settings = worker_id(principal, asked), self.settings
+        lasts_s = settings.lease_s + min(asked.wait_s, settings.wait_s)
+        tenant = asked.tenant if principal.is_admin else principal.tenant
+        said = new_record(
+            worker_id=worker, kinds=tuple(asked.kinds or ()), capabilities=asked.capabilities or {},
+            slots=asked.slots or 1, lease_s=lasts_s, tenant=tenant,
         )  # fmt: skip
-        known = self._known(worker)
-        revision = 1 if known is None else known.revision + (known.capabilities != asked.capabilities)
-        state = {"paused": "paused", "draining": "draining"}.get(self.claims.wish(worker) or "", "running")
-        return msgspec.structs.replace(record, door=REST, revision=revision, state=state, version="", host="")
+        said = msgspec.structs.replace(said, door=REST, version="", host="")
+        if asked.revision is not None:
+            known = await self._declarations.named(worker, asked.revision)
+            said = msgspec.structs.replace(
+                said, kinds=said.kinds or known.kinds, capabilities=known.capabilities,
+                slots=asked.slots or known.slots, tenant=said.tenant or known.tenant,
+            )  # fmt: skip
+        declared = await self._declarations.declare(
+            declaration_of(said, said.at), lasts_s, adds_kinds=asked.revision is not None
+        )
+        wish = self.claims.wish(worker)
+        record = msgspec.structs.replace(
+            said, revision=declared.revision, capabilities=declared.capabilities, state=wish or "running"
+        )
+        await self._workers.seen(record, declared, is_new=not self._watch.has_heartbeat(worker))
+        return record
 
 
 def worker_id(principal: Principal, asked: ClaimRequest) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
-from events.errors import UnavailableError
+from events.errors import LimitError, UnavailableError
 from projections.reader import ReadModel
 from services import controls
 from services.broker import on_reconnect
@@ -68,6 +68,7 @@ class Claims:
         self._wishes: dict[str, controls.Wish] = {}
         self._idle: list[Hand] = []
         self._under_way = 0
+        self._under_way_of: Counter[str | None] = Counter()
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._taken: OrderedDict[int, float] = OrderedDict()
@@ -161,12 +162,18 @@ class Claims:
             alive: whether the claim's client is still there.
 
         Raises:
+            LimitError: too many of the worker's tenant are under way.
             UnavailableError: too many claims are under way.
         """
         if self._under_way >= self._settings.claimers:
             message = f"{self._settings.claimers} claims are under way, which is the most"
             raise UnavailableError(message, retry_after_s=1.0)
+        tenant, most = record.tenant, self._settings.tenant_claimers
+        if tenant is not None and self._under_way_of[tenant] >= most:
+            message = f"{most} claims of tenant {tenant} are under way, which is the most"
+            raise LimitError(message, code="too_many_claims", retry_after_s=1.0)
         self._under_way += 1
+        self._under_way_of[tenant] += 1
         profile = self._board.profile(record)
         hand = self._idle.pop() if self._idle else Hand(self._nc, self._settings, self._back)
         profile.watchers.add(hand)
@@ -180,6 +187,9 @@ class Claims:
             hand.open = False
             profile.watchers.discard(hand)
             self._under_way -= 1
+            self._under_way_of[tenant] -= 1
+            if not self._under_way_of[tenant]:
+                del self._under_way_of[tenant]
             self._spawn(self._put_away(hand))
 
     async def _find(

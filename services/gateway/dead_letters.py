@@ -22,8 +22,8 @@ from projections.job_list import TOP
 from projections.job_view import job_view
 from projections.jobs import microseconds
 from services.gateway.auth import Role, require
-from services.gateway.http import H_SEQ, json_response
-from services.gateway.job_actions import MAX_REASON_CHARS, body_of, ensure_lane, transition
+from services.gateway.http import H_SEQ, body_of, json_response
+from services.gateway.job_actions import MAX_REASON_CHARS, ensure_lane, transition
 from services.gateway.jobs import labels_of, page_limit, words_of
 from services.gateway.keys import FRESHNESS, READ_MODEL, SETTINGS
 from services.gateway.query import Query, min_seq, wide_scope, wrong

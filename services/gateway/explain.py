@@ -30,10 +30,10 @@ async def explain(request: web.Request) -> web.Response:
 
 async def _situation(request: web.Request, job: Job) -> Situation:
     app = request.app
-    if job.status is not Status.QUEUED:
-        parents = job.depends_on if job.status is Status.BLOCKED else ()
+    if job.status is not Status.QUEUED or job.damage is not None:
+        parents = job.depends_on if job.status is Status.BLOCKED and job.damage is None else ()
         loaded = [await app[STORE].load(parent) for parent in parents]
-        return Situation(LaneKey(job.kind), 0, (), parents={one.id: one.status.value for one in loaded})
+        return Situation(LaneKey(job.kind), 0, (), parents={one.id: one.shown_state for one in loaded})
     key = key_of(await app[STORE].spec(job.id), job.lane)
     timeout_s = app[SETTINGS].request_timeout_s
     wishes = await controls.all_controls(app[NATS], timeout_s=timeout_s)

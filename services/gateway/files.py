@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from email.utils import format_datetime
 from typing import Any, Final, Protocol
@@ -36,8 +37,8 @@ NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ._()-]")
 class FileIndex(Protocol):
     """What the read model knows of files."""
 
-    def tenant_bytes(self, tenant: str) -> int:
-        """How many bytes of files a tenant keeps."""
+    def files_kept(self, tenant: str) -> tuple[int, int]:
+        """How many files a tenant keeps, and how many bytes they have."""
 
     def files(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
         """A page of a tenant's files, newest first, and the cursor of the next page, if there is one."""
@@ -55,8 +56,11 @@ class FileRoutes:
         self._files = files
         self._index = index
         self._settings = settings
-        self._quota = Quota(index.tenant_bytes, limit_bytes=settings.tenant_bytes)
+        self.quota = Quota(
+            index.files_kept, limit_files=settings.tenant_files, limit_bytes=settings.tenant_bytes
+        )
         self._transfers = 0
+        self._transfers_of: Counter[str] = Counter()
 
     def routes(self) -> list[web.RouteDef]:
         """The routes, for `Application.add_routes`."""
@@ -78,7 +82,7 @@ class FileRoutes:
         if announced > self._settings.file_bytes:
             message = f"a file has at most {self._settings.file_bytes} bytes; this one has {announced}"
             raise LimitError(message, status=413, code="file_too_large")
-        with self._transfer(), self._quota.upload(principal.tenant, announced) as take:
+        with self._transfer(principal.tenant), self.quota.upload(principal.tenant, announced) as take:
             await _continue_now(request)
             upload = await open_upload(request, query, self._settings.transfer_idle_s)
             file_id = _file_id(request, principal.tenant)
@@ -127,7 +131,7 @@ class FileRoutes:
         if announced > settings.file_bytes:
             message = f"a file has at most {settings.file_bytes} bytes; this one has {announced}"
             raise LimitError(message, status=413, code="file_too_large")
-        with self._transfer(), self._quota.upload(tenant, announced) as take:
+        with self._transfer(tenant), self.quota.upload(tenant, announced) as take:
             await _continue_now(request)
             upload = await open_upload(request, Query(request, "name"), settings.transfer_idle_s)
             return await self._files.put(
@@ -176,7 +180,7 @@ class FileRoutes:
         if request.method == hdrs.METH_HEAD:
             await response.prepare(request)
             return response
-        with self._transfer():
+        with self._transfer(tenant):
             await self._send(request, response, info, start, end)
         return response
 
@@ -213,15 +217,23 @@ class FileRoutes:
             await response.write(block)
 
     @contextlib.contextmanager
-    def _transfer(self) -> Iterator[None]:
+    def _transfer(self, tenant: str) -> Iterator[None]:
         if self._transfers >= self._settings.transfers:
             message = f"{self._settings.transfers} files are being transferred, which is the limit"
             raise UnavailableError(message, retry_after_s=2.0)
+        most = self._settings.tenant_transfers
+        if self._transfers_of[tenant] >= most:
+            message = f"{most} files of tenant {tenant} are being transferred, which is the limit"
+            raise LimitError(message, code="too_many_transfers", retry_after_s=2.0)
         self._transfers += 1
+        self._transfers_of[tenant] += 1
         try:
             yield
         finally:
             self._transfers -= 1
+            self._transfers_of[tenant] -= 1
+            if not self._transfers_of[tenant]:
+                del self._transfers_of[tenant]
 
 
 async def _and_then(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import orjson
+import msgspec
 from aiohttp import hdrs, web
 
+from events.json_value import dumps
 from services.gateway.auth import Principal
+from services.gateway.bodies import decoded
 from services.gateway.problems import UnsupportedMediaTypeError
 from services.gateway.submission import Caller
 
+_T = TypeVar("_T")
 H_SEQ: Final = "Switchyard-Seq"
 JSON: Final = "application/json"
 TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -20,7 +23,7 @@ TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A JSON answer."""
-    return web.Response(body=orjson.dumps(value), status=status, headers=headers, content_type=JSON)
+    return web.Response(body=dumps(value), status=status, headers=headers, content_type=JSON)
 
 
 async def json_body(request: web.Request) -> bytes:
@@ -37,6 +40,16 @@ async def json_body(request: web.Request) -> bytes:
                 f"Content-Type: {JSON} was expected, not {content_type}", field="Content-Type"
             )
     return await request.read()
+
+
+async def body_of(request: web.Request, decoder: msgspec.json.Decoder[_T], *, empty: bytes = b"") -> _T:
+    """A request's body in the decoder's form; `empty` stands for one that is not there.
+
+    Raises:
+        RejectedError: as for `decoded`, or 415: it says that it is something else.
+    """
+    body = await json_body(request)
+    return decoded(body if body.strip() else empty, decoder)
 
 
 def caller_of(request: web.Request, principal: Principal) -> Caller:

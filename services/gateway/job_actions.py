@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from aiohttp import web
@@ -12,11 +12,11 @@ from events.codec import event_name, place_of
 from events.commands import AnyCommand, Discard, Redrive, Repair, Reprioritise
 from events.job import Job, decide
 from events.spec import Status
+from services.event_store import Transition
 from services.gateway.auth import Principal, Role, require
-from services.gateway.http import caller_of, json_body
+from services.gateway.http import body_of, caller_of
 from services.gateway.jobs import answer, last_of
-from services.gateway.keys import LANES, METRICS, STORE, SUBMITTER
-from services.gateway.problems import from_msgspec
+from services.gateway.keys import LANES, METRICS, SHARES, STORE, SUBMITTER
 from services.gateway.query import Query
 from services.kinds import Priority
 from services.lanes import key_of
@@ -54,20 +54,6 @@ _CHANGE: Final = msgspec.json.Decoder(JobChange)
 _REDRIVE: Final = msgspec.json.Decoder(RedriveRequest)
 _DISCARD: Final = msgspec.json.Decoder(DiscardRequest)
 _REPAIR: Final = msgspec.json.Decoder(RepairRequest)
-_T = TypeVar("_T")
-
-
-async def body_of(request: web.Request, decoder: msgspec.json.Decoder[_T], *, empty: bytes = b"") -> _T:
-    """The body in the decoder's form; `empty` stands for one that is not there.
-
-    Raises:
-        RejectedError: it is not JSON, or a field breaks a rule.
-    """
-    body = await json_body(request)
-    try:
-        return decoder.decode(body if body.strip() else empty)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise from_msgspec(error) from None
 
 
 async def reprioritise(request: web.Request) -> web.Response:
@@ -92,7 +78,8 @@ async def redrive(request: web.Request) -> web.Response:
     payload = None
     if asked.payload is not None:
         payload = await request.app[SUBMITTER].payload(job, asked.payload)
-    command = Redrive(now=datetime.now(UTC), payload=payload, priority=asked.priority)
+    size_bytes = 0 if payload is None else len(bytes(payload))
+    command = Redrive(now=datetime.now(UTC), payload=payload, priority=asked.priority, size_bytes=size_bytes)
     await ensure_lane(request, job, job.own_priority if asked.priority is None else asked.priority)
     return answer(request, await transition(request, principal, job, command))
 
@@ -135,14 +122,45 @@ async def transition(request: web.Request, principal: Principal, job: Job, comma
         UnavailableError: the broker does not answer.
     """
     trace = caller_of(request, principal).trace
-    job, event = await request.app[STORE].transition(job, command, actor=principal.actor, trace=trace)
+    return (await append(request, job, command, actor=principal.actor, trace=trace)).job
+
+
+async def append(
+    request: web.Request, job: Job, command: AnyCommand, *, actor: str, trace: str
+) -> Transition:
+    """Append what a command comes to, and count it; a new start takes of the tenant's share.
+
+    Raises:
+        ConflictError: the job's state does not allow it.
+        LimitError: the tenant has as many jobs as it may.
+        UnavailableError: the broker does not answer.
+    """
+    app, share, size_bytes = request.app, None, job.size_bytes
+    if isinstance(command, Redrive):
+        decide(job, command)  # a conflict is told before a limit
+        size_bytes += command.size_bytes
+        share = app[SHARES].take(job.tenant, size_bytes)
+    try:
+        after, event = await app[STORE].transition(job, command, actor=actor, trace=trace)
+    except BaseException:
+        if share is not None:
+            share.back(size_bytes)
+        raise
+    if share is not None:
+        share.stored(after.seq, size_bytes)
     if event is not None:
-        request.app[METRICS].appended.labels(event_name(event)).inc()
-    return job
+        app[METRICS].appended.labels(event_name(event)).inc()
+    return Transition(after, event)
 
 
-async def ensure_lane(request: web.Request, job: Job, priority: int) -> None:
+async def ensure_lane(request: web.Request, job: Job, priority: int, *, checked: bool = True) -> None:
     """Make the job's lane at a priority, unless it is known to be there.
+
+    Args:
+        request: whose application has the lanes.
+        job: as last known.
+        priority: which it is to have.
+        checked: whether limits count.
 
     Raises:
         LimitError: no more lanes, or priorities in this lane, may be in use.
@@ -150,4 +168,5 @@ async def ensure_lane(request: web.Request, job: Job, priority: int) -> None:
     """
     lanes = request.app[LANES]
     if not lanes.ready(job.lane, priority):
-        await lanes.ensure(key_of(await request.app[STORE].spec(job.id), job.lane), job.lane, priority)
+        key = key_of(await request.app[STORE].spec(job.id), job.lane)
+        await lanes.ensure(key, job.lane, priority, job.tenant, checked=checked)

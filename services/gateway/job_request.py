@@ -13,7 +13,7 @@ from msgspec import Meta
 from events.errors import InvalidError
 from events.spec import DependencyFailure, ReviewRules
 from events.subjects import NAME_PATTERN
-from services.gateway.problems import from_msgspec
+from services.gateway.bodies import decoded
 from services.kinds import (
     MAX_WAIT_S,
     AgeingRequest,
@@ -92,31 +92,24 @@ class BulkLine(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 _REQUEST: Final = msgspec.json.Decoder(JobRequest)
 _LINE: Final = msgspec.json.Decoder(BulkLine)
-_UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def parse_request(body: bytes) -> JobRequest:
     """The body of a submission.
 
     Raises:
-        RejectedError: it is not JSON, or a field breaks a rule.
+        RejectedError: as for `decoded`.
     """
-    try:
-        return _REQUEST.decode(body)
-    except _UNDECODABLE as error:
-        raise from_msgspec(error) from None
+    return decoded(body, _REQUEST)
 
 
 def parse_line(body: bytes) -> BulkLine:
     """A line of a bulk submission.
 
     Raises:
-        RejectedError: it is not JSON, or a field breaks a rule.
+        RejectedError: as for `decoded`.
     """
-    try:
-        return _LINE.decode(body)
-    except _UNDECODABLE as error:
-        raise from_msgspec(error) from None
+    return decoded(body, _LINE)
 
 
 def parse_key(header: str) -> str:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from events.codec import event_name
 from events.commands import RequestCancel
+from events.damage import refuse_damaged
 from events.envelope import event_view
 from events.errors import NotFoundError
 from events.job import Job, evolve
@@ -18,10 +19,10 @@ from events.spec import DAMAGED, FINAL, RESULT_ARTIFACT, Status
 from events.subjects import JOB_ID, NAME
 from projections.job_view import job_view
 from services.gateway.auth import Role, require
-from services.gateway.http import H_SEQ, caller_of, json_body, json_response
+from services.gateway.http import H_SEQ, body_of, caller_of, json_body, json_response
 from services.gateway.job_request import parse_key, parse_request
 from services.gateway.keys import FRESHNESS, LIVE, METRICS, READ_MODEL, SETTINGS, STORE, SUBMITTER
-from services.gateway.problems import MalformedError, Problem, from_msgspec
+from services.gateway.problems import MalformedError, Problem
 from services.gateway.query import MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
 
 RUNNING: Final = frozenset({Status.RUNNING, Status.CANCELLING})
@@ -117,6 +118,8 @@ async def result(request: web.Request) -> web.Response:
             return web.Response(status=303, headers={**headers, "Location": f"/v1/files/{large[0]}"})
         return json_response(job.result, headers=headers)
     state = job.status.value
+    if job.damage is not None and job.status is not Status.ARCHIVED:
+        raise refuse_damaged(job)
     if job.status not in FINAL:
         problem = Problem(
             status=409, code="not_finished", detail=f"job {job.id} has no result yet: it is {state}",
@@ -140,11 +143,7 @@ async def cancel(request: web.Request) -> web.Response:
     """`POST /v1/jobs/{id}/cancel`: end the job, at once or as soon as its worker has stopped."""
     principal = require(request, Role.SUBMITTER)
     query = Query(request, "tenant")
-    body = await json_body(request)
-    try:
-        asked = _CANCEL.decode(body) if body.strip() else CancelRequest()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise from_msgspec(error) from None
+    asked = await body_of(request, _CANCEL, empty=b"{}")
     app = request.app
     job_id, last_seq = await last_of(request, query)
     command = RequestCancel(

@@ -8,6 +8,7 @@ from aiohttp import web
 from nats.aio.client import Client
 
 from projections.reader import ReadModel
+from services.bucket_use import BucketUse
 from services.event_store import EventStore
 from services.files import Files
 from services.gateway.auth import Authenticator
@@ -19,15 +20,18 @@ from services.gateway.lease_token import LeaseTokens
 from services.gateway.live import LiveFeed
 from services.gateway.log_book import LogBook
 from services.gateway.metrics import Metrics
+from services.gateway.readiness import Readiness
 from services.gateway.rest_workers import RestWorkers
 from services.gateway.submission import Submitter
 from services.gateway.worker_watch import WorkerWatch
 from services.kinds import Kinds
 from services.lanes import Lanes
 from services.limits import Limits
+from services.log_share import LogShare
 from services.publisher import Publisher
 from services.schedules import ScheduleStore
 from services.settings import Settings
+from services.shares import Shares
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 NATS: Final = web.AppKey("nats", Client)
@@ -35,9 +39,15 @@ STORE: Final = web.AppKey("store", EventStore)
 SUBMITTER: Final = web.AppKey("submitter", Submitter)
 LIMITS: Final = web.AppKey("limits", Limits)
 KINDS: Final = web.AppKey("kinds", Kinds)
+SHARES: Final = web.AppKey("shares", Shares)
+CLAIM_KEYS_USE: Final = web.AppKey("claim_keys_use", BucketUse)
+SCHEDULES_USE: Final = web.AppKey("schedules_use", BucketUse)
+DOCUMENTS_USE: Final = web.AppKey("documents_use", BucketUse)
+LOG_SHARE: Final = web.AppKey("log_share", LogShare)
 LANES: Final = web.AppKey("lanes", Lanes)
 SCHEDULES: Final = web.AppKey("schedules", ScheduleStore)
 READ_MODEL: Final = web.AppKey("read_model", ReadModel)
+READINESS: Final = web.AppKey("readiness", Readiness)
 FRESHNESS: Final = web.AppKey("freshness", Freshness)
 FILES: Final = web.AppKey("files", Files)
 LOG_BOOK: Final = web.AppKey("log_book", LogBook)

@@ -10,8 +10,7 @@ from aiohttp import web
 from events.errors import InvalidError, NotFoundError
 from events.subjects import NAME
 from services.gateway.auth import Role, require
-from services.gateway.http import json_response
-from services.gateway.job_actions import body_of
+from services.gateway.http import body_of, json_response
 from services.gateway.keys import KINDS
 from services.gateway.query import Query
 from services.kinds import DECODER, KindDefaults

@@ -7,7 +7,9 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from events.damage import refuse_damaged
 from events.errors import ConflictError, NotFoundError
+from events.history import Unreadable
 from events.job import Job, allowed_commands
 from projections.job_view import time_view
 from services.gateway.auth import Principal, Role, require
@@ -51,8 +53,11 @@ def check(job: Job, claims: LeaseClaims, verb: str) -> None:
     """Let the holder of a lease pass.
 
     Raises:
-        ConflictError: it is not the job's lease any more.
+        ConflictError: it is not the job's lease any more, or the job is damaged.
+        NewerVersionError: a newer version of the program wrote the job's log.
     """
+    if job.damage is not None:
+        raise refuse_damaged(job)
     allowed = allowed_commands(job.status)
     if job.lease is None:
         message = f"cannot {verb} job {job.id}: it is {job.status.value}"
@@ -67,13 +72,14 @@ async def stale(
 ) -> web.Response:
     """What has happened since to a lease that is gone; the job when this very call has ended it before."""
     since = await request.app[STORE].history(claims.job, after=claims.fence, limit=SHOWN_SINCE)
-    end = next((entry for entry in since if entry.name not in ("claim_renewed", "cancel_requested")), None)
+    ends = (entry for entry in since if not isinstance(entry.event, Unreadable))
+    end = next((entry for entry in ends if entry.name not in ("claim_renewed", "cancel_requested")), None)
     if end is not None and end.name in ENDED_BY.get(verb, ()) and end.actor == f"worker:{claims.worker}":
         return answer(request, await request.app[STORE].load(claims.job, at_least=end.seq))
     request.app[REST_WORKERS].ended(claims.worker, claims.fence)
     problem = problem_of(error)
     shown = [
-        {"seq": entry.seq, "type": entry.name, "at": time_view(entry.at), "actor": entry.actor}
+        {"seq": entry.seq, "type": entry.name, "at": time_view(entry.event.at), "actor": entry.actor}
         for entry in since
     ]
     problem = msgspec.structs.replace(problem, extra={"since": shown})

@@ -15,16 +15,15 @@ from msgspec import Meta
 from events import subjects
 from events.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from events.job import Job
+from events.outcome import LINE_CHARS, MESSAGE_CHARS, STAGE_CHARS
 from events.spec import RESULT_ARTIFACT
 from services.files import FileInfo, artifact_id
-from services.gateway.http import H_SEQ, json_response
-from services.gateway.job_actions import body_of
-from services.gateway.keys import FILE_ROUTES, FILES, LOG_BOOK, NATS, PUBLISHER, SETTINGS, STORE
+from services.gateway.http import H_SEQ, body_of, json_response
+from services.gateway.keys import FILE_ROUTES, FILES, LOG_BOOK, LOG_SHARE, NATS, PUBLISHER, SETTINGS, STORE
 from services.gateway.lease_holder import cancel_view, check, holder, loaded, stale
 from services.gateway.lease_token import LeaseClaims
 from services.publisher import AckLostError
 
-MAX_LINE_CHARS: Final = 16_384
 LINES_AT_ONCE: Final = 100
 
 
@@ -32,15 +31,15 @@ class ProgressRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a progress report."""
 
     fraction: Annotated[float, Meta(ge=0, le=1)]
-    stage: Annotated[str, Meta(max_length=200)] = ""
-    message: Annotated[str, Meta(max_length=2000)] = ""
+    stage: Annotated[str, Meta(max_length=STAGE_CHARS)] = ""
+    message: Annotated[str, Meta(max_length=MESSAGE_CHARS)] = ""
     eta_s: Annotated[float, Meta(ge=0)] | None = None
 
 
 class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a log report."""
 
-    lines: list[Annotated[str, Meta(max_length=MAX_LINE_CHARS)]]
+    lines: list[Annotated[str, Meta(max_length=LINE_CHARS)]]
 
 
 _PROGRESS: Final = msgspec.json.Decoder(ProgressRequest)
@@ -69,8 +68,7 @@ async def logs(request: web.Request) -> web.Response:
         check(job, claims, "report on")
     except ConflictError as error:
         return await stale(request, claims, error)
-    await send_lines(request, job, asked.lines)
-    return _running(job)
+    return _running(job, dropped=await send_lines(request, job, asked.lines))
 
 
 async def upload(request: web.Request) -> web.Response:
@@ -95,8 +93,10 @@ async def upload(request: web.Request) -> web.Response:
     return json_response(reference(info), status=201)
 
 
-def _running(job: Job) -> web.Response:
-    body = {"job": {"id": job.id, "state": job.status.value}, **cancel_view(job)}
+def _running(job: Job, *, dropped: int = 0) -> web.Response:
+    body: dict[str, Any] = {"job": {"id": job.id, "state": job.status.value}, **cancel_view(job)}
+    if dropped:
+        body["lines_dropped"] = dropped
     return json_response(body, headers={H_SEQ: str(job.seq)})
 
 
@@ -107,6 +107,7 @@ async def kept(
 
     Raises:
         InvalidError: an artifact was not uploaded within this lease.
+        LimitError: the tenant may keep no more files.
         UnavailableError: the broker does not answer.
     """
     settings = request.app[SETTINGS]
@@ -128,10 +129,12 @@ async def kept(
     body = orjson.dumps(result)
     if result is None or len(body) <= settings.inline_result_bytes:
         return result, tuple(artifacts)
-    info = await files.put(
-        tenant=job.tenant, file_id=artifact_id(job.id, claims.fence, RESULT_ARTIFACT), name=RESULT_ARTIFACT,
-        type="application/json", body=_once(body), max_bytes=settings.file_bytes, ttl_s=settings.file_ttl_s,
-    )  # fmt: skip
+    with request.app[FILE_ROUTES].quota.upload(job.tenant, len(body)) as take:
+        info = await files.put(
+            tenant=job.tenant, file_id=artifact_id(job.id, claims.fence, RESULT_ARTIFACT),
+            name=RESULT_ARTIFACT, type="application/json", body=_once(body), max_bytes=settings.file_bytes,
+            ttl_s=settings.file_ttl_s, on_bytes=take,
+        )  # fmt: skip
     return None, (*artifacts, reference(info))
 
 
@@ -153,8 +156,8 @@ async def send_progress(request: web.Request, job: Job, report: ProgressRequest)
     await request.app[NATS].publish(subjects.progress(job.id), orjson.dumps(body))
 
 
-async def send_lines(request: web.Request, job: Job, lines: list[str]) -> None:
-    """Show what the attempt printed.
+async def send_lines(request: web.Request, job: Job, lines: list[str]) -> int:
+    """Show what the attempt printed; how many lines were dropped because the tenant has had too many.
 
     Raises:
         InvalidError: there are too many lines.
@@ -166,14 +169,17 @@ async def send_lines(request: web.Request, job: Job, lines: list[str]) -> None:
     fence = job.lease.fence if job.lease else 0
     lines = request.app[LOG_BOOK].kept(fence, lines)
     stamp = _stamp(job)
-    publisher, subject = request.app[PUBLISHER], subjects.log(job.id)
+    publisher, subject, share = request.app[PUBLISHER], subjects.log(job.id), request.app[LOG_SHARE]
+    bodies = [orjson.dumps({"line": line, **stamp}) for line in lines]
+    bodies = [body for body in bodies if share.take(job.tenant, len(body))]
     try:
         # Whoever is answered knows that its lines are stored.
-        for first in range(0, len(lines), LINES_AT_ONCE):
-            bodies = [orjson.dumps({"line": line, **stamp}) for line in lines[first : first + LINES_AT_ONCE]]
-            await asyncio.gather(*[await publisher.send(subject, body, {}) for body in bodies])
+        for first in range(0, len(bodies), LINES_AT_ONCE):
+            some = bodies[first : first + LINES_AT_ONCE]
+            await asyncio.gather(*[await publisher.send(subject, body, {}) for body in some])
     except AckLostError as error:
         raise UnavailableError("the broker has not said whether it has all lines") from error
+    return len(lines) - len(bodies)
 
 
 def _stamp(job: Job) -> dict[str, Any]:

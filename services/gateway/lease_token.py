@@ -83,7 +83,7 @@ class LeaseTokens:
                 found = msgspec.convert(jwt.decode(token, key, algorithms=[ALGORITHM]), LeaseClaims)
             except jwt.InvalidSignatureError:
                 continue
-            except (jwt.InvalidTokenError, msgspec.ValidationError):
+            except (jwt.InvalidTokenError, msgspec.ValidationError, UnicodeEncodeError):
                 raise _refused("the lease token is malformed") from None
             if found.id != request.match_info["id"]:
                 raise _refused("the lease token is another lease's")

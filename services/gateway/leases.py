@@ -22,15 +22,15 @@ from events.commands import (
 )
 from events.errors import ConflictError, InvalidError
 from events.job import RULE_CHECKS, Job
+from events.outcome import ERROR_BYTES, MAX_NAME_CHARS, MAX_NAMES
 from events.spec import JobError, Status
 from events.subjects import NAME_PATTERN
 from projections.job_view import time_view
 from services.event_store import Transition
 from services.gateway import lease_results
 from services.gateway.auth import Principal, Role, require
-from services.gateway.claiming import Claimed, ClaimRequest
-from services.gateway.http import H_SEQ, caller_of, json_body, json_response
-from services.gateway.job_actions import body_of
+from services.gateway.claiming import Claimed, ClaimRequest, Nothing
+from services.gateway.http import H_SEQ, body_of, caller_of, json_body, json_response
 from services.gateway.jobs import answer
 from services.gateway.keys import (
     CLAIMING,
@@ -44,8 +44,10 @@ from services.gateway.lease_token import LeaseClaims
 from services.gateway.query import Query
 from services.worker.lease import jitter
 
+H_REVISION: Final = "Switchyard-Worker-Revision"
 Code = Annotated[str, Meta(min_length=1, max_length=100)]
 Check = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Unit = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 
 
 class RenewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +60,7 @@ class ErrorRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why an attempt failed."""
 
     code: Code
-    message: Annotated[str, Meta(max_length=10_000)] = ""
+    message: Annotated[str, Meta(max_length=ERROR_BYTES)] = ""
     retryable: bool = True
     traceback: Annotated[str, Meta(max_length=8_192)] = ""
 
@@ -74,13 +76,13 @@ class SucceedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     result: Any = None
     artifacts: list[str] = []
-    usage: dict[str, float] = {}
+    usage: Annotated[dict[Unit, float], Meta(max_length=MAX_NAMES)] = {}
 
 
 class ProposeRequest(SucceedRequest, frozen=True, forbid_unknown_fields=True):
     """The body of a proposal; `checks` says which it passed and which it did not."""
 
-    checks: Annotated[dict[Check, bool], Meta(max_length=100)] = {}
+    checks: Annotated[dict[Check, bool], Meta(max_length=MAX_NAMES)] = {}
 
 
 class ReleaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,16 +107,21 @@ async def claim(request: web.Request) -> web.Response:
     raw = await json_body(request)
     asked = await body_of(request, _CLAIM)
     claimed = await request.app[CLAIMING].claim(request, principal, asked, raw)
-    if claimed is None:
+    if isinstance(claimed, Nothing):
         wish = request.app[CLAIMING].wish(principal, asked)
-        return web.Response(status=204, headers={"Switchyard-Worker-State": wish or "running"})
+        state = {"Switchyard-Worker-State": wish or "running"}
+        return web.Response(status=204, headers=state | {H_REVISION: str(claimed.revision)})
     if claimed.is_new:
         request.app[METRICS].appended.labels("claimed").inc()
     return json_response(_claimed_view(request, claimed), status=201, headers=_headers(claimed))
 
 
 def _headers(claimed: Claimed) -> dict[str, str]:
-    return {H_SEQ: str(claimed.job.seq), "Location": f"/v1/leases/{claimed.claims.id}"}
+    return {
+        H_SEQ: str(claimed.job.seq),
+        H_REVISION: str(claimed.revision),
+        "Location": f"/v1/leases/{claimed.claims.id}",
+    }
 
 
 def _claimed_view(request: web.Request, claimed: Claimed) -> dict[str, Any]:
@@ -126,6 +133,7 @@ def _claimed_view(request: web.Request, claimed: Claimed) -> dict[str, Any]:
             "fence": claimed.claims.fence,
             "attempt": claimed.claims.attempt,
             "worker": claimed.claims.worker,
+            "revision": claimed.revision,
             "expires_at": time_view(job.lease.expires_at if job.lease else None),
         },
         "job": {
@@ -212,8 +220,8 @@ async def _result(
     job = await loaded(request, claims)
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
-    # Nothing is stored for a lease that is gone; the command says so, or finds itself done.
-    if job.lease is not None and job.lease.fence == claims.fence:
+    # Nothing is stored for a lease that is gone or a damaged job; the command says so, or finds itself done.
+    if job.damage is None and job.lease is not None and job.lease.fence == claims.fence:
         result, artifacts = await lease_results.kept(request, job, claims, asked.result, asked.artifacts)
     fields: dict[str, Any] = {
         "now": datetime.now(UTC), "fence": claims.fence,

@@ -11,9 +11,8 @@ from aiohttp import web
 from events import subjects
 from events.errors import InvalidError, NotFoundError
 from services.gateway.auth import Role, require
-from services.gateway.http import json_body, json_response
+from services.gateway.http import body_of, json_response
 from services.gateway.keys import LANES, LIMITS, READ_MODEL
-from services.gateway.problems import from_msgspec
 from services.gateway.query import SHOWN_CHARS, Query, scope
 from services.limits import Limit, Places, limit_key
 
@@ -32,10 +31,7 @@ async def put(request: web.Request) -> web.Response:
     """`PUT /v1/limits/{name}`: set a limit; `all` is the tenant's own, for every job of it."""
     require(request, Role.ADMIN)
     key, tenant, name = _named(request)
-    try:
-        asked = _REQUEST.decode(await json_body(request))
-    except msgspec.MsgspecError as error:
-        raise from_msgspec(error) from None
+    asked = await body_of(request, _REQUEST)
     if asked.concurrency is None and asked.per_minute is None:
         raise InvalidError("concurrency or per_minute: one of the two was expected", field="concurrency")
     limits = request.app[LIMITS]

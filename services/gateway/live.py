@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -22,8 +22,16 @@ from events import subjects
 from events.codec import FINAL_EVENTS
 from events.errors import UnavailableError
 from services.broker import listen, unlisten
-from services.gateway.live_index import Attempts, Index, LiveEvent, LogLine, Progress, Recent, Report
-from services.gateway.live_session import Session
+from services.gateway.live_index import (
+    Attempts,
+    Index,
+    LiveEvent,
+    LogLine,
+    Progress,
+    Recent,
+    Report,
+    by_session,
+)
 from services.gateway.live_subscription import Subscription
 from services.log_reader import Stored, api, follow_batches, follow_once, last_message, read_range
 from services.settings import Settings
@@ -99,6 +107,11 @@ class LiveFeed:
             if not self._needs:
                 self._needed.clear()
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether somebody keeps it reading."""
+        return self._needs > 0
+
     def cursor(self, seq: int) -> str:
         """The cursor of a sequence in this log."""
         return f"{self.stream_id}:{seq}"
@@ -109,7 +122,7 @@ class LiveFeed:
         return None if latest is None else latest.fields
 
     async def wait_final(self, job_id: str, after_seq: int, timeout_s: float) -> bool:
-        """Wait until the job has ended; False when it has not within the time.
+        """Wait until the job has ended or is damaged; False when it has not within the time.
 
         Args:
             job_id: the job.
@@ -138,7 +151,7 @@ class LiveFeed:
         if not self.ready.is_set():
             await self.ready.wait()
             await self.tenant_of(job_id)  # what happened to the job while the feed did not read
-        if self.attempts.ended_after(job_id, after_seq):
+        if self.attempts.ended_after(job_id, after_seq) or self.recent.damaged_after(job_id, after_seq):
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(job_id, set()).add(future)
@@ -163,7 +176,8 @@ class LiveFeed:
             )
             if last is not None:
                 event = LiveEvent(last, self.stream_id)
-                self.attempts.saw(job_id, event.name, event.seq, final=event.name in ENDS)
+                final = event.name in ENDS or not event.is_readable
+                self.attempts.saw(job_id, event.name, event.seq, final=final)
                 return event.tenant if event.is_readable else await self._first_tenant(job_id)
             await asyncio.sleep(LAG_PAUSE_S)
         return None
@@ -190,8 +204,7 @@ class LiveFeed:
 
     def resync(self, subscription: Subscription) -> None:
         """Take a subscription of the log as it was to the head of the log as it is."""
-        subscription.position = self.head
-        subscription.generation = self.generation
+        subscription.position, subscription.generation = self.head, self.generation
         subscription.session.resync(subscription, self._reset_reason, first=self._first)
 
     # --- Reading
@@ -339,13 +352,14 @@ class LiveFeed:
             return
         final = event.name in ENDS
         self.attempts.saw(event.job_id, event.name, event.seq, final=final)
-        if final:
-            for waiter in self._waiters.get(event.job_id, ()):
+        waiters = self._waiters.get(event.job_id, ())
+        if final or (waiters and not event.is_readable):  # a damaged job does not end by itself
+            for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
         if self.index:  # without readers, an event's headers are not looked at
             found = self.index.find(event.job_id, event.tenant, event.kind)
-            for session, ids in _by_session(entry for entry in found if entry.wants(event)):
+            for session, ids in by_session(entry for entry in found if entry.wants(event)):
                 session.event(event, ids)
 
     def _heard_progress(self, message: Msg) -> None:
@@ -353,7 +367,9 @@ class LiveFeed:
 
     def _saw_progress(self, subject: str, data: bytes, *, kept: bool = False) -> None:
         """Hand out a progress; a `kept` one only if it is news."""
-        job_id = subject.partition(".")[2]
+        job_id = _job_of(subject)
+        if job_id is None:
+            return
         try:
             progress = _PROGRESS.decode(data)
         except UNREADABLE as error:
@@ -365,18 +381,20 @@ class LiveFeed:
         if not self.attempts.report(job_id, progress):
             return
         found = self._selecting(job_id, progress)
-        for session, ids in _by_session(entry for entry in found if entry.request.progress):
+        for session, ids in by_session(entry for entry in found if entry.request.progress):
             session.progress(job_id, progress, ids)
 
     def _saw_log_line(self, stored: Stored) -> None:
-        job_id = stored.subject.partition(".")[2]
+        job_id = _job_of(stored.subject)
+        if job_id is None:
+            return
         try:
             line = _LOG_LINE.decode(stored.data)
         except UNREADABLE as error:
             log.warning("log_line_unreadable", subject=stored.subject, error=str(error))
             return
         found = self._selecting(job_id, line)
-        for session, ids in _by_session(entry for entry in found if entry.request.logs):
+        for session, ids in by_session(entry for entry in found if entry.request.logs):
             session.log_line(job_id, line, ids)
 
     def _selecting(self, job_id: str, report: Report) -> Iterator[Subscription]:
@@ -385,9 +403,7 @@ class LiveFeed:
                 yield subscription
 
 
-def _by_session(subscriptions: Iterable[Subscription]) -> list[tuple[Session, list[str]]]:
-    """The connections that a message goes to, each once, with the subscriptions that it belongs to."""
-    sessions: dict[Session, list[str]] = {}
-    for subscription in subscriptions:
-        sessions.setdefault(subscription.session, []).append(subscription.id)
-    return list(sessions.items())
+def _job_of(subject: str) -> str | None:
+    """The job that a report is about; None for a stranger's message, whose subject may hold anything."""
+    job_id = subject.partition(".")[2]
+    return job_id if subjects.JOB_ID.fullmatch(job_id) else None

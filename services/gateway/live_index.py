@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import orjson
 
 from events import subjects
 from events.codec import decode
@@ -18,6 +17,7 @@ from events.json_value import dumps
 from services.log_reader import Stored
 
 if TYPE_CHECKING:
+    from services.gateway.live_session import Session
     from services.gateway.live_subscription import Subscription
 
 RECENT_EVENTS: Final = 4096
@@ -110,6 +110,10 @@ class Recent:
             wanted.append(event)
         return reversed(wanted)
 
+    def damaged_after(self, job_id: str, seq: int) -> bool:
+        """Whether an event of the job that cannot be read came after `seq`."""
+        return any(event.job_id == job_id and not event.is_readable for event in self.after(seq))
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker publishes about a running attempt: its progress, or a line of its output."""
@@ -143,7 +147,7 @@ class Progress(Report, frozen=True, kw_only=True, dict=True):
     @cached_property
     def encoded(self) -> bytes:
         """What readers see of it, as JSON."""
-        return orjson.dumps(self.fields)
+        return dumps(self.fields)
 
 
 class LogLine(Report, frozen=True, kw_only=True):
@@ -251,3 +255,11 @@ class Index:
     def all(self) -> list[Subscription]:
         """Every subscription, each once."""
         return list({subscription: None for entries in self._by_key.values() for subscription in entries})
+
+
+def by_session(subscriptions: Iterable[Subscription]) -> list[tuple[Session, list[str]]]:
+    """The connections that a message goes to, each once, with the subscriptions that it belongs to."""
+    sessions: dict[Session, list[str]] = {}
+    for subscription in subscriptions:
+        sessions.setdefault(subscription.session, []).append(subscription.id)
+    return list(sessions.items())

@@ -12,9 +12,10 @@ import msgspec
 import orjson
 
 from events.codec import EVENTS
-from events.errors import InvalidError
+from events.errors import InvalidError, RejectedError
+from events.json_value import dumps
 from events.subjects import NAME_PATTERN
-from services.gateway.problems import from_msgspec
+from services.gateway.bodies import decoded
 
 VERSION: Final = 1
 JOBS_PER_SUBSCRIPTION: Final = 100
@@ -111,13 +112,12 @@ def decode(text: str) -> AnyMessage:
             no message that a client may send.
     """
     try:
-        decoded: AnyMessage = _DECODER.decode(text)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        problem = from_msgspec(error)
+        said: AnyMessage = decoded(text.encode(), _DECODER)
+    except RejectedError as problem:
         if problem.field == "type":
             problem.code = "unknown_type"
-        raise problem from None
-    return decoded
+        raise
+    return said
 
 
 def claimed_id(text: str) -> str | None:
@@ -165,7 +165,7 @@ def message(type_: str, /, *, cursor: str | None = None, **fields: Any) -> Item:
     body = {"type": type_, **{name: value for name, value in fields.items() if value is not None}}
     if cursor is not None:
         body["cursor"] = cursor
-    return Item(type_, orjson.dumps(body), cursor)
+    return Item(type_, dumps(body), cursor)
 
 
 def shared_message(type_: str, ids: list[str], fragment: bytes, cursor: str | None = None) -> Item:

@@ -55,7 +55,14 @@ class Metrics:
         self.jobs = Gauge(
             "switchyard_jobs", "Jobs in the read model", ["kind", "state"], registry=self.registry
         )
+        self.quarantined = Gauge(
+            "switchyard_quarantined_messages", "Messages that no reader could read", ["stream"],
+            registry=self.registry,
+        )  # fmt: skip
         self.workers = Gauge("switchyard_workers", "Live workers", ["state"], registry=self.registry)
+        self.unreadable_workers = Gauge(
+            "switchyard_unreadable_workers", "Records of workers that cannot be read", registry=self.registry
+        )
         self.live_connections = Gauge(
             "switchyard_live_connections", "Open WebSockets and event streams", registry=self.registry
         )
@@ -80,6 +87,12 @@ class Metrics:
         self.jobs.clear()
         for (kind, state), count in counts.items():
             self.jobs.labels(kind, state).set(count)
+
+    def show_quarantined(self, counts: Mapping[str, int]) -> None:
+        """Set the messages that are set aside by stream."""
+        self.quarantined.clear()
+        for stream, count in counts.items():
+            self.quarantined.labels(stream).set(count)
 
     def show_workers(self, states: Iterable[str]) -> None:
         """Set the live workers by state."""

@@ -99,7 +99,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     def brief(self) -> dict[str, Any]:
         """The `error` of a bulk line."""
-        return {"code": self.code, "message": self.detail, "field": self.field}
+        told: dict[str, Any] = {"code": self.code, "message": self.detail, "field": self.field}
+        if self.retry_after_s is not None:
+            told["retry_after_s"] = self.retry_after_s
+        return told
 
     def response(self, instance: str | None = None) -> web.Response:
         """The problem document with its status and headers."""

@@ -1,7 +1,8 @@
 """The records of workers that claim over REST, in the bucket `workers` beside those of the others.
 
 No process keeps such a record alive: claims and renewals do, at any gateway. It is written behind the
-answers, and what several claims change is written at once.
+answers, and what several claims change is written at once; only of a worker that nobody sees yet it is
+written before it is given a job.
 """
 
 from __future__ import annotations
@@ -15,19 +16,23 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
-from events.errors import SwitchyardError, VersionConflictError
+from events.errors import SwitchyardError, UnavailableError, VersionConflictError
+from services.gateway.declarations import Declarations
 from services.log_reader import last_message
 from services.publisher import Publisher
 from services.settings import Settings
 from services.together import each
 from services.worker import registry
-from services.worker.registry import WorkerRecord
+from services.worker.registry import Declaration, WorkerRecord
 
 log = structlog.get_logger()
 
 PACE_S = 1.0
 AT_ONCE = 32
 MOST_CHANGES = 100_000
+MOST_REFUSED = 10_000
+MOST_HELD = 64
+"""Leases that a record names, the newest; they bound its size, and a timed lease needs no holder."""
 
 
 class _Change:
@@ -35,12 +40,14 @@ class _Change:
 
     Args:
         record: what it said of itself with its last claim, if it claimed here.
+        declared: what it declares, with that record.
         held: job and end by fence of what it was given or has renewed.
         ended: fences that it holds no more.
     """
 
     def __init__(self) -> None:
         self.record: WorkerRecord | None = None
+        self.declared: Declaration | None = None
         self.held: dict[int, tuple[str, datetime]] = {}
         self.ended: set[int] = set()
 
@@ -51,19 +58,39 @@ class RestWorkers:
     Args:
         nc: an open connection.
         publisher: started, on the same connection.
+        declarations: kept alive with the records.
         settings: timeouts.
     """
 
-    def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
+    def __init__(
+        self, nc: Client, publisher: Publisher, declarations: Declarations, settings: Settings
+    ) -> None:
         self._nc = nc
         self._publisher = publisher
+        self._declarations = declarations
         self._settings = settings
         self._changes: dict[str, _Change] = {}
+        self._refused: dict[str, str] = {}
         self._wake = asyncio.Event()
 
-    def seen(self, record: WorkerRecord) -> None:
-        """A worker asks for a job."""
-        self._of(record.id).record = record
+    async def seen(self, record: WorkerRecord, declared: Declaration, *, is_new: bool) -> None:
+        """A worker asks for a job.
+
+        Args:
+            record: what it says of itself.
+            declared: what it declares.
+            is_new: whether nobody sees it yet.
+
+        Raises:
+            UnavailableError: its record cannot be written, so that nobody would see who holds the job.
+        """
+        change = _Change() if is_new else self._of(record.id)
+        change.record, change.declared = record, declared
+        if is_new:
+            await self._write(record.id, change)
+        if (why := self._refused.get(record.id)) is not None:
+            message = f"the record of worker {record.id} cannot be written: {why}"
+            raise UnavailableError(message, retry_after_s=PACE_S)
 
     def holds(self, worker: str, fence: int, job_id: str, until: datetime) -> None:
         """A worker was given a lease or has renewed it."""
@@ -93,31 +120,44 @@ class RestWorkers:
             await asyncio.sleep(PACE_S)
 
     async def _write(self, worker: str, change: _Change) -> None:
-        timeout_s = self._settings.request_timeout_s
         try:
-            for _ in range(self._settings.append_tries):
-                found = await last_message(
-                    self._nc, registry.STREAM, registry.subject(worker), timeout_s=timeout_s
-                )
-                known = None
-                if found is not None and not registry.is_gone(found.headers, found.data):
-                    known = registry.DECODER.decode(found.data)
-                record = _merged(known, change)
-                if record is None:
-                    return
-                headers = {
-                    subjects.H_EXPECTED_SEQ: str(0 if found is None else found.seq),
-                    subjects.H_TTL: f"{self._ttl_s(record)}s",
-                }
-                try:
-                    await self._publisher.publish(
-                        registry.subject(worker), msgspec.json.encode(record), headers
-                    )
-                except VersionConflictError:
-                    continue
-                return
+            await self._put(worker, change)
         except SwitchyardError as error:
-            log.warning("worker_record_not_written", worker=worker, error=str(error))
+            if worker not in self._refused:
+                log.warning("worker_record_not_written", worker=worker, error=str(error))
+                if len(self._refused) >= MOST_REFUSED:
+                    self._refused.pop(next(iter(self._refused)))
+            self._refused[worker] = str(error)
+        else:
+            if self._refused.pop(worker, None) is not None:
+                log.info("worker_record_written", worker=worker)
+
+    async def _put(self, worker: str, change: _Change) -> None:
+        timeout_s = self._settings.request_timeout_s
+        for _ in range(self._settings.append_tries):
+            found = await last_message(
+                self._nc, registry.STREAM, registry.subject(worker), timeout_s=timeout_s
+            )
+            record = _merged(None if found is None else registry.read(found), change)
+            if record is None:
+                return
+            ttl_s = self._ttl_s(record)
+            refusal = None
+            try:
+                await self._declarations.keep(change.declared, worker, ttl_s)
+            except SwitchyardError as error:
+                refusal = error  # what is declared may stand for a while yet
+            headers = {
+                subjects.H_EXPECTED_SEQ: str(0 if found is None else found.seq),
+                subjects.H_TTL: f"{ttl_s}s",
+            }
+            try:
+                await self._publisher.publish(registry.subject(worker), msgspec.json.encode(record), headers)
+            except VersionConflictError:
+                continue
+            if refusal is not None:
+                raise refusal
+            return
 
     def _ttl_s(self, record: WorkerRecord) -> int:
         """A lease after its last word, and as long as it holds something."""
@@ -127,15 +167,12 @@ class RestWorkers:
 
 def _merged(known: WorkerRecord | None, change: _Change) -> WorkerRecord | None:
     """The record after the change; None when nobody knows the worker."""
-    said = change.record or known
+    said = known if change.record is None else change.record.heartbeat()
     if said is None:
         return None
     now = datetime.now(UTC)
-    if known is not None and change.record is not None:
-        same = known.capabilities == said.capabilities
-        said = msgspec.structs.replace(
-            said, revision=known.revision + (not same), started_at=known.started_at
-        )
+    if known is not None and not known.is_whole:  # the newest: that is what is declared
+        said = msgspec.structs.replace(said, revision=max(said.revision, known.revision))
     held = {} if known is None else {
         fence: (job_id, known.until.get(fence, now)) for fence, job_id in known.fences.items()
     }  # fmt: skip
@@ -146,6 +183,7 @@ def _merged(known: WorkerRecord | None, change: _Change) -> WorkerRecord | None:
         for fence, (job_id, until) in held.items()
         if fence not in change.ended and until + grace > now
     }
+    held = {fence: held[fence] for fence in sorted(held)[-MOST_HELD:]}
     return msgspec.structs.replace(
         said, at=now,
         fences={fence: job_id for fence, (job_id, _) in held.items()},

@@ -16,8 +16,8 @@ from events.job import Job, decide
 from events.spec import Status
 from projections.job_view import job_view
 from services.gateway.auth import Principal, Role, require
-from services.gateway.http import H_SEQ, json_response
-from services.gateway.job_actions import body_of, ensure_lane, transition
+from services.gateway.http import H_SEQ, body_of, json_response
+from services.gateway.job_actions import ensure_lane, transition
 from services.gateway.jobs import answer, labels_of, last_of, page_limit, words_of
 from services.gateway.keys import FRESHNESS, READ_MODEL, SETTINGS, STORE
 from services.gateway.query import Query, min_seq, wide_scope
@@ -102,7 +102,7 @@ async def reject(request: web.Request) -> web.Response:
     )
     ahead = decide(job, command)
     if isinstance(ahead, Rejected):
-        await ensure_lane(request, job, ahead.priority)
+        await ensure_lane(request, job, ahead.priority, checked=False)
     return await _judged(request, principal, job, command)
 
 

@@ -13,8 +13,8 @@ from events.errors import InvalidError, RejectedError
 from events.schedule import Missed, Overlap
 from events.subjects import NAME_PATTERN
 from events.ticks import MAX_CRON_CHARS, SMALLEST, Timing, check
+from services.gateway.bodies import decoded
 from services.gateway.job_request import Time, parse_request
-from services.gateway.problems import from_msgspec
 from services.gateway.submission import Submitter
 from services.kinds import DAY_S, MAX_WAIT_S
 from services.schedules import LABEL_SCHEDULE, LABEL_TICK, tick_body
@@ -52,24 +52,18 @@ def parse_schedule(body: bytes) -> ScheduleRequest:
     """The body that makes or replaces a schedule.
 
     Raises:
-        RejectedError: it is not JSON, or a field breaks a rule.
+        RejectedError: as for `decoded`.
     """
-    try:
-        return _SCHEDULE.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise from_msgspec(error) from None
+    return decoded(body, _SCHEDULE)
 
 
 def parse_preview(body: bytes) -> PreviewRequest:
     """The body of a preview.
 
     Raises:
-        RejectedError: it is not JSON, or a field breaks a rule.
+        RejectedError: as for `decoded`.
     """
-    try:
-        return _PREVIEW.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise from_msgspec(error) from None
+    return decoded(body, _PREVIEW)
 
 
 def timing_of(request: PreviewRequest, now: datetime, *, shortest_s: float) -> Timing:
@@ -113,7 +107,7 @@ async def checked_job(fields: dict[str, Any], name: str, tenant: str, submitter:
             if isinstance(labels, dict) and label in labels:
                 field = f"labels.{label}"
                 raise InvalidError(f"{field}: the schedule sets this label", field=field)
-        body = _encoded(fields)
+        body = orjson.dumps(fields)
         parse_request(body)
         await submitter.check(parse_request(tick_body(name, body, datetime.now(UTC))), tenant)
     except RejectedError as error:
@@ -121,13 +115,6 @@ async def checked_job(fields: dict[str, Any], name: str, tenant: str, submitter:
         error.field = f"job.{error.field}" if error.field else "job"
         raise
     return body
-
-
-def _encoded(fields: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(fields)
-    except TypeError as error:
-        raise InvalidError(str(error).lower()) from None
 
 
 def _near(at: datetime | None, field: str, now: datetime) -> datetime | None:

@@ -10,11 +10,14 @@ from typing import Any, Final
 import msgspec
 import orjson
 from aiohttp import web
+from nats.aio.client import Client
 
-from events.errors import ConflictError, InvalidError, LimitError, NotFoundError, VersionConflictError
+from events import subjects
+from events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
 from events.schedule import Schedule, next_tick, paused, resumed, upcoming
 from events.subjects import NAME
 from events.ticks import ticks
+from services.bucket_use import Bounds, BucketUse
 from services.gateway.auth import Role, require
 from services.gateway.http import json_body, json_response
 from services.gateway.keys import SCHEDULES, SETTINGS, SUBMITTER
@@ -29,6 +32,7 @@ from services.gateway.schedule_request import (
 )
 from services.ids import new_id
 from services.schedules import Found, iso, tick_job_id
+from services.settings import Settings
 
 NEXT_SHOWN: Final = 5
 
@@ -153,12 +157,17 @@ async def delete(request: web.Request) -> web.Response:
     raise VersionConflictError
 
 
+def use_of(nc: Client, settings: Settings) -> BucketUse:
+    """Counts the schedules of each tenant."""
+    bounds = Bounds("schedules", settings.schedules, settings.schedule_bytes, 422, "too_many_schedules")
+    return BucketUse(nc, subjects.SCHEDULES, bounds, timeout_s=settings.request_timeout_s)
+
+
 # --- One schedule
 
 
 async def _create(request: web.Request, asked: ScheduleRequest, name: str, revision: int) -> web.Response:
     schedule = await _schedule(request, asked, name)
-    await _check_room(request, schedule.tenant)
     store = request.app[SCHEDULES]
     try:
         await store.put(schedule, revision)
@@ -180,17 +189,6 @@ async def _schedule(request: web.Request, asked: ScheduleRequest, name: str) -> 
         created_at=now, created_by=principal.actor, written_at=now, decided_to=begins_at(timing, now),
         missed=asked.missed, overlap=asked.overlap,
     )  # fmt: skip
-
-
-async def _check_room(request: web.Request, tenant: str) -> None:
-    store, limit = request.app[SCHEDULES], request.app[SETTINGS].schedules
-    names = await store.names(tenant)
-    if len(names) < limit:
-        return
-    # Those deleted within a minute are still among the names.
-    have = [name for name in names if (await store.load(tenant, name)).schedule is not None]
-    if len(have) >= limit:
-        raise LimitError(f"a tenant may have {limit} schedules", status=422, code="too_many_schedules")
 
 
 async def _stepped(

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 import pydantic
 
-from events.damage import CODE as DAMAGED
+from events.damage import refuse_damaged
 from events.errors import (
     ConflictError,
     InvalidError,
@@ -41,6 +41,7 @@ from services.lanes import Lanes, lane_for
 from services.limits import Limits
 from services.publisher import AckLostError
 from services.settings import Settings
+from services.shares import Shares
 
 SHOWN_NAME_CHARS: Final = 64
 MAX_NAME_CHARS: Final = 63
@@ -108,6 +109,7 @@ class Submitter:
         limits: followed by somebody.
         kinds: what jobs are like where their submission does not say.
         file_exists: whether a tenant has a file.
+        shares: what each tenant's jobs may take.
         settings: limits.
     """
 
@@ -118,6 +120,7 @@ class Submitter:
         limits: Limits,
         kinds: Kinds,
         file_exists: FileExists,
+        shares: Shares,
         settings: Settings,
     ) -> None:
         self._store = store
@@ -125,6 +128,7 @@ class Submitter:
         self._limits = limits
         self._kinds = kinds
         self._file_exists = file_exists
+        self._shares = shares
         self._settings = settings
 
     async def submit(self, request: JobRequest, body: bytes, caller: Caller, key: str | None) -> Submitted:
@@ -145,10 +149,18 @@ class Submitter:
             UnavailableError: the broker does not answer.
         """
         rules = _rules(request.kind)
-        route_of(self._spec(request, rules, tenant, "", datetime.now(UTC)))
+        route_of(self._spec(request, rules, tenant, "", datetime.now(UTC), 0))
         if request.depends_on:
             await check_known(self._store, tenant, request.depends_on)
         await self._check_files(request.payload, rules.files, tenant)
+
+    def check_room(self, tenant: str, size_bytes: int, waits: int = 0) -> None:
+        """Judge whether a tenant may have one more job of a size, and take nothing in.
+
+        Raises:
+            LimitError: it may not.
+        """
+        self._shares.check(tenant, size_bytes, waits)
 
     async def begin(
         self, request: JobRequest, body: bytes, caller: Caller, key: str | None, now: datetime
@@ -162,9 +174,11 @@ class Submitter:
             job_id, digest = new_id(), ""
         else:
             job_id, digest = id_for_key(caller.tenant, key), request_hash(body)
+        size_bytes, share = len(body), None
         try:
             rules = _rules(request.kind)
-            spec = self._spec(request, rules, caller.tenant, digest, now)
+            spec = self._spec(request, rules, caller.tenant, digest, now, size_bytes)
+            share = self._shares.take(caller.tenant, size_bytes, len(spec.depends_on))
             if spec.depends_on:
                 await check_known(self._store, caller.tenant, request.depends_on)
             if rules.files:
@@ -172,16 +186,20 @@ class Submitter:
             if spec.requires or spec.prefers or spec.isolation != NONE or spec.limits or spec.fair_share:
                 spec = await self._routed(spec)
             elif not self._lanes.ready(spec.lane, spec.priority):
-                await self._lanes.ensure(LaneKey(spec.kind), spec.lane, spec.priority)
-        except RejectedError:
+                await self._lanes.ensure(LaneKey(spec.kind), spec.lane, spec.priority, caller.tenant)
+            job, event, seq = await self._store.begin_submit(
+                job_id, spec, now=now, actor=caller.actor, trace=caller.trace
+            )
+        except BaseException as error:
+            if share is not None:
+                share.back(size_bytes, len(spec.depends_on))
             # What was taken in once is answered as such, though its file may be gone by now.
-            found = None if key is None else await self._existing(job_id, digest)
-            if found is None:
-                raise
-            return found
-        job, event, seq = await self._store.begin_submit(
-            job_id, spec, now=now, actor=caller.actor, trace=caller.trace
-        )
+            if isinstance(error, RejectedError) and key is not None:
+                found = await self._existing(job_id, digest)
+                if found is not None:
+                    return found
+            raise
+        share.sent(seq, size_bytes, len(spec.depends_on))
         return Pending(job, event, seq, digest, caller)
 
     async def finish(self, pending: Pending) -> Submitted:
@@ -221,8 +239,8 @@ class Submitter:
         job = await self._store.load(job_id, at_least=at_least)
         if not job.seq:
             return None
-        if job.status is Status.ABSENT:
-            raise ConflictError(f"the first event of job {job.id} cannot be read", code=DAMAGED)
+        if job.status is Status.ABSENT:  # not even its first event can be read
+            raise refuse_damaged(job)
         if job.request_hash != digest:
             raise ConflictError(
                 f"the idempotency key stands for job {job_id}, which was submitted with another request",
@@ -235,14 +253,16 @@ class Submitter:
         route = route_of(spec)
         if not self._lanes.ready(route.lanes[0], spec.priority):
             try:
-                await self._lanes.ensure(route.keys[0], route.lanes[0], spec.priority)
+                await self._lanes.ensure(route.keys[0], route.lanes[0], spec.priority, spec.tenant)
             except LimitError:
                 if not route.prefers:
                     raise
                 return await self._routed(msgspec.structs.replace(spec, prefers={}))
         return route.into(spec)
 
-    def _spec(self, request: JobRequest, rules: _Rules, tenant: str, digest: str, now: datetime) -> JobSpec:
+    def _spec(
+        self, request: JobRequest, rules: _Rules, tenant: str, digest: str, now: datetime, size_bytes: int
+    ) -> JobSpec:
         defaults = self._kinds.of(request.kind)
         start_at, deadline_at = self._times(request, defaults, now)
         depends_on = distinct(request.depends_on, self._settings) if request.depends_on else ()
@@ -269,6 +289,7 @@ class Submitter:
             depends_on=depends_on, on_dependency_failure=request.on_dependency_failure,
             max_rejections=request.max_rejections,
             review=None if request.review is None else request.review.rules(),
+            size_bytes=size_bytes,
         )  # fmt: skip
 
     def _payload(

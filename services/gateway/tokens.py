@@ -167,7 +167,7 @@ class TokenVerifier:
         """
         try:
             algorithm = jwt.get_unverified_header(token).get("alg")
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, UnicodeEncodeError):
             raise UnauthenticatedError("the token is not a JSON Web Token") from None
         keys = self._keys.get(algorithm, []) if isinstance(algorithm, str) else []
         for key in keys:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -12,26 +12,46 @@ from events.job import Job
 from projections.job_view import job_view
 from services.gateway.auth import Role, require
 from services.gateway.http import H_SEQ, json_response
-from services.gateway.jobs import current_progress
+from services.gateway.jobs import current_progress, page_limit
 from services.gateway.keys import FRESHNESS, READ_MODEL, WORKERS
-from services.gateway.query import SHOWN_CHARS, Query, min_seq, wide_scope
+from services.gateway.query import SHOWN_CHARS, Query, min_seq, wide_scope, wrong
 from services.worker.registry import WorkerRecord
 
 TALLIES = ("started", "succeeded", "failed", "lost")
+PAGE_BYTES: Final = 1024 * 1024
+"""Capabilities of a page, beyond which it ends with the worker that it has come to."""
 SHOWN_OF_JOBS = ("id", "kind", "tenant", "state", "priority", "attempt", "started_at", "progress")
 
 
 async def list_workers(request: web.Request) -> web.Response:
-    """The live workers, by id.
+    """A page of the live workers, by id; with `?capabilities=true` it ends early where they are large.
 
     Raises:
-        RejectedError: the caller may not see them.
+        RejectedError: the caller may not see them, or a parameter is wrong.
     """
     require(request, Role.VIEWER)
-    Query(request)
-    tallies = {row["id"]: row for row in request.app[READ_MODEL].workers()}
-    records = request.app[WORKERS].records()
-    return json_response({"workers": [_view(record, tallies.get(record.id, {})) for record in records]})
+    query = Query(request, "cursor", "limit", "capabilities")
+    limit = page_limit(request, query)
+    wanted = query.text("capabilities") or "false"
+    if wanted not in ("true", "false"):
+        raise wrong("capabilities", wanted, "true or false")
+    watch = request.app[WORKERS]
+    ids = watch.after(query.text("cursor") or "")
+    page: list[WorkerRecord] = []
+    size_bytes = 0
+    for record in filter(None, map(watch.get, ids[:limit])):
+        page.append(record)
+        if wanted == "true":
+            size_bytes += len(msgspec.json.encode(record.capabilities))
+        if size_bytes > PAGE_BYTES:
+            break
+    read_model = request.app[READ_MODEL]
+    views = [_view(record, read_model.tallies(record.id)) for record in page]
+    if wanted == "false":
+        for view in views:
+            del view["capabilities"]
+    cursor = page[-1].id if len(page) < len(ids) else None
+    return json_response({"workers": views, "cursor": cursor, "unreadable": watch.unreadable})
 
 
 async def get(request: web.Request) -> web.Response:

@@ -99,6 +99,8 @@ async def consume_batches(
                         log.exception("messages_failed", stream=stream, count=len(messages))
                     log.warning("messages_put_off", stream=stream, count=len(messages), error=str(error))
                     answer = NAK_LATER
+                    if isinstance(error, NewerVersionError):
+                        answer = _later(error.retry_after_s)
                 finally:
                     working.cancel()
             await _answer(nc, messages, answer)

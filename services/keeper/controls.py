@@ -110,5 +110,5 @@ class Controls:
         """Take back the wish for a worker that died and could not do it itself."""
         timeout_s = self._settings.request_timeout_s
         found = await last_message(self._nc, registry.STREAM, registry.subject(worker), timeout_s=timeout_s)
-        if found is None or registry.is_gone(found.headers, found.data):
+        if found is None or registry.read(found) is None:
             await controls.forget_worker(self._nc, self._publisher, worker, timeout_s=timeout_s)

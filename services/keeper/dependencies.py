@@ -8,7 +8,7 @@ and the guard lets only one decision stand.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,7 +17,13 @@ from nats.aio.client import Client
 
 from events.commands import FailDependency, Unblock
 from events.envelope import Recorded
-from events.errors import NotFoundError, SwitchyardError, UnavailableError
+from events.errors import (
+    ConflictError,
+    LimitError,
+    NewerVersionError,
+    NotFoundError,
+    SwitchyardError,
+)
 from events.history import (
     Accepted,
     AnyEvent,
@@ -45,6 +51,7 @@ log = structlog.get_logger()
 
 JOBS_AT_ONCE: Final = 32
 PARENTS_AT_ONCE: Final = 16
+ENDS_OF_BLOCKED: Final = frozenset({"cancelled", "expired", "dead"})
 
 
 class Dependencies:
@@ -73,8 +80,13 @@ class Dependencies:
                 await self._waits.add(job_id, job.depends_on)
                 await self.settle(job_id, job.depends_on)
 
-    async def on_ends(self, ended: Collection[str]) -> None:
-        """Decide about all jobs that wait for one of these, which have ended."""
+    async def on_ends(self, ended: Mapping[str, str]) -> None:
+        """Decide about all jobs that wait for one of these, which have ended and wait no more themselves.
+
+        Args:
+            ended: the name of the event that ended it, by job.
+        """
+        await self._forget([job_id for job_id, name in ended.items() if name in ENDS_OF_BLOCKED])
         waiting: defaultdict[str, list[str]] = defaultdict(list)
         for parent, child in await self._waits.of(ended):
             waiting[child].append(parent)
@@ -83,12 +95,24 @@ class Dependencies:
         async def settle(child: str) -> None:
             try:
                 await self.settle(child, waiting[child])
+            except NewerVersionError as error:  # whoever can read it looks at it anew
+                log.warning("dependency_put_off", job=child, error=str(error))
             except SwitchyardError as error:  # the others are not to wait for this one
                 errors.append(error)
 
         await each(settle, waiting, at_once=JOBS_AT_ONCE)
-        if errors:
-            raise errors[0]
+        if errors:  # what only an upgrade can help may wait longer than the others
+            raise min(errors, key=lambda error: isinstance(error, NewerVersionError))
+
+    async def _forget(self, ended: Sequence[str]) -> None:
+        """Forget what jobs waited for that may have ended while they did."""
+        if not ended or not await self._waits.are_there():
+            return
+
+        async def forget(job_id: str) -> None:
+            await self._waits.remove(job_id, await self._waited_for(job_id, ()))
+
+        await each(forget, ended, at_once=JOBS_AT_ONCE)
 
     async def settle(self, job_id: str, ended: Sequence[str]) -> AnyEvent | None:
         """Release or end a blocked job if it is time; the event, or None when nothing was decided.
@@ -109,7 +133,11 @@ class Dependencies:
             return None
         if isinstance(command, Unblock) and not self._lanes.ready(job.lane, job.priority):
             key = key_of(await self._store.spec(job_id), job.lane)
-            await self._lanes.ensure(key, job.lane, job.priority)
+            try:
+                await self._lanes.ensure(key, job.lane, job.priority, job.tenant)
+            except LimitError as error:  # the sweep looks at it again; nobody else is to wait for it
+                log.warning("release_put_off", job=job_id, error=error.message)
+                return None
         _, event = await self._store.transition(job, command, actor=ACTOR)
         await self._waits.remove(job_id, job.depends_on)
         if event is not None:
@@ -120,7 +148,7 @@ class Dependencies:
         """The job, if it is blocked."""
         last = await self._store.last(job_id) or await self._store.last_of_leader(job_id)
         if last is None:
-            raise UnavailableError(f"job {job_id} cannot be read yet")
+            return None  # a stranger's wait: that of a job is written after its first event
         match last.event:
             case Blocked(job=None):
                 return await self._store.load(job_id, at_least=last.seq)
@@ -135,7 +163,7 @@ class Dependencies:
     async def _waited_for(self, job_id: str, known: Sequence[str]) -> Sequence[str]:
         try:
             return (await self._store.spec(job_id)).depends_on
-        except NotFoundError:  # archived meanwhile
+        except (NotFoundError, ConflictError, NewerVersionError):  # archived meanwhile, or not to be read
             return known
 
     async def _verdict(self, job: Job, ended: Sequence[str]) -> Unblock | FailDependency | None:

@@ -15,6 +15,7 @@ from services.event_store import EventStore
 from services.keeper.timers import ACTOR
 from services.log_reader import api, follow, last_message
 from services.reachability import Reachability
+from services.served_kinds import ServedKinds
 from services.settings import Settings
 from services.worker import registry
 
@@ -38,6 +39,7 @@ class Expiry:
         self._read_model = read_model
         self._reach = Reachability(settings.lease_s)
         self._fences: dict[str, dict[int, str]] = {}
+        self.kinds = ServedKinds()
         self._expiring: set[str] = set()
 
     def alive(self) -> frozenset[str]:
@@ -48,24 +50,41 @@ class Expiry:
         """Follow heartbeats and take leases back, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._prove_reach())
+            group.create_task(self._follow_declarations())
             stream, timeout_s = registry.STREAM, self._settings.request_timeout_s
             async for message in follow(self._nc, stream, latest=True, timeout_s=timeout_s):
                 worker = registry.worker_of(message.subject)
-                if not registry.is_gone(message.headers, message.data):
-                    self._fences[worker] = registry.DECODER.decode(message.data).fences
+                heartbeat = registry.read(message)
+                if heartbeat is not None:
+                    self._fences[worker] = heartbeat.fences
+                    if heartbeat.is_whole:
+                        self.kinds.learn(worker, heartbeat)
                     continue
+                self.kinds.learn(worker, None)
                 fences = self._fences.pop(worker, {})
-                self.expire(group, worker, fences)
+                # What cannot be read does not say that a lease has gone by, as an expiry does.
+                is_gone = registry.is_gone(message.headers, message.data)
+                self.expire(group, worker, fences, after_s=0.0 if is_gone else self._settings.lease_s)
 
-    def expire(self, group: asyncio.TaskGroup, worker: str, fences: dict[int, str]) -> None:
+    async def _follow_declarations(self) -> None:
+        """Learn which kinds are served; a declaration goes with its worker, or some leases later."""
+        timeout_s = self._settings.request_timeout_s
+        async for message in follow(self._nc, registry.DECLARATIONS, latest=True, timeout_s=timeout_s):
+            worker = registry.worker_of(message.subject)
+            self.kinds.learn(worker, registry.read_declaration(message))
+
+    def expire(
+        self, group: asyncio.TaskGroup, worker: str, fences: dict[int, str], *, after_s: float = 0.0
+    ) -> None:
         """Begin to take back the leases of a worker whose heartbeat is gone."""
         if worker not in self._expiring:
             self._expiring.add(worker)
-            group.create_task(self._take_back(worker, fences))
+            group.create_task(self._take_back(worker, fences, after_s))
 
-    async def _take_back(self, worker: str, fences: dict[int, str]) -> None:
+    async def _take_back(self, worker: str, fences: dict[int, str], after_s: float) -> None:
         """Take the leases back after a whole lease without heartbeat in which the broker could be reached."""
         try:
+            await asyncio.sleep(after_s)
             while (missing := self._settings.lease_s - self._reach.seconds()) > 0:  # noqa: ASYNC110 - waits for time
                 await asyncio.sleep(missing)
             while not await self._is_gone(worker):
@@ -89,7 +108,7 @@ class Expiry:
             )
         except UnavailableError:
             return False
-        return found is None or registry.is_gone(found.headers, found.data)
+        return found is None or registry.read(found) is None
 
     async def _lose(self, worker: str, job_id: str, fence: int) -> None:
         while True:

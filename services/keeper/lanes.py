@@ -17,8 +17,7 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
-from events.errors import VersionConflictError
-from events.lane import LaneKey
+from events.errors import LimitError, VersionConflictError
 from services.lanes import BUCKET, Entry, Lanes, entry_subject, parse_entry
 from services.log_reader import api, follow_once
 from services.publisher import Publisher
@@ -69,19 +68,29 @@ class LaneSweep:
         waiting = await self._waiting()
         marked, self._marked = self._marked, {}
         for place, entry in await self._entries():
-            if place.consumer not in have:
-                if not entry.lane.closing or waiting.get(subjects.work(*place)):
-                    await self._reopen(place, entry)
-                    self._mended("lane_without_consumer", lane=place.lane, priority=place.priority)
-                else:  # a keeper that was removing it has died
-                    await self._delete_entry(place, entry)
-            elif entry.lane.closing:
-                if marked.get(place) == entry.seq:
-                    await self._remove(place, entry)
-                else:
-                    self._marked[place] = entry.seq
-            elif not waiting.get(subjects.work(*place)) and await self._is_idle(place):
-                await self._mark(place, entry)
+            try:
+                await self._one(
+                    place, entry, have, marked, is_waiting=bool(waiting.get(subjects.work(*place)))
+                )
+            except LimitError as error:  # the broker takes no more consumers: the other lanes go on
+                log.warning("lane_not_mended", lane=place.lane, priority=place.priority, error=error.message)
+
+    async def _one(
+        self, place: _Place, entry: Entry, have: set[str], marked: dict[_Place, int], *, is_waiting: bool
+    ) -> None:
+        if place.consumer not in have:
+            if not entry.lane.closing or is_waiting:
+                await self._reopen(place, entry)
+                self._mended("lane_without_consumer", lane=place.lane, priority=place.priority)
+            else:  # a keeper that was removing it has died
+                await self._delete_entry(place, entry)
+        elif entry.lane.closing:
+            if marked.get(place) == entry.seq:
+                await self._remove(place, entry)
+            else:
+                self._marked[place] = entry.seq
+        elif not is_waiting and await self._is_idle(place):
+            await self._mark(place, entry)
 
     async def _entries(self) -> list[tuple[_Place, Entry]]:
         found = await follow_once(self._nc, BUCKET, timeout_s=self._settings.request_timeout_s)
@@ -147,8 +156,8 @@ class LaneSweep:
     async def _reopen(self, place: _Place, entry: Entry) -> None:
         await self._lanes.make_consumer(entry.lane, place.lane, place.priority)
         if entry.lane.closing:
-            key = msgspec.convert(entry.lane, LaneKey, from_attributes=True)
-            await self._replace(place, entry, msgspec.json.encode(key, order="deterministic"))
+            opened = msgspec.structs.replace(entry.lane, closing=False)
+            await self._replace(place, entry, msgspec.json.encode(opened, order="deterministic"))
 
     async def _replace(
         self, place: _Place, entry: Entry, value: bytes, headers: dict[str, str] | None = None

@@ -9,10 +9,11 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.codec import decode, place_of
-from events.errors import NewerVersionError
+from events.errors import NewerVersionError, UnavailableError
 from events.history import AnyEvent, Archived, Submitted, Unreadable
 from projections.fold import NO_JOB
 from projections.reader import ReadModel
+from projections.tenants import Use
 from services.event_store import EventStore
 from services.files import Files
 from services.gateway.submission import Submitter
@@ -30,7 +31,9 @@ from services.lanes import Lanes, key_of
 from services.limits import Limits
 from services.log_reader import Stored
 from services.publisher import Publisher
+from services.served_kinds import served_by
 from services.settings import Settings
+from services.shares import Shares
 
 log = structlog.get_logger()
 
@@ -48,16 +51,18 @@ class Keeper:
         self._settings = settings
         self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
         self._store = EventStore(nc, self._publisher, settings)
-        self._lanes = Lanes(nc, self._publisher, settings)
+        self._expiry = expiry = Expiry(nc, self._store, settings, read_model)
+        self._kinds = Kinds(nc, self._publisher, settings)
+        self._lanes = Lanes(nc, self._publisher, settings, served_by(self._kinds, expiry.kinds))
         self._limits = Limits(nc, self._publisher, settings)
         self._timers = Timers(self._store, self._lanes, self._publisher, settings)
         self._controls = Controls(nc, self._publisher, settings)
         self._dependencies = Dependencies(nc, self._store, self._publisher, self._lanes, settings)
-        expiry = Expiry(nc, self._store, settings, read_model)
-        self._expiry = expiry
         files = Files(nc, timeout_s=settings.request_timeout_s)
-        self._kinds = Kinds(nc, self._publisher, settings)
-        submitter = Submitter(self._store, self._lanes, self._limits, self._kinds, files.exists, settings)
+        self._shares = Shares(_uncounted if read_model is None else read_model.use, settings)
+        submitter = Submitter(
+            self._store, self._lanes, self._limits, self._kinds, files.exists, self._shares, settings
+        )
         self._schedules = Schedules(nc, self._publisher, self._store, submitter, settings)
         self.sweep = Sweep(
             nc, self._store, self._publisher, self._lanes, self._timers, self._dependencies,
@@ -68,6 +73,7 @@ class Keeper:
         """Keep, until cancelled."""
         async with self._publisher, asyncio.TaskGroup() as group:
             group.create_task(consume(self._nc, subjects.JOBS, subjects.KEEPER_EVENTS, self._on_event))
+            await self._shares.load(self._nc)
             await self._limits.load()
             await self._kinds.load()
             group.create_task(self._kinds.run())
@@ -122,8 +128,12 @@ class Keeper:
         await self._schedules.on_change(*place)
 
     async def _on_ends(self, messages: list[Stored]) -> None:
-        jobs = (subjects.job_of(message.subject) for message in messages)
-        await self._dependencies.on_ends({job_id for job_id in jobs if job_id is not None})
+        ended = {
+            job_id: message.subject.split(".", 3)[2]
+            for message in messages
+            if (job_id := subjects.job_of(message.subject)) is not None
+        }
+        await self._dependencies.on_ends(ended)
 
     async def _check_lane(self, job_id: str, event: AnyEvent) -> None:
         """A claimable event whose lane is gone would wait unseen: make the lane again."""
@@ -131,4 +141,8 @@ class Keeper:
         if place is None or self._lanes.ready(*place):
             return
         spec = event.job if isinstance(event, Submitted) else await self._store.spec(job_id)
-        await self._lanes.ensure(key_of(spec, place[0]), *place)
+        await self._lanes.ensure(key_of(spec, place[0]), *place, spec.tenant, checked=False)
+
+
+def _uncounted(tenant: str) -> Use:
+    raise UnavailableError(f"there is no read model here that counts the jobs of {tenant}")

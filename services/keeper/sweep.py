@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -11,13 +13,14 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.commands import Requeue
-from events.errors import SwitchyardError
+from events.errors import SwitchyardError, UnavailableError
 from projections.reader import ReadModel
 from services.event_store import EventStore
 from services.files import Files
 from services.keeper.dependencies import Dependencies, overdue
 from services.keeper.expiry import Expiry
 from services.keeper.lanes import LaneSweep
+from services.keeper.leftovers import purge_leftovers
 from services.keeper.schedules import Schedules
 from services.keeper.timers import ACTOR, Timers
 from services.lanes import Lanes
@@ -84,6 +87,7 @@ class Sweep:
         await self._overdue(self._read_model)
         await self._unreleased(self._read_model)
         await self._lost_work(self._read_model)
+        await purge_leftovers(self._nc, self._read_model, timeout_s=self._settings.request_timeout_s)
         self._lost_workers(self._read_model, group)
 
     def _count(self, what: str, **where: object) -> None:
@@ -94,9 +98,10 @@ class Sweep:
         """A job whose time has come long ago has lost its timer."""
         before = datetime.now(UTC) - timedelta(seconds=self._settings.heartbeat_s)
         for job_id in read_model.due(before, PAGE):
-            woken, _ = await self._timers.wake(job_id)
-            if woken:
-                self._count("due_without_timer", job=job_id)
+            with _one(job_id):
+                woken, _ = await self._timers.wake(job_id)
+                if woken:
+                    self._count("due_without_timer", job=job_id)
 
     async def _unreleased(self, read_model: ReadModel) -> None:
         """A blocked job is still blocked long after the jobs that it waits for have ended."""
@@ -105,10 +110,11 @@ class Sweep:
         while jobs := read_model.blocked(PAGE, after):
             after = jobs[-1].id
             for job in jobs:
-                if overdue(job, read_model, before) and await self._dependencies.settle(
-                    job.id, job.depends_on
-                ):
-                    self._count("blocked_without_cause", job=job.id)
+                if not overdue(job, read_model, before):
+                    continue
+                with _one(job.id):
+                    if await self._dependencies.settle(job.id, job.depends_on):
+                        self._count("blocked_without_cause", job=job.id)
             await asyncio.sleep(0)  # a page is read without a pause
 
     async def _lost_work(self, read_model: ReadModel) -> None:
@@ -127,9 +133,10 @@ class Sweep:
 
     async def _requeue(self, job_id: str, claimable_seq: int) -> None:
         command = Requeue(now=datetime.now(UTC), claimable_seq=claimable_seq)
-        _, event = await self._store.transition(job_id, command, actor=ACTOR)
-        if event is not None:
-            self._count("queued_without_work", job=job_id)
+        with _one(job_id):
+            _, event = await self._store.transition(job_id, command, actor=ACTOR)
+            if event is not None:
+                self._count("queued_without_work", job=job_id)
 
     def _is_old(self, claimable_at: datetime | None) -> bool:
         """Whether the source has had more than time enough for an event of then."""
@@ -166,3 +173,14 @@ class Sweep:
         for worker in read_model.workers():
             if worker["running"] and worker["id"] not in alive:
                 self._expiry.expire(group, worker["id"], {})
+
+
+@contextlib.contextmanager
+def _one(job_id: str) -> Iterator[None]:
+    """Let the sweep go on with the others when one job cannot be mended; not when the broker is away."""
+    try:
+        yield
+    except UnavailableError:
+        raise
+    except SwitchyardError as error:
+        log.warning("job_not_mended", job=job_id, error=str(error))

@@ -94,9 +94,8 @@ class Timers:
         if not isinstance(ahead, Queued | Rejected) or self._lanes.ready(ahead.lane, ahead.priority):
             return True
         try:
-            await self._lanes.ensure(
-                key_of(await self._store.spec(job.id), ahead.lane), ahead.lane, ahead.priority
-            )
+            key = key_of(await self._store.spec(job.id), ahead.lane)
+            await self._lanes.ensure(key, ahead.lane, ahead.priority, job.tenant)
         except LimitError as error:
             log.warning("wake_up_put_off", job=job.id, error=error.message)
             return False

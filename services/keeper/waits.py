@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Any, Final
 
 import nats.errors
 import orjson
@@ -62,6 +62,14 @@ class Waits:
         if "error" in answer:
             raise UnavailableError(f"the broker does not purge a wait: {answer['error']['description']}")
 
+    async def are_there(self) -> bool:
+        """Whether any job waits for another.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        return bool((await self._info())["state"]["messages"])
+
     async def of(self, parents: Collection[str]) -> list[tuple[str, str]]:
         """Pairs of a job that is waited for, one of `parents`, and one that waits for it.
 
@@ -71,15 +79,19 @@ class Waits:
         Raises:
             UnavailableError: the broker does not answer.
         """
-        info = await api(self._nc, f"STREAM.INFO.{STREAM}", timeout_s=self._timeout_s)
-        if "error" in info:
-            raise UnavailableError(f"the broker does not tell of waits: {info['error']['description']}")
+        info = await self._info()
         if not info["state"]["messages"]:
             return []
         found = await self._together(parents) if info["config"]["num_replicas"] == 1 else None
         if found is None:
             found = [wait for waits in await each(self._of_one, parents, at_once=AT_ONCE) for wait in waits]
-        return [subjects.parse_wait(wait) for wait in found]
+        return [pair for wait in found if (pair := _pair(wait)) is not None]
+
+    async def _info(self) -> dict[str, Any]:
+        info = await api(self._nc, f"STREAM.INFO.{STREAM}", timeout_s=self._timeout_s)
+        if "error" in info:
+            raise UnavailableError(f"the broker does not tell of waits: {info['error']['description']}")
+        return info
 
     async def _together(self, parents: Collection[str]) -> list[str] | None:
         """The subjects of the waits for all parents; None when they are too many for one answer.
@@ -118,3 +130,11 @@ class Waits:
             if not page or len(found) >= answer.get("total", 0):
                 return found
             await asyncio.sleep(0)
+
+
+def _pair(subject: str) -> tuple[str, str] | None:
+    """The jobs of a wait; None for a stranger's key, which nobody waits by."""
+    try:
+        return subjects.parse_wait(subject)
+    except ValueError:
+        return None

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from events.errors import NotFoundError
+from events import outcome as outcome_of
+from events.errors import InvalidError, NotFoundError
 from events.job import Job
 from events.spec import RESULT_ARTIFACT, JobSpec
 from services.connectors.protocol import FatalError, Outcome
@@ -65,12 +66,14 @@ class HeldAttempt:
         self, fraction: float, *, stage: str = "", message: str = "", eta_s: float | None = None
     ) -> None:
         """Report progress; conflated with what was not sent yet."""
-        fraction = min(1.0, max(0.0, fraction))
-        report = {"fraction": fraction, "stage": stage, "message": message, "eta_s": eta_s}
+        with _as_fatal():
+            report = outcome_of.progress_of(fraction, stage, message, eta_s)
         self._reporter.progress(self.job_id, self._stamped(report))
 
     def log(self, line: str) -> None:
         """Report one line of output; too many are left out, and counted."""
+        with _as_fatal():
+            line = outcome_of.line_of(line)
         self._lines.log(line)
 
     def left_out(self, lines: int) -> None:
@@ -114,14 +117,22 @@ class HeldAttempt:
         }  # fmt: skip
 
     async def stored(self, outcome: Outcome) -> Outcome:
-        """The outcome with a result too large for an event replaced by the artifact `result.json`."""
-        if outcome.result is None:
-            return outcome
-        body = orjson.dumps(outcome.result)
+        """The outcome as events hold it: a result too large for one is stored as the artifact `result.json`.
+
+        Raises:
+            FatalError: a part of it does not fit; the message names it.
+        """
+        if not isinstance(outcome, Outcome):
+            raise FatalError(outcome_of.INVALID_RESULT, f"expected an Outcome, not {type(outcome).__name__}")
+        with _as_fatal():
+            body = outcome_of.result_json(outcome.result)
+            artifacts = outcome_of.artifacts_of(outcome.artifacts)
+            usage = outcome_of.usage_of(outcome.usage)
+            checks = None if outcome.checks is None else outcome_of.checks_of(outcome.checks)
         if len(body) <= self._settings.inline_result_bytes:
-            return outcome
+            return Outcome(orjson.loads(body), artifacts, usage, checks)
         reference = await self.save(RESULT_ARTIFACT, body, media_type="application/json")
-        return replace(outcome, result=None, artifacts=(*outcome.artifacts, reference))
+        return Outcome(None, (*artifacts, reference), usage, checks)
 
     async def close(self) -> None:
         """Remove the scratch directory and unsent progress; the lines are stored before the end is."""
@@ -130,6 +141,15 @@ class HeldAttempt:
         await self._reporter.sent(LINES_S)
         if self._scratch is not None:
             await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _as_fatal() -> Iterator[None]:
+    """What is refused by name is the connector's fault, and no other attempt helps."""
+    try:
+        yield
+    except InvalidError as error:
+        raise FatalError(error.code, error.message) from None
 
 
 async def _chunks(data: Path | bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:

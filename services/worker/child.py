@@ -28,6 +28,7 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
+from events.outcome import exception_text, failure_of
 from services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError, traceback_of
 from services.worker.supervisor import die_with_parent
 from services.worker.traces import Traces
@@ -36,7 +37,6 @@ __all__ = ["ERRORS", "HEADER", "MAX_FRAME_BYTES", "NO_CONTEXT", "die_with_parent
 
 HEADER: Final = struct.Struct("!I")
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024  # larger things travel as files
-MAX_MESSAGE_CHARS: Final = 2_000
 ERRORS: Final[dict[str, type[ConnectorError]]] = {
     kind.__name__: kind for kind in (FatalError, RetryableError, BusyError)
 }
@@ -240,9 +240,12 @@ def _leave(status: int) -> NoReturn:
 def _described(error: Exception) -> dict[str, str]:
     if isinstance(error, ConnectorError):
         kind = next(name for name, known in ERRORS.items() if isinstance(error, known))
-        described = {"kind": kind, "code": error.code, "message": error.message[:MAX_MESSAGE_CHARS]}
+        told = failure_of(error.code, error.message, retryable=kind != FatalError.__name__)
+        if kind == RetryableError.__name__ and not told.retryable:
+            kind = FatalError.__name__  # its code is none
+        described = {"kind": kind, "code": told.code, "message": told.message}
     else:
-        message = f"{type(error).__name__}: {error}"[:MAX_MESSAGE_CHARS]
+        message = exception_text(error)
         described = {"kind": RetryableError.__name__, "code": "internal", "message": message}
     return described | {"traceback": traceback_of(error)}
 

@@ -55,8 +55,10 @@ log = structlog.get_logger()
 
 AVOID_S = 60.0
 AVOID_PAUSE_S = 1.0
+FAILED_PAUSE_S = 60.0
 UNWRITABLE: Final = "invalid_"
 MESSAGE_CHARS: Final = 1000
+AVOID_LOOKS = 32
 
 
 class Interruption(enum.Enum):
@@ -127,13 +129,20 @@ class Leasing:
             log.warning("lease_not_taken", job=job_id, error=str(error))
             await self._puller.answer(work, NAK, delay_s=self._settings.heartbeat_s)
             return None
+        except Exception:
+            # Whatever one job has in its log, the worker goes on with the others.
+            log.exception("lease_not_taken", job=job_id)
+            await self._puller.answer(work, NAK, delay_s=FAILED_PAUSE_S)
+            return None
 
     async def _start(
         self, work: Work, job: Job, spec: JobSpec, record: registry.WorkerRecord
     ) -> Lease | None:
         if (spec.requires or spec.isolation != NONE) and not record.fits(key_of(spec, job.lane)):
             log.info("job_does_not_fit", job=job.id, revision=record.revision)
-            await self._puller.answer(work, NAK)
+            # Whoever fits is to have it at once; a job that fits nobody in its lane must not go round.
+            delay_s = AVOID_PAUSE_S if work.delivery.times > 1 else 0.0
+            await self._puller.answer(work, NAK, delay_s=delay_s)
             return None
         for _ in range(self._settings.append_tries):
             event = decide(job, await self.begin(job, record))
@@ -160,12 +169,33 @@ class Leasing:
             return False
         key = key_of(spec, job.lane)
         stored = await follow_once(self._nc, registry.STREAM, timeout_s=self._settings.request_timeout_s)
-        records = (
-            registry.DECODER.decode(message.data)
+        others = [
+            other
             for message in stored
-            if not registry.is_gone(message.headers, message.data)
-        )
-        return any(other.id != worker and other.state == "running" and other.fits(key) for other in records)
+            if (other := registry.read(message)) is not None
+            and other.id != worker
+            and other.state == "running"
+        ]
+        random.shuffle(others)
+        likely = (None, spec.tenant)  # whose workers fit most often; each look is a read
+        others.sort(key=lambda other: registry.rest_tenant(other.id) not in likely)
+        for other in others[:AVOID_LOOKS]:
+            whole = await self._whole(other)
+            if whole is not None and whole.fits(key):
+                return True
+        return False
+
+    async def _whole(self, heartbeat: registry.WorkerRecord) -> registry.WorkerRecord | None:
+        """A worker's record with what it declares; None while that is of another revision."""
+        if heartbeat.is_whole:
+            return heartbeat
+        entry = subjects.capabilities_entry(heartbeat.id)
+        timeout_s = self._settings.request_timeout_s
+        found = await last_message(self._nc, registry.DECLARATIONS, entry, timeout_s=timeout_s)
+        declaration = None if found is None else registry.read_declaration(found)
+        if declaration is None or declaration.revision != heartbeat.revision:
+            return None
+        return declaration.with_heartbeat(heartbeat)
 
     async def _is_free(self, work: Work, job: Job) -> bool:
         """Whether this message's job may be leased; the message is answered if not.
@@ -212,9 +242,7 @@ class Leasing:
     async def _holder(self, worker: str) -> registry.WorkerRecord | None:
         timeout_s = self._settings.request_timeout_s
         found = await last_message(self._nc, registry.STREAM, registry.subject(worker), timeout_s=timeout_s)
-        if found is None or registry.is_gone(found.headers, found.data):
-            return None
-        return registry.DECODER.decode(found.data)
+        return None if found is None else registry.read(found)
 
     def _disowned(self, holder: registry.WorkerRecord, job: Job, fence: int) -> bool:
         """Whether a live worker does not know the lease long after its grant."""

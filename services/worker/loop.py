@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from events import subjects
 from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, Release
-from events.errors import NewerVersionError, SwitchyardError, UnavailableError
+from events.errors import InvalidError, NewerVersionError, SwitchyardError, UnavailableError
+from events.json_value import encoded
+from events.outcome import exception_text, failure_of, trace_of
 from events.spec import JobError
 from services import controls
 from services.connectors.protocol import (
@@ -30,6 +33,7 @@ from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
 from services.kinds import Kinds
+from services.log_share import LogShare
 from services.publisher import Publisher
 from services.reachability import Reachability
 from services.settings import Settings
@@ -38,7 +42,8 @@ from services.worker.dispatch import Dispatcher
 from services.worker.job_log import logged
 from services.worker.lease import Interruption, Lease, Leasing, jitter
 from services.worker.references import resolved_payload
-from services.worker.registry import Registration, new_record
+from services.worker.registration import Registration
+from services.worker.registry import declarable, new_record
 from services.worker.reporting import Reporter
 from services.worker.work import Work
 
@@ -112,7 +117,8 @@ class Worker:
         self._store = EventStore(nc, self._publisher, settings)
         self._files = Files(nc, timeout_s=settings.request_timeout_s)
         self._reach = Reachability(settings.lease_s)
-        self._reporter = Reporter(nc, self._publisher, buffer_bytes=settings.log_buffer_bytes)
+        share = LogShare(settings.tenant_log_lines_bytes)
+        self._reporter = Reporter(nc, share, self._publisher, buffer_bytes=settings.log_buffer_bytes)
         self._kinds = Kinds(nc, self._publisher, settings)
         self._dispatcher = Dispatcher(
             nc, settings,
@@ -192,7 +198,8 @@ class Worker:
     # --- Slots
 
     def _free(self) -> int:
-        return 0 if self._paused else self._settings.slots - self._busy
+        may_take = not self._paused and self._registration.is_seen
+        return self._settings.slots - self._busy if may_take else 0
 
     def _room(self, kind: str) -> int:
         """How many more attempts a kind may have; a connector may set a limit below the worker's slots."""
@@ -283,12 +290,14 @@ class Worker:
             return Release(now=datetime.now(UTC), fence=fence)
         except (RetryableError, FatalError) as error:
             retryable = isinstance(error, RetryableError)
-            return _failure(fence, JobError(error.code, error.message, retryable, traceback_of(error)))
-        except Exception as error:
+            failed = failure_of(error.code, error.message, retryable=retryable)
+            return _failure(fence, replace(failed, traceback=traceback_of(error)))
+        except Exception as error:  # noqa: BLE001
             # A connector is foreign code: whatever it raises is this attempt's failure, never the worker's.
-            log.exception("connector_failed", job=lease.job.id, kind=spec.kind)
-            message = f"{type(error).__name__}: {error}"
-            return _failure(fence, JobError("internal", message, traceback=traceback_of(error)))
+            # Its traceback is cut first: a long message would hold up the loop while it is laid out.
+            trace = trace_of(error)
+            log.error("connector_failed", job=lease.job.id, kind=spec.kind, exception=trace)  # noqa: TRY400
+            return _failure(fence, JobError("internal", exception_text(error), traceback=traceback_of(error)))
         finally:
             timer.cancel()
             await attempt.close()
@@ -378,18 +387,27 @@ class Worker:
     # --- Start and end
 
     async def _found_capabilities(self) -> dict[str, Any]:
+        """What the connectors find and the operator declares.
+
+        Raises:
+            InvalidError: it is no JSON, or too large.
+        """
         capabilities: dict[str, Any] = {}
         for connector in self._connectors.values():
             capabilities.update(await asyncio.to_thread(connector.capabilities))
-        return capabilities | self._capabilities
+        return declarable(capabilities | self._capabilities, self._settings.worker_capabilities_bytes)
 
     async def _follow_capabilities(self) -> None:
         """Tell everybody when a connector has gained or lost an ability, until cancelled."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            capabilities = await self._found_capabilities()
-            if capabilities != self._registration.record.capabilities:
+            try:
+                capabilities = await self._found_capabilities()
+            except InvalidError as error:
+                log.warning("capabilities_refused", error=str(error), effect="those declared before stay")
+                continue
+            if encoded(capabilities) != encoded(self._registration.record.capabilities):
                 self._registration.change(capabilities=capabilities)
                 await self._dispatcher.rematch()
                 log.info("capabilities_changed", revision=self._registration.record.revision)
@@ -403,7 +421,9 @@ class Worker:
             slots=self._settings.slots,
             lease_s=self._settings.lease_s,
         )
-        registration = Registration(self._publisher, record, self._held, self._reach)
+        registration = Registration(
+            self._publisher, record, self._held, self._reach, seen_again=self._dispatcher.wake
+        )
         await registration.beat()
         return registration
 

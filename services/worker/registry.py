@@ -1,43 +1,58 @@
-"""Who works: the bucket `workers`, one record per live worker, kept alive by heartbeats."""
+"""Who works: the bucket `workers` with a heartbeat per live worker, and `capabilities` with what it declares.
+
+What does not change with a heartbeat stands once per revision in the worker's declaration. A heartbeat names
+the revision; the declaration is written before the heartbeat that names it. Readers put the two together, and
+never a heartbeat with the declaration of another revision.
+
+A heartbeat has the form of a whole record with all that is declared left empty: that is what the version
+before reads, and its own records, which are whole, are read here.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import functools
 import importlib.metadata
+import json
 import socket
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
 import structlog
+from msgspec import Meta
 
 from events import subjects
-from events.errors import SwitchyardError
+from events.errors import InvalidError
+from events.json_value import check_json
 from events.lane import LOOSE, LaneKey, admits
 from events.matching import matches, score
-from services.publisher import Publisher
-from services.reachability import Reachability
 
 log = structlog.get_logger()
 
 STREAM = f"KV_{subjects.BUCKET_WORKERS}"
-ALL = f"$KV.{subjects.BUCKET_WORKERS}.>"
+DECLARATIONS = f"KV_{subjects.BUCKET_CAPABILITIES}"
 SHARED_RANK = 5
-MIN_TTL_MS = 1000  # the broker's own minimum
 REST = "rest"
+UNREGISTERED: Final = "unregistered"
+"""The state of a worker while the broker refuses what it declares."""
+LEASES: Final = 6
+"""How many leases a declaration outlives the heartbeat it is kept for; it is renewed after half of them."""
+
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Time = Annotated[datetime, Meta(tz=True)]
 
 
 class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a worker says of itself with every heartbeat.
+    """A worker as others see it: its heartbeat and what it declares.
 
     Args:
         id: unique to this run of the process, so a restarted worker is another one.
         kinds: kinds that it runs.
         capabilities: what its connectors and its operator declare.
         revision: raised with every change of the capabilities.
-        state: running, paused or draining.
+        slots: 0 in a heartbeat alone.
+        state: running, paused, draining, or unregistered while the broker refuses what it declares.
         fences: job id by fence of each lease that it holds.
         lease_s: seconds after which it is taken for dead.
         at: when it said so.
@@ -49,18 +64,29 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     kinds: tuple[str, ...]
     capabilities: dict[str, Any]
-    revision: int
+    revision: Number
     version: str
     host: str
-    slots: int
+    slots: Number
     state: str
-    fences: dict[int, str]
-    lease_s: float
-    started_at: datetime
-    at: datetime
+    fences: dict[Number, str]
+    lease_s: Annotated[float, Meta(gt=0, le=1e9)]
+    started_at: Time
+    at: Time
     tenant: str | None = None
     door: str = ""
-    until: dict[int, datetime] = {}
+    until: dict[Number, Time] = {}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says what the worker declares, as a heartbeat alone does not."""
+        return self.slots > 0
+
+    def heartbeat(self) -> WorkerRecord:
+        """The record without what the declaration says."""
+        return msgspec.structs.replace(
+            self, kinds=(), capabilities={}, version="", host="", slots=0, tenant=None, door=""
+        )
 
     def fits(self, key: LaneKey) -> bool:
         """Whether it may run the jobs of a lane; over REST, those of its own tenant among them."""
@@ -85,85 +111,168 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         return preference // 2 + (0 if self.tenant is not None else SHARED_RANK)
 
 
-DECODER = msgspec.json.Decoder(WorkerRecord)
+class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What of a worker does not change with its heartbeats; the fields are those of a `WorkerRecord`.
+
+    Args:
+        expires_at: when it goes, unless it is renewed.
+    """
+
+    id: str
+    revision: Number
+    kinds: tuple[str, ...]
+    capabilities: dict[str, Any]
+    version: str
+    host: str
+    slots: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    started_at: Time
+    expires_at: Time
+    tenant: str | None = None
+    door: str = ""
+
+    def is_due(self, lasts_s: float, lease_s: float, now: datetime) -> bool:
+        """Whether it is to be renewed for a heartbeat that lasts so long."""
+        return (self.expires_at - now).total_seconds() < lasts_s + LEASES / 2 * lease_s
+
+    def renewed(self, lasts_s: float, lease_s: float, now: datetime) -> Declaration:
+        """The same, to outlive a heartbeat that lasts so long."""
+        expires_at = now + timedelta(seconds=lasts_s + LEASES * lease_s)
+        return msgspec.structs.replace(self, expires_at=expires_at)
+
+    def headers(self, now: datetime) -> dict[str, str]:
+        """Those that let it expire."""
+        left_s = (self.expires_at - now).total_seconds()
+        return {subjects.H_TTL: f"{max(1, round(left_s))}s"}
+
+    def with_heartbeat(self, heartbeat: WorkerRecord) -> WorkerRecord:
+        """The whole record.
+
+        Raises:
+            ValueError: the heartbeat names another revision.
+        """
+        if heartbeat.revision != self.revision:
+            raise ValueError(f"revision {heartbeat.revision} of {self.id} is not {self.revision}")
+        return msgspec.structs.replace(
+            heartbeat, kinds=self.kinds, capabilities=self.capabilities, version=self.version, host=self.host,
+            slots=self.slots, started_at=self.started_at, tenant=self.tenant, door=self.door,
+        )  # fmt: skip
+
+
+def declaration_of(record: WorkerRecord, expires_at: datetime) -> Declaration:
+    """What a whole record declares."""
+    return Declaration(
+        id=record.id, revision=record.revision, kinds=record.kinds, capabilities=record.capabilities,
+        version=record.version, host=record.host, slots=record.slots, started_at=record.started_at,
+        expires_at=expires_at, tenant=record.tenant, door=record.door,
+    )  # fmt: skip
+
+
+# --- The buckets
 
 
 def subject(worker_id: str) -> str:
-    """Where a worker's record stands."""
+    """Where a worker's heartbeat stands."""
     return f"$KV.{subjects.BUCKET_WORKERS}.{worker_id}"
 
 
 def worker_of(record_subject: str) -> str:
-    """The worker whose record stands at a subject."""
+    """The worker whose heartbeat or declaration stands at a subject."""
     return record_subject.split(".", 2)[2]
 
 
+def rest_tenant(worker_id: str) -> str | None:
+    """Whose token a worker claims with over REST; None for one on NATS."""
+    tokens = worker_id.split(".")
+    return tokens[1] if tokens[0] == REST and len(tokens) == 3 else None
+
+
 def is_gone(headers: Mapping[str, str], data: bytes) -> bool:
-    """Whether a message of the bucket says that the record expired or was deleted."""
+    """Whether a message of the buckets says that the entry expired or was deleted."""
     return not data or "Nats-Marker-Reason" in headers or "KV-Operation" in headers
 
 
-class Registration:
-    """This process's own record.
-
-    Args:
-        publisher: started.
-        record: the record without what changes; `fences`, `state` and `at` are filled in at each heartbeat.
-        held: gives job id by fence of the leases held now.
-        reach: told of every heartbeat that the broker took.
-    """
-
-    def __init__(
-        self,
-        publisher: Publisher,
-        record: WorkerRecord,
-        held: Callable[[], dict[int, str]],
-        reach: Reachability,
-    ) -> None:
-        self._publisher = publisher
-        self._record = record
-        self._held = held
-        self._reach = reach
-        self._wake = asyncio.Event()
+class Entry(Protocol):
+    """A message of one of the buckets."""
 
     @property
-    def record(self) -> WorkerRecord:
-        """The record as last changed."""
-        return self._record
+    def subject(self) -> str:
+        """Where it stands."""
 
-    def change(self, **fields: Any) -> None:
-        """Change the record and send it without waiting for the next heartbeat."""
-        if "capabilities" in fields:
-            fields["revision"] = self._record.revision + 1
-        self._record = msgspec.structs.replace(self._record, **fields)
-        self._wake.set()
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Its headers."""
 
-    async def beat(self) -> None:
-        """Send one heartbeat; an outage of the broker is logged and left to the next one."""
-        record = msgspec.structs.replace(self._record, fences=self._held(), at=datetime.now(UTC))
-        ttl_ms = max(MIN_TTL_MS, int(record.lease_s * 1000))
-        headers = {"Nats-TTL": f"{ttl_ms}ms"}
-        try:
-            await self._publisher.publish(subject(record.id), msgspec.json.encode(record), headers)
-        except SwitchyardError as error:
-            log.warning("heartbeat_failed", worker=record.id, error=str(error))
-        else:
-            self._reach.proved()
+    @property
+    def data(self) -> bytes:
+        """Its body."""
 
-    async def run(self) -> None:
-        """Send heartbeats until cancelled."""
-        while True:
-            self._wake.clear()
-            await self.beat()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._record.lease_s / 3):
-                    await self._wake.wait()
 
-    async def leave(self) -> None:
-        """Take the record away; nothing is held any more."""
-        headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": "3600s"}
-        with contextlib.suppress(SwitchyardError):
-            await self._publisher.publish(subject(self._record.id), b"", headers)
+DECODER = msgspec.json.Decoder(WorkerRecord)
+_DECLARATION = msgspec.json.Decoder(Declaration)
+_Read = TypeVar("_Read", WorkerRecord, Declaration)
+
+
+def read(message: Entry) -> WorkerRecord | None:
+    """The heartbeat, or the whole record of the version before; None if it is gone or cannot be read."""
+    return _read(message, DECODER)
+
+
+def read_declaration(message: Entry) -> Declaration | None:
+    """What a worker declares; None if it is gone, cannot be read, or could not be written as JSON again."""
+    return _read(message, _DECLARATION)
+
+
+def _read(message: Entry, decoder: msgspec.json.Decoder[_Read]) -> _Read | None:
+    if is_gone(message.headers, message.data):
+        return None
+    try:
+        found = decoder.decode(message.data)
+        if isinstance(found, Declaration):
+            check_json(found.capabilities, "capabilities")
+    except (ValueError, RecursionError, InvalidError) as error:  # what msgspec raises are ValueErrors
+        log.warning("worker_record_unreadable", subject=message.subject[:200], error=str(error)[:500])
+        return None
+    if found.id != worker_of(message.subject):
+        log.warning("worker_record_unreadable", subject=message.subject[:200], error="it is another worker's")
+        return None
+    return found
+
+
+# --- What a worker may declare
+
+
+def declarable(capabilities: Mapping[str, Any], most_bytes: int) -> dict[str, Any]:
+    """Capabilities as others will read them.
+
+    Raises:
+        InvalidError: they are no JSON object of at most so many bytes.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(capabilities))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidError(
+            f"capabilities: expected what JSON can hold: {error}", field="capabilities"
+        ) from None
+    check_capabilities(plain, most_bytes)
+    return plain
+
+
+def check_capabilities(capabilities: dict[str, Any], most_bytes: int) -> None:
+    """Refuse what others cannot read, or is too large.
+
+    Raises:
+        InvalidError: a value in them breaks a rule, or they are larger.
+    """
+    check_json(capabilities, "capabilities")
+    size = len(msgspec.json.encode(capabilities))
+    if size > most_bytes:
+        message = f"capabilities: {size} bytes as JSON, of at most {most_bytes}"
+        raise InvalidError(message, field="capabilities")
+
+
+@functools.cache
+def _version() -> str:
+    return importlib.metadata.version("switchyard")
 
 
 def new_record(
@@ -179,6 +288,6 @@ def new_record(
     now = datetime.now(UTC)
     return WorkerRecord(
         id=worker_id, kinds=kinds, capabilities=capabilities, revision=1,
-        version=importlib.metadata.version("switchyard"), host=socket.gethostname(), slots=slots,
+        version=_version(), host=socket.gethostname(), slots=slots,
         state="running", fences={}, lease_s=lease_s, started_at=now, at=now, tenant=tenant,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import SwitchyardError, UnavailableError
 from services.ids import new_id
+from services.log_share import LogShare
 from services.publisher import AckLostError, Publisher
 from services.settings import MIB
 
@@ -38,12 +39,16 @@ class Reporter:
 
     Args:
         nc: an open connection.
+        share: how many lines each tenant may have.
         publisher: of that connection.
         buffer_bytes: of lines that the broker does not have yet.
     """
 
-    def __init__(self, nc: Client, publisher: Publisher, *, buffer_bytes: int = BUFFER_BYTES) -> None:
+    def __init__(
+        self, nc: Client, share: LogShare, publisher: Publisher, *, buffer_bytes: int = BUFFER_BYTES
+    ) -> None:
         self._nc = nc
+        self._share = share
         self._publisher = publisher
         self._buffer_bytes = buffer_bytes
         self._progress: dict[str, dict[str, Any]] = {}
@@ -60,9 +65,21 @@ class Reporter:
         self._wake.set()
 
     def log(self, job_id: str, line: dict[str, Any], *, always: bool = False) -> bool:
-        """Queue a log line, which is sent until the broker has it; False when there is no room."""
-        body = orjson.dumps({**line, "at": datetime.now(UTC)})
-        if not always and self._bytes + len(body) + LINE_BYTES > self._buffer_bytes:
+        """Queue a log line, which is sent until the broker has it; False when it is left out.
+
+        Args:
+            job_id: whose output it is.
+            line: with the tenant, whose share it counts against.
+            always: whether it is taken in when there is no room.
+        """
+        try:
+            body = orjson.dumps({**line, "at": datetime.now(UTC)})
+        except TypeError as error:
+            log.warning("report_left_out", subject=subjects.log(job_id), error=str(error))
+            return False
+        room = self._bytes + len(body) + LINE_BYTES <= self._buffer_bytes
+        fits = len(body) <= self._nc.max_payload - LINE_BYTES
+        if not fits or not (always or (room and self._share.take(line["tenant"], len(body)))):
             return False
         self._lines.append(_Line(subjects.log(job_id), body, new_id()))
         self._bytes += len(body) + LINE_BYTES
@@ -95,10 +112,9 @@ class Reporter:
     async def flush(self) -> bool:
         """Send what is there; False when lines have to wait. Progress lost in an outage is not sent again."""
         progress, self._progress = self._progress, {}
-        at = datetime.now(UTC)
         try:
             for job_id, report in progress.items():
-                await self._nc.publish(subjects.progress(job_id), orjson.dumps({**report, "at": at}))
+                await self._send_progress(job_id, report)
         except nats.errors.Error:
             return not self._lines
         async with self._sending:
@@ -106,6 +122,14 @@ class Reporter:
                 if not await self._send_some():
                     return False
         return True
+
+    async def _send_progress(self, job_id: str, report: dict[str, Any]) -> None:
+        """Send one report; one that cannot be sent is left out, and holds up no other."""
+        subject = subjects.progress(job_id)
+        try:
+            await self._nc.publish(subject, orjson.dumps({**report, "at": datetime.now(UTC)}))
+        except (TypeError, nats.errors.MaxPayloadError) as error:
+            log.warning("report_left_out", subject=subject, error=str(error))
 
     async def _send_some(self) -> bool:
         """Send the first lines; those from the first on that the broker may not have stay queued."""

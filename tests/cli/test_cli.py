@@ -176,6 +176,7 @@ def test_an_error_is_one_sentence_and_its_exit_code_says_which_kind(
         ["submit", "--kind", "simulate", "--payload", "{"],
         ["submit", "--kind", "simulate", "--payload", "[]"],
         ["submit", "--kind", "simulate", "--payload", "@missing.json"],
+        ["submit", "--kind", "simulate", "--payload", '{"x": NaN}'],
         ["submit", "--kind", "simulate", "--label", "x"],
         ["submit"],
         ["watch"],
@@ -193,6 +194,29 @@ def test_a_command_that_cannot_be_understood_exits_with_2(site: Site, arguments:
     done = site.run(*arguments)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["submit", "--kind", "simulate", "--payload", '{"x": [1e400]}'], "payload.x[0]"),
+        (["submit", "--kind", "simulate", "--payload", f'{{"x": {10**30}}}'], "payload.x"),
+        (["submit", "--kind", "simulate", "--payload", r'{"x": "\ud800"}'], "payload.x"),
+        (["submit", "--kind", "simulate", "--requires", "[" * 300 + "]" * 300], "requires[0]"),
+        (["submit", "--kind", "simulate", "--payload", "[" * 5000], "payload[0]"),
+        (["submit", "--kind", "convert", "--file", str(DOCUMENT), "--delay", "nan"], "delay_s"),
+        (["schedule", "create", "--kind", "simulate", "--every", "inf"], "every_s"),
+        (["dead", "redrive", UNKNOWN, "--payload", f'{{"a": {-(10**30)}}}'], "payload.a"),
+        (["review", "reject", UNKNOWN, "--because", "b", "--feedback", f"[{10**30}]"], "feedback[0]"),
+    ],
+)
+def test_a_value_that_cannot_be_sent_is_refused_by_name(site: Site, arguments: list[str], said: str) -> None:
+    before = _files(site)
+    done = site.run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert _files(site) == before
 
 
 def test_debug_shows_where_an_error_comes_from(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -78,3 +79,11 @@ def test_a_drained_worker_process_ends_by_itself(site: Site) -> None:
     gone = site.run("workers", worker)
     assert gone.returncode == 5
     assert site.json("paused") == {"controls": []}
+
+
+def test_a_worker_that_declares_too_much_is_refused_in_a_sentence(site: Site) -> None:
+    (site.directory / "large.json").write_text(json.dumps({"models": ["m" * 1000] * 300}))
+    refused = site.run("worker", "--kinds", "simulate", "--capabilities", "large.json")
+    assert refused.returncode == 6
+    told = refused.stderr.splitlines()[-1]
+    assert re.fullmatch(r"switchyard: capabilities: [0-9]+ bytes as JSON, of at most 262144", told)

@@ -68,3 +68,11 @@ def test_a_requirement_that_is_none_is_refused_with_its_place(site: Site) -> Non
     refused = site.run("submit", "--kind", "simulate", "--requires", '{"gpu": {"$foo": 1}}')
     assert refused.returncode != 0
     assert "requires.gpu.$foo" in refused.stderr
+
+
+def test_what_a_tenant_has_of_what_all_share_is_shown_beside_its_limits(site: Site) -> None:
+    shown = site.run("usage")
+    assert shown.returncode == 0
+    assert "jobs" in shown.stdout
+    jobs = site.json("usage")["usage"]["jobs"]
+    assert 0 <= jobs["used"] < jobs["limit"]

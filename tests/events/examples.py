@@ -201,5 +201,6 @@ def commands(job: Job, now: datetime = NOW) -> tuple[AnyCommand, ...]:
         ReleaseReview(now=now, reviewer="bob"), Accept(now=now, reviewer="bob"),
         Reject(now=now, reviewer="bob", reason="no"), Wake(now=now), Reprioritise(now=now, priority=10),
         Requeue(now=now, claimable_seq=job.claimable_seq), Redrive(now=now),
-        Redrive(now=now, payload={"n": 2}, priority=20), Discard(now=now, by="user:ann"), Archive(now=now),
+        Redrive(now=now, payload={"n": 2}, priority=20, size_bytes=7),
+        Discard(now=now, by="user:ann"), Archive(now=now),
     )  # fmt: skip

@@ -7,12 +7,13 @@ import pytest
 
 from events import codec
 from events.codec import EVENTS as EVENT_TYPES
-from events.codec import decode, encode, event_name, fold
+from events.codec import decode, encode, event_name, fold, write
 from events.envelope import event_view, recorded
-from events.history import AnyEvent, Submitted, Unreadable
+from events.errors import UnwritableError
+from events.history import AnyEvent, Queued, Submitted, Unreadable
 from events.job import Job
 from events.spec import Status
-from tests.events.examples import EVENTS, JOB_ID, NOW, OTHER_FORMS, SPEC
+from tests.events.examples import EVENTS, JOB_ID, NOW, OTHER_FORMS, QUEUED, SPEC
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -42,8 +43,8 @@ def test_every_version_ever_written_is_still_read(event: AnyEvent) -> None:
     for file in files:
         decoded = decode(subject_of(event), file.read_bytes())
         assert decoded == event
-        folded = fold(Job(id=JOB_ID), subject_of(event), file.read_bytes(), 1)
-        assert (folded.seq, folded.damage) == (1, None)
+        folded = fold(QUEUED, subject_of(event), file.read_bytes(), 9)
+        assert (folded.seq, folded.damage) == (9, None)
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=event_name)
@@ -127,12 +128,24 @@ def test_a_claimable_event_elsewhere_than_in_its_lane_is_unreadable(place: str) 
     assert decode(subject("submitted.simulate-000000000000.75"), encode(EVENTS[0])) == EVENTS[0]
 
 
-@pytest.mark.parametrize("field", ["kind", "tenant", "lane"])
+@pytest.mark.parametrize("field", ["kind", "tenant", "lane", "shared_lane"])
 def test_a_first_event_with_names_that_are_none_is_unreadable(field: str) -> None:
     spec = msgspec.structs.replace(SPEC, **{field: "acme\r\nNats-Rollup: all"})
     assert isinstance(
         decode(subject_of(Submitted(at=NOW, job=spec)), encode(Submitted(at=NOW, job=spec))), Unreadable
     )
+
+
+@pytest.mark.parametrize(
+    ("lane", "priority"), [("*", 50), (">", 50), ("A", 50), ("l" * 64, 50), ("l", 101), ("l", -1)]
+)
+def test_a_lane_or_priority_that_is_none_is_neither_read_nor_written(lane: str, priority: int) -> None:
+    """Its consumer would take the jobs of other lanes, or could not be made."""
+    event = Queued(at=NOW, cause="requeued", lane=lane, priority=priority)
+    assert isinstance(decode(subject_of(event), encode(event)), Unreadable)
+    with pytest.raises(UnwritableError, match="is no lane, or") as refused:
+        write(JOB_ID, event)
+    assert refused.value.field == ("priority" if lane == "l" else "lane")
 
 
 def test_tenant_and_kind_of_an_unreadable_event_are_names_or_nothing() -> None:

@@ -167,3 +167,23 @@ def test_an_event_that_cannot_be_applied_damages_its_job() -> None:
     assert after.damage is not None
     assert "cannot be applied" in after.damage.reason
     assert (after.status, after.seq) == (Status.QUEUED, 9)
+
+
+@pytest.mark.parametrize("field", ["kind", "tenant", "lane", "shared_lane"])
+def test_a_state_or_summary_whose_names_are_none_damages_its_job(field: str) -> None:
+    """They stand in the subject and headers of every later event."""
+    fields = {"status": "running", field: "acme\r\nNats-Rollup: all"}
+    for event in (
+        Repaired(at=NOW, state=fields, by="user:root"),
+        Archived(at=NOW, status=Status.DEAD, summary=fields),
+    ):
+        after = evolve(RUNNING, event, 9)
+        assert after.damage is not None
+        assert "is no name" in after.damage.reason
+        assert after.tenant == RUNNING.tenant
+
+
+def test_a_repair_to_a_lane_that_it_does_not_name_damages_its_job() -> None:
+    after = evolve(damaged(QUEUED), Repaired(at=NOW, state={"status": "queued"}, by="user:root"), 9)
+    assert after.damage is not None
+    assert after.damage.seq == 9

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from services.connectors.protocol import Attempt, FatalError
+from services.log_reader import api as js_api
 from services.nats_server import NatsServer
+from services.worker import registry
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 from tests.worker.site import Site, TestConnector
 
@@ -53,6 +55,25 @@ def connector(memory_gb: int | None = None) -> TestConnector:
     if memory_gb is not None:
         made.extra = {"gpu": {"memory_gb": memory_gb}}
     return made
+
+
+async def test_a_worker_that_the_broker_refuses_is_named_as_the_reason(plant: Plant) -> None:
+    made = connector(24)
+    async with plant.site.worker(made, name="a"):
+        info = await js_api(plant.api.nc, f"STREAM.INFO.{registry.DECLARATIONS}", timeout_s=3)
+        config = info["config"] | {"max_bytes": 10}
+        done = await js_api(plant.api.nc, f"STREAM.UPDATE.{registry.DECLARATIONS}", config, timeout_s=3)
+        assert "error" not in done
+        # What replaces an entry and is no larger is taken by a full bucket too.
+        made.extra = {"gpu": {"memory_gb": 48, "vendor": "nvidia"}}
+        made.changed()
+        async with asyncio.timeout(DEADLINE_S):
+            while (await plant.api.get("/v1/workers")).json["workers"][0]["state"] != "unregistered":
+                pass
+        job = await plant.api.submit(kind=KIND, requires={"gpu.memory_gb": {"$gte": 24}})
+        found = await plant.explain(job)
+    assert (found["reason"], found["workers"][0]["verdict"]) == ("no_worker_fits", "unregistered")
+    assert "the broker refuses what they declare: a" in found["summary"]
 
 
 async def test_a_job_that_no_worker_fits_names_the_clause_and_the_nearest_miss(plant: Plant) -> None:

@@ -65,7 +65,9 @@ async def test_what_a_submission_says_counts_more(api: Gateway, kind: str) -> No
 
 async def test_a_job_of_another_kind_is_as_it_always_was(api: Gateway, kind: str) -> None:
     spec, _ = await submitted(api, kind=f"{kind}x")
-    assert spec == JobSpec(kind=f"{kind}x", tenant=api.tenant, lane=spec.lane, payload={})
+    assert spec == JobSpec(
+        kind=f"{kind}x", tenant=api.tenant, lane=spec.lane, payload={}, size_bytes=spec.size_bytes
+    )
 
 
 async def test_a_bulk_submission_gets_the_defaults_too(api: Gateway, kind: str) -> None:

@@ -76,6 +76,21 @@ async def test_a_job_is_claimed_worked_on_and_ended(api: Gateway, worker: Worker
     assert (await worker.claim()).status == 204
 
 
+async def test_an_outcome_beyond_its_bounds_is_refused_by_name(api: Gateway, worker: Worker) -> None:
+    await submit(api)
+    claimed = await worker.claim()
+    for verb, body, field in (
+        ("succeed", {"usage": {"x" * 101: 1}}, "usage"),
+        ("succeed", {"usage": {str(n): n for n in range(101)}}, "usage"),
+        ("propose", {"checks": {str(n): True for n in range(101)}}, "checks"),
+        ("fail", {"error": {"code": "c", "message": "m" * 65_537}}, "error.message"),
+    ):
+        refused = await worker.say(claimed, verb, body)
+        assert (refused.status, refused.json["field"]) == (422, field), (verb, refused)
+    long = await worker.say(claimed, "fail", {"error": {"code": "c", "message": "m" * 65_536}})
+    assert long.status == 200, long
+
+
 async def test_the_highest_priority_goes_first_and_then_the_oldest(api: Gateway, worker: Worker) -> None:
     jobs = [await submit(api, priority=priority) for priority in (10, 90, 50, 90)]
     got = [(await worker.claim()).json["job"]["id"] for _ in jobs]

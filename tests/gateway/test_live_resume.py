@@ -210,7 +210,7 @@ async def test_an_event_of_a_newer_version_is_shown_as_it_stands(gateway: LiveGa
     (got,) = await reader.events(1)
     assert got["event"] == {
         "seq": 1, "type": "cheered", "at": "2030-01-01T00:00:00Z", "job_id": job_id,
-        "actor": "user:ann", "data": {"mood": "good"},
+        "actor": "user:ann", "data": {"mood": "good"}, "unreadable": "there is no event named 'cheered'",
     }  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from services.gateway.problems import problem_of
 from services.nats_server import NatsServer
 from services.reachability import Reachability
 from services.settings import Settings
-from services.worker.registry import Registration, new_record
+from services.worker.registration import Registration
+from services.worker.registry import new_record
 from tests.broker import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
@@ -30,7 +31,7 @@ async def test_ready_gateway_says_so(api: Gateway) -> None:
     assert answer.status == 200
     assert answer.json["ready"] is True
     assert {name for name, check in answer.json["checks"].items() if check["ok"]} == {
-        "broker", "streams", "read_model",
+        "broker", "streams", "read_model", "live", "keeper",
     }  # fmt: skip
     assert (await api.get("/healthz")).json == {"status": "ok"}
 
@@ -99,6 +100,11 @@ async def test_metrics_are_open_where_the_settings_say_so(
             assert response.status == 401
 
 
+def before(worker: str) -> str:
+    """A cursor after which a worker comes soon."""
+    return worker[:-1]
+
+
 async def test_workers_are_listed_while_they_live(api: Gateway) -> None:
     record = new_record(
         worker_id=f"w-{api.tenant}", kinds=("noop",), capabilities={"gpu": 1}, slots=4, lease_s=30
@@ -107,7 +113,8 @@ async def test_workers_are_listed_while_they_live(api: Gateway) -> None:
     await worker.beat()
 
     async def found() -> list[dict[str, object]]:
-        workers = (await api.get("/v1/workers")).json["workers"]
+        path = f"/v1/workers?capabilities=true&cursor={before(record.id)}"
+        workers = (await api.get(path)).json["workers"]
         return [worker for worker in workers if worker["id"] == record.id]
 
     async with asyncio.timeout(DEADLINE_S):

@@ -75,7 +75,7 @@ async def test_a_missing_input_is_fatal(kind: str, tmp_path: Path) -> None:
         ("fail", "retry", RetryableError, "again"),
         ("fail", "fatal", FatalError, "never"),
         ("fail", "release", BusyError, "handler_failed"),
-        ("fail", "result", FatalError, "result_not_json"),
+        ("fail", "result", FatalError, "invalid_result"),
         ("fail-in-a-process", "fatal", FatalError, "never"),
         ("fail-in-a-process", "die", RetryableError, "handler_crashed"),
     ],

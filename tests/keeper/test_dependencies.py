@@ -241,6 +241,22 @@ async def test_a_blocked_job_that_was_cancelled_stays_so_and_is_forgotten(site: 
     assert await site.names(child) == ["blocked", "cancelled"]
 
 
+@pytest.mark.parametrize("how", ["cancelled", "expired"])
+async def test_a_blocked_job_that_ends_is_forgotten_while_its_parents_go_on(site: Site, how: str) -> None:
+    parents = tuple([await site.submit(kind="nobody") for _ in range(2)])
+    late = datetime.now(UTC) + timedelta(seconds=0.5)
+    async with site.keeper():
+        child = await site.submit(depends_on=parents, deadline_at=late if how == "expired" else None)
+        async with asyncio.timeout(DEADLINE_S):
+            while how == "cancelled" and await waits(site) < 2:
+                await asyncio.sleep(0)
+        if how == "cancelled":
+            await cancel(site, child)
+        await site.final(child)
+        await no_waits(site)
+    assert await site.names(child) == ["blocked", how]
+
+
 async def test_a_parent_may_have_more_waiting_jobs_than_one_answer_holds(site: Site) -> None:
     async with Publisher(site.nc) as publisher:
         found = Waits(site.nc, publisher, site.settings)

@@ -23,6 +23,8 @@ SPECS = st.builds(
     priority=st.sampled_from((25, 50)),
     labels=st.dictionaries(st.sampled_from(("env", "team")), st.sampled_from(("red", "blue"))),
     max_attempts=st.just(2),
+    size_bytes=st.integers(0, 3),
+    depends_on=st.sampled_from(((), ("0194-x",), ("0194-x", "0194-y"))),
 )
 
 OURS = {"Switchyard-Tenant": "acme", "Switchyard-Kind": "simulate", "Nats-Msg-Id": "w-1"}

@@ -25,7 +25,7 @@ from projections.reader import ReadModel
 from tests.events.examples import NOW, SUCCEEDED
 from tests.projections.logs import logs
 
-TABLES = ("jobs", "labels", "attempts", "counts", "dead_letters", "workers")
+TABLES = ("jobs", "labels", "attempts", "counts", "tenants", "dead_letters", "workers")
 IN_FLIGHT = 3
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -79,13 +79,23 @@ def test_however_a_log_is_cut_into_batches_the_rows_are_the_same(
 def test_counts_and_workers_are_those_of_the_rows(
     log: tuple[list[Message], dict[str, Job]], sizes: list[int]
 ) -> None:
-    messages, _ = log
+    messages, jobs = log
     with empty() as (path, writer):
         project(path, writer, cut(messages, sizes), 0)
         counted = writer.execute(
             "SELECT tenant, kind, state, lane, priority, count(*) FROM jobs GROUP BY 1, 2, 3, 4, 5"
         )
         assert sorted(counted) == sorted(writer.execute("SELECT * FROM counts"))
+        taken: dict[str, list[int]] = {}
+        for doc in jobs.values():
+            if doc.status in (Status.ARCHIVED, Status.ABSENT):
+                continue
+            is_open = doc.status not in FINAL
+            waits = len(doc.depends_on) if doc.status is Status.BLOCKED else 0
+            total = taken.setdefault(doc.tenant, [0, 0, 0, 0, 0])
+            more = (is_open, is_open * doc.size_bytes, waits, 1, doc.size_bytes)
+            taken[doc.tenant] = [was + add for was, add in zip(total, more, strict=True)]
+        assert {tenant: row for tenant, *row in writer.execute("SELECT * FROM tenants")} == taken
         tallies = writer.execute(
             "SELECT worker, sum(outcome IS NULL), count(*), "
             "coalesce(sum(outcome IN ('succeeded', 'proposed')), 0), coalesce(sum(outcome = 'failed'), 0), "

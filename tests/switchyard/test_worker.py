@@ -102,7 +102,7 @@ async def test_failures_are_told_with_their_code(api: Gateway, client: AsyncClie
             raise KeyError("surprise")
         return object()
 
-    expected = {"fatal": ("never", False), "bug": ("internal", True), "result": ("result_not_json", False)}
+    expected = {"fatal": ("never", False), "bug": ("internal", True), "result": ("invalid_result", False)}
     async with working(worker):
         for how, said in expected.items():
             job = await client.submit(api.tenant, {"how": how}, max_attempts=1)

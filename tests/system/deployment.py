@@ -116,7 +116,16 @@ class Deployment:
     async def start_gateway(self, name: str = "gateway", port: int = 0) -> Part:
         """Start a gateway and wait until it is ready."""
         port = port or free_port()
-        part = await self.start(name, "gateway", "--port", str(port))
+        return await self._serving(await self.start(name, "gateway", "--port", str(port)), port)
+
+    async def start_up(self, *, slots: int = 8) -> Part:
+        """Start everything in one process, on this deployment's broker, and wait until it is ready."""
+        port = free_port()
+        return await self._serving(
+            await self.start("up", "up", "--port", str(port), "--slots", str(slots)), port
+        )
+
+    async def _serving(self, part: Part, port: int) -> Part:
         self.url = f"http://127.0.0.1:{port}"
         if not self.token:
             await self._until_ready(part)

@@ -12,7 +12,7 @@ import pydantic
 from nats.aio.client import Client
 
 from events.codec import FINAL_EVENTS
-from events.commands import Submit
+from events.commands import Submit, TakeLease
 from events.envelope import Recorded, recorded
 from events.job import Job
 from events.lane import LaneKey
@@ -97,6 +97,11 @@ class Site:
     async def final(self, job_id: str) -> Recorded:
         """The job's final event, when it is there."""
         return await self.until(job_id, *FINAL_EVENTS)
+
+    async def lease(self, job_id: str, *, worker: str) -> Job:
+        """Lease a job for a worker that is not there."""
+        command = TakeLease(now=datetime.now(UTC), worker=worker, revision=1)
+        return (await self.store.transition(job_id, command, actor=f"worker:{worker}")).job
 
     async def names(self, job_id: str) -> list[str]:
         """The names of a job's events."""

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 import pytest
 from nats.aio.msg import Msg
 
+from events import subjects
 from services.broker import listen, unlisten
 from services.connectors.protocol import Attempt
 from services.nats_server import NatsServer
@@ -66,9 +68,9 @@ class Declared:
     def on_message(self, message: Msg) -> None:
         if registry.is_gone(message.headers or {}, message.data):
             return
-        record = registry.DECODER.decode(message.data)
-        self.by_revision[record.id, record.revision] = record.capabilities
-        self._newest[record.id] = record.capabilities
+        declared = msgspec.json.decode(message.data, type=registry.Declaration)
+        self.by_revision[declared.id, declared.revision] = declared.capabilities
+        self._newest[declared.id] = declared.capabilities
         self._told.set()
 
     async def until(self, worker: str, capabilities: dict[str, Any]) -> None:
@@ -131,7 +133,7 @@ async def test_no_worker_gets_a_job_that_it_does_not_fit_and_no_job_is_left(site
     declared = Declared()
     fleet = Fleet(site, draw, declared)
     requirements: dict[str, dict[str, Any]] = {}
-    listening = await listen(site.nc, registry.ALL, declared.on_message)
+    listening = await listen(site.nc, subjects.capabilities_entry(">"), declared.on_message)
     await site.nc.flush()
     async with seen(site, "succeeded") as ended:
         await fleet.start()

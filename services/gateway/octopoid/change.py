@@ -26,6 +26,7 @@ from services.gateway.octopoid.tasks import (
     Task,
     priority_of,
     task_at,
+    task_to_change,
     task_view,
 )
 from services.gateway.query import parse_time
@@ -50,7 +51,7 @@ async def patch(request: web.Request) -> web.Response:
     """`PATCH /api/v1/tasks/{id}`: other fields, another priority, another queue, a longer lease."""
     asked = await json_object(request)
     own(request, asked.get("scope"))
-    task = await task_at(request)
+    task = await task_to_change(request, "update")
     version = asked.get("version")
     if version is not None and version != task.job.seq + task.revision:
         raise ConflictError("Failed to update task: it has another version by now", code="version")

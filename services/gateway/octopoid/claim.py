@@ -15,7 +15,7 @@ from events.errors import ConflictError, LimitError, VersionConflictError
 from events.job import decide, evolve
 from events.spec import Status
 from services.gateway.auth import PRINCIPAL, Role, require
-from services.gateway.claiming import Claimed, ClaimRequest
+from services.gateway.claiming import Claimed, ClaimRequest, Nothing
 from services.gateway.http import caller_of, json_body, json_response
 from services.gateway.keys import CLAIMING, METRICS, SETTINGS, STORE
 from services.gateway.octopoid import flows
@@ -106,7 +106,7 @@ async def _claimed(request: web.Request, asked: ClaimForm) -> Task | None:
     raw = await json_body(request)
     for _ in range(MISPLACED):
         claimed = await request.app[CLAIMING].claim(request, request[PRINCIPAL], claim_request, raw)
-        if claimed is None:
+        if isinstance(claimed, Nothing):
             return None
         if claimed.is_new:
             request.app[METRICS].appended.labels("claimed").inc()

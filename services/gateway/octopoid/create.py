@@ -12,7 +12,8 @@ from aiohttp import web
 from msgspec import Meta
 
 from events.codec import event_name
-from events.commands import ConfirmCancel, RequestCancel
+from events.commands import ConfirmCancel, Discard, RequestCancel
+from events.damage import refuse_damaged
 from events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
 from events.job import Job
 from events.spec import Status
@@ -99,6 +100,7 @@ async def create(request: web.Request) -> web.Response:
             "fields": {name: value for name, value in given.items() if value is not None},
         }  # fmt: skip
         body = _submission(document, priority, waits_for)
+        request.app[SUBMITTER].check_room(tenant, len(body), len(waits_for))
         await request.app[SUBMITTER].check(parse_request(body), tenant)  # before anything is written
         try:
             await documents.create(tenant, SORT, asked.id, document, found.revision)
@@ -173,7 +175,9 @@ async def delete(request: web.Request) -> web.Response:
     if found.document is None:
         raise NotFoundError("Task not found", field="id")
     if not found.document["deleted"]:
-        await task_named(request, task_id)  # one whose creation was never finished is not there
+        task = await task_named(request, task_id)  # one whose creation was never finished is not there
+        if task.job.damage is not None and task.job.damage.newer:
+            raise refuse_damaged(task.job)
         found = await documents.change(tenant, SORT, task_id, lambda document: document | {"deleted": True})
     await _remove(request, found.document or {}, found.revision)
     return json_response({"message": "Task deleted", "task_id": task_id})
@@ -191,9 +195,13 @@ async def _remove(request: web.Request, document: Document, revision: int) -> No
 
 
 async def end_job(request: web.Request, job: Job) -> None:
-    """Cancel the job of a task that is deleted; one that has ended stays as it is."""
+    """Cancel the job of a task that is deleted; one that has ended stays as it is, a damaged one goes."""
     actor = request[PRINCIPAL].actor
     store = request.app[STORE]
+    if job.damage is not None:
+        discard = Discard(now=datetime.now(UTC), by=actor, reason="the task was deleted")
+        await store.transition(job, discard, actor=actor)
+        return
     if job.status in (Status.SUCCEEDED, Status.DEAD, Status.EXPIRED, Status.ARCHIVED, Status.ABSENT):
         return
     grace_s = request.app[SETTINGS].cancel_grace_s

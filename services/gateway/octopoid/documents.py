@@ -11,8 +11,10 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import LimitError, NotFoundError, UnavailableError, VersionConflictError
-from services.log_reader import Stored, api, last_of_leader, read_range
+from services.bucket_use import Bounds, BucketUse
+from services.log_reader import Stored, last_of_leader, read_range
 from services.publisher import AckLostError, Publisher
+from services.quarantine import read_or, readable
 from services.settings import Settings
 
 STREAM: Final = f"KV_{subjects.BUCKET_OCTOPOID}"
@@ -37,12 +39,16 @@ class Documents:
         nc: an open connection.
         publisher: started, on the same connection.
         settings: limits and timeouts.
+        use: how much each scope has, kept current by somebody.
     """
 
-    def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
+    def __init__(
+        self, nc: Client, publisher: Publisher, settings: Settings, use: BucketUse | None = None
+    ) -> None:
         self._nc = nc
         self._publisher = publisher
         self._settings = settings
+        self._use = use or use_of(nc, settings)
 
     async def find(self, tenant: str, sort: str, name: str) -> Found:
         """What stands there now, as the leader of the bucket knows it.
@@ -52,7 +58,10 @@ class Documents:
         """
         subject = subjects.octopoid_document(tenant, sort, _digest(name))
         found = await last_of_leader(self._nc, STREAM, subject, timeout_s=self._settings.request_timeout_s)
-        return Found(None, 0) if found is None else _found(found)
+        if found is None:
+            return Found(None, 0)
+        # One that cannot be read stands for none: it is set aside, and a new one may take its place.
+        return await read_or(self._nc, STREAM, found, _found, Found(None, found.seq))
 
     async def get(self, tenant: str, sort: str, name: str) -> Found:
         """As `find`.
@@ -73,7 +82,8 @@ class Documents:
             self._nc, STREAM, subjects.octopoid_documents(tenant, sort),
             limit=2 * most, timeout_s=self._settings.request_timeout_s,
         )  # fmt: skip
-        return [_found(message) for message in stored if message.data]
+        present = [message for message in stored if message.data]
+        return [found async for found in readable(self._nc, STREAM, present, _found)]
 
     async def create(self, tenant: str, sort: str, name: str, document: Document, revision: int = 0) -> int:
         """Write what is not there; returns its revision.
@@ -83,19 +93,13 @@ class Documents:
             VersionConflictError: somebody was faster.
             UnavailableError: the broker does not answer or has no room.
         """
-        query = {"subjects_filter": subjects.octopoid_documents(tenant, sort)}
-        info = await api(self._nc, f"STREAM.INFO.{STREAM}", query, timeout_s=self._settings.request_timeout_s)
-        if "error" in info:
-            raise UnavailableError(f"the documents cannot be counted: {info['error'].get('description')}")
-        most = self._settings.octopoid_documents
-        if len(info["state"].get("subjects") or {}) >= most:
-            raise LimitError(f"a scope has at most {most} of: {sort}; delete some", field="id")
         return await self.put(tenant, sort, name, document, revision)
 
     async def put(self, tenant: str, sort: str, name: str, document: Document, revision: int) -> int:
         """Write over the revision; returns the new one.
 
         Raises:
+            LimitError: the scope has too many, or too many bytes.
             VersionConflictError: it is not the last.
             UnavailableError: the broker does not answer or has no room.
         """
@@ -136,6 +140,13 @@ class Documents:
             raise LimitError(message, status=413, code="too_large")
         subject = subjects.octopoid_document(tenant, sort, _digest(name))
         headers = {**headers, subjects.H_EXPECTED_SEQ: str(revision)}
+        with self._use.writing(subject, len(body)):
+            seq = await self._stored(tenant, sort, name, body, headers)
+            self._use.learn(subject, len(body), seq, headers)
+        return seq
+
+    async def _stored(self, tenant: str, sort: str, name: str, body: bytes, headers: dict[str, str]) -> int:
+        subject = subjects.octopoid_document(tenant, sort, _digest(name))
         for attempt in range(self._settings.append_tries):
             try:
                 return await self._publisher.publish(subject, body, headers)
@@ -151,8 +162,22 @@ class Documents:
         raise UnavailableError(f"{sort} {name[:64]}: the broker does not acknowledge a write")
 
 
+def use_of(nc: Client, settings: Settings) -> BucketUse:
+    """Counts what each scope has."""
+    bounds = Bounds("documents", settings.octopoid_documents, settings.octopoid_bytes)
+    return BucketUse(nc, STREAM, bounds, timeout_s=settings.request_timeout_s)
+
+
 def _found(stored: Stored) -> Found:
-    return Found(orjson.loads(stored.data) if stored.data else None, stored.seq)
+    """What a message of the bucket holds.
+
+    Raises:
+        ValueError: no document.
+    """
+    document = orjson.loads(stored.data) if stored.data else None
+    if document is not None and not isinstance(document, dict):
+        raise ValueError("an object was expected")
+    return Found(document, stored.seq)
 
 
 def _digest(name: str) -> str:

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
-import orjson
 from aiohttp import hdrs, web
 
 from events.errors import ForbiddenError, InvalidError
 from services.gateway.auth import PRINCIPAL, SCHEME, Principal
-from services.gateway.http import json_body, json_response
+from services.gateway.http import body_of, json_response
 from services.gateway.keys import AUTH
 from services.gateway.octopoid.documents import Documents
 from services.gateway.octopoid.scopes import PREFIX, ScopeKeys, principal_of
@@ -32,6 +31,7 @@ SCOPE: Final = web.RequestKey("octopoid_scope", str)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _T = TypeVar("_T")
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -136,14 +136,7 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     Raises:
         RejectedError: it is something else.
     """
-    body = await json_body(request)
-    try:
-        fields = orjson.loads(body) if body.strip() else {}
-    except orjson.JSONDecodeError as error:
-        raise InvalidError(f"the body is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise InvalidError("the body: a JSON object was expected")
-    return fields
+    return await body_of(request, _OBJECT, empty=b"{}")
 
 
 def page_of(request: web.Request) -> tuple[int, int]:

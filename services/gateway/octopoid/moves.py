@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from events.codec import event_name
 from events.commands import (
     Accept,
     AnyCommand,
@@ -24,6 +23,7 @@ from events.commands import (
     Reject,
     Release,
     ReleaseReview,
+    Reprioritise,
     Unblock,
 )
 from events.errors import ConflictError
@@ -32,8 +32,8 @@ from events.job import Job, decide
 from events.spec import JobError, Status
 from services.gateway.auth import PRINCIPAL
 from services.gateway.http import caller_of
-from services.gateway.job_actions import ensure_lane
-from services.gateway.keys import CLAIMING, METRICS, STORE
+from services.gateway.job_actions import append, ensure_lane
+from services.gateway.keys import CLAIMING
 from services.gateway.lease_token import LeaseClaims
 from services.gateway.octopoid.documents import Document, Found
 from services.gateway.octopoid.door import DOCUMENTS, now
@@ -149,13 +149,13 @@ async def act(request: web.Request, task: Task, command: AnyCommand, by: str) ->
     before = task.job
     ahead = decide(before, command)
     if isinstance(ahead, Queued | Rejected):
-        await ensure_lane(request, before, ahead.priority)
+        # What is open already goes back whatever the limits say.
+        checked = isinstance(command, Redrive | Reprioritise)
+        await ensure_lane(request, before, ahead.priority, checked=checked)
     trace = caller_of(request, request[PRINCIPAL]).trace
-    job, event = await request.app[STORE].transition(before, command, actor=by, trace=trace)
-    if event is not None:
-        request.app[METRICS].appended.labels(event_name(event)).inc()
-        if before.status in RUNS and before.lease is not None and job.lease is None:
-            await request.app[CLAIMING].ended(lease_of(request, task), before)
+    job, event = await append(request, before, command, actor=by, trace=trace)
+    if event is not None and before.status in RUNS and before.lease is not None and job.lease is None:
+        await request.app[CLAIMING].ended(lease_of(request, task), before)
     return task._replace(job=job)
 
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from nats.aio.client import Client
 
 from services.gateway.http import json_response
-from services.gateway.keys import NATS, PUBLISHER, SETTINGS
+from services.gateway.keys import DOCUMENTS_USE, NATS, PUBLISHER, SETTINGS
 from services.gateway.octopoid import change, claim, create, flows, listing, orchestrators, records, verbs
 from services.gateway.octopoid.documents import Documents
 from services.gateway.octopoid.door import DOCUMENTS, HEALTH, KEYS, now
@@ -32,7 +32,7 @@ async def health(request: web.Request) -> web.Response:
 def add(app: web.Application, nc: Client) -> None:
     """Put in what the routes go by, and connect them."""
     app[KEYS] = ScopeKeys(nc, app[PUBLISHER], app[SETTINGS])
-    app[DOCUMENTS] = Documents(nc, app[PUBLISHER], app[SETTINGS])
+    app[DOCUMENTS] = Documents(nc, app[PUBLISHER], app[SETTINGS], app[DOCUMENTS_USE])
     router = app.router
     router.add_get(HEALTH, health)
     router.add_post(f"{V1}/orchestrators/register", orchestrators.register)

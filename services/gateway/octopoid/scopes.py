@@ -21,8 +21,9 @@ from events import subjects
 from events.errors import ConflictError, InvalidError, LimitError, UnavailableError, VersionConflictError
 from services.gateway.auth import Principal, Role
 from services.gateway.problems import UnauthenticatedError
-from services.log_reader import api, last_of_leader
+from services.log_reader import Stored, api, last_of_leader
 from services.publisher import Publisher
+from services.quarantine import read_or
 from services.settings import Settings
 
 PREFIX: Final = "oct_"
@@ -146,7 +147,16 @@ class ScopeKeys:
         found = await last_of_leader(self._nc, STREAM, subjects.scope_key(place), timeout_s=timeout_s)
         if found is None or not found.data:
             return None, 0 if found is None else found.seq
-        return _DECODER.decode(found.data), found.seq
+        # One that cannot be read is nobody's key: it is set aside, and another may take its place.
+        return await read_or(self._nc, STREAM, found, _record, None), found.seq
+
+
+def _record(message: Stored) -> ScopeKey:
+    record = _DECODER.decode(message.data)
+    if message.subject != subjects.scope_key(_place(record.scope)) or not record.hash.isascii():
+        raise ValueError("it stands in another place than its own")
+    tenant_of(record.scope)  # raises if it is no scope
+    return record
 
 
 def _place(scope: str) -> str:

@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 from aiohttp import web
 
-from events.errors import InvalidError, NotFoundError
+from events.damage import refuse_damaged
+from events.errors import ConflictError, InvalidError, NotFoundError
 from events.job import Job
 from events.spec import FINAL, Status
 from services.gateway.auth import PRINCIPAL
@@ -72,8 +73,10 @@ class Task(NamedTuple):
 
     @property
     def queue(self) -> str:
-        """Where it stands, by the state of its job."""
+        """Where it stands, by the state of its job; one whose log cannot be read is waited for by nobody."""
         job = self.job
+        if job.damage is not None and not job.damage.newer and job.status is not Status.SUCCEEDED:
+            return FAILED
         if job.status in WAITS or (job.status in RUNS and is_system(job.worker)):
             return str(self.document["queue"]) if self.is_new else INCOMING
         if job.status in RUNS:
@@ -152,6 +155,22 @@ async def task_at(request: web.Request) -> Task:
     return await task_named(request, request.match_info["id"])
 
 
+async def task_to_change(request: web.Request, verb: str) -> Task:
+    """The task that the route names, if anything can be done with it.
+
+    Raises:
+        ConflictError: code `damaged`; the log of its job cannot be read.
+        NewerVersionError: a newer version of the program wrote the log of its job.
+    """
+    task = await task_at(request)
+    if task.job.damage is not None:
+        error = refuse_damaged(task.job)
+        if isinstance(error, ConflictError):
+            raise ConflictError(f"Failed to {verb} task: {error}", code=error.code, allowed=error.allowed)
+        raise error
+    return task
+
+
 def task_view(request: web.Request, task: Task) -> dict[str, Any]:
     """The task as clients see it."""
     job, document = task.job, task.document
@@ -163,6 +182,8 @@ def task_view(request: web.Request, task: Task) -> dict[str, Any]:
     orchestrator, agent = parties_of(worker)
     under_way = job.status in RUNS or job.status is Status.REVIEW or job.status is Status.SUCCEEDED
     fields: dict[str, Any] = FIELDS | document["fields"]
+    if job.damage is not None:
+        fields |= {"needs_intervention": True}
     return fields | {
         "id": task.id,
         "title": fields["title"] or task.id,
@@ -183,6 +204,7 @@ def task_view(request: web.Request, task: Task) -> dict[str, Any]:
         "updated_at": document["updated_at"],
         "version": job.seq + task.revision,
         "job_id": job.id,
+        "damage": job.damage and job.damage.reason,
         "lease_id": f"{job.id}.{job.lease.fence}" if runs and job.lease else None,
     }
 

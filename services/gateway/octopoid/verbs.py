@@ -11,10 +11,13 @@ from aiohttp import web
 from msgspec import Meta
 
 from events.commands import ReleaseReview
-from events.errors import ConflictError, NotFoundError
+from events.errors import ConflictError, NotFoundError, RejectedError
+from events.json_bytes import check_bytes
 from events.spec import Status
 from services.gateway.auth import PRINCIPAL
+from services.gateway.bodies import decoded
 from services.gateway.http import json_response
+from services.gateway.keys import SETTINGS
 from services.gateway.octopoid import flows
 from services.gateway.octopoid.change import check_lease, renewed
 from services.gateway.octopoid.claim import DEFAULT_LEASE_S
@@ -31,12 +34,13 @@ from services.gateway.octopoid.tasks import (
     RUNS,
     SORT,
     Task,
-    task_at,
+    task_to_change,
     task_view,
 )
 
 BURNT_OUT_TURNS: Final = 80
 MOST_TURNS: Final = 100
+_ANY: Final = msgspec.json.Decoder()
 JUDGED: Final = frozenset({PROVISIONAL, CLAIMED})
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -107,7 +111,7 @@ def _answer(request: web.Request, task: Task) -> web.Response:
 async def submit(request: web.Request) -> web.Response:
     """`POST .../submit`: hand the work in; one that shows burnout goes to `needs_continuation`."""
     asked = await form(request, SubmitForm)
-    task = await task_at(request)
+    task = await task_to_change(request, "submit")
     burnt_out = asked.turns_used >= MOST_TURNS or (
         not asked.commits_count and asked.turns_used >= BURNT_OUT_TURNS
     )
@@ -132,7 +136,7 @@ async def submit(request: web.Request) -> web.Response:
 async def accept(request: web.Request) -> web.Response:
     """`POST .../accept`: the task is done, and those that wait for it are released."""
     asked = await form(request, AcceptForm)
-    task = await task_at(request)
+    task = await task_to_change(request, "accept")
     by = f"agent:{asked.accepted_by}"
     if task.queue == DONE and task.document.get("accepted_by") == by:
         return _answer(request, task)
@@ -144,7 +148,7 @@ async def accept(request: web.Request) -> web.Response:
 async def reject(request: web.Request) -> web.Response:
     """`POST .../reject`: back to `incoming`, with the reason for the next attempt."""
     asked = await form(request, RejectForm)
-    task = await task_at(request)
+    task = await task_to_change(request, "reject")
     by = f"agent:{asked.rejected_by}"
     feedback = task.job.feedback
     if (
@@ -163,7 +167,7 @@ async def reject(request: web.Request) -> web.Response:
 async def requeue(request: web.Request) -> web.Response:
     """`POST .../requeue`: back to `incoming`; it counts as an attempt, not as a rejection."""
     asked = await form(request, LeaseForm)
-    task = await task_at(request)
+    task = await task_to_change(request, "requeue")
     _check_holder(task, asked.lease_id)
     await flows.check_way(request, task, INCOMING, JUDGED, "requeue")
     by = request[PRINCIPAL].actor
@@ -173,7 +177,7 @@ async def requeue(request: web.Request) -> web.Response:
 async def force_queue(request: web.Request) -> web.Response:
     """`POST .../force-queue`: into any queue past the flow's ways; a message tells why."""
     asked = await form(request, ForceForm)
-    task = await task_at(request)
+    task = await task_to_change(request, "move")
     await flows.check_queue(request, task.flow, asked.queue)
     by = request[PRINCIPAL].actor
     task = await move(request, task, Order(to=asked.queue, by=by, reason=asked.reason))
@@ -185,15 +189,16 @@ async def force_queue(request: web.Request) -> web.Response:
 async def renew(request: web.Request) -> web.Response:
     """`POST .../renew`: the lease of work or of a review ends later."""
     asked = await form(request, RenewForm)
-    task = await task_at(request)
+    task = await task_to_change(request, "renew")
     _check_holder(task, asked.lease_id)
-    expires_at = datetime.now(UTC) + timedelta(seconds=asked.lease_duration_seconds)
+    lease_s = min(asked.lease_duration_seconds, request.app[SETTINGS].timed_lease_max_s)
+    expires_at = datetime.now(UTC) + timedelta(seconds=lease_s)
     return _answer(request, await renewed(request, task, expires_at))
 
 
 async def release(request: web.Request) -> web.Response:
     """`POST .../release`: leave a review to others."""
-    task = await task_at(request)
+    task = await task_to_change(request, "release")
     review = task.job.review
     if task.job.status is not Status.REVIEW or review is None or review.reviewer is None:
         raise ConflictError("Failed to release task: nobody reviews it", code="wrong_queue")
@@ -204,7 +209,7 @@ async def release(request: web.Request) -> web.Response:
 async def complete_hook(request: web.Request) -> web.Response:
     """`POST .../hooks/{hook}/complete`: note how a hook of the task ended."""
     asked = await form(request, HookForm)
-    task = await task_at(request)
+    task = await task_to_change(request, "complete a hook of")
     wanted = request.match_info["hook"]
 
     def change(document: Document) -> Document:
@@ -217,7 +222,9 @@ async def complete_hook(request: web.Request) -> web.Response:
                 if asked.evidence is not None:
                     hook["evidence"] = asked.evidence
                 break
-        fields = document["fields"] | {"hooks": orjson.dumps(hooks).decode()}
+        coded = orjson.dumps(hooks)
+        check_bytes(coded, "hooks")  # else they could not be read for the next one
+        fields = document["fields"] | {"hooks": coded.decode()}
         return document | {"fields": fields, "updated_at": now()}
 
     found = await request.app[DOCUMENTS].change(request[PRINCIPAL].tenant, SORT, task.id, change)
@@ -231,8 +238,8 @@ def _hooks(value: Any) -> list[dict[str, Any]]:
         ConflictError: they are neither.
     """
     try:
-        hooks = orjson.loads(value) if isinstance(value, str) else value
-    except orjson.JSONDecodeError:
+        hooks = decoded(value.encode(), _ANY) if isinstance(value, str) else value
+    except RejectedError:
         hooks = value
     if hooks is None:
         return []

@@ -1,0 +1,126 @@
+"""Bodies, subjects and headers with bytes flipped, cut, doubled and mixed: every reader goes on."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from events import subjects
+from events.codec import EVENTS, decode, fold
+from events.envelope import event_view, recorded
+from events.history import Unreadable
+from events.job import Job, evolve, next_wake
+from events.json_value import dumps
+from projections import database
+from projections.fold import Folder, Message
+from projections.job_view import job_view
+from projections.reader import ReadModel
+from services.wire import LazyHeaders
+from tests.events.examples import JOB_ID, STATES
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
+BODIES = [file.read_bytes().strip() for file in GOLDEN]
+SUBJECTS = [
+    f"job.{JOB_ID}.{name}{place}"
+    for name in EVENTS
+    for place in ("", ".simulate-000000000000.75", ".l.50", ".l", ".l.x.y")
+]
+PIECES = st.one_of(
+    st.binary(max_size=4),
+    st.sampled_from(
+        [b'"v":', b'"at":', b"null", b"{", b"}", b"[", b"1e999", b'"\\ud800"', b"\xff", b",", b"9" * 40]
+    ),
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A body that was written, and then was not left alone."""
+    body = draw(st.sampled_from(BODIES))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(body)))
+        stop = min(len(body), start + draw(st.integers(0, 12)))
+        match draw(st.integers(0, 3)):
+            case 0:
+                body = body[:start] + draw(PIECES) + body[stop:]
+            case 1:
+                body = body[:start]
+            case 2:
+                body = body[:stop] + body[start:]
+            case _:
+                other = draw(st.sampled_from(BODIES))
+                body = body[:start] + other[draw(st.integers(0, len(other))) :]
+    return body
+
+
+TOKENS = st.one_of(
+    st.sampled_from([*EVENTS, JOB_ID, "job", "", "l", "50", "*", ">", "\\xff", "x" * 300]),
+    st.text(max_size=8).map(lambda text: text.replace(" ", "")),
+)
+ANY_SUBJECT = st.one_of(
+    st.sampled_from(SUBJECTS),
+    st.lists(TOKENS, max_size=7).map(lambda tokens: ".".join(["job", *tokens])),
+    st.text(max_size=40),
+)
+HEADERS = st.one_of(
+    st.none(),
+    st.dictionaries(
+        st.sampled_from([subjects.H_TENANT, subjects.H_KIND, subjects.H_ACTOR, subjects.H_MSG_ID, "Status"]),
+        st.one_of(st.sampled_from(["acme", "", "../x", "ü" * 200]), st.text(max_size=10)),
+    ),
+    st.binary(max_size=60).map(lambda raw: LazyHeaders(b"NATS/1.0" + raw)),
+)
+
+
+REPAIRED = b'{"v":1,"at":"2026-01-02T03:04:05Z","by":"","state":{"damage":{}}}'
+
+
+@given(ANY_SUBJECT, mutated(), HEADERS, st.sampled_from(STATES))
+@example(
+    f"job.{JOB_ID}.repaired",
+    b'{"v":1,"at":"2026-01-02T03:04:05Z","by":"","state":{"damage":{}}}',
+    None,
+    STATES[0],
+)
+@settings(max_examples=800, deadline=None)
+def test_any_message_is_an_event_or_unreadable(
+    subject: str, body: bytes, headers: dict[str, str] | None, state: Job
+) -> None:
+    event = decode(subject, body, headers)
+    assert isinstance(event, Unreadable) or type(event) in EVENTS.values()
+    after = evolve(state, event, state.seq + 1)
+    assert after.seq == state.seq + 1
+    assert fold(state, subject, body, state.seq + 1, headers) == after
+    next_wake(after)
+    dumps(job_view(after))
+    if subjects.job_of(subject) is not None:
+        dumps(event_view(recorded(subject, headers, body, 1)))
+
+
+@given(st.lists(st.tuples(ANY_SUBJECT, HEADERS, mutated()), min_size=1, max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_any_log_is_projected_and_read_back_as_its_jobs_are_folded(
+    log: list[tuple[str, dict[str, str] | None, bytes]],
+) -> None:
+    messages: list[Message] = [(*message, seq) for seq, message in enumerate(log, 1)]
+    jobs: dict[str, Job] = {}
+    for subject, headers, body, seq in messages:
+        if job_id := subjects.job_of(subject):
+            jobs[job_id] = fold(jobs.get(job_id, Job(id=job_id)), subject, body, seq, headers)
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "model.sqlite"
+        with (
+            closing(database.open_writer(path, "log")) as writer,
+            closing(database.open_reader(path)) as reader,
+        ):
+            writer.execute("PRAGMA synchronous = OFF")
+            batch = Folder(reader, cache=2).fold(messages)
+            batch.write(writer)
+            with closing(ReadModel(path)) as model:
+                assert {job_id: model.job(job_id) for job_id in jobs} == jobs
+    assert {seq for seq, _ in batch.unreadable} <= set(range(1, len(log) + 1))
+    assert all(reason for _, reason in batch.unreadable)

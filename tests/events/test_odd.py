@@ -1,0 +1,151 @@
+"""Whatever value stands in a field, it is refused with the field's name or read alike by everybody."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from events import codec
+from events.commands import Repair
+from events.envelope import event_view, recorded
+from events.errors import SwitchyardError, UnwritableError
+from events.history import AnyEvent, Event, Repaired, Unreadable
+from events.job import Job, decide, evolve, next_wake
+from events.json_value import dumps
+from events.spec import Status
+from projections import database
+from projections.fold import Folder, Message
+from projections.job_view import job_view
+from projections.reader import ReadModel
+from tests.events import odd
+from tests.events.examples import JOB_ID, NOW, SPEC, STATES, commands
+
+TYPES = sorted(codec.EVENTS.values(), key=lambda event_type: event_type.__name__)
+DEEP = 700
+
+
+class Model:
+    """A read model in which each event meets a job in each state."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.writer = database.open_writer(path, "log")
+        self.writer.execute("PRAGMA synchronous = OFF")
+        self.messages: list[Message] = []
+        self.jobs: dict[str, Job] = {}
+
+    def add(self, subject: str, body: bytes) -> None:
+        """The message as the next of a job in each state."""
+        for state in STATES:
+            job = Job(id=str(uuid.UUID(int=len(self.jobs))))
+            here = subject.replace(JOB_ID, job.id)
+            if state.status is not Status.ABSENT:
+                job = self._take(job, *codec.write(job.id, whole(state)))
+            self.jobs[job.id] = self._take(job, here, body)
+
+    def _take(self, job: Job, subject: str, body: bytes) -> Job:
+        seq = len(self.messages) + 1
+        self.messages.append((subject, None, body, seq))
+        return codec.fold(job, subject, body, seq)
+
+    def check(self) -> None:
+        """What was folded in batches, written and read back is what each log gives."""
+        with closing(self.writer), closing(database.open_reader(self.path)) as reader:
+            folder = Folder(reader, cache=500)
+            for start in range(0, len(self.messages), 500):
+                folder.fold(self.messages[start : start + 500]).write(self.writer)
+            with closing(ReadModel(self.path)) as model:
+                for job_id, job in self.jobs.items():
+                    assert model.job(job_id) == job
+
+
+def whole(state: Job) -> Repaired:
+    """The event after which a job is in that state."""
+    fields = msgspec.to_builtins(state)
+    fields.pop("id")
+    if state.status is Status.QUEUED:
+        return Repaired(at=NOW, state=fields, by="root", lane=state.lane, priority=state.priority)
+    return Repaired(at=NOW, state=fields, by="root")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[Model]:
+    model = Model(tmp_path / "model.sqlite")
+    yield model
+    model.check()
+
+
+def is_dealt_with(subject: str, body: bytes, event: AnyEvent | Unreadable) -> None:
+    """The event in every state, whatever is then asked of the job, gives no error but ours."""
+    dumps(event_view(recorded(subject, None, body, 9)))
+    for state in STATES:
+        after = evolve(state, event, state.seq + 1)
+        dumps(job_view(after))
+        wake = next_wake(after)
+        assert wake is None or wake.tzinfo is not None
+        for command in (*commands(after), Repair(now=NOW, by="root")):
+            try:
+                follow = decide(after, command)
+                if follow is not None:
+                    codec.write(JOB_ID, follow)
+            except SwitchyardError:
+                continue
+            if follow is not None:
+                evolve(after, follow, after.seq + 1)
+
+
+@pytest.mark.parametrize("event_type", TYPES, ids=lambda event_type: event_type.__name__)
+def test_what_is_written_is_read_and_what_is_not_names_its_field(
+    event_type: type[Event], model: Model
+) -> None:
+    seen: set[bytes] = set()
+    for path, name, event in odd.odd_events(event_type):
+        try:
+            subject, body = codec.write(JOB_ID, event)
+        except UnwritableError as error:
+            refusal = error
+        else:
+            read = codec.decode(subject, body)
+            assert isinstance(read, event_type), (path, name, read)
+            if body not in seen:
+                model.add(subject, body)
+                is_dealt_with(subject, body, read)
+            seen.add(body)
+            continue
+        root = (refusal.field or "").replace("[", ".").split(".")[0]
+        assert root == path[0], (path, name, refusal.message)
+        refusal.message.encode()
+
+
+@pytest.mark.parametrize("event_type", TYPES, ids=lambda event_type: event_type.__name__)
+def test_whatever_json_stands_in_a_field_all_readers_make_the_same_of_it(
+    event_type: type[Event], model: Model
+) -> None:
+    subject = codec.subject_of(JOB_ID, odd.sample(event_type))
+    seen: set[bytes] = set()
+    for path, name, body in odd.odd_bodies(event_type):
+        event = codec.decode(subject, body)
+        assert isinstance(event, event_type | Unreadable)
+        deep = odd.at_depth(DEEP, lambda body=body: codec.decode(subject, body))  # type: ignore[misc]
+        assert deep == event, (path, name)
+        key = msgspec.json.encode(event)
+        if key in seen:
+            continue
+        seen.add(key)
+        model.add(subject, body)
+        is_dealt_with(subject, body, event)
+
+
+def test_every_event_has_a_sample_with_every_field_set() -> None:
+    for event_type in TYPES:
+        event = odd.sample(event_type)
+        assert codec.decode(*codec.write(JOB_ID, event)) == event
+        assert {path[0] for path in odd.paths(event)} == set(event_type.__struct_fields__)
+    assert {path[1] for path in odd.paths(odd.sample(codec.EVENTS["submitted"])) if len(path) == 2} == set(
+        SPEC.__struct_fields__
+    )
