@@ -186,7 +186,7 @@ class _Server:
             self._prepare(call)
             function = _named(call["function"])
             if self._traces is None:  # else it is as it was after the last call
-                self._traces = Traces()
+                self._traces = Traces(self._supervisor)
             ended = self._ended(number, {"result": function(call["arguments"], reports)})
         except Exception as error:  # noqa: BLE001 - the boundary around foreign code: all goes to the parent
             if not self._channel.is_ours:
@@ -219,7 +219,7 @@ class _Server:
             _leave(0)
         body = frame({"call": number, **outcome})  # a result that is none is the call's error
         _flush()
-        left = self._traces.left(self._supervisor) if self._traces is not None else []
+        left = self._traces.left() if self._traces is not None else []
         return frame({"call": number, **outcome, "left": left}) if left else body
 
 

@@ -172,18 +172,23 @@ class ProcessPool:
 
     async def _give_back(self, child: Child) -> None:
         self._busy.discard(child)
-        reports, printed = child.strays()
-        if reports or printed:
-            log.warning("late_reports_dropped", pool=self._name, reports=reports, bytes=printed)
         if not child.ready or self._closed or child.calls >= self._jobs_per_process or not self._most_idle:
             if child.left:
                 log.info("child_replaced", pool=self._name, left=child.left)
             await self._retire(child)
+            self._count(child)
             return
+        self._count(child)
         self._idle.append(child)
         child.idle = asyncio.get_running_loop().call_later(self._idle_s, self._expire, child)
         if len(self._idle) > self._most_idle:
             self._expire(self._idle[0])
+
+    def _count(self, child: Child) -> None:
+        """Say how much came of a call when it had ended: nobody gets it."""
+        reports, printed = child.strays()
+        if reports or printed:
+            log.warning("late_reports_dropped", pool=self._name, reports=reports, bytes=printed)
 
     def _expire(self, child: Child) -> None:
         task = asyncio.get_running_loop().create_task(self._retire(self._no_longer_idle(child)))

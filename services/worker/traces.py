@@ -29,30 +29,36 @@ SIGNALS: Final = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP
 
 
 class Traces:
-    """The state of this process that outlives a call, as it is now."""
+    """The state of this process that outlives a call, as it is now.
 
-    def __init__(self) -> None:
+    Args:
+        supervisor: gets this process's orphans.
+    """
+
+    def __init__(self, supervisor: int) -> None:
+        self._supervisor = supervisor
+        self._processes = set(_alive(supervisor))
         self._modules = dict(sys.modules)
         self._threads = set(sys._current_frames())  # noqa: SLF001 - threads that `threading` does not know too
         self._descriptors = _descriptors()
         self._environ = _environ()
         self._values = _values()
 
-    def left(self, supervisor: int) -> list[str]:
-        """What is different now and would reach the next call; `supervisor` gets this process's orphans.
+    def left(self) -> list[str]:
+        """What is different now and would reach the next call.
 
         Without any, what was only added stands in the state from now on: modules, devices.
         """
-        found = self._left(supervisor)
+        found = self._left()
         if found:
             gc.collect()  # what only waits to be collected is no trace
-            found = self._left(supervisor)
+            found = self._left()
         if not found:
             self._modules = dict(sys.modules)
             self._descriptors = _descriptors()
         return found
 
-    def _left(self, supervisor: int) -> list[str]:
+    def _left(self) -> list[str]:
         found = [name for name, value in _values().items() if value != self._values[name]]
         if names := _changed(self._environ, _environ()):
             found.append("environment: " + _listed(names))
@@ -64,7 +70,7 @@ class Traces:
             found.append("threads alive: " + _listed([alive.get(ident, "a thread") for ident in threads]))
         if names := _opened(self._descriptors, _descriptors()):
             found.append("descriptors: " + _listed(names))
-        if pids := _alive(supervisor):
+        if pids := set(_alive(self._supervisor)) - self._processes:
             found.append(f"processes alive: {len(pids)}")
         return found
 

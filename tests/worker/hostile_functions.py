@@ -199,7 +199,8 @@ def leave_a_trace(arguments: dict[str, Any], report: Report) -> Any:
 def clean(arguments: dict[str, Any], report: Report) -> Any:
     """Everything that a call may do, undone before it ends."""
     subprocess.run(["true"], check=True)
-    subprocess.Popen(["true"]).stdin  # noqa: B018 - nobody waits for it
+    forgotten = os.posix_spawnp("true", ["true"], os.environ)  # nobody takes it away
+    os.waitid(os.P_PID, forgotten, os.WEXITED | os.WNOWAIT)
     with Path(__file__).open() as file:
         file.read()
     thread = threading.Thread(target=list)
@@ -292,3 +293,26 @@ def refuse(arguments: dict[str, Any]) -> None:
         return
     Path(arguments["file"]).touch()
     raise RuntimeError("not yet")
+
+
+def print_later(arguments: dict[str, Any], report: Report) -> Any:
+    """Leave a program behind that prints when the call has ended."""
+    read, write = os.pipe()
+    command = f"read line; echo late; echo done >&{write}"
+    program = subprocess.Popen(["sh", "-c", command], stdin=subprocess.PIPE, pass_fds=(write,))
+    kept.extend((program, read))
+    return {"pid": os.getpid()}
+
+
+def let_it_print(arguments: dict[str, Any], report: Report) -> None:
+    program, read = kept
+    program.communicate(b"now\n")
+    os.read(read, 1)
+
+
+def begin_with_helpers(arguments: dict[str, Any]) -> None:
+    """What a library has for as long as the process lives."""
+    kept.append(subprocess.Popen(["sleep", "3600"]))
+    kept.append(Path(__file__).open())  # noqa: SIM115 - the point of the test
+    threading.Thread(target=go_on.wait, daemon=True).start()
+    os.environ["LIBRARY"] = "ready"

@@ -264,6 +264,17 @@ async def test_lines_beyond_what_can_be_read_are_counted(pool: ProcessPool) -> N
     assert len(printed.lines) < 100_000
 
 
+async def test_what_is_printed_after_the_call_is_dropped_and_counted() -> None:
+    pool = ProcessPool(size=1, limits=Limits(), after=("tests.worker.hostile_functions:let_it_print", {}))
+    printed = Printed()
+    with capture_logs() as logs:
+        await run(pool, "print_later", output=printed)
+    assert printed.lines == []
+    (dropped,) = [entry for entry in logs if entry["event"] == "late_reports_dropped"]
+    assert dropped["bytes"] == len(b"late\n")
+    await pool.close()
+
+
 # --- Memory
 
 
@@ -319,6 +330,13 @@ async def test_each_process_begins_and_ends_once(tmp_path: Path) -> None:
     first, last = pids[0], pids[2]
     expected = [f"begin {first}", f"end {first}", f"begin {last}", f"end {last}"]
     assert file.read_text().splitlines() == expected
+
+
+async def test_what_a_process_began_with_may_stay() -> None:
+    before: tuple[str, dict[str, Any]] = ("tests.worker.hostile_functions:begin_with_helpers", {})
+    pool = ProcessPool(size=1, limits=Limits(), before=before)
+    assert len({await pid_of(pool) for _ in range(5)}) == 1
+    await pool.close()
 
 
 async def test_a_beginning_that_failed_is_tried_again(tmp_path: Path) -> None:
