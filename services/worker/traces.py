@@ -23,6 +23,7 @@ from services.worker.supervisor import children
 # Devices that drivers and libraries open once and keep; nothing of a job can be read from them.
 KEPT_DEVICES: Final = re.compile(r"/dev/(nvidia.*|dri/.*|kfd|u?random|null|zero)|anon_inode:\[event.*\]")
 MOST_NAMED: Final = 5
+NAME_CHARS: Final = 100  # a job gives the names
 LIMITS: Final = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 SIGNALS: Final = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
@@ -120,7 +121,8 @@ def _changed(before: Mapping[bytes, bytes], after: Mapping[bytes, bytes]) -> lis
 
 def _listed(names: list[str]) -> str:
     more = len(names) - MOST_NAMED
-    return ", ".join(sorted(names)[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    shown = [str(name)[:NAME_CHARS].encode("utf-8", "replace").decode() for name in names[:MOST_NAMED]]
+    return ", ".join(sorted(shown)) + (f" and {more} more" if more > 0 else "")
 
 
 def _descriptors() -> dict[int, tuple[int, int]]:

@@ -130,6 +130,15 @@ def _environ() -> None:
     os.environ["SECRET"] = "of another"
 
 
+def _odd_environ() -> None:
+    for number in range(100):
+        os.environb[b"\xff%d" % number] = b"x"
+
+
+def _odd_thread() -> None:
+    threading.Thread(target=go_on.wait, daemon=True, name="\ud800" * 20_000_000).start()
+
+
 def _handler() -> None:
     signal.signal(signal.SIGUSR1, lambda *_: None)
 
@@ -184,7 +193,8 @@ def _recursion() -> None:
 
 TRACES: dict[str, Callable[[], None]] = {
     "threads": _thread, "modules": _module, "umask": _umask, "working directory": _chdir,
-    "environment": _environ, "signal handlers": _handler, "signal mask": _mask, "resource limits": _limit,
+    "environment": _environ, "environment: ": _odd_environ, "threads alive: ": _odd_thread,
+    "signal handlers": _handler, "signal mask": _mask, "resource limits": _limit,
     "descriptors: /": _descriptor, "descriptors: 1": _stdout, "standard streams": _stream, "sys.path": _path,
     "logging": _logging, "logging level": _level, "locale": _locale, "timers": _alarm,
     "processes": _process, "recursion limit": _recursion,
