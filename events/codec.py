@@ -128,13 +128,7 @@ def write(job_id: str, event: AnyEvent) -> tuple[str, bytes]:
         raise UnwritableError(f"{at}: {error}", field=at) from None
     subject = subject_of(job_id, back)
     if wrong := _misplaced(subject.split("."), back):
-        at = (
-            "job"
-            if getattr(back, "job", None)
-            else "lane"
-            if not is_name(getattr(back, "lane", ""))
-            else "priority"
-        )
+        at = _misplacing(back)
         raise UnwritableError(f"{at}: the event {name} cannot be placed: {wrong}", field=at)
     return subject, body
 
@@ -237,6 +231,15 @@ def _misplaced(tokens: list[str], event: AnyEvent) -> str:
     if not is_name(lane) or not 0 <= priority <= MAX_PRIORITY:
         return f"{lane[:64]!r} is no lane, or {priority} no priority of 0 to {MAX_PRIORITY}"
     return _odd_names(event)
+
+
+def _misplacing(event: AnyEvent) -> str:
+    """The field of an event without a place that is to blame."""
+    if isinstance(event, Blocked) and not all(map(JOB_ID.fullmatch, event.depends_on)):
+        return "depends_on"
+    if getattr(event, "job", None) is not None:
+        return "job"
+    return "priority" if is_name(getattr(event, "lane", "")) else "lane"
 
 
 def _odd_names(event: AnyEvent) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from services.visible import UNSEEN, visible
 
+LARGE: Final = frozenset({"job", "result", "artifacts", "state"})  # too much for a line
 FILE_WIDTH: Final = 400  # columns where nobody's terminal sets a limit: what is piped is not folded
 
 
@@ -42,9 +43,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> No
 
 def describe(event: Mapping[str, Any]) -> str:
     """What an event says beside its name, on one line."""
-    data = {
-        name: value for name, value in event["data"].items() if name not in ("job", "result", "artifacts")
-    }
+    data = {name: value for name, value in event["data"].items() if name not in LARGE}
     if "unreadable" in event:
         data = {"unreadable": event["unreadable"], **data}
     return " ".join(f"{name}={_cell(value)}" for name, value in data.items())

@@ -14,6 +14,7 @@ from events.history import Blocked, Cancelled, Dead, Expired, Queued, Scheduled,
 from events.job import Job
 from events.spec import DependencyFailure, Status
 from services.connectors.protocol import Attempt, FatalError
+from services.ids import new_id
 from services.keeper.waits import STREAM, Waits
 from services.log_reader import api
 from services.nats_server import NatsServer
@@ -260,18 +261,18 @@ async def test_a_blocked_job_that_ends_is_forgotten_while_its_parents_go_on(site
 async def test_a_parent_may_have_more_waiting_jobs_than_one_answer_holds(site: Site) -> None:
     async with Publisher(site.nc) as publisher:
         found = Waits(site.nc, publisher, site.settings)
-        assert await found.of(["parent", "nobody"]) == []
-        children = [f"c{n}" for n in range(1100)]
+        parent, other, third, nobody = (new_id() for _ in range(4))
+        assert await found.of([parent, nobody]) == []
+        first, *rest = children = [new_id() for _ in range(1100)]
         for child in children:
-            await found.add(child, ["parent"])
-        await found.add("c0", ["other", "third"])
-        wanted = {("parent", child) for child in children} | {("other", "c0")}
-        assert set(await found.of(["parent", "other", "nobody"])) == wanted
-        assert await found.of(["nobody"]) == []
-        await found.remove("c0", ["parent", "other"])
-        assert set(await found.of(["parent", "other", "third"])) == (
-            {("parent", child) for child in children[1:]} | {("third", "c0")}
-        )
+            await found.add(child, [parent])
+        await found.add(first, [other, third])
+        wanted = {(parent, child) for child in children} | {(other, first)}
+        assert set(await found.of([parent, other, nobody])) == wanted
+        assert await found.of([nobody]) == []
+        await found.remove(first, [parent, other])
+        wanted = {(parent, child) for child in rest} | {(third, first)}
+        assert set(await found.of([parent, other, third])) == wanted
 
 
 async def test_state_is_told_by_the_last_event_alone(site: Site) -> None:

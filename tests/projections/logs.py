@@ -15,6 +15,8 @@ from events.spec import JobSpec, Status
 from projections.fold import Message
 from tests.events.examples import NOW, commands
 
+PARENTS = tuple(f"01940000-0000-7000-9000-{n:012}" for n in range(2))
+
 SPECS = st.builds(
     JobSpec,
     kind=st.sampled_from(("simulate", "convert")),
@@ -24,7 +26,7 @@ SPECS = st.builds(
     labels=st.dictionaries(st.sampled_from(("env", "team")), st.sampled_from(("red", "blue"))),
     max_attempts=st.just(2),
     size_bytes=st.integers(0, 3),
-    depends_on=st.sampled_from(((), ("0194-x",), ("0194-x", "0194-y"))),
+    depends_on=st.sampled_from(((), PARENTS[:1], PARENTS)),
 )
 
 OURS = {"Switchyard-Tenant": "acme", "Switchyard-Kind": "simulate", "Nats-Msg-Id": "w-1"}

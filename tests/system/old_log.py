@@ -12,7 +12,7 @@ from events import subjects
 from services.log_reader import api
 
 FILE = Path(__file__).with_name("log_of_before.jsonl")
-"""Written by the version before events were read so: its jobs by fate with their views, then all messages."""
+"""Written by the version that first failed at 10**30: jobs by fate with their views, then all messages."""
 
 FILLER = "job.filler"
 TIMEOUT_S = 5.0
