@@ -140,11 +140,19 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why an attempt or a job failed: a word for programs, a sentence for people."""
+    """Why an attempt or a job failed: a word for programs, a sentence for people.
+
+    Args:
+        code: the word.
+        message: the sentence.
+        retryable: whether another attempt may succeed.
+        traceback: where in the handler it came about, innermost call last; files, lines and functions.
+    """
 
     code: str
     message: str
     retryable: bool = True
+    traceback: str = ""
 
 
 class Lease(msgspec.Struct, frozen=True, omit_defaults=True):

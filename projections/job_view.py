@@ -7,19 +7,21 @@ from datetime import datetime
 from typing import Any
 
 from events.job import Job
-from events.spec import Review
+from events.spec import JobError, Review
 
 PROGRESS_FIELDS = ("fraction", "stage", "message", "eta_s")
 
 
-def job_view(job: Job, progress: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def job_view(
+    job: Job, progress: Mapping[str, Any] | None = None, *, traceback: bool = False
+) -> dict[str, Any]:
     """The job's JSON.
 
     Args:
         job: folded from its log or read from the read model, which is the same.
         progress: the latest report of its running attempt.
+        traceback: whether its error has one, if there is one; too long for lists.
     """
-    error = job.error
     return {
         "id": job.id,
         "kind": job.kind,
@@ -36,7 +38,7 @@ def job_view(job: Job, progress: Mapping[str, Any] | None = None) -> dict[str, A
         "result": job.result,
         "artifacts": job.artifacts,
         "usage": job.usage,
-        "error": error and {"code": error.code, "message": error.message, "retryable": error.retryable},
+        "error": job.error and error_view(job.error, traceback=traceback),
         "reason": job.reason,
         "rejections": job.rejections,
         "feedback": job.feedback,
@@ -54,6 +56,12 @@ def job_view(job: Job, progress: Mapping[str, Any] | None = None) -> dict[str, A
         "ended_at": time_view(job.ended_at),
         "seq": job.seq,
     }
+
+
+def error_view(error: JobError, *, traceback: bool = False) -> dict[str, Any]:
+    """Why an attempt failed."""
+    view = {"code": error.code, "message": error.message, "retryable": error.retryable}
+    return {**view, "traceback": error.traceback} if traceback and error.traceback else view
 
 
 def review_view(review: Review) -> dict[str, Any]:

@@ -242,7 +242,28 @@ class Settings(pydantic.BaseModel):
         default=256 * KIB, description="Largest capabilities of a worker on NATS as JSON, in bytes"
     )
     handler_memory_bytes: Count = Field(
-        default=1 * GIB, description="Address space of a handler's child process, in bytes"
+        default=1 * GIB,
+        description="Memory that a handler's child process and all it starts may take where the handler does not say; "
+        "address space of a converter's",
+    )
+    handler_process_jobs: Count = Field(
+        default=1000, description="Jobs that a handler's child process runs before it is replaced"
+    )
+    handler_idle_processes: Annotated[int, Field(ge=0)] = Field(
+        default=4, description="Child processes of a kind that stay ready when no job needs them"
+    )
+    handler_idle_s: Seconds = Field(
+        default=300.0, description="Seconds after which a child process without a job ends"
+    )
+    job_log_lines: Annotated[int, Field(gt=0, le=50_000)] = Field(
+        default=10_000, description="Log lines of one attempt that are kept; the others are only counted"
+    )
+    job_log_lines_per_s: Count = Field(
+        default=1000,
+        description="Log lines of one attempt a second, after a burst of five times as many; the others are only counted",
+    )
+    log_buffer_bytes: Count = Field(
+        default=64 * MIB, description="Bytes of log lines that a worker holds until the broker has them"
     )
 
     # Projector

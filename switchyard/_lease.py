@@ -21,7 +21,9 @@ from events.spec import JobError
 from switchyard import _files
 from switchyard._context import Facts
 from switchyard._handler_errors import Fatal, HandlerError, Release, failure
+from switchyard._ready import Readiness
 from switchyard._run import run
+from switchyard._traceback import told
 from switchyard._transport import CONNECT_S, Body, Transport
 from switchyard.errors import ApiError, ConflictError, NotFoundError, UnreachableError
 from switchyard.handlers import Handler
@@ -73,7 +75,8 @@ class Lease:
         self._why: Why | None = None
         self._work: asyncio.Task[tuple[str, dict[str, Any]] | None] | None = None
         self._progress: dict[str, Any] | None = None
-        self._lines: deque[str] = deque(maxlen=MAX_LINES)
+        self._lines: deque[str] = deque()
+        self._left_out = 0
         self._wake = asyncio.Event()
         self._scratch: Path | None = None
 
@@ -92,8 +95,11 @@ class Lease:
         self._wake.set()
 
     def log(self, line: str) -> None:
-        """Queue a line; the oldest of too many are dropped."""
-        self._lines.append(line)
+        """Queue a line; one too many is only counted."""
+        if len(self._lines) < MAX_LINES:
+            self._lines.append(line)
+        else:
+            self._left_out += 1
         self._wake.set()
 
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
@@ -167,13 +173,13 @@ class Lease:
         elif why is Why.LOST:
             self._why = why
 
-    async def run(self, handler: Handler) -> None:
+    async def run(self, handler: Handler, ready: Readiness) -> None:
         """Run the handler to its end and tell it; nothing is told of a lease that is gone."""
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew())
                 reporting = group.create_task(self._report())
-                self._work = group.create_task(self._handled(handler))
+                self._work = group.create_task(self._handled(handler, ready))
                 await asyncio.wait([self._work])
                 reporting.cancel()
                 await asyncio.wait([reporting])
@@ -187,11 +193,12 @@ class Lease:
             if self._scratch is not None:
                 await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
-    async def _handled(self, handler: Handler) -> tuple[str, dict[str, Any]] | None:
+    async def _handled(self, handler: Handler, ready: Readiness) -> tuple[str, dict[str, Any]] | None:
         """Run the handler; the call that its end amounts to, or None when the lease is gone."""
         try:
             if self._why is not None:
                 return self._interrupted()
+            await ready.wait()
             done = await run(handler, self._payload, self, grace_s=self._grace_s)
         except asyncio.CancelledError:
             if self._why is None:
@@ -281,6 +288,9 @@ class Lease:
                 self._obey(orjson.loads(await self._call("progress", json=progress, again=False)))
             while self._lines:
                 lines = [self._lines.popleft() for _ in range(min(LINES_AT_ONCE, len(self._lines)))]
+                if self._left_out and not self._lines:
+                    lines.append(f"… {self._left_out} lines were left out")
+                    self._left_out = 0
                 self._obey(orjson.loads(await self._call("logs", json={"lines": lines}, again=False)))
         except (ApiError, UnreachableError) as error:
             log.warning("reports of job %s were lost: %s", self.facts.job_id, error)
@@ -306,7 +316,7 @@ def _failed(job_id: str, error: Exception) -> tuple[str, dict[str, Any]]:
         case Release():
             return "release", {}
         case HandlerError():
-            return "fail", _error(failure(error))
+            return "fail", _error(failure(error), traceback=told(error))
         case UnreachableError():
             return "release", {}  # a file could not be read or stored: that is not the job's failure
         case ApiError():
@@ -314,8 +324,9 @@ def _failed(job_id: str, error: Exception) -> tuple[str, dict[str, Any]]:
             return "fail", _error(failure_of(error.code, error, retryable=retryable))
         case _:
             log.error("the handler of job %s failed\n%s", job_id, trace_of(error))
-            return "fail", _error(failure(error))
+            return "fail", _error(failure(error), traceback=told(error))
 
 
-def _error(error: JobError) -> dict[str, Any]:
-    return {"error": {"code": error.code, "message": error.message, "retryable": error.retryable}}
+def _error(error: JobError, *, traceback: str = "") -> dict[str, Any]:
+    told = {"code": error.code, "message": error.message, "retryable": error.retryable}
+    return {"error": {**told, "traceback": traceback} if traceback else told}

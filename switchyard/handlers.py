@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -49,6 +49,12 @@ class Handler:
         slots: how many of its attempts a worker runs at once; None for as many as the worker has slots.
         capabilities: what it adds to its worker's.
         process: whether it runs in a child process, which can be killed.
+        shared: whether a child process runs jobs of one tenant after those of another.
+        pass_env: patterns, such as `CUDA_*`, of the worker's variables that a child process gets.
+        memory_bytes: that a child process and all it starts may take; None for the worker's setting.
+        setup: called once in each process that runs it, before the first attempt; what it makes ready is kept
+            in the module's own variables.
+        teardown: called when the worker ends, or a child process ends in good order.
 
     Raises:
         HandlersError: the function cannot be a handler.
@@ -62,6 +68,11 @@ class Handler:
         slots: int | None,
         capabilities: dict[str, Any],
         process: bool,
+        shared: bool = False,
+        pass_env: Sequence[str] = (),
+        memory_bytes: int | None = None,
+        setup: Callable[[], Any] | None = None,
+        teardown: Callable[[], Any] | None = None,
     ) -> None:
         name = getattr(function, "__qualname__", repr(function))
         if not isinstance(kind, str) or NAME.fullmatch(kind) is None:
@@ -76,6 +87,19 @@ class Handler:
         self.is_async = inspect.iscoroutinefunction(function)
         if process and self.is_async:
             raise HandlersError(f"{name}: process=True is for a plain function, not an async one")
+        self.shared, self.pass_env, self.memory_bytes = shared, tuple(pass_env), memory_bytes
+        self.setup, self.teardown = setup, teardown
+        if isinstance(pass_env, str) or not all(isinstance(each, str) for each in self.pass_env):
+            raise HandlersError(f"{name}: pass_env: a list of patterns was expected")
+        if memory_bytes is not None and memory_bytes < 1:
+            raise HandlersError(f"{name}: memory_bytes: at least 1 was expected")
+        if not process and (shared or self.pass_env or memory_bytes is not None):
+            raise HandlersError(f"{name}: shared, pass_env and memory_bytes are for process=True")
+        for what, each in (("setup", setup), ("teardown", teardown)):
+            if each is not None and not callable(each):
+                raise HandlersError(f"{name}: {what}: a function was expected")
+            if process and inspect.iscoroutinefunction(each):
+                raise HandlersError(f"{name}: {what}: a plain function was expected with process=True")
         given, self.takes_context = _parameters(name, function)
         self.model = given if isinstance(given, type) and issubclass(given, pydantic.BaseModel) else None
         try:
@@ -147,6 +171,11 @@ class Handlers:
         slots: int | None = None,
         capabilities: dict[str, Any] | None = None,
         process: bool = False,
+        shared: bool = False,
+        pass_env: Sequence[str] = (),
+        memory_bytes: int | None = None,
+        setup: Callable[[], Any] | None = None,
+        teardown: Callable[[], Any] | None = None,
     ) -> Callable[[Function], Function]:
         """Make a function the handler of a kind; the parameters are those of `Handler`.
 
@@ -155,7 +184,13 @@ class Handlers:
         """
 
         def register(function: Function) -> Function:
-            self.add(Handler(kind, function, slots=slots, capabilities=capabilities or {}, process=process))
+            self.add(
+                Handler(
+                    kind, function, slots=slots, capabilities=capabilities or {}, process=process,
+                    shared=shared, pass_env=pass_env, memory_bytes=memory_bytes,
+                    setup=setup, teardown=teardown,
+                )
+            )  # fmt: skip
             return function
 
         return register

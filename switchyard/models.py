@@ -55,11 +55,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobError(Model, frozen=True):
-    """Why the last attempt failed."""
+    """Why the last attempt failed; `traceback` says where, if that is known."""
 
     code: str
     message: str
     retryable: bool
+    traceback: str = ""
 
 
 class Damage(Model, frozen=True):

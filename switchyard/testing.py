@@ -24,6 +24,7 @@ import orjson
 from switchyard._context import Facts
 from switchyard._handler_errors import Fatal, HandlerError, Retry
 from switchyard._json import body_json
+from switchyard._ready import Readiness
 from switchyard._run import run
 from switchyard.handlers import Handlers
 
@@ -170,6 +171,8 @@ class Running:
 class Harness:
     """Runs attempts of handlers in this process; one with `process=True` runs in a thread of it.
 
+    Each attempt is set up and torn down by itself.
+
     Args:
         handlers: what is tested.
         files: input files by id: their bytes, or where they are.
@@ -202,8 +205,11 @@ class Harness:
         surroundings = _Surroundings(facts, scratch, self._files, done)
         sent = orjson.loads(body_json(dict(payload or {}), "payload"))
 
+        ready = Readiness(handler)
+
         async def work() -> None:
             try:
+                await ready.wait()
                 got = await run(handler, sent, surroundings, grace_s=self._grace_s)
             except asyncio.CancelledError:
                 done.cancelled = True
@@ -218,6 +224,7 @@ class Harness:
         finally:
             task.cancel()
             await asyncio.wait([task])
+            await ready.close()
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
     async def run(

@@ -31,6 +31,7 @@ import orjson
 from switchyard._connection import find
 from switchyard._json import body_json
 from switchyard._lease import Lease, Why
+from switchyard._ready import Readiness
 from switchyard._transport import AGAIN, CONNECT_S, LOST, Transport
 from switchyard.errors import ApiError
 from switchyard.handlers import Function, Handlers, HandlersError
@@ -98,11 +99,18 @@ class Worker:
         self._tenant = tenant
         self._revision: int | None = None
         self._transport: Transport
+        self._ready: dict[str, Readiness] = {}
         self._running: set[Lease] = set()
         self._stopping = asyncio.Event()
 
     def kind(
-        self, kind: str, *, slots: int | None = None, capabilities: dict[str, Any] | None = None
+        self,
+        kind: str,
+        *,
+        slots: int | None = None,
+        capabilities: dict[str, Any] | None = None,
+        setup: Callable[[], Any] | None = None,
+        teardown: Callable[[], Any] | None = None,
     ) -> Callable[[Function], Function]:
         """Make a function the handler of a kind.
 
@@ -110,11 +118,15 @@ class Worker:
             kind: of the jobs.
             slots: how many of its attempts run at once, beside those of other kinds.
             capabilities: what it adds to the worker's.
+            setup: called once, before the first attempt.
+            teardown: called once, when the worker ends.
 
         Raises:
             HandlersError: the kind has a handler already, or the function cannot be one.
         """
-        return self.handlers.kind(kind, slots=slots, capabilities=capabilities)
+        return self.handlers.kind(
+            kind, slots=slots, capabilities=capabilities, setup=setup, teardown=teardown
+        )
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT, then drain; a second signal gives all jobs back at once."""
@@ -136,6 +148,7 @@ class Worker:
             ApiError: the gateway refuses the claims.
         """
         groups = self._groups()
+        self._ready = {handler.kind: Readiness(handler) for handler in self.handlers}
         slots = sum(count for _, count in groups)
         self._transport = Transport(self._connection, timeout_s=TIMEOUT_S, retries=RETRIES)
         try:
@@ -151,6 +164,7 @@ class Worker:
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         finally:
+            await asyncio.gather(*(ready.close() for ready in self._ready.values()))
             await self._transport.close()
 
     def _groups(self) -> list[tuple[list[str], int]]:
@@ -192,7 +206,7 @@ class Worker:
                 lease.interrupt(Why.DRAIN)
             self._running.add(lease)
             try:
-                await lease.run(self.handlers[lease.kind])
+                await lease.run(self.handlers[lease.kind], self._ready[lease.kind])
             finally:
                 self._running.discard(lease)
 

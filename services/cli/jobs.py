@@ -151,9 +151,10 @@ async def _show(api: Api, job: dict[str, Any], *, wait: bool, as_json: bool) -> 
 
 
 def _tell_end(job: dict[str, Any]) -> None:
-    """Say in a sentence why there is no result."""
+    """Say in a sentence why there is no result, after the traceback of a handler that failed."""
     damage = job["damage"]
     if damage is None:
+        _show_trace((job["error"] or {}).get("traceback", ""), err=True)
         why = (job["error"] or {}).get("message") or job["reason"]
         told = f"the job is {job['state']}{f': {why}' if why else ''}"
     else:
@@ -177,8 +178,10 @@ def get(job_id: str, as_json: bool, data_dir: Path | None) -> None:
             job = await api.job(job_id)
         if as_json:
             print_json(job)
-        else:
-            print_table(("field", "value"), [{"field": name, "value": value} for name, value in job.items()])
+            return
+        trace = (job["error"] or {}).pop("traceback", "")
+        print_table(("field", "value"), [{"field": name, "value": value} for name, value in job.items()])
+        _show_trace(trace)
 
     options.run(main())
 
@@ -259,6 +262,11 @@ def watch(
         return 0 if job["state"] == "succeeded" else 1
 
     sys.exit(options.run(main()))
+
+
+def _show_trace(trace: str, *, err: bool = False) -> None:
+    for line in trace.splitlines():
+        click.echo(visible(line), err=err)
 
 
 def _line(message: dict[str, Any]) -> str | None:

@@ -22,13 +22,14 @@ from services.connectors.protocol import (
     RetryableError,
 )
 from services.settings import GIB
-from services.worker.processes import ProcessPool
+from services.worker.processes import Limits, ProcessPool
 from switchyard._context import Facts
 from switchyard._handler_errors import Fatal, HandlerError, Release, Retry, failure
+from switchyard._ready import Readiness
 from switchyard._run import run
 from switchyard.handlers import Handler
 
-CHILD: Final = "services.connectors.custom_child:run"
+CHILD: Final = "services.connectors.custom_child"
 # The worker's own clock ends an attempt; a call has no other end.
 TOO_MANY: Final = 429
 NO_TIMEOUT_S: Final = 366 * 86_400.0
@@ -62,6 +63,19 @@ class _Surroundings:
             return await self._attempt.save(name, data, media_type=media_type)
 
 
+class _Printed:
+    """What a child process prints goes to the job's log."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def __call__(self, line: str) -> None:
+        self._attempt.log(line)
+
+    def left_out(self, lines: int) -> None:
+        self._attempt.left_out(lines)
+
+
 class CustomConnector:
     """Runs one handler; implements `services.connectors.protocol.Connector`.
 
@@ -69,10 +83,13 @@ class CustomConnector:
         handler: what runs.
         source: the `module:attribute` of its `Handlers`, by which a child process finds it.
         slots: how many attempts the worker runs at once.
-        memory_bytes: address space of a child process.
+        memory_bytes: that a child process and all it has started may take, where the handler does not say.
+        options: of `ProcessPool`.
     """
 
-    def __init__(self, handler: Handler, *, source: str, slots: int, memory_bytes: int = GIB) -> None:
+    def __init__(
+        self, handler: Handler, *, source: str, slots: int, memory_bytes: int = GIB, **options: Any
+    ) -> None:
         self.kind = handler.kind
         self.payload_model: type[pydantic.BaseModel] = handler.payload_model()
         self.slots = handler.slots
@@ -80,9 +97,18 @@ class CustomConnector:
         self._source = source
         # The dispatcher gives no more than this; it holds for whoever runs a connector without one.
         self._room = asyncio.Semaphore(handler.slots or slots)
+        self._ready = Readiness(handler)
         self._pool: ProcessPool | None = None
         if handler.process:
-            self._pool = ProcessPool(size=handler.slots or slots, memory_bytes=memory_bytes)
+            which = {"handlers": source, "kind": handler.kind}
+            self._pool = ProcessPool(
+                size=handler.slots or slots,
+                limits=Limits(resident_bytes=handler.memory_bytes or memory_bytes, pass_env=handler.pass_env),
+                name=handler.kind,
+                before=(f"{CHILD}:prepare", which),
+                after=(f"{CHILD}:end", which) if handler.teardown is not None else None,
+                **options,
+            )
 
     def capabilities(self) -> dict[str, Any]:
         """What the handler was registered with."""
@@ -98,6 +124,7 @@ class CustomConnector:
             async with self._room:
                 if self._pool is not None:
                     return await self._run_in_child(self._pool, attempt, surroundings)
+                await self._ready.wait()
                 done = await run(self._handler, attempt.payload, surroundings, grace_s=attempt.grace_s)
         return Outcome(done.result, done.artifacts, done.usage, done.checks)
 
@@ -114,19 +141,22 @@ class CustomConnector:
 
         async with served(surroundings) as address:
             done = await run_isolated(
-                pool, CHILD,
+                pool, f"{CHILD}:run",
                 {
                     "handlers": self._source, "kind": self.kind, "payload": attempt.payload,
                     "facts": list(surroundings.facts), "scratch": str(attempt.scratch), "address": address,
                 },
-                attempt=attempt, timeout_s=NO_TIMEOUT_S, on_progress=report,
+                attempt=attempt, timeout_s=NO_TIMEOUT_S, on_progress=report, output=_Printed(attempt),
+                owner="" if self._handler.shared else attempt.tenant,
             )  # fmt: skip
         return Outcome(done["result"], tuple(done["artifacts"]), done["usage"], done["checks"])
 
     async def close(self) -> None:
-        """End the child processes."""
+        """End the child processes, and tear the handler down."""
         if self._pool is not None:
             await self._pool.close()
+        else:
+            await self._ready.close()
 
 
 @contextlib.contextmanager

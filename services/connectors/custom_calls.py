@@ -1,8 +1,9 @@
 """Files between a handler in a child process and its worker: a socket on which the child asks.
 
 One request is one line of JSON, `{"fetch": id, "to": path}` or `{"save": name, "path": path, "media_type":
-type}`; so is its answer, `{"done": {...}}` or `{"error": {"kind", "code", "message"}}`. Bytes go by way of
-the attempt's scratch directory, which both see.
+type}`; so is its answer, `{"done": {...}}` or `{"error": {"kind", "code", "message"}}`. Each request has a
+connection of its own, so that no thread gets another's answer. Bytes go by way of the attempt's scratch
+directory, which both see.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from switchyard._handler_errors import HandlerError, Release, Retry, failure
 
 SOCKET: Final = "calls"
 MAX_REQUEST_BYTES: Final = 64 * 1024
+AT_ONCE: Final = 8  # requests of one attempt; the others wait
 
 
 @contextlib.asynccontextmanager
@@ -31,18 +33,36 @@ async def served(surroundings: Surroundings) -> AsyncIterator[str]:
     # A directory of its own, readable by nobody else: a socket's path may have no more than 107 characters.
     directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="switchyard-")
 
+    room = asyncio.Semaphore(AT_ONCE)
+    under_way: set[asyncio.Task[None]] = set()
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
-            while line := await reader.readline():
-                writer.write(orjson.dumps(await _answered(surroundings, orjson.loads(line))) + b"\n")
+        # What a child sends may be anything: a request that is none gets no answer.
+        with (
+            contextlib.suppress(ConnectionError, ValueError, LookupError, TypeError),
+            contextlib.closing(writer),
+        ):
+            async with room:
+                request = orjson.loads(await reader.readline())
+                writer.write(orjson.dumps(await _answered(surroundings, request)) + b"\n")
                 await writer.drain()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(answer(reader, writer))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
 
     path = str(Path(directory) / SOCKET)
     try:
-        server = await asyncio.start_unix_server(answer, path, limit=MAX_REQUEST_BYTES)
-        async with server:
+        server = await asyncio.start_unix_server(begin, path, limit=MAX_REQUEST_BYTES)
+        try:
             yield path
+        finally:
             server.close()
+            for task in list(under_way):  # nobody waits for the answer any more
+                task.cancel()
+            if under_way:
+                await asyncio.wait(under_way)
     finally:
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -11,11 +12,14 @@ from typing import Any, Final
 import orjson
 
 from services.connectors.custom import connector_error
-from services.connectors.protocol import FatalError
+from services.connectors.protocol import FatalError, RetryableError
+from services.worker.child import NO_CONTEXT
 from switchyard._context import Facts, SyncContext
 from switchyard._handler_errors import Cancelled, Fatal, HandlerError, Release, Retry
 from switchyard._load import load
+from switchyard._ready import SETUP_FAILED
 from switchyard._run import finished
+from switchyard._traceback import text_of
 
 ERRORS: Final[dict[str, type[HandlerError]]] = {kind.__name__: kind for kind in (Fatal, Release, Retry)}
 
@@ -31,13 +35,8 @@ class _Surroundings:
         self.facts = Facts(*arguments["facts"])
         self.scratch = Path(arguments["scratch"])
         self._report = report
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(arguments["address"])
-        self._answers = self._socket.makefile("rb")
-
-    def close(self) -> None:
-        self._answers.close()
-        self._socket.close()
+        self._owner = os.getpid()
+        self._address: str = arguments["address"]
 
     def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
         self._report({"fraction": fraction, "stage": stage, "message": message, "eta_s": eta_s})
@@ -59,21 +58,45 @@ class _Surroundings:
             path.unlink(missing_ok=True)
 
     def _call(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._socket.sendall(orjson.dumps(request) + b"\n")
-        answer = orjson.loads(self._answers.readline())
+        """Ask on a connection of this request's own: no answer can be taken for another's."""
+        if os.getpid() != self._owner:
+            raise RuntimeError(NO_CONTEXT)
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(self._address)
+            asking.sendall(orjson.dumps(request) + b"\n")
+            with asking.makefile("rb") as told:
+                answer = orjson.loads(told.readline())
         if "error" in answer:
-            told = answer["error"]
-            raise ERRORS[told["kind"]](told["message"], code=told["code"])
+            error = answer["error"]
+            raise ERRORS[error["kind"]](error["message"], code=error["code"])
         done: dict[str, Any] = answer["done"]
         return done
+
+
+def prepare(arguments: dict[str, Any]) -> None:
+    """Import the handlers and do what the one has to do once in a process."""
+    handler = load(arguments["handlers"])[arguments["kind"]]
+    if handler.setup is None:
+        return
+    try:
+        handler.setup()
+    except Exception as error:
+        message = f"{type(error).__name__}: {text_of(error)}"
+        raise RetryableError(SETUP_FAILED, message) from error
+
+
+def end(arguments: dict[str, Any], _: Report) -> None:
+    """Do what the handler has to do at the end of a process."""
+    handler = load(arguments["handlers"])[arguments["kind"]]
+    if handler.teardown is not None:
+        handler.teardown()
 
 
 def run(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Run one attempt of a handler that a module of the user's registers."""
     handler = load(arguments["handlers"])[arguments["kind"]]
-    surroundings = _Surroundings(arguments, report)
+    context = SyncContext(_Surroundings(arguments, report))
     try:
-        context = SyncContext(surroundings)
         value = handler.call(handler.parse(arguments["payload"]), context)
         done = finished(value, context)
     except HandlerError as error:
@@ -81,7 +104,7 @@ def run(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     except Cancelled as error:
         raise FatalError("stopped", "the handler stopped by itself") from error
     finally:
-        surroundings.close()
+        context.end()
     return {
         "result": done.result, "artifacts": list(done.artifacts), "usage": done.usage, "checks": done.checks,
     }  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.connectors.protocol import Attempt, FatalError, RetryableError
+from services.worker.output import OnOutput
 from services.worker.processes import ProcessCrashed, ProcessMemoryExceeded, ProcessPool, ProcessTimedOut
 
 
@@ -17,8 +18,12 @@ async def run_isolated(
     attempt: Attempt,
     timeout_s: float,
     on_progress: Callable[[dict[str, Any]], None],
+    output: OnOutput | None = None,
+    owner: str = "",
 ) -> Any:
     """Call a function in a child process on behalf of an attempt.
+
+    The children of a pool run for all tenants, unless `owner` says whose the attempt is.
 
     Raises:
         ConnectorError: as the function raised it.
@@ -27,8 +32,9 @@ async def run_isolated(
     """
     try:
         return await pool.run(
-            function, arguments, timeout_s=timeout_s, grace_s=attempt.grace_s, on_progress=on_progress
-        )
+            function, arguments, timeout_s=timeout_s, grace_s=attempt.grace_s, on_progress=on_progress,
+            output=output, owner=owner,
+        )  # fmt: skip
     except ProcessTimedOut as error:
         raise RetryableError("timeout", f"the work was stopped after {timeout_s:g} s") from error
     except ProcessMemoryExceeded as error:

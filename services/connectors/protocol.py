@@ -20,9 +20,14 @@ from typing import Any, Protocol
 
 import pydantic
 
+from switchyard._traceback import told
+
 
 class ConnectorError(Exception):
     """A failure with a stable `code` for programs and a message for people."""
+
+    traceback: str = ""
+    """Where it came about, if that was in another process."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -40,6 +45,13 @@ class FatalError(ConnectorError):
 
 class BusyError(ConnectorError):
     """The back end cannot take the work now; the job goes back to its lane and nothing is counted."""
+
+
+def traceback_of(error: Exception) -> str:
+    """Where an attempt failed; nothing for what a connector of ours says on purpose, which is no mistake."""
+    if isinstance(error, ConnectorError):
+        return told(error, always=False) if error.traceback or error.__cause__ is not None else ""
+    return told(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +112,10 @@ class Attempt(Protocol):
         """Report progress: `fraction` of 0 to 1. Never blocks; reports may be conflated."""
 
     def log(self, line: str) -> None:
-        """Report one line of output. Never blocks; lines are not conflated."""
+        """Report one line of output. Never blocks; lines are not conflated, and too many are left out."""
+
+    def left_out(self, lines: int) -> None:
+        """Take notice of lines of output that were too many to be reported."""
 
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         """Stream the job's input file to `to`.

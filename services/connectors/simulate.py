@@ -15,7 +15,7 @@ from services.connectors.isolated import run_isolated
 from services.connectors.payload import Payload, parse
 from services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
 from services.settings import GIB
-from services.worker.processes import ProcessPool
+from services.worker.processes import Limits, ProcessPool
 
 HANG_TIMEOUT_S: Final = 7 * 86_400.0
 LOADED_MODELS: Final = 2
@@ -45,7 +45,7 @@ class SimulateConnector:
     payload_model: type[BaseModel] = SimulatePayload
 
     def __init__(self, *, slots: int, memory_bytes: int = GIB) -> None:
-        self._pool = ProcessPool(size=slots, memory_bytes=memory_bytes)
+        self._pool = ProcessPool(size=slots, limits=Limits(memory_bytes), name="simulate")
         self._models: dict[str, None] = {}
         self._changed: Callable[[], None] = _nobody
 

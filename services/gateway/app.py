@@ -51,6 +51,7 @@ from services.gateway.freshness import Freshness
 from services.gateway.lease_token import LeaseTokens
 from services.gateway.live import LiveFeed
 from services.gateway.live_door import DOOR, LiveDoor
+from services.gateway.log_book import LogBook
 from services.gateway.metrics import Metrics
 from services.gateway.octopoid import documents
 from services.gateway.octopoid import door as octopoid_door
@@ -271,6 +272,7 @@ def _add_buckets(app: web.Application, nc: Client) -> tuple[BucketUse, ...]:
 async def _add_claims(app: web.Application, nc: Client) -> tuple[Claims | RestWorkers, ...]:
     """Put in what claims over REST go by; what of it has to run."""
     publisher, settings = app[keys.PUBLISHER], app[keys.SETTINGS]
+    app[keys.LOG_BOOK] = LogBook(settings)
     claims = Claims(nc, settings, app[keys.READ_MODEL], lambda kind: app[keys.KINDS].of(kind).weights)
     watch = app[keys.WORKERS]
     declarations = Declarations(nc, publisher, watch, settings)

@@ -210,14 +210,15 @@ async def _get_at(request: web.Request, query: Query, at: str) -> web.Response:
         job = evolve(job, entry.event, entry.seq)
     if not job.seq:
         raise NotFoundError(f"there was no job {job_id} at {at}, or that part is archived", field="at")
-    return json_response(job_view(job), headers={H_SEQ: str(job.seq)})
+    return json_response(job_view(job, traceback=True), headers={H_SEQ: str(job.seq)})
 
 
 def answer(
     request: web.Request, job: Job, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
     """The job, with its last sequence in the header."""
-    return json_response(_view(request, job), status=status, headers={H_SEQ: str(job.seq), **(headers or {})})
+    view = job_view(job, current_progress(request, job), traceback=True)
+    return json_response(view, status=status, headers={H_SEQ: str(job.seq), **(headers or {})})
 
 
 def _view(request: web.Request, job: Job) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from services.gateway.files import FileRoutes
 from services.gateway.freshness import Freshness
 from services.gateway.lease_token import LeaseTokens
 from services.gateway.live import LiveFeed
+from services.gateway.log_book import LogBook
 from services.gateway.metrics import Metrics
 from services.gateway.readiness import Readiness
 from services.gateway.rest_workers import RestWorkers
@@ -49,6 +50,7 @@ READ_MODEL: Final = web.AppKey("read_model", ReadModel)
 READINESS: Final = web.AppKey("readiness", Readiness)
 FRESHNESS: Final = web.AppKey("freshness", Freshness)
 FILES: Final = web.AppKey("files", Files)
+LOG_BOOK: Final = web.AppKey("log_book", LogBook)
 LIVE: Final = web.AppKey("live", LiveFeed)
 WORKERS: Final = web.AppKey("workers", WorkerWatch)
 PUBLISHER: Final = web.AppKey("publisher", Publisher)

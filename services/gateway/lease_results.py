@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -12,15 +13,18 @@ from aiohttp import web
 from msgspec import Meta
 
 from events import subjects
-from events.errors import ConflictError, InvalidError, NotFoundError
+from events.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from events.job import Job
 from events.outcome import LINE_CHARS, MESSAGE_CHARS, STAGE_CHARS
 from events.spec import RESULT_ARTIFACT
 from services.files import FileInfo, artifact_id
 from services.gateway.http import H_SEQ, body_of, json_response
-from services.gateway.keys import FILE_ROUTES, FILES, LOG_SHARE, NATS, SETTINGS, STORE
+from services.gateway.keys import FILE_ROUTES, FILES, LOG_BOOK, LOG_SHARE, NATS, PUBLISHER, SETTINGS, STORE
 from services.gateway.lease_holder import cancel_view, check, holder, loaded, stale
 from services.gateway.lease_token import LeaseClaims
+from services.publisher import AckLostError
+
+LINES_AT_ONCE: Final = 100
 
 
 class ProgressRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,20 +161,25 @@ async def send_lines(request: web.Request, job: Job, lines: list[str]) -> int:
 
     Raises:
         InvalidError: there are too many lines.
+        UnavailableError: the broker may not have them all.
     """
     most = request.app[SETTINGS].log_lines
     if len(lines) > most:
         raise InvalidError(f"lines: {len(lines)} of at most {most}", field="lines")
+    fence = job.lease.fence if job.lease else 0
+    lines = request.app[LOG_BOOK].kept(fence, lines)
     stamp = _stamp(job)
-    share = request.app[LOG_SHARE]
-    dropped = 0
-    for line in lines:
-        body = orjson.dumps({"line": line, **stamp})
-        if share.take(job.tenant, len(body)):
-            await request.app[NATS].publish(subjects.log(job.id), body)
-        else:
-            dropped += 1
-    return dropped
+    publisher, subject, share = request.app[PUBLISHER], subjects.log(job.id), request.app[LOG_SHARE]
+    bodies = [orjson.dumps({"line": line, **stamp}) for line in lines]
+    bodies = [body for body in bodies if share.take(job.tenant, len(body))]
+    try:
+        # Whoever is answered knows that its lines are stored.
+        for first in range(0, len(bodies), LINES_AT_ONCE):
+            some = bodies[first : first + LINES_AT_ONCE]
+            await asyncio.gather(*[await publisher.send(subject, body, {}) for body in some])
+    except AckLostError as error:
+        raise UnavailableError("the broker has not said whether it has all lines") from error
+    return len(lines) - len(bodies)
 
 
 def _stamp(job: Job) -> dict[str, Any]:

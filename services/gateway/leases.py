@@ -62,6 +62,7 @@ class ErrorRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Code
     message: Annotated[str, Meta(max_length=ERROR_BYTES)] = ""
     retryable: bool = True
+    traceback: Annotated[str, Meta(max_length=8_192)] = ""
 
 
 class FailRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -237,7 +238,7 @@ async def fail(request: web.Request) -> web.Response:
     principal, claims = holder(request)
     asked = (await body_of(request, _FAIL)).error
     job = await loaded(request, claims)
-    error = JobError(asked.code, asked.message, asked.retryable)
+    error = JobError(asked.code, asked.message, asked.retryable, asked.traceback)
     command = Fail(now=datetime.now(UTC), fence=claims.fence, error=error, jitter=jitter())
     return await _end(request, principal, claims, job, command, "fail")
 

@@ -20,10 +20,12 @@ from events.spec import RESULT_ARTIFACT, JobSpec
 from services.connectors.protocol import FatalError, Outcome
 from services.files import Files, artifact_id
 from services.settings import Settings
+from services.worker.log_lines import LogLines
 from services.worker.reporting import Reporter
 
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 READ_BYTES = 1024 * 1024
+LINES_S = 2.0  # that the end of an attempt waits for its last lines
 
 
 class HeldAttempt:
@@ -48,6 +50,10 @@ class HeldAttempt:
         self._files = files
         self._settings = settings
         self._scratch: Path | None = None
+        self._lines = LogLines(
+            lambda line, always: reporter.log(self.job_id, self._stamped({"line": line}), always=always),
+            most=settings.job_log_lines, per_s=settings.job_log_lines_per_s,
+        )  # fmt: skip
 
     @property
     def scratch(self) -> Path:
@@ -65,10 +71,14 @@ class HeldAttempt:
         self._reporter.progress(self.job_id, self._stamped(report))
 
     def log(self, line: str) -> None:
-        """Report one line of output."""
+        """Report one line of output; too many are left out, and counted."""
         with _as_fatal():
             line = outcome_of.line_of(line)
-        self._reporter.log(self.job_id, self._stamped({"line": line}))
+        self._lines.log(line)
+
+    def left_out(self, lines: int) -> None:
+        """Count lines of output that were too many."""
+        self._lines.left_out(lines)
 
     def _stamped(self, report: dict[str, Any]) -> dict[str, Any]:
         report.update(fence=self.fence, attempt=self.number, tenant=self.tenant, kind=self._kind)
@@ -125,8 +135,10 @@ class HeldAttempt:
         return Outcome(None, (*artifacts, reference), usage, checks)
 
     async def close(self) -> None:
-        """Remove the scratch directory and unsent progress."""
+        """Remove the scratch directory and unsent progress; the lines are stored before the end is."""
         self._reporter.forget(self.job_id)
+        self._lines.close()
+        await self._reporter.sent(LINES_S)
         if self._scratch is not None:
             await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 

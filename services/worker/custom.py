@@ -39,7 +39,15 @@ def connectors_of(kinds: Sequence[str], sources: Sequence[str], settings: Settin
     slots, memory_bytes = settings.slots, settings.handler_memory_bytes
     built_in = [CONNECTORS[kind](slots=slots, memory_bytes=memory_bytes) for kind in kinds]
     custom = [
-        CustomConnector(handler, source=source, slots=slots, memory_bytes=memory_bytes)
+        CustomConnector(
+            handler,
+            source=source,
+            slots=slots,
+            memory_bytes=memory_bytes,
+            jobs_per_process=settings.handler_process_jobs,
+            idle=settings.handler_idle_processes,
+            idle_s=settings.handler_idle_s,
+        )
         for source, handler in handlers_of(sources)
     ]
     return [*built_in, *custom]

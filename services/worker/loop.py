@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
@@ -20,7 +21,14 @@ from events.json_value import encoded
 from events.outcome import exception_text, failure_of, trace_of
 from events.spec import JobError
 from services import controls
-from services.connectors.protocol import BusyError, Connector, FatalError, Outcome, RetryableError
+from services.connectors.protocol import (
+    BusyError,
+    Connector,
+    FatalError,
+    Outcome,
+    RetryableError,
+    traceback_of,
+)
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
@@ -31,6 +39,7 @@ from services.reachability import Reachability
 from services.settings import Settings
 from services.worker.attempt import HeldAttempt
 from services.worker.dispatch import Dispatcher
+from services.worker.job_log import logged
 from services.worker.lease import Interruption, Lease, Leasing, jitter
 from services.worker.references import resolved_payload
 from services.worker.registration import Registration
@@ -108,7 +117,8 @@ class Worker:
         self._store = EventStore(nc, self._publisher, settings)
         self._files = Files(nc, timeout_s=settings.request_timeout_s)
         self._reach = Reachability(settings.lease_s)
-        self._reporter = Reporter(nc, LogShare(settings.tenant_log_lines_bytes))
+        share = LogShare(settings.tenant_log_lines_bytes)
+        self._reporter = Reporter(nc, share, self._publisher, buffer_bytes=settings.log_buffer_bytes)
         self._kinds = Kinds(nc, self._publisher, settings)
         self._dispatcher = Dispatcher(
             nc, settings,
@@ -232,7 +242,9 @@ class Worker:
             running = _Running(lease, task)
             self._running[lease.fence] = running
             try:
-                command = await self._handle(running)
+                with logged(lease) as outcome:
+                    command = await self._handle(running)
+                    outcome.append(command)
                 if command is not None:
                     await self._settle(lease, command)
             finally:
@@ -278,13 +290,14 @@ class Worker:
             return Release(now=datetime.now(UTC), fence=fence)
         except (RetryableError, FatalError) as error:
             retryable = isinstance(error, RetryableError)
-            return _failure(fence, failure_of(error.code, error.message, retryable=retryable))
+            failed = failure_of(error.code, error.message, retryable=retryable)
+            return _failure(fence, replace(failed, traceback=traceback_of(error)))
         except Exception as error:  # noqa: BLE001
             # A connector is foreign code: whatever it raises is this attempt's failure, never the worker's.
             # Its traceback is cut first: a long message would hold up the loop while it is laid out.
             trace = trace_of(error)
             log.error("connector_failed", job=lease.job.id, kind=spec.kind, exception=trace)  # noqa: TRY400
-            return _failure(fence, JobError("internal", exception_text(error)))
+            return _failure(fence, JobError("internal", exception_text(error), traceback=traceback_of(error)))
         finally:
             timer.cancel()
             await attempt.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import nats.errors
 import orjson
@@ -13,27 +13,50 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
+from events.errors import SwitchyardError, UnavailableError
+from services.ids import new_id
 from services.log_share import LogShare
+from services.publisher import AckLostError, Publisher
+from services.settings import MIB
 
 log = structlog.get_logger()
 
-PACE_S = 0.1
-MAX_LINES = 10_000
+PACE_S: Final = 0.1
+RETRY_S: Final = 0.5
+AT_ONCE: Final = 256  # lines in flight; transitions need the rest of the publisher's window
+BUFFER_BYTES: Final = 64 * MIB
+LINE_BYTES: Final = 400  # of a line's place, beside its text
+
+
+class _Line(NamedTuple):
+    subject: str
+    body: bytes
+    id: str
 
 
 class Reporter:
-    """One per worker: conflates progress per job, keeps log lines in order up to a limit.
+    """One per worker: conflates progress per job, keeps log lines in order until the broker has them.
 
     Args:
         nc: an open connection.
         share: how many lines each tenant may have.
+        publisher: of that connection.
+        buffer_bytes: of lines that the broker does not have yet.
     """
 
-    def __init__(self, nc: Client, share: LogShare) -> None:
+    def __init__(
+        self, nc: Client, share: LogShare, publisher: Publisher, *, buffer_bytes: int = BUFFER_BYTES
+    ) -> None:
         self._nc = nc
         self._share = share
+        self._publisher = publisher
+        self._buffer_bytes = buffer_bytes
         self._progress: dict[str, dict[str, Any]] = {}
-        self._lines: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MAX_LINES)
+        self._lines: deque[_Line] = deque()
+        self._bytes = 0
+        self._taken = self._sent = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._sending = asyncio.Lock()
         self._wake = asyncio.Event()
 
     def progress(self, job_id: str, report: dict[str, Any]) -> None:
@@ -41,43 +64,99 @@ class Reporter:
         self._progress[job_id] = report
         self._wake.set()
 
-    def log(self, job_id: str, line: dict[str, Any]) -> None:
-        """Queue a log line."""
-        self._lines.append((job_id, line))
+    def log(self, job_id: str, line: dict[str, Any], *, always: bool = False) -> bool:
+        """Queue a log line, which is sent until the broker has it; False when it is left out.
+
+        Args:
+            job_id: whose output it is.
+            line: with the tenant, whose share it counts against.
+            always: whether it is taken in when there is no room.
+        """
+        try:
+            body = orjson.dumps({**line, "at": datetime.now(UTC)})
+        except TypeError as error:
+            log.warning("report_left_out", subject=subjects.log(job_id), error=str(error))
+            return False
+        room = self._bytes + len(body) + LINE_BYTES <= self._buffer_bytes
+        fits = len(body) <= self._nc.max_payload - LINE_BYTES
+        if not fits or not (always or (room and self._share.take(line["tenant"], len(body)))):
+            return False
+        self._lines.append(_Line(subjects.log(job_id), body, new_id()))
+        self._bytes += len(body) + LINE_BYTES
+        self._taken += 1
         self._wake.set()
+        return True
 
     def forget(self, job_id: str) -> None:
         """Drop unsent progress of an attempt that has ended."""
         self._progress.pop(job_id, None)
+
+    async def sent(self, timeout_s: float) -> None:
+        """Return when the broker has all lines that were queued until now, or after a while."""
+        if self._sent >= self._taken or not self._nc.is_connected:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((self._taken, future))
+        await asyncio.wait([future], timeout=timeout_s)
 
     async def run(self) -> None:
         """Send until cancelled: at once when idle, then at most ten times a second."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await self.flush()
+            if not await self.flush():
+                self._wake.set()
+                await asyncio.sleep(RETRY_S)
             await asyncio.sleep(PACE_S)
 
-    async def flush(self) -> None:
-        """Send what is there; reports lost in an outage are not transitions and are not sent again.
-
-        Lines of a tenant that has had too many are dropped.
-        """
+    async def flush(self) -> bool:
+        """Send what is there; False when lines have to wait. Progress lost in an outage is not sent again."""
         progress, self._progress = self._progress, {}
         try:
             for job_id, report in progress.items():
-                await self._send(subjects.progress(job_id), report)
-            while self._lines:
-                job_id, line = self._lines.popleft()
-                await self._send(subjects.log(job_id), line, limited=True)
+                await self._send_progress(job_id, report)
         except nats.errors.Error:
-            return
+            return not self._lines
+        async with self._sending:
+            while self._lines:
+                if not await self._send_some():
+                    return False
+        return True
 
-    async def _send(self, subject: str, report: dict[str, Any], *, limited: bool = False) -> None:
+    async def _send_progress(self, job_id: str, report: dict[str, Any]) -> None:
         """Send one report; one that cannot be sent is left out, and holds up no other."""
+        subject = subjects.progress(job_id)
         try:
-            body = orjson.dumps({**report, "at": datetime.now(UTC)})
-            if not limited or self._share.take(report["tenant"], len(body)):
-                await self._nc.publish(subject, body)
+            await self._nc.publish(subject, orjson.dumps({**report, "at": datetime.now(UTC)}))
         except (TypeError, nats.errors.MaxPayloadError) as error:
             log.warning("report_left_out", subject=subject, error=str(error))
+
+    async def _send_some(self) -> bool:
+        """Send the first lines; those from the first on that the broker may not have stay queued."""
+        lines = [self._lines[index] for index in range(min(AT_ONCE, len(self._lines)))]
+        answers = []
+        try:
+            for line in lines:
+                # A line that is sent again is stored once.
+                headers = {subjects.H_MSG_ID: line.id}
+                answers.append(await self._publisher.send(line.subject, line.body, headers))
+        except UnavailableError:
+            pass
+        results = await asyncio.gather(*answers, return_exceptions=True)
+        for result in results:
+            if isinstance(result, UnavailableError | AckLostError):
+                return False
+            if isinstance(result, SwitchyardError):
+                log.warning("log_line_refused", error=str(result))
+            elif isinstance(result, BaseException):
+                raise result
+            self._done(self._lines.popleft())
+        return len(results) == len(lines)
+
+    def _done(self, line: _Line) -> None:
+        self._bytes -= len(line.body) + LINE_BYTES
+        self._sent += 1
+        while self._waiting and self._waiting[0][0] <= self._sent:
+            future = self._waiting.popleft()[1]
+            if not future.done():
+                future.set_result(None)

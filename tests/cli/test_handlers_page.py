@@ -66,7 +66,7 @@ def test_the_first_handler_has_at_most_fifteen_lines() -> None:
 
 def test_every_python_block_is_saved_as_a_file() -> None:
     assert [block.name for block in blocks() if block.language == "python"] == [
-        "hello.py", "shrink.py", "test_handlers.py", "shouter.py",
+        "hello.py", "shrink.py", "answer.py", "test_handlers.py", "shouter.py",
     ]  # fmt: skip
     assert {block.language for block in blocks()} == {"python", "sh"}
 

@@ -30,6 +30,7 @@ class LocalAttempt:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     reports: list[dict[str, Any]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    lines_left_out: int = 0
     saved: dict[str, bytes] = field(default_factory=dict)
     awaited_stage: str | None = None
     reported: asyncio.Event = field(default_factory=asyncio.Event)
@@ -56,6 +57,9 @@ class LocalAttempt:
 
     def log(self, line: str) -> None:
         self.lines.append(line)
+
+    def left_out(self, lines: int) -> None:
+        self.lines_left_out += lines
 
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         if file_id not in self.files:

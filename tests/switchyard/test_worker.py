@@ -91,6 +91,38 @@ async def test_a_plain_handler_runs_in_a_thread(api: Gateway, client: AsyncClien
         assert (await client.download(artifact["file"], tmp_path / "sum")).read_bytes() == b"3"
 
 
+async def test_a_handler_is_set_up_once_and_torn_down_and_a_failure_says_where(
+    api: Gateway, client: AsyncClient
+) -> None:
+    worker, order = made(api), list[str]()
+
+    def load() -> None:
+        order.append("setup")
+        if len(order) == 1:
+            raise OSError("no model")
+
+    @worker.kind(api.tenant, setup=load, teardown=lambda: order.append("teardown"))
+    def work(payload: dict[str, Any]) -> int:
+        order.append("work")
+        return 7 // int(payload["by"])
+
+    async with working(worker):
+        job = await client.submit(api.tenant, {"by": 1}, max_attempts=1)
+        await client.wait(job.id)
+        error = (await client.get(job.id)).error
+        assert error is not None
+        assert (error.code, error.message) == ("setup_failed", "OSError: no model")
+        assert "in load" in error.traceback
+        job = await client.submit(api.tenant, {"by": 0}, max_attempts=1)
+        await client.wait(job.id)
+        error = (await client.get(job.id)).error
+        assert error is not None
+        assert error.traceback.splitlines()[-1].startswith("ZeroDivisionError: ")
+        assert __file__ in error.traceback
+        assert await client.result((await client.submit(api.tenant, {"by": 2})).id) == 3
+    assert order == ["setup", "setup", "work", "work", "teardown"]
+
+
 async def test_failures_are_told_with_their_code(api: Gateway, client: AsyncClient) -> None:
     worker = made(api)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from services.worker.processes import ProcessPool
+from services.worker.processes import Limits, ProcessPool
 
 
 def tell(progress: dict[str, Any]) -> None:
@@ -17,10 +17,10 @@ def tell(progress: dict[str, Any]) -> None:
 
 
 async def main() -> None:
-    pool = ProcessPool(size=1, memory_bytes=1024**3)
+    pool = ProcessPool(size=1, limits=Limits(1024**3))
     await pool.run(
-        "tests.worker.child_functions:wait",
-        {"program": True, "stubborn": True},
+        sys.argv[1] if len(sys.argv) > 1 else "tests.worker.child_functions:wait",
+        {"program": True, "stubborn": True, "stay": True},
         timeout_s=3600,
         grace_s=1,
         on_progress=tell,

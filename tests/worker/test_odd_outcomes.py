@@ -12,6 +12,7 @@ from services import broker as broker_of
 from services.connectors.protocol import Attempt, ConnectorError, FatalError, Outcome, RetryableError
 from services.log_share import LogShare
 from services.nats_server import NatsServer
+from services.publisher import Publisher
 from services.worker.reporting import Reporter
 from tests.worker.site import DEADLINE_S, TestConnector, open_site
 
@@ -74,7 +75,9 @@ async def test_a_report_that_cannot_be_sent_holds_up_no_other(broker: NatsServer
     nc = await broker_of.connect(broker.url, name="test")
     heard = await nc.subscribe("progress.>")
     lines = await nc.subscribe("log.>")
-    reporter = Reporter(nc, LogShare(10**6))
+    publisher = Publisher(nc)
+    await publisher.start()
+    reporter = Reporter(nc, LogShare(10**6), publisher)
     for job, said in (("a", object()), ("b", "\ud800"), ("c", "x" * 2_000_000), ("d", 10**30), ("e", "fine")):
         reporter.progress(job, {"message": said})
         reporter.log(job, {"line": said, "tenant": "acme"})
@@ -82,4 +85,5 @@ async def test_a_report_that_cannot_be_sent_holds_up_no_other(broker: NatsServer
     async with asyncio.timeout(DEADLINE_S):
         assert b"fine" in (await heard.next_msg(timeout=DEADLINE_S)).data
         assert b"fine" in (await lines.next_msg(timeout=DEADLINE_S)).data
+    await publisher.close()
     await nc.close()

@@ -18,9 +18,10 @@ import pytest
 import uvloop
 
 from services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError
-from services.worker import processes
+from services.worker import child_process
 from services.worker.child import MAX_FRAME_BYTES
 from services.worker.processes import (
+    Limits,
     ProcessCrashed,
     ProcessMemoryExceeded,
     ProcessPool,
@@ -80,7 +81,7 @@ class Started:
 
 @pytest.fixture
 async def pool() -> AsyncIterator[ProcessPool]:
-    pool = ProcessPool(size=1, memory_bytes=GIB)
+    pool = ProcessPool(size=1, limits=Limits(GIB))
     yield pool
     await pool.close()
 
@@ -93,7 +94,7 @@ async def test_progress_arrives_in_order_before_the_result(pool: ProcessPool) ->
 
 
 async def test_process_is_reused_until_it_has_run_its_share_of_jobs() -> None:
-    pool = ProcessPool(size=1, memory_bytes=GIB, jobs_per_process=2)
+    pool = ProcessPool(size=1, limits=Limits(GIB), jobs_per_process=2)
     pids = [(await run(pool, "echo"))["pid"] for _ in range(4)]
     assert pids[0] == pids[1] != pids[2] == pids[3]
     assert not runs(pids[0])
@@ -103,7 +104,7 @@ async def test_process_is_reused_until_it_has_run_its_share_of_jobs() -> None:
 
 async def test_pool_starts_nothing_before_it_is_used() -> None:
     before = psutil.Process().children()
-    pool = ProcessPool(size=4, memory_bytes=GIB)
+    pool = ProcessPool(size=4, limits=Limits(GIB))
     assert psutil.Process().children() == before
     await pool.close()
 
@@ -161,7 +162,7 @@ async def test_other_error_comes_back_as_retryable_internal(pool: ProcessPool, f
     with pytest.raises(RetryableError) as raised:
         await run(pool, function)
     assert raised.value.code == "internal"
-    assert "Traceback" in "".join(raised.value.__notes__)
+    assert raised.value.traceback.startswith("Traceback")
 
 
 async def test_message_beyond_the_limit_is_refused_both_ways(pool: ProcessPool) -> None:
@@ -203,7 +204,7 @@ async def test_process_that_breaks_the_protocol_is_killed(pool: ProcessPool) -> 
 
 @pytest.mark.parametrize("function", ["hog", "hog_wrapped"])
 async def test_call_that_needs_too_much_memory_is_ended(function: str) -> None:
-    pool = ProcessPool(size=1, memory_bytes=GIB // 4)
+    pool = ProcessPool(size=1, limits=Limits(GIB // 4))
     before = (await run(pool, "echo"))["pid"]
     with pytest.raises(ProcessMemoryExceeded):
         await run(pool, function)
@@ -220,7 +221,7 @@ async def test_child_killed_by_the_kernel_for_want_of_memory_is_told_from_others
     pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kills = itertools.count()  # the kernel's own count, which a test cannot raise without harm
-    monkeypatch.setattr(processes, "_oom_kills", lambda: next(kills))
+    monkeypatch.setattr(child_process, "_oom_kills", lambda: next(kills))
     with pytest.raises(ProcessMemoryExceeded):
         await run(pool, "die", {"signal": signal.SIGKILL})
     with pytest.raises(ProcessCrashed):
@@ -327,7 +328,7 @@ async def test_secrets_of_the_worker_do_not_reach_the_child(
     monkeypatch.setenv("SWITCHYARD_TOKEN", "secret")
     surroundings = await run(pool, "surroundings")
     assert "secret" not in surroundings.values()
-    assert surroundings["OMP_THREAD_LIMIT"] == "1"
+    assert "OMP_THREAD_LIMIT" not in surroundings
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -364,7 +365,7 @@ async def test_crashes_leave_no_descriptor_behind(pool: ProcessPool) -> None:
 
 def test_pool_does_the_same_on_the_event_loop_of_the_worker() -> None:
     async def main() -> None:
-        pool = ProcessPool(size=1, memory_bytes=GIB)
+        pool = ProcessPool(size=1, limits=Limits(GIB))
         first = (await run(pool, "echo"))["pid"]
         with pytest.raises(ProcessCrashed, match="SIGSEGV") as raised:
             await run(pool, "die", {"signal": signal.SIGSEGV})

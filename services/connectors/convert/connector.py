@@ -19,7 +19,7 @@ from services.connectors.isolated import run_isolated
 from services.connectors.payload import FileId, Payload, parse
 from services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
 from services.settings import GIB
-from services.worker.processes import ProcessCrashed, ProcessPool
+from services.worker.processes import Limits, ProcessCrashed, ProcessPool
 
 INLINE_BYTES: Final = 64 * 1024
 MAX_PAGES: Final = 10_000
@@ -61,7 +61,10 @@ class ConvertConnector:
     def __init__(self, *, slots: int, memory_bytes: int = GIB, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
         self._cores: TemporaryDirectory[str] | None = None  # of the first document on
-        self._pool = ProcessPool(size=min(slots, os.cpu_count() or 1), memory_bytes=memory_bytes)
+        # No document runs code of its own, so a child may convert for one tenant after another.
+        self._pool = ProcessPool(
+            size=min(slots, os.cpu_count() or 1), limits=Limits(memory_bytes, one_core=True), name="convert"
+        )
 
     def capabilities(self) -> dict[str, Any]:
         """The formats, and what OCR there is."""
