@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from events import subjects
 from services.topology_spec import load
 from tests.raw_nats import ODD_ENDS, ODD_HEADERS
 
@@ -129,10 +128,6 @@ def _tokens() -> Iterator[Message]:
         yield Message(b"token." + end, b"hi")
 
 
-SKIPPED = frozenset({f"KV_{subjects.BUCKET_WORKERS}"})
-"""Buckets whose readers are written anew elsewhere."""
-
-
 def _buckets(worker: str) -> Iterator[Message]:
     buckets = [stream.name for stream in load().streams if stream.name.startswith("KV_")]
     keys = (
@@ -147,8 +142,6 @@ def _buckets(worker: str) -> Iterator[Message]:
         *ODD_ENDS,
     )
     for bucket in buckets:
-        if bucket in SKIPPED:
-            continue
         prefix = f"$KV.{bucket.removeprefix('KV_')}.".encode()
         for key in keys:
             for body in BODIES:
