@@ -5,18 +5,21 @@ HandlerError
 ├── Fatal      no attempt can succeed
 └── Release    not now: the job goes back to its lane, and nothing is counted
 
-Any other exception is a failure with the code `internal`, and another attempt follows.
+Any other exception is a failure with the code `internal`, and another attempt follows; what would
+end a program, such as an exit, is one with the code `stopped`.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from events.errors import InvalidError, SwitchyardError
 from events.outcome import ERROR_BYTES, exception_text, failure_of, text_of
 from events.spec import JobError
+
+STOPPED: Final = "stopped"
 
 
 class HandlerError(Exception):
@@ -50,6 +53,14 @@ class Cancelled(BaseException):
 
     As asyncio's, it is none of those that `except Exception` holds up.
     """
+
+
+def as_failure(error: BaseException) -> Exception:
+    """The exception, or for one that would end the whole program the failure that it is for the attempt."""
+    if isinstance(error, Exception):
+        return error
+    kind = Fatal if isinstance(error, Cancelled) else Retry
+    return kind(f"the handler stopped by itself: {exception_text(error)}", code=STOPPED)
 
 
 def failure(error: BaseException) -> JobError:

@@ -48,6 +48,9 @@ class HeldAttempt:
         self._files = files
         self._settings = settings
         self._scratch: Path | None = None
+        self._ended = False
+        self.late = 0
+        """How many reports and files came after the attempt's end, and were dropped."""
 
     @property
     def scratch(self) -> Path:
@@ -60,15 +63,23 @@ class HeldAttempt:
         self, fraction: float, *, stage: str = "", message: str = "", eta_s: float | None = None
     ) -> None:
         """Report progress; conflated with what was not sent yet."""
+        if self._is_late():
+            return
         with _as_fatal():
             report = outcome_of.progress_of(fraction, stage, message, eta_s)
         self._reporter.progress(self.job_id, self._stamped(report))
 
     def log(self, line: str) -> None:
         """Report one line of output."""
+        if self._is_late():
+            return
         with _as_fatal():
             line = outcome_of.line_of(line)
         self._reporter.log(self.job_id, self._stamped({"line": line}))
+
+    def _is_late(self) -> bool:
+        self.late += self._ended
+        return self._ended
 
     def _stamped(self, report: dict[str, Any]) -> dict[str, Any]:
         report.update(fence=self.fence, attempt=self.number, tenant=self.tenant, kind=self._kind)
@@ -76,6 +87,7 @@ class HeldAttempt:
 
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         """Stream the job's input file to `to`."""
+        self._check()
         try:
             info = await self._files.info(self.tenant, file_id)
         except NotFoundError as error:
@@ -90,6 +102,7 @@ class HeldAttempt:
         self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
     ) -> dict[str, Any]:
         """Store an artifact whose id carries the fence, so that no other attempt can overwrite it."""
+        self._check()
         if not ARTIFACT_NAME.fullmatch(name):
             raise FatalError("artifact_name", f"{name!r} is not a name of 1 to 100 of A-Z a-z 0-9 . _ -")
         info = await self._files.put(
@@ -105,6 +118,10 @@ class HeldAttempt:
             "file": info.id, "name": name, "type": media_type,
             "size_bytes": info.size_bytes, "sha256": info.sha256,
         }  # fmt: skip
+
+    def _check(self) -> None:
+        if self._is_late():
+            raise FatalError("ended", "the attempt has ended without this code")
 
     async def stored(self, outcome: Outcome) -> Outcome:
         """The outcome as events hold it: a result too large for one is stored as the artifact `result.json`.
@@ -125,7 +142,8 @@ class HeldAttempt:
         return Outcome(None, (*artifacts, reference), usage, checks)
 
     async def close(self) -> None:
-        """Remove the scratch directory and unsent progress."""
+        """Remove the scratch directory and unsent progress, and take nothing more."""
+        self._ended = True
         self._reporter.forget(self.job_id)
         if self._scratch is not None:
             await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
