@@ -103,7 +103,8 @@ class Worker:
 
     def stop(self) -> None:
         """Begin to drain: no new jobs, a grace period for running ones, then release them."""
-        self._patient = self.is_worn = False
+        self._patient = False
+        self.is_worn = self.is_worn and self.gone
         if self._grace is not None:
             self._grace.reschedule(asyncio.get_running_loop().time() + self._settings.drain_grace_s)
         self._begin_to_drain()
