@@ -1,8 +1,8 @@
 """Foreign code in our process: what it raises, cancels, stops or forks ends itself and nothing else.
 
-`install` prepares a loop. Tasks that are started as `ours` are then not among those that a handler finds and
-cancels; a handler's own tasks cannot end the loop by an exit; and `loop.stop()` is refused to it. `Foreign`
-runs a coroutine in a task of its own and keeps whatever it raises.
+`install` prepares a loop. Then a handler finds no task of ours or of another handler, and cancels none; its own
+tasks cannot end the loop by an exit; and what would stop the loop is refused to it.
+`Foreign` runs a coroutine in a task of its own and keeps whatever it raises.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ OURS: Final = "ours"
 FOREIGN: Final = "foreign"
 INTERRUPTIONS: Final = 4
 """A grace is cut in so many parts: the pauses between interruptions are 1, 2, 4… of them."""
+REFUSED: Final = (
+    "stop", "close", "add_signal_handler", "remove_signal_handler", "set_default_executor",
+    "set_exception_handler", "set_task_factory", "shutdown_asyncgens", "shutdown_default_executor",
+)  # fmt: skip
+"""What a handler cannot do to the loop."""
 OWNER: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("switchyard_owner", default="")
 
 _hidden: Final[weakref.WeakSet[asyncio.Task[Any]]] = weakref.WeakSet()
@@ -114,22 +119,25 @@ def install(loop: asyncio.AbstractEventLoop) -> None:
             work = _Steps(work, exits=False)
         options: dict[str, Any] = {} if context is None else {"context": context}
         task: Any = factory(loop, work, **options) if factory else asyncio.Task(work, loop=loop, **options)
-        if owner == OURS:
+        if owner:
             _hide(task)
         made: asyncio.Task[Any] = task
         return made
 
     make.is_containing = True  # type: ignore[attr-defined]
     loop.set_task_factory(make)
-    stop = loop.stop
+    for name in REFUSED:
+        with contextlib.suppress(AttributeError):
+            setattr(loop, name, _refused(name, getattr(loop, name)))
 
-    def stop_unless_foreign() -> None:
+
+def _refused(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def unless_foreign(*given: Any, **more: Any) -> Any:
         if OWNER.get() == FOREIGN:
-            raise RuntimeError("the loop is the worker's: a handler cannot stop it")
-        stop()
+            raise RuntimeError(f"{name}: the loop is the worker's, and a handler cannot change it")
+        return method(*given, **more)
 
-    with contextlib.suppress(AttributeError):
-        setattr(loop, "stop", stop_unless_foreign)  # noqa: B010 - mypy would see a method replaced
+    return unless_foreign
 
 
 @contextlib.contextmanager

@@ -75,8 +75,19 @@ def failure(error: BaseException) -> JobError:
 def _part(error: HandlerError, name: str) -> Any:
     try:
         return getattr(error, name, None)
-    except Exception:  # noqa: BLE001 - a class of the user's own may do anything here
+    except BaseException:  # noqa: BLE001 - a class of the user's own may do anything here
         return None
+
+
+@contextlib.contextmanager
+def contained() -> Iterator[None]:
+    """What would end a program is a failure of the attempt."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        raise as_failure(error) from error
 
 
 @contextlib.contextmanager
@@ -90,3 +101,7 @@ def named() -> Iterator[None]:
 
 class HandlersError(SwitchyardError):
     """Handlers cannot be used: what is wrong, and where."""
+
+
+class StuckError(SwitchyardError):
+    """A handler did not stop when it was told to, and still runs: only the end of its process ends it."""

@@ -19,19 +19,21 @@ from typing import Any, Final
 DEADLY: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)
 """What ends a process that does not handle it; a timer comes as one of the first three."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, *DEADLY)
+DEFAULTS: Final = {signal.SIGINT: signal.default_int_handler}
 TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
 class _State:
     """The process as it was when it began to work."""
 
-    def __init__(self) -> None:
-        self.pid = os.getpid()
+    def __init__(self, *, undo: bool) -> None:
+        self.undo = undo
         self.directory = _directory()
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self.wakeup = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(self.wakeup)
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self.timers = [timer for timer in TIMERS if not any(signal.getitimer(timer))]
         self.recursion = sys.getrecursionlimit()
         self.timeout = socket.getdefaulttimeout()
 
@@ -41,7 +43,7 @@ class _State:
                 signal.signal(number, handler)
         signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
-        for timer in TIMERS:
+        for timer in self.timers:
             if any(signal.getitimer(timer)):
                 signal.setitimer(timer, 0)
         if sys.getrecursionlimit() != self.recursion:
@@ -64,15 +66,19 @@ def _directory() -> Path | None:
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
-    """Keep what the process has now, while the block lasts; in another thread than the main one, nothing."""
+def kept(*, undo: bool = True) -> Iterator[None]:
+    """Keep what the process has now, while the block lasts; in another thread than the main one, nothing.
+
+    Args:
+        undo: whether `restore` does anything; not where a program is ours only in part.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ignored = [number for number in DEADLY if signal.getsignal(number) is signal.SIG_DFL]
+    ignored = [number for number in DEADLY if undo and signal.getsignal(number) is signal.SIG_DFL]
     for number in ignored:
         signal.signal(number, _ignore)  # not SIG_IGN, which programs that are started would inherit
-    state = _State()
+    state = _State(undo=undo)
     _kept.append(state)
     try:
         yield
@@ -82,9 +88,14 @@ def kept() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def is_kept() -> bool:
+    """Whether a block of `kept` is under way."""
+    return bool(_kept)
+
+
 def restore() -> None:
     """Put back what a handler has changed."""
-    if _kept and threading.current_thread() is threading.main_thread():
+    if _kept and _kept[-1].undo and threading.current_thread() is threading.main_thread():
         _kept[-1].restore()
 
 
@@ -99,7 +110,7 @@ def _in_child() -> None:
         signal.set_wakeup_fd(-1)
         for number, handler in _kept[-1].handlers.items():
             if callable(handler) and signal.getsignal(number) == handler:
-                signal.signal(number, signal.SIG_DFL)
+                signal.signal(number, DEFAULTS.get(number, signal.SIG_DFL))
     _kept.clear()
 
 

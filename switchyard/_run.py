@@ -18,7 +18,7 @@ import pydantic
 from events import outcome
 from switchyard._contained import FOREIGN, OWNER, Foreign, StillRunning
 from switchyard._context import Context, Facts, Surroundings, SyncContext
-from switchyard._handler_errors import Cancelled, as_failure, named
+from switchyard._handler_errors import Cancelled, as_failure, contained, named
 from switchyard._process_state import restore
 from switchyard.handlers import Handler, Proposal
 
@@ -46,9 +46,10 @@ def finished(value: Any, context: Context | SyncContext) -> Finished:
     Raises:
         Fatal: code `invalid_result`, `invalid_usage`, `invalid_checks` or `invalid_artifacts`; its message
             names the part that does not fit.
+        Retry: code `stopped`: an object that was handed over raised what would end a program.
     """
     checks = None
-    with named():
+    with contained(), named():
         if isinstance(value, Proposal):
             value, checks = value.result, outcome.checks_of(value.checks)
         result = orjson.loads(outcome.result_json(value, _model))

@@ -107,3 +107,9 @@ def end(status: int) -> None:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
         os._exit(status)
+
+
+def end_at_exit(status: int) -> None:
+    """Have the interpreter end at once, when it comes to its end, if a thread would keep it then."""
+    if left_threads():
+        threading._register_atexit(end, status)  # type: ignore[attr-defined]  # noqa: SLF001 - atexit is too late

@@ -26,6 +26,7 @@ from switchyard._handler_errors import (
     Release,
     Retry,
     as_failure,
+    contained,
 )
 
 __all__ = [
@@ -102,7 +103,8 @@ class Handler:
             Fatal: code `invalid_payload`, naming the field and the rule.
         """
         try:
-            return self._payload.validate_python(payload)
+            with contained():
+                return self._payload.validate_python(payload)
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             at = ".".join(str(part) for part in first["loc"]) or "payload"
