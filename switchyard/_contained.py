@@ -1,6 +1,6 @@
 """Foreign code in our process: what it raises, cancels, stops or forks ends itself and nothing else.
 
-`install` prepares a loop. Then a handler finds no task of ours or of another handler, and cancels none; its own
+`install` prepares a loop: a handler finds no task of ours or of another handler, and so cancels none; its own
 tasks cannot end the loop by an exit; and what would stop the loop is refused to it.
 `Foreign` runs a coroutine in a task of its own and keeps whatever it raises.
 """
