@@ -142,7 +142,10 @@ def exception_text(error: BaseException) -> str:
 
 def trace_of(error: BaseException) -> str:
     """An exception's traceback for the log, with what is long in it cut."""
-    parts = traceback.format_exception(error)
+    try:
+        parts = traceback.format_exception(error)
+    except BaseException:  # noqa: BLE001 - notes and texts are the foreign code's, and may raise anything
+        parts = [f"<an exception of type {type(error).__name__}, which cannot be shown>"]
     return text_of("".join(_cut(part, TRACE_PART_CHARS) for part in parts)[-TRACE_CHARS:], 4 * TRACE_CHARS)
 
 
@@ -190,7 +193,7 @@ def text_of(said: Any, most_bytes: int) -> str:
     try:
         text = said if isinstance(said, str) else str(said)
         body = text.encode(errors="backslashreplace")
-    except Exception:  # noqa: BLE001 - an object's own text may raise anything
+    except BaseException:  # noqa: BLE001 - an object's own text may raise anything, also an exit
         return f"<an object of type {type(said).__name__}, which has no text>"
     if len(body) <= most_bytes:
         return body.decode()

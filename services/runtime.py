@@ -142,8 +142,10 @@ async def run_worker(
     tenant: str | None = None,
     capabilities: Callable[[], dict[str, Any]] = dict,
     ready: Callable[[], None] | None = None,
-) -> None:
-    """Work until told to stop, then drain.
+) -> bool:
+    """Work until told to stop, then drain; whether another process is to take this worker's place.
+
+    So it is when code of handlers does not end, which holds slots and can be ended only with its process.
 
     Args:
         settings: of the worker.
@@ -161,11 +163,15 @@ async def run_worker(
     """
     loop = asyncio.get_running_loop()
 
+    made: list[Worker] = []
+
     def make() -> Worker:
-        return Worker(
+        worker = Worker(
             nc, connectors_of(kinds, handlers, settings), settings,
             worker_id=worker_id(name), capabilities=capabilities(), tenant=tenant,
         )  # fmt: skip
+        made[:] = [worker]
+        return worker
 
     def obey_hangup(worker: Worker) -> None:
         loop.add_signal_handler(signal.SIGHUP, _declare_again, worker, capabilities)
@@ -175,7 +181,7 @@ async def run_worker(
             from services.worker import reloading  # noqa: PLC0415 - nobody else needs what it imports
 
             await reloading.run(make, handlers, stop, ready or _nobody, obey_hangup)
-            return
+            return made[-1].is_worn
         worker = make()
         obey_hangup(worker)
         async with asyncio.TaskGroup() as group:
@@ -183,6 +189,18 @@ async def run_worker(
             await worker.ready.wait()
             if ready is not None:
                 ready()
+        return worker.is_worn
+
+
+async def _run_worker_anew(
+    settings: Settings, stop: Stop, kinds: Sequence[str], ready: Callable[[], None]
+) -> None:
+    """Work until told to stop, with a new worker whenever code that does not end has worn one out."""
+    while await run_worker(settings, stop, kinds=kinds, ready=ready):
+        log.warning(
+            "worker_begun_anew",
+            effect="the code that did not stop still runs in this process; only a restart ends it",
+        )
 
 
 def _nobody() -> None:
@@ -291,7 +309,7 @@ async def _run_parts(
         keeper = start("keeper", _keeper(settings))
         worker = None
         if kinds:
-            worker = start("worker", run_worker(settings, stop, kinds=kinds, ready=working.set))
+            worker = start("worker", _run_worker_anew(settings, stop, kinds, working.set))
             await working.wait()
         await _until_ready(url)
         token = mint(

@@ -63,6 +63,11 @@ class Settings(pydantic.BaseModel):
         default=3600.0, description="Seconds that an attempt may take where the job does not say"
     )
 
+    lost_slots: Count = Field(
+        default=1,
+        description="Slots lost to code that does not end, with which a worker takes no more jobs and begins anew",
+    )
+
     # Timed leases, over REST
     timed_lease_s: Seconds = Field(
         default=60.0, description="Seconds of a timed lease where the claim does not say"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ MEDIA_TYPE: Final = re.compile(
 )
 MAX_FILE_ID_CHARS: Final = 255
 INVALID_CALL: Final = "invalid_call"
+FORKED: Final = "forked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,9 @@ class _Context:
         self._where = scratch
         self._inputs = 0
         self._ended = False
+        self._pid = os.getpid()
+        self.late = 0
+        """How many calls came after the attempt's end and were dropped."""
         self.saved: dict[str, dict[str, Any]] = {}
         self.usage: dict[str, float] = {}
         """What the attempt used, by unit ("pages": 3); a handler fills it in."""
@@ -160,7 +165,10 @@ class _Context:
         self._ended = True
 
     def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise Fatal("a process that the handler forked cannot use its context", code=FORKED)
         if self._ended:
+            self.late += 1
             raise Cancelled
 
     def progress(
@@ -252,6 +260,7 @@ class SyncContext(_Context):
         return self._ended or self._surroundings.cancelled
 
     def _check(self) -> None:
+        super()._check()
         if self.cancelled:
             raise Cancelled
 

@@ -5,18 +5,21 @@ HandlerError
 ├── Fatal      no attempt can succeed
 └── Release    not now: the job goes back to its lane, and nothing is counted
 
-Any other exception is a failure with the code `internal`, and another attempt follows.
+Any other exception is a failure with the code `internal`, and another attempt follows; what would
+end a program, such as an exit, is one with the code `stopped`.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from events.errors import InvalidError, SwitchyardError
 from events.outcome import ERROR_BYTES, exception_text, failure_of, text_of
 from events.spec import JobError
+
+STOPPED: Final = "stopped"
 
 
 class HandlerError(Exception):
@@ -52,6 +55,14 @@ class Cancelled(BaseException):
     """
 
 
+def as_failure(error: BaseException) -> Exception:
+    """The exception, or for one that would end the whole program the failure that it is for the attempt."""
+    if isinstance(error, Exception):
+        return error
+    kind = Fatal if isinstance(error, Cancelled) else Retry
+    return kind(f"the handler stopped by itself: {exception_text(error)}", code=STOPPED)
+
+
 def failure(error: BaseException) -> JobError:
     """What the log keeps of a handler's exception; one whose code is none counts as `invalid_error`."""
     if not isinstance(error, HandlerError):
@@ -64,8 +75,19 @@ def failure(error: BaseException) -> JobError:
 def _part(error: HandlerError, name: str) -> Any:
     try:
         return getattr(error, name, None)
-    except Exception:  # noqa: BLE001 - a class of the user's own may do anything here
+    except BaseException:  # noqa: BLE001 - a class of the user's own may do anything here
         return None
+
+
+@contextlib.contextmanager
+def contained() -> Iterator[None]:
+    """What would end a program is a failure of the attempt."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        raise as_failure(error) from error
 
 
 @contextlib.contextmanager
@@ -79,3 +101,7 @@ def named() -> Iterator[None]:
 
 class HandlersError(SwitchyardError):
     """Handlers cannot be used: what is wrong, and where."""
+
+
+class StuckError(SwitchyardError):
+    """A handler did not stop when it was told to, and still runs: only the end of its process ends it."""

@@ -19,6 +19,7 @@ import orjson
 from events.outcome import failure_of, trace_of
 from events.spec import JobError
 from switchyard import _files
+from switchyard._contained import StillRunning
 from switchyard._context import Facts
 from switchyard._handler_errors import Fatal, HandlerError, Release, failure
 from switchyard._ready import Readiness
@@ -79,6 +80,8 @@ class Lease:
         self._left_out = 0
         self._wake = asyncio.Event()
         self._scratch: Path | None = None
+        self.left: StillRunning | None = None
+        """What goes on beyond the attempt, if its handler did not stop."""
 
     # --- What the handler asks for
 
@@ -200,9 +203,11 @@ class Lease:
                 return self._interrupted()
             await ready.wait()
             done = await run(handler, self._payload, self, grace_s=self._grace_s)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if self._why is None:
                 raise
+            if isinstance(error, StillRunning):
+                self.left = error
             return self._interrupted()
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is this attempt's failure
             if isinstance(error, Release | UnreachableError):
@@ -218,10 +223,13 @@ class Lease:
 
     def _interrupted(self) -> tuple[str, dict[str, Any]] | None:
         match self._why:
+            case Why.CANCEL if self.left is not None:
+                return None  # nobody may say that it has stopped: the job is cancelled by force
             case Why.CANCEL | Why.DRAIN:
                 return "release", {}
             case Why.TIMEOUT:
-                return "fail", _error(JobError("timeout", Why.TIMEOUT.value))
+                still = "" if self.left is None else "; its code did not stop, and still runs"
+                return "fail", _error(JobError("timeout", Why.TIMEOUT.value + still))
             case _:
                 return None
 

@@ -16,8 +16,10 @@ import orjson
 import pydantic
 
 from events import outcome
+from switchyard._contained import FOREIGN, OWNER, Foreign, StillRunning
 from switchyard._context import Context, Facts, Surroundings, SyncContext
-from switchyard._handler_errors import Cancelled, Fatal, named
+from switchyard._handler_errors import Cancelled, as_failure, contained, named
+from switchyard._process_state import restore
 from switchyard.handlers import Handler, Proposal
 
 
@@ -44,9 +46,10 @@ def finished(value: Any, context: Context | SyncContext) -> Finished:
     Raises:
         Fatal: code `invalid_result`, `invalid_usage`, `invalid_checks` or `invalid_artifacts`; its message
             names the part that does not fit.
+        Retry: code `stopped`: an object that was handed over raised what would end a program.
     """
     checks = None
-    with named():
+    with contained(), named():
         if isinstance(value, Proposal):
             value, checks = value.result, outcome.checks_of(value.checks)
         result = orjson.loads(outcome.result_json(value, _model))
@@ -70,24 +73,54 @@ async def run(
         handler: whose function runs.
         payload: as it was submitted.
         surroundings: carries out what the handler asks for.
-        grace_s: how long a cancellation waits for a plain handler, which nobody can stop from outside.
+        grace_s: how long a cancellation waits for a handler, which nobody can end from outside.
 
     Raises:
-        HandlerError: as the handler raised it, or the payload or the result is none.
+        HandlerError: as the handler raised it, or the payload or the result is none; code `stopped` for what
+            would end a program.
+        StillRunning: it was cancelled, and the handler goes on.
     """
     parsed = handler.parse(payload)
-    if not handler.is_async:
-        return await run_in_thread(handler, parsed, surroundings, grace_s=grace_s)
-    context = Context(surroundings)
-    task = asyncio.current_task()
     try:
-        return finished(await handler.call(parsed, context), context)
-    except (Cancelled, asyncio.CancelledError) as error:
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            raise
-        raise Fatal("the handler stopped by itself", code="stopped") from error
+        if handler.is_async:
+            return await run_on_loop(handler, parsed, surroundings, grace_s=grace_s)
+        return await run_in_thread(handler, parsed, surroundings, grace_s=grace_s)
+    finally:
+        restore()
+
+
+async def run_on_loop(
+    handler: Handler, parsed: Any, surroundings: Surroundings, *, grace_s: float
+) -> Finished:
+    """Run an async handler in a task of its own; one that does not stop in time is left behind, unheard."""
+    context = Context(surroundings)
+    work = Foreign(lambda: handler.call(parsed, context))
+    try:
+        try:
+            await work.wait()
+        except asyncio.CancelledError:
+            try:
+                ended = await work.stop(grace_s)
+            except asyncio.CancelledError:  # there is no more time
+                ended = work.task.done()
+            if not ended:
+                raise StillRunning(work.task, lambda: context.late + _came(work)) from None
+            if isinstance(work.error, asyncio.CancelledError):
+                raise
     finally:
         context.end()
+    if work.error is not None:
+        raise as_failure(work.error) from _cause(work.error)
+    return finished(work.value, context)
+
+
+def _came(work: Foreign) -> int:
+    return int(work.task.done() and work.error is None)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What to name as the cause: an exception keeps its own."""
+    return error.__cause__ if isinstance(error, Exception) else error
 
 
 class _Thread:
@@ -160,6 +193,7 @@ async def run_in_thread(
     loop = asyncio.get_running_loop()
     done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
     variables = contextvars.copy_context()
+    variables.run(OWNER.set, FOREIGN)
 
     def tell(value: Any, error: BaseException | None) -> None:
         if not done.done():
@@ -179,12 +213,13 @@ async def run_in_thread(
         value, error = await asyncio.shield(done)
     except asyncio.CancelledError:
         thread.stop()
-        await asyncio.wait([done], timeout=grace_s)
+        with contextlib.suppress(asyncio.CancelledError):  # there is no more time
+            await asyncio.wait([done], timeout=grace_s)
+        if not done.done():
+            raise StillRunning(done, lambda: context.late + int(done.done())) from None
         raise
     finally:
         context.end()
     if error is not None:
-        if isinstance(error, Cancelled | SystemExit | KeyboardInterrupt):
-            raise Fatal("the handler stopped by itself", code="stopped") from error
-        raise error
+        raise as_failure(error) from _cause(error)
     return finished(value, context)

@@ -7,6 +7,7 @@ and without either under `switchyard.testing`.
 from __future__ import annotations
 
 import inspect
+import os
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,18 @@ from typing import Any, Final, TypeVar
 import pydantic
 
 from events.subjects import NAME
+from switchyard._contained import end_if_forked
 from switchyard._context import Artifact, Context, InputFile, SyncContext
-from switchyard._handler_errors import Cancelled, Fatal, HandlerError, HandlersError, Release, Retry
+from switchyard._handler_errors import (
+    Cancelled,
+    Fatal,
+    HandlerError,
+    HandlersError,
+    Release,
+    Retry,
+    as_failure,
+    contained,
+)
 
 __all__ = [
     "Artifact", "Cancelled", "Context", "Fatal", "Handler", "HandlerError", "Handlers", "HandlersError",
@@ -116,7 +127,8 @@ class Handler:
             Fatal: code `invalid_payload`, naming the field and the rule.
         """
         try:
-            return self._payload.validate_python(payload)
+            with contained():
+                return self._payload.validate_python(payload)
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             at = ".".join(str(part) for part in first["loc"]) or "payload"
@@ -129,8 +141,22 @@ class Handler:
         return pydantic.create_model(f"{self.kind}_payload", __base__=pydantic.RootModel[dict[str, Any]])
 
     def call(self, payload: Any, context: Any) -> Any:
-        """Call the function with what it takes."""
-        return self.function(payload, context) if self.takes_context else self.function(payload)
+        """Call the function with what it takes; a process that it forks ends with it.
+
+        Raises:
+            Retry: code `stopped`: it raised what would end a program.
+        """
+        pid, status = os.getpid(), 1
+        try:
+            given = self.function(payload, context) if self.takes_context else self.function(payload)
+            status = 0
+        except (Exception, Cancelled):
+            raise
+        except BaseException as error:
+            raise as_failure(error) from error
+        finally:
+            end_if_forked(pid, status)
+        return given
 
 
 def _parameters(name: str, function: Callable[..., Any]) -> tuple[Any, bool]:

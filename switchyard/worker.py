@@ -28,15 +28,19 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
+from switchyard import _runner
 from switchyard._connection import find
+from switchyard._contained import StillRunning, install, ours
+from switchyard._handler_errors import StuckError
 from switchyard._json import body_json
 from switchyard._lease import Lease, Why
+from switchyard._process_state import is_kept, kept
 from switchyard._ready import Readiness
 from switchyard._transport import AGAIN, CONNECT_S, LOST, Transport
 from switchyard.errors import ApiError
 from switchyard.handlers import Function, Handlers, HandlersError
 
-__all__ = ["Worker"]
+__all__ = ["StuckError", "Worker"]
 
 log = logging.getLogger("switchyard.worker")
 
@@ -66,6 +70,7 @@ class Worker:
         drain_s: how long attempts have to end after `stop`; then they are stopped and their jobs given back.
         capabilities: what the worker has, beside what its handlers add.
         tenant: whose jobs it takes; for a token of the role `admin`.
+        lost_slots: with so many slots lost to handlers that did not stop it takes no more jobs, and ends.
 
     Raises:
         ConfigurationError: no URL or no token is known.
@@ -85,6 +90,7 @@ class Worker:
         drain_s: float = DRAIN_S,
         capabilities: Mapping[str, Any] | None = None,
         tenant: str | None = None,
+        lost_slots: int = 1,
     ) -> None:
         self.handlers = Handlers()
         for handler in handlers or ():
@@ -102,6 +108,10 @@ class Worker:
         self._ready: dict[str, Readiness] = {}
         self._running: set[Lease] = set()
         self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._lost = 0
+        self._lost_slots = lost_slots
+        self._stuck = ""
 
     def kind(
         self,
@@ -129,16 +139,28 @@ class Worker:
         )
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT, then drain; a second signal gives all jobs back at once."""
-        asyncio.run(self._run())
+        """Work until SIGTERM or SIGINT, then drain; a second signal gives all jobs back at once.
+
+        What handlers leave behind, such as a thread that does not end, does not keep the process from ending.
+
+        Raises:
+            StuckError: as `serve`.
+        """
+        status = 1
+        try:
+            _runner.run(self._run(), asyncio.new_event_loop)
+            status = 0
+        finally:
+            _runner.end_at_exit(status)
 
     async def _run(self) -> None:
-        with self._signals():
+        with self._signals(), kept():
             await self.serve()
 
     def stop(self) -> None:
         """Claim nothing more; attempts under way have `drain_s` to end. Called on the event loop."""
         self._stopping.set()
+        self._hurry.set()
 
     async def serve(self) -> None:
         """Work until `stop` is called, or an operator drains the worker, and all attempts have ended.
@@ -146,7 +168,15 @@ class Worker:
         Raises:
             HandlersError: there is no handler, or one that needs a process.
             ApiError: the gateway refuses the claims.
+            StuckError: handlers did not stop when they were told to, and hold `lost_slots` slots.
         """
+        install(asyncio.get_running_loop())
+        with ours(), kept(undo=False) if not is_kept() else contextlib.nullcontext():
+            await self._serve()
+        if self._stuck:
+            raise StuckError(self._stuck)
+
+    async def _serve(self) -> None:
         groups = self._groups()
         self._ready = {handler.kind: Readiness(handler) for handler in self.handlers}
         slots = sum(count for _, count in groups)
@@ -181,7 +211,7 @@ class Worker:
         return [(shared, self._slots), *own] if shared else own
 
     async def _drain(self) -> None:
-        await self._stopping.wait()
+        await self._hurry.wait()
         await asyncio.sleep(self._drain_s)
         self._give_back()
 
@@ -209,6 +239,23 @@ class Worker:
                 await lease.run(self.handlers[lease.kind], self._ready[lease.kind])
             finally:
                 self._running.discard(lease)
+            if lease.left is not None:
+                await self._slot_lost(lease, lease.left)
+
+    async def _slot_lost(self, lease: Lease, left: StillRunning) -> None:
+        """The handler goes on beyond its attempt: wait for its end; with too many of them the worker ends."""
+        self._lost += 1
+        stuck = f"the handler of {lease.kind} did not stop for job {lease.facts.job_id}, and still runs"
+        log.error("%s; lost slots: %d", stuck, self._lost)
+        if self._lost >= self._lost_slots and not self._stopping.is_set():
+            self._stuck = stuck
+            self._stopping.set()
+        ended = asyncio.Event()
+        left.code.add_done_callback(lambda _: ended.set())
+        await self._pause(ended.wait())
+        if ended.is_set():
+            self._lost -= 1
+            log.warning("the handler of job %s has ended; dropped: %d", lease.facts.job_id, left.late())
 
     def _said(self) -> dict[str, Any]:
         """What the worker can do: in full once, then by the revision that the gateway has given it."""

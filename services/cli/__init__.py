@@ -22,6 +22,7 @@ from services.cli.review import review
 from services.cli.schedules import schedule_group
 from services.cli.usage import usage
 from services.log import LEVELS, configure
+from switchyard._runner import end
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,4 +59,8 @@ for command in (
 
 def main() -> NoReturn:
     """Run the command line; exits with a code of `services.cli.errors.EXIT_CODES`."""
-    guarded(lambda: cli(prog_name="switchyard", standalone_mode=False), debug="--debug" in sys.argv)
+    try:
+        guarded(lambda: cli(prog_name="switchyard", standalone_mode=False), debug="--debug" in sys.argv)
+    except SystemExit as exit_:
+        end(exit_.code if isinstance(exit_.code, int) else 1)
+        raise

@@ -12,6 +12,7 @@ import uvloop
 from events.errors import UnavailableError
 from services import connection_file
 from services.settings import Settings, from_environment
+from switchyard import _runner
 
 data_dir = click.option(
     "--data-dir",
@@ -25,9 +26,14 @@ slots = click.option("--slots", type=click.IntRange(1), help="Jobs that the work
 kinds = click.option("--kinds", metavar="K,K", help="Kinds that the worker runs; all by default.")
 
 
-def run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run a command's coroutine."""
-    return uvloop.run(main)
+def run(main: Coroutine[Any, Any, Any], *, contain: bool = False) -> Any:
+    """Run a command's coroutine.
+
+    Args:
+        main: the coroutine.
+        contain: whether foreign code runs on its loop, which is not to end it.
+    """
+    return _runner.run(main, uvloop.new_event_loop) if contain else uvloop.run(main)
 
 
 def with_broker(settings: Settings) -> Settings:

@@ -9,6 +9,7 @@ import click
 from events.subjects import NAME
 from services import runtime
 from services.cli import options
+from services.cli.anew import Start
 from services.connection_file import ConnectionInfo
 from services.connectors import CONNECTORS
 from services.worker.custom import handlers_of
@@ -75,7 +76,7 @@ def up(
         stop = runtime.stop_on_signals()
         await runtime.run_up(settings, stop, kinds=names, broker_port=broker_port, ready=ready)
 
-    options.run(main())
+    options.run(main(), contain=True)
 
 
 @click.command()
@@ -168,6 +169,7 @@ def worker(  # noqa: PLR0917 - click passes options by name
     lease: float | None,
 ) -> None:
     """Run a worker; SIGTERM drains it, SIGHUP reads its abilities again."""
+    start = Start()
     names = () if handlers and not kinds else _kinds(kinds)
     if reload and not handlers:
         raise click.UsageError("--reload needs --handlers")
@@ -176,11 +178,12 @@ def worker(  # noqa: PLR0917 - click passes options by name
         options.settings_of(data_dir=data_dir, slots=slots, nats_url=nats, lease_s=lease)
     )
 
-    async def main() -> None:
+    async def main() -> bool:
         stop = runtime.stop_on_signals()
-        await runtime.run_worker(
+        return await runtime.run_worker(
             settings, stop, kinds=names, handlers=handlers, reload=reload, name=name, tenant=tenant,
             capabilities=lambda: declared(file, capability), ready=_say_ready,
         )  # fmt: skip
 
-    options.run(main())
+    if options.run(main(), contain=True):
+        start.again()

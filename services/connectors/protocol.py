@@ -47,7 +47,7 @@ class BusyError(ConnectorError):
     """The back end cannot take the work now; the job goes back to its lane and nothing is counted."""
 
 
-def traceback_of(error: Exception) -> str:
+def traceback_of(error: BaseException) -> str:
     """Where an attempt failed; nothing for what a connector of ours says on purpose, which is no mistake."""
     if isinstance(error, ConnectorError):
         return told(error, always=False) if error.traceback or error.__cause__ is not None else ""

@@ -46,7 +46,9 @@ async def metrics(request: web.Request) -> web.Response:
     Query(request)
     app = request.app
     found = app[METRICS]
-    found.show_workers(record.state for record in app[WORKERS].records())
+    workers = app[WORKERS].records()
+    found.show_workers(record.state for record in workers)
+    found.lost_slots.set(sum(record.lost_slots for record in workers))
     found.unreadable_workers.set(app[WORKERS].unreadable)
     found.live_connections.set(app[DOOR].connections)
     with contextlib.suppress(UnavailableError):

@@ -60,6 +60,10 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.workers = Gauge("switchyard_workers", "Live workers", ["state"], registry=self.registry)
+        self.lost_slots = Gauge(
+            "switchyard_lost_slots", "Slots of live workers that hold code which outlived its attempt",
+            registry=self.registry,
+        )  # fmt: skip
         self.unreadable_workers = Gauge(
             "switchyard_unreadable_workers", "Records of workers that cannot be read", registry=self.registry
         )

@@ -93,4 +93,5 @@ def _view(record: WorkerRecord, tally: dict[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(record)
     running = len(fields.pop("fences", {}))
     fields.pop("until", None)
+    fields["lost_slots"] = record.lost_slots
     return {**fields, "running": running, **{name: tally.get(name, 0) for name in TALLIES}}

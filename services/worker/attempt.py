@@ -54,6 +54,9 @@ class HeldAttempt:
             lambda line, always: reporter.log(self.job_id, self._stamped({"line": line}), always=always),
             most=settings.job_log_lines, per_s=settings.job_log_lines_per_s,
         )  # fmt: skip
+        self._ended = False
+        self.late = 0
+        """How many reports and files came after the attempt's end, and were dropped."""
 
     @property
     def scratch(self) -> Path:
@@ -66,12 +69,16 @@ class HeldAttempt:
         self, fraction: float, *, stage: str = "", message: str = "", eta_s: float | None = None
     ) -> None:
         """Report progress; conflated with what was not sent yet."""
+        if self._is_late():
+            return
         with _as_fatal():
             report = outcome_of.progress_of(fraction, stage, message, eta_s)
         self._reporter.progress(self.job_id, self._stamped(report))
 
     def log(self, line: str) -> None:
         """Report one line of output; too many are left out, and counted."""
+        if self._is_late():
+            return
         with _as_fatal():
             line = outcome_of.line_of(line)
         self._lines.log(line)
@@ -80,12 +87,17 @@ class HeldAttempt:
         """Count lines of output that were too many."""
         self._lines.left_out(lines)
 
+    def _is_late(self) -> bool:
+        self.late += self._ended
+        return self._ended
+
     def _stamped(self, report: dict[str, Any]) -> dict[str, Any]:
         report.update(fence=self.fence, attempt=self.number, tenant=self.tenant, kind=self._kind)
         return report
 
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         """Stream the job's input file to `to`."""
+        self._check()
         try:
             info = await self._files.info(self.tenant, file_id)
         except NotFoundError as error:
@@ -100,6 +112,7 @@ class HeldAttempt:
         self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
     ) -> dict[str, Any]:
         """Store an artifact whose id carries the fence, so that no other attempt can overwrite it."""
+        self._check()
         if not ARTIFACT_NAME.fullmatch(name):
             raise FatalError("artifact_name", f"{name!r} is not a name of 1 to 100 of A-Z a-z 0-9 . _ -")
         info = await self._files.put(
@@ -115,6 +128,10 @@ class HeldAttempt:
             "file": info.id, "name": name, "type": media_type,
             "size_bytes": info.size_bytes, "sha256": info.sha256,
         }  # fmt: skip
+
+    def _check(self) -> None:
+        if self._is_late():
+            raise FatalError("ended", "the attempt has ended without this code")
 
     async def stored(self, outcome: Outcome) -> Outcome:
         """The outcome as events hold it: a result too large for one is stored as the artifact `result.json`.
@@ -135,7 +152,11 @@ class HeldAttempt:
         return Outcome(None, (*artifacts, reference), usage, checks)
 
     async def close(self) -> None:
-        """Remove the scratch directory and unsent progress; the lines are stored before the end is."""
+        """Remove the scratch directory and unsent progress, and take nothing more.
+
+        The lines are stored before the end of the job is.
+        """
+        self._ended = True
         self._reporter.forget(self.job_id)
         self._lines.close()
         await self._reporter.sent(LINES_S)

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from events import subjects
-from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, Release
-from events.errors import InvalidError, NewerVersionError, SwitchyardError, UnavailableError
+from events.errors import InvalidError, SwitchyardError
 from events.json_value import encoded
-from events.outcome import exception_text, failure_of, trace_of
-from events.spec import JobError
 from services import controls
-from services.connectors.protocol import (
-    BusyError,
-    Connector,
-    FatalError,
-    Outcome,
-    RetryableError,
-    traceback_of,
-)
+from services.connectors.protocol import Connector
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
@@ -37,42 +24,22 @@ from services.log_share import LogShare
 from services.publisher import Publisher
 from services.reachability import Reachability
 from services.settings import Settings
-from services.worker.attempt import HeldAttempt
+from services.worker import connector_calls
+from services.worker.attempt_run import AttemptRun, Left, Means
 from services.worker.dispatch import Dispatcher
 from services.worker.job_log import logged
-from services.worker.lease import Interruption, Lease, Leasing, jitter
-from services.worker.references import resolved_payload
+from services.worker.lease import Interruption, Leasing
 from services.worker.registration import Registration
 from services.worker.registry import declarable, new_record
 from services.worker.reporting import Reporter
+from services.worker.slots import Slots
 from services.worker.work import Work
+from switchyard._contained import install, ours
+from switchyard._process_state import kept
 
 log = structlog.get_logger()
 
-SETTLE_PAUSE_S = 0.5
 RENEWALS_AT_ONCE = 64
-BUSY_PAUSE_S = 1.0
-
-
-class _Running:
-    """A lease with the task that runs it."""
-
-    __slots__ = ("handling", "interruption", "lease", "task")
-
-    def __init__(self, lease: Lease, task: asyncio.Task[None]) -> None:
-        self.lease = lease
-        self.task = task
-        self.handling = False
-        self.interruption: Interruption | None = None
-
-    def interrupt(self, why: Interruption) -> None:
-        """Stop the handler; the first reason stands, except that a lost lease outdoes all others."""
-        if self.interruption is None:
-            self.interruption = why
-            if self.handling:
-                self.task.cancel()
-        elif why is Interruption.LOST:
-            self.interruption = why
 
 
 class Worker:
@@ -103,14 +70,15 @@ class Worker:
         self._settings = settings
         self._connectors = {connector.kind: connector for connector in connectors}
         self._capabilities = capabilities or {}
-        self._running: dict[int, _Running] = {}
-        self._busy = 0
-        self._busy_by_kind: Counter[str] = Counter()
+        self._found: dict[str, dict[str, Any]] = {}
+        self._running: dict[int, AttemptRun] = {}
         self._paused = False
         self._stopping = asyncio.Event()
         self._patient = False
         self._grace: asyncio.Timeout | None = None
         self.gone = False
+        self.is_worn = False
+        """Whether it drains because of code that does not end: another process is to take its place."""
         self._slot_freed = asyncio.Event()
         self.ready = asyncio.Event()
         self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
@@ -125,14 +93,20 @@ class Worker:
             record=lambda: self._registration.record, weights=self._weights,
             free=self._free, room=self._room, start=self._start,
         )  # fmt: skip
+        self._slots = Slots(settings.slots, self._limit, refit=self._dispatcher.refit)
         self._changed = asyncio.Event()
         self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
+        self._means = Means(
+            worker=worker_id, leasing=self._leasing, store=self._store, reporter=self._reporter,
+            files=self._files, settings=settings, stopping=self._stopping,
+        )  # fmt: skip
         self._attempts: asyncio.TaskGroup
         self._registration: Registration
 
     def stop(self) -> None:
         """Begin to drain: no new jobs, a grace period for running ones, then release them."""
         self._patient = False
+        self.is_worn = self.is_worn and self.gone
         if self._grace is not None:
             self._grace.reschedule(asyncio.get_running_loop().time() + self._settings.drain_grace_s)
         self._begin_to_drain()
@@ -154,13 +128,18 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop` is called and the worker has drained."""
+        install(asyncio.get_running_loop())
+        with ours(), kept():
+            await self._run()
+
+    async def _run(self) -> None:
         collect_less_often()
         await self._publisher.start()
         await self._dispatcher.start()
         await self._dispatcher.tokens.load()
         await self._kinds.load()
         for connector in self._connectors.values():
-            connector.watch(self._changed.set)
+            connector_calls.watch(connector, self._changed.set)
         self._registration = await self._register()
         await self._dispatcher.load()
         heard = [
@@ -199,12 +178,15 @@ class Worker:
 
     def _free(self) -> int:
         may_take = not self._paused and self._registration.is_seen
-        return self._settings.slots - self._busy if may_take else 0
+        return self._slots.free if may_take else 0
 
     def _room(self, kind: str) -> int:
-        """How many more attempts a kind may have; a connector may set a limit below the worker's slots."""
+        return self._slots.room(kind)
+
+    def _limit(self, kind: str) -> int | None:
+        """A connector may set a limit below the worker's slots."""
         limit: int | None = getattr(self._connectors.get(kind), "slots", None)
-        return self._settings.slots if limit is None else max(0, limit - self._busy_by_kind[kind])
+        return limit
 
     def _weights(self, kind: str) -> dict[str, int]:
         return self._kinds.of(kind).weights
@@ -213,125 +195,62 @@ class Worker:
         return {fence: running.lease.job.id for fence, running in self._running.items()}
 
     def _start(self, work: Work, kind: str) -> None:
-        self._busy += 1
-        self._busy_by_kind[kind] += 1
-        if not self._room(kind):
-            self._dispatcher.refit(kind)
+        self._slots.take(kind)
         self._attempts.create_task(self._attempt(work, kind))
 
     def _ended(self, kind: str) -> None:
-        had_room = self._room(kind)
-        self._busy -= 1
-        self._busy_by_kind[kind] -= 1
-        if not had_room:
-            self._dispatcher.refit(kind)
+        self._slots.end(kind)
+        self._freed()
+
+    def _freed(self) -> None:
         self._slot_freed.set()
         self._dispatcher.wake()
 
     # --- One attempt, step by step
 
     async def _attempt(self, work: Work, kind: str) -> None:
-        lease = None
+        lease, run = None, None
         try:
             lease = await self._leasing.take(work, self._registration.record)
             if lease is None:
                 return
-            task = asyncio.current_task()
-            if task is None:
-                raise AssertionError("an attempt is a task")
-            running = _Running(lease, task)
-            self._running[lease.fence] = running
+            run = AttemptRun(lease, self._connectors[kind], self._means, abandoned=self._slot_lost)
+            self._running[lease.fence] = run
             try:
                 with logged(lease) as outcome:
-                    command = await self._handle(running)
+                    command = await run.run()
                     outcome.append(command)
                 if command is not None:
-                    await self._settle(lease, command)
+                    await run.settle(command)
             finally:
                 del self._running[lease.fence]
         finally:
             if work.grant is not None:
                 await self._dispatcher.tokens.end(work.grant, started=lease is not None)
-            self._ended(kind)
+            if run is None or not run.is_abandoned:
+                self._ended(kind)
 
-    async def _handle(self, running: _Running) -> AnyCommand | None:
-        """Run the connector; the command that its end amounts to, or None when the lease is another's."""
-        lease = running.lease
-        spec, fence = lease.spec, lease.fence
-        attempt = HeldAttempt(
-            lease.job, spec,
-            worker=self.id, reporter=self._reporter, files=self._files, settings=self._settings,
+    def _slot_lost(self, run: AttemptRun, left: Left) -> None:
+        """Code goes on beyond its attempt: its slot is lost until it ends, and with too many the worker."""
+        kind = run.kind
+        self._slots.end(kind, lost=True)
+        self._registration.change(lost_slots=self._slots.lost)
+        log.error(
+            "slot_lost", job=run.lease.job.id, kind=kind, why=run.interruption, lost_slots=self._slots.lost,
+            effect="its code did not stop, and still runs",
         )  # fmt: skip
-        timeout_s = spec.attempt_timeout_s or self._settings.attempt_timeout_s
-        timer = asyncio.get_running_loop().call_later(timeout_s, running.interrupt, Interruption.TIMEOUT)
-        try:
-            if running.interruption is not None:
-                return self._interrupted(running, timeout_s)
-            running.handling = True
-            try:
-                attempt.payload = await resolved_payload(self._store, spec)
-                outcome = await attempt.stored(await self._connectors[spec.kind].run(attempt))
-            finally:
-                running.handling = False
-            return _success(fence, outcome)
-        except asyncio.CancelledError:
-            if running.interruption is None:
-                raise
-            running.task.uncancel()
-            return self._interrupted(running, timeout_s)
-        except BusyError as error:
-            log.info("attempt_released", job=lease.job.id, code=error.code)
-            await asyncio.sleep(BUSY_PAUSE_S)
-            return Release(now=datetime.now(UTC), fence=fence)
-        except UnavailableError as error:
-            # A file could not be read or stored while the broker was away: that is not the job's failure.
-            log.warning("attempt_released", job=lease.job.id, error=str(error))
-            await asyncio.sleep(BUSY_PAUSE_S)
-            return Release(now=datetime.now(UTC), fence=fence)
-        except (RetryableError, FatalError) as error:
-            retryable = isinstance(error, RetryableError)
-            failed = failure_of(error.code, error.message, retryable=retryable)
-            return _failure(fence, replace(failed, traceback=traceback_of(error)))
-        except Exception as error:  # noqa: BLE001
-            # A connector is foreign code: whatever it raises is this attempt's failure, never the worker's.
-            # Its traceback is cut first: a long message would hold up the loop while it is laid out.
-            trace = trace_of(error)
-            log.error("connector_failed", job=lease.job.id, kind=spec.kind, exception=trace)  # noqa: TRY400
-            return _failure(fence, JobError("internal", exception_text(error), traceback=traceback_of(error)))
-        finally:
-            timer.cancel()
-            await attempt.close()
+        left.code.add_done_callback(lambda _: self._slot_regained(run, left))
+        if self._slots.lost >= self._settings.lost_slots and not self._stopping.is_set():
+            log.warning("worker_worn", worker=self.id, effect="it takes no more jobs, and begins anew")
+            self.is_worn = True
+            self.retire()
+        self._freed()
 
-    def _interrupted(self, running: _Running, timeout_s: float) -> AnyCommand | None:
-        now = datetime.now(UTC)
-        fence = running.lease.fence
-        match running.interruption:
-            case Interruption.CANCEL:
-                return ConfirmCancel(now=now, fence=fence)
-            case Interruption.TIMEOUT:
-                error = JobError("timeout", f"the attempt took longer than {timeout_s:g} s")
-                return _failure(fence, error)
-            case Interruption.DRAIN:
-                return Release(now=now, fence=fence)
-            case _:
-                return None
-
-    async def _settle(self, lease: Lease, command: AnyCommand) -> None:
-        """Record the outcome, however long the broker is away; a draining worker gives up after a while.
-
-        What it gives up is decided by the log: its lease ends with its heartbeat.
-        """
-        while True:
-            try:
-                await self._leasing.settle(lease, command, worker=self.id)
-            except UnavailableError as error:
-                log.warning("outcome_waits", job=lease.job.id, error=str(error))
-                if self._stopping.is_set():
-                    return
-                newer = isinstance(error, NewerVersionError)
-                await asyncio.sleep(self._settings.heartbeat_s if newer else SETTLE_PAUSE_S)
-            else:
-                return
+    def _slot_regained(self, run: AttemptRun, left: Left) -> None:
+        self._slots.regain(run.kind)
+        self._registration.change(lost_slots=self._slots.lost)
+        log.info("slot_regained", job=run.lease.job.id, kind=run.kind, late=left.late())
+        self._freed()
 
     # --- Renewal and cancellation
 
@@ -344,7 +263,7 @@ class Worker:
                 for running in list(self._running.values()):
                     group.create_task(self._renew(running, gate))
 
-    async def _renew(self, running: _Running, gate: asyncio.Semaphore) -> None:
+    async def _renew(self, running: AttemptRun, gate: asyncio.Semaphore) -> None:
         async with gate:
             if running.lease.fence not in self._running:
                 return
@@ -394,7 +313,9 @@ class Worker:
         """
         capabilities: dict[str, Any] = {}
         for connector in self._connectors.values():
-            capabilities.update(await asyncio.to_thread(connector.capabilities))
+            before = self._found.get(connector.kind, {})
+            self._found[connector.kind] = await connector_calls.capabilities_of(connector, before)
+            capabilities.update(self._found[connector.kind])
         return declarable(capabilities | self._capabilities, self._settings.worker_capabilities_bytes)
 
     async def _follow_capabilities(self) -> None:
@@ -435,7 +356,7 @@ class Worker:
             async with asyncio.timeout(
                 None if self._patient else self._settings.drain_grace_s
             ) as self._grace:
-                while self._busy:
+                while self._slots.running:
                     self._slot_freed.clear()
                     await self._slot_freed.wait()
         self._grace = None
@@ -448,24 +369,10 @@ class Worker:
                 await subscription.unsubscribe()
         await self._dispatcher.stop()
         for connector in self._connectors.values():
-            await connector.close()
+            await connector_calls.close(connector)
         await self._reporter.flush()
         await self._registration.leave()
         with contextlib.suppress(SwitchyardError):  # else the keeper does it
             timeout_s = self._settings.request_timeout_s
             await controls.forget_worker(self._nc, self._publisher, self.id, timeout_s=timeout_s)
         await self._publisher.close()
-
-
-def _success(fence: int, outcome: Outcome) -> AnyCommand:
-    now, result = datetime.now(UTC), outcome.result
-    artifacts, usage = outcome.artifacts, outcome.usage
-    if outcome.checks is None:
-        return Complete(now=now, fence=fence, result=result, artifacts=artifacts, usage=usage)
-    return Propose(
-        now=now, fence=fence, result=result, artifacts=artifacts, usage=usage, checks=outcome.checks
-    )
-
-
-def _failure(fence: int, error: JobError) -> Fail:
-    return Fail(now=datetime.now(UTC), fence=fence, error=error, jitter=jitter())

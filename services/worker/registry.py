@@ -59,6 +59,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         tenant: whom it is dedicated to; None when it works for all.
         door: `rest` for one that claims timed leases over REST; "" for one on NATS.
         until: by fence, when each timed lease ends.
+        lost_slots: how many of its slots hold code that outlived its attempt.
     """
 
     id: str
@@ -76,6 +77,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     tenant: str | None = None
     door: str = ""
     until: dict[Number, Time] = {}
+    lost_slots: Number = 0
 
     @property
     def is_whole(self) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from switchyard.handlers import Context, Fatal, HandlerError, Handlers, Proposal, Retry, SyncContext
+from switchyard.handlers import Artifact, Context, Fatal, HandlerError, Handlers, Proposal, Retry, SyncContext
 
 handlers: Final = Handlers()
 ASYNC: Final = "odd-on-the-loop"
@@ -206,17 +206,22 @@ CASES_OF_FILES: Final = {
 }
 
 
-@handlers.kind(ASYNC)
-async def on_the_loop(payload: dict[str, Any], context: Context) -> Any:
-    given = (CASES | CASES_OF_FILES)[payload["case"]].act(context)
-    return (await given).name if inspect.isawaitable(given) else given
+def register(into: Handlers, cases: Mapping[str, Case], kinds: tuple[str, str, str]) -> None:
+    """Make the cases jobs of three kinds, run on the loop, in a thread and in a process."""
+
+    @into.kind(kinds[0])
+    async def on_the_loop(payload: dict[str, Any], context: Context) -> Any:
+        given = cases[payload["case"]].act(context)
+        given = await given if inspect.isawaitable(given) else given
+        return given.name if isinstance(given, Artifact) else given
+
+    @into.kind(kinds[1])
+    def in_a_thread(payload: dict[str, Any], context: SyncContext) -> Any:
+        return cases[payload["case"]].act(context)
+
+    @into.kind(kinds[2], process=True)
+    def in_a_process(payload: dict[str, Any], context: SyncContext) -> Any:
+        return cases[payload["case"]].act(context)
 
 
-@handlers.kind(THREAD)
-def in_a_thread(payload: dict[str, Any], context: SyncContext) -> Any:
-    return (CASES | CASES_OF_FILES)[payload["case"]].act(context)
-
-
-@handlers.kind(PROCESS, process=True)
-def in_a_process(payload: dict[str, Any], context: SyncContext) -> Any:
-    return (CASES | CASES_OF_FILES)[payload["case"]].act(context)
+register(handlers, CASES | CASES_OF_FILES, (ASYNC, THREAD, PROCESS))

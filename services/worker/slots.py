@@ -1,0 +1,68 @@
+"""A worker's slots: how many attempts of each kind run, and how many slots hold code that does not end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+
+class Slots:
+    """Counts attempts.
+
+    Args:
+        total: how many there may be at once.
+        limit: of a kind, below the total; None if it has none.
+        refit: told of a kind that has no more room, or has some again.
+    """
+
+    def __init__(
+        self, total: int, limit: Callable[[str], int | None], *, refit: Callable[[str], None]
+    ) -> None:
+        self._total = total
+        self._limit = limit
+        self._refit = refit
+        self._taken: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
+
+    @property
+    def running(self) -> int:
+        """How many attempts are under way; one that was abandoned is not."""
+        return self._taken.total()
+
+    @property
+    def lost(self) -> int:
+        """How many slots hold code that outlived its attempt."""
+        return self._lost.total()
+
+    @property
+    def free(self) -> int:
+        """How many more attempts there may be."""
+        return max(0, self._total - self.running - self.lost)
+
+    def room(self, kind: str) -> int:
+        """How many more attempts a kind may have."""
+        limit = self._limit(kind)
+        if limit is None:
+            return self._total
+        return max(0, limit - self._taken[kind] - self._lost[kind])
+
+    def take(self, kind: str) -> None:
+        """An attempt begins."""
+        self._taken[kind] += 1
+        if not self.room(kind):
+            self._refit(kind)
+
+    def end(self, kind: str, *, lost: bool = False) -> None:
+        """An attempt has ended; its slot is lost if its code has not."""
+        self._change(kind, taken=-1, lost=int(lost))
+
+    def regain(self, kind: str) -> None:
+        """Code that had outlived its attempt has ended."""
+        self._change(kind, taken=0, lost=-1)
+
+    def _change(self, kind: str, *, taken: int, lost: int) -> None:
+        had_room = self.room(kind)
+        self._taken[kind] += taken
+        self._lost[kind] += lost
+        if not had_room and self.room(kind):
+            self._refit(kind)

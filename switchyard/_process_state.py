@@ -1,0 +1,117 @@
+"""What a process has once for all its jobs: its directory, its signals; a handler that changes it is undone.
+
+While the block of `kept` lasts, `restore` puts it back after each attempt, and a process that is forked gets
+none of the worker's signals: whoever ends it would end the worker, by the descriptor that both wake up with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+DEADLY: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)
+"""What ends a process that does not handle it; a timer comes as one of the first three."""
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, *DEADLY)
+DEFAULTS: Final = {signal.SIGINT: signal.default_int_handler}
+TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
+
+class _State:
+    """The process as it was when it began to work."""
+
+    def __init__(self, *, undo: bool) -> None:
+        self.undo = undo
+        self.directory = _directory()
+        self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self.wakeup = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(self.wakeup)
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self.timers = [timer for timer in TIMERS if not any(signal.getitimer(timer))]
+        self.recursion = sys.getrecursionlimit()
+        self.timeout = socket.getdefaulttimeout()
+
+    def restore(self) -> None:
+        for number, handler in self.handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+        signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+        for timer in self.timers:
+            if any(signal.getitimer(timer)):
+                signal.setitimer(timer, 0)
+        if sys.getrecursionlimit() != self.recursion:
+            with contextlib.suppress(RecursionError):
+                sys.setrecursionlimit(self.recursion)
+        socket.setdefaulttimeout(self.timeout)
+        with contextlib.suppress(OSError):  # it is gone: there is nothing to go back to
+            if self.directory is not None and _directory() != self.directory:
+                os.chdir(self.directory)
+
+
+_kept: list[_State] = []
+
+
+def _directory() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # a handler went into a directory and removed it
+        return None
+
+
+@contextlib.contextmanager
+def kept(*, undo: bool = True) -> Iterator[None]:
+    """Keep what the process has now, while the block lasts; in another thread than the main one, nothing.
+
+    Args:
+        undo: whether `restore` does anything; not where a program is ours only in part.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ignored = [number for number in DEADLY if undo and signal.getsignal(number) is signal.SIG_DFL]
+    for number in ignored:
+        signal.signal(number, _ignore)  # not SIG_IGN, which programs that are started would inherit
+    state = _State(undo=undo)
+    _kept.append(state)
+    try:
+        yield
+    finally:
+        _kept.remove(state)
+        for number in ignored:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def is_kept() -> bool:
+    """Whether a block of `kept` is under way."""
+    return bool(_kept)
+
+
+def restore() -> None:
+    """Put back what a handler has changed."""
+    if _kept and _kept[-1].undo and threading.current_thread() is threading.main_thread():
+        _kept[-1].restore()
+
+
+def _ignore(*_: Any) -> None:
+    """A signal that no part of the worker uses."""
+
+
+def _in_child() -> None:
+    if not _kept:
+        return
+    with contextlib.suppress(ValueError, OSError):
+        signal.set_wakeup_fd(-1)
+        for number, handler in _kept[-1].handlers.items():
+            if callable(handler) and signal.getsignal(number) == handler:
+                signal.signal(number, DEFAULTS.get(number, signal.SIG_DFL))
+    _kept.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)
