@@ -5,6 +5,7 @@ ClientError
 ├── InvalidValueError         a value cannot be sent as JSON; `field` names it (a ValueError too)
 ├── UnreachableError          the gateway does not answer, after all tries
 ├── NotEndedError             the job has not ended in the time given (a TimeoutError too)
+├── ForkedError               a stream that was begun in the process that this one was forked from
 ├── JobFailedError            the job ended without a result
 ├── BrokenTransferError       a download does not have the bytes that were stored
 └── ApiError                  the gateway refuses; `status`, `code`, `detail` and `field` say why
@@ -34,6 +35,10 @@ class ClientError(SwitchyardError):
 
 class ConfigurationError(ClientError):
     """Neither an argument, nor the environment, nor the data directory names a gateway and a token."""
+
+
+class ForkedError(ClientError):
+    """A stream cannot go on in a forked process: its connection is the parent's."""
 
 
 class InvalidValueError(ClientError, ValueError):
