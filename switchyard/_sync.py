@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -11,10 +12,21 @@ from typing import Any, Final, Literal, Self, TypeVar, Unpack
 
 from switchyard._aio import RETRIES, TIMEOUT_S, AsyncClient
 from switchyard._files import Source
+from switchyard._transport import of_parents
+from switchyard.errors import ForkedError
 from switchyard.models import BulkAnswer, Event, File, Job, LiveMessage, Options, Submission
 
 T = TypeVar("T")
 _END: Final = object()
+_starting = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _starting  # noqa: PLW0603 - a thread that is not here may have held it
+    _starting = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Client:
@@ -30,9 +42,22 @@ class Client:
         retries: int = RETRIES,
     ) -> None:
         self._client = AsyncClient(url, token, data_dir=data_dir, timeout_s=timeout_s, retries=retries)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="switchyard-client", daemon=True)
         self._thread.start()
+
+    def _of_this_process(self) -> asyncio.AbstractEventLoop:
+        """The loop; a process that was forked since has no thread of it, and gets its own."""
+        if self._pid != os.getpid():
+            with _starting:
+                if self._pid != os.getpid():
+                    of_parents.append(self._loop)  # the parent's, though it is a copy: left as it is
+                    self._begin()
+        return self._loop
 
     @property
     def url(self) -> str:
@@ -49,7 +74,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections and end the thread; closing again does nothing."""
-        if self._loop.is_closed():
+        if self._pid != os.getpid() or self._loop.is_closed():
             return
         self._run(self._loop.shutdown_asyncgens())  # streams that nobody reads to their end
         self._run(self._client.close())
@@ -58,7 +83,7 @@ class Client:
         self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = asyncio.run_coroutine_threadsafe(work, self._of_this_process())
         try:
             return future.result()
         except BaseException:
@@ -66,11 +91,15 @@ class Client:
             raise
 
     def _each(self, source: AsyncGenerator[T, None]) -> Iterator[T]:
+        pid = os.getpid()
         try:
             while (item := self._run(_following(source))) is not _END:
                 yield item  # type: ignore[misc] # mypy does not narrow by identity with an object
+                if pid != os.getpid():
+                    of_parents.append(source)
+                    raise ForkedError("this was begun before the process was forked: begin it anew")
         finally:
-            if not self._loop.is_closed():
+            if pid == os.getpid() and not self._loop.is_closed():
                 self._run(source.aclose())
 
     # --- Jobs

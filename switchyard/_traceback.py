@@ -20,7 +20,8 @@ _RUNNERS: Final = (
         f"{_ROOT}/{name}"
         for name in (
             "services/worker/", "services/connectors/custom", "services/connectors/isolated.py",
-            "switchyard/_ready.py", "switchyard/_run.py", "switchyard/_lease.py", "switchyard/handlers.py",
+            "switchyard/_ready.py", "switchyard/_run.py", "switchyard/_runner.py", "switchyard/_contained.py",
+            "switchyard/_lease.py", "switchyard/handlers.py",
         )
     ),
     *(f"{_LIBRARY}/{name}" for name in ("asyncio/", "concurrent/", "contextlib.py", "threading.py")),

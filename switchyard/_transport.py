@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import random
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -21,6 +23,9 @@ FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 30.0
 AGAIN: Final = frozenset({429, 502, 503, 504})
 LOST: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
+
+of_parents: Final[list[object]] = []
+"""What a forked process has of its parent's and must not end, as the garbage collector would."""
 
 Body = Callable[[], AsyncIterable[bytes]] | bytes | None
 """A body, or what makes it anew for every try."""
@@ -67,10 +72,16 @@ class Transport:
         self.timeout_s = timeout_s
         self.retries = retries
         self._session: aiohttp.ClientSession | None = None
+        self._pid = os.getpid()
+        _transports.add(self)
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The session; it has no limit of connections, for a stream and a long wait hold one each."""
+        """The session; it has no limit of connections, for a stream and a long wait hold one each.
+
+        A process that was forked since has one of its own.
+        """
+        self._leave_parents()
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 headers={"Authorization": f"Bearer {self.connection.token}"},
@@ -80,9 +91,25 @@ class Transport:
 
     async def close(self) -> None:
         """Close the session."""
+        self._leave_parents()
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def _leave_parents(self) -> None:
+        """Forget the session of the process that this one was forked from.
+
+        It is neither used nor closed: its sockets, and what waits for them, are still the parent's.
+        """
+        if self._pid == os.getpid():
+            return
+        if self._session is not None:
+            connector = self._session.connector
+            self._session.detach()
+            if connector is not None:
+                connector._closed = True  # noqa: SLF001 - else the garbage collector closes it
+            of_parents.append(connector)
+        self._session, self._pid = None, os.getpid()
 
     def pauses(self) -> Pauses:
         """The pauses of a new call."""
@@ -176,3 +203,14 @@ async def refusal(answer: aiohttp.ClientResponse) -> ApiError:
     asked = answer.headers.get("Retry-After", "")
     retry_after_s = float(asked) if asked.isdecimal() else None
     return api_error(answer.status, problem, retry_after_s=retry_after_s)
+
+
+_transports: Final[weakref.WeakSet[Transport]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for transport in list(_transports):
+        transport._leave_parents()  # noqa: SLF001 - our own
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -12,6 +12,7 @@ from switchyard.errors import (
     ConfigurationError,
     ConflictError,
     ForbiddenError,
+    ForkedError,
     GoneError,
     InvalidError,
     InvalidValueError,
@@ -43,7 +44,8 @@ from switchyard.models import (
 __all__ = [
     "ApiError", "AsyncClient", "AuthenticationError", "BrokenTransferError", "BulkAnswer", "CaughtUp",
     "Client", "ClientError", "ConfigurationError", "ConflictError", "Damage", "Event", "File",
-    "ForbiddenError", "GoneError", "InvalidError", "InvalidValueError", "Job", "JobDamagedError", "JobError",
-    "JobFailedError", "LimitError", "LiveMessage", "LogLine", "NotEndedError", "NotFoundError", "Progress",
-    "ProgressReport", "Resync", "ServerError", "Submission", "Transition", "UnreachableError",
+    "ForbiddenError", "ForkedError", "GoneError", "InvalidError", "InvalidValueError", "Job",
+    "JobDamagedError", "JobError", "JobFailedError", "LimitError", "LiveMessage", "LogLine",
+    "NotEndedError", "NotFoundError", "Progress", "ProgressReport", "Resync", "ServerError", "Submission",
+    "Transition", "UnreachableError",
 ]  # fmt: skip

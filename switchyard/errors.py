@@ -5,6 +5,7 @@ ClientError
 ├── InvalidValueError         a value cannot be sent as JSON; `field` names it (a ValueError too)
 ├── UnreachableError          the gateway does not answer, after all tries
 ├── NotEndedError             the job has not ended in the time given (a TimeoutError too)
+├── ForkedError               a stream that was begun in the process that this one was forked from
 ├── JobFailedError            the job ended without a result
 ├── JobDamagedError           the job's log cannot be read, and it does not end by itself
 ├── BrokenTransferError       a download does not have the bytes that were stored
@@ -35,6 +36,10 @@ class ClientError(SwitchyardError):
 
 class ConfigurationError(ClientError):
     """Neither an argument, nor the environment, nor the data directory names a gateway and a token."""
+
+
+class ForkedError(ClientError):
+    """A stream cannot go on in a forked process: its connection is the parent's."""
 
 
 class InvalidValueError(ClientError, ValueError):
