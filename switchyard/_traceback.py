@@ -93,7 +93,7 @@ def text_of(error: BaseException) -> str:
             )
         else:
             said = str(error)
-    except Exception:  # noqa: BLE001 - a foreign class's method
+    except BaseException:  # noqa: BLE001 - a foreign class's method, which may raise an exit as well
         said = "(its text cannot be read)"
     return said if len(said) <= MAX_TEXT_CHARS else said[:MAX_TEXT_CHARS] + "…"
 

@@ -52,8 +52,8 @@ def save_from_a_copy(payload: dict[str, Any], context: SyncContext) -> str:
     if not pid:
         try:
             context.save("copy.txt", "of a copy") if payload["what"] == "save" else context.log("of a copy")
-        except RuntimeError as error:
-            os.write(write, str(error).encode())
+        except Fatal as error:
+            os.write(write, f"{error.code}: {error.message}".encode())
         os._exit(0)
     os.close(write)
     os.waitpid(pid, 0)

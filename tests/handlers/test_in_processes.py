@@ -74,7 +74,7 @@ async def test_saves_from_many_threads_get_their_own_answers(connector: Connect,
 async def test_a_copy_of_the_process_has_no_context(what: str, connector: Connect, tmp_path: Path) -> None:
     attempt = LocalAttempt(tmp_path, {"what": what})
     outcome = await connector("save-from-a-copy").run(attempt)
-    assert outcome.result.startswith("a forked process has no context")
+    assert outcome.result == "forked: a process that the handler forked cannot use its context"
     assert (attempt.lines, attempt.saved) == ([], {})
 
 
