@@ -47,6 +47,11 @@ def pool(payload: dict) -> int:
     with multiprocessing.get_context("fork").Pool(2) as children:
         return children.apply(abs, (-3,))
 
+@handlers.kind("spawn")
+def spawn(payload: dict) -> int:
+    with multiprocessing.get_context("spawn").Pool(1) as children:
+        return children.apply(abs, (-4,))
+
 @handlers.kind("callback")
 async def callback(payload: dict) -> str:
     asyncio.get_running_loop().call_soon(sys.exit, 3)
@@ -131,6 +136,7 @@ def test_a_worker_whose_handler_does_not_end_begins_anew_in_its_place(place: Sit
 def test_a_worker_goes_on_whatever_handlers_do_to_its_loop_and_signals(place: Site) -> None:
     with worker(place, "--handlers", "odd:handlers") as process:
         assert result(place, "pool") == 3
+        assert result(place, "spawn") == 4
         assert result(place, "callback") == "went on"
         assert result(place, "cancels-all") == 0
         assert result(place, "pid") == process.pid
