@@ -118,7 +118,7 @@ def _verdict(record: WorkerRecord, key: LaneKey, tenant: str) -> _Verdict:
     if record.state != RUNNING:
         return _Verdict(record, record.state, f"it fits, but is {record.state}", ())
     if (taken := len(record.fences) + record.lost_slots) >= record.slots:
-        return _Verdict(record, "busy", f"it fits, and all of its {min(taken, record.slots)} slots are taken", ())
+        return _Verdict(record, "busy", f"it fits, and all of its {record.slots} slots are taken", ())
     return _Verdict(record, "free", "it fits and has a free slot", ())
 
 
