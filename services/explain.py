@@ -120,8 +120,8 @@ def _verdict(record: WorkerRecord, key: LaneKey, tenant: str) -> _Verdict:
         return _Verdict(record, "does_not_fit", "; ".join(clause.message for clause in clauses), clauses)
     if record.state != RUNNING:
         return _Verdict(record, record.state, f"it fits, but is {record.state}", ())
-    if (running := len(record.fences)) >= record.slots:
-        return _Verdict(record, "busy", f"it fits, and all of its {running} slots are taken", ())
+    if len(record.fences) + record.lost_slots >= record.slots:
+        return _Verdict(record, "busy", f"it fits, and all of its {record.slots} slots are taken", ())
     return _Verdict(record, "free", "it fits and has a free slot", ())
 
 

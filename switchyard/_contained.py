@@ -28,6 +28,7 @@ REFUSED: Final = (
 """What a handler cannot do to the loop."""
 OWNER: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("switchyard_owner", default="")
 
+_blocks: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int]] = weakref.WeakKeyDictionary()
 _hidden: Final[weakref.WeakSet[asyncio.Task[Any]]] = weakref.WeakSet()
 
 
@@ -142,17 +143,23 @@ def _refused(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def ours() -> Iterator[None]:
-    """All tasks that are started in the block, and the one that runs it, are hidden from handlers."""
-    task = asyncio.current_task()
+    """All tasks that are started in the block, and the one that runs it, are hidden from handlers.
+
+    After the last such block of a loop they are not: whoever ends the loop is to find what is left.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
     before = OWNER.set(OURS)
+    _blocks[loop] = _blocks.get(loop, 0) + 1
     if task is not None:
         _hide(task)
     try:
         yield
     finally:
         OWNER.reset(before)
-        if task is not None and before.old_value != OURS:
-            _show(task)
+        _blocks[loop] -= 1
+        if not _blocks[loop] and before.old_value != OURS:
+            for hidden in tasks(loop):
+                _show(hidden)
 
 
 def _hide(task: asyncio.Task[Any]) -> None:

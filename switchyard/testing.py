@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from switchyard import _runner
 from switchyard._context import Facts
 from switchyard._handler_errors import Fatal, HandlerError, Retry
 from switchyard._json import body_json
@@ -238,4 +239,5 @@ class Harness:
         self, kind: str, payload: Mapping[str, Any] | None = None, *, attempt: int = 1, feedback: Any = None
     ) -> Done:
         """As `run`, for tests without asyncio."""
-        return asyncio.run(self.run(kind, payload, attempt=attempt, feedback=feedback))
+        attempted = self.run(kind, payload, attempt=attempt, feedback=feedback)
+        return _runner.run(attempted, asyncio.new_event_loop)
