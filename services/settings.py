@@ -63,6 +63,15 @@ class Settings(pydantic.BaseModel):
         default=3600.0, description="Seconds that an attempt may take where the job does not say"
     )
 
+    poison_losses: Count = Field(
+        default=2,
+        description="Leases lost in a row after which a job that ran alone on its worker is dead as poison",
+    )
+    innocent_losses: Count = Field(
+        default=10,
+        description="Leases that a job may lose with workers that ran other jobs too, before it is dead",
+    )
+
     # Timed leases, over REST
     timed_lease_s: Seconds = Field(
         default=60.0, description="Seconds of a timed lease where the claim does not say"
