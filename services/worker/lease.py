@@ -17,7 +17,6 @@ The rules, in the order in which a delivery meets them:
 
 from __future__ import annotations
 
-import enum
 import random
 import re
 from datetime import UTC, datetime
@@ -50,7 +49,10 @@ from services.settings import Settings
 from services.worker import registry
 from services.worker.blame import has_one_slot, outstayed
 from services.worker.puller import ACK, NAK, TERM, WORKING, Puller
+from services.worker.renewal import Interruption, judge
 from services.worker.work import Work
+
+__all__ = ["Interruption", "Lease", "Leasing", "failed_by", "jitter"]
 
 log = structlog.get_logger()
 
@@ -59,15 +61,6 @@ AVOID_PAUSE_S = 1.0
 UNWRITABLE: Final = "invalid_"
 MESSAGE_CHARS: Final = 1000
 AVOID_LOOKS = 32
-
-
-class Interruption(enum.Enum):
-    """Why a running handler is stopped from outside."""
-
-    CANCEL = "cancel"
-    TIMEOUT = "timeout"
-    LOST = "lost"
-    DRAIN = "drain"
 
 
 class Lease:
@@ -263,19 +256,13 @@ class Leasing:
     async def renew(self, lease: Lease) -> Interruption | None:
         """Keep the message ours if the log says that the lease is; else why the handler has to stop."""
         try:
-            last = await self._store.last_seq(lease.job.id)
-            if last != lease.job.seq:
-                lease.job = await self._store.load(lease.job.id, at_least=last)
+            lease.job, why = await judge(self._store, lease.job, lease.fence)
         except UnavailableError as error:
             log.warning("renewal_failed", job=lease.job.id, error=str(error))
             return None
-        damage = lease.job.damage
-        if damage is not None and not damage.newer:
-            return Interruption.LOST
-        if lease.job.lease is None or lease.job.lease.fence != lease.fence:
-            return Interruption.LOST
-        await self._puller.answer(lease.work, WORKING)
-        return Interruption.CANCEL if lease.job.status is Status.CANCELLING else None
+        if why is not Interruption.LOST:
+            await self._puller.answer(lease.work, WORKING)
+        return why
 
     async def settle(self, lease: Lease, command: AnyCommand, *, worker: str) -> bool:
         """Append the outcome and acknowledge the message; whether it was recorded.
