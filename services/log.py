@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 LEVELS: Final = ("debug", "info", "warning", "error")
+_configured: dict[str, Any] = {}
 
 
 def configure(*, level: str = "info", as_json: bool | None = None) -> None:
@@ -19,6 +20,7 @@ def configure(*, level: str = "info", as_json: bool | None = None) -> None:
         as_json: one JSON object a line; by default when standard error is no terminal.
     """
     as_json = not sys.stderr.isatty() if as_json is None else as_json
+    _configured.update(level=level, as_json=as_json)
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     )
@@ -34,3 +36,8 @@ def configure(*, level: str = "info", as_json: bool | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def configuration() -> dict[str, Any]:
+    """How this process logs, for a process that belongs to it."""
+    return dict(_configured)

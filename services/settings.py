@@ -59,6 +59,14 @@ class Settings(pydantic.BaseModel):
     drain_grace_s: Annotated[float, Field(ge=0)] = Field(
         default=5.0, description="Seconds that running jobs have after SIGTERM before they are released"
     )
+    vigil: bool = Field(
+        default=True,
+        description="Whether a process of its own renews a worker's leases, so that no handler can block that",
+    )
+    worker_stall_s: Seconds = Field(
+        default=60.0,
+        description="Seconds that a worker's event loop may be blocked before its leases are given up",
+    )
     attempt_timeout_s: Seconds = Field(
         default=3600.0, description="Seconds that an attempt may take where the job does not say"
     )

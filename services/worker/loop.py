@@ -36,6 +36,8 @@ from services.worker.references import resolved_payload
 from services.worker.registration import Registration
 from services.worker.registry import declarable, new_record
 from services.worker.reporting import Reporter
+from services.worker.tokens import kept_while_running
+from services.worker.vigil import Vigil
 from services.worker.work import Work
 
 log = structlog.get_logger()
@@ -117,6 +119,7 @@ class Worker:
         )  # fmt: skip
         self._changed = asyncio.Event()
         self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
+        self._vigil = Vigil(nc, settings, self._on_look)
         self._attempts: asyncio.TaskGroup
         self._registration: Registration
 
@@ -163,6 +166,7 @@ class Worker:
                     background.create_task(work)
                     for work in (
                         self._registration.run(),
+                        self._vigil.run(self._registration),
                         self._reporter.run(),
                         self._renew_all(),
                         self._dispatcher.follow_lanes(),
@@ -200,7 +204,8 @@ class Worker:
         return self._kinds.of(kind).weights
 
     def _held(self) -> dict[int, str]:
-        return {fence: running.lease.job.id for fence, running in self._running.items()}
+        held = self._running.items()
+        return {fence: running.lease.job.id for fence, running in held if self._vigil.may_renew(fence)}
 
     def _start(self, work: Work, kind: str) -> None:
         self._busy += 1
@@ -231,16 +236,27 @@ class Worker:
                 raise AssertionError("an attempt is a task")
             running = _Running(lease, task)
             self._running[lease.fence] = running
+            self._keep(lease, self._timeout_s(lease) + self._settings.cancel_grace_s)
             try:
                 command = await self._handle(running)
                 if command is not None:
+                    self._keep(lease, None)  # however long the broker is away
                     await self._settle(lease, command)
             finally:
+                self._vigil.ended(lease.fence)
                 del self._running[lease.fence]
         finally:
             if work.grant is not None:
                 await self._dispatcher.tokens.end(work.grant, started=lease is not None)
             self._ended(kind)
+
+    def _timeout_s(self, lease: Lease) -> float:
+        return lease.spec.attempt_timeout_s or self._settings.attempt_timeout_s
+
+    def _keep(self, lease: Lease, for_s: float | None) -> None:
+        """Have the lease renewed for so long at most."""
+        tokens = () if lease.work.grant is None else kept_while_running(lease.work.grant)
+        self._vigil.holds(lease.fence, lease.job.id, lease.job.seq, lease.work.reply, tokens, for_s)
 
     async def _handle(self, running: _Running) -> AnyCommand | None:
         """Run the connector; the command that its end amounts to, or None when the lease is another's."""
@@ -250,7 +266,7 @@ class Worker:
             lease.job, spec,
             worker=self.id, reporter=self._reporter, files=self._files, settings=self._settings,
         )  # fmt: skip
-        timeout_s = spec.attempt_timeout_s or self._settings.attempt_timeout_s
+        timeout_s = self._timeout_s(lease)
         timer = asyncio.get_running_loop().call_later(timeout_s, running.interrupt, Interruption.TIMEOUT)
         try:
             if running.interruption is not None:
@@ -327,20 +343,35 @@ class Worker:
         gate = asyncio.Semaphore(RENEWALS_AT_ONCE)
         while True:
             await asyncio.sleep(self._settings.heartbeat_s)
+            if self._vigil.stands():
+                continue
             async with asyncio.TaskGroup() as group:
                 for running in list(self._running.values()):
                     group.create_task(self._renew(running, gate))
 
     async def _renew(self, running: _Running, gate: asyncio.Semaphore) -> None:
         async with gate:
-            if running.lease.fence not in self._running:
+            if running.lease.fence not in self._running or not self._vigil.may_renew(running.lease.fence):
                 return
             why = await self._leasing.renew(running.lease)
             if running.lease.work.grant is not None and why is not Interruption.LOST:
                 await self._dispatcher.tokens.renew(running.lease.work.grant)
         if why is not None and running.lease.fence in self._running:
-            log.info("attempt_interrupted", job=running.lease.job.id, why=why.value)
-            running.interrupt(why)
+            self._interrupt(running, why)
+
+    def _interrupt(self, running: _Running, why: Interruption) -> None:
+        log.info("attempt_interrupted", job=running.lease.job.id, why=why.value)
+        running.interrupt(why)
+
+    async def _on_look(self, fence: int, lost: bool) -> None:  # noqa: FBT001 - as `Vigil` says it
+        """The vigil has found that a handler has to stop."""
+        running = self._running.get(fence)
+        if running is None:
+            return
+        if lost:
+            self._interrupt(running, Interruption.LOST)
+        else:
+            await self._renew(running, asyncio.Semaphore(1))
 
     async def _obey(self) -> None:
         """Pause, go on or drain as operators wish, until cancelled."""
@@ -409,8 +440,9 @@ class Worker:
             lease_s=self._settings.lease_s,
         )
         registration = Registration(
-            self._publisher, record, self._held, self._reach, seen_again=self._dispatcher.wake
-        )
+            self._publisher, record, self._held, self._reach, seen_again=self._dispatcher.wake,
+            elsewhere=self._vigil.stands, changed=self._vigil.changed,
+        )  # fmt: skip
         await registration.beat()
         return registration
 

@@ -78,23 +78,22 @@ class Registration:
     async def beat(self) -> None:
         """Send one heartbeat, after a declaration that is new or due; a failure is left to the next one."""
         sent, refusal = await self._heartbeats.beat()
-        if refusal is None or not isinstance(refusal, AckLostError):
-            self.heard(sent=sent, refusal=None if refusal is None else str(refusal))
-        elif sent:
-            self._reach.proved()
+        why = None if refusal is None else str(refusal)
+        self.heard(sent=sent, refusal=why, is_known=not isinstance(refusal, AckLostError))
 
-    def heard(self, *, sent: bool, refusal: str | None) -> None:
+    def heard(self, *, sent: bool, refusal: str | None, is_known: bool) -> None:
         """A heartbeat has come to something.
 
         Args:
             sent: whether the broker took it.
             refusal: why not all of it was taken.
+            is_known: whether the refusal is the broker's own, not merely the lack of an answer.
         """
         if sent:
             self._reach.proved()
         if refusal is None:
             self._accepted()
-        else:
+        elif is_known:
             self._note_refusal(refusal)
 
     def take_over(self) -> None:
