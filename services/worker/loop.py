@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
@@ -21,6 +22,7 @@ from events.outcome import exception_text, failure_of, trace_of
 from events.spec import JobError
 from services import controls
 from services.connectors.protocol import BusyError, Connector, FatalError, Outcome, RetryableError
+from services.ending import FAREWELL_S, Patience, at_most
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
@@ -43,6 +45,7 @@ from services.worker.work import Work
 log = structlog.get_logger()
 
 SETTLE_PAUSE_S = 0.5
+LAST_SETTLE_S = 2.0  # of a worker that has drained: what is not recorded then is decided by the log
 RENEWALS_AT_ONCE = 64
 BUSY_PAUSE_S = 1.0
 
@@ -103,6 +106,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._patient = False
         self._grace: asyncio.Timeout | None = None
+        self._patience = Patience()
         self.gone = False
         self._slot_freed = asyncio.Event()
         self.ready = asyncio.Event()
@@ -180,7 +184,8 @@ class Worker:
                 log.info("worker_started", worker=self.id, kinds=sorted(self._connectors))
                 async with asyncio.TaskGroup() as self._attempts:
                     draining = self._attempts.create_task(self._drain())
-                    await self._dispatcher.run()
+                    async with self._patience.limited():
+                        await self._dispatcher.run()
                     await draining
                 for task in tasks:
                     task.cancel()
@@ -228,7 +233,8 @@ class Worker:
     async def _attempt(self, work: Work, kind: str) -> None:
         lease = None
         try:
-            lease = await self._leasing.take(work, self._registration.record)
+            async with self._patience.limited():
+                lease = await self._leasing.take(work, self._registration.record)
             if lease is None:
                 return
             task = asyncio.current_task()
@@ -241,7 +247,8 @@ class Worker:
                 command = await self._handle(running)
                 if command is not None:
                     self._keep(lease, None)  # however long the broker is away
-                    await self._settle(lease, command)
+                    async with self._patience.limited():
+                        await self._settle(lease, command)
             finally:
                 self._vigil.ended(lease.fence)
                 del self._running[lease.fence]
@@ -460,20 +467,28 @@ class Worker:
         self._grace = None
         for running in list(self._running.values()):
             running.interrupt(Interruption.DRAIN)
+        self._patience.lose(LAST_SETTLE_S)
 
     async def _close(self, heard: Sequence[Subscription]) -> None:
-        if not self._nc.is_closed:
-            for subscription in heard:
-                await subscription.unsubscribe()
-        await self._dispatcher.stop()
+        await at_most(FAREWELL_S, self._stop_hearing(heard), "messages on their way, which come again")
         for connector in self._connectors.values():
             await connector.close()
+        await at_most(FAREWELL_S, self._say_goodbye(), "the record, which expires")
+        await at_most(FAREWELL_S, self._publisher.close(), "the inbox")
+
+    async def _stop_hearing(self, heard: Sequence[Subscription]) -> None:
+        with contextlib.suppress(nats.errors.Error):
+            if not self._nc.is_closed:
+                for subscription in heard:
+                    await subscription.unsubscribe()
+            await self._dispatcher.stop()
+
+    async def _say_goodbye(self) -> None:
         await self._reporter.flush()
         await self._registration.leave()
         with contextlib.suppress(SwitchyardError):  # else the keeper does it
             timeout_s = self._settings.request_timeout_s
             await controls.forget_worker(self._nc, self._publisher, self.id, timeout_s=timeout_s)
-        await self._publisher.close()
 
 
 def _success(fence: int, outcome: Outcome) -> AnyCommand:
