@@ -79,8 +79,22 @@ class Release(Command, frozen=True):
     cause: str = "released"
 
 
-class LoseLease(Command, frozen=True):
-    """The holder is gone; the attempt counts as a failure."""
+class Loss(Command, frozen=True, kw_only=True):
+    """What a lost lease is judged by.
+
+    Args:
+        blamed: whether the job may be the reason: it ran alone on its worker, or outstayed its time.
+        poison_after: leases lost in a row with blame after which the job is dead.
+        innocent_max: leases lost without blame after which the job is dead.
+    """
+
+    blamed: bool = True
+    poison_after: int = 2
+    innocent_max: int = 10
+
+
+class LoseLease(Loss, frozen=True, kw_only=True):
+    """The holder is gone; with blame the attempt counts as a failure."""
 
     fence: int
 
@@ -142,7 +156,7 @@ class Reject(Command, frozen=True):
     feedback: Any = None
 
 
-class Wake(Command, frozen=True):
+class Wake(Loss, frozen=True):
     """Do what is due by now: start, retry, age, end a claim, expire, force a cancel."""
 
     cancel_grace_s: float = 30.0

@@ -46,6 +46,7 @@ class Queued(Event, frozen=True):
         wake_at: when something is due while it waits: the next rise of its priority, or the end of its time.
         payload: what it runs with from now on, if that was changed.
         size_bytes: of that payload.
+        blameless: whether the lease was lost through no fault of the job's.
     """
 
     cause: str
@@ -55,6 +56,7 @@ class Queued(Event, frozen=True):
     wake_at: Time | None = None
     payload: Any = None
     size_bytes: SizeBytes = 0
+    blameless: bool = False
 
 
 class Leased(Event, frozen=True):

@@ -24,6 +24,7 @@ from events.commands import (
     Fail,
     FailDependency,
     LoseLease,
+    Loss,
     Propose,
     Redrive,
     Reject,
@@ -79,7 +80,6 @@ from events.values import later
 
 __all__ = ["Job", "allowed_commands", "decide", "evolve", "next_wake"]
 
-LOST_LEASES_ARE_POISON: Final = 2
 RULE_CHECKS: Final = "rule:auto_accept"
 RULE_DEADLINE: Final = "rule:deadline"
 
@@ -159,7 +159,7 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
         case LoseLease(fence=fence):
             if job.lease is None or job.lease.fence != fence or job.lease.expires_at is not None:
                 return None  # a timed lease needs no holder: it ends at its time
-            return _lease_lost(job, now, "lease_lost")
+            return _lease_lost(job, command, "lease_lost")
         case ConfirmCancel(fence=fence):
             _current(job, fence, "confirm the cancel of")
             if status is not Status.CANCELLING:
@@ -374,12 +374,19 @@ def _stopped(job: Job, now: datetime, cause: str) -> Cancelled | Expired:
     return Cancelled(at=now, cause=cause, by=job.cancellation.by, reason=job.cancellation.reason)
 
 
-def _lease_lost(job: Job, now: datetime, cause: str) -> Queued | Dead | Cancelled | Expired:
-    """A lost lease is a failure; lost twice in a row, the job itself is taken for the reason."""
+def _lease_lost(job: Job, loss: Loss, cause: str) -> Queued | Dead | Cancelled | Expired:
+    """A lost lease is a failure if the job may be the reason; again and again, it is taken for the reason."""
+    now = loss.now
     if job.status is Status.CANCELLING:
         return _stopped(job, now, "lease_lost")
     worker = job.lease.worker if job.lease else None
-    if job.lost + 1 >= LOST_LEASES_ARE_POISON:
+    if not loss.blamed:
+        if job.innocent + 1 < loss.innocent_max:
+            queued = _queued(job, now, cause, failed_worker=worker)
+            return msgspec.structs.replace(queued, blameless=True)
+        message = f"{job.innocent + 1} attempts lost workers that ran other jobs too, the last one {worker}"
+        return Dead(at=now, reason="failures_spent", error=JobError(cause, message))
+    if job.lost + 1 >= loss.poison_after:
         message = f"{job.lost + 1} attempts in a row lost their worker, the last one {worker}"
         return Dead(at=now, reason="poison", error=JobError("poison", message, retryable=False))
     if job.failures + 1 >= job.max_attempts:
@@ -442,7 +449,7 @@ def _due(job: Job, wake: Wake) -> AnyEvent | None:
     if status is Status.RETRYING and job.retry_at is not None and job.retry_at <= now:
         return _queued(job, now, "retry_due", failed_worker=job.failed_worker)
     if status is Status.RUNNING and lease is not None and lease.expires_at is not None:
-        return _lease_lost(job, now, "claim_expired") if lease.expires_at <= now else None
+        return _lease_lost(job, wake, "claim_expired") if lease.expires_at <= now else None
     if status is Status.REVIEW and job.review is not None:
         if (judged := _judged(job, job.review, now)) is not None:
             return judged

@@ -67,7 +67,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         own_priority: the one it was given, which every new turn begins with; `priority` may have aged.
         payload_seq: sequence of the event that changed its payload; 0 when the first event's counts.
         failures: what counts against `max_attempts`.
-        lost: leases lost in a row.
+        lost: leases lost in a row for which the job may be the reason.
+        innocent: leases lost for which it cannot be, since it was submitted or redriven.
         failed_worker: who failed or lost the last attempt.
         worker: who runs or ran the last attempt.
         archived_as: the final status that an archived job had.
@@ -104,6 +105,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 0
     failures: int = 0
     lost: int = 0
+    innocent: int = 0
     failed_worker: str | None = None
     lease: Lease | None = None
     worker: str | None = None
@@ -202,7 +204,8 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
             job = job if spec is None else _first(job, spec, at, seq, Status.BLOCKED)
             return _change(job, seq=seq, status=Status.BLOCKED, depends_on=depends_on)
         case Queued(at=at, cause=cause, lane=lane, priority=priority):
-            lost = cause in ("lease_lost", "claim_expired")
+            is_lost = cause in ("lease_lost", "claim_expired")
+            innocent, lost = is_lost and event.blameless, is_lost and not event.blameless
             if cause == "redriven":
                 job = _redriven(job, event, seq)
             elif cause == "reprioritised":
@@ -211,7 +214,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
                 job, seq=seq, status=Status.QUEUED, lane=lane, priority=priority, claimable_seq=seq,
                 claimable_at=at, queued_at=job.queued_at if cause in STILL_WAITING else at,
                 lease=None, retry_at=None, failed_worker=event.failed_worker or job.failed_worker,
-                failures=job.failures + lost, lost=job.lost + lost,
+                failures=job.failures + lost, lost=job.lost + lost, innocent=job.innocent + innocent,
                 reason=None, cancellation=None, ended_at=None,
             )  # fmt: skip
         case Claimed(at=at, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision):
@@ -299,7 +302,7 @@ def _redriven(job: Job, event: Queued, seq: int) -> Job:
     passed = job.deadline_at is not None and job.deadline_at <= event.at
     return _change(
         job, own_priority=event.priority, payload_seq=job.payload_seq if event.payload is None else seq,
-        failures=0, lost=0, rejections=0, failed_worker=None, error=None,
+        failures=0, lost=0, innocent=0, rejections=0, failed_worker=None, error=None,
         deadline_at=None if passed else job.deadline_at, size_bytes=job.size_bytes + event.size_bytes,
     )  # fmt: skip
 

@@ -27,8 +27,9 @@ class _Client(Client):
     Together they halve the time of a message, in and out; tests hold them against the originals.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, url: str = "") -> None:
         super().__init__()
+        self.url = url
         self.listeners: dict[int, Callable[[Msg], None]] = {}
         self._ps = MessageParser(self)
         self.reconnect_callbacks: list[Callable[[], None]] = []
@@ -137,6 +138,11 @@ async def listen(nc: Client, subject: str, callback: Callable[[Msg], None]) -> S
     return subscription
 
 
+def url_of(nc: Client) -> str | None:
+    """The address with credentials that a connection of `connect` was made with; None for another's."""
+    return nc.url if isinstance(nc, _Client) else None
+
+
 def on_reconnect(nc: Client, callback: Callable[[], None]) -> None:
     """Call back after every reconnection; what was asked of the broker before is lost."""
     if isinstance(nc, _Client):
@@ -166,7 +172,7 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
     Raises:
         UnavailableError: no broker answered in time, or it refused the credentials.
     """
-    client = _Client()
+    client = _Client(url)
     connected = False
     refusal: Exception | None = None  # of the first connection: its caller tells it
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import secrets
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from nats.aio.client import Client
@@ -27,7 +27,11 @@ from events.job import Job, decide, evolve
 from events.spec import JobSpec
 from services.log_reader import last_message, last_of_leader, read_range
 from services.publisher import AckLostError, Publisher
-from services.settings import Settings
+
+if TYPE_CHECKING:
+    from services.settings import (
+        Settings,  # what it is made with is much to load for a process that only reads
+    )
 
 STALE_READ_PAUSE_S = 0.02
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from services.visible import visible
 
 LEVELS: Final = ("debug", "info", "warning", "error")
+_configured: dict[str, Any] = {}
 
 
 def configure(*, level: str = "info", as_json: bool | None = None) -> None:
@@ -21,6 +22,7 @@ def configure(*, level: str = "info", as_json: bool | None = None) -> None:
         as_json: one JSON object a line; by default when standard error is no terminal.
     """
     as_json = not sys.stderr.isatty() if as_json is None else as_json
+    _configured.update(level=level, as_json=as_json)
     renderers: list[structlog.typing.Processor] = (
         [structlog.processors.JSONRenderer()] if as_json else [_show, structlog.dev.ConsoleRenderer()]
     )
@@ -46,3 +48,8 @@ def _show(
         if isinstance(value, str):
             event[name] = visible(value, keep="\n\t")
     return event
+
+
+def configuration() -> dict[str, Any]:
+    """How this process logs, for a process that belongs to it."""
+    return dict(_configured)

@@ -315,6 +315,7 @@ class NatsServer:
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(first)
+                process.send_signal(signal.SIGCONT)  # one that was stopped hears nothing else
             try:
                 async with asyncio.timeout(STOP_TIMEOUT_S):
                     await process.wait()

@@ -22,6 +22,7 @@ from projections.database import path_in
 from projections.reader import ReadModel
 from services import broker, connection_file, topology
 from services.connection_file import ConnectionInfo
+from services.ending import FAREWELL_S, Deadline, at_most
 from services.gateway.app import serve
 from services.gateway.tokens import load_or_create_secrets, mint
 from services.keeper.loop import Keeper
@@ -59,21 +60,33 @@ def stop_on_signals() -> Stop:
 
 
 async def until_stopped(
-    stop: Stop, work: Coroutine[Any, Any, None], *, on_stop: Callable[[], None] | None = None
+    stop: Stop,
+    work: Coroutine[Any, Any, None],
+    *,
+    grace_s: float,
+    on_stop: Callable[[], None] | None = None,
 ) -> None:
-    """Run `work` until it ends, or until told to stop: then it is cancelled, or asked by `on_stop` to end."""
+    """Run `work` until it ends, or until told to stop: then it is cancelled, or asked by `on_stop` to end.
+
+    What then takes much longer than its grace period is ended with the process.
+    """
+    deadline = Deadline(grace_s)
 
     async def watch() -> None:
         await stop.wait()
+        deadline.set()
         if on_stop is None:
             running.cancel()
         else:
             on_stop()
 
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(work)
-        watching = group.create_task(watch())
-        running.add_done_callback(lambda _: watching.cancel())
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(work)
+            watching = group.create_task(watch())
+            running.add_done_callback(lambda _: watching.cancel())
+    finally:
+        deadline.lift()
 
 
 @contextlib.asynccontextmanager
@@ -88,7 +101,7 @@ async def connected(settings: Settings, name: str) -> AsyncIterator[Client]:
         yield nc
     finally:
         with contextlib.suppress(nats.errors.Error, OSError):  # a broker that is gone is no reason not to end
-            await nc.close()
+            await at_most(FAREWELL_S, nc.close(), f"the connection of the {name}")
 
 
 # --- Each part, until it is cancelled
@@ -118,17 +131,17 @@ async def _keeper(settings: Settings) -> None:
 
 async def run_gateway(settings: Settings, stop: Stop, ready: Callable[[str], None]) -> None:
     """Serve the API until told to stop."""
-    await until_stopped(stop, _gateway(settings, ready))
+    await until_stopped(stop, _gateway(settings, ready), grace_s=settings.drain_grace_s)
 
 
 async def run_projector(settings: Settings, stop: Stop) -> None:
     """Keep this host's read model until told to stop."""
-    await until_stopped(stop, _projector(settings))
+    await until_stopped(stop, _projector(settings), grace_s=0.0)
 
 
 async def run_keeper(settings: Settings, stop: Stop) -> None:
     """Keep timers, leases and lanes until told to stop."""
-    await until_stopped(stop, _keeper(settings))
+    await until_stopped(stop, _keeper(settings), grace_s=0.0)
 
 
 async def run_worker(
@@ -185,7 +198,8 @@ async def run_worker(
         worker = make()
         obey_hangup(worker)
         async with asyncio.TaskGroup() as group:
-            group.create_task(until_stopped(stop, worker.run(), on_stop=worker.stop))
+            working = until_stopped(stop, worker.run(), grace_s=settings.drain_grace_s, on_stop=worker.stop)
+            group.create_task(working)
             await worker.ready.wait()
             if ready is not None:
                 ready()
@@ -263,7 +277,7 @@ async def run_up(
             pids["nats-server"] = server.pid
         await _lay_out(settings, stop)
         if not stop.is_set():
-            await _run_parts(settings, stop, kinds, pids, server, ready)
+            await _run_parts(stack, settings, stop, kinds, pids, server, ready)
 
 
 async def _lay_out(settings: Settings, stop: Stop) -> None:
@@ -285,6 +299,7 @@ async def _lay_out(settings: Settings, stop: Stop) -> None:
 
 
 async def _run_parts(
+    stack: contextlib.AsyncExitStack,
     settings: Settings,
     stop: Stop,
     kinds: Sequence[str],
@@ -294,6 +309,8 @@ async def _run_parts(
 ) -> None:
     serving: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     projecting, working = asyncio.Event(), asyncio.Event()
+    deadline = Deadline(2 * settings.drain_grace_s)  # the worker's, then that of requests in progress
+    stack.callback(deadline.lift)
     async with asyncio.TaskGroup() as group:
 
         def start(name: str, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -320,6 +337,7 @@ async def _run_parts(
         connection_file.write(settings.data_dir, info)
         ready(info)
         await stop.wait()
+        deadline.set()
         if worker is not None:
             await asyncio.wait([worker])  # it drains: the others must serve it until it has
         for task in (gateway, projector, keeper, watching):

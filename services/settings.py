@@ -59,6 +59,14 @@ class Settings(pydantic.BaseModel):
     drain_grace_s: Annotated[float, Field(ge=0)] = Field(
         default=5.0, description="Seconds that running jobs have after SIGTERM before they are released"
     )
+    vigil: bool = Field(
+        default=True,
+        description="Whether a process of its own renews a worker's leases, so that no handler can block that",
+    )
+    worker_stall_s: Seconds = Field(
+        default=60.0,
+        description="Seconds that a worker's event loop may be blocked before its leases are given up",
+    )
     attempt_timeout_s: Seconds = Field(
         default=3600.0, description="Seconds that an attempt may take where the job does not say"
     )
@@ -66,6 +74,14 @@ class Settings(pydantic.BaseModel):
     lost_slots: Count = Field(
         default=1,
         description="Slots lost to code that does not end, with which a worker takes no more jobs and begins anew",
+    )
+    poison_losses: Count = Field(
+        default=2,
+        description="Leases lost in a row after which a job that ran alone on its worker is dead as poison",
+    )
+    innocent_losses: Count = Field(
+        default=10,
+        description="Leases that a job may lose with workers that ran other jobs too, before it is dead",
     )
 
     # Timed leases, over REST

@@ -18,6 +18,7 @@ from services.reachability import Reachability
 from services.served_kinds import ServedKinds
 from services.settings import Settings
 from services.worker import registry
+from services.worker.blame import has_one_slot, is_alone
 
 log = structlog.get_logger()
 
@@ -91,10 +92,14 @@ class Expiry:
                 if worker in self._fences:
                     return
                 await asyncio.sleep(self._settings.heartbeat_s)
+            running = {}
             if self._read_model is not None and self._read_model.exists():
-                fences = fences | {fence: job_id for job_id, fence in self._read_model.running_on(worker)}
-            for fence, job_id in fences.items():
-                await self._lose(worker, job_id, fence)
+                running = {fence: job_id for job_id, fence in self._read_model.running_on(worker)}
+            lost = fences | running
+            timeout_s = self._settings.request_timeout_s
+            is_single = bool(lost) and await has_one_slot(self._nc, worker, timeout_s=timeout_s)
+            for fence, job_id in lost.items():
+                await self._lose(worker, job_id, fence, blamed=is_single or is_alone(fence, fences, running))
         finally:
             self._expiring.discard(worker)
 
@@ -110,17 +115,20 @@ class Expiry:
             return False
         return found is None or registry.read(found) is None
 
-    async def _lose(self, worker: str, job_id: str, fence: int) -> None:
+    async def _lose(self, worker: str, job_id: str, fence: int, *, blamed: bool) -> None:
         while True:
             try:
-                command = LoseLease(now=datetime.now(UTC), fence=fence)
+                command = LoseLease(
+                    now=datetime.now(UTC), fence=fence, blamed=blamed,
+                    poison_after=self._settings.poison_losses, innocent_max=self._settings.innocent_losses,
+                )  # fmt: skip
                 _, event = await self._store.transition(job_id, command, actor=ACTOR)
             except SwitchyardError as error:
                 log.warning("lease_not_taken_back", job=job_id, worker=worker, error=str(error))
                 await asyncio.sleep(self._settings.heartbeat_s)
             else:
                 if event is not None:
-                    log.info("lease_lost", job=job_id, fence=fence, worker=worker)
+                    log.info("lease_lost", job=job_id, fence=fence, worker=worker, blamed=blamed)
                 return
 
     async def _prove_reach(self) -> None:

@@ -55,7 +55,7 @@ class Keeper:
         self._kinds = Kinds(nc, self._publisher, settings)
         self._lanes = Lanes(nc, self._publisher, settings, served_by(self._kinds, expiry.kinds))
         self._limits = Limits(nc, self._publisher, settings)
-        self._timers = Timers(self._store, self._lanes, self._publisher, settings)
+        self._timers = Timers(nc, self._store, self._lanes, self._publisher, settings)
         self._controls = Controls(nc, self._publisher, settings)
         self._dependencies = Dependencies(nc, self._store, self._publisher, self._lanes, settings)
         files = Files(nc, timeout_s=settings.request_timeout_s)

@@ -10,7 +10,9 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import structlog
+from nats.aio.client import Client
 
 from events import subjects
 from events.commands import Wake
@@ -36,6 +38,7 @@ from services.event_store import EventStore
 from services.lanes import Lanes, key_of
 from services.publisher import Publisher
 from services.settings import Settings
+from services.worker.blame import had_claim_alone
 
 log = structlog.get_logger()
 
@@ -46,7 +49,10 @@ LIMIT_PAUSE_S = 60.0
 class Timers:
     """Sets wake-ups and acts on those that are due."""
 
-    def __init__(self, store: EventStore, lanes: Lanes, publisher: Publisher, settings: Settings) -> None:
+    def __init__(
+        self, nc: Client, store: EventStore, lanes: Lanes, publisher: Publisher, settings: Settings
+    ) -> None:
+        self._nc = nc
         self._store = store
         self._lanes = lanes
         self._publisher = publisher
@@ -73,13 +79,20 @@ class Timers:
 
     async def wake(self, job_id: str) -> tuple[bool, datetime | None]:
         """Decide what is due by now; whether something was, and when the next thing is."""
+        settings = self._settings
         wake = Wake(
             now=datetime.now(UTC),
-            cancel_grace_s=self._settings.cancel_grace_s,
+            cancel_grace_s=settings.cancel_grace_s,
             jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
+            poison_after=settings.poison_losses,
+            innocent_max=settings.innocent_losses,
         )
         job = await self._store.load(job_id)
         ahead = decide(job, wake)
+        if job.lease is not None and ahead is not None:  # a timed lease has ended
+            blamed = await had_claim_alone(self._nc, job, timeout_s=settings.request_timeout_s)
+            wake = msgspec.structs.replace(wake, blamed=blamed)
+            ahead = decide(job, wake)
         if not await self._has_lane(job, ahead):
             return False, wake.now + timedelta(seconds=LIMIT_PAUSE_S)
         # What a job's own rule decides is the rule's doing, whoever writes it down.

@@ -117,7 +117,7 @@ class AttemptRun:
         self._wake = asyncio.Event()
         self._let_go = asyncio.Event()
         self._grace_s = means.settings.cancel_grace_s
-        self._timeout_s = lease.spec.attempt_timeout_s or means.settings.attempt_timeout_s
+        self.timeout_s = lease.spec.attempt_timeout_s or means.settings.attempt_timeout_s
 
     @property
     def kind(self) -> str:
@@ -141,7 +141,7 @@ class AttemptRun:
             lease.job, lease.spec,
             worker=means.worker, reporter=means.reporter, files=means.files, settings=means.settings,
         )  # fmt: skip
-        timer = asyncio.get_running_loop().call_later(self._timeout_s, self.interrupt, Interruption.TIMEOUT)
+        timer = asyncio.get_running_loop().call_later(self.timeout_s, self.interrupt, Interruption.TIMEOUT)
         try:
             if self.interruption is not None:
                 return self._interrupted(still_runs=False)
@@ -215,7 +215,7 @@ class AttemptRun:
             case Interruption.CANCEL:
                 return None if still_runs else ConfirmCancel(now=now, fence=fence)
             case Interruption.TIMEOUT:
-                said = f"the attempt took longer than {self._timeout_s:g} s"
+                said = f"the attempt took longer than {self.timeout_s:g} s"
                 if still_runs:
                     said += "; its code did not stop when it was told to, and still runs"
                 return _failure(fence, JobError("timeout", said))

@@ -17,7 +17,6 @@ The rules, in the order in which a delivery meets them:
 
 from __future__ import annotations
 
-import enum
 import random
 import re
 from datetime import UTC, datetime
@@ -44,12 +43,16 @@ from events.lane import NONE
 from events.spec import FINAL, JobError, JobSpec, Status
 from services.event_store import EventStore
 from services.lanes import key_of
-from services.log_reader import follow_once, last_message
+from services.log_reader import Stored, follow_once, last_message
 from services.reachability import Reachability
 from services.settings import Settings
 from services.worker import registry
+from services.worker.blame import has_one_slot, outstayed
 from services.worker.puller import ACK, NAK, TERM, WORKING, Puller
+from services.worker.renewal import Interruption, judge
 from services.worker.work import Work
+
+__all__ = ["Interruption", "Lease", "Leasing", "failed_by", "jitter"]
 
 log = structlog.get_logger()
 
@@ -59,15 +62,6 @@ FAILED_PAUSE_S = 60.0
 UNWRITABLE: Final = "invalid_"
 MESSAGE_CHARS: Final = 1000
 AVOID_LOOKS = 32
-
-
-class Interruption(enum.Enum):
-    """Why a running handler is stopped from outside."""
-
-    CANCEL = "cancel"
-    TIMEOUT = "timeout"
-    LOST = "lost"
-    DRAIN = "drain"
 
 
 class Lease:
@@ -221,54 +215,63 @@ class Leasing:
             # Retrying and review come back with a claimable event of their own; a timer holds a timed lease.
             await self._puller.answer(work, ACK)
             return False
-        holder = await self._holder(lease.worker)
-        if holder is None and self._reach.seconds() < self._settings.lease_s:
+        holder, is_fresh = await self._holder(lease.worker)
+        if holder is None and (is_fresh or self._reach.seconds() < self._settings.lease_s):
             await self._puller.answer(work, NAK, delay_s=self._settings.heartbeat_s)
             return False
-        now = datetime.now(UTC)
         if holder is None:
+            timeout_s = self._settings.request_timeout_s
+            blamed = await has_one_slot(self._nc, lease.worker, timeout_s=timeout_s)
             after, _ = await self._store.transition(
-                job, LoseLease(now=now, fence=lease.fence), actor="worker:redelivery"
+                job, self._lost(lease.fence, blamed=blamed), actor="worker:redelivery"
             )
-            log.info("lease_lost", job=job.id, fence=lease.fence, worker=lease.worker)
-        elif self._disowned(holder, job, lease.fence):
-            after, _ = await self._store.transition(
-                job, Release(now=now, fence=lease.fence), actor="worker:redelivery"
+            log.info("lease_lost", job=job.id, fence=lease.fence, worker=lease.worker, blamed=blamed)
+        elif (known_s := self._disowned_s(holder, job, lease.fence)) > self._settings.lease_s:
+            is_late = outstayed(job, known_s, self._settings)
+            command = (
+                self._lost(lease.fence, blamed=True)
+                if is_late
+                else Release(now=datetime.now(UTC), fence=lease.fence)
             )
-            log.info("lease_disowned", job=job.id, fence=lease.fence, worker=lease.worker)
+            after, _ = await self._store.transition(job, command, actor="worker:redelivery")
+            log.info("lease_disowned", job=job.id, fence=lease.fence, worker=lease.worker, blamed=is_late)
         else:
             return False
         if after.claimable_seq != work.seq or after.status in FINAL:
             await self._puller.answer(work, ACK)
         return False
 
-    async def _holder(self, worker: str) -> registry.WorkerRecord | None:
+    def _lost(self, fence: int, *, blamed: bool) -> LoseLease:
+        return LoseLease(
+            now=datetime.now(UTC), fence=fence, blamed=blamed,
+            poison_after=self._settings.poison_losses, innocent_max=self._settings.innocent_losses,
+        )  # fmt: skip
+
+    async def _holder(self, worker: str) -> tuple[registry.WorkerRecord | None, bool]:
+        """A worker's heartbeat, and whether it went just now: the keeper, who knows more, comes first."""
         timeout_s = self._settings.request_timeout_s
         found = await last_message(self._nc, registry.STREAM, registry.subject(worker), timeout_s=timeout_s)
-        return None if found is None else registry.read(found)
+        if found is None:
+            return None, False
+        holder = registry.read(found)
+        return holder, holder is None and 0 <= _age_s(found) < self._settings.heartbeat_s
 
-    def _disowned(self, holder: registry.WorkerRecord, job: Job, fence: int) -> bool:
-        """Whether a live worker does not know the lease long after its grant."""
+    def _disowned_s(self, holder: registry.WorkerRecord, job: Job, fence: int) -> float:
+        """How long after its grant a live worker does not know the lease; 0 when it does."""
         if fence in holder.fences or job.started_at is None:
-            return False
-        return (holder.at - job.started_at).total_seconds() > self._settings.lease_s
+            return 0.0
+        return (holder.at - job.started_at).total_seconds()
 
     async def renew(self, lease: Lease) -> Interruption | None:
         """Keep the message ours if the log says that the lease is; else why the handler has to stop."""
         try:
-            last = await self._store.last_seq(lease.job.id)
-            if last != lease.job.seq:
-                lease.job = await self._store.load(lease.job.id, at_least=last)
+            lease.job, why = await judge(self._store, lease.job, lease.fence)
         except UnavailableError as error:
             log.warning("renewal_failed", job=lease.job.id, error=str(error))
             return None
-        damage = lease.job.damage
-        if damage is not None and not damage.newer:
-            return Interruption.LOST
-        if lease.job.lease is None or lease.job.lease.fence != lease.fence:
-            return Interruption.LOST
-        await self._puller.answer(lease.work, WORKING)
-        return Interruption.CANCEL if lease.job.status is Status.CANCELLING else None
+        if why is not Interruption.LOST:
+            await self._puller.answer(lease.work, WORKING)
+        return why
 
     async def settle(self, lease: Lease, command: AnyCommand, *, worker: str) -> bool:
         """Append the outcome and acknowledge the message; whether it was recorded.
@@ -296,6 +299,15 @@ class Leasing:
         lease.job = after
         await self._puller.answer(lease.work, ACK)
         return event is not None
+
+
+def _age_s(message: Stored) -> float:
+    """How long ago a message was stored, by the broker's clock and this one."""
+    try:
+        stored_at = datetime.fromisoformat(message.headers["Nats-Time-Stamp"])
+    except (KeyError, ValueError):
+        return -1.0
+    return (datetime.now(UTC) - stored_at).total_seconds()
 
 
 def failed_by(error: UnwritableError, fence: int) -> Fail:

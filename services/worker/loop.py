@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
@@ -16,6 +17,7 @@ from events.errors import InvalidError, SwitchyardError
 from events.json_value import encoded
 from services import controls
 from services.connectors.protocol import Connector
+from services.ending import FAREWELL_S, Patience, at_most
 from services.event_store import EventStore
 from services.files import Files
 from services.garbage import collect_less_often
@@ -28,17 +30,20 @@ from services.worker import connector_calls
 from services.worker.attempt_run import AttemptRun, Left, Means
 from services.worker.dispatch import Dispatcher
 from services.worker.job_log import logged
-from services.worker.lease import Interruption, Leasing
+from services.worker.lease import Interruption, Lease, Leasing
 from services.worker.registration import Registration
 from services.worker.registry import declarable, new_record
 from services.worker.reporting import Reporter
 from services.worker.slots import Slots
+from services.worker.tokens import kept_while_running
+from services.worker.vigil import Vigil
 from services.worker.work import Work
 from switchyard._contained import install, ours
 from switchyard._process_state import kept
 
 log = structlog.get_logger()
 
+LAST_SETTLE_S = 2.0  # of a worker that has drained: what is not recorded then is decided by the log
 RENEWALS_AT_ONCE = 64
 
 
@@ -76,6 +81,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._patient = False
         self._grace: asyncio.Timeout | None = None
+        self._patience = Patience()
         self.gone = False
         self.is_worn = False
         """Whether it drains because of code that does not end: another process is to take its place."""
@@ -100,6 +106,7 @@ class Worker:
             worker=worker_id, leasing=self._leasing, store=self._store, reporter=self._reporter,
             files=self._files, settings=settings, stopping=self._stopping,
         )  # fmt: skip
+        self._vigil = Vigil(nc, settings, self._on_look)
         self._attempts: asyncio.TaskGroup
         self._registration: Registration
 
@@ -152,6 +159,7 @@ class Worker:
                     background.create_task(work)
                     for work in (
                         self._registration.run(),
+                        self._vigil.run(self._registration),
                         self._reporter.run(),
                         self._renew_all(),
                         self._dispatcher.follow_lanes(),
@@ -165,7 +173,8 @@ class Worker:
                 log.info("worker_started", worker=self.id, kinds=sorted(self._connectors))
                 async with asyncio.TaskGroup() as self._attempts:
                     draining = self._attempts.create_task(self._drain())
-                    await self._dispatcher.run()
+                    async with self._patience.limited():
+                        await self._dispatcher.run()
                     await draining
                 for task in tasks:
                     task.cancel()
@@ -192,7 +201,8 @@ class Worker:
         return self._kinds.of(kind).weights
 
     def _held(self) -> dict[int, str]:
-        return {fence: running.lease.job.id for fence, running in self._running.items()}
+        held = self._running.items()
+        return {fence: running.lease.job.id for fence, running in held if self._vigil.may_renew(fence)}
 
     def _start(self, work: Work, kind: str) -> None:
         self._slots.take(kind)
@@ -211,24 +221,34 @@ class Worker:
     async def _attempt(self, work: Work, kind: str) -> None:
         lease, run = None, None
         try:
-            lease = await self._leasing.take(work, self._registration.record)
+            async with self._patience.limited():
+                lease = await self._leasing.take(work, self._registration.record)
             if lease is None:
                 return
             run = AttemptRun(lease, self._connectors[kind], self._means, abandoned=self._slot_lost)
             self._running[lease.fence] = run
+            self._keep(lease, run.timeout_s + self._settings.cancel_grace_s)
             try:
                 with logged(lease) as outcome:
                     command = await run.run()
                     outcome.append(command)
                 if command is not None:
-                    await run.settle(command)
+                    self._keep(lease, None)  # however long the broker is away
+                    async with self._patience.limited():
+                        await run.settle(command)
             finally:
+                self._vigil.ended(lease.fence)
                 del self._running[lease.fence]
         finally:
             if work.grant is not None:
                 await self._dispatcher.tokens.end(work.grant, started=lease is not None)
             if run is None or not run.is_abandoned:
                 self._ended(kind)
+
+    def _keep(self, lease: Lease, for_s: float | None) -> None:
+        """Have the lease renewed for so long at most."""
+        tokens = () if lease.work.grant is None else kept_while_running(lease.work.grant)
+        self._vigil.holds(lease.fence, lease.job.id, lease.job.seq, lease.work.reply, tokens, for_s)
 
     def _slot_lost(self, run: AttemptRun, left: Left) -> None:
         """Code goes on beyond its attempt: its slot is lost until it ends, and with too many the worker."""
@@ -259,20 +279,35 @@ class Worker:
         gate = asyncio.Semaphore(RENEWALS_AT_ONCE)
         while True:
             await asyncio.sleep(self._settings.heartbeat_s)
+            if self._vigil.stands():
+                continue
             async with asyncio.TaskGroup() as group:
                 for running in list(self._running.values()):
                     group.create_task(self._renew(running, gate))
 
     async def _renew(self, running: AttemptRun, gate: asyncio.Semaphore) -> None:
         async with gate:
-            if running.lease.fence not in self._running:
+            if running.lease.fence not in self._running or not self._vigil.may_renew(running.lease.fence):
                 return
             why = await self._leasing.renew(running.lease)
             if running.lease.work.grant is not None and why is not Interruption.LOST:
                 await self._dispatcher.tokens.renew(running.lease.work.grant)
         if why is not None and running.lease.fence in self._running:
-            log.info("attempt_interrupted", job=running.lease.job.id, why=why.value)
-            running.interrupt(why)
+            self._interrupt(running, why)
+
+    def _interrupt(self, running: AttemptRun, why: Interruption) -> None:
+        log.info("attempt_interrupted", job=running.lease.job.id, why=why.value)
+        running.interrupt(why)
+
+    async def _on_look(self, fence: int, lost: bool) -> None:  # noqa: FBT001 - as `Vigil` says it
+        """The vigil has found that a handler has to stop."""
+        running = self._running.get(fence)
+        if running is None:
+            return
+        if lost:
+            self._interrupt(running, Interruption.LOST)
+        else:
+            await self._renew(running, asyncio.Semaphore(1))
 
     async def _obey(self) -> None:
         """Pause, go on or drain as operators wish, until cancelled."""
@@ -343,8 +378,9 @@ class Worker:
             lease_s=self._settings.lease_s,
         )
         registration = Registration(
-            self._publisher, record, self._held, self._reach, seen_again=self._dispatcher.wake
-        )
+            self._publisher, record, self._held, self._reach, seen_again=self._dispatcher.wake,
+            elsewhere=self._vigil.stands, changed=self._vigil.changed,
+        )  # fmt: skip
         await registration.beat()
         return registration
 
@@ -362,17 +398,25 @@ class Worker:
         self._grace = None
         for running in list(self._running.values()):
             running.interrupt(Interruption.DRAIN)
+        self._patience.lose(LAST_SETTLE_S)
 
     async def _close(self, heard: Sequence[Subscription]) -> None:
-        if not self._nc.is_closed:
-            for subscription in heard:
-                await subscription.unsubscribe()
-        await self._dispatcher.stop()
+        await at_most(FAREWELL_S, self._stop_hearing(heard), "messages on their way, which come again")
         for connector in self._connectors.values():
             await connector_calls.close(connector)
+        await at_most(FAREWELL_S, self._say_goodbye(), "the record, which expires")
+        await at_most(FAREWELL_S, self._publisher.close(), "the inbox")
+
+    async def _stop_hearing(self, heard: Sequence[Subscription]) -> None:
+        with contextlib.suppress(nats.errors.Error):
+            if not self._nc.is_closed:
+                for subscription in heard:
+                    await subscription.unsubscribe()
+            await self._dispatcher.stop()
+
+    async def _say_goodbye(self) -> None:
         await self._reporter.flush()
         await self._registration.leave()
         with contextlib.suppress(SwitchyardError):  # else the keeper does it
             timeout_s = self._settings.request_timeout_s
             await controls.forget_worker(self._nc, self._publisher, self.id, timeout_s=timeout_s)
-        await self._publisher.close()

@@ -37,6 +37,11 @@ class Grant(NamedTuple):
     tokens: tuple[Token, ...]
 
 
+def kept_while_running(grant: Grant) -> list[str]:
+    """Where those tokens are renewed that a job holds as long as it runs."""
+    return [token.reply for token in grant.tokens if not token.is_start]
+
+
 class Tokens:
     """Takes, renews and hands back tokens for one worker.
 

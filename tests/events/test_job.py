@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -210,6 +211,43 @@ def test_a_lost_lease_counts_as_a_failure_and_twice_lost_is_poison() -> None:
     assert again.lease is not None
     twice = run(LoseLease(now=NOW, fence=again.lease.fence), job=again)
     assert (twice.status, twice.reason) == (Status.DEAD, "poison")
+
+
+def lose(job: Job, **loss: Any) -> Job:
+    job = run(LEASE, job=job)
+    assert job.lease is not None
+    return run(LoseLease(now=NOW, fence=job.lease.fence, **loss), job=job)
+
+
+def test_leases_lost_beside_other_jobs_neither_poison_a_job_nor_use_up_its_attempts() -> None:
+    job = QUEUED
+    for count in range(1, 10):
+        job = lose(job, blamed=False)
+        assert (job.status, job.innocent, job.failures, job.lost) == (Status.QUEUED, count, 0, 0)
+    ended = lose(job, blamed=False)
+    assert (ended.status, ended.reason) == (Status.DEAD, "failures_spent")
+    assert ended.error is not None
+    assert ended.error.code == "lease_lost"
+
+
+def test_the_bounds_of_lost_leases_are_the_caller_s() -> None:
+    assert lose(QUEUED, blamed=False, innocent_max=1).status is Status.DEAD
+    once = lose(QUEUED, poison_after=1)
+    assert (once.status, once.reason) == (Status.DEAD, "poison")
+    many = lose(lose(QUEUED, poison_after=5), poison_after=5)
+    assert (many.status, many.lost) == (Status.QUEUED, 2)
+    assert lose(many, poison_after=5).reason == "failures_spent"
+
+
+def test_an_innocent_loss_between_does_not_forgive_a_poisonous_job() -> None:
+    job = lose(lose(QUEUED), blamed=False)
+    assert (job.lost, job.innocent) == (1, 1)
+    assert lose(job).reason == "poison"
+
+
+def test_a_redrive_forgets_innocent_losses() -> None:
+    dead = lose(lose(QUEUED, blamed=False), blamed=False, innocent_max=2)
+    assert run(Redrive(now=NOW), job=dead).innocent == 0
 
 
 def test_a_release_counts_as_nothing() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from events.envelope import Recorded
 from events.spec import Ageing, JobSpec
+from services.nats_server import NatsServer
 from tests.broker import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
 
@@ -167,8 +168,8 @@ async def test_only_admins_see_and_set_defaults(api: Gateway, kind: str) -> None
     assert (await api.get("/v1/kinds?x=1", token=api.token("admin"))).status == 400
 
 
-async def test_kinds_and_weights_have_a_limit(shared_broker: SharedBroker, tmp_path: Path) -> None:
-    async with gateway(shared_broker.url, tmp_path, kinds=1, kind_weights=1) as api:
+async def test_kinds_and_weights_have_a_limit(broker: NatsServer, tmp_path: Path) -> None:
+    async with gateway(broker.url, tmp_path, kinds=1, kind_weights=1) as api:
         first, second = f"a-{api.tenant}", f"b-{api.tenant}"
         assert (await put(api, first, {"weights": {"a": 1}})).status == 200
         assert (await put(api, first, {"priority": 1})).status == 200

@@ -148,7 +148,8 @@ class Site:
 @asynccontextmanager
 async def open_site(url: str, **settings: Any) -> AsyncIterator[Site]:
     """Lay out the streams and connect."""
-    values = {"lease_s": 1.5, "drain_grace_s": 0.2, "cancel_grace_s": 1.0} | settings
+    # Processes of their own are what tests/worker/test_vigil.py is about; here they would only take time.
+    values = {"lease_s": 1.5, "drain_grace_s": 0.2, "cancel_grace_s": 1.0, "vigil": False} | settings
     nc = await broker.connect(url, name="test")
     await topology.apply(nc)
     async with Publisher(nc) as publisher:

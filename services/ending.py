@@ -1,0 +1,78 @@
+"""The end of a process: in order where that can be, and in time whatever the broker does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Final
+
+import structlog
+
+log = structlog.get_logger()
+
+FAREWELL_S: Final = 2.0
+"""Seconds for each thing that is still to be said to the broker at the end."""
+FORCED_S: Final = 9.5
+"""Seconds after the grace period after which the process ends as it stands."""
+
+
+async def at_most(seconds: float, work: Coroutine[Any, Any, None], what: str) -> None:
+    """Do something that is not worth more time at the end; what it raises is raised."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        log.warning("ending_cut_short", left_out=what, after_s=seconds)
+
+
+class Patience:
+    """Limits that begin to run for all that is under way at once, when the end is near."""
+
+    def __init__(self) -> None:
+        self._limits: set[asyncio.Timeout] = set()
+        self._seconds: float | None = None
+
+    @contextlib.asynccontextmanager
+    async def limited(self) -> AsyncIterator[None]:
+        """Without limit, until `lose`; after that, break the block off and go on behind it."""
+        limit = asyncio.timeout(self._seconds)
+        try:
+            async with limit:
+                self._limits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._limits.discard(limit)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+
+    def lose(self, seconds: float) -> None:
+        """Give what is under way, and each thing that begins from now on, so many seconds."""
+        self._seconds = seconds
+        end = asyncio.get_running_loop().time() + seconds
+        for limit in self._limits:
+            limit.reschedule(end)
+
+
+class Deadline:
+    """Ends the process, in whatever state it is, unless it is lifted in time."""
+
+    def __init__(self, grace_s: float) -> None:
+        self._timer = threading.Timer(grace_s + FORCED_S, self._end)
+        self._timer.daemon = True
+
+    def set(self) -> None:
+        """Begin to count."""
+        self._timer.start()
+
+    def lift(self) -> None:
+        """It has ended in order, or was never told to end."""
+        self._timer.cancel()
+
+    def _end(self) -> None:
+        log.error("ending_forced", effect="what was under way is left to the log and to the other processes")
+        os._exit(1)
