@@ -211,6 +211,9 @@ class _Steps(Coroutine[Any, Any, Any]):
     def close(self) -> None:
         self._work.close()
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._work, name)  # libraries look at a coroutine's state: cr_running, cr_frame
+
     def __await__(self) -> Generator[Any, Any, Any]:
         return self  # it is one in all but its class
 

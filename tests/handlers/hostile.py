@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+import inspect
 import multiprocessing
 import os
 import signal
@@ -225,6 +226,16 @@ async def forks_and_awaits() -> Any:
     return waited(pid)
 
 
+async def states() -> Any:
+    """Libraries look at the coroutines of tasks."""
+    task = asyncio.create_task(asyncio.sleep(0))
+    await asyncio.sleep(0)
+    coroutine: Any = task.get_coro()
+    seen = [inspect.getcoroutinestate(coroutine), coroutine.__name__]
+    await task
+    return [*seen, inspect.getcoroutinestate(coroutine)]
+
+
 async def forks_in_task() -> Any:
     async def child() -> Any:
         pid = os.fork()
@@ -344,6 +355,7 @@ ON_THE_LOOP: Final = {
     "grouped exits": Case(lambda _: grouped(), "internal", "ExceptionGroup", retryable=True),
     "cancels itself": Case(lambda _: cancels_itself(), "stopped", "CancelledError", retryable=True),
     "cancels all": fine(lambda _: cancels_all()),
+    "looks at states": fine(lambda _: states()),
     "forks and awaits": fine(lambda _: forks_and_awaits()),
     "forks in a task": fine(lambda _: forks_in_task()),
     "to a thread, exits": Case(
@@ -375,6 +387,7 @@ RESULTS: Final = {
     "process kills itself": -9, "process signals itself": -10, "forks and awaits": 0, "forks in a task": 0,
     "task beside exits": "Retry", "alarm": "went on", "runs a loop": "ran",
     "cancels all": 0,
+    "looks at states": ["CORO_SUSPENDED", "sleep", "CORO_CLOSED"],
 }  # fmt: skip
 """What those that succeed return, where it says what became of a child."""
 

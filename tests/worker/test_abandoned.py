@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from events.commands import RequestCancel
+from events.commands import LoseLease, RequestCancel
 from events.history import Cancelled, Dead, Queued, Succeeded
 from services.connectors.custom import CustomConnector
 from services.log_reader import follow
@@ -212,6 +212,23 @@ async def test_a_worn_worker_takes_no_more_jobs_lets_the_others_end_and_ends(
             assert await site.names(late) == ["submitted"]
         async with site.worker(*deaf.connectors(), name="w2"):
             assert isinstance((await site.final(late)).event, Succeeded)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_whose_lease_is_lost_is_left_without_a_word(kind: str, site: Site, deaf: Deaf) -> None:
+    async with site.worker(*deaf.connectors()) as worker:
+        job = await site.submit(kind=kind)
+        leased = await site.until(job, "leased")
+        await deaf.begun.wait()
+        lost = LoseLease(now=datetime.now(UTC), fence=leased.seq)
+        await site.store.transition(job, lost, actor="test")
+        await until_lost(site, 1)
+        async with site.worker(TestConnector(lambda _: asyncio.sleep(0), kind), name="w2"):
+            assert (await site.final(job)).actor == "worker:w2"
+        deaf.let_go()
+        await until_lost(site, 0)
+        assert not worker.is_worn
+    assert await site.names(job) == ["submitted", "leased", "queued", "leased", "succeeded"]
 
 
 class Broken(TestConnector):
