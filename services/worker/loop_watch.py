@@ -42,6 +42,7 @@ class LoopWatch:
         os.set_blocking(self._write_fd, False)
         if LoopWatch._with_faulthandler is None:
             LoopWatch._with_faulthandler = self
+        self._put_off()
         self._looker.start()
         return self
 
@@ -59,11 +60,14 @@ class LoopWatch:
         """The loop goes round."""
         self._beat_at = time.monotonic()
 
+    def _put_off(self) -> None:
+        if LoopWatch._with_faulthandler is self:
+            faulthandler.dump_traceback_later(BLOCKED_S, repeat=True, file=self._write_fd)
+
     def _look(self) -> None:
         due_s = BLOCKED_S
         while not self._ended.wait(LOOK_S):
-            if LoopWatch._with_faulthandler is self:
-                faulthandler.dump_traceback_later(BLOCKED_S, repeat=True, file=self._write_fd)
+            self._put_off()
             blocked_s = time.monotonic() - self._beat_at
             if blocked_s < BLOCKED_S:
                 due_s = BLOCKED_S
