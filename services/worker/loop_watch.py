@@ -42,7 +42,7 @@ class LoopWatch:
         os.set_blocking(self._write_fd, False)
         if LoopWatch._with_faulthandler is None:
             LoopWatch._with_faulthandler = self
-            self._put_off()  # also of code that takes the lock before the thread first looks
+        self._put_off()
         self._looker.start()
         return self
 
@@ -60,11 +60,14 @@ class LoopWatch:
         """The loop goes round."""
         self._beat_at = time.monotonic()
 
+    def _put_off(self) -> None:
+        if LoopWatch._with_faulthandler is self:
+            faulthandler.dump_traceback_later(BLOCKED_S, repeat=True, file=self._write_fd)
+
     def _look(self) -> None:
         due_s = BLOCKED_S
         while not self._ended.wait(LOOK_S):
-            if LoopWatch._with_faulthandler is self:
-                self._put_off()
+            self._put_off()
             blocked_s = time.monotonic() - self._beat_at
             if blocked_s < BLOCKED_S:
                 due_s = BLOCKED_S
@@ -72,9 +75,6 @@ class LoopWatch:
                 due_s *= 2
                 frame = sys._current_frames().get(self.thread)  # noqa: SLF001 - the documented way to it
                 self._write(_described(frame, self.thread))
-
-    def _put_off(self) -> None:
-        faulthandler.dump_traceback_later(BLOCKED_S, repeat=True, file=self._write_fd)
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(BlockingIOError):

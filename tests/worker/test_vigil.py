@@ -16,7 +16,7 @@ from events.history import Queued, Succeeded
 from services.connectors.protocol import Attempt
 from services.nats_server import NatsServer
 from tests.worker.own_process import OwnProcess, own_process, until_dead
-from tests.worker.site import Site, TestConnector, open_site
+from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 ONE_ATTEMPT = ["submitted", "leased", "succeeded"]
 TWO_ATTEMPTS = ["submitted", "leased", "queued", "leased", "succeeded"]
@@ -33,6 +33,18 @@ async def leased(site: Site, kind: str, count: int = 1, **fields: object) -> lis
     jobs = [await site.submit(kind=kind, **fields) for _ in range(count)]
     for job in jobs:
         await site.until(job, "leased")
+    return jobs
+
+
+async def waiting(site: Site, gate: Path, count: int) -> list[str]:
+    """Jobs whose handlers have begun, and go on until the gate is there."""
+    jobs = []
+    for n in range(count):
+        began = gate.with_name(f"began-{n}")
+        jobs += await leased(site, "wait", payload={"gate": str(gate), "began": str(began)})
+        async with asyncio.timeout(DEADLINE_S):
+            while not await asyncio.to_thread(began.exists):
+                await asyncio.sleep(0.02)
     return jobs
 
 
@@ -63,7 +75,7 @@ async def test_a_thread_that_logs_without_end_costs_no_job_its_lease(site: Site,
     gate = tmp_path / "gate"
     async with site.keeper(), own_process(site, tmp_path / "log") as worker:
         await worker.vigil()
-        jobs = await leased(site, "wait", 3, payload={"gate": str(gate)})
+        jobs = await waiting(site, gate, 3)
         chatty = await leased(site, "chat", payload={"seconds": 3 * site.settings.lease_s})
         await results(site, chatty)
         gate.touch()
@@ -76,7 +88,7 @@ async def _blocked(site: Site, tmp_path: Path, kind: str) -> None:
     seconds = int(3 * site.settings.lease_s) + 1
     async with site.keeper(), own_process(site, tmp_path / "log") as worker:
         await worker.vigil()
-        jobs = await leased(site, "wait", 3, payload={"gate": str(gate)})
+        jobs = await waiting(site, gate, 3)
         blocker = await leased(site, kind, payload={"seconds": seconds})
         async with site.worker(*(TestConnector(other, name) for name in ("wait", kind)), name="w2"):
             assert await results(site, blocker) == ["own"]
@@ -102,7 +114,7 @@ async def test_a_worker_that_stays_blocked_loses_its_leases_and_its_late_outcome
             assert await results(site, blockers) == ["another"]
             await worker.until_logged("worker_answers_again")
             await worker.until_logged("outcome_dropped")
-        again = await site.submit(kind="wait", payload={"gate": str(gate)})
+        again = await site.submit(kind="wait", payload={"gate": str(gate), "began": str(tmp_path / "began")})
         assert await results(site, [again]) == ["own"]
     assert await site.names(blockers[0]) == TWO_ATTEMPTS
     stalled = worker.logged("worker_stalled")
@@ -122,7 +134,7 @@ async def test_leases_survive_their_vigil(site: Site, tmp_path: Path, harm: obje
     gate = tmp_path / "gate"
     async with site.keeper(), own_process(site, tmp_path / "log") as worker:
         first = await worker.vigil()
-        jobs = await leased(site, "wait", 2, payload={"gate": str(gate)})
+        jobs = await waiting(site, gate, 2)
         await (kill if harm is kill else freeze)(worker, 1)
         await until_dead(first)
         await worker.vigil(count=2)
@@ -141,7 +153,7 @@ async def test_a_killed_worker_takes_its_vigil_along_which_says_what_it_held(
     gate = tmp_path / "gate"
     async with site.keeper(), own_process(site, tmp_path / "log") as worker:
         vigil = await worker.vigil()
-        jobs = await leased(site, "wait", count, payload={"gate": str(gate)})
+        jobs = await waiting(site, gate, count)
         worker.process.kill()
         await until_dead(vigil)
         for job in jobs:
