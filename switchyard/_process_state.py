@@ -23,6 +23,10 @@ DEFAULTS: Final = {signal.SIGINT: signal.default_int_handler}
 TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
+# The module's own functions make an enum of every answer, and `restore` asks after every attempt.
+_raw: Final[Any] = sys.modules["_signal"]
+
+
 class _State:
     """The process as it was when it began to work."""
 
@@ -39,12 +43,12 @@ class _State:
 
     def restore(self) -> None:
         for number, handler in self.handlers.items():
-            if handler is not None and signal.getsignal(number) != handler:
+            if handler is not None and _raw.getsignal(number) != handler:
                 signal.signal(number, handler)
-        signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+        _raw.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
+        _raw.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         for timer in self.timers:
-            if any(signal.getitimer(timer)):
+            if any(_raw.getitimer(timer)):
                 signal.setitimer(timer, 0)
         if sys.getrecursionlimit() != self.recursion:
             with contextlib.suppress(RecursionError):
