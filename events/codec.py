@@ -17,7 +17,17 @@ import msgspec
 
 from events import subjects
 from events.errors import InvalidError, UnwritableError
-from events.history import AnyEvent, Blocked, Event, Queued, Rejected, Repaired, Submitted, Unreadable
+from events.history import (
+    AnyEvent,
+    Blocked,
+    Event,
+    Queued,
+    Rejected,
+    Repaired,
+    Scheduled,
+    Submitted,
+    Unreadable,
+)
 from events.json_value import check_json
 from events.nesting import deeper_than
 from events.spec import MAX_PRIORITY
@@ -65,6 +75,8 @@ MAX_BYTES: Final = 1_000_000
 MAX_VERSION: Final = 1_000_000
 _NOTHING: Final[Mapping[str, Any]] = {}
 
+_PLACED: Final = frozenset({Submitted, Queued, Rejected, Repaired})
+_FIRST: Final = frozenset({Submitted, Scheduled, Blocked})
 _FOREIGN: Final[Mapping[type[Event], tuple[str, ...]]] = {
     event_type: names
     for event_type in AnyEvent.__args__
@@ -207,6 +219,8 @@ def _of_newer_program(body: bytes, headers: Mapping[str, str] | None) -> dict[st
 
 def place_of(event: AnyEvent) -> tuple[str, int] | None:
     """Lane and priority of an event that puts its job into a lane."""
+    if type(event) not in _PLACED:
+        return None
     match event:
         case Submitted(job=spec):
             return spec.lane, spec.priority
@@ -244,6 +258,8 @@ def _misplacing(event: AnyEvent) -> str:
 
 def _odd_names(event: AnyEvent) -> str:
     """What is wrong with the names in a first event, or ""; they stand in subjects and headers."""
+    if type(event) not in _FIRST:
+        return ""
     if isinstance(event, Blocked) and not all(map(JOB_ID.fullmatch, event.depends_on)):
         return "what it waits for are no jobs"
     spec = getattr(event, "job", None)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
+from types import TracebackType
 from typing import Any, Final
 
 import structlog
@@ -28,6 +28,32 @@ async def at_most(seconds: float, work: Coroutine[Any, Any, None], what: str) ->
         log.warning("ending_cut_short", left_out=what, after_s=seconds)
 
 
+class _Limited:
+    """The block of `Patience.limited`: a class, for every attempt has two and a generator costs more."""
+
+    __slots__ = ("_limit", "_limits")
+
+    def __init__(self, limits: set[asyncio.Timeout], limit: asyncio.Timeout) -> None:
+        self._limits = limits
+        self._limit = limit
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+        self._limits.add(self._limit)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._limits.discard(self._limit)
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError:
+            if not self._limit.expired():
+                raise
+            return True
+        return False
+
+
 class Patience:
     """Limits that begin to run for all that is under way at once, when the end is near."""
 
@@ -35,20 +61,9 @@ class Patience:
         self._limits: set[asyncio.Timeout] = set()
         self._seconds: float | None = None
 
-    @contextlib.asynccontextmanager
-    async def limited(self) -> AsyncIterator[None]:
+    def limited(self) -> _Limited:
         """Without limit, until `lose`; after that, break the block off and go on behind it."""
-        limit = asyncio.timeout(self._seconds)
-        try:
-            async with limit:
-                self._limits.add(limit)
-                try:
-                    yield
-                finally:
-                    self._limits.discard(limit)
-        except TimeoutError:
-            if not limit.expired():
-                raise
+        return _Limited(self._limits, asyncio.timeout(self._seconds))
 
     def lose(self, seconds: float) -> None:
         """Give what is under way, and each thing that begins from now on, so many seconds."""

@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 DEADLY: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)
@@ -34,6 +33,7 @@ class _State:
         self.undo = undo
         self.directory = _directory()
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self.ours = [(number, handler) for number, handler in self.handlers.items() if handler is not None]
         self.wakeup = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(self.wakeup)
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -42,8 +42,8 @@ class _State:
         self.timeout = socket.getdefaulttimeout()
 
     def restore(self) -> None:
-        for number, handler in self.handlers.items():
-            if handler is not None and _raw.getsignal(number) != handler:
+        for number, handler in self.ours:
+            if _raw.getsignal(number) != handler:
                 signal.signal(number, handler)
         _raw.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
         _raw.pthread_sigmask(signal.SIG_SETMASK, self.mask)
@@ -62,9 +62,9 @@ class _State:
 _kept: list[_State] = []
 
 
-def _directory() -> Path | None:
+def _directory() -> str | None:
     try:
-        return Path.cwd()
+        return os.getcwd()  # noqa: PTH109 - after every attempt, where a path costs ten times this
     except OSError:  # a handler went into a directory and removed it
         return None
 

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from events import subjects
+from events.commands import AnyCommand
 from events.errors import InvalidError, SwitchyardError
 from events.json_value import encoded
 from services import controls
@@ -45,6 +46,8 @@ log = structlog.get_logger()
 
 LAST_SETTLE_S = 2.0  # of a worker that has drained: what is not recorded then is decided by the log
 RENEWALS_AT_ONCE = 64
+SETTLES_S = 1.0  # in which outcomes are recorded as a rule
+LONG_S = 60.0  # longer than other code may block the loop
 
 
 class Worker:
@@ -233,9 +236,7 @@ class Worker:
                     command = await run.run()
                     outcome.append(command)
                 if command is not None:
-                    self._keep(lease, None)  # however long the broker is away
-                    async with self._patience.limited():
-                        await run.settle(command)
+                    await self._settle(run, command)
             finally:
                 self._vigil.ended(lease.fence)
                 del self._running[lease.fence]
@@ -244,6 +245,18 @@ class Worker:
                 await self._dispatcher.tokens.end(work.grant, started=lease is not None)
             if run is None or not run.is_abandoned:
                 self._ended(kind)
+
+    async def _settle(self, run: AttemptRun, command: AnyCommand) -> None:
+        """Record the outcome, and keep the lease until then, however long the broker is away."""
+        if self._vigil.left_s(run.lease.fence) < LONG_S:
+            self._keep(run.lease, None)
+        # Nearly all are recorded within milliseconds: the vigil need not hear of those.
+        later = asyncio.get_running_loop().call_later(SETTLES_S, self._keep, run.lease, None)
+        try:
+            async with self._patience.limited():
+                await run.settle(command)
+        finally:
+            later.cancel()
 
     def _keep(self, lease: Lease, for_s: float | None) -> None:
         """Have the lease renewed for so long at most."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 import sys
@@ -72,6 +73,7 @@ class Vigil:
         self._look = look
         self._leases: dict[int, _Lease] = {}
         self._writer: asyncio.StreamWriter | None = None
+        self._unsaid: list[bytes] = []
         self._process: asyncio.subprocess.Process | None = None
         self._is_up = False
         self._beat_s = min(BEAT_S, settings.heartbeat_s / 4)
@@ -113,6 +115,13 @@ class Vigil:
         """Whether a lease is held, and within the time that it may be."""
         lease = self._leases.get(fence)
         return lease is not None and (lease.until is None or time.monotonic() < lease.until)
+
+    def left_s(self, fence: int) -> float:
+        """Seconds for which a lease is still renewed; infinite if as long as it is held."""
+        lease = self._leases.get(fence)
+        if lease is None:
+            return 0.0
+        return math.inf if lease.until is None else lease.until - time.monotonic()
 
     def stands(self) -> bool:
         """Whether the other process renews and sends heartbeats."""
@@ -179,7 +188,7 @@ class Vigil:
             first = orjson.dumps(self._first(url, registration.record, watch))
             writer.write(HEADER.pack(len(first)) + first)
             self._has_answered, self._answered = False, self._sent
-            self._writer = writer
+            self._writer, self._unsaid = writer, []
             for fence, lease in self._leases.items():
                 self._say(_line(fence, lease))
             await self._hear(reader, registration, group)
@@ -187,6 +196,7 @@ class Vigil:
         finally:
             self._is_up = False
             self._say({"leave": True})
+            self._flush()
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
@@ -253,8 +263,20 @@ class Vigil:
                 self._process.kill()
 
     def _say(self, line: dict[str, Any]) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(orjson.dumps(line) + b"\n")
+        """Write a line, with all others of this turn of the loop.
+
+        A handler whose task is made after this is called takes its first step after the line is written.
+        """
+        if self._writer is None or self._writer.is_closing():
+            return
+        if not self._unsaid:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsaid.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+    def _flush(self) -> None:
+        lines, self._unsaid = self._unsaid, []
+        if lines and self._writer is not None and not self._writer.is_closing():
+            self._writer.write(b"".join(lines))
 
 
 def _line(fence: int, lease: _Lease) -> dict[str, Any]:
