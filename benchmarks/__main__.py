@@ -14,7 +14,10 @@ NAMES = ("drain", "submit", "bulk", "live", "rebuild", "dispatch", "documents")
 
 def main() -> None:
     """Run the named comparisons, or all, and print floors, ours and ratios as one table."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        cache_logger_on_first_use=True,  # as a worker has it
+    )
     names = sys.argv[1:] or NAMES
     unknown = set(names) - set(NAMES)
     if unknown:

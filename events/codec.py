@@ -138,8 +138,13 @@ def write(job_id: str, event: AnyEvent) -> tuple[str, bytes]:
     except _UNREADABLE as error:
         at = _path(error) or _worst(event)
         raise UnwritableError(f"{at}: {error}", field=at) from None
-    subject = subject_of(job_id, back)
-    if wrong := _misplaced(subject.split("."), back):
+    place = place_of(back)
+    if place is None:
+        subject, wrong = subjects.job_event(job_id, name), _odd_names(back)
+    else:
+        subject = subjects.claimable_event(job_id, name, *place)
+        wrong = _misplaced(subject.split("."), back)
+    if wrong:
         at = _misplacing(back)
         raise UnwritableError(f"{at}: the event {name} cannot be placed: {wrong}", field=at)
     return subject, body

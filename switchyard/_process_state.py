@@ -6,6 +6,7 @@ none of the worker's signals: whoever ends it would end the worker, by the descr
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -40,8 +41,10 @@ class _State:
         self.timers = [timer for timer in TIMERS if not any(signal.getitimer(timer))]
         self.recursion = sys.getrecursionlimit()
         self.timeout = socket.getdefaulttimeout()
+        self.is_due = False
 
     def restore(self) -> None:
+        self.is_due = False
         for number, handler in self.ours:
             if _raw.getsignal(number) != handler:
                 signal.signal(number, handler)
@@ -101,6 +104,13 @@ def restore() -> None:
     """Put back what a handler has changed."""
     if _kept and _kept[-1].undo and threading.current_thread() is threading.main_thread():
         _kept[-1].restore()
+
+
+def restore_soon() -> None:
+    """The same once for all attempts that end in this turn of the running loop."""
+    if _kept and _kept[-1].undo and not _kept[-1].is_due:
+        _kept[-1].is_due = True
+        asyncio.get_running_loop().call_soon(restore)
 
 
 def _ignore(*_: Any) -> None:
