@@ -82,12 +82,13 @@ def _write(
     report: Callable[[dict[str, Any]], None],
     album: Album | None,
 ) -> dict[str, Any]:
-    by_ocr = 0
+    by_ocr = running = 0
     confidence = letters = 0.0
     warnings: list[str] = []
     for number, page in enumerate(document.pages, start=1):
         outputs.add(page)
         by_ocr += page.by_ocr
+        running += page.running
         if page.confidence is not None:
             letters += len(page.markdown)
             confidence += page.confidence * len(page.markdown)
@@ -103,6 +104,7 @@ def _write(
     return {
         "pages": document.total,
         "ocr_pages": by_ocr,
+        "running_lines": running,
         "confidence": round(confidence / letters, 1) if letters else None,
         "warnings": warnings,
         "images": album.images if album is not None else [],

@@ -41,6 +41,7 @@ class Page:
     Args:
         blocks: what the Markdown is made of, where a reader tells.
         confidence: of OCR, 0 to 100; None without OCR.
+        running: how many lines were left out as headers, footers and page numbers.
     """
 
     markdown: str
@@ -48,6 +49,7 @@ class Page:
     warnings: tuple[str, ...] = ()
     blocks: tuple[Block, ...] = ()
     confidence: float | None = None
+    running: int = 0
 
     @classmethod
     def of(

@@ -30,11 +30,12 @@ from services.connectors.convert.document import Document, Options, Page, check_
 from services.connectors.convert.drawing import Drawing
 from services.connectors.convert.garbled import Garbled, is_unreadable
 from services.connectors.convert.hyphens import Vocabulary
+from services.connectors.convert.kept_once import KeptOnce
 from services.connectors.convert.lines import Body, Line
 from services.connectors.convert.links import linked
 from services.connectors.convert.ocr import Reading
 from services.connectors.convert.pictures import Pictures
-from services.connectors.convert.running import NEAR_PAGES, Keys, Running, keys_of
+from services.connectors.convert.running import NEAR_PAGES, Running, Seen
 from services.connectors.convert.structure import Structure, Structures
 from services.connectors.convert.tesseract import installed
 from services.connectors.protocol import FatalError
@@ -61,11 +62,11 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A page, its text, and those of its lines that may run through the document."""
+    """A page, its text, and what is remembered of it for its neighbours."""
 
     page: pdfium.PdfPage
     text: _Text
-    keys: Keys
+    seen: Seen
 
 
 @dataclass(slots=True)
@@ -89,6 +90,7 @@ class _Document:
     in_pictures: mixed.TextInPictures
     saved: Pictures | None
     notes: set[str] = field(default_factory=set)
+    kept: KeptOnce = field(default_factory=KeptOnce)
     open: OpenTable | None = None
 
 
@@ -129,12 +131,13 @@ def read(path: Path, options: Options) -> Document:
         mixed.TextInPictures(options),
         saved,
     )
-    return Document(total, seams.continued(ahead(_pages(document, options))))
+    pages = seams.continued(ahead(_pages(document, options)))
+    return Document(total, document.kept.at_end(pages, total))
 
 
 def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
     total, damaged = document.total, 0
-    behind: deque[Keys] = deque(maxlen=NEAR_PAGES)
+    behind: deque[Seen] = deque(maxlen=NEAR_PAGES)
     for first in range(0, total, BATCH):
         batch = range(first, min(first + BATCH, total))
         opened: dict[int, _Opened | None] = {}
@@ -148,12 +151,15 @@ def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
                     damaged += 1
                     yield Page("", warnings=(f"page {number + 1} is damaged and was left out",))
                     continue
-                near = [*behind, *(each.keys for each in opened.values() if each is not None)]
-                behind.append(here.keys)
+                near = [*behind, *(each.seen for each in opened.values() if each is not None)]
+                behind.append(here.seen)
                 try:
-                    height = here.page.get_height()
-                    lines = document.running.without(here.text.lines, height, near, number=number + 1)
-                    yield _page(here, number, lines, document, options)
+                    own, gone = _parted(here, number, near, document)
+                    made = _page(here, number, own, document, options)
+                    if isinstance(made, Page):
+                        document.kept.add(gone, own)
+                        made = replace(made, running=len(gone))
+                    yield made
                 finally:
                     here.page.close()
     if damaged == total:
@@ -170,7 +176,18 @@ def _open(pdf: pdfium.PdfDocument, number: int, document: _Document) -> _Opened 
     if text is None:
         text = _Text.of(page, document.structures)
         document.vocabulary.learn(text.lines)
-    return _Opened(page, text, keys_of(text.lines, page.get_height()))
+    return _Opened(page, text, Seen.of(text.lines, page.get_height(), number + 1))
+
+
+def _parted(
+    opened: _Opened, number: int, near: list[Seen], document: _Document
+) -> tuple[list[Line], list[Line]]:
+    """The lines that are a page's own, and those that run through the document."""
+    lines = opened.text.lines
+    own, gone = document.running.parted(
+        lines, opened.page.get_height(), near, number=number + 1, own=opened.text.structure.own(lines)
+    )
+    return (own, gone) if document.kept.room(gone) else (lines, [])
 
 
 def _sample(pdf: pdfium.PdfDocument, structures: Structures) -> tuple[dict[int, _Text], Running]:
@@ -179,7 +196,7 @@ def _sample(pdf: pdfium.PdfDocument, structures: Structures) -> tuple[dict[int, 
     By pages spread over the document, plain text is known; by pages in succession, what runs through them.
     """
     sampled: dict[int, _Text] = {}
-    heights: dict[int, float] = {}
+    seen: list[Seen] = []
     spread = range(0, len(pdf), max(1, len(pdf) // SAMPLED_PAGES))
     middle = len(pdf) // 2
     for number in sorted({*spread, *range(middle, min(middle + SAMPLED_PAGES // 2, len(pdf)))}):
@@ -188,9 +205,9 @@ def _sample(pdf: pdfium.PdfDocument, structures: Structures) -> tuple[dict[int, 
         except pdfium.PdfiumError:
             continue
         sampled[number] = _Text.of(page, structures)
-        heights[number] = page.get_height()
+        seen.append(Seen.of(sampled[number].lines, page.get_height(), number + 1))
         page.close()
-    return sampled, Running([(text.lines, heights[number]) for number, text in sampled.items()])
+    return sampled, Running(seen)
 
 
 def _page(
