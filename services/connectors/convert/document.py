@@ -42,6 +42,7 @@ class Page:
         blocks: what the Markdown is made of, where a reader tells.
         confidence: of OCR, 0 to 100; None without OCR.
         running: how many lines were left out as headers, footers and page numbers.
+        pictured: how many letters OCR read in pictures on it.
     """
 
     markdown: str
@@ -50,6 +51,7 @@ class Page:
     blocks: tuple[Block, ...] = ()
     confidence: float | None = None
     running: int = 0
+    pictured: int = 0
 
     @classmethod
     def of(

@@ -112,6 +112,7 @@ class Outputs:
             "ocr": page.by_ocr,
             "confidence": page.confidence,
             "running_lines": page.running,
+            "warnings": page.warnings,
             "blocks": blocks,
         }
         yield orjson.dumps(made).decode()

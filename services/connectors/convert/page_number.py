@@ -16,6 +16,7 @@ OF: Final = r"of|von|de|sur|di|av|van|из|/"
 ONLY_NUMBER: Final = re.compile(
     rf"\W*(?:{PAGES})?\s*(\d{{1,5}})(?:\s*(?:{OF})\s*\d{{1,5}})?\W*", re.IGNORECASE
 )
+PREFIXED: Final = re.compile(r"\W*(?:[A-Za-z]{1,2}|\d{1,2})\s?[-\u2013]\s?(\d{1,3})\W*")  # by its chapter
 ROMAN: Final = re.compile(r"\W*([ivxlc]{1,8})\W*", re.IGNORECASE)
 WITH_WORD: Final = re.compile(rf"(?<!\w)(?:{PAGES})\s*(\d{{1,5}})(?!\w)", re.IGNORECASE)
 OF_ALL: Final = re.compile(rf"(?<![\w./])(\d{{1,5}})\s*(?:{OF})\s*\d{{1,5}}(?![\w./])", re.IGNORECASE)
@@ -34,6 +35,8 @@ def number_in(line: Line) -> Number | None:
         if found := pattern.fullmatch(line.text) if pattern is ONLY_NUMBER else pattern.search(line.text):
             group = 1 if found[1] else 2
             return found.start(group), found.end(group), int(found[group])
+    if found := PREFIXED.fullmatch(line.text):
+        return found.start(1), found.end(1), int(found[1])
     if found := ROMAN.fullmatch(line.text):
         return found.start(1), found.end(1), _roman(found[1].lower())
     return _at_end(line)

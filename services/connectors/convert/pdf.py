@@ -13,6 +13,7 @@ from pypdfium2 import raw
 
 from services.connectors.convert import (
     continued,
+    defeated,
     drawing,
     layout,
     mixed,
@@ -20,6 +21,7 @@ from services.connectors.convert import (
     order,
     regions,
     seams,
+    self_check,
     tagged,
     text_layer,
     unruled,
@@ -36,6 +38,7 @@ from services.connectors.convert.links import linked
 from services.connectors.convert.ocr import Reading
 from services.connectors.convert.pictures import Pictures
 from services.connectors.convert.running import NEAR_PAGES, Running, Seen
+from services.connectors.convert.self_check import letters
 from services.connectors.convert.structure import Structure, Structures
 from services.connectors.convert.tesseract import installed
 from services.connectors.protocol import FatalError
@@ -50,14 +53,22 @@ BATCH: Final = 32  # pages after which the libraries, which keep all they have r
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """The text layer of a page, and what its structure tree says of it."""
+    """The text layer of a page, and what its structure tree says of it; or what reading them failed with."""
 
     lines: list[Line]
     structure: Structure
+    letters: int = 0
+    failed: Exception | None = None
 
     @classmethod
     def of(cls, page: pdfium.PdfPage, structures: Structures) -> _Text:
-        return cls(text_layer.lines(page), structures.of(page))
+        try:
+            lines, letters = text_layer.read(page)
+            return cls(lines, structures.of(page), letters)
+        except Exception as error:
+            if defeated.passed_on(error):
+                raise
+            return cls([], Structure(), failed=error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +165,36 @@ def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
                 near = [*behind, *(each.seen for each in opened.values() if each is not None)]
                 behind.append(here.seen)
                 try:
-                    own, gone = _parted(here, number, near, document)
-                    made = _page(here, number, own, document, options)
-                    if isinstance(made, Page):
-                        document.kept.add(gone, own)
-                        made = replace(made, running=len(gone))
-                    yield made
+                    yield _made(here, number, near, document, options)
                 finally:
                     here.page.close()
     if damaged == total:
         raise FatalError("corrupt_file", "the PDF is damaged: none of its pages can be read")
+
+
+def _made(
+    here: _Opened, number: int, near: list[Seen], document: _Document, options: Options
+) -> Page | Reading:
+    """A page without what runs through the document; one on which the layout fails as its bare text."""
+    if here.text.failed is not None:
+        return _bare(here, number, here.text.failed)
+    try:
+        own, gone = _parted(here, number, near, document)
+        made = _page(here, number, own, document, options)
+    except Exception as error:
+        if defeated.passed_on(error):
+            raise
+        return _bare(here, number, error)
+    if isinstance(made, Page):
+        document.kept.add(gone, own)
+        left = here.text.letters + made.pictured - sum(letters(line.text) for line in gone)
+        told = self_check.warning(f"page {number + 1}", left, made.blocks, "its text layer")
+        made = replace(made, running=len(gone), warnings=(*made.warnings, *told))
+    return made
+
+
+def _bare(here: _Opened, number: int, error: Exception) -> Page:
+    return defeated.page(text_layer.bare(here.page), f"page {number + 1}", error)
 
 
 def _open(pdf: pdfium.PdfDocument, number: int, document: _Document) -> _Opened | None:
@@ -253,7 +284,8 @@ def _page(
         notes=notes.named(noted, document.notes, number + 1),
         size=page.get_size(),
     )
-    return Page.of(made, warnings=tuple(warnings), confidence=seen.confidence)
+    pictured = sum(letters(line.text) for line in seen.lines)
+    return replace(Page.of(made, warnings=tuple(warnings), confidence=seen.confidence), pictured=pictured)
 
 
 def _reading(opened: _Opened, number: int, drawn: Drawing, document: _Document, options: Options) -> Reading:
