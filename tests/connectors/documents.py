@@ -25,6 +25,7 @@ __all__ = [
     "needs_german",
     "needs_ocr",
     "plain",
+    "told",
 ]
 
 DOCUMENTS: Final = CORPUS
@@ -42,11 +43,16 @@ needs_german = pytest.mark.skipif(
 
 def converted(path: Path, **arguments: Any) -> str:
     """The Markdown of a document, converted in this process."""
+    return str(told(path, **arguments)["markdown"])
+
+
+def told(path: Path, **arguments: Any) -> dict[str, Any]:
+    """What the conversion tells of a document, with its Markdown."""
     given = {"ocr": "never", "languages": ["eng"], "page_breaks": False, "max_pages": 1_000, **arguments}
     with tempfile.TemporaryDirectory() as directory:
         place = {"source": str(path), "directory": directory, "name": path.name, "media_type": ""}
-        convert(place | given | {"formats": ["markdown"]}, lambda _: None)
-        return (Path(directory) / "document.md").read_text(encoding="utf-8")
+        made = convert(place | given | {"formats": ["markdown"]}, lambda _: None)
+        return made | {"markdown": (Path(directory) / "document.md").read_text(encoding="utf-8")}
 
 
 def expected(name: str) -> str:

@@ -27,6 +27,7 @@ REASONS: Final = frozenset(
         "mislabelled_file",
         "output_too_large",
         "reader_crashed",
+        "reader_failed",
         "too_deep",
         "too_many_pages",
         "unsafe_file",

@@ -172,9 +172,10 @@ def test_lines_that_a_program_took_for_paragraphs_are_put_together(tmp_path: Pat
 @pytest.mark.parametrize(
     "artifact", ["/Type /Pagination /Attached [/Top]", "/Type /Pagination /Subtype /Header"]
 )
-def test_a_header_that_is_marked_as_one_is_left_out_of_a_single_page(tmp_path: Path, artifact: str) -> None:
+def test_a_header_that_is_marked_as_one_stands_below_all_else(tmp_path: Path, artifact: str) -> None:
     header = Text(72, 770, "Confidential", artifact=artifact)
-    assert "Confidential" not in markdown_of(tmp_path, [header, prose(700)])
+    without = markdown_of(tmp_path, [prose(700)])
+    assert markdown_of(tmp_path, [header, prose(700)]) == f"{without}\nConfidential\n"
 
 
 def test_other_text_that_is_no_content_stays_where_it_may_be_read(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
-from services.connectors.convert import blocks
+from services.connectors.convert import blocks, defeated, self_check
 from services.connectors.convert.cores import count
 from services.connectors.convert.document import Page
 from services.connectors.convert.ocr import Reading
+from services.connectors.convert.self_check import letters
 
 MAX_READ: Final = 16  # at once, each of 9 MB for a page in letter format
 MAX_WAITING: Final = 64  # pages that are done behind one that is not
@@ -42,4 +44,13 @@ def _done(page: Page | Reading) -> Page:
     if isinstance(page, Page):
         return page
     read = page.result()
-    return Page.of(blocks.among(read.blocks(), page.pictures), confidence=read.confidence)
+    try:
+        made = read.blocks()
+        has = sum(letters(line.text) for line in read.lines)
+        told = self_check.warning("a page read by OCR", has, made, "what OCR read")
+        return Page.of(blocks.among(made, page.pictures), confidence=read.confidence, warnings=told)
+    except Exception as error:
+        if defeated.passed_on(error):
+            raise
+        bare = defeated.page((line.text for line in read.lines), "a page read by OCR", error)
+        return replace(bare, by_ocr=True, confidence=read.confidence)

@@ -40,9 +40,11 @@ def table(rules: Sequence[Rule], rows: Sequence[Row]) -> Table | None:
     if not 1 <= len(header) <= HEADER_ROWS or not body:
         return None
     found = white.columns(body)
-    titles = titles_of(header, found)
+    titles = titles_of(header, found) if found else []
     if not (titles and all(titles)):  # a column may have white cells only, but for its name
         found = white.columns(rows)
+        if not found:
+            return None
         titles = titles_of(header, found)
     below = [Placed(row, white.pieces(row, found)) for row in body]
     if not 2 <= len(found) <= MAX_COLUMNS or sum(map(bool, titles)) < 2 or any(map(Placed.spans, below)):

@@ -126,6 +126,7 @@ class ConvertConnector:
                 "text": saved["text"],
                 "pages": made["pages"],
                 "ocr_pages": made["ocr_pages"],
+                "running_lines": made["running_lines"],
                 "confidence": made["confidence"],
                 "format": made["format"],
                 "images": [told | image for told, image in zip(made["images"], images, strict=True)],

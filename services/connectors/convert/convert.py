@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
+import zipfile
+import zlib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from services.connectors.convert import defeated
 from services.connectors.convert.album import Album
 from services.connectors.convert.cores import Cores
 from services.connectors.convert.document import Document, Format, Options
@@ -15,7 +19,7 @@ from services.connectors.convert.sniff import NAMES, sniff
 from services.connectors.protocol import ConnectorError, FatalError
 
 MAX_WARNINGS: Final = 50
-XML_ERR_NO_MEMORY: Final = 2  # libxml2's number, in the syntax error that lxml makes of it
+PARSERS: Final = frozenset({"lxml", "pypdfium2", "PIL", "zipfile", "zlib"})
 _HERE: Final = "services.connectors.convert"
 # By name, so that a process holds only the libraries it needs.
 READERS: Final[dict[Format, str]] = {
@@ -67,11 +71,15 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the document's
             raise
-        if getattr(error, "code", None) == XML_ERR_NO_MEMORY:
+        if defeated.is_out_of_memory(error):
             raise MemoryError("the XML parser ran out of memory") from error
+        told = _described(error, source)
+        if not _is_damage(error):
+            raise FatalError(
+                "reader_failed", f"the converter failed on {NAMES[found]}, which may be sound ({told})"
+            ) from error
         raise FatalError(
-            "corrupt_file",
-            f"the file looks like {NAMES[found]}, but it is damaged ({_described(error, source)})",
+            "corrupt_file", f"the file looks like {NAMES[found]}, but it is damaged ({told})"
         ) from error
     return {"format": found, **written}
 
@@ -82,12 +90,13 @@ def _write(
     report: Callable[[dict[str, Any]], None],
     album: Album | None,
 ) -> dict[str, Any]:
-    by_ocr = 0
+    by_ocr = running = 0
     confidence = letters = 0.0
     warnings: list[str] = []
     for number, page in enumerate(document.pages, start=1):
         outputs.add(page)
         by_ocr += page.by_ocr
+        running += page.running
         if page.confidence is not None:
             letters += len(page.markdown)
             confidence += page.confidence * len(page.markdown)
@@ -103,10 +112,20 @@ def _write(
     return {
         "pages": document.total,
         "ocr_pages": by_ocr,
+        "running_lines": running,
         "confidence": round(confidence / letters, 1) if letters else None,
         "warnings": warnings,
         "images": album.images if album is not None else [],
     }
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether an error is what a library says of a damaged file; all else may be a fault of ours."""
+    if isinstance(error, (zipfile.BadZipFile, zlib.error, EOFError)):
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return module in PARSERS or (module == "openpyxl" and isinstance(error, KeyError))  # a part is missing
 
 
 def _described(error: Exception, source: Path) -> str:

@@ -41,6 +41,8 @@ class Page:
     Args:
         blocks: what the Markdown is made of, where a reader tells.
         confidence: of OCR, 0 to 100; None without OCR.
+        running: how many lines were left out as headers, footers and page numbers.
+        pictured: how many letters OCR read in pictures on it.
     """
 
     markdown: str
@@ -48,6 +50,8 @@ class Page:
     warnings: tuple[str, ...] = ()
     blocks: tuple[Block, ...] = ()
     confidence: float | None = None
+    running: int = 0
+    pictured: int = 0
 
     @classmethod
     def of(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from services.connectors.convert import charts, inline, pieces
+from services.connectors.convert import charts, defeated, inline, markdown, pieces
 from services.connectors.convert.docx_numbering import Label, Numbering
 from services.connectors.convert.docx_runs import Found, Notes, RunReader
 from services.connectors.convert.docx_styles import (
@@ -20,6 +20,7 @@ from services.connectors.convert.docx_styles import (
 )
 from services.connectors.convert.ooxml import Element, Package, chosen
 from services.connectors.convert.pieces import Depths, Piece
+from services.connectors.convert.self_check import XmlLetters
 
 WRAPPERS: Final = {f"{W}{name}" for name in ("ins", "moveTo", "customXml", "smartTag", "sdt", "sdtContent")}
 MAX_SPAN: Final = 100
@@ -36,6 +37,8 @@ class DocxReader:
         self._notes = Notes()
         self._runs = RunReader(package, self._main, self._styles, self._notes)
         self._depths = Depths()
+        self.warnings: list[str] = []
+        self.letters = XmlLetters()  # of what was read of the body
         self._below_title = 0  # headings go one deeper below a title
 
     def _only(self, kind: str) -> Element | None:
@@ -44,18 +47,37 @@ class DocxReader:
 
     def read(self) -> Iterator[Piece]:
         """The body, then the notes that it refers to."""
-        yield from _joined(self._blocks(self._package.children(self._main, f"{W}body")))
+        yield from _joined(self._blocks(self._counted(self._package.children(self._main, f"{W}body"))))
         yield from self._footnotes()
+
+    def _counted(self, elements: Iterable[Element]) -> Iterator[Element]:
+        for element in elements:
+            self.letters.add(element)
+            yield element
 
     def _blocks(self, elements: Iterable[Element]) -> Iterator[Piece]:
         for element in elements:
             if element.tag == f"{W}p":
-                yield from self._paragraph(element)
+                yield from self._guarded(self._paragraph, element, "a paragraph")
             elif element.tag == f"{W}tbl":
                 self._depths.end()
-                yield from self._table(element)
+                yield from self._guarded(self._table, element, "a table")
             elif element.tag in WRAPPERS or element.tag.endswith("}AlternateContent"):
                 yield from self._blocks(chosen([element] if _alternates(element) else element))
+
+    def _guarded(
+        self, read: Callable[[Element], Iterator[Piece]], element: Element, what: str
+    ) -> Iterator[Piece]:
+        """What is read of an element; its bare text, and a warning, where that fails."""
+        try:
+            yield from list(read(element))
+        except Exception as error:
+            if defeated.passed_on(error):
+                raise
+            texts = defeated.bare(defeated.texts_of(element))
+            self.warnings.append(defeated.warning(what, error, has_text=bool(texts)))
+            for text in texts:
+                yield from pieces.paragraph(markdown.inline(text))
 
     def _paragraph(self, element: Element) -> Iterator[Piece]:
         style, look = self._look(element)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
-from services.connectors.convert import archive, pieces
+from services.connectors.convert import archive, defeated, pieces, self_check
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.docx import DocxReader
 from services.connectors.convert.ooxml import Package
 from services.connectors.convert.slides import SlideReader, slide_parts
-from services.connectors.convert.xlsx import MAX_CELLS, Sheet, extras_of
+from services.connectors.convert.xlsx import MAX_CELLS, Sheet, bare, extras_of
 
 
 def read_docx(path: Path, options: Options) -> Document:
@@ -23,7 +24,13 @@ def read_docx(path: Path, options: Options) -> Document:
 
     def pages() -> Iterator[Page]:
         with Package(path, options.album) as package:
-            yield Page.of(pieces.blocks(DocxReader(package).read()))
+            reader = DocxReader(package)
+            made = Page.of(pieces.blocks(reader.read()))
+            found = reader.letters
+            told = self_check.warning(
+                "the document", found.count, made.blocks, "its XML", without={"footnote"}, more=found.more
+            )
+            yield replace(made, warnings=(*reader.warnings, *told))
 
     return Document(1, pages())
 
@@ -42,7 +49,15 @@ def read_pptx(path: Path, options: Options) -> Document:
         with Package(path, options.album) as package:
             reader = SlideReader(package)
             for number, part in enumerate(shown):
-                yield Page.of(pieces.blocks(reader.read(part)), warnings=warnings if number == 0 else ())
+                found = warnings if number == 0 else ()
+                try:
+                    made = Page.of(pieces.blocks(reader.read(part)))
+                    found = (*found, *_slide_warning(package, part, number + 1, made))
+                except Exception as error:
+                    if defeated.passed_on(error):
+                        raise
+                    made = defeated.page(_texts(package, part), f"slide {number + 1}", error)
+                yield replace(made, warnings=(*found, *made.warnings))
 
     return Document(len(shown), pages())
 
@@ -61,13 +76,44 @@ def read_xlsx(path: Path, options: Options) -> Document:
         with Package(path, options.album) as package:
             for number, sheet in enumerate(shown):
                 part = sheet._worksheet_path  # noqa: SLF001 - told by nothing else
-                reader = Sheet(sheet, extras_of(package, part))
-                made = pieces.blocks(reader.read())
                 found = warnings if number == 0 else []
-                if reader.cut_off:
-                    found = [*found, f'the sheet "{sheet.title}" was cut off after {MAX_CELLS:,} cells']
-                yield Page.of(made, warnings=tuple(found))
+                try:
+                    reader = Sheet(sheet, extras_of(package, part))
+                    made = Page.of(pieces.blocks(reader.read()))
+                    found = [
+                        *found,
+                        *self_check.warning(
+                            f'the sheet "{sheet.title}"',
+                            reader.letters,
+                            made.blocks,
+                            "its cells",
+                            more=True,
+                        ),
+                    ]
+                except Exception as error:
+                    if defeated.passed_on(error):
+                        raise
+                    made = defeated.page(bare(sheet, package, part), f'the sheet "{sheet.title}"', error)
+                else:
+                    if reader.cut_off:
+                        found = [*found, f'the sheet "{sheet.title}" was cut off after {MAX_CELLS:,} cells']
+                yield replace(made, warnings=(*found, *made.warnings))
         workbook.close()
         file.close()
 
     return Document(len(shown), pages())
+
+
+def _texts(package: Package, part: str) -> list[str]:
+    root = package.parse(part)
+    return defeated.texts_of(root) if root is not None else []
+
+
+def _slide_warning(package: Package, part: str, number: int, made: Page) -> tuple[str, ...]:
+    """What is said of a slide whose letters are lost or doubled; its notes are not in its XML."""
+    found = self_check.XmlLetters()
+    if (root := package.parse(part)) is not None:
+        found.add(root)
+    return self_check.warning(
+        f"slide {number}", found.count, made.blocks, "its XML", without={"quote"}, more=found.more
+    )

@@ -107,7 +107,14 @@ class Outputs:
             }
             for block in page.blocks
         ]
-        made = {"page": self._pages, "ocr": page.by_ocr, "confidence": page.confidence, "blocks": blocks}
+        made = {
+            "page": self._pages,
+            "ocr": page.by_ocr,
+            "confidence": page.confidence,
+            "running_lines": page.running,
+            "warnings": page.warnings,
+            "blocks": blocks,
+        }
         yield orjson.dumps(made).decode()
 
     def _text(self, page: Page) -> Iterator[str]:

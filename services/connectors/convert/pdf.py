@@ -13,6 +13,7 @@ from pypdfium2 import raw
 
 from services.connectors.convert import (
     continued,
+    defeated,
     drawing,
     layout,
     mixed,
@@ -20,6 +21,7 @@ from services.connectors.convert import (
     order,
     regions,
     seams,
+    self_check,
     tagged,
     text_layer,
     unruled,
@@ -30,11 +32,13 @@ from services.connectors.convert.document import Document, Options, Page, check_
 from services.connectors.convert.drawing import Drawing
 from services.connectors.convert.garbled import Garbled, is_unreadable
 from services.connectors.convert.hyphens import Vocabulary
+from services.connectors.convert.kept_once import KeptOnce
 from services.connectors.convert.lines import Body, Line
 from services.connectors.convert.links import linked
 from services.connectors.convert.ocr import Reading
 from services.connectors.convert.pictures import Pictures
-from services.connectors.convert.running import NEAR_PAGES, Keys, Running, keys_of
+from services.connectors.convert.running import NEAR_PAGES, Running, Seen
+from services.connectors.convert.self_check import letters
 from services.connectors.convert.structure import Structure, Structures
 from services.connectors.convert.tesseract import installed
 from services.connectors.protocol import FatalError
@@ -49,23 +53,31 @@ BATCH: Final = 32  # pages after which the libraries, which keep all they have r
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """The text layer of a page, and what its structure tree says of it."""
+    """The text layer of a page, and what its structure tree says of it; or what reading them failed with."""
 
     lines: list[Line]
     structure: Structure
+    letters: int = 0
+    failed: Exception | None = None
 
     @classmethod
     def of(cls, page: pdfium.PdfPage, structures: Structures) -> _Text:
-        return cls(text_layer.lines(page), structures.of(page))
+        try:
+            lines, letters = text_layer.read(page)
+            return cls(lines, structures.of(page), letters)
+        except Exception as error:
+            if defeated.passed_on(error):
+                raise
+            return cls([], Structure(), failed=error)
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A page, its text, and those of its lines that may run through the document."""
+    """A page, its text, and what is remembered of it for its neighbours."""
 
     page: pdfium.PdfPage
     text: _Text
-    keys: Keys
+    seen: Seen
 
 
 @dataclass(slots=True)
@@ -89,6 +101,7 @@ class _Document:
     in_pictures: mixed.TextInPictures
     saved: Pictures | None
     notes: set[str] = field(default_factory=set)
+    kept: KeptOnce = field(default_factory=KeptOnce)
     open: OpenTable | None = None
 
 
@@ -129,12 +142,13 @@ def read(path: Path, options: Options) -> Document:
         mixed.TextInPictures(options),
         saved,
     )
-    return Document(total, seams.continued(ahead(_pages(document, options))))
+    pages = seams.continued(ahead(_pages(document, options)))
+    return Document(total, document.kept.at_end(pages, total))
 
 
 def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
     total, damaged = document.total, 0
-    behind: deque[Keys] = deque(maxlen=NEAR_PAGES)
+    behind: deque[Seen] = deque(maxlen=NEAR_PAGES)
     for first in range(0, total, BATCH):
         batch = range(first, min(first + BATCH, total))
         opened: dict[int, _Opened | None] = {}
@@ -148,16 +162,39 @@ def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
                     damaged += 1
                     yield Page("", warnings=(f"page {number + 1} is damaged and was left out",))
                     continue
-                near = [*behind, *(each.keys for each in opened.values() if each is not None)]
-                behind.append(here.keys)
+                near = [*behind, *(each.seen for each in opened.values() if each is not None)]
+                behind.append(here.seen)
                 try:
-                    height = here.page.get_height()
-                    lines = document.running.without(here.text.lines, height, near, number=number + 1)
-                    yield _page(here, number, lines, document, options)
+                    yield _made(here, number, near, document, options)
                 finally:
                     here.page.close()
     if damaged == total:
         raise FatalError("corrupt_file", "the PDF is damaged: none of its pages can be read")
+
+
+def _made(
+    here: _Opened, number: int, near: list[Seen], document: _Document, options: Options
+) -> Page | Reading:
+    """A page without what runs through the document; one on which the layout fails as its bare text."""
+    if here.text.failed is not None:
+        return _bare(here, number, here.text.failed)
+    try:
+        own, gone = _parted(here, number, near, document)
+        made = _page(here, number, own, document, options)
+    except Exception as error:
+        if defeated.passed_on(error):
+            raise
+        return _bare(here, number, error)
+    if isinstance(made, Page):
+        document.kept.add(gone, own)
+        left = here.text.letters + made.pictured - sum(letters(line.text) for line in gone)
+        told = self_check.warning(f"page {number + 1}", left, made.blocks, "its text layer")
+        made = replace(made, running=len(gone), warnings=(*made.warnings, *told))
+    return made
+
+
+def _bare(here: _Opened, number: int, error: Exception) -> Page:
+    return defeated.page(text_layer.bare(here.page), f"page {number + 1}", error)
 
 
 def _open(pdf: pdfium.PdfDocument, number: int, document: _Document) -> _Opened | None:
@@ -170,7 +207,18 @@ def _open(pdf: pdfium.PdfDocument, number: int, document: _Document) -> _Opened 
     if text is None:
         text = _Text.of(page, document.structures)
         document.vocabulary.learn(text.lines)
-    return _Opened(page, text, keys_of(text.lines, page.get_height()))
+    return _Opened(page, text, Seen.of(text.lines, page.get_height(), number + 1))
+
+
+def _parted(
+    opened: _Opened, number: int, near: list[Seen], document: _Document
+) -> tuple[list[Line], list[Line]]:
+    """The lines that are a page's own, and those that run through the document."""
+    lines = opened.text.lines
+    own, gone = document.running.parted(
+        lines, opened.page.get_height(), near, number=number + 1, own=opened.text.structure.own(lines)
+    )
+    return (own, gone) if document.kept.room(gone) else (lines, [])
 
 
 def _sample(pdf: pdfium.PdfDocument, structures: Structures) -> tuple[dict[int, _Text], Running]:
@@ -179,7 +227,7 @@ def _sample(pdf: pdfium.PdfDocument, structures: Structures) -> tuple[dict[int, 
     By pages spread over the document, plain text is known; by pages in succession, what runs through them.
     """
     sampled: dict[int, _Text] = {}
-    heights: dict[int, float] = {}
+    seen: list[Seen] = []
     spread = range(0, len(pdf), max(1, len(pdf) // SAMPLED_PAGES))
     middle = len(pdf) // 2
     for number in sorted({*spread, *range(middle, min(middle + SAMPLED_PAGES // 2, len(pdf)))}):
@@ -188,9 +236,9 @@ def _sample(pdf: pdfium.PdfDocument, structures: Structures) -> tuple[dict[int, 
         except pdfium.PdfiumError:
             continue
         sampled[number] = _Text.of(page, structures)
-        heights[number] = page.get_height()
+        seen.append(Seen.of(sampled[number].lines, page.get_height(), number + 1))
         page.close()
-    return sampled, Running([(text.lines, heights[number]) for number, text in sampled.items()])
+    return sampled, Running(seen)
 
 
 def _page(
@@ -236,7 +284,8 @@ def _page(
         notes=notes.named(noted, document.notes, number + 1),
         size=page.get_size(),
     )
-    return Page.of(made, warnings=tuple(warnings), confidence=seen.confidence)
+    pictured = sum(letters(line.text) for line in seen.lines)
+    return replace(Page.of(made, warnings=tuple(warnings), confidence=seen.confidence), pictured=pictured)
 
 
 def _reading(opened: _Opened, number: int, drawn: Drawing, document: _Document, options: Options) -> Reading:

@@ -96,6 +96,14 @@ class Structure:
         """How many parts are headings."""
         return len({part for part in self.parts.values() if part.level})
 
+    def own(self, lines: Sequence[Line]) -> list[Line]:
+        """The lines of headings, items of lists and tables."""
+        if not self.parts and not self.tables:
+            return []
+        marks = {mark for table in self.tables for row in table.rows for cell in row for mark in cell.marks}
+        marks |= self.items.keys() | {mark for mark, part in self.parts.items() if part.level}
+        return [line for line in lines if any(word.mark in marks for word in line.words)]
+
     def told(self, lines: Sequence[Line]) -> list[Line]:
         """The lines of a page, with the levels of headings, and where paragraphs and items start."""
         if not self.parts:

@@ -17,6 +17,7 @@ from services.connectors.convert.blocks import Box
 from services.connectors.convert.faces import Face, Faces
 from services.connectors.convert.frame import Frame
 from services.connectors.convert.lines import Line, Word, most_of, spaced
+from services.connectors.convert.self_check import letters as letters_of
 
 HYPHENS: Final = "\x02\ufffe"  # pdfium writes a hyphen at a line's end so, and the next line right after it
 PIECE: Final = re.compile(rf"[\r\n]+|[{HYPHENS}]|[^\s{HYPHENS}]+")
@@ -55,15 +56,34 @@ class _Span(NamedTuple):
 
 def lines(page: pdfium.PdfPage) -> list[Line]:
     """The lines of a page's text layer; parts that pdfium found on one line are joined."""
+    return read(page)[0]
+
+
+def read(page: pdfium.PdfPage) -> tuple[list[Line], int]:
+    """The lines of a page's text layer, and how many letters that has."""
     textpage = page.get_textpage()
     try:
         joined: list[Line] = []
-        for line in _Reader(textpage.raw, textpage.count_chars(), page).lines():
+        reader = _Reader(textpage.raw, textpage.count_chars(), page)
+        for line in reader.lines():
             if joined and _same_line(joined[-1], line):
                 joined[-1] = _merged(joined[-1], line)
             else:
                 joined.append(line)
-        return _with_markers(joined)
+        return _with_markers(joined), letters_of(reader.text)
+    finally:
+        textpage.close()
+
+
+def bare(page: pdfium.PdfPage) -> list[str]:
+    """The lines of a page's text layer as the library parts them; none where it cannot."""
+    try:
+        textpage = page.get_textpage()
+    except pdfium.PdfiumError:
+        return []
+    try:
+        text: str = textpage.get_text_range()
+        return text.translate(dict.fromkeys(map(ord, HYPHENS), "-")).splitlines()
     finally:
         textpage.close()
 
@@ -78,6 +98,11 @@ class _Reader:
         self._firsts = Counter(FIRST.findall(self._text))
         self._faces = Faces(textpage, tagged=structure.is_tagged(page))
         self._rect = raw.FS_RECTF()
+
+    @property
+    def text(self) -> str:
+        """Its characters, each at its place."""
+        return self._text
 
     def lines(self) -> Iterator[Line]:
         """Lines as pdfium parts them, or finer where it joins what is not of one line."""

@@ -15,6 +15,7 @@ from services.connectors.convert import charts, inline, pieces
 from services.connectors.convert.number_format import shown
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package
 from services.connectors.convert.pieces import Piece
+from services.connectors.convert.self_check import letters
 
 XDR: Final = "{http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing}"
 A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
@@ -54,6 +55,19 @@ class Extras:
     drawn: list[tuple[int, int, list[Piece]]] = field(default_factory=list)
 
 
+class _Cells(WorkSheetParser):
+    """Reads the cells alone, whatever may be wrong with rules, comments and pages that are not looked at."""
+
+    def parse_formatting(self, element: Element) -> None:
+        """Rules by which cells are coloured."""
+
+    def parse_extensions(self, element: Element) -> None:
+        """Further rules."""
+
+    def parse_validation(self) -> None:
+        """What may be put into cells."""
+
+
 class Sheet:
     """One sheet, read once to see where its tables are and once more to write them."""
 
@@ -63,6 +77,7 @@ class Sheet:
         self._formats: dict[int, str] = {}  # by style
         self._filled = 0
         self.cut_off = False
+        self.letters = 0  # of the cells as they are shown
 
     def read(self) -> Iterator[Piece]:
         """Tables and drawings from top to bottom, then from left to right."""
@@ -94,7 +109,12 @@ class Sheet:
                 if not bare.strip():
                     continue
                 place = (number, column)
-                row[column] = self._linked(shown(value, number_format), place) if formatted else bare
+                if formatted:
+                    text = shown(value, number_format)
+                    self.letters += letters(text)
+                    row[column] = self._linked(text, place)
+                else:
+                    row[column] = bare
                 area = self._extras.merged.get(place)
                 if area is not None and len(bare) <= pieces.MAX_REPEATED and self._filled < MAX_CELLS:
                     self._filled += _spread(area, row[column], row, hanging)
@@ -110,7 +130,7 @@ class Sheet:
         """Rows, and columns, values and number formats, as sparse as they are in the file."""
         book, last = self._sheet.parent, -1
         with self._sheet._get_source() as source:
-            parser = WorkSheetParser(
+            parser = _Cells(
                 source,
                 self._sheet._shared_strings,
                 data_only=True,
@@ -133,7 +153,10 @@ class Sheet:
     def _format(self, cell: dict[str, Any]) -> str:
         style = cell["style_id"]
         if style not in self._formats:
-            self._formats[style] = ReadOnlyCell(self._sheet, **cell).number_format
+            try:
+                self._formats[style] = ReadOnlyCell(self._sheet, **cell).number_format
+            except IndexError:  # a style that the workbook does not have
+                self._formats[style] = "General"
         return self._formats[style]
 
     def _linked(self, text: str, place: tuple[int, int]) -> str:
@@ -237,6 +260,26 @@ def _runs_of_bits(bits: int) -> Iterator[tuple[int, int]]:
         yield at + gap, at + gap + length - 1
         bits >>= length
         at += gap + length
+
+
+def bare(sheet: Any, package: Package, part: str) -> Iterator[str]:
+    """The cells of each row as the file has them, for a sheet that cannot be read otherwise."""
+    yield sheet.title
+    strings = sheet._shared_strings
+    at: Element = None
+    texts: list[str] = []
+    for element in package.named(part, {"v", "t"}, without="extLst"):
+        cell = element.getparent()
+        text = element.text or ""
+        if cell.get("t") == "s" and text.isdecimal() and int(text) < len(strings):
+            text = str(strings[int(text)])
+        row = next((up for up in element.iterancestors() if up.tag.endswith("}row")), None)
+        if row is not at and texts:
+            yield " ".join(texts)
+            texts = []
+        at = row
+        texts.append(text)
+    yield " ".join(texts)
 
 
 def extras_of(package: Package, part: str) -> Extras:

@@ -1,0 +1,71 @@
+"""What runs through a document and is said nowhere else in it, such as a letterhead, kept at its end."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from services.connectors.convert import blocks, markdown
+from services.connectors.convert.blocks import Block
+from services.connectors.convert.document import Page
+from services.connectors.convert.lines import Line
+from services.connectors.convert.page_number import ONLY_NUMBER, number_in
+from services.connectors.convert.running import NEAR_PAGES, is_marked
+
+NO_LETTER: Final = re.compile(r"[\W_]+")
+OF_PARTS: Final = re.compile(r"(?=(?:\D*\d){1,5}\D*$)[\W\d_]+")  # such as 7-45
+MAX_TEXTS: Final = 1_000  # of a document
+
+
+class KeptOnce:
+    """Remembers what was left out of a document's pages, until a page says it as its own."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._waiting: dict[str, str] = {}
+        self._behind: deque[str] = deque(maxlen=NEAR_PAGES)
+
+    def room(self, gone: Sequence[Line]) -> bool:
+        """Whether all of these lines can be remembered."""
+        return len(self._known) + len(gone) <= MAX_TEXTS
+
+    def add(self, gone: Sequence[Line], own: Sequence[Line]) -> None:
+        """Take in a page: the lines left out of it, and those that are its own."""
+        self._behind.append("".join(line.text for line in own))
+        new = {key: line.text for line in gone if (key := _key(line)) and key not in self._known}
+        self._known |= new.keys()
+        if new or self._waiting:
+            said = [_letters(text) for text in (self._behind if new else [self._behind[-1]])]
+            waiting = self._waiting | new
+            self._waiting = {
+                key: text for key, text in waiting.items() if not any(key in each for each in said)
+            }
+
+    def at_end(self, pages: Iterator[Page], total: int) -> Iterator[Page]:
+        """The pages of a document, and at the end of the last one what is said nowhere else."""
+        for number, page in enumerate(pages, start=1):
+            if number < total or not self._waiting:
+                yield page
+                continue
+            rest = (Block("paragraph", _written(text), text) for text in self._waiting.values())
+            made = (*page.blocks, *rest)
+            yield replace(page, blocks=made, markdown=blocks.join(made))
+
+
+def _key(line: Line) -> str:
+    """By what the same line is known on other pages; empty for a page's number alone."""
+    if ONLY_NUMBER.fullmatch(line.text) or (is_marked(line) and OF_PARTS.fullmatch(line.text)):
+        return ""
+    start, end, _ = number_in(line) or (0, 0, 0)
+    return _letters(line.text[:start] + line.text[end:])
+
+
+def _letters(text: str) -> str:
+    return NO_LETTER.sub("", text).casefold()
+
+
+def _written(text: str) -> str:
+    return markdown.unlike_blocks(markdown.inline(text))
