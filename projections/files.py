@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -38,7 +38,9 @@ class _Object(msgspec.Struct):
 _DECODER: Final = msgspec.json.Decoder(_Object)
 
 
-def apply(connection: sqlite3.Connection, messages: Iterable[tuple[str, bytes, int]]) -> None:
+def apply(
+    connection: sqlite3.Connection, messages: Iterable[tuple[str, bytes, int]], *, now: datetime
+) -> None:
     """Write what these messages (subject, body, sequence) say, and the checkpoint, in one transaction.
 
     What has expired goes as well: the broker removes it from the object store and tells nobody. An object
@@ -58,12 +60,12 @@ def apply(connection: sqlite3.Connection, messages: Iterable[tuple[str, bytes, i
                 )  # fmt: skip
                 connection.execute(_WRITE, row)
             checkpoint.write_files(connection, seq)
-        connection.execute("DELETE FROM files WHERE expires_at <= ?", (timestamp(),))
+        connection.execute("DELETE FROM files WHERE expires_at <= ?", (timestamp(now),))
 
 
-def timestamp() -> str:
-    """Now, in the form of `expires_at`."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def timestamp(at: datetime) -> str:
+    """A time in UTC, in the form of `expires_at`."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _decoded(body: bytes) -> _Object | None:

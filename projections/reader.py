@@ -270,16 +270,18 @@ class ReadModel:
 
     # --- Files
 
-    def files_kept(self, tenant: str) -> tuple[int, int]:
+    def files_kept(self, tenant: str, now: datetime) -> tuple[int, int]:
         """How many files a tenant keeps, and how many bytes they have."""
         query = "SELECT count(*), coalesce(sum(size_bytes), 0) FROM files WHERE tenant = ? AND expires_at > ?"
-        row = self._one(query, (tenant, files.timestamp()))
+        row = self._one(query, (tenant, files.timestamp(now)))
         return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
-    def files(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+    def files(
+        self, tenant: str, cursor: str | None, limit: int, *, now: datetime
+    ) -> tuple[list[dict[str, Any]], str | None]:
         """A page of a tenant's files, newest first, and the cursor of the next page, if there is one."""
         names = ("id", "name", "type", "size_bytes", "sha256", "created_at", "expires_at")
-        where, values = "tenant = ? AND expires_at > ?", [tenant, files.timestamp()]
+        where, values = "tenant = ? AND expires_at > ?", [tenant, files.timestamp(now)]
         if cursor is not None:
             where += " AND (created_at, id) < (?, ?)"
             created_at, file_id = _decode_cursor(cursor, _FILE_CURSOR)

@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from events.errors import UnavailableError
+from services import clock
 from services.wire import LazyHeaders, MessageParser, header_block, text_of
 
 log = structlog.get_logger()
@@ -33,6 +34,7 @@ class _Client(Client):
         self.listeners: dict[int, Callable[[Msg], None]] = {}
         self._ps = MessageParser(self)
         self.reconnect_callbacks: list[Callable[[], None]] = []
+        self.timekeeping: asyncio.Task[None] | None = None
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
@@ -164,6 +166,8 @@ async def unlisten(nc: Client, subscription: Subscription, *, drain: bool = Fals
 async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
     """Connect, and stay connected: a lost connection is taken up again for ever, every 250 ms.
 
+    The process then goes by the broker's clock.
+
     Args:
         url: one or more broker addresses with credentials, separated by commas.
         name: what the broker's monitoring calls this connection.
@@ -184,6 +188,10 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
             return
         log.warning("broker_error", connection=name, error=str(error) or type(error).__name__)
 
+    async def on_closed() -> None:
+        if client.timekeeping is not None:
+            client.timekeeping.cancel()
+
     async def on_disconnect() -> None:
         if not client.is_closed:
             log.warning("broker_disconnected", connection=name)
@@ -199,6 +207,7 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
         "error_cb": on_error,
         "disconnected_cb": on_disconnect,
         "reconnected_cb": on_reconnect,
+        "closed_cb": on_closed,
         "connect_timeout": timeout_s,
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 0.25,
@@ -218,7 +227,17 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
         why = str(refusal or error) or "no answer in time"
         raise UnavailableError(f"no broker answers at {without_password(url)}: {why}") from error
     connected = True
+    await _keep_time(client)
     return client
+
+
+async def _keep_time(client: _Client) -> None:
+    """Learn the broker's time before anything is decided by it, and keep it as long as the connection."""
+    again = asyncio.Event()
+    client.reconnect_callbacks.append(again.set)
+    known = await clock.CLOCK.ask(client)
+    following = clock.CLOCK.follow(client, again, known=known)
+    client.timekeeping = asyncio.create_task(following, name="timekeeping")
 
 
 def without_password(url: str) -> str:

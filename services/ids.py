@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
+
+from services import clock
 
 # The two highest bits of this digit are the variant; the other two are random.
 _VARIANT = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}
@@ -13,7 +14,7 @@ JOB_NAMESPACE = uuid.UUID("9c0d3f1e-6f55-5b0e-9a6b-3f7c3d1f0a11")
 
 def new_id() -> str:
     """A lowercase UUID of version 7 (RFC 9562, section 5.7), made here because Python 3.11 has none."""
-    at_ms = f"{time.time_ns() // 1_000_000:012x}"
+    at_ms = f"{int(clock.time_s() * 1000):012x}"
     drawn = os.urandom(10).hex()
     return f"{at_ms[:8]}-{at_ms[8:]}-7{drawn[:3]}-{_VARIANT[drawn[3]]}{drawn[4:7]}-{drawn[7:19]}"
 

@@ -25,7 +25,7 @@ from events import subjects
 from events.errors import SwitchyardError, UnavailableError
 from projections import checkpoint, database, files
 from projections.fold import Folder
-from services import quarantine
+from services import clock, quarantine
 from services.broker import unlisten
 from services.garbage import collect_less_often
 from services.log_reader import Stored, api, follow_batches, read_range
@@ -156,7 +156,8 @@ async def project(
         )  # fmt: skip
         async with contextlib.aclosing(batches):
             async for messages in batches:
-                await writes.put((functools.partial(files.apply, messages=_plain(messages)), None))
+                write = functools.partial(files.apply, messages=_plain(messages), now=clock.now())
+                await writes.put((write, None))
 
     if target is not None and start.seq >= target:
         done.set()
@@ -216,7 +217,7 @@ async def _read_files(nc: Client, settings: Settings, writer: sqlite3.Connection
         nc, subjects.FILES, subjects.ALL_FILE_METAS,
         start=start, limit=settings.projector_batch, timeout_s=settings.request_timeout_s,
     ):  # fmt: skip
-        await asyncio.to_thread(files.apply, writer, _plain(stored))
+        await asyncio.to_thread(files.apply, writer, _plain(stored), now=clock.now())
         start = stored[-1].seq + 1
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import RejectedError
 from events.nesting import deeper_than
+from services import clock
 from services.log_reader import Stored
 from services.wire import header_block
 
@@ -89,7 +90,7 @@ async def set_aside(nc: Client, stream: str, message: Stored, reason: object) ->
     headers: Mapping[str, str] = message.headers or {}
     reference = Reference(
         stream=stream, seq=message.seq, subject=_text(message.subject, SUBJECT_CHARS),
-        reason=_text(why, REASON_CHARS), size_bytes=len(message.data), at=datetime.now(UTC),
+        reason=_text(why, REASON_CHARS), size_bytes=len(message.data), at=clock.now(),
         tenant=_name(headers.get(subjects.H_TENANT, "")), kind=_name(headers.get(subjects.H_KIND, "")),
     )  # fmt: skip
     log.warning(

@@ -22,7 +22,7 @@ from events.spec import JobError, JobSpec, Status
 from projections import checkpoint, database
 from projections.job_view import job_view
 from projections.reader import ReadModel
-from services import quarantine, topology
+from services import clock, quarantine, topology
 from services.event_store import EventStore
 from services.files import Files
 from services.ids import new_id
@@ -408,12 +408,12 @@ async def test_files_are_listed_and_counted_until_they_are_deleted(site: Site) -
                 tenant=tenant, file_id=new_id(), name="a.txt", type="text/plain", body=body(),
                 max_bytes=10_000, ttl_s=600,
             )  # fmt: skip
-        while site.model.files_kept("acme")[1] < 2000:
+        while site.model.files_kept("acme", clock.now())[1] < 2000:
             await told.next(20)
-        page, _ = site.model.files("acme", None, 10)
+        page, _ = site.model.files("acme", None, 10, now=clock.now())
         assert [file["size_bytes"] for file in page] == [1000, 1000]
         await files.delete("acme", page[0]["id"])
-        while site.model.files_kept("acme")[1] > 1000:
+        while site.model.files_kept("acme", clock.now())[1] > 1000:
             await told.next(20)
     with closing(database.open_reader(site.path)) as connection:
         assert checkpoint.read(connection).files_seq > 0

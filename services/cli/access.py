@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-import time
 from pathlib import Path
 
 import click
 import jwt
 
-from events.errors import NotFoundError
-from services import runtime
+from events.errors import NotFoundError, SwitchyardError
+from services import clock, runtime
 from services.cli import options
 from services.gateway.revocations import revoke as revoke_token
 from services.gateway.tokens import SECRET_FILE, load_or_create_secrets, mint, rotate_secrets
 from services.publisher import Publisher
+from services.settings import Settings
 
 ROLES = ("viewer", "submitter", "worker", "reviewer", "admin")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LEARN_S = 2.0
 FALLBACK_TTL_S = 3650 * 86400.0
 
 
@@ -57,7 +59,16 @@ def token(
     if tenant is None or not role:
         raise click.UsageError("--tenant and --role are needed")
     secret = load_or_create_secrets(_with_secret(data_dir))[0]
+    options.run(_learn_time(options.settings_of(data_dir=data_dir)))
     click.echo(mint(secret, tenant=tenant, roles=role, ttl_s=ttl, subject=subject))
+
+
+async def _learn_time(settings: Settings) -> None:
+    """Learn the broker's time, by which a token is judged, where a broker is known and answers soon."""
+    settings = settings.model_copy(update={"request_timeout_s": LEARN_S})
+    with contextlib.suppress(SwitchyardError):
+        async with runtime.connected(options.with_broker(settings), "cli"):
+            pass
 
 
 def _with_secret(data_dir: Path | None) -> Path:
@@ -81,7 +92,7 @@ def _with_secret(data_dir: Path | None) -> Path:
 def revoke(token_or_id: str, data_dir: Path | None, nats: str | None) -> None:
     """Take a token back, by the token or its id; every gateway knows at once."""
     settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
-    token_id, expires_at = token_or_id, time.time() + FALLBACK_TTL_S
+    token_id, expires_at = token_or_id, clock.time_s() + FALLBACK_TTL_S
     if token_or_id.count(".") == 2:
         try:
             claims = jwt.decode(token_or_id, options={"verify_signature": False})

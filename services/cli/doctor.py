@@ -8,19 +8,16 @@ import os
 import re
 import shutil
 import sys
-import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
 import click
 from nats.aio.client import Client
 
-from events import subjects
 from events.errors import SwitchyardError, UnavailableError
-from services import connection_file, quarantine_index, runtime, topology
+from services import clock, connection_file, quarantine_index, runtime, topology
 from services.broker import without_password
 from services.cli import options
 from services.cli.client import connect
@@ -28,7 +25,6 @@ from services.cli.control import all_workers
 from services.cli.errors import exit_code
 from services.cli.output import print_json, print_table
 from services.connectors import CONNECTORS
-from services.log_reader import api
 from services.nats_server import BrokerError, find_binary
 from services.settings import GIB, Settings
 from services.topology_spec import TopologyError, load
@@ -36,7 +32,6 @@ from services.topology_spec import TopologyError, load
 MIN_PYTHON: Final = (3, 11)
 TRIED_BROKER: Final = (2, 15, 0)
 MIN_FREE_BYTES: Final = 2 * GIB
-MAX_SKEW_S: Final = 2.0
 VERSION_S: Final = 10.0
 SHOWN: Final = 3
 COUNTED_WORKERS: Final = 1000
@@ -168,8 +163,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Check]:
             yield _judged("broker", (version.major, version.minor, version.patch), where)
             yield await _streams(nc, settings)
             yield await _quarantine(nc, settings)
-            async for check in _clock(nc, settings):
-                yield check
+            yield _clock()
     except SwitchyardError as error:
         yield Check(
             "broker", "fail", str(error), "start it; its log is broker/nats.log in the data directory"
@@ -202,21 +196,19 @@ async def _quarantine(nc: Client, settings: Settings) -> Check:
     return Check("quarantine", "warn", found, advice)
 
 
-async def _clock(nc: Client, settings: Settings) -> AsyncIterator[Check]:
-    """How far our clock is from the broker's, which says its time with a stream."""
-    before = time.time()
-    info = await api(nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=settings.request_timeout_s)
-    after = time.time()
-    if "ts" not in info:
-        return
-    skew_s = datetime.fromisoformat(info["ts"]).timestamp() - (before + after) / 2
-    found = f"{skew_s:+.3f} s from the broker, {(after - before) * 1000:.1f} ms away"
-    if abs(skew_s) - (after - before) / 2 <= MAX_SKEW_S:
-        yield Check("clock", "ok", found)
-    else:
-        yield Check(
-            "clock", "fail", found, "deadlines and leases go wrong: synchronise the clocks (chrony, ntp)"
-        )
+def _clock() -> Check:
+    """How far this host's clock is from the broker's, as learned with the connection."""
+    if not clock.CLOCK.is_known:
+        return Check("clock", "warn", "the broker does not say its time", "switchyard topology apply")
+    return _judged_clock("clock", clock.CLOCK.offset_s(), clock.CLOCK.error_s())
+
+
+def _judged_clock(what: str, ahead_s: float, error_s: float) -> Check:
+    found = f"{ahead_s:+.3f} s from the broker, to within {error_s * 1000:.1f} ms"
+    if abs(ahead_s) - error_s <= clock.SKEW_S:
+        return Check(what, "ok", found)
+    advice = "the broker's time counts, but logs have another: synchronise the clocks (chrony, ntp)"
+    return Check(what, "warn", found, advice)
 
 
 async def _gateway(settings: Settings) -> AsyncIterator[Check]:
@@ -228,8 +220,10 @@ async def _gateway(settings: Settings) -> AsyncIterator[Check]:
         return
     try:
         async with connect(settings.data_dir) as gateway:
-            await gateway.call("GET", "/readyz")
+            ready = await gateway.call("GET", "/readyz")
             yield Check("gateway", "ok", f"{gateway.url} is ready")
+            if its_clock := ready["checks"].get("clock"):  # a gateway of the version before has none
+                yield _judged_clock("gateway's clock", its_clock["ahead_s"], its_clock["error_s"])
             found_workers = await all_workers(gateway, COUNTED_WORKERS)
             damaged = _damaged(await gateway.call("GET", "/metrics"))
     except SwitchyardError as error:

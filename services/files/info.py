@@ -6,7 +6,7 @@ import base64
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -16,6 +16,7 @@ from msgspec import Meta
 from events import subjects
 from events.errors import InvalidError, NotFoundError
 from events.values import Time
+from services import clock
 
 CHUNK_BYTES: Final = 128 * 1024
 CHUNKS_PER_ENTRY: Final = 16
@@ -126,7 +127,7 @@ def encode_deleted(info: FileInfo) -> bytes:
             "bucket": subjects.STORE_FILES,
             "nuid": info.nuid,
             "size": 0,
-            "mtime": _timestamp(datetime.now(UTC)),
+            "mtime": _timestamp(clock.now()),
             "chunks": 0,
             "deleted": True,
         }
@@ -196,7 +197,7 @@ def decode(data: bytes) -> FileInfo | None:
     wanted = _parts(info.size_bytes, CHUNK_BYTES), _parts(info.chunks, CHUNKS_PER_ENTRY)
     if (info.chunks, len(info.index)) != wanted:
         raise ValueError(f"{wanted[0]} chunks and an index of {wanted[1]} were expected")
-    if info.expires_at <= datetime.now(UTC):  # the broker removes it within a second or two
+    if info.expires_at <= clock.now():  # the broker removes it within a second or two
         raise NotFoundError(f"file {info.id} expired at {_timestamp(info.expires_at)}")
     return info
 

@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -25,6 +25,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import LimitError, NotFoundError, SwitchyardError, UnavailableError
+from services import clock
 from services.files.info import (
     CHUNK_BYTES,
     CHUNKS_PER_ENTRY,
@@ -123,7 +124,7 @@ class Files:
             if isinstance(error, AckLostError):
                 raise UnavailableError(f"the broker did not acknowledge a chunk: {error}") from error
             raise
-        now = datetime.now(UTC)
+        now = clock.now()
         info = FileInfo(
             id=file_id,
             tenant=tenant,
@@ -223,7 +224,7 @@ class Files:
         """
         info = await self.info(tenant, file_id)
         publisher = await self._open()
-        remaining_s = (info.expires_at - datetime.now(UTC)).total_seconds()
+        remaining_s = (info.expires_at - clock.now()).total_seconds()
         headers = {subjects.H_ROLLUP: "sub", **ttl(remaining_s)}
         try:
             await publisher.publish(subjects.file_meta(tenant, file_id), encode_deleted(info), headers)

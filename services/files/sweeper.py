@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import UnavailableError
+from services import clock
 from services.files.info import nuid_of
 from services.log_reader import PAGE, Stored, api, read_range
 from services.quarantine import readable
@@ -107,4 +107,4 @@ def _age_s(nuid: str) -> float:
         return 0.0
     if value.version != UUID_VERSION:
         return 0.0
-    return time.time() - (value.int >> 80) / 1000
+    return clock.time_s() - (value.int >> 80) / 1000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +11,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from events.errors import ForbiddenError
+from services import clock
 from services.gateway.problems import UnauthenticatedError
 from services.gateway.revocations import Revocations
 from services.gateway.tokens import Claims, TokenVerifier
@@ -126,7 +126,7 @@ class Authenticator:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(digest)
-        if principal.expires_at <= time.time():
+        if principal.expires_at <= clock.time_s():
             self._known.pop(digest, None)
             raise UnauthenticatedError("the token has expired", code="token_expired")
         if principal.token_id in self._revocations:

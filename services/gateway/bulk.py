@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import orjson
@@ -18,6 +18,7 @@ from aiohttp import hdrs, web
 from events.codec import NAMES
 from events.errors import LimitError, SwitchyardError
 from events.history import AnyEvent
+from services import clock
 from services.gateway.auth import Role, require
 from services.gateway.http import caller_of
 from services.gateway.job_request import parse_line
@@ -125,13 +126,13 @@ class _Bulk:
         index = since = 0
         try:
             async for lines in self._split():
-                now = datetime.now(UTC)
+                now = clock.now()
                 for line in lines:
                     while len(self._lines) >= self._limit:
                         self._arrived.set()
                         self._room.clear()
                         await self._room.wait()
-                        now = datetime.now(UTC)
+                        now = clock.now()
                     begun = await self._begin(index, line, now)
                     self._lines.append(begun)
                     index += 1

@@ -8,7 +8,6 @@ late or its gateway dead, come to the same lease.
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -19,6 +18,7 @@ from events.commands import Claim
 from events.errors import ConflictError
 from events.job import Job
 from events.values import Time
+from services import clock
 from services.bucket_use import Bounds, BucketUse
 from services.event_store import EventStore
 from services.log_reader import Stored, last_of_leader
@@ -87,7 +87,7 @@ class Key:
             VersionConflictError: another claim with this key is under way.
             UnavailableError: the broker does not answer.
         """
-        left_s = (intent.expires_at - datetime.now(UTC)).total_seconds() + MARGIN_S
+        left_s = (intent.expires_at - clock.now()).total_seconds() + MARGIN_S
         headers = {subjects.H_EXPECTED_SEQ: str(self._seq), subjects.H_TTL: f"{max(1, int(left_s))}s"}
         body = msgspec.json.encode(intent)
         self._seq = await publisher.publish(self._subject, body, headers)
@@ -143,9 +143,9 @@ class ClaimKeys:
             UnavailableError: the broker does not answer.
         """
         job = await self._load(intent.job)
-        if job.seq == intent.seq and intent.expires_at > datetime.now(UTC):
+        if job.seq == intent.seq and intent.expires_at > clock.now():
             command = Claim(
-                now=datetime.now(UTC), worker=intent.worker, revision=intent.revision,
+                now=clock.now(), worker=intent.worker, revision=intent.revision,
                 expires_at=intent.expires_at,
             )  # fmt: skip
             try:

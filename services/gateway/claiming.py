@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ from events.errors import ForbiddenError, InvalidError, UnavailableError, Versio
 from events.job import Job
 from events.spec import JobError, JobSpec
 from events.subjects import NAME_PATTERN
-from services import controls
+from services import clock, controls
 from services.bucket_use import BucketUse
 from services.connectors.protocol import FatalError
 from services.event_store import EventStore
@@ -119,7 +119,7 @@ class _TimedLeasing(Leasing):
         Raises:
             VersionConflictError: another claim with the same key is under way.
         """
-        now = datetime.now(UTC)
+        now = clock.now()
         if self._expires_at is None:
             settings = self._claiming.settings
             lease_s = min(self._lease_s, job.attempt_timeout_s or settings.attempt_timeout_s)
@@ -252,7 +252,7 @@ class Claiming:
             payload = await resolved_payload(self.store, lease.spec)
         except FatalError as error:
             failure = JobError(error.code, error.message, retryable=False)
-            command = Fail(now=datetime.now(UTC), fence=lease.fence, error=failure)
+            command = Fail(now=clock.now(), fence=lease.fence, error=failure)
             await self.store.transition(job, command, actor=f"worker:{record.id}")
             await self.release_places(claims, job)
             return None
@@ -262,7 +262,7 @@ class Claiming:
 
     async def _undo(self, lease: Lease, found: Candidate) -> None:
         """Give a job back whose claimer has gone without a key to ask again with."""
-        command = Release(now=datetime.now(UTC), fence=lease.fence)
+        command = Release(now=clock.now(), fence=lease.fence)
         actor = f"worker:{lease.job.lease.worker}" if lease.job.lease else ""
         await self.store.transition(lease.job, command, actor=actor)
         await self.release_places(_claims_of(lease.job, 0.0, _places(found.grant)), lease.job)
@@ -278,7 +278,7 @@ class Claiming:
     async def prolonged(self, claims: LeaseClaims, before: Job, expires_at: datetime) -> None:
         """Keep what a renewed lease has."""
         if claims.places and _places_are_ours(before):
-            left_s = (expires_at - datetime.now(UTC)).total_seconds()
+            left_s = (expires_at - clock.now()).total_seconds()
             await self.claims.tokens.reserve(claims.grant, left_s + PLACE_MARGIN_S)
         self._workers.holds(claims.worker, claims.fence, claims.job, expires_at)
 
@@ -348,7 +348,7 @@ def _places_are_ours(before: Job) -> bool:
     """Whether a lease's places cannot have come to anybody else yet."""
     if before.lease is None or before.lease.expires_at is None:
         return False
-    return datetime.now(UTC) < before.lease.expires_at + timedelta(seconds=PLACE_MARGIN_S / 2)
+    return clock.now() < before.lease.expires_at + timedelta(seconds=PLACE_MARGIN_S / 2)
 
 
 def _claims_of(job: Job, lease_s: float, places: tuple[str, ...]) -> LeaseClaims:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +10,7 @@ from aiohttp import web
 
 from events import subjects
 from events.errors import ConflictError, InvalidError, NotFoundError, UnavailableError, VersionConflictError
-from services import controls
+from services import clock, controls
 from services.controls import Control, What, Wish
 from services.gateway.auth import Role, require
 from services.gateway.http import json_response
@@ -101,7 +100,7 @@ def add_routes(router: web.UrlDispatcher) -> None:
 
 
 def _control(wish: Wish | None, by: str) -> Control | None:
-    return None if wish is None else Control(wish, by, datetime.now(UTC))
+    return None if wish is None else Control(wish, by, clock.now())
 
 
 def _view(what: str, name: str, control: Control | None) -> dict[str, Any]:

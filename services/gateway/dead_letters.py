@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -21,6 +21,7 @@ from projections.dead_letters import DeadFilters
 from projections.job_list import TOP
 from projections.job_view import job_view
 from projections.jobs import microseconds
+from services import clock
 from services.gateway.auth import Role, require
 from services.gateway.http import H_SEQ, body_of, json_response
 from services.gateway.job_actions import MAX_REASON_CHARS, ensure_lane, transition
@@ -97,7 +98,7 @@ async def redrive(request: web.Request) -> web.Response:
     asked = await body_of(request, _REDRIVE, empty=b"{}")
 
     async def one(job: Job) -> Job:
-        command = Redrive(now=datetime.now(UTC), priority=asked.priority)
+        command = Redrive(now=clock.now(), priority=asked.priority)
         await ensure_lane(request, job, job.own_priority if asked.priority is None else asked.priority)
         return await transition(request, principal, job, command)
 
@@ -111,7 +112,7 @@ async def discard(request: web.Request) -> web.Response:
     asked = await body_of(request, _DISCARD, empty=b"{}")
 
     async def one(job: Job) -> Job:
-        command = Discard(now=datetime.now(UTC), by=principal.actor, reason=asked.reason)
+        command = Discard(now=clock.now(), by=principal.actor, reason=asked.reason)
         return await transition(request, principal, job, command)
 
     return await _bulk(request, asked, tenant, one, "discarded")

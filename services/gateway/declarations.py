@@ -11,7 +11,6 @@ import contextlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -20,6 +19,7 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import ConflictError, LimitError, UnavailableError, VersionConflictError
 from events.json_value import encoded
+from services import clock
 from services.gateway.worker_watch import OVERHEAD_BYTES, Declared, WorkerWatch, declared_in
 from services.log_reader import last_of_leader
 from services.publisher import Publisher
@@ -85,7 +85,7 @@ class Declarations:
             fresh = _merged(known.declaration, said, adds_kinds=adds_kinds)
             if fresh is known.declaration:
                 return fresh
-            fresh = fresh.renewed(lasts_s, self._settings.lease_s, datetime.now(UTC))
+            fresh = fresh.renewed(lasts_s, self._settings.lease_s, clock.now())
             try:
                 await self._write(fresh, known)
             except VersionConflictError:
@@ -105,7 +105,7 @@ class Declarations:
         Raises:
             SwitchyardError: the broker does not take it.
         """
-        known, now = self._newest(worker), datetime.now(UTC)
+        known, now = self._newest(worker), clock.now()
         declaration = known.declaration
         if declaration is None and said is not None:
             known = await self._stored(worker)
@@ -133,7 +133,7 @@ class Declarations:
     async def _write(self, fresh: Declaration, known: Declared) -> None:
         tenant = registry.rest_tenant(fresh.id) or ""
         body = msgspec.json.encode(fresh)
-        headers = fresh.headers(datetime.now(UTC)) | {subjects.H_EXPECTED_SEQ: str(known.seq)}
+        headers = fresh.headers(clock.now()) | {subjects.H_EXPECTED_SEQ: str(known.seq)}
         size_bytes = len(body) + OVERHEAD_BYTES
         with self._room(tenant, fresh.id, size_bytes):
             seq = await self._publisher.publish(subjects.capabilities_entry(fresh.id), body, headers)
@@ -196,7 +196,7 @@ class Declarations:
 
 def _merged(known: Declaration | None, said: Declaration, *, adds_kinds: bool) -> Declaration:
     """What is to stand; `known` itself where nothing changes."""
-    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    now_ms = int(clock.now().timestamp() * 1000)
     if known is None:
         return msgspec.structs.replace(said, revision=now_ms, kinds=tuple(sorted(said.kinds)))
     kinds = {*said.kinds, *known.kinds} if adds_kinds else {*said.kinds}

@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import datetime
 from email.utils import format_datetime
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -16,6 +17,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from events.errors import ConflictError, LimitError, NotFoundError, SwitchyardError, UnavailableError
+from services import clock
 from services.files import FileInfo, Files
 from services.files.quota import Quota
 from services.gateway.auth import PRINCIPAL, Principal, Role
@@ -37,10 +39,12 @@ NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ._()-]")
 class FileIndex(Protocol):
     """What the read model knows of files."""
 
-    def files_kept(self, tenant: str) -> tuple[int, int]:
+    def files_kept(self, tenant: str, now: datetime) -> tuple[int, int]:
         """How many files a tenant keeps, and how many bytes they have."""
 
-    def files(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+    def files(
+        self, tenant: str, cursor: str | None, limit: int, *, now: datetime
+    ) -> tuple[list[dict[str, Any]], str | None]:
         """A page of a tenant's files, newest first, and the cursor of the next page, if there is one."""
 
 
@@ -57,7 +61,9 @@ class FileRoutes:
         self._index = index
         self._settings = settings
         self.quota = Quota(
-            index.files_kept, limit_files=settings.tenant_files, limit_bytes=settings.tenant_bytes
+            lambda tenant: index.files_kept(tenant, clock.now()),
+            limit_files=settings.tenant_files,
+            limit_bytes=settings.tenant_bytes,
         )
         self._transfers = 0
         self._transfers_of: Counter[str] = Counter()
@@ -151,7 +157,7 @@ class FileRoutes:
         tenant = scope(request, query)
         most = self._settings.page_size_max
         limit = query.integer("limit", default=min(self._settings.page_size, most), least=1, most=most)
-        page, cursor = self._index.files(tenant, query.text("cursor"), limit)
+        page, cursor = self._index.files(tenant, query.text("cursor"), limit, now=clock.now())
         return json_response({"files": page, "cursor": cursor})
 
     async def download(self, request: web.Request) -> web.StreamResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -12,6 +11,7 @@ from events.codec import event_name, place_of
 from events.commands import AnyCommand, Discard, Redrive, Repair, Reprioritise
 from events.job import Job, decide
 from events.spec import Status
+from services import clock
 from services.event_store import Transition
 from services.gateway.auth import Principal, Role, require
 from services.gateway.http import body_of, caller_of
@@ -62,7 +62,7 @@ async def reprioritise(request: web.Request) -> web.Response:
     query = Query(request, "tenant")
     change = await body_of(request, _CHANGE)
     job = await _loaded(request, query)
-    command = Reprioritise(now=datetime.now(UTC), priority=change.priority)
+    command = Reprioritise(now=clock.now(), priority=change.priority)
     decide(job, command)  # refused before a lane is made for it
     await ensure_lane(request, job, change.priority)
     return answer(request, await transition(request, principal, job, command))
@@ -74,12 +74,12 @@ async def redrive(request: web.Request) -> web.Response:
     query = Query(request, "tenant")
     asked = await body_of(request, _REDRIVE, empty=b"{}")
     job = await _loaded(request, query)
-    decide(job, Redrive(now=datetime.now(UTC)))
+    decide(job, Redrive(now=clock.now()))
     payload = None
     if asked.payload is not None:
         payload = await request.app[SUBMITTER].payload(job, asked.payload)
     size_bytes = 0 if payload is None else len(bytes(payload))
-    command = Redrive(now=datetime.now(UTC), payload=payload, priority=asked.priority, size_bytes=size_bytes)
+    command = Redrive(now=clock.now(), payload=payload, priority=asked.priority, size_bytes=size_bytes)
     await ensure_lane(request, job, job.own_priority if asked.priority is None else asked.priority)
     return answer(request, await transition(request, principal, job, command))
 
@@ -90,7 +90,7 @@ async def discard(request: web.Request) -> web.Response:
     query = Query(request, "tenant")
     asked = await body_of(request, _DISCARD, empty=b"{}")
     job = await _loaded(request, query)
-    command = Discard(now=datetime.now(UTC), by=principal.actor, reason=asked.reason)
+    command = Discard(now=clock.now(), by=principal.actor, reason=asked.reason)
     return answer(request, await transition(request, principal, job, command))
 
 
@@ -101,7 +101,7 @@ async def repair(request: web.Request) -> web.Response:
     asked = await body_of(request, _REPAIR, empty=b"{}")
     job = await _loaded(request, query)
     to = None if asked.to is None else Status(asked.to)
-    command = Repair(now=datetime.now(UTC), by=principal.actor, reason=asked.reason, to=to)
+    command = Repair(now=clock.now(), by=principal.actor, reason=asked.reason, to=to)
     event = decide(job, command)
     place = None if event is None else place_of(event)
     if place is not None:  # a lane that does not exist yet is not made by the event alone

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -18,6 +17,7 @@ from events.job import Job, evolve
 from events.spec import DAMAGED, FINAL, RESULT_ARTIFACT, Status
 from events.subjects import JOB_ID, NAME
 from projections.job_view import job_view
+from services import clock
 from services.gateway.auth import Role, require
 from services.gateway.http import H_SEQ, body_of, caller_of, json_body, json_response
 from services.gateway.job_request import parse_key, parse_request
@@ -147,7 +147,7 @@ async def cancel(request: web.Request) -> web.Response:
     app = request.app
     job_id, last_seq = await last_of(request, query)
     command = RequestCancel(
-        now=datetime.now(UTC), by=principal.actor, grace_s=app[SETTINGS].cancel_grace_s, reason=asked.reason
+        now=clock.now(), by=principal.actor, grace_s=app[SETTINGS].cancel_grace_s, reason=asked.reason
     )
     job, event = await app[STORE].transition(
         await app[STORE].load(job_id, at_least=last_seq),

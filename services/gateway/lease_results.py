@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -17,6 +16,7 @@ from events.errors import ConflictError, InvalidError, NotFoundError, Unavailabl
 from events.job import Job
 from events.outcome import LINE_CHARS, MESSAGE_CHARS, STAGE_CHARS
 from events.spec import RESULT_ARTIFACT
+from services import clock
 from services.files import FileInfo, artifact_id
 from services.gateway.http import H_SEQ, body_of, json_response
 from services.gateway.keys import FILE_ROUTES, FILES, LOG_BOOK, LOG_SHARE, NATS, PUBLISHER, SETTINGS, STORE
@@ -185,5 +185,5 @@ async def send_lines(request: web.Request, job: Job, lines: list[str]) -> int:
 def _stamp(job: Job) -> dict[str, Any]:
     return {
         "fence": job.lease.fence if job.lease else 0, "attempt": job.attempt, "tenant": job.tenant,
-        "kind": job.kind, "at": datetime.now(UTC),
+        "kind": job.kind, "at": clock.now(),
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -26,6 +26,7 @@ from events.outcome import ERROR_BYTES, MAX_NAME_CHARS, MAX_NAMES
 from events.spec import JobError, Status
 from events.subjects import NAME_PATTERN
 from projections.job_view import time_view
+from services import clock
 from services.event_store import Transition
 from services.gateway import lease_results
 from services.gateway.auth import Principal, Role, require
@@ -169,7 +170,7 @@ async def renew(request: web.Request) -> web.Response:
     if lease_s > settings.timed_lease_max_s:
         message = f"lease_s: at most {settings.timed_lease_max_s:g} was expected"
         raise InvalidError(message, field="lease_s")
-    now = datetime.now(UTC)
+    now = clock.now()
     job = await loaded(request, claims)
     ends_at = attempt_ends_at(job, settings.attempt_timeout_s)
     expires_at = min(now + timedelta(seconds=lease_s), ends_at) if ends_at else now
@@ -224,7 +225,7 @@ async def _result(
     if job.damage is None and job.lease is not None and job.lease.fence == claims.fence:
         result, artifacts = await lease_results.kept(request, job, claims, asked.result, asked.artifacts)
     fields: dict[str, Any] = {
-        "now": datetime.now(UTC), "fence": claims.fence,
+        "now": clock.now(), "fence": claims.fence,
         "result": result, "artifacts": artifacts, "usage": asked.usage,
     }  # fmt: skip
     command: AnyCommand = Complete(**fields)
@@ -239,7 +240,7 @@ async def fail(request: web.Request) -> web.Response:
     asked = (await body_of(request, _FAIL)).error
     job = await loaded(request, claims)
     error = JobError(asked.code, asked.message, asked.retryable, asked.traceback)
-    command = Fail(now=datetime.now(UTC), fence=claims.fence, error=error, jitter=jitter())
+    command = Fail(now=clock.now(), fence=claims.fence, error=error, jitter=jitter())
     return await _end(request, principal, claims, job, command, "fail")
 
 
@@ -248,9 +249,9 @@ async def release(request: web.Request) -> web.Response:
     principal, claims = holder(request)
     await body_of(request, _RELEASE, empty=b"{}")
     job = await loaded(request, claims)
-    command: AnyCommand = Release(now=datetime.now(UTC), fence=claims.fence)
+    command: AnyCommand = Release(now=clock.now(), fence=claims.fence)
     if job.status is Status.CANCELLING:
-        command = ConfirmCancel(now=datetime.now(UTC), fence=claims.fence)
+        command = ConfirmCancel(now=clock.now(), fence=claims.fence)
     return await _end(request, principal, claims, job, command, "release")
 
 
@@ -287,7 +288,7 @@ async def _append(
 
 async def _accept_by_rule(request: web.Request, principal: Principal, job: Job) -> Job:
     """Accept what has passed its checks; a keeper does it where this gateway dies before."""
-    wake = Wake(now=datetime.now(UTC), cancel_grace_s=request.app[SETTINGS].cancel_grace_s)
+    wake = Wake(now=clock.now(), cancel_grace_s=request.app[SETTINGS].cancel_grace_s)
     trace = caller_of(request, principal).trace
     job, _ = await request.app[STORE].transition(job, wake, actor=RULE_CHECKS, trace=trace)
     return job

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +9,7 @@ from aiohttp import web
 
 from events import subjects
 from events.errors import InvalidError, NotFoundError
+from services import clock
 from services.gateway.auth import Role, require
 from services.gateway.http import body_of, json_response
 from services.gateway.keys import LANES, LIMITS, READ_MODEL
@@ -36,7 +36,7 @@ async def put(request: web.Request) -> web.Response:
         raise InvalidError("concurrency or per_minute: one of the two was expected", field="concurrency")
     limits = request.app[LIMITS]
     created = await limits.get(key) is None
-    limit = Limit(asked.concurrency, asked.per_minute, datetime.now(UTC))
+    limit = Limit(asked.concurrency, asked.per_minute, clock.now())
     await limits.put(key, limit)
     return json_response(_view(tenant, name, limit), status=201 if created else 200)
 

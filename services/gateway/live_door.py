@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import hdrs, web
 
 from events.errors import UnavailableError
+from services import clock
 from services.gateway.auth import SCHEME, Authenticator, Principal
 from services.gateway.live import LiveFeed
 from services.gateway.live_messages import VERSION, Item, message
@@ -83,7 +83,7 @@ class LiveDoor:
     async def _guard(self, session: Session, principal: Principal, token: str) -> None:
         """End the session when its token expires, or within a ping's time after it was revoked."""
         while session.ending is None:
-            left_s = principal.expires_at - time.time()
+            left_s = principal.expires_at - clock.time_s()
             await asyncio.sleep(max(0.0, min(left_s, self.settings.socket_ping_s)))
             try:
                 self.authenticator.authenticate_token(token)

@@ -18,6 +18,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services import clock
 from services.event_store import EventStore
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every one, which nobody reads
@@ -67,6 +68,10 @@ class Metrics:
         self.unreadable_workers = Gauge(
             "switchyard_unreadable_workers", "Records of workers that cannot be read", registry=self.registry
         )
+        Gauge(
+            "switchyard_clock_offset_seconds", "Seconds that this host's clock is ahead of the broker's",
+            registry=self.registry,
+        ).set_function(clock.CLOCK.offset_s)  # fmt: skip
         self.live_connections = Gauge(
             "switchyard_live_connections", "Open WebSockets and event streams", registry=self.registry
         )

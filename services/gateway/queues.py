@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
 
 from events.lane import LaneKey
+from services import clock
 from services.gateway.http import H_SEQ, json_response
 from services.gateway.keys import FRESHNESS, LANES, READ_MODEL, WORKERS
 from services.gateway.query import Query, min_seq, wide_scope
@@ -25,7 +26,7 @@ async def list_queues(request: web.Request) -> web.Response:
     tenant = wide_scope(request, Query(request, "tenant"))
     seq = await request.app[FRESHNESS].wait(min_seq(request))
     queues = request.app[READ_MODEL].queues(tenant=tenant)
-    now = datetime.now(UTC)
+    now = clock.now()
     workers = request.app[WORKERS].records()
     for queue in queues:
         key = request.app[LANES].key(queue["lane"], queue["priority"]) or LaneKey(queue["kind"])

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import UnavailableError
 from projections.reader import ReadModel
+from services import clock
 from services.gateway.live import LiveFeed
 from services.log_reader import api, read_range
 from services.settings import Settings
@@ -122,6 +123,7 @@ class Readiness:
             there = await api(self._nc, "STREAM.NAMES", timeout_s=self._timeout_s)
             missing = {stream.name for stream in load().streams} - set(there.get("streams") or ())
             checks["streams"] = {"ok": not missing, "missing": sorted(missing)}
+            checks["clock"] = self._check_clock()
             checks["read_model"] = await self._check_read_model()
             checks["live"] = await self._check_live()
             checks["keeper"] = await self._check_keeper()
@@ -129,6 +131,15 @@ class Readiness:
             self._stalls.clear()
             checks["reads"] = {"ok": False, "error": str(error)}
         return checks
+
+    def _check_clock(self) -> dict[str, Any]:
+        """The clock that all decisions go by; that of this host may be wrong, which does no harm."""
+        known = clock.CLOCK
+        return {
+            "ok": known.is_known,
+            "ahead_s": round(known.offset_s(), 3),
+            "error_s": round(known.error_s(), 4) if known.is_known else None,
+        }
 
     async def _check_read_model(self) -> dict[str, Any]:
         at = self._read_model.checkpoint()

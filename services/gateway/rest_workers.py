@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import SwitchyardError, UnavailableError, VersionConflictError
+from services import clock
 from services.gateway.declarations import Declarations
 from services.log_reader import last_message
 from services.publisher import Publisher
@@ -170,7 +171,7 @@ def _merged(known: WorkerRecord | None, change: _Change) -> WorkerRecord | None:
     said = known if change.record is None else change.record.heartbeat()
     if said is None:
         return None
-    now = datetime.now(UTC)
+    now = clock.now()
     if known is not None and not known.is_whole:  # the newest: that is what is declared
         said = msgspec.structs.replace(said, revision=max(said.revision, known.revision))
     held = {} if known is None else {

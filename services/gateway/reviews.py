@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -15,6 +15,7 @@ from events.history import Rejected
 from events.job import Job, decide
 from events.spec import Status
 from projections.job_view import job_view
+from services import clock
 from services.gateway.auth import Principal, Role, require
 from services.gateway.http import H_SEQ, body_of, json_response
 from services.gateway.job_actions import ensure_lane, transition
@@ -73,7 +74,7 @@ async def claim(request: web.Request) -> web.Response:
     if lease_s > settings.timed_lease_max_s:
         message = f"lease_s: at most {settings.timed_lease_max_s:g} was expected"
         raise InvalidError(message, field="lease_s")
-    now = datetime.now(UTC)
+    now = clock.now()
     command = ClaimReview(now=now, reviewer=principal.actor, expires_at=now + timedelta(seconds=lease_s))
     return await _judged(request, principal, job, command)
 
@@ -82,7 +83,7 @@ async def release(request: web.Request) -> web.Response:
     """`POST /v1/reviews/{id}/release`: leave the review to others."""
     principal, job = await _reviewed(request)
     await body_of(request, _NOTHING, empty=b"{}")
-    command = ReleaseReview(now=datetime.now(UTC), reviewer=principal.actor)
+    command = ReleaseReview(now=clock.now(), reviewer=principal.actor)
     return await _judged(request, principal, job, command)
 
 
@@ -90,16 +91,14 @@ async def accept(request: web.Request) -> web.Response:
     """`POST /v1/reviews/{id}/accept`: the proposed result is the job's."""
     principal, job = await _reviewed(request)
     await body_of(request, _NOTHING, empty=b"{}")
-    return await _judged(request, principal, job, Accept(now=datetime.now(UTC), reviewer=principal.actor))
+    return await _judged(request, principal, job, Accept(now=clock.now(), reviewer=principal.actor))
 
 
 async def reject(request: web.Request) -> web.Response:
     """`POST /v1/reviews/{id}/reject`: send the job back, or end it when it was rejected too often."""
     principal, job = await _reviewed(request)
     asked = await body_of(request, _REJECT)
-    command = Reject(
-        now=datetime.now(UTC), reviewer=principal.actor, reason=asked.reason, feedback=asked.feedback
-    )
+    command = Reject(now=clock.now(), reviewer=principal.actor, reason=asked.reason, feedback=asked.feedback)
     ahead = decide(job, command)
     if isinstance(ahead, Rejected):
         await ensure_lane(request, job, ahead.priority, checked=False)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
-from datetime import UTC, datetime
 from typing import Final
 
 import orjson
 from nats.aio.client import Client
 
 from events import subjects
+from services import clock
 from services.log_reader import PAGE, Stored, follow, read_range
 from services.publisher import Publisher
 
@@ -28,8 +27,8 @@ async def revoke(publisher: Publisher, token_id: str, *, expires_at: float, by: 
         expires_at: the token's `exp`: seconds since the epoch; the entry lives as long, at least a minute.
         by: who does it.
     """
-    ttl_s = max(1, math.ceil(expires_at - time.time()))
-    body = {"expires_at": expires_at, "by": by, "at": datetime.now(UTC)}
+    ttl_s = max(1, math.ceil(expires_at - clock.time_s()))
+    body = {"expires_at": expires_at, "by": by, "at": clock.now()}
     await publisher.publish(PREFIX + token_id, orjson.dumps(body), {"Nats-TTL": f"{ttl_s}s"})
 
 

@@ -13,6 +13,7 @@ from events.errors import InvalidError, RejectedError
 from events.schedule import Missed, Overlap
 from events.subjects import NAME_PATTERN
 from events.ticks import MAX_CRON_CHARS, SMALLEST, Timing, check
+from services import clock
 from services.gateway.bodies import decoded
 from services.gateway.job_request import Time, parse_request
 from services.gateway.submission import Submitter
@@ -109,7 +110,7 @@ async def checked_job(fields: dict[str, Any], name: str, tenant: str, submitter:
                 raise InvalidError(f"{field}: the schedule sets this label", field=field)
         body = orjson.dumps(fields)
         parse_request(body)
-        await submitter.check(parse_request(tick_body(name, body, datetime.now(UTC))), tenant)
+        await submitter.check(parse_request(tick_body(name, body, clock.now())), tenant)
     except RejectedError as error:
         error.message = f"job.{error.message}" if error.field else f"job: {error.message}"
         error.field = f"job.{error.field}" if error.field else "job"

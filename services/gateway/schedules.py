@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from events.errors import ConflictError, InvalidError, NotFoundError, VersionCon
 from events.schedule import Schedule, next_tick, paused, resumed, upcoming
 from events.subjects import NAME
 from events.ticks import ticks
+from services import clock
 from services.bucket_use import Bounds, BucketUse
 from services.gateway.auth import Role, require
 from services.gateway.http import json_body, json_response
@@ -119,7 +120,7 @@ async def next_runs(request: web.Request) -> web.Response:
     """`GET /v1/schedules/{id}/next`: the ticks to come."""
     query = Query(request, "tenant", "count")
     schedule, _ = await _found(request, _tenant(request, query), request.match_info["id"])
-    times = islice(upcoming(schedule, datetime.now(UTC)), _count(request, query))
+    times = islice(upcoming(schedule, clock.now()), _count(request, query))
     return json_response({"next_runs": [iso(tick) for tick in times]})
 
 
@@ -128,7 +129,7 @@ async def preview(request: web.Request) -> web.Response:
     require(request, Role.VIEWER)
     count = _count(request, Query(request, "count"))
     asked = parse_preview(await json_body(request))
-    now = datetime.now(UTC)
+    now = clock.now()
     timing = timing_of(asked, now, shortest_s=request.app[SETTINGS].schedule_interval_s)
     return json_response({"next_runs": [iso(tick) for tick in islice(ticks(timing, now), count)]})
 
@@ -181,7 +182,7 @@ async def _schedule(request: web.Request, asked: ScheduleRequest, name: str) -> 
     """A new schedule as asked for."""
     app = request.app
     principal = require(request, Role.SUBMITTER)
-    now = datetime.now(UTC)
+    now = clock.now()
     timing = timing_of(asked, now, shortest_s=app[SETTINGS].schedule_interval_s)
     job = await checked_job(asked.job, name, principal.tenant, app[SUBMITTER])
     return Schedule(
@@ -210,7 +211,7 @@ async def _change(
     """
     for _ in range(request.app[SETTINGS].append_tries):
         schedule, revision = await _found(request, tenant, name)
-        changed = step(schedule, datetime.now(UTC))
+        changed = step(schedule, clock.now())
         if changed is None:
             return schedule
         try:
@@ -268,7 +269,7 @@ def _view(schedule: Schedule) -> dict[str, Any]:
         "job": orjson.loads(bytes(schedule.job)),
         "created_at": iso(schedule.created_at),
         "created_by": schedule.created_by,
-        "next_runs": [iso(tick) for tick in islice(upcoming(schedule, datetime.now(UTC)), NEXT_SHOWN)],
+        "next_runs": [iso(tick) for tick in islice(upcoming(schedule, clock.now()), NEXT_SHOWN)],
         "last_run": last and {"at": iso(last), "job_id": tick_job_id(schedule, last)},
         "runs": schedule.runs,
         "last_skipped": skipped and {"at": iso(skipped.at), "reason": skipped.reason},

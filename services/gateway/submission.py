@@ -26,6 +26,7 @@ from events.job import Job, evolve
 from events.lane import LOOSE, NONE, LaneKey, isolated
 from events.spec import JobSpec, Status
 from events.subjects import NAME
+from services import clock
 from services.connectors import payload_model
 from services.connectors.payload import file_fields
 from services.event_store import EventStore
@@ -138,7 +139,7 @@ class Submitter:
             RejectedError: a rule is broken, or the key was used for another request.
             UnavailableError: the broker does not answer or has no room.
         """
-        begun = await self.begin(request, body, caller, key, datetime.now(UTC))
+        begun = await self.begin(request, body, caller, key, clock.now())
         return await self.finish(begun) if isinstance(begun, Pending) else begun
 
     async def check(self, request: JobRequest, tenant: str) -> None:
@@ -149,7 +150,7 @@ class Submitter:
             UnavailableError: the broker does not answer.
         """
         rules = _rules(request.kind)
-        route_of(self._spec(request, rules, tenant, "", datetime.now(UTC), 0))
+        route_of(self._spec(request, rules, tenant, "", clock.now(), 0))
         if request.depends_on:
             await check_known(self._store, tenant, request.depends_on)
         await self._check_files(request.payload, rules.files, tenant)

@@ -7,13 +7,14 @@ import bisect
 import contextlib
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 from nats.aio.client import Client
 
 from events.errors import InvalidError
 from events.json_value import check_json
+from services import clock
 from services.log_reader import Stored, follow
 from services.quarantine import set_aside
 from services.served_kinds import ServedKinds
@@ -203,7 +204,7 @@ class WorkerWatch:
         """Forget those whose time is over though no message said so."""
         while True:
             await asyncio.sleep(self._sweep_s)
-            now, wall = time.monotonic(), datetime.now(UTC)
+            now, wall = time.monotonic(), clock.now()
             for worker, (heartbeat, heard_at) in list(self._heartbeats.items()):
                 if now - heard_at > _lasts_s(heartbeat) + self._sweep_s:
                     self._forget(worker)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -39,6 +39,7 @@ from events.history import (
 from events.job import Job, evolve
 from events.spec import FINAL, DependencyFailure, Status
 from projections.reader import ReadModel
+from services import clock
 from services.event_store import EventStore
 from services.keeper.timers import ACTOR
 from services.keeper.waits import Waits
@@ -175,7 +176,7 @@ class Dependencies:
         runs = job.on_dependency_failure is DependencyFailure.RUN
         others = [parent for parent in reversed(job.depends_on) if parent not in ended]
         parts = [others[first : first + PARENTS_AT_ONCE] for first in range(0, len(others), PARENTS_AT_ONCE)]
-        now = datetime.now(UTC)
+        now = clock.now()
         for parents in (ended, *parts):
             outcomes = await each(self._outcome, parents, at_once=PARENTS_AT_ONCE)
             for parent, outcome in zip(parents, outcomes, strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 import structlog
 from nats.aio.client import Client
@@ -11,6 +10,7 @@ from nats.aio.client import Client
 from events.commands import LoseLease
 from events.errors import SwitchyardError, UnavailableError
 from projections.reader import ReadModel
+from services import clock
 from services.event_store import EventStore
 from services.keeper.timers import ACTOR
 from services.log_reader import api, follow, last_message
@@ -119,7 +119,7 @@ class Expiry:
         while True:
             try:
                 command = LoseLease(
-                    now=datetime.now(UTC), fence=fence, blamed=blamed,
+                    now=clock.now(), fence=fence, blamed=blamed,
                     poison_after=self._settings.poison_losses, innocent_max=self._settings.innocent_losses,
                 )  # fmt: skip
                 _, event = await self._store.transition(job_id, command, actor=ACTOR)

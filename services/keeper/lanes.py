@@ -9,7 +9,7 @@ still the one that was marked. A job that slips in between waits in `WORK` and g
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import LimitError, VersionConflictError
+from services import clock
 from services.lanes import BUCKET, Entry, Lanes, entry_subject, parse_entry
 from services.log_reader import api, follow_once
 from services.publisher import Publisher
@@ -120,7 +121,7 @@ class LaneSweep:
             return False
         used = info["delivered"].get("last_active") or info["created"]
         last = datetime.fromisoformat(used[:19] + "+00:00")
-        return datetime.now(UTC) - last > timedelta(seconds=self._settings.lane_idle_s)
+        return clock.now() - last > timedelta(seconds=self._settings.lane_idle_s)
 
     async def _mark(self, place: _Place, entry: Entry) -> None:
         marked = msgspec.structs.replace(entry.lane, closing=True)

@@ -7,7 +7,7 @@ that stands when it is set, so the order in which changes are handled does not m
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from nats.aio.client import Client
@@ -17,6 +17,7 @@ from events.commands import RequestCancel
 from events.errors import ConflictError, RejectedError, UnavailableError, VersionConflictError
 from events.schedule import Overlap, Refusal, Schedule, decide, fired, next_tick
 from events.spec import FINAL, Status
+from services import clock
 from services.event_store import EventStore
 from services.gateway.job_request import parse_request
 from services.gateway.submission import Caller, Submitter
@@ -50,12 +51,13 @@ class Schedules:
     async def on_due(self, tenant: str, name: str) -> None:
         """Do what is due; one that woke too early is set again."""
         if not await self.wake(tenant, name):
+            await clock.CLOCK.ask(self._nc)  # the broker, which fires timers, has another time than we
             await self._arm(tenant, name)
 
     async def mend(self) -> list[str]:
         """Wake every schedule that should have been woken long ago; the names of those that needed it."""
         mended = []
-        before = datetime.now(UTC) - timedelta(seconds=self._settings.lease_s)
+        before = clock.now() - timedelta(seconds=self._settings.lease_s)
         async for schedule in self._records.all():
             at = schedule.firing[0] if schedule.firing else next_tick(schedule)
             if at is None or max(at, schedule.written_at) > before:
@@ -93,7 +95,7 @@ class Schedules:
         """The schedule one step on: its ticks decided, or the jobs of decided ticks submitted."""
         if schedule.firing:
             return await self._fire(schedule)
-        now = datetime.now(UTC)
+        now = clock.now()
         at = next_tick(schedule)
         if at is None or at > now:
             return None
@@ -133,11 +135,11 @@ class Schedules:
                 )  # fmt: skip
             else:
                 made.append(tick)
-        return fired(schedule, datetime.now(UTC), made, refused)
+        return fired(schedule, clock.now(), made, refused)
 
     async def _cancel(self, job_id: str, actor: str) -> None:
         command = RequestCancel(
-            now=datetime.now(UTC), by=actor, grace_s=self._settings.cancel_grace_s, reason="next tick"
+            now=clock.now(), by=actor, grace_s=self._settings.cancel_grace_s, reason="next tick"
         )
         try:
             await self._store.transition(job_id, command, actor=actor)
@@ -168,7 +170,7 @@ class Schedules:
             raise UnavailableError(f"a timer cannot be purged: {answer['error'].get('description')}")
 
     def _wake_at(self, schedule: Schedule) -> datetime | None:
-        now = datetime.now(UTC)
+        now = clock.now()
         if schedule.firing:  # whoever decided them is at it, or is gone by then
             return now + timedelta(seconds=self._settings.heartbeat_s)
         at = next_tick(schedule)

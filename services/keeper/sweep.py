@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from nats.aio.client import Client
@@ -15,6 +15,7 @@ from events import subjects
 from events.commands import Requeue
 from events.errors import SwitchyardError, UnavailableError
 from projections.reader import ReadModel
+from services import clock
 from services.event_store import EventStore
 from services.files import Files
 from services.keeper.dependencies import Dependencies, overdue
@@ -96,7 +97,7 @@ class Sweep:
 
     async def _overdue(self, read_model: ReadModel) -> None:
         """A job whose time has come long ago has lost its timer."""
-        before = datetime.now(UTC) - timedelta(seconds=self._settings.heartbeat_s)
+        before = clock.now() - timedelta(seconds=self._settings.heartbeat_s)
         for job_id in read_model.due(before, PAGE):
             with _one(job_id):
                 woken, _ = await self._timers.wake(job_id)
@@ -105,7 +106,7 @@ class Sweep:
 
     async def _unreleased(self, read_model: ReadModel) -> None:
         """A blocked job is still blocked long after the jobs that it waits for have ended."""
-        before = datetime.now(UTC) - timedelta(seconds=self._settings.lease_s)
+        before = clock.now() - timedelta(seconds=self._settings.lease_s)
         after = ""
         while jobs := read_model.blocked(PAGE, after):
             after = jobs[-1].id
@@ -132,7 +133,7 @@ class Sweep:
                         await self._requeue(job.id, after)
 
     async def _requeue(self, job_id: str, claimable_seq: int) -> None:
-        command = Requeue(now=datetime.now(UTC), claimable_seq=claimable_seq)
+        command = Requeue(now=clock.now(), claimable_seq=claimable_seq)
         with _one(job_id):
             _, event = await self._store.transition(job_id, command, actor=ACTOR)
             if event is not None:
@@ -140,7 +141,7 @@ class Sweep:
 
     def _is_old(self, claimable_at: datetime | None) -> bool:
         """Whether the source has had more than time enough for an event of then."""
-        return claimable_at is not None and datetime.now(UTC) - claimable_at > timedelta(
+        return claimable_at is not None and clock.now() - claimable_at > timedelta(
             seconds=self._settings.lease_s
         )
 

@@ -34,6 +34,7 @@ from events.history import (
     Submitted,
 )
 from events.job import Job, decide, evolve, next_wake
+from services import clock
 from services.event_store import EventStore
 from services.lanes import Lanes, key_of
 from services.publisher import Publisher
@@ -73,15 +74,18 @@ class Timers:
 
     async def on_due(self, job_id: str, purpose: str) -> None:
         """Do what is due for the job of a wake-up, and set the next one; one that came early is set again."""
-        _, next_at = await self.wake(job_id)
-        if next_at is not None:
-            await self.set(job_id, purpose, next_at)
+        woken, next_at = await self.wake(job_id)
+        if next_at is None:
+            return
+        if not woken:  # by our clock it came too early: another server may have begun to fire timers
+            await clock.CLOCK.ask(self._nc)
+        await self.set(job_id, purpose, next_at)
 
     async def wake(self, job_id: str) -> tuple[bool, datetime | None]:
         """Decide what is due by now; whether something was, and when the next thing is."""
         settings = self._settings
         wake = Wake(
-            now=datetime.now(UTC),
+            now=clock.now(),
             cancel_grace_s=settings.cancel_grace_s,
             jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
             poison_after=settings.poison_losses,

@@ -18,7 +18,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -28,6 +27,7 @@ from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, 
 from events.errors import NewerVersionError, UnavailableError
 from events.outcome import exception_text, failure_of, trace_of
 from events.spec import JobError
+from services import clock
 from services.connectors.protocol import (
     BusyError,
     Connector,
@@ -191,12 +191,12 @@ class AttemptRun:
             case BusyError():
                 log.info("attempt_released", job=job, code=error.code)
                 await asyncio.sleep(BUSY_PAUSE_S)
-                return Release(now=datetime.now(UTC), fence=fence)
+                return Release(now=clock.now(), fence=fence)
             case UnavailableError():
                 # A file could not be read or stored while the broker was away: that is not the job's failure.
                 log.warning("attempt_released", job=job, error=str(error))
                 await asyncio.sleep(BUSY_PAUSE_S)
-                return Release(now=datetime.now(UTC), fence=fence)
+                return Release(now=clock.now(), fence=fence)
             case RetryableError() | FatalError():
                 retryable = isinstance(error, RetryableError)
                 failed = failure_of(error.code, error.message, retryable=retryable)
@@ -210,7 +210,7 @@ class AttemptRun:
                 return _failure(fence, failed)
 
     def _interrupted(self, *, still_runs: bool) -> AnyCommand | None:
-        now, fence = datetime.now(UTC), self.lease.fence
+        now, fence = clock.now(), self.lease.fence
         match self.interruption:
             case Interruption.CANCEL:
                 return None if still_runs else ConfirmCancel(now=now, fence=fence)
@@ -256,7 +256,7 @@ class AttemptRun:
 
 
 def _success(fence: int, outcome: Outcome) -> AnyCommand:
-    now, result = datetime.now(UTC), outcome.result
+    now, result = clock.now(), outcome.result
     artifacts, usage = outcome.artifacts, outcome.usage
     if outcome.checks is None:
         return Complete(now=now, fence=fence, result=result, artifacts=artifacts, usage=usage)
@@ -266,4 +266,4 @@ def _success(fence: int, outcome: Outcome) -> AnyCommand:
 
 
 def _failure(fence: int, error: JobError) -> Fail:
-    return Fail(now=datetime.now(UTC), fence=fence, error=error, jitter=jitter())
+    return Fail(now=clock.now(), fence=fence, error=error, jitter=jitter())

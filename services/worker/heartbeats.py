@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -12,6 +11,7 @@ import structlog
 
 from events import subjects
 from events.errors import SwitchyardError
+from services import clock
 from services.publisher import AckLostError, Publisher
 from services.worker.registry import UNREGISTERED, Declaration, WorkerRecord, declaration_of, subject
 
@@ -77,7 +77,7 @@ class Heartbeats:
             await self._tried(self._write(self._declared, self.record.state, held, left_s))
 
     async def _declare(self) -> None:
-        record, now = self.record, datetime.now(UTC)
+        record, now = self.record, clock.now()
         is_due = self._declared is None or self._declared.is_due(record.lease_s, record.lease_s, now)
         if not (self._is_changed or is_due):
             return
@@ -98,7 +98,7 @@ class Heartbeats:
     async def _write(self, declared: Declaration, state: str, held: dict[int, str], lasts_s: float) -> None:
         heartbeat = msgspec.structs.replace(
             self.record.heartbeat(),
-            revision=declared.revision, state=state, fences=held, at=datetime.now(UTC),
+            revision=declared.revision, state=state, fences=held, at=clock.now(),
         )  # fmt: skip
         headers = {subjects.H_TTL: f"{max(MIN_TTL_MS, int(lasts_s * 1000))}ms"}
         await self._publisher.publish(subject(self.record.id), msgspec.json.encode(heartbeat), headers)

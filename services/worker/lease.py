@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import random
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -41,6 +41,7 @@ from events.history import Submitted
 from events.job import Job, decide, evolve
 from events.lane import NONE
 from events.spec import FINAL, JobError, JobSpec, Status
+from services import clock
 from services.event_store import EventStore
 from services.lanes import key_of
 from services.log_reader import Stored, follow_once, last_message
@@ -157,12 +158,12 @@ class Leasing:
 
     async def begin(self, job: Job, record: registry.WorkerRecord) -> AnyCommand:  # noqa: ARG002 - others look at it
         """The command that starts the attempt."""
-        return TakeLease(now=datetime.now(UTC), worker=record.id, revision=record.revision)
+        return TakeLease(now=clock.now(), worker=record.id, revision=record.revision)
 
     async def _another_fits(self, job: Job, spec: JobSpec, worker: str) -> bool:
         """Whether the job was queued lately and another live worker may take it."""
-        queued_at = job.queued_at or datetime.now(UTC)
-        if (datetime.now(UTC) - queued_at).total_seconds() > AVOID_S:
+        queued_at = job.queued_at or clock.now()
+        if (clock.now() - queued_at).total_seconds() > AVOID_S:
             return False
         key = key_of(spec, job.lane)
         stored = await follow_once(self._nc, registry.STREAM, timeout_s=self._settings.request_timeout_s)
@@ -201,7 +202,7 @@ class Leasing:
             NewerVersionError: a newer version of the program wrote the job's log.
         """
         if job.damage is not None:
-            decide(job, Wake(now=datetime.now(UTC)))  # raises if only a newer version may go on
+            decide(job, Wake(now=clock.now()))  # raises if only a newer version may go on
             log.warning("job_damaged", job=job.id, seq=job.damage.seq, reason=job.damage.reason)
             await self._puller.answer(work, TERM)
             return False
@@ -231,7 +232,7 @@ class Leasing:
             command = (
                 self._lost(lease.fence, blamed=True)
                 if is_late
-                else Release(now=datetime.now(UTC), fence=lease.fence)
+                else Release(now=clock.now(), fence=lease.fence)
             )
             after, _ = await self._store.transition(job, command, actor="worker:redelivery")
             log.info("lease_disowned", job=job.id, fence=lease.fence, worker=lease.worker, blamed=is_late)
@@ -243,7 +244,7 @@ class Leasing:
 
     def _lost(self, fence: int, *, blamed: bool) -> LoseLease:
         return LoseLease(
-            now=datetime.now(UTC), fence=fence, blamed=blamed,
+            now=clock.now(), fence=fence, blamed=blamed,
             poison_after=self._settings.poison_losses, innocent_max=self._settings.innocent_losses,
         )  # fmt: skip
 
@@ -307,7 +308,7 @@ def _age_s(message: Stored) -> float:
         stored_at = datetime.fromisoformat(message.headers["Nats-Time-Stamp"])
     except (KeyError, ValueError):
         return -1.0
-    return (datetime.now(UTC) - stored_at).total_seconds()
+    return (clock.now() - stored_at).total_seconds()
 
 
 def failed_by(error: UnwritableError, fence: int) -> Fail:
@@ -315,7 +316,7 @@ def failed_by(error: UnwritableError, fence: int) -> Fail:
     root = re.match(r"[a-z_]*", error.field or "")
     code = f"{UNWRITABLE}{(root and root[0]) or 'outcome'}"
     message = error.message[:MESSAGE_CHARS].encode(errors="backslashreplace").decode()
-    return Fail(now=datetime.now(UTC), fence=fence, error=JobError(code, message, retryable=False))
+    return Fail(now=clock.now(), fence=fence, error=JobError(code, message, retryable=False))
 
 
 def jitter() -> float:

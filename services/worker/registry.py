@@ -15,7 +15,7 @@ import importlib.metadata
 import json
 import socket
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -27,6 +27,7 @@ from events.errors import InvalidError
 from events.json_value import check_json
 from events.lane import LOOSE, LaneKey, admits
 from events.matching import matches, score
+from services import clock
 
 log = structlog.get_logger()
 
@@ -287,7 +288,7 @@ def new_record(
     tenant: str | None = None,
 ) -> WorkerRecord:
     """The record of a worker that starts now."""
-    now = datetime.now(UTC)
+    now = clock.now()
     return WorkerRecord(
         id=worker_id, kinds=kinds, capabilities=capabilities, revision=1,
         version=_version(), host=socket.gethostname(), slots=slots,

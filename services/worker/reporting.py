@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import nats.errors
@@ -14,6 +13,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import SwitchyardError, UnavailableError
+from services import clock
 from services.ids import new_id
 from services.log_share import LogShare
 from services.publisher import AckLostError, Publisher
@@ -73,7 +73,7 @@ class Reporter:
             always: whether it is taken in when there is no room.
         """
         try:
-            body = orjson.dumps({**line, "at": datetime.now(UTC)})
+            body = orjson.dumps({**line, "at": clock.now()})
         except TypeError as error:
             log.warning("report_left_out", subject=subjects.log(job_id), error=str(error))
             return False
@@ -127,7 +127,7 @@ class Reporter:
         """Send one report; one that cannot be sent is left out, and holds up no other."""
         subject = subjects.progress(job_id)
         try:
-            await self._nc.publish(subject, orjson.dumps({**report, "at": datetime.now(UTC)}))
+            await self._nc.publish(subject, orjson.dumps({**report, "at": clock.now()}))
         except (TypeError, nats.errors.MaxPayloadError) as error:
             log.warning("report_left_out", subject=subject, error=str(error))
 

@@ -46,7 +46,7 @@ class Index:
             new_id(), tenant, name, "text/plain", size_bytes, "0" * 64, now, expires_at, new_id(), 0, ()
         )
         meta = subjects.file_meta(tenant, info.id)
-        files.apply(self._writer, [(meta, encode(info), self._seq)])
+        files.apply(self._writer, [(meta, encode(info), self._seq)], now=now)
         return info
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from aiohttp import web
@@ -10,6 +10,7 @@ from aiohttp import web
 from events.commands import ClaimReview, ReleaseReview, RenewClaim, Reprioritise, Unblock
 from events.errors import ConflictError, InvalidError
 from events.spec import Status
+from services import clock
 from services.gateway.auth import PRINCIPAL
 from services.gateway.http import json_response
 from services.gateway.job_actions import ensure_lane
@@ -72,10 +73,10 @@ async def patch(request: web.Request) -> web.Response:
     task = await changed(request, task, {}, fields)
     if priority != task.job.own_priority:
         await ensure_lane(request, task.job, priority)
-        command = Reprioritise(now=datetime.now(UTC), priority=priority)
+        command = Reprioritise(now=clock.now(), priority=priority)
         task = await act(request, task, command, request[PRINCIPAL].actor)
     if "blocked_by" in asked and not asked["blocked_by"] and task.job.status is Status.BLOCKED:
-        task = await act(request, task, Unblock(now=datetime.now(UTC)), request[PRINCIPAL].actor)
+        task = await act(request, task, Unblock(now=clock.now()), request[PRINCIPAL].actor)
     if queue is not None and queue != task.queue:
         reason = str(asked.get("execution_notes") or "")[:MAX_REASON_CHARS]
         task = await move(request, task, Order(to=queue, by=request[PRINCIPAL].actor, reason=reason))
@@ -113,7 +114,7 @@ async def _review_left(request: web.Request, task: Task) -> Task:
     review = task.job.review
     if task.job.status is not Status.REVIEW or review is None or review.reviewer is None:
         return task
-    command = ReleaseReview(now=datetime.now(UTC), reviewer=review.reviewer)
+    command = ReleaseReview(now=clock.now(), reviewer=review.reviewer)
     return await act(request, task, command, request[PRINCIPAL].actor)
 
 
@@ -123,7 +124,7 @@ async def renewed(request: web.Request, task: Task, expires_at: datetime) -> Tas
     Raises:
         ConflictError: nobody holds it, or the lease has ended.
     """
-    job, now = task.job, datetime.now(UTC)
+    job, now = task.job, clock.now()
     settings = request.app[SETTINGS]
     expires_at = min(expires_at, now + timedelta(seconds=settings.timed_lease_max_s))
     if job.status is Status.REVIEW and job.review is not None and job.review.reviewer is not None:
@@ -150,5 +151,5 @@ def check_lease(task: Task, verb: str) -> None:
     if task.job.status not in RUNS or task.queue != CLAIMED or lease is None:
         message = f"Failed to {verb} task: it is in {task.queue}, expected claimed"
         raise ConflictError(message, code="wrong_queue")
-    if lease.expires_at is not None and lease.expires_at <= datetime.now(UTC):
+    if lease.expires_at is not None and lease.expires_at <= clock.now():
         raise ConflictError(f"Failed to {verb} task: the lease has expired", code="lease_expired")

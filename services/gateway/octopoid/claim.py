@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -14,6 +14,7 @@ from events.commands import ClaimReview
 from events.errors import ConflictError, LimitError, VersionConflictError
 from events.job import decide, evolve
 from events.spec import Status
+from services import clock
 from services.gateway.auth import PRINCIPAL, Role, require
 from services.gateway.claiming import Claimed, ClaimRequest, Nothing
 from services.gateway.http import caller_of, json_body, json_response
@@ -157,7 +158,7 @@ async def _review(request: web.Request, asked: ClaimForm, queue: str) -> Task | 
         review = task.job.review
         if review is None or review.reviewer is not None or task.parked != queue:
             continue
-        at = datetime.now(UTC)
+        at = clock.now()
         command = ClaimReview(
             now=at, reviewer=reviewer, expires_at=at + timedelta(seconds=_lease_s(request, asked))
         )

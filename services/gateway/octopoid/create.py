@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -17,6 +16,7 @@ from events.damage import refuse_damaged
 from events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
 from events.job import Job
 from events.spec import Status
+from services import clock
 from services.gateway.auth import PRINCIPAL
 from services.gateway.http import caller_of, json_response
 from services.gateway.job_request import parse_request
@@ -199,13 +199,13 @@ async def end_job(request: web.Request, job: Job) -> None:
     actor = request[PRINCIPAL].actor
     store = request.app[STORE]
     if job.damage is not None:
-        discard = Discard(now=datetime.now(UTC), by=actor, reason="the task was deleted")
+        discard = Discard(now=clock.now(), by=actor, reason="the task was deleted")
         await store.transition(job, discard, actor=actor)
         return
     if job.status in (Status.SUCCEEDED, Status.DEAD, Status.EXPIRED, Status.ARCHIVED, Status.ABSENT):
         return
     grace_s = request.app[SETTINGS].cancel_grace_s
-    command = RequestCancel(now=datetime.now(UTC), by=actor, grace_s=grace_s, reason="the task was deleted")
+    command = RequestCancel(now=clock.now(), by=actor, grace_s=grace_s, reason="the task was deleted")
     job, _ = await store.transition(job, command, actor=actor)
     if job.status is Status.CANCELLING and job.lease is not None:
-        await store.transition(job, ConfirmCancel(now=datetime.now(UTC), fence=job.lease.fence), actor=actor)
+        await store.transition(job, ConfirmCancel(now=clock.now(), fence=job.lease.fence), actor=actor)

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from events.errors import ForbiddenError, InvalidError
+from services import clock
 from services.gateway.auth import PRINCIPAL, SCHEME, Principal
 from services.gateway.http import body_of, json_response
 from services.gateway.keys import AUTH
@@ -162,7 +163,7 @@ def words(request: web.Request, name: str) -> list[str] | None:
 
 def now() -> str:
     """This moment, as Octopoid writes times."""
-    return shown(datetime.now(UTC)) or ""
+    return shown(clock.now()) or ""
 
 
 def shown(at: datetime | None) -> str | None:

@@ -7,7 +7,7 @@ request was not answered, and the same request goes on from there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +30,7 @@ from events.errors import ConflictError
 from events.history import Queued, Rejected
 from events.job import Job, decide
 from events.spec import JobError, Status
+from services import clock
 from services.gateway.auth import PRINCIPAL
 from services.gateway.http import caller_of
 from services.gateway.job_actions import append, ensure_lane
@@ -95,7 +96,7 @@ def _is_held(job: Job) -> bool:
 def _next(request: web.Request, task: Task, order: Order) -> AnyCommand | None:
     """The next step on the way; None at its end."""
     job, to = task.job, order.to
-    at = datetime.now(UTC)
+    at = clock.now()
     fence = job.lease.fence if job.lease else 0
     reviewer = (job.review and job.review.reviewer) or order.by
     match job.status:

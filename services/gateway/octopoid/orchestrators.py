@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -10,6 +10,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from events.errors import ForbiddenError, VersionConflictError
+from services import clock
 from services.gateway.auth import PRINCIPAL, Role
 from services.gateway.http import json_response
 from services.gateway.octopoid.documents import Document, Documents
@@ -120,7 +121,7 @@ async def patch(request: web.Request) -> web.Response:
 
 def _view(document: Document) -> Document:
     """The orchestrator; one that was not heard of for long is offline."""
-    silent = datetime.now(UTC) - parse_time("last_heartbeat", document["last_heartbeat"])
+    silent = clock.now() - parse_time("last_heartbeat", document["last_heartbeat"])
     stale = document["status"] == "active" and silent > timedelta(seconds=STALE_S)
     return document | {"status": "offline" if stale else document["status"]}
 

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import ConflictError, InvalidError, LimitError, UnavailableError, VersionConflictError
+from services import clock
 from services.gateway.auth import Principal, Role
 from services.gateway.problems import UnauthenticatedError
 from services.log_reader import Stored, api, last_of_leader
@@ -134,7 +135,7 @@ class ScopeKeys:
     async def _write(self, scope: str, seq: int) -> str | None:
         place = _place(scope)
         key = f"{PREFIX}{place}{secrets.token_hex(16)}"
-        body = msgspec.json.encode(ScopeKey(scope, _hash(key), datetime.now(UTC)))
+        body = msgspec.json.encode(ScopeKey(scope, _hash(key), clock.now()))
         headers = {subjects.H_EXPECTED_SEQ: str(seq)}
         try:
             await self._publisher.publish(subjects.scope_key(place), body, headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -14,6 +14,7 @@ from events.commands import ReleaseReview
 from events.errors import ConflictError, NotFoundError, RejectedError
 from events.json_bytes import check_bytes
 from events.spec import Status
+from services import clock
 from services.gateway.auth import PRINCIPAL
 from services.gateway.bodies import decoded
 from services.gateway.http import json_response
@@ -192,7 +193,7 @@ async def renew(request: web.Request) -> web.Response:
     task = await task_to_change(request, "renew")
     _check_holder(task, asked.lease_id)
     lease_s = min(asked.lease_duration_seconds, request.app[SETTINGS].timed_lease_max_s)
-    expires_at = datetime.now(UTC) + timedelta(seconds=lease_s)
+    expires_at = clock.now() + timedelta(seconds=lease_s)
     return _answer(request, await renewed(request, task, expires_at))
 
 
@@ -202,7 +203,7 @@ async def release(request: web.Request) -> web.Response:
     review = task.job.review
     if task.job.status is not Status.REVIEW or review is None or review.reviewer is None:
         raise ConflictError("Failed to release task: nobody reviews it", code="wrong_queue")
-    command = ReleaseReview(now=datetime.now(UTC), reviewer=review.reviewer)
+    command = ReleaseReview(now=clock.now(), reviewer=review.reviewer)
     return _answer(request, await act(request, task, command, request[PRINCIPAL].actor))
 
 
