@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -110,31 +110,88 @@ async def read_range(
         UnavailableError: the broker does not answer, or stops in the middle.
     """
     found: list[Stored] = []
-    try:
-        async with Inbox(nc) as inbox:
-            while len(found) < limit:
-                batch = min(PAGE, limit - len(found))
-                query = {"seq": start, "next_by_subj": subject, "batch": batch}
-                await nc.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(query), reply=inbox.subject)
-                if not await _collect(inbox, found, timeout_s):
-                    break
-                start = found[-1].seq + 1
-    except (nats.errors.Error, TimeoutError) as error:
-        raise UnavailableError(f"the broker does not answer a read of {stream}: {error}") from error
+    async with _reading(nc, stream) as inbox:
+        while len(found) < limit:
+            query = {"seq": start, "next_by_subj": subject, "batch": min(PAGE, limit - len(found))}
+            if not await _batch(nc, stream, query, inbox, found, timeout_s):
+                break
+            start = found[-1].seq + 1
     return found
 
 
-async def _collect(inbox: Inbox, found: list[Stored], timeout_s: float) -> bool:
-    """Take one batch; whether more messages are there after it."""
+async def read_few(
+    nc: Client, stream: str, subject: str, *, start: int = 1, limit: int = PAGE, timeout_s: float
+) -> list[Stored]:
+    """As `read_range`, for a filter that few messages of a large stream match.
+
+    It never asks for more than there is: behind the last match the broker looks through all the rest of the
+    stream, which takes 4 to 150 ms of 600,000 messages where a match takes 0.1 (nats-server 2.15.1).
+
+    Raises:
+        UnavailableError: the broker does not answer, or stops in the middle.
+    """
+    if start > 1:
+        last = await last_message(nc, stream, subject, timeout_s=timeout_s)
+        if last is None or last.seq < start:
+            return []
+    found: list[Stored] = []
+    async with _reading(nc, stream) as inbox:
+        more = 1
+        while more and len(found) < limit:
+            query = {"seq": start, "next_by_subj": subject, "batch": min(more, PAGE, limit - len(found))}
+            more = await _batch(nc, stream, query, inbox, found, timeout_s)
+            start = found[-1].seq + 1 if found else start
+    return found
+
+
+async def read_page(
+    nc: Client, stream: str, *, start: int, limit: int = PAGE, max_bytes: int, timeout_s: float
+) -> tuple[list[Stored], bool]:
+    """Messages of the whole stream from sequence `start` on, and whether there are more after them.
+
+    Without a filter, for with one the broker first counts all that match: 55 ms of 600,000 messages.
+
+    Args:
+        nc: an open connection.
+        stream: the stream.
+        start: first sequence.
+        limit: most messages.
+        max_bytes: most bytes, passed by no more than one message.
+        timeout_s: seconds to wait for any answer of the broker.
+
+    Raises:
+        UnavailableError: the broker does not answer, or stops in the middle.
+    """
+    found: list[Stored] = []
+    async with _reading(nc, stream) as inbox:
+        query = {"seq": start, "batch": limit, "max_bytes": max_bytes}
+        more = await _batch(nc, stream, query, inbox, found, timeout_s)
+    return found, more > 0
+
+
+@contextlib.asynccontextmanager
+async def _reading(nc: Client, stream: str) -> AsyncIterator[Inbox]:
+    try:
+        async with Inbox(nc) as inbox:
+            yield inbox
+    except (nats.errors.Error, TimeoutError) as error:
+        raise UnavailableError(f"the broker does not answer a read of {stream}: {error}") from error
+
+
+async def _batch(
+    nc: Client, stream: str, query: Mapping[str, Any], inbox: Inbox, found: list[Stored], timeout_s: float
+) -> int:
+    """Ask for one batch and take it; how many more messages are there after it."""
+    await nc.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(query), reply=inbox.subject)
     pending = 0
     while True:
         message = await inbox.next(timeout_s)
         headers = message.headers or {}
         status = headers.get("Status")
         if status == END_OF_BATCH:
-            return pending > 0
+            return pending
         if status == NOT_FOUND:
-            return False
+            return 0
         if "Nats-Sequence" not in headers:
             raise UnavailableError(f"the broker refused a read: {headers.get('Description', status)}")
         pending = int(headers.get("Nats-Num-Pending", "0"))  # the broker's own: it adds its headers last

@@ -33,7 +33,7 @@ from services.gateway.live_index import (
     by_session,
 )
 from services.gateway.live_subscription import Subscription
-from services.log_reader import Stored, api, follow_batches, follow_once, last_message, read_range
+from services.log_reader import Stored, api, follow_batches, follow_once, last_message, read_few
 from services.settings import Settings
 
 log = structlog.get_logger()
@@ -184,7 +184,7 @@ class LiveFeed:
 
     async def _first_tenant(self, job_id: str) -> str | None:
         """Whose job it is by its first event: one that cannot be read may be anybody's doing."""
-        first = await read_range(
+        first = await read_few(
             self.nc, subjects.JOBS, subjects.job_filter(job_id),
             limit=1, timeout_s=self.settings.request_timeout_s,
         )  # fmt: skip
