@@ -18,7 +18,7 @@ from benchmarks.gateway_process import started
 from events.subjects import JOBS as LOG
 from services import broker, topology
 from services.gateway.tokens import load_or_create_secrets, mint
-from services.log_reader import read_page
+from services.log_parts import read_page
 from services.nats_server import start_broker
 from services.publisher import Publisher
 

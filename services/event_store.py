@@ -25,7 +25,8 @@ from events.errors import (
 from events.history import AnyEvent, Unreadable
 from events.job import Job, decide, evolve
 from events.spec import JobSpec
-from services.log_reader import last_message, last_of_leader, read_few
+from services.log_parts import read_few
+from services.log_reader import last_message, last_of_leader
 from services.publisher import AckLostError, Publisher
 
 if TYPE_CHECKING:

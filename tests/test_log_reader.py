@@ -14,7 +14,8 @@ from events import subjects
 from services import topology
 from services.broker import listen
 from services.ids import new_id
-from services.log_reader import Stored, read_few, read_page, read_range
+from services.log_parts import MANY, last_messages, read_few, read_page
+from services.log_reader import Stored, read_range
 from services.publisher import Publisher
 
 CALL = f"$JS.API.DIRECT.GET.{subjects.JOBS}"
@@ -102,3 +103,23 @@ async def test_pages_give_the_whole_log_whatever_bounds_them(
         nats_connection, subjects.JOBS, start=10, limit=limit, max_bytes=max_bytes, timeout_s=TIMEOUT_S
     )
     assert nothing == ([], False)
+
+
+async def test_the_last_messages_of_many_jobs_are_read_at_once(
+    nats_connection: Client, jobs: list[str]
+) -> None:
+    filters = [subjects.job_filter(job_id) for job_id in (*jobs[:2], new_id())]
+    found = await last_messages(nats_connection, subjects.JOBS, filters, timeout_s=TIMEOUT_S)
+    assert seqs(found) == [1, 2, 4, 5, 7, 8]
+    nobody = [subjects.job_filter(new_id())]
+    assert await last_messages(nats_connection, subjects.JOBS, nobody, timeout_s=TIMEOUT_S) == []
+
+
+async def test_a_job_with_too_many_subjects_hides_no_other(nats_connection: Client, jobs: list[str]) -> None:
+    odd = new_id()
+    async with Publisher(nats_connection) as publisher:
+        for n in range(MANY + 1):
+            await publisher.publish(subjects.job_event(odd, f"e{n}"), b"", {})
+    filters = [subjects.job_filter(odd), subjects.job_filter(jobs[0])]
+    found = await last_messages(nats_connection, subjects.JOBS, filters, timeout_s=TIMEOUT_S)
+    assert seqs(found) == [1, 4, 7]

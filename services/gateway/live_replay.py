@@ -14,7 +14,8 @@ from events import subjects
 from events.errors import UnavailableError
 from services.gateway.live_index import LiveEvent
 from services.gateway.live_messages import message, parse_cursor
-from services.log_reader import Stored, read_few, read_page
+from services.log_parts import read_few, read_page
+from services.log_reader import Stored
 
 if TYPE_CHECKING:
     from services.gateway.live import LiveFeed
