@@ -9,7 +9,7 @@ import sys
 import structlog
 import uvloop
 
-NAMES = ("drain", "submit", "bulk", "live", "rebuild", "dispatch", "documents")
+NAMES = ("drain", "submit", "bulk", "live", "resume", "rebuild", "dispatch", "documents")
 
 
 def main() -> None:

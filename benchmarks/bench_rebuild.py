@@ -33,7 +33,7 @@ PULL = 2000
 TIMEOUT_S = 60
 
 
-async def fill(publisher: Publisher) -> None:
+async def fill(publisher: Publisher, jobs: int = JOBS) -> None:
     """A log of jobs that were submitted, leased and succeeded, sixteen at a time."""
     lane, now, worker = lane_for("simulate"), datetime.now(UTC), "gpu-1"
     spec = JobSpec(
@@ -46,7 +46,7 @@ async def fill(publisher: Publisher) -> None:
     }
     acks = []
     seq = 0
-    for _ in range(0, JOBS, 16):
+    for _ in range(0, jobs, 16):
         ids = [new_id() for _ in range(16)]
         rounds = (
             lambda job_id, _: (claimable_event(job_id, "submitted", lane, 50), Submitted(at=now, job=spec)),

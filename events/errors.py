@@ -72,13 +72,15 @@ class ConflictError(RejectedError):
 
     Args:
         message: which state the job is in and what was asked.
-        allowed: the commands that its state allows.
+        allowed: the actions of the API that its state allows, where that is what is wrong.
     """
 
     status = 409
     code = "conflict"
 
-    def __init__(self, message: str, *, code: str | None = None, allowed: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, message: str, *, code: str | None = None, allowed: tuple[str, ...] | None = None
+    ) -> None:
         super().__init__(message, code=code)
         self.allowed = allowed
 

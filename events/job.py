@@ -274,23 +274,23 @@ def next_wake(job: Job) -> datetime | None:
 
 
 def allowed_commands(status: Status) -> tuple[str, ...]:
-    """The commands that a caller may give in this state, for the answer to one that it may not."""
+    """The actions of the API that this state allows, for the answer to one that it does not."""
     return _ALLOWED[status]
 
 
 _ALLOWED: Final[dict[Status, tuple[str, ...]]] = {
-    Status.ABSENT: ("submit",),
+    Status.ABSENT: (),
     Status.SCHEDULED: ("cancel",),
     Status.BLOCKED: ("cancel",),
-    Status.QUEUED: ("lease", "claim", "cancel", "reprioritise"),
-    Status.RUNNING: ("complete", "fail", "release", "propose", "renew", "cancel"),
+    Status.QUEUED: ("claim", "cancel", "reprioritise"),
+    Status.RUNNING: ("succeed", "fail", "release", "propose", "renew", "cancel"),
     Status.RETRYING: ("cancel",),
     Status.REVIEW: ("claim_review", "release_review", "accept", "reject", "cancel"),
-    Status.CANCELLING: ("complete", "fail", "release", "confirm_cancel", "renew"),
-    Status.SUCCEEDED: ("archive",),
-    Status.DEAD: ("redrive", "discard", "archive"),
-    Status.CANCELLED: ("archive",),
-    Status.EXPIRED: ("archive",),
+    Status.CANCELLING: ("succeed", "fail", "release", "renew", "cancel"),
+    Status.SUCCEEDED: (),
+    Status.DEAD: ("redrive", "discard"),
+    Status.CANCELLED: (),
+    Status.EXPIRED: (),
     Status.ARCHIVED: (),
 }
 

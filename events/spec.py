@@ -37,6 +37,17 @@ class DependencyFailure(StrEnum):
     RUN = "run"
 
 
+class DeadReason(StrEnum):
+    """Why a job is dead."""
+
+    NOT_RETRYABLE = "not_retryable"
+    FAILURES_SPENT = "failures_spent"
+    POISON = "poison"
+    DEPENDENCY_DIED = "dependency_died"
+    REJECTED_TOO_OFTEN = "rejected_too_often"
+    DAMAGED = "damaged"
+
+
 RESULT_ARTIFACT: Final = "result.json"
 """The artifact that a result too large for an event is stored as."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from events.job import Job
@@ -45,7 +45,7 @@ class DeadFilters:
         kinds: any of these; all when empty.
         reasons: any of these; all when empty.
         codes: error codes, any of these; all when empty.
-        labels: all of these.
+        labels: names with values, all of these.
         since: the earliest end, in epoch microseconds.
         below: only what stands after this place, which is an end and an id.
     """
@@ -54,7 +54,7 @@ class DeadFilters:
     kinds: Sequence[str] = ()
     reasons: Sequence[str] = ()
     codes: Sequence[str] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Sequence[tuple[str, str]] = ()
     since: int = 0
     below: Place = TOP
 
@@ -72,7 +72,7 @@ def places(connection: sqlite3.Connection, filters: DeadFilters, limit: int) -> 
         if wanted:
             where.append(f"{column} IN ({','.join('?' * len(wanted))})")
             values += wanted
-    for key, value in filters.labels.items():
+    for key, value in filters.labels:
         where.append(_HAS_LABEL)
         values += (key, value)
     query = (

@@ -8,8 +8,8 @@ how far down the next common job can be at best, so the rarest label sets the co
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from heapq import merge
 from typing import Final
 
@@ -38,14 +38,14 @@ class Filters:
         tenant: whose jobs; None for all.
         states: any of these; all when empty.
         kinds: any of these; all when empty.
-        labels: all of these.
+        labels: names with values, all of these.
         since: the earliest creation, in epoch microseconds.
     """
 
     tenant: str | None = None
     states: Sequence[str] = ()
     kinds: Sequence[str] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Sequence[tuple[str, str]] = ()
     since: int = 0
 
 
@@ -108,7 +108,7 @@ def _labelled(
         return max((found for next_below in each_range if (found := next_below(place))), default=None)
 
     each_range = [next_of(_RANGE, values) for values in ranges]
-    sources = [next_of(_LABEL, (tenant, key, value)) for key, value in filters.labels.items()]
+    sources = [next_of(_LABEL, (tenant, key, value)) for key, value in filters.labels]
     if filters.states or filters.kinds:
         sources.append(next_of_ranges)
     while True:

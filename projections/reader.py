@@ -6,7 +6,7 @@ import base64
 import binascii
 import dataclasses
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -71,7 +71,7 @@ class ReadModel:
         tenant: str | None,
         states: Sequence[str] = (),
         kinds: Sequence[str] = (),
-        labels: Mapping[str, str] | None = None,
+        labels: Sequence[tuple[str, str]] = (),
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         cursor: str | None = None,
@@ -83,7 +83,7 @@ class ReadModel:
             tenant: whose; None for all.
             states: any of these; all when empty.
             kinds: any of these; all when empty.
-            labels: all of these.
+            labels: names with values, all of these.
             created_after: from this time on.
             created_before: before this time.
             cursor: as returned for the page before.
@@ -93,7 +93,7 @@ class ReadModel:
             InvalidError: the cursor is not one of ours.
         """
         filters = Filters(
-            tenant=tenant, states=states, kinds=kinds, labels=labels or {},
+            tenant=tenant, states=states, kinds=kinds, labels=labels,
             since=microseconds(created_after) or 0,
         )  # fmt: skip
         below = TOP if created_before is None else (microseconds(created_before) or 0, "")

@@ -25,7 +25,8 @@ from events.errors import (
 from events.history import AnyEvent, Unreadable
 from events.job import Job, decide, evolve
 from events.spec import JobSpec
-from services.log_reader import last_message, last_of_leader, read_range
+from services.log_parts import read_few
+from services.log_reader import last_message, last_of_leader
 from services.publisher import AckLostError, Publisher
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class EventStore:
         Raises:
             UnavailableError: the broker does not answer.
         """
-        stored = await read_range(
+        stored = await read_few(
             self._nc, subjects.JOBS, subjects.job_filter(job_id),
             start=after + 1, limit=limit or self._history_events, timeout_s=self._timeout_s,
         )  # fmt: skip
@@ -92,7 +93,7 @@ class EventStore:
             job = Job(id=job_id)
             start = 1
             while True:
-                stored = await read_range(
+                stored = await read_few(
                     self._nc, subjects.JOBS, subjects.job_filter(job_id),
                     start=start, limit=self._history_events, timeout_s=self._timeout_s,
                 )  # fmt: skip

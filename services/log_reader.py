@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ log = structlog.get_logger()
 
 PAGE = 1000
 NOT_FOUND = "404"
+TOO_MANY = "413"
 NO_MESSAGE = 10037
 END_OF_BATCH = "204"
 BATCH = 500
@@ -31,6 +32,10 @@ HEARTBEAT_S = 1.0
 SILENCE_S = 2.5  # after it the consumer is taken for lost, as after a restart of the broker
 CONSUMER_IDLE_S = 60.0
 RETRY_S = 0.25
+
+
+class TooManyError(UnavailableError):
+    """More subjects match than the broker answers at once."""
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -110,31 +115,45 @@ async def read_range(
         UnavailableError: the broker does not answer, or stops in the middle.
     """
     found: list[Stored] = []
-    try:
-        async with Inbox(nc) as inbox:
-            while len(found) < limit:
-                batch = min(PAGE, limit - len(found))
-                query = {"seq": start, "next_by_subj": subject, "batch": batch}
-                await nc.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(query), reply=inbox.subject)
-                if not await _collect(inbox, found, timeout_s):
-                    break
-                start = found[-1].seq + 1
-    except (nats.errors.Error, TimeoutError) as error:
-        raise UnavailableError(f"the broker does not answer a read of {stream}: {error}") from error
+    async with reading(nc, stream) as inbox:
+        while len(found) < limit:
+            query = {"seq": start, "next_by_subj": subject, "batch": min(PAGE, limit - len(found))}
+            if not await take_batch(nc, stream, query, inbox, found, timeout_s):
+                break
+            start = found[-1].seq + 1
     return found
 
 
-async def _collect(inbox: Inbox, found: list[Stored], timeout_s: float) -> bool:
-    """Take one batch; whether more messages are there after it."""
+@contextlib.asynccontextmanager
+async def reading(nc: Client, stream: str) -> AsyncIterator[Inbox]:
+    """An inbox for the answers of reads.
+
+    Raises:
+        UnavailableError: the broker does not answer in the block.
+    """
+    try:
+        async with Inbox(nc) as inbox:
+            yield inbox
+    except (nats.errors.Error, TimeoutError) as error:
+        raise UnavailableError(f"the broker does not answer a read of {stream}: {error}") from error
+
+
+async def take_batch(
+    nc: Client, stream: str, query: Mapping[str, Any], inbox: Inbox, found: list[Stored], timeout_s: float
+) -> int:
+    """Ask for one batch and take it; how many more messages are there after it."""
+    await nc.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(query), reply=inbox.subject)
     pending = 0
     while True:
         message = await inbox.next(timeout_s)
         headers = message.headers or {}
         status = headers.get("Status")
         if status == END_OF_BATCH:
-            return pending > 0
+            return pending
         if status == NOT_FOUND:
-            return False
+            return 0
+        if status == TOO_MANY:
+            raise TooManyError("the broker refused a read: too many subjects match")
         if "Nats-Sequence" not in headers:
             raise UnavailableError(f"the broker refused a read: {headers.get('Description', status)}")
         pending = int(headers.get("Nats-Num-Pending", "0"))  # the broker's own: it adds its headers last

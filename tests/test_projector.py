@@ -358,7 +358,7 @@ async def test_lists_are_filtered(site: Site) -> None:
             wanted = {job.id for job in jobs if job.status.value == state}
             assert {job.id for job in model.jobs(tenant="acme", states=[state], limit=99)[0]} == wanted
         labelled = {job.id for job in jobs if job.labels["team"] == "t1"}
-        assert {job.id for job in model.jobs(tenant="acme", labels={"team": "t1"}, limit=99)[0]} == labelled
+        assert {job.id for job in model.jobs(tenant="acme", labels=[("team", "t1")], limit=99)[0]} == labelled
         middle = jobs[12].created_at
         late = {job.id for job in jobs[12:]}
         assert {job.id for job in model.jobs(tenant=None, created_after=middle, limit=99)[0]} == late

@@ -56,7 +56,7 @@ from services.gateway.metrics import Metrics
 from services.gateway.octopoid import documents
 from services.gateway.octopoid import door as octopoid_door
 from services.gateway.octopoid import routes as octopoid
-from services.gateway.problems import problem_of
+from services.gateway.problems import about_query, problem_of
 from services.gateway.readiness import Readiness
 from services.gateway.rest_workers import RestWorkers
 from services.gateway.revocations import Revocations
@@ -109,7 +109,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:  # the outermost door: `problem_of` logs what nobody foresaw
         if request.writer.output_size > 0:
             raise  # half an answer is out: only closing the connection can tell
-        response = problem_of(error).response(request.path)
+        response = about_query(problem_of(error), request.query).response(request.path)
     resource = request.match_info.route.resource
     route = "unmatched" if resource is None else resource.canonical
     if route not in LIVE_ROUTES:  # they last as long as their client likes

@@ -26,7 +26,7 @@ from services.gateway.claim_hand import Candidate
 from services.gateway.claim_keys import ClaimKeys, Intent, Key
 from services.gateway.claims import Claims
 from services.gateway.declarations import Declarations
-from services.gateway.job_request import parse_key, request_hash
+from services.gateway.job_request import parse_key, request_hashes
 from services.gateway.lease_token import LeaseClaims
 from services.gateway.rest_workers import RestWorkers
 from services.gateway.worker_watch import WorkerWatch
@@ -194,7 +194,7 @@ class Claiming:
         key = None
         if (header := request.headers.get("Idempotency-Key")) is not None:
             caller = f"{principal.actor}\0{worker_id(principal, asked)}"
-            key = await self._keys.find(principal.tenant, caller, parse_key(header), request_hash(raw))
+            key = await self._keys.find(principal.tenant, caller, parse_key(header), request_hashes(raw)[0])
             if key.intent is not None and (job := await self._keys.lease_of(key.intent)) is not None:
                 return await self._again(job, key.intent, lease_s)
         record = await self._register(principal, asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -16,6 +16,7 @@ from msgspec import Meta
 from events.commands import Discard, Redrive
 from events.errors import ConflictError, InvalidError, RejectedError, UnavailableError
 from events.job import Job
+from events.spec import DeadReason
 from events.subjects import NAME_PATTERN
 from projections.dead_letters import DeadFilters
 from projections.job_list import TOP
@@ -31,6 +32,7 @@ from services.gateway.query import Query, min_seq, wide_scope, wrong
 from services.kinds import Priority
 
 CODE_CHARS: Final = 100
+DEAD_REASONS: Final = tuple(reason.value for reason in DeadReason)
 SHOWN_REFUSALS: Final = 20
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
@@ -43,7 +45,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which dead letters a bulk call is about, as the parameters of the list; all when empty."""
 
     kind: Annotated[list[Name], Few] = []
-    reason: Annotated[list[Name], Few] = []
+    reason: Annotated[list[DeadReason], Few] = []
     code: Annotated[list[Code], Few] = []
     label: Annotated[dict[Name, str], Few] = {}
     ended_after: Time | None = None
@@ -81,7 +83,7 @@ async def list_dead_letters(request: web.Request) -> web.Response:
         repeated=("kind", "reason", "code", "label"),
     )  # fmt: skip
     filters = _filters(
-        wide_scope(request, query), words_of(query, "kind"), words_of(query, "reason"), _codes(query),
+        wide_scope(request, query), words_of(query, "kind"), _reasons(query), _codes(query),
         labels_of(query), query.time("ended_after"), query.time("ended_before"),
     )  # fmt: skip
     cursor, limit = query.text("cursor"), page_limit(request, query)
@@ -151,7 +153,13 @@ async def _bulk(
     seq = await app[FRESHNESS].wait(min_seq(request))
     wanted = asked.filter
     filters = _filters(
-        tenant, wanted.kind, wanted.reason, wanted.code, wanted.label, wanted.ended_after, wanted.ended_before
+        tenant,
+        wanted.kind,
+        wanted.reason,
+        wanted.code,
+        tuple(wanted.label.items()),
+        wanted.ended_after,
+        wanted.ended_before,
     )
     page, more = app[READ_MODEL].dead_letters(filters, cursor=asked.cursor, limit=asked.limit or most)
     tally = _Tally(seq=seq)
@@ -190,10 +198,10 @@ async def _bulk(
 
 def _filters(
     tenant: str | None,
-    kinds: list[str],
-    reasons: list[str],
-    codes: list[str],
-    labels: dict[str, str],
+    kinds: Sequence[str],
+    reasons: Sequence[str],
+    codes: Sequence[str],
+    labels: Sequence[tuple[str, str]],
     ended_after: datetime | None,
     ended_before: datetime | None,
 ) -> DeadFilters:
@@ -202,6 +210,14 @@ def _filters(
         since=microseconds(ended_after) or 0,
         below=TOP if ended_before is None else (microseconds(ended_before) or 0, ""),
     )  # fmt: skip
+
+
+def _reasons(query: Query) -> list[str]:
+    reasons = words_of(query, "reason")
+    for reason in reasons:
+        if reason not in DEAD_REASONS:
+            raise wrong("reason", reason, f"one of {', '.join(DEAD_REASONS)}")
+    return reasons
 
 
 def _codes(query: Query) -> list[str]:

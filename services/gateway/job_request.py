@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -92,6 +93,8 @@ class BulkLine(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 _REQUEST: Final = msgspec.json.Decoder(JobRequest)
 _LINE: Final = msgspec.json.Decoder(BulkLine)
+_WHOLE: Final = re.compile(rb"[0-9]\.0(?![0-9])|[0-9]e[0-9+]")
+"""Finds every float that is a whole number, and some text that is none."""
 
 
 def parse_request(body: bytes) -> JobRequest:
@@ -126,8 +129,10 @@ def parse_key(header: str) -> str:
         ) from None
 
 
-def request_hash(body: bytes) -> str:
-    """The same for the same fields with the same values, in any order and spacing.
+def request_hashes(body: bytes) -> tuple[str, ...]:
+    """The same for the same fields with the same values, in any order, spacing and form of numbers.
+
+    The first is kept with a job. A second is the one that versions kept which told 1 from 1.0.
 
     Raises:
         InvalidError: the body is nested too deeply, or is not JSON to the letter.
@@ -138,4 +143,21 @@ def request_hash(body: bytes) -> str:
         canonical = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
     except (TypeError, ValueError) as error:
         raise InvalidError(f"the body cannot be written as JSON again: {error}", field="payload") from None
-    return hashlib.sha256(canonical).hexdigest()
+    written = hashlib.sha256(canonical).hexdigest()
+    if _WHOLE.search(canonical) is None:
+        return (written,)
+    whole = orjson.dumps(_with_whole_numbers(fields), option=orjson.OPT_SORT_KEYS)
+    return (hashlib.sha256(whole).hexdigest(), written)
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """The same value, with each whole number as an integer."""
+    match value:
+        case dict():
+            return {name: _with_whole_numbers(inner) for name, inner in value.items()}
+        case list():
+            return [_with_whole_numbers(inner) for inner in value]
+        case float() if value.is_integer() and -(2.0**63) <= value < 2.0**64:
+            return int(value)
+        case _:
+            return value

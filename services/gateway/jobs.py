@@ -251,12 +251,12 @@ def words_of(query: Query, name: str) -> list[str]:
     return words
 
 
-def labels_of(query: Query) -> dict[str, str]:
-    """The labels that a list is filtered by."""
-    labels = {}
+def labels_of(query: Query) -> list[tuple[str, str]]:
+    """The labels that a list is filtered by: all of them, so two values of one name give an empty list."""
+    labels = []
     for value in query.all("label"):
         name, colon, wanted = value.partition(":")
         if not colon or NAME.fullmatch(name) is None:
             raise wrong("label", value, "name:value")
-        labels[name] = wanted
+        labels.append((name, wanted))
     return labels

@@ -12,11 +12,9 @@ import hashlib
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from events import subjects
 from events.codec import FINAL_EVENTS
@@ -26,14 +24,13 @@ from services.gateway.live_index import (
     Attempts,
     Index,
     LiveEvent,
-    LogLine,
-    Progress,
     Recent,
-    Report,
     by_session,
 )
+from services.gateway.live_reports import Reports
 from services.gateway.live_subscription import Subscription
-from services.log_reader import Stored, api, follow_batches, follow_once, last_message, read_range
+from services.log_parts import read_few
+from services.log_reader import Stored, api, follow_batches, last_message
 from services.settings import Settings
 
 log = structlog.get_logger()
@@ -46,10 +43,6 @@ LOG_READS: Final = 4
 LAG_TRIES: Final = 5
 LAG_PAUSE_S: Final = 0.02
 DOZE_S: Final = 60.0
-
-UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_PROGRESS: Final = msgspec.json.Decoder(Progress)
-_LOG_LINE: Final = msgspec.json.Decoder(LogLine)
 
 
 class LogState(NamedTuple):
@@ -81,6 +74,7 @@ class LiveFeed:
         self.index = Index()
         self.recent = Recent()
         self.attempts = Attempts(settings.progress_jobs)
+        self.reports = Reports(self)
         self.log_reads = asyncio.Semaphore(LOG_READS)
         self.slow_readers = 0
         self._first = 0
@@ -184,7 +178,7 @@ class LiveFeed:
 
     async def _first_tenant(self, job_id: str) -> str | None:
         """Whose job it is by its first event: one that cannot be read may be anybody's doing."""
-        first = await read_range(
+        first = await read_few(
             self.nc, subjects.JOBS, subjects.job_filter(job_id),
             limit=1, timeout_s=self.settings.request_timeout_s,
         )  # fmt: skip
@@ -212,7 +206,7 @@ class LiveFeed:
     async def run(self) -> None:
         """Read until cancelled, through broker outages, without gap or duplicate."""
         # Heard live and not from its stream: that is kept in memory and does not survive its broker.
-        reports = await listen(self.nc, subjects.ALL_PROGRESS, self._heard_progress)
+        reports = await listen(self.nc, subjects.ALL_PROGRESS, self.reports.heard)
         try:
             while True:
                 await self._read_until_interrupted()
@@ -235,7 +229,7 @@ class LiveFeed:
             await asyncio.sleep(LOOK_S)
             return
         async with asyncio.TaskGroup() as tasks:
-            parts = (self._events(), self._log_lines(), self._latest_progress())
+            parts = (self._events(), self._log_lines(), self.reports.latest(), self.reports.settle())
             readers = [tasks.create_task(part) for part in parts]
             await self._until_interrupted(reconnects)
             for reader in readers:
@@ -248,6 +242,7 @@ class LiveFeed:
         self._log_lines_seq = None
         self.recent.clear(self.head)
         self.attempts.clear()
+        self.reports.clear()
 
     def _take_up(self, state: LogState) -> None:
         """Begin, go on after the head, or, when the log is not what it was, start anew and tell everyone."""
@@ -257,6 +252,7 @@ class LiveFeed:
             self.stream_id, self.head, self._first = state.stream_id, state.last_seq, state.first_seq - 1
             self.recent.clear(self.head)
             self.attempts.clear()
+            self.reports.clear()
             log.warning("live_feed_reset", reason=self._reset_reason, head=self.head)
             for subscription in self.index.all():
                 self.resync(subscription)
@@ -299,18 +295,6 @@ class LiveFeed:
                         return
                     self._saw_event(stored)
 
-    async def _latest_progress(self) -> None:
-        """Learn what was reported while nobody listened."""
-        timeout_s = self.settings.request_timeout_s
-        try:
-            await self.log_state(subjects.PROGRESS)
-            async with asyncio.timeout(timeout_s):
-                found = await follow_once(self.nc, subjects.PROGRESS, timeout_s=timeout_s)
-        except (UnavailableError, TimeoutError):
-            return  # the next report of each job will do
-        for stored in found:
-            self._saw_progress(stored.subject, stored.data, kept=True)
-
     async def _pin_log_lines(self) -> int:
         """Decide after which line of output to begin: before anybody is told that the feed is ready.
 
@@ -334,7 +318,7 @@ class LiveFeed:
                 for stored in batch:
                     self._log_lines_seq = stored.seq
                     if self.index.log_readers:
-                        self._saw_log_line(stored)
+                        self.reports.saw_log_line(stored)
 
     def _follow(self, stream: str, start: int) -> contextlib.aclosing[AsyncGenerator[list[Stored], None]]:
         timeout_s = self.settings.request_timeout_s
@@ -361,49 +345,3 @@ class LiveFeed:
             found = self.index.find(event.job_id, event.tenant, event.kind)
             for session, ids in by_session(entry for entry in found if entry.wants(event)):
                 session.event(event, ids)
-
-    def _heard_progress(self, message: Msg) -> None:
-        self._saw_progress(message.subject, message.data)
-
-    def _saw_progress(self, subject: str, data: bytes, *, kept: bool = False) -> None:
-        """Hand out a progress; a `kept` one only if it is news."""
-        job_id = _job_of(subject)
-        if job_id is None:
-            return
-        try:
-            progress = _PROGRESS.decode(data)
-        except UNREADABLE as error:
-            log.warning("progress_unreadable", subject=subject, error=str(error))
-            return
-        latest = self.attempts.latest(job_id)
-        if kept and latest is not None and latest.fence == progress.fence and latest.at >= progress.at:
-            return
-        if not self.attempts.report(job_id, progress):
-            return
-        found = self._selecting(job_id, progress)
-        for session, ids in by_session(entry for entry in found if entry.request.progress):
-            session.progress(job_id, progress, ids)
-
-    def _saw_log_line(self, stored: Stored) -> None:
-        job_id = _job_of(stored.subject)
-        if job_id is None:
-            return
-        try:
-            line = _LOG_LINE.decode(stored.data)
-        except UNREADABLE as error:
-            log.warning("log_line_unreadable", subject=stored.subject, error=str(error))
-            return
-        found = self._selecting(job_id, line)
-        for session, ids in by_session(entry for entry in found if entry.request.logs):
-            session.log_line(job_id, line, ids)
-
-    def _selecting(self, job_id: str, report: Report) -> Iterator[Subscription]:
-        for subscription in self.index.find(job_id, report.tenant, report.kind):
-            if subscription.selects(job_id, report.tenant, report.kind):
-                yield subscription
-
-
-def _job_of(subject: str) -> str | None:
-    """The job that a report is about; None for a stranger's message, whose subject may hold anything."""
-    job_id = subject.partition(".")[2]
-    return job_id if subjects.JOB_ID.fullmatch(job_id) else None

@@ -191,6 +191,10 @@ class Attempts:
         _remember(self._latest, job_id, progress, self._jobs)
         return True
 
+    def knows(self, job_id: str) -> bool:
+        """Whether an event is remembered that began or ended an attempt of the job."""
+        return job_id in self._floors
+
     def stale(self, job_id: str, fence: int) -> bool:
         """Whether a later event has ended the attempt with this fence."""
         return fence < self._floors.get(job_id, (0, False))[0]

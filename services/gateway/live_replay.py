@@ -14,13 +14,16 @@ from events import subjects
 from events.errors import UnavailableError
 from services.gateway.live_index import LiveEvent
 from services.gateway.live_messages import message, parse_cursor
-from services.log_reader import Stored, read_range
+from services.log_parts import read_few, read_page
+from services.log_reader import Stored
 
 if TYPE_CHECKING:
     from services.gateway.live import LiveFeed
     from services.gateway.live_subscription import Subscription
 
-PAGE: Final = 100
+PAGE: Final = 1000
+PAGE_BYTES: Final = 1024 * 1024
+PAGE_OF_JOB: Final = 100
 RETRY_S: Final = 0.5
 
 
@@ -111,13 +114,17 @@ async def _from_log(feed: LiveFeed, subscription: Subscription, *, until: int) -
     generation = feed.generation
     start = subscription.position + 1
     if subscription.jobs is None:
-        found = await _page(feed, subjects.ALL_JOBS, start)
-        complete = until if len(found) < PAGE else min(until, found[-1].seq)
+        async with feed.log_reads:
+            found, more = await read_page(
+                feed.nc, subjects.JOBS,
+                start=start, limit=PAGE, max_bytes=PAGE_BYTES, timeout_s=feed.settings.request_timeout_s,
+            )  # fmt: skip
+        complete = min(until, found[-1].seq) if found and more else until
     else:
         found, complete = [], until
         for job_id in subscription.jobs:
-            page = await _page(feed, subjects.job_filter(job_id), start)
-            if len(page) == PAGE:
+            page = await _page(feed, job_id, start)
+            if len(page) == PAGE_OF_JOB:
                 complete = min(complete, page[-1].seq)
             found += page
         found.sort(key=lambda stored: stored.seq)
@@ -135,11 +142,11 @@ async def _from_log(feed: LiveFeed, subscription: Subscription, *, until: int) -
         subscription.position = complete
 
 
-async def _page(feed: LiveFeed, filter_: str, start: int) -> list[Stored]:
+async def _page(feed: LiveFeed, job_id: str, start: int) -> list[Stored]:
     async with feed.log_reads:
-        return await read_range(
-            feed.nc, subjects.JOBS, filter_,
-            start=start, limit=PAGE, timeout_s=feed.settings.request_timeout_s,
+        return await read_few(
+            feed.nc, subjects.JOBS, subjects.job_filter(job_id),
+            start=start, limit=PAGE_OF_JOB, timeout_s=feed.settings.request_timeout_s,
         )  # fmt: skip
 
 

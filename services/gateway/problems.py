@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -75,7 +75,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     field: str | None = None
     retry_after_s: float | None = None
-    allowed: tuple[str, ...] = ()
+    allowed: tuple[str, ...] | None = None
     headers: Mapping[str, str] = {}
     extra: Mapping[str, Any] = {}
 
@@ -90,7 +90,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         }
         if self.field is not None:
             members["field"] = self.field
-        if self.allowed:
+        if self.allowed is not None:
             members["allowed"] = self.allowed
         if instance is not None:
             members["instance"] = instance
@@ -147,6 +147,13 @@ def problem_of(error: BaseException) -> Problem:
     return Problem(status=500, code="internal", detail="the request failed for a reason that the log tells")
 
 
+def about_query(problem: Problem, names: Container[str]) -> Problem:
+    """The same problem, as the code for parameters where a parameter of the query is at fault."""
+    if problem.code != InvalidError.code or problem.field not in names:
+        return problem
+    return msgspec.structs.replace(problem, status=400, code="invalid_parameter")
+
+
 def _unavailable(detail: str, retry_after_s: float) -> Problem:
     return Problem(status=503, code="unavailable", detail=detail, retry_after_s=retry_after_s)
 
@@ -154,7 +161,19 @@ def _unavailable(detail: str, retry_after_s: float) -> Problem:
 def _http_problem(error: web.HTTPException) -> Problem:
     kept = {name: value for name, value in error.headers.items() if name in ("Allow", "Retry-After")}
     code = _HTTP_CODES.get(error.status, "http_error")
-    return Problem(status=error.status, code=code, detail=error.text or error.reason, headers=kept)
+    return Problem(status=error.status, code=code, detail=_http_detail(error), headers=kept)
+
+
+def _http_detail(error: web.HTTPException) -> str:
+    match error:
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            return f"{error.method[:16]} is not allowed here; allowed: {allowed}"
+        case web.HTTPNotFound():
+            return "there is no such route"
+        case _:  # what the server itself refuses says why, save where its text is the status once more
+            said = error.text if error.text != f"{error.status}: {error.reason}" else ""
+            return said or error.reason
 
 
 def from_msgspec(error: Exception, *, within: str = "") -> RejectedError:

@@ -16,7 +16,7 @@ from services.gateway.auth import Role, require
 from services.gateway.http import json_response
 from services.gateway.jobs import page_limit
 from services.gateway.keys import NATS, SETTINGS
-from services.gateway.query import ALL_TENANTS, MAX_SEQ, Query, wrong
+from services.gateway.query import ALL_TENANTS, MAX_SEQ, Query, scope, wrong
 from services.quarantine import Reference
 
 SHOWN_BYTES: Final = 64 * 1024
@@ -90,7 +90,9 @@ def _tenant(request: web.Request, query: Query) -> str | None:
     principal = require(request, Role.VIEWER)
     named = query.text("tenant")
     if principal.is_admin:  # most of them are nobody's
-        return None if named == ALL_TENANTS else named
+        if named is None or named == ALL_TENANTS:
+            return None
+        return scope(request, query)
     if named is not None and named != principal.tenant:
         principal.check(Role.ADMIN)
     return principal.tenant

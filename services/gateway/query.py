@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from events.subjects import NAME
 from services.gateway.auth import Role, require
 from services.gateway.problems import MalformedError
 
@@ -109,6 +110,8 @@ def scope(request: web.Request, query: Query) -> str:
     if named is None or named == principal.tenant:
         return principal.tenant
     principal.check(Role.ADMIN)
+    if NAME.fullmatch(named) is None:
+        raise wrong("tenant", named, f"a name that matches {NAME.pattern}")
     return named
 
 
@@ -118,8 +121,10 @@ def wide_scope(request: web.Request, query: Query) -> str | None:
     Raises:
         ForbiddenError: the caller may not name another tenant.
     """
-    tenant = scope(request, query)
-    return None if tenant == ALL_TENANTS else tenant
+    if query.text("tenant") == ALL_TENANTS:
+        require(request, Role.ADMIN)
+        return None
+    return scope(request, query)
 
 
 def min_seq(request: web.Request) -> int:

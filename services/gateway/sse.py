@@ -13,9 +13,11 @@ from services.gateway.live_door import DOOR, LiveDoor, bearer
 from services.gateway.live_messages import Item, Subscribe, message
 from services.gateway.live_session import Session
 from services.gateway.problems import MalformedError, UnauthenticatedError, from_msgspec
+from services.gateway.query import Query, wrong
 
 NAME: Final = "stream"
 LISTS: Final = {"job": "jobs", "kind": "kinds", "tenant": "tenants", "event": "events"}
+PARAMETERS: Final = {of_message: name for name, of_message in LISTS.items()}
 FLAGS: Final = ("all", "progress", "logs")
 TRUTH: Final = {"true": True, "1": True, "": True, "false": False, "0": False}
 HEADERS: Final = {
@@ -45,7 +47,9 @@ async def event_stream(request: web.Request) -> web.StreamResponse:
     async with door.place(), door.session(principal, token) as session:
         try:
             await session.subscribe(wish)
-        except (RejectedError, UnavailableError) as error:
+        except RejectedError as error:
+            refusal = _of_query(error)
+        except UnavailableError as error:
             refusal = error
         else:
             await _send(request, response, session, door)
@@ -60,28 +64,46 @@ def wish_of(request: web.Request) -> Subscribe:
     Raises:
         RejectedError: a parameter is unknown or its value breaks a rule.
     """
+    query = Query(request, *FLAGS, "after", repeated=tuple(LISTS))
     fields: dict[str, object] = {"type": "subscribe", "id": NAME}
-    for name in dict.fromkeys(request.query):
-        values = request.query.getall(name)
-        if name in LISTS:
-            fields[LISTS[name]] = values
-        elif name in FLAGS:
-            if values[-1] not in TRUTH:
-                raise InvalidError(f"true or false is expected, not {values[-1][:80]!r}", field=name)
-            fields[name] = TRUTH[values[-1]]
-        elif name == "after":
-            fields["after"] = values[-1]
-        else:
-            raise MalformedError(f"there is no parameter {name}", field=name)
-    # A browser that reconnects repeats the query, and with it an older cursor.
-    if last := request.headers.get("Last-Event-ID"):
-        fields["after"] = last
-    if not any(fields.get(name) for name in ("jobs", "kinds", "tenants", "all")):
+    for name, of_message in LISTS.items():
+        if values := query.all(name):
+            fields[of_message] = values
+    for name in FLAGS:
+        if (value := query.text(name)) is not None:
+            if value not in TRUTH:
+                raise wrong(name, value, "true or false")
+            fields[name] = TRUTH[value]
+    chosen = [name for name in ("job", "kind", "tenant", "all") if fields.get(LISTS.get(name, name))]
+    if len(chosen) > 1:
+        message = f"{chosen[-1]}: not together with {chosen[0]}"
+        raise MalformedError(message, code="invalid_parameter", field=chosen[-1])
+    if not chosen:
         fields["all"] = True
+    # A browser that reconnects repeats the query, and with it an older cursor.
+    last = request.headers.get("Last-Event-ID")
+    fields["after"] = last or query.text("after")
     try:
-        return msgspec.convert(fields, Subscribe)
+        wish = msgspec.convert(fields, Subscribe)
+        wish.check()
     except msgspec.ValidationError as error:
-        raise from_msgspec(error) from None
+        raise _of_query(from_msgspec(error), last) from None
+    except RejectedError as error:
+        raise _of_query(error, last) from None
+    return wish
+
+
+def _of_query(error: RejectedError, last_event_id: str | None = None) -> RejectedError:
+    """The error of a message as that of the query that stands for it, with the name of its parameter."""
+    of_message = (error.field or "").partition("[")[0]
+    name = PARAMETERS.get(of_message, of_message)
+    if name == "after" and last_event_id:
+        name = "Last-Event-ID"
+    error.field = name or None
+    if not isinstance(error, InvalidError):
+        return error
+    rule = error.message.rpartition(": ")[2]
+    return MalformedError(f"{name}: {rule}", code="invalid_parameter", field=error.field)
 
 
 async def _send(request: web.Request, response: web.StreamResponse, session: Session, door: LiveDoor) -> None:

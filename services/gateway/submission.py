@@ -31,7 +31,7 @@ from services.connectors import payload_model
 from services.connectors.payload import file_fields
 from services.event_store import EventStore
 from services.gateway.dependencies import check_known, check_model, distinct, references_in
-from services.gateway.job_request import JobRequest, request_hash
+from services.gateway.job_request import JobRequest, request_hashes
 from services.gateway.routing import route_of
 from services.ids import id_for_key, new_id
 from services.kinds import (
@@ -89,7 +89,7 @@ class Pending(NamedTuple):
     job: Job
     event: AnyEvent
     seq: asyncio.Future[int]
-    request_hash: str
+    request_hashes: tuple[str, ...]
     caller: Caller
 
 
@@ -172,13 +172,13 @@ class Submitter:
             RejectedError, UnavailableError: as for `submit`.
         """
         if key is None:
-            job_id, digest = new_id(), ""
+            job_id, digests = new_id(), tuple[str, ...]()
         else:
-            job_id, digest = id_for_key(caller.tenant, key), request_hash(body)
+            job_id, digests = id_for_key(caller.tenant, key), request_hashes(body)
         size_bytes, share = len(body), None
         try:
             rules = _rules(request.kind)
-            spec = self._spec(request, rules, caller.tenant, digest, now, size_bytes)
+            spec = self._spec(request, rules, caller.tenant, digests[0] if digests else "", now, size_bytes)
             share = self._shares.take(caller.tenant, size_bytes, len(spec.depends_on))
             if spec.depends_on:
                 await check_known(self._store, caller.tenant, request.depends_on)
@@ -196,12 +196,12 @@ class Submitter:
                 share.back(size_bytes, len(spec.depends_on))
             # What was taken in once is answered as such, though its file may be gone by now.
             if isinstance(error, RejectedError) and key is not None:
-                found = await self._existing(job_id, digest)
+                found = await self._existing(job_id, digests)
                 if found is not None:
                     return found
             raise
         share.sent(seq, size_bytes, len(spec.depends_on))
-        return Pending(job, event, seq, digest, caller)
+        return Pending(job, event, seq, digests, caller)
 
     async def finish(self, pending: Pending) -> Submitted:
         """Wait for the event's place in the log; a lost acknowledgement is resolved.
@@ -209,18 +209,18 @@ class Submitter:
         Raises:
             RejectedError, UnavailableError: as for `submit`.
         """
-        job, event, future, digest, caller = pending
+        job, event, future, digests, caller = pending
         try:
             try:
                 seq = await future
             except AckLostError:
                 seq = await self._store.append(job, event, actor=caller.actor, trace=caller.trace)
         except VersionConflictError as conflict:
-            found = await self._existing(job.id, digest, at_least=conflict.last_seq or 0)
+            found = await self._existing(job.id, digests, at_least=conflict.last_seq or 0)
             if found is None:
                 raise UnavailableError(f"job {job.id} cannot be read yet") from None
             # An id of our own drawing can only have been taken by the first try of this very submission.
-            return found if digest else Submitted(found.job, event)
+            return found if digests else Submitted(found.job, event)
         return Submitted(evolve(job, event, seq), event)
 
     async def payload(self, job: Job, payload: dict[str, Any]) -> msgspec.Raw:
@@ -236,13 +236,15 @@ class Submitter:
             await self._check_files(payload, rules.files, job.tenant)
         return encoded
 
-    async def _existing(self, job_id: str, digest: str, *, at_least: int = 0) -> Submitted | None:
+    async def _existing(
+        self, job_id: str, digests: tuple[str, ...], *, at_least: int = 0
+    ) -> Submitted | None:
         job = await self._store.load(job_id, at_least=at_least)
         if not job.seq:
             return None
         if job.status is Status.ABSENT:  # not even its first event can be read
             raise refuse_damaged(job)
-        if job.request_hash != digest:
+        if job.request_hash not in (digests or ("",)):
             raise ConflictError(
                 f"the idempotency key stands for job {job_id}, which was submitted with another request",
                 code="idempotency_conflict",

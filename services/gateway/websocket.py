@@ -23,6 +23,7 @@ from services.gateway.live_messages import (
 )
 from services.gateway.live_session import CLOSE_S, Session
 from services.gateway.problems import UnauthenticatedError
+from services.gateway.query import Query
 
 PROTOCOL: Final = "switchyard.v1"
 TOKEN_PROTOCOL: Final = "bearer."  # noqa: S105 -- the word before a token, not a token
@@ -46,9 +47,11 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     """Speak the live protocol until one side ends it.
 
     Raises:
+        MalformedError: there are parameters.
         UnauthenticatedError: the handshake brought a token that does not count.
         UnavailableError: there is no place for another connection.
     """
+    Query(request)  # a token in the URL is refused, not passed over
     door = request.app[DOOR]
     token = bearer(request) or _token_among_protocols(request)
     caller = None if token is None else Caller(door.authenticator.authenticate_token(token), token)

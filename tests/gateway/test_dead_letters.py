@@ -68,6 +68,7 @@ async def test_every_filter_selects_its_own_and_pages_go_on_where_they_left_off(
         ("?code=bad_input", [red]),
         ("?code=bad_input,no_vram&kind=noop", [plain, blue]),
         ("?label=team:red", [red]),
+        ("?label=team:red&label=team:blue", []),
         (f"?ended_after={plain['ended_at']}", [plain]),
         (f"?ended_before={blue['ended_at']}", [red]),
     ):
@@ -106,6 +107,7 @@ async def test_another_tenants_dead_letters_are_an_admins_to_see(api: Gateway) -
     [
         ("redrive", {"filter": {"kinds": ["a"]}}, 422, "filter.kinds"),
         ("redrive", {"filter": {"kind": ["A"]}}, 422, "filter.kind[0]"),
+        ("redrive", {"filter": {"reason": ["bogus"]}}, 422, "filter.reason[0]"),
         ("redrive", {"priority": 101}, 422, "priority"),
         ("redrive", {"limit": 0}, 422, "limit"),
         ("redrive", {"limit": 1001}, 422, "limit"),

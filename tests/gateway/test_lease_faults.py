@@ -15,7 +15,7 @@ from events import subjects
 from events.commands import Claim
 from events.errors import ConflictError
 from services.gateway.claim_keys import ClaimKeys, Intent
-from services.gateway.job_request import request_hash
+from services.gateway.job_request import request_hashes
 from services.inbox import Inbox
 from services.keeper.loop import Keeper
 from services.limits import Limit, Limits
@@ -88,7 +88,7 @@ async def test_a_message_that_was_claimed_and_not_answered_is_nobody_elses_job(
 async def test_an_intent_that_came_to_nothing_does_not_stand_in_the_way(api: Gateway, worker: Worker) -> None:
     job_id = await submit(api)
     keys = ClaimKeys(api.nc, api.store, timeout_s=3)
-    request = request_hash(orjson.dumps(worker.body))
+    request = request_hashes(orjson.dumps(worker.body))[0]
     name = f"rest.{api.tenant}.curl-1"
     key = await keys.find(api.tenant, f"user:ann\0{name}", "k1", request)
     until = datetime.now(UTC) + timedelta(minutes=5)
@@ -105,7 +105,7 @@ async def test_an_intent_that_may_still_come_to_pass_is_carried_out(api: Gateway
     await submit(api, priority=90)  # what a new claim would be given
     keys = ClaimKeys(api.nc, api.store, timeout_s=3)
     name = f"rest.{api.tenant}.curl-1"
-    request = request_hash(orjson.dumps(worker.body))
+    request = request_hashes(orjson.dumps(worker.body))[0]
     key = await keys.find(api.tenant, f"user:ann\0{name}", "k1", request)
     until = datetime.now(UTC) + timedelta(minutes=5)
     await key.write(api.publisher, Intent(request, name, 1, job_id, job.seq, until))

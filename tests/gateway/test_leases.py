@@ -225,7 +225,7 @@ async def test_a_stale_fence_is_told_what_happened_since(api: Gateway, worker: W
     for verb, body in calls:
         stale = await worker.say(claimed, verb, body)
         assert (stale.status, stale.json["code"]) == (409, "lease_lost"), verb
-        assert "complete" in stale.json["allowed"]
+        assert "succeed" in stale.json["allowed"]
         assert [event["type"] for event in stale.json["since"]] == ["queued", "claimed"]
         assert stale.json["since"][1]["actor"] == f"worker:rest.{api.tenant}.curl-2"
     uploaded = await worker.say(claimed, "artifacts?name=a.txt", b"late")
@@ -241,7 +241,7 @@ async def test_every_verb_is_refused_after_the_end_with_what_is_allowed(api: Gat
     for verb in ("succeed", "release", "propose", "renew"):
         late = await worker.say(claimed, verb, {})
         assert (late.status, late.json["code"]) == (409, "illegal_transition"), verb
-        assert late.json["allowed"] == ["redrive", "discard", "archive"]
+        assert late.json["allowed"] == ["redrive", "discard"]
         assert [event["type"] for event in late.json["since"]] == ["dead"]
     again = await worker.say(claimed, "fail", {"error": {"code": "bad"}})
     assert (again.status, again.json["state"]) == (200, "dead")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from services.gateway import live
+from events.commands import Release, RequestCancel
+from events.errors import UnavailableError
+from services.gateway import live, live_reports
+from services.log_parts import last_messages
 from tests.broker import SharedBroker
-from tests.gateway.live import DEADLINE_S, LIFE, LiveGateway, live_gateway, names
+from tests.gateway.live import DEADLINE_S, LIFE, LiveGateway, live_gateway, names, now
 
 
 @pytest.fixture
@@ -76,3 +81,54 @@ async def test_reader_who_comes_back_after_a_doze_misses_nothing(gateway: LiveGa
     assert names(seen) == names(caught_up) == LIFE
     await gateway.live()
     assert names(await again.events(3)) == LIFE
+
+
+async def test_first_view_after_a_doze_shows_what_runs_and_nothing_that_ended(
+    gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "WARM_EVENTS", 1)  # all that follows is longer ago than the feed looks back
+    kind = f"k-{secrets.token_hex(4)}"
+    ended, ended_again, runs = [await gateway.lease(await gateway.submit(kind=kind)) for _ in range(3)]
+    for job in (ended, ended_again, runs):
+        await gateway.report(job, 0.5)
+    await gateway.complete(ended)
+    release = Release(now=now(), fence=ended_again.lease.fence)  # type: ignore[union-attr]
+    await gateway.store.transition(ended_again, release, actor="worker:w1")
+    cancel = RequestCancel(now=now(), by="user:ann", grace_s=600)
+    await gateway.store.transition(runs, cancel, actor="user:ann")
+    await gateway.live()
+
+    reader = await gateway.reader()
+    await reader.subscribe(kinds=[kind])
+    told = await reader.until("progress")
+    assert (told["job_id"], told["progress"]["fraction"]) == (runs.id, 0.5)
+    # Nor is a worker listened to that does not know yet.
+    await gateway.report(ended, 0.9)
+    await gateway.report(ended_again, 0.9)
+    await gateway.report(runs, 0.6)
+    told = await reader.until("progress")
+    assert (told["job_id"], told["progress"]["fraction"]) == (runs.id, 0.6)
+    assert gateway.feed.progress(ended.id) is None
+
+
+async def test_log_that_cannot_be_asked_about_a_report_is_asked_again(
+    gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "WARM_EVENTS", 1)
+    job = await gateway.lease(await gateway.submit())
+    await gateway.report(job, 0.5)
+    await gateway.live()
+    failed = asyncio.Event()
+
+    async def once(*args: Any, **options: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise UnavailableError("the broker is away")
+        return await last_messages(*args, **options)
+
+    monkeypatch.setattr(live_reports, "last_messages", once)
+    monkeypatch.setattr(live_reports, "RETRY_S", 0.01)
+    reader = await gateway.reader()
+    await reader.subscribe(jobs=[job.id])
+    assert (await reader.until("progress"))["job_id"] == job.id
+    assert failed.is_set()

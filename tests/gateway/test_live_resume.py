@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from events import subjects
+from services.broker import listen
 from services.gateway import live_index, live_replay
 from services.ids import new_id
 from services.log_reader import Stored, api
@@ -34,16 +35,23 @@ async def test_every_transition_reaches_a_subscriber_in_order(gateway: LiveGatew
 
 
 @pytest.mark.parametrize(
-    ("recent", "page"),
-    [(0, 100), (0, 2), (5, 100), (4096, 100)],
-    ids=["from the log", "from the log in pages", "from both", "from memory"],
+    ("recent", "page", "page_bytes"),
+    [(0, 100, 1 << 20), (0, 2, 1 << 20), (0, 100, 1), (5, 100, 1 << 20), (4096, 100, 1 << 20)],
+    ids=["from the log", "in pages", "in pages of few bytes", "from both", "from memory"],
 )
 @pytest.mark.parametrize("selection", ["all", "kinds", "jobs"])
 async def test_resuming_at_any_cursor_gives_exactly_what_came_after_it(
-    gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch, recent: int, page: int, selection: str
+    gateway: LiveGateway,
+    monkeypatch: pytest.MonkeyPatch,
+    recent: int,
+    page: int,
+    page_bytes: int,
+    selection: str,
 ) -> None:
     monkeypatch.setattr(live_index, "RECENT_EVENTS", recent)
     monkeypatch.setattr(live_replay, "PAGE", page)
+    monkeypatch.setattr(live_replay, "PAGE_OF_JOB", page)
+    monkeypatch.setattr(live_replay, "PAGE_BYTES", page_bytes)
     jobs = [await gateway.live(kind=("simulate", "convert")[n % 2]) for n in range(6)]
     last = jobs[-1].seq
     await gateway.reached(last)
@@ -60,6 +68,22 @@ async def test_resuming_at_any_cursor_gives_exactly_what_came_after_it(
         got = await reader.subscribe(f"s{seq}", after=gateway.feed.cursor(seq), progress=False, **wish)
         assert seqs(got) == [n for n in expected if n > seq], seq
         assert got[-1] == {"type": "caught_up", "id": f"s{seq}", "cursor": gateway.feed.cursor(last)}
+
+
+async def test_resuming_from_far_back_lets_the_broker_count_nothing(
+    gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_index, "RECENT_EVENTS", 0)
+    await gateway.reached((await gateway.live()).seq)
+    asked: list[bytes] = []
+    await listen(
+        gateway.nc, f"$JS.API.DIRECT.GET.{subjects.JOBS}", lambda message: asked.append(message.data)
+    )
+    reader = await gateway.reader()
+    assert seqs(await reader.subscribe(kinds=["simulate"], after=gateway.feed.cursor(0))) == [1, 2, 3]
+    await gateway.nc.flush()
+    assert asked
+    assert not [query for query in asked if b"next_by_subj" in query]
 
 
 @pytest.mark.parametrize("recent", [8, 4096])

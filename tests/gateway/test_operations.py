@@ -147,6 +147,8 @@ async def test_unknown_route_and_method_are_problems(api: Gateway) -> None:
     method = await api.call("DELETE", "/v1/jobs")
     assert (method.status, method.json["code"]) == (405, "method_not_allowed")
     assert method.headers["Allow"] == "GET,HEAD,POST"
+    assert unknown.json["detail"] == "there is no such route"
+    assert method.json["detail"] == "DELETE is not allowed here; allowed: GET, HEAD, POST"
     for answer in (unknown, method):
         assert answer.headers["Content-Type"] == "application/problem+json"
 

@@ -13,9 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from events.commands import Submit
 from events.errors import RejectedError
+from events.job import Job
+from events.spec import JobSpec
 from events.subjects import job_filter
-from services.gateway.job_request import BulkLine, parse_line, parse_request, request_hash
+from services.gateway.job_request import BulkLine, parse_line, parse_request, request_hashes
 from services.ids import id_for_key
 from services.inbox import Inbox
 from services.nats_server import NatsServer
@@ -162,6 +165,41 @@ async def test_same_key_and_body_answer_the_same_job(api: Gateway) -> None:
     assert len(await api.store.history(first.json["id"])) == 1
 
 
+@pytest.mark.parametrize(
+    ("first", "same", "other"),
+    [
+        (b"1", (b"1.0", b"1e0", b"10e-1"), b"1.5"),
+        (b"100.0", (b"100", b"1e2"), b"101"),
+        (b"1e18", (b"1000000000000000000",), b"1000000000000000001"),
+        (b"18446744073709549568", (b"18446744073709549568.0",), b"18446744073709551615"),
+        (b"0", (b"-0.0", b"0.0"), b"false"),
+        (b'["a.0", {"1.0": [2.0]}]', (b'["a.0", {"1.0": [2]}]',), b'["a", {"1": [2]}]'),
+        (b"1e300", (b"10e299",), b"2e300"),
+    ],
+)
+async def test_numbers_of_one_value_are_one_request(
+    api: Gateway, first: bytes, same: tuple[bytes, ...], other: bytes
+) -> None:
+    async def send(value: bytes) -> int:
+        body = b'{"kind":"noop","payload":{"x":%b}}' % value
+        return (await api.call("POST", "/v1/jobs", body, Idempotency_Key="n")).status
+
+    assert await send(first) == 201
+    assert [await send(value) for value in same] == [200] * len(same)
+    assert await send(other) == 409
+
+
+async def test_request_that_an_earlier_version_took_in_is_known_again(api: Gateway) -> None:
+    body = b'{"kind":"noop","payload":{"x":2.0}}'
+    now_kept, kept_before = request_hashes(body)
+    assert now_kept == request_hashes(body.replace(b"2.0", b"2"))[0] != kept_before
+    spec = JobSpec(kind="noop", tenant=api.tenant, lane="noop-1", request_hash=kept_before)
+    job_id = id_for_key(api.tenant, "old")
+    await api.store.transition(Job(id=job_id), Submit(now=now(), job=spec), actor="user:ann")
+    answer = await api.call("POST", "/v1/jobs", body, Idempotency_Key="old")
+    assert (answer.status, answer.json["id"]) == (200, job_id)
+
+
 async def test_same_key_with_another_body_is_a_conflict(api: Gateway) -> None:
     await api.call("POST", "/v1/jobs", {"kind": "noop"}, Idempotency_Key="k")
     other = await api.call("POST", "/v1/jobs", {"kind": "noop", "priority": 3}, Idempotency_Key="k")
@@ -298,9 +336,9 @@ def test_request_hash_ignores_order_and_spacing(fields: dict[str, Any], random: 
     shuffled = list(fields.items())
     random.shuffle(shuffled)
     compact, spaced = orjson.dumps(fields), orjson.dumps(dict(shuffled), option=orjson.OPT_INDENT_2)
-    assert request_hash(compact) == request_hash(spaced)
+    assert request_hashes(compact) == request_hashes(spaced)
     line = orjson.dumps({**fields, "idempotency_key": "k"})
-    assert request_hash(line) == request_hash(compact)
+    assert request_hashes(line) == request_hashes(compact)
 
 
 def test_what_a_line_does_not_say_is_left_to_its_kind() -> None:

@@ -139,7 +139,7 @@ def test_pages_of_dead_letters_hold_each_of_them_once_the_latest_first(
         kinds=data.draw(st.sampled_from(((), ("convert",)))),
         reasons=data.draw(st.sampled_from(((), ("not_retryable", "poison")))),
         codes=data.draw(st.sampled_from(((), ("bad_input",)))),
-        labels=data.draw(st.sampled_from(({}, {"env": "red"}))),
+        labels=data.draw(st.sampled_from(((), (("env", "red"),)))),
     )
     wanted = [
         job
@@ -148,7 +148,7 @@ def test_pages_of_dead_letters_hold_each_of_them_once_the_latest_first(
         and (not filters.kinds or job.kind in filters.kinds)
         and (not filters.reasons or job.reason in filters.reasons)
         and (not filters.codes or (job.error and job.error.code in filters.codes))
-        and filters.labels.items() <= job.labels.items()
+        and set(filters.labels) <= job.labels.items()
     ]
     wanted.sort(key=lambda job: (job.ended_at, job.id), reverse=True)
     found: list[Job] = []
@@ -237,7 +237,7 @@ def test_labels_are_intersected(
         batch.before = {job.id: Job(id=job.id) for job in jobs}
         batch.after = {job.id: job for job in jobs}
         batch.write(writer)
-        filters = Filters(tenant=tenant, states=states, labels=labels)
+        filters = Filters(tenant=tenant, states=states, labels=tuple(labels.items()))
         found = [job_id for _, job_id in places(writer, filters, TOP)]
     wanted = [
         job.id
@@ -273,8 +273,8 @@ def test_a_list_looks_at_no_job_that_is_not_on_it() -> None:
         writer.set_progress_handler(step, 10)
         for filters in (
             Filters(states=["dead"]),
-            Filters(tenant="acme", states=["dead"], labels={"env": "red"}),
-            Filters(labels={"env": "red", "team": "blue"}),
+            Filters(tenant="acme", states=["dead"], labels=[("env", "red")]),
+            Filters(labels=[("env", "red"), ("team", "blue")]),
         ):
             steps = 0
             assert list(places(writer, filters, TOP)) == [(0, "j0")]
@@ -296,6 +296,6 @@ def test_an_archived_job_whose_history_is_purged_is_known_from_its_summary() -> 
                 SUCCEEDED.tenant,
                 SUCCEEDED.labels,
             )
-            assert model.jobs(tenant=job.tenant, labels=job.labels, limit=5)[0] == [job]
+            assert model.jobs(tenant=job.tenant, labels=tuple(job.labels.items()), limit=5)[0] == [job]
         created_at = writer.execute("SELECT created_at FROM jobs").fetchone()[0]
         assert created_at == microseconds(SUCCEEDED.created_at)

@@ -108,7 +108,7 @@ def error_response(error: BaseException) -> web.Response:
     body: dict[str, Any] = {"error": problem.detail, "code": problem.code}
     if problem.field is not None:
         body["field"] = problem.field
-    if problem.allowed:
+    if problem.allowed is not None:
         body["details"] = problem.allowed
     headers = dict(problem.headers)
     if problem.retry_after_s is not None:
