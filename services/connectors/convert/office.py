@@ -15,6 +15,7 @@ from services.connectors.convert.docx import DocxReader
 from services.connectors.convert.ooxml import Package
 from services.connectors.convert.slides import SlideReader, slide_parts
 from services.connectors.convert.xlsx import MAX_CELLS, Sheet, extras_of
+from services.connectors.convert.xlsx_cells import mark_scripts
 
 
 def read_docx(path: Path, options: Options) -> Document:
@@ -61,9 +62,14 @@ def read_xlsx(path: Path, options: Options) -> Document:
         with Package(path, options.album) as package:
             for number, sheet in enumerate(shown):
                 part = sheet._worksheet_path  # noqa: SLF001 - told by nothing else
+                if number == 0:
+                    mark_scripts(package, sheet._shared_strings)  # noqa: SLF001 - all sheets have the same
                 reader = Sheet(sheet, extras_of(package, part))
                 made = pieces.blocks(reader.read())
                 found = warnings if number == 0 else []
+                if reader.uncalculated:
+                    of = f'{reader.uncalculated:,} formulas of the sheet "{sheet.title}" have no stored value'
+                    found = [*found, f"{of}; the formulas themselves stand in their place"]
                 if reader.cut_off:
                     found = [*found, f'the sheet "{sheet.title}" was cut off after {MAX_CELLS:,} cells']
                 yield Page.of(made, warnings=tuple(found))

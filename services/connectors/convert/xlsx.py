@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from openpyxl.cell.read_only import ReadOnlyCell
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
-from openpyxl.worksheet._reader import WorkSheetParser
 
 from services.connectors.convert import charts, inline, pieces
 from services.connectors.convert.number_format import shown
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package
 from services.connectors.convert.pieces import Piece
+from services.connectors.convert.xlsx_cells import CellParser
 
 XDR: Final = "{http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing}"
 A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
@@ -63,6 +63,7 @@ class Sheet:
         self._formats: dict[int, str] = {}  # by style
         self._filled = 0
         self.cut_off = False
+        self.uncalculated = 0  # formulas without a stored value
 
     def read(self) -> Iterator[Piece]:
         """Tables and drawings from top to bottom, then from left to right."""
@@ -82,7 +83,7 @@ class Sheet:
         Args:
             formatted: whether as they are shown, or only that they are filled.
         """
-        self._filled, last = 0, -1
+        self._filled, last, self.uncalculated = 0, -1, 0
         hanging: dict[int, dict[int, str]] = {}  # rows below, their columns
         for number, cells in self._parsed():
             for between in range(last + 1, number):
@@ -110,7 +111,7 @@ class Sheet:
         """Rows, and columns, values and number formats, as sparse as they are in the file."""
         book, last = self._sheet.parent, -1
         with self._sheet._get_source() as source:
-            parser = WorkSheetParser(
+            parser = CellParser(
                 source,
                 self._sheet._shared_strings,
                 data_only=True,
@@ -121,6 +122,7 @@ class Sheet:
             for number, cells in parser.parse():
                 if last < number - 1 < MAX_ROWS:
                     last = number - 1
+                    self.uncalculated += sum("uncalculated" in cell for cell in cells)
                     yield (
                         last,
                         [
@@ -132,6 +134,8 @@ class Sheet:
 
     def _format(self, cell: dict[str, Any]) -> str:
         style = cell["style_id"]
+        if "uncalculated" in cell:
+            return "General"
         if style not in self._formats:
             self._formats[style] = ReadOnlyCell(self._sheet, **cell).number_format
         return self._formats[style]
