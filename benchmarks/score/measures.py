@@ -16,7 +16,11 @@ RULE: Final = re.compile(r"^\s*\|?[-:| ]{3,}\|?\s*$", re.MULTILINE)
 HEADING_MARK: Final = re.compile(r"^\s*#+ ", re.MULTILINE)
 ITEM_MARK: Final = re.compile(r"^\s*(?:[-*+•●]|\d+[.)])\s+", re.MULTILINE)
 OTHER_MARKS: Final = re.compile(r"[|*_`\\•●]")
-ONE_WRITING: Final = str.maketrans("’‘“”„—–\u00a0", '\'\'"""-- ')  # noqa: RUF001 - these are what is made alike
+ONE_WRITING: Final = str.maketrans(
+    # What is expected has raised and lowered digits on the line.
+    "’‘“”„—–\u00a0⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉⁻₋⁺₊⁽⁾ⁿⁱ",  # noqa: RUF001 - these are what is made alike
+    '\'\'"""-- 01234567890123456789--++()ni',
+)
 SPACE: Final = re.compile(r"\s+")
 NO_WORD: Final = re.compile(r"\W+")
 HEADING: Final = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)

@@ -134,4 +134,4 @@ def test_quotes_changes_and_formulas(page: Any) -> None:
         "<blockquote><p>a</p><p>b</p></blockquote><p><del>old</del> <ins>new</ins> <math><mi>x</mi>"
         "<annotation encoding='application/x-tex'>x^2</annotation></math> H<sub>2</sub>O <q>c</q>"
     )
-    assert made == "> a\n\n> b\n\n~~old~~ new $x^2$ H2O “c”"
+    assert made == "> a\n\n> b\n\n~~old~~ new $x^2$ H₂O “c”"

@@ -94,7 +94,7 @@ def test_footnotes_are_told_by_their_marks(tmp_path: Path) -> None:
 
 def test_a_raised_number_without_a_note_is_text(tmp_path: Path) -> None:
     made = markdown_of(tmp_path, [*prose(72, 700, "An area of 20 m"), ("R", 6, 138, 704, "2")])
-    assert made == "An area of 20 m2\n"
+    assert made == "An area of 20 m²\n"
 
 
 def test_links_are_put_on_their_words(tmp_path: Path) -> None:

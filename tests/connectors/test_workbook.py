@@ -15,7 +15,9 @@ from openpyxl.drawing.image import Image as SheetImage
 from PIL import Image
 
 from services.connectors.convert import xlsx
+from services.connectors.convert.connector import ConvertConnector
 from tests.connectors.documents import converted
+from tests.connectors.hostile import convert
 
 
 @pytest.fixture
@@ -166,4 +168,21 @@ def test_rich_text_pipes_and_html_are_harmless(sheet: Any) -> None:
         page.append(["a|b", "<b>x</b>"])
         page.append(["line\nbreak", "=1+1"])
 
-    assert sheet(fill) == "| a\\|b | \\<b>x\\</b> |\n| --- | --- |\n| line break |  |"
+    assert sheet(fill) == "| a\\|b | \\<b>x\\</b> |\n| --- | --- |\n| line break | =1+1 |"
+
+
+async def test_formula_without_a_stored_value_stands_in_its_place_and_is_warned_of(tmp_path: Path) -> None:
+    book = Workbook()
+    page = book.active
+    assert page is not None
+    for row in (["name", "net", "gross"], ["a", 100, "=B2*1.19"], ["sum", "=SUM(B2:B2)", "=B3*1.19"]):
+        page.append(row)
+    book.save(tmp_path / "a.xlsx")
+    connector = ConvertConnector(slots=1)
+    try:
+        made = await convert(connector, tmp_path, (tmp_path / "a.xlsx").read_bytes(), "a.xlsx")
+    finally:
+        await connector.close()
+    assert "| a | 100 | =B2*1.19 |\n| sum | =SUM(B2:B2) | =B3*1.19 |" in made.result["markdown"]
+    (warning,) = made.result["warnings"]
+    assert warning.startswith('3 formulas of the sheet "Sheet" have no stored value')

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from services.connectors.convert.document import Ocr
 from services.connectors.convert.outputs import MEDIA_TYPES, NAMES
+from services.connectors.convert.scripts import Form
 from services.connectors.convert.sniff import FORMATS
 from services.connectors.convert.tesseract import installed
 from services.connectors.isolated import run_isolated
@@ -43,6 +44,7 @@ class ConvertPayload(Payload):
     ]
     page_breaks: bool = False
     images: Literal["none", "save"] = "none"
+    scripts: Form = "unicode"
     max_pages: Annotated[int, Field(ge=1, le=MAX_PAGES)] | None = None
 
 
@@ -103,6 +105,7 @@ class ConvertConnector:
                 "page_breaks": payload.page_breaks,
                 "max_pages": payload.max_pages or MAX_PAGES,
                 "images": payload.images,
+                "scripts": payload.scripts,
                 "cores": self._cores.name,
             },
         )

@@ -39,7 +39,8 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
 
     Args:
         arguments: `source`, `directory`, `name`, `media_type`, `ocr`, `languages`, `formats`, `page_breaks`,
-            `max_pages`, `images` (`save` or nothing) and `cores`, a directory (see `Cores`) or nothing.
+            `max_pages` and, where they are given, `images` (`save`), `scripts` (see `scripts.Form`) and
+            `cores`, a directory (see `Cores`).
         report: takes the progress.
 
     Raises:
@@ -62,6 +63,7 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
         with Outputs(
             Path(arguments["directory"]), arguments["formats"],
             kind=found, total=document.total, page_breaks=arguments["page_breaks"],
+            form=arguments.get("scripts", "unicode"),
         ) as outputs:  # fmt: skip
             written = _write(document, outputs, report, album)
     except (ConnectorError, MemoryError):

@@ -123,7 +123,7 @@ class DocxReader:
         elif label:
             yield self._item(inline.render(found.runs), label, look)
         elif look.code or found.all_code:
-            yield Piece("code", "".join(run.text for run in found.runs))
+            yield Piece("code", inline.verbatim(found.runs))
         else:
             kind: pieces.Kind = "quote" if look.quote else "paragraph"
             yield Piece(kind, inline.render(found.runs))

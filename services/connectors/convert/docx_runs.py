@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from services.connectors.convert.docx_styles import RunLook, Styles, W, run_look, value
@@ -143,7 +143,14 @@ class RunReader:
         look = look.over(self._base)
         if look.hidden:
             return
-        made = Look(bool(look.bold), bool(look.italic), bool(look.struck), bool(look.monospaced), link)
+        made = Look(
+            bool(look.bold),
+            bool(look.italic),
+            bool(look.struck),
+            bool(look.monospaced),
+            link,
+            look.script or "",
+        )
         self._content(run, PLAIN if made == PLAIN else made)
 
     def _content(self, run: Element, look: Look) -> None:
@@ -177,7 +184,7 @@ class RunReader:
             return
         link = next((field_.link for field_ in reversed(self._fields) if field_.link), look.link)
         if link != look.link:
-            look = Look(look.bold, look.italic, look.struck, look.code, link)
+            look = replace(look, link=link)
         self._found.runs.append(Run(text, look, raw=raw))
 
     def _field(self, what: str) -> None:

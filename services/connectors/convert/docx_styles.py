@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.connectors.convert.ooxml import Element
+from services.connectors.convert.scripts import DOWN, UP
 
 W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 MAX_CHAIN: Final = 16  # styles based on styles, more than Word allows; a longer chain is a loop
@@ -23,6 +24,7 @@ MONOSPACED: Final = re.compile(
     r"courier|consol|mono|menlo|fixed|typewriter|lucida console|andale|fira code|source code|inconsolata",
     re.IGNORECASE,
 )
+MOVED, SMALL = 4, 16  # half-points
 OFF: Final = {"0", "false", "off", "none"}
 
 
@@ -54,6 +56,7 @@ class RunLook:
     struck: bool | None = None
     hidden: bool | None = None
     monospaced: bool | None = None
+    script: str | None = None
 
     def over(self, below: RunLook) -> RunLook:
         """This look, and what it leaves open from another."""
@@ -63,6 +66,7 @@ class RunLook:
             below.struck if self.struck is None else self.struck,
             below.hidden if self.hidden is None else self.hidden,
             below.monospaced if self.monospaced is None else self.monospaced,
+            below.script if self.script is None else self.script,
         )
 
 
@@ -144,7 +148,18 @@ def run_look(properties: Element | None, *, name: str = "") -> RunLook:
         monospaced = bool(MONOSPACED.search(font))
     bold, italic = _switch(properties, "b", "bCs"), _switch(properties, "i", "iCs")
     struck, hidden = _switch(properties, "strike", "dstrike"), _switch(properties, "vanish", "webHidden")
-    return RunLook(bold, italic, struck, hidden, monospaced)
+    return RunLook(bold, italic, struck, hidden, monospaced, _script(properties))
+
+
+def _script(properties: Element) -> str | None:
+    """What stands above or below the line: by its own name, or moved there and set smaller by hand."""
+    said = value(properties, "vertAlign")
+    if said is not None:
+        return {"superscript": UP, "subscript": DOWN}.get(said, "")
+    moved = integer(value(properties, "position"), 0)
+    if abs(moved) < MOVED or value(properties, "sz") is None:
+        return None
+    return (UP if moved > 0 else DOWN) if integer(value(properties, "sz"), 0) <= SMALL else None
 
 
 def _switch(properties: Element, *names: str) -> bool | None:

@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from lxml import etree
 
-from services.connectors.convert import inline, pieces
+from services.connectors.convert import inline, pieces, scripts
 from services.connectors.convert.album import Album
 from services.connectors.convert.document import Document, Options, Page
 from services.connectors.convert.html_encoding import decode
 from services.connectors.convert.html_tables import grid, is_layout, own_cells
 from services.connectors.convert.inline import PLAIN, Look, Run
 from services.connectors.convert.pieces import Piece
+from services.connectors.convert.scripts import DOWN, UP
 from services.connectors.protocol import FatalError
 
 Element = Any
@@ -36,6 +37,8 @@ BOLD: Final = {"b", "strong"}
 ITALIC: Final = {"i", "em", "cite", "var", "dfn"}
 STRUCK: Final = {"s", "strike", "del"}
 CODE: Final = {"code", "kbd", "samp", "tt"}
+SCRIPTS: Final = {"sup": UP, "sub": DOWN}
+MOVED: Final = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
 LISTS: Final = {"ul", "ol", "menu", "dir"}
 LISTINGS: Final = {"pre", "listing", "xmp", "plaintext"}
 SPACE: Final = re.compile(r"[ \t\r\n\f]+")  # not the no-break space
@@ -187,7 +190,7 @@ class _Reader:
         yield from found
 
     def _listing(self, element: Element) -> Iterator[Piece]:
-        text = _verbatim(element)
+        text = scripts.plain(_verbatim(element))
         classes = [element.get("class") or "", *(code.get("class") or "" for code in element.iter("code"))]
         parent = element.getparent()
         if parent is not None:
@@ -225,7 +228,7 @@ class _Reader:
             return
         caption = table.find("caption")
         if caption is not None:
-            yield from pieces.paragraph(inline.render([Run("".join(caption.itertext()))]))
+            yield from pieces.paragraph(_Reader(self._below, self._album).flat(caption))
         self._items = []
         yield from pieces.table(grid(table, _Reader(self._below, self._album).flat))
 
@@ -255,7 +258,15 @@ def _looking(element: Element, look: Look) -> Look:
         struck=look.struck or tag in STRUCK,
         code=look.code or tag in CODE,
         link=(element.get("href") or "") if tag == "a" and element.get("href") else look.link,
+        script=look.script + _script(element),
     )
+
+
+def _script(element: Element) -> str:
+    if element.tag in SCRIPTS:
+        return SCRIPTS[element.tag]
+    moved = MOVED.search(element.get("style") or "")
+    return "" if moved is None else SCRIPTS[moved[1].lower()[:3]]
 
 
 def _is_hidden(element: Element) -> bool:
@@ -279,7 +290,8 @@ def _verbatim(element: Element) -> str:
     parts = [element.text or ""]
     for child in element:
         if isinstance(child.tag, str) and not _is_hidden(child):
-            parts.append("\n" if child.tag == "br" else _verbatim(child))
+            inner = "\n" if child.tag == "br" else _verbatim(child)
+            parts.append(scripts.marked(inner, _script(child)))
         parts.append(child.tail or "")
     return "".join(parts)
 
@@ -288,7 +300,36 @@ def _formula(element: Element) -> str:
     for note in element.iter("annotation"):
         if note.get("encoding") == "application/x-tex" and note.text:
             return f"${note.text.strip()}$"
-    return "".join(element.itertext())
+    return _linear(element)
+
+
+def _linear(element: Element, depth: int = 0) -> str:
+    """A formula in one line, whose powers, indices and fractions can be told from what stands beside them."""
+    tag = str(element.tag).rpartition("}")[2].rpartition(":")[2]
+    children = [child for child in element if isinstance(child.tag, str)]
+    if depth == MAX_DEPTH or not children:
+        return "".join(element.itertext())
+    if tag == "semantics":  # what follows the first is the same in another way
+        return _linear(children[0], depth + 1)
+    parts = [_linear(child, depth + 1) for child in children]
+    match tag, parts:
+        case (("msup" | "mover"), [base, power]):
+            return base + scripts.marked(power, UP)
+        case (("msub" | "munder"), [base, index]):
+            return base + scripts.marked(index, DOWN)
+        case (("msubsup" | "munderover"), [base, index, power]):
+            return base + scripts.marked(index, DOWN) + scripts.marked(power, UP)
+        case "mfrac", [over, under]:
+            return f"({over})/({under})"
+        case "msqrt", _:
+            return f"√({''.join(parts)})"
+        case "mroot", [base, power]:
+            return f"{scripts.marked(power, UP)}√({base})"
+        case _:
+            tails = (child.tail or "" for child in children)
+            return (element.text or "") + "".join(
+                part + tail for part, tail in zip(parts, tails, strict=True)
+            )
 
 
 def _integer(text: str | None, default: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
-from services.connectors.convert import markdown
+from services.connectors.convert import markdown, scripts
 
 UNSAFE_LINK: Final = re.compile(r"(javascript|data|vbscript|file):", re.IGNORECASE)
 IGNORED: Final = re.compile(r"[\x00-\x20\x7f]+")  # what browsers take out of an address
@@ -20,13 +20,18 @@ BACKTICKS: Final = re.compile(r"`+")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a run of text is set."""
+    """How a run of text is set.
+
+    Args:
+        script: whether above or below the line; see `scripts.marked`.
+    """
 
     bold: bool = False
     italic: bool = False
     struck: bool = False
     code: bool = False
     link: str = ""
+    script: str = ""
 
 
 PLAIN: Final = Look()
@@ -44,6 +49,14 @@ class Run:
 def plain(runs: Iterable[Run]) -> str:
     """The words alone."""
     return SPACE.sub(" ", "".join(run.text for run in runs)).strip()
+
+
+def verbatim(runs: Iterable[Run]) -> str:
+    """The text as it is, for code."""
+    return "".join(
+        scripts.plain(scripts.marked(run.text, run.look.script)) if run.look.script else run.text
+        for run in runs
+    )
 
 
 def render(runs: Iterable[Run], *, emphasis: bool = True) -> str:
@@ -85,6 +98,8 @@ def _look(run: Run) -> tuple[bool, ...]:
 
 def _looking(runs: list[Run]) -> str:
     look = runs[0].look
+    if any(run.look.script for run in runs):
+        runs = [_scripted(run) for run in runs]
     text = "".join(run.text if run.raw or look.code else markdown.inline(run.text) for run in runs)
     before, inner, after = _edges(text)
     if not inner:
@@ -95,6 +110,13 @@ def _looking(runs: list[Run]) -> str:
     if look.struck:
         inner = f"~~{inner}~~"
     return f"{before}{marks}{inner}{marks}{after}"
+
+
+def _scripted(run: Run) -> Run:
+    if run.raw:
+        return run
+    text = scripts.marked(run.text, run.look.script)
+    return replace(run, text=scripts.plain(text) if run.look.code else text)
 
 
 def code(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from services.connectors.convert import scripts
 from services.connectors.convert.lines import Line, spaced
 
 SMALLER: Final = 0.95  # of the plain text's size, at most
@@ -75,7 +76,7 @@ def named(notes: Sequence[Note], taken: set[str], page: int) -> list[Note]:
 
 def label(text: str) -> str:
     """A mark without what stands around it; nothing for what is no mark."""
-    found = LABEL.fullmatch(text)
+    found = LABEL.fullmatch(scripts.bare(text))
     return found[1] if found else ""
 
 

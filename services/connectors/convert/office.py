@@ -16,6 +16,7 @@ from services.connectors.convert.docx import DocxReader
 from services.connectors.convert.ooxml import Package
 from services.connectors.convert.slides import SlideReader, slide_parts
 from services.connectors.convert.xlsx import MAX_CELLS, Sheet, bare, extras_of
+from services.connectors.convert.xlsx_cells import mark_scripts
 
 
 def read_docx(path: Path, options: Options) -> Document:
@@ -78,6 +79,8 @@ def read_xlsx(path: Path, options: Options) -> Document:
                 part = sheet._worksheet_path  # noqa: SLF001 - told by nothing else
                 found = warnings if number == 0 else []
                 try:
+                    if number == 0:
+                        mark_scripts(package, sheet._shared_strings)  # noqa: SLF001 - all sheets have the same
                     reader = Sheet(sheet, extras_of(package, part))
                     made = Page.of(pieces.blocks(reader.read()))
                     found = [
@@ -95,6 +98,9 @@ def read_xlsx(path: Path, options: Options) -> Document:
                         raise
                     made = defeated.page(bare(sheet, package, part), f'the sheet "{sheet.title}"', error)
                 else:
+                    if reader.uncalculated:
+                        of = f'{reader.uncalculated:,} formulas of the sheet "{sheet.title}"'
+                        found = [*found, f"{of} have no stored value; the formulas stand in their place"]
                     if reader.cut_off:
                         found = [*found, f'the sheet "{sheet.title}" was cut off after {MAX_CELLS:,} cells']
                 yield replace(made, warnings=(*found, *made.warnings))

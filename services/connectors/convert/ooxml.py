@@ -14,6 +14,7 @@ from lxml import etree
 
 from services.connectors.convert.album import MAX_BYTES, Album, TooLargeError
 from services.connectors.protocol import FatalError
+from services.settings import MIB
 
 Element = Any  # lxml's own; its stubs are not ours to ship
 RELATIONSHIPS: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
@@ -104,6 +105,16 @@ class Package:
         if part not in self._names:
             return None
         return etree.fromstring(_transitional(self._archive.read(part)), _parser())
+
+    def mentions(self, part: str, word: bytes) -> bool:
+        """Whether some bytes are in a part."""
+        with self._archive.open(part) as file:
+            tail = b""
+            while chunk := file.read(MIB):
+                if word in tail + chunk:
+                    return True
+                tail = chunk[-len(word) :]
+        return False
 
     def picture(self, part: str) -> str:
         """The name under which an image within the document is saved; without an album, the part's own."""

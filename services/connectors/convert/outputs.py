@@ -9,6 +9,7 @@ from typing import Any, Final, Self, TextIO
 
 import orjson
 
+from services.connectors.convert import scripts
 from services.connectors.convert.document import Format, Page
 from services.connectors.convert.flow import Flow
 from services.connectors.protocol import FatalError
@@ -27,15 +28,25 @@ class Outputs:
         formats: which of `markdown`, `json` and `text`.
         page_breaks: whether a comment in the Markdown names each page after the first; without, what a page
             goes on with is put together.
+        form: of what stands above or below the line.
     """
 
     def __init__(
-        self, directory: Path, formats: list[str], *, kind: Format, total: int, page_breaks: bool
+        self,
+        directory: Path,
+        formats: list[str],
+        *,
+        kind: Format,
+        total: int,
+        page_breaks: bool,
+        form: scripts.Form = "unicode",
     ) -> None:
         self._directory = directory
         self._formats = formats
         self._head = {"format": kind, "pages": total}
         self._page_breaks = page_breaks
+        self._form = form
+        self._text_form: scripts.Form = "unicode" if form == "html" else form
         self._files: dict[str, TextIO] = {}
         self._stack = ExitStack()
         self._pages = 0
@@ -57,7 +68,9 @@ class Outputs:
         with self._stack:
             if kind is None and not self._page_breaks and "markdown" in self._files:
                 rest = list(self._flow.end())
-                self._write("markdown", [*rest, "\n"] if rest or self._chars["markdown"] else rest)
+                self._write(
+                    "markdown", self._scripted([*rest, "\n"] if rest or self._chars["markdown"] else rest)
+                )
             if (json := self._files.get("json")) and not json.closed:
                 json.write("\n]}\n")
 
@@ -71,7 +84,7 @@ class Outputs:
         for name in self._files:
             match name:
                 case "markdown":
-                    made = self._markdown(page)
+                    made = self._scripted(self._markdown(page))
                 case "json":
                     made = self._json(page)
                 case _:
@@ -93,6 +106,9 @@ class Outputs:
         if page.markdown:
             yield f"\n{page.markdown}\n" if self._chars["markdown"] else f"{page.markdown}\n"
 
+    def _scripted(self, pieces: Iterable[str]) -> Iterator[str]:
+        return (scripts.written(piece, self._form) for piece in pieces)
+
     def _json(self, page: Page) -> Iterator[str]:
         yield "\n" if self._pages == 1 else ",\n"
         blocks: list[dict[str, Any]] = [
@@ -100,8 +116,8 @@ class Outputs:
                 "kind": block.kind,
                 "level": block.level,
                 "box": block.box and [round(at, 4) for at in block.box],
-                "text": block.text,
-                "markdown": block.markdown,
+                "text": scripts.written(block.text, self._text_form),
+                "markdown": scripts.written(block.markdown, self._form),
                 "continues": block.continues,
                 **({"image": block.image or None} if block.kind == "image" else {}),
             }
@@ -126,7 +142,7 @@ class Outputs:
                 continue
             if last:
                 yield "\n" if last == block.kind == "item" else "\n\n"
-            yield block.text
+            yield scripts.written(block.text, self._text_form)
             last = block.kind
         if last:
             yield "\n"

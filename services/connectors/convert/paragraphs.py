@@ -9,6 +9,7 @@ from itertools import pairwise, zip_longest
 from statistics import median
 from typing import Final, Literal
 
+from services.connectors.convert import scripts
 from services.connectors.convert.hyphens import KEPT, joint
 from services.connectors.convert.inline import PLAIN, Look, Run
 from services.connectors.convert.lines import SENTENCE_END, Body, Line, Table, Word
@@ -91,7 +92,7 @@ class Paragraph:
         widths = [(line.right - line.left) / len(line.text) for line in self.lines if line.text]
         width = max(median(widths), 0.1)
         left = min(line.left for line in self.lines)
-        return "\n".join(_set_in_columns(line, left, width) for line in self.lines)
+        return scripts.plain("\n".join(_set_in_columns(line, left, width) for line in self.lines))
 
 
 def _runs(line: Line, dropped: int) -> list[Run]:

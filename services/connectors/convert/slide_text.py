@@ -12,6 +12,7 @@ from services.connectors.convert.inline import Look, Run
 from services.connectors.convert.omml import M, latex
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Relation, chosen
 from services.connectors.convert.pieces import Depths, Piece
+from services.connectors.convert.scripts import DOWN, UP
 from services.connectors.convert.slide_layout import A, Shape, Template
 
 BULLETS: Final = {f"{A}{name}" for name in ("buNone", "buChar", "buAutoNum", "buBlip")}
@@ -56,7 +57,7 @@ class TextReader:
             if bullet is None:
                 depths.end()
                 code = all(run.look.code for run in runs if run.text.strip())
-                yield Piece("code", "".join(run.text for run in runs)) if code else Piece("paragraph", text)
+                yield Piece("code", inline.verbatim(runs)) if code else Piece("paragraph", text)
                 continue
             mark, label = _mark(bullet.get("type", ""), counts[level]) if numbered else ("-", "")
             yield Piece("item", f"{label} {text}".strip(), level=depths.of(level), mark=mark)
@@ -90,7 +91,14 @@ class TextReader:
             struck=properties.get("strike", "noStrike") != "noStrike",
             code=font is not None and bool(MONOSPACED.search(font.get("typeface", ""))),
             link=relation.target if relation is not None and relation.external else "",
+            script=_script(properties.get("baseline", "")),
         )
+
+
+def _script(baseline: str) -> str:
+    """Whether text stands above or below the line, by how far: in thousandths of a percent, or in percent."""
+    moved = integer(baseline.partition("%")[0].partition(".")[0], 0)
+    return UP if moved > 0 else DOWN if moved < 0 else ""
 
 
 def _mark(kind: str, count: int) -> tuple[str, str]:

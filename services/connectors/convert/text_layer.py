@@ -6,13 +6,13 @@ import ctypes
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import hypot, inf
+from math import hypot
 from typing import Final, NamedTuple
 
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.connectors.convert import letters, structure
+from services.connectors.convert import letters, levels, scripts, structure
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.faces import Face, Faces
 from services.connectors.convert.frame import Frame
@@ -32,9 +32,7 @@ MAX_PAIRS: Final = 200_000  # of markers and lines: a page with more is no text 
 MARKER_GAP: Final = 2.5  # em
 MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are different columns
 WIDE: Final = 1.2  # em: a word whose letters take more has gaps in it
-SAME_SIZE: Final = 0.85  # of what stands before it: a mark above the line is smaller
 ALIKE: Final = 0.1  # of a letter's height
-NEAR: Final = 0.15  # em: a mark this near is of the word before it
 RAISED: Final = 0.2  # em
 BULLETS: Final = (0.25, 1.0)  # of the tallest letter beside them
 ASCENT, DESCENT = 0.69, 0.21  # of the size, as of most fonts
@@ -42,7 +40,8 @@ MUCH_TALLER: Final = 2.0
 SQUARE: Final = 0.65  # of the longer side
 SMALLER: Final = 0.85  # of the smallest letter beside it
 FLOATS: Final = 0.1  # of the tallest letter beside it
-MARK: Final = re.compile(r"[\d*\u2217\u2020\u2021\u00a7\u00b6,()\[\]\u00b9\u00b2\u00b3]{1,6}")
+# Where what is raised or lowered may stand within a word whose first and last letter are alike.
+WITHIN: Final = re.compile(r"(?<=[^\W\d_])\d|\d(?=[^\W\d_\u00b7\u00d7*])|(?<=\d)[-+\u2212](?=\d)")
 
 
 class _Span(NamedTuple):
@@ -67,7 +66,7 @@ def read(page: pdfium.PdfPage) -> tuple[list[Line], int]:
         reader = _Reader(textpage.raw, textpage.count_chars(), page)
         for line in reader.lines():
             if joined and _same_line(joined[-1], line):
-                joined[-1] = _merged(joined[-1], line)
+                joined[-1] = _merged(joined[-1], levels.scripted(joined[-1], line))
             else:
                 joined.append(line)
         return _with_markers(joined), letters_of(reader.text)
@@ -97,6 +96,7 @@ class _Reader:
         self._text = _text(textpage, count)
         self._firsts = Counter(FIRST.findall(self._text))
         self._faces = Faces(textpage, tagged=structure.is_tagged(page))
+        self._levels = levels.Levels(textpage, self._frame)
         self._rect = raw.FS_RECTF()
 
     @property
@@ -127,15 +127,18 @@ class _Reader:
             yield from letters.lines(self._letters(start, end, hyphen=hyphen), self._frame)
             return
         words: list[Word] = []
+        base: tuple[Word, int] | None = None  # the last that stands on the line, and its first letter
         bullet = self._begins_with_bullet(pieces)
         for at, stop in pieces:
             for number, span in enumerate(self._spans(at, stop)):
-                word = self._word(span, words[-1] if words else None, glued=number > 0)
+                word, scripted = self._word(span, words[-1] if words else None, base, glued=number > 0)
                 if bullet and at == start:
                     word = word._replace(text=BULLET)
                 if words and _leaves_line(words[-1], word):
                     yield _line_of(words)
                     words = []
+                if not scripted:
+                    base = word, span.start
                 if word.text:
                     words.append(word)
         if words and hyphen:
@@ -186,6 +189,8 @@ class _Reader:
         alike = face == last and abs(last_box[3] - last_box[1] - height) < height * ALIKE
         if alike and not self._text[start].isalnum():  # such as a bracket around code
             alike = self._faces.at((start + end) // 2) == face
+        if alike and end - start > 2:
+            alike = all(self._is_alike(index, face, height) for index in self._doubtful(start, end))
         if alike and box[2] - box[0] <= height * WIDE * (end - start):
             yield _Span(start, end, box, face)
             return
@@ -195,9 +200,10 @@ class _Reader:
             here = self._box_at(index, now)
             tall = here[3] - here[1]
             gap = here[0] - around[2] > letters.WORD_GAP * height
-            # Ligatures that a font lacks are smaller as well; what is raised is not of letters.
-            resized = abs(tall - height) > height * (1 - SAME_SIZE) and MARK.fullmatch(
-                self._text[index if tall < height else at]
+            # Ligatures that a font lacks are smaller as well, but stand on the line.
+            resized = abs(tall - height) > height * (1 - levels.SAME_SIZE) and (
+                levels.MARK.fullmatch(self._text[index if tall < height else at])
+                or self._levels.are_apart(at, index)
             )
             if gap or now != face or resized:
                 yield _Span(at, index, around, face)
@@ -206,25 +212,61 @@ class _Reader:
                 around = _around(around, here)
         yield _Span(at, end, around, face)
 
-    def _word(self, span: _Span, before: Word | None, *, glued: bool) -> Word:
+    def _doubtful(self, start: int, end: int) -> Iterator[int]:
+        """The letters within a word that may stand above or below the line though its ends do not."""
+        last = end - 1
+        while last > start and not self._text[last].isalnum():
+            last -= 1
+        if start < last < end - 1:
+            yield last
+        for found in WITHIN.finditer(self._text, start + 1, last):
+            yield found.start()
+
+    def _is_alike(self, index: int, face: Face, height: float) -> bool:
+        if self._faces.at(index) != face:
+            return False
+        box = self._box_at(index, face)
+        return abs(box[3] - box[1] - height) < height * ALIKE
+
+    def _word(
+        self, span: _Span, before: Word | None, base: tuple[Word, int] | None, *, glued: bool
+    ) -> tuple[Word, bool]:
+        """A word, and whether it stands above or below the line."""
         text = self._text[span.start : span.end]
         if SURROGATES.search(text):
             text = _paired(text)
         if CONTROL.search(text):
             text = CONTROL.sub("", text)
         left, top, right, bottom = self._frame.box(*span.box)
-        raised = False
-        if before is not None:
-            height = before.bottom - before.top
-            small = bottom - top < height * SAME_SIZE and before.bottom - bottom > height * RAISED
-            raised = small and MARK.fullmatch(text) is not None
-            glued = left - before.right < height * (NEAR if raised else letters.WORD_GAP if glued else -inf)
-        face = span.face
+        raised, script, face = False, "", span.face
+        if before is not None and base is not None:
+            on_line, first = base
+            height = on_line.bottom - on_line.top
+            small = bottom - top < height * levels.SAME_SIZE
+            raised = (
+                small
+                and on_line.bottom - bottom > height * RAISED
+                and levels.MARK.fullmatch(text) is not None
+            )
+            near = left - before.right < height * levels.NEAR
+            if (raised or (near and (small or glued) and levels.SCRIPT.fullmatch(text))) and not face.upended:
+                script = self._levels.script(first, span.start)
+                script = script if levels.may_be_script(text, script) else ""
+            raised = raised and script != scripts.DOWN
+            glued = (
+                near
+                if raised
+                else bool(script)
+                or (left - before.right < (before.bottom - before.top) * letters.WORD_GAP if glued else False)
+            )
         if before is None and (SIGN.fullmatch(text) if face.signs else text == "o" and face.look.code):
             text = BULLET  # word processors take an o of a typewriter for the second level
-        return Word(
+        if raised or script:
+            text = scripts.marked(text, script or scripts.UP)
+        made = Word(
             text, left, top, right, bottom, face.look, face.font, glued, raised, face.upended, face.mark
         )
+        return made, raised or bool(script)
 
     def _box_at(self, index: int, face: Face) -> Box:
         rect = self._rect
@@ -353,8 +395,9 @@ def _is_marked(marker: Line, line: Line) -> bool:
 
 
 def _merged(before: Line, after: Line) -> Line:
+    glued = bool(before.words and after.words) and after.words[0].glued
     return Line(
-        f"{before.text} {after.text}",
+        spaced((*before.words, *after.words)) if glued else f"{before.text} {after.text}",
         before.left,
         min(before.top, after.top),
         max(before.right, after.right),

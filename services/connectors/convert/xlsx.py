@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from openpyxl.cell.read_only import ReadOnlyCell
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
-from openpyxl.worksheet._reader import WorkSheetParser
 
 from services.connectors.convert import charts, inline, pieces
 from services.connectors.convert.number_format import shown
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package
 from services.connectors.convert.pieces import Piece
 from services.connectors.convert.self_check import letters
+from services.connectors.convert.xlsx_cells import CellParser
 
 XDR: Final = "{http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing}"
 A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
@@ -55,19 +55,6 @@ class Extras:
     drawn: list[tuple[int, int, list[Piece]]] = field(default_factory=list)
 
 
-class _Cells(WorkSheetParser):
-    """Reads the cells alone, whatever may be wrong with rules, comments and pages that are not looked at."""
-
-    def parse_formatting(self, element: Element) -> None:
-        """Rules by which cells are coloured."""
-
-    def parse_extensions(self, element: Element) -> None:
-        """Further rules."""
-
-    def parse_validation(self) -> None:
-        """What may be put into cells."""
-
-
 class Sheet:
     """One sheet, read once to see where its tables are and once more to write them."""
 
@@ -78,6 +65,7 @@ class Sheet:
         self._filled = 0
         self.cut_off = False
         self.letters = 0  # of the cells as they are shown
+        self.uncalculated = 0  # formulas without a stored value
 
     def read(self) -> Iterator[Piece]:
         """Tables and drawings from top to bottom, then from left to right."""
@@ -97,7 +85,7 @@ class Sheet:
         Args:
             formatted: whether as they are shown, or only that they are filled.
         """
-        self._filled, last = 0, -1
+        self._filled, last, self.uncalculated = 0, -1, 0
         hanging: dict[int, dict[int, str]] = {}  # rows below, their columns
         for number, cells in self._parsed():
             for between in range(last + 1, number):
@@ -130,7 +118,7 @@ class Sheet:
         """Rows, and columns, values and number formats, as sparse as they are in the file."""
         book, last = self._sheet.parent, -1
         with self._sheet._get_source() as source:
-            parser = _Cells(
+            parser = CellParser(
                 source,
                 self._sheet._shared_strings,
                 data_only=True,
@@ -141,6 +129,7 @@ class Sheet:
             for number, cells in parser.parse():
                 if last < number - 1 < MAX_ROWS:
                     last = number - 1
+                    self.uncalculated += sum("uncalculated" in cell for cell in cells)
                     yield (
                         last,
                         [
@@ -152,6 +141,8 @@ class Sheet:
 
     def _format(self, cell: dict[str, Any]) -> str:
         style = cell["style_id"]
+        if "uncalculated" in cell:
+            return "General"
         if style not in self._formats:
             try:
                 self._formats[style] = ReadOnlyCell(self._sheet, **cell).number_format
