@@ -63,23 +63,28 @@ def path_of(api: Gateway) -> Path:
     return database.path_in(api.settings.data_dir)
 
 
-def spoil(path: Path) -> None:
-    """Overwrite all pages but the first, as a bad disk would."""
+def settle(path: Path) -> None:
+    """Have all pages in the file itself, where what is not in it yet would stand for what is harmed."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def spoil(path: Path) -> None:
+    """Overwrite all pages but the first, as a bad disk would."""
+    settle(path)
     with path.open("r+b") as file:
         file.seek(PAGE)
         file.write(os.urandom(path.stat().st_size - PAGE))
 
 
 def spoil_head(path: Path) -> None:
+    settle(path)
     with path.open("r+b") as file:
         file.write(b"not a database" * 100)
 
 
 def truncate(path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    settle(path)
     os.truncate(path, 2 * PAGE)
 
 
