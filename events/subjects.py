@@ -302,9 +302,9 @@ def projected(database_id: str) -> str:
     return f"projected.{database_id}"
 
 
-def rebuild(database_id: str) -> str:
-    """Where the projector of a database is asked to rebuild it."""
-    return f"rebuild.{database_id}"
+def rebuild(projector_id: str) -> str:
+    """Where a projector is asked to rebuild its database."""
+    return f"rebuild.{projector_id}"
 
 
 def token(sort: str, key: str, number: int | str) -> str:

@@ -1,4 +1,8 @@
-"""How far the read model has come, kept in the same transaction as its rows."""
+"""How far the read model has come, kept in the same transaction as its rows.
+
+A sequence alone does not say which events are in it: after an older copy of the broker's data was restored,
+the log comes to the same sequence again with other events. So the checkpoint names the message it stands on.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +10,58 @@ import sqlite3
 from typing import NamedTuple
 
 
+class Place(NamedTuple):
+    """A message of a stream.
+
+    Args:
+        stream_id: identity of the stream, which is when it was created.
+        seq: the message's sequence; 0 before the first.
+        at_ns: when the broker took it in, which no other message of this sequence shares; 0 when unknown.
+        subject: its subject, or "".
+    """
+
+    stream_id: str = ""
+    seq: int = 0
+    at_ns: int = 0
+    subject: str = ""
+
+
 class Checkpoint(NamedTuple):
     """Where the read model stands.
 
     Args:
         database_id: identity of the file.
-        stream_id: identity of the log.
-        seq: last sequence of `JOBS` that is in it.
-        files_seq: last sequence of the object store that is in it.
+        log: the last message of `JOBS` that is in it.
+        files: the last message of the object store that is in it.
     """
 
     database_id: str
-    stream_id: str
-    seq: int
-    files_seq: int
+    log: Place
+    files: Place
+
+    @property
+    def seq(self) -> int:
+        """Last sequence of `JOBS` that is in it."""
+        return self.log.seq
 
 
 def read(connection: sqlite3.Connection) -> Checkpoint:
     """The checkpoint as last committed."""
     facts = dict(connection.execute("SELECT key, value FROM meta"))
-    return Checkpoint(facts["database_id"], facts["stream_id"], int(facts["seq"]), int(facts["files_seq"]))
+    return Checkpoint(facts["database_id"], _place(facts, "log"), _place(facts, "files"))
 
 
-def write(connection: sqlite3.Connection, seq: int) -> None:
-    """Set the sequence of `JOBS`; part of the caller's transaction."""
-    connection.execute("UPDATE meta SET value = ? WHERE key = 'seq'", (str(seq),))
+def _place(facts: dict[str, str], of: str) -> Place:
+    return Place(
+        facts[f"{of}_stream_id"], int(facts[f"{of}_seq"]), int(facts[f"{of}_at_ns"]), facts[f"{of}_subject"]
+    )
 
 
-def write_files(connection: sqlite3.Connection, seq: int) -> None:
-    """Set the sequence of the object store; part of the caller's transaction."""
-    connection.execute("UPDATE meta SET value = ? WHERE key = 'files_seq'", (str(seq),))
+def rows(of: str, place: Place) -> list[tuple[str, str]]:
+    """A place of the `log` or of the `files` as the table holds it."""
+    return [(f"{of}_{name}", str(value)) for name, value in place._asdict().items()]
+
+
+def write(connection: sqlite3.Connection, of: str, place: Place) -> None:
+    """Set the place in the `log` or in the `files`; part of the caller's transaction."""
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows(of, place))

@@ -5,20 +5,35 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from events.codec import VERSIONS
 from events.spec import DAMAGED
+from projections import checkpoint
+from projections.checkpoint import Place
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 INDEXES = Path(__file__).with_name("indexes.sql")
-SCHEMA_VERSION = "6"
+SCHEMA_VERSION = "7"
 READS = ",".join(sorted(f"{name}:{version}" for name, version in VERSIONS.items()))
 """Which events and versions this program reads: another one may make more of a log, or less."""
 
 _MARKED = "SELECT 1 FROM counts WHERE state = ? LIMIT 1"
 FILE_NAME = "read_model.sqlite"
+
+# What SQLite says of a file whose pages are not what they were. A full disk, a lock or a lack of memory is
+# not the file's fault.
+_DAMAGE: Final = frozenset({
+    sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_SCHEMA,
+})  # fmt: skip
+_READ_DAMAGE: Final = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ})
+_PRIMARY: Final = 0xFF
+MARK_CHARS: Final = 200
 
 
 def path_in(data_dir: Path) -> Path:
@@ -26,12 +41,49 @@ def path_in(data_dir: Path) -> Path:
     return data_dir / FILE_NAME
 
 
-def open_writer(path: Path, stream_id: str, *, indexed: bool = True) -> sqlite3.Connection:
+def damage_of(error: BaseException) -> str | None:
+    """What an error says of damage to the file, or None when it speaks of something else."""
+    if isinstance(error, msgspec.MsgspecError | KeyError | UnicodeDecodeError):
+        return f"a row in it cannot be read: {error}"  # what this program has written, it can read
+    if not isinstance(error, sqlite3.Error):
+        return None
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # none is set for text that is no UTF-8
+    return f"it is damaged: {error}" if code & _PRIMARY in _DAMAGE or code in _READ_DAMAGE else None
+
+
+def mark_damaged(path: Path, inode: int, reason: str) -> None:
+    """Leave word for the projector beside a file that a reader has found damaged."""
+    with suppress(OSError):  # there is no room, or we may only read: another reader will leave it
+        _mark(path).write_text(f"{inode} {reason[:MARK_CHARS]}")
+
+
+def why_lost(path: Path, inode: int) -> str | None:
+    """Why the file that a projector has opened is not what readers see, or not what it was; None if it is."""
+    try:
+        if path.stat().st_ino != inode:
+            return "another file has taken its place"
+    except OSError:
+        return "it was deleted"
+    try:
+        marked, _, reason = _mark(path).read_text(errors="replace").partition(" ")
+    except OSError:
+        return None
+    return reason if marked == str(inode) else None
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(path.name + ".damaged")
+
+
+def open_writer(
+    path: Path, stream_id: str, files_stream_id: str = "", *, indexed: bool = True
+) -> sqlite3.Connection:
     """Open the file for its one writer; it is made when there is none.
 
     Args:
         path: the file; `why_useless` says whether it can be gone on with.
         stream_id: identity of the log that a new file is to be a view of.
+        files_stream_id: identity of the object store that it is to be a view of.
         indexed: whether a new file gets its indexes at once; a file that is rebuilt gets them at the end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,37 +98,31 @@ def open_writer(path: Path, stream_id: str, *, indexed: bool = True) -> sqlite3.
         facts = {
             "schema": SCHEMA_VERSION,
             "database_id": uuid.uuid4().hex,
-            "stream_id": stream_id,
-            "seq": "0",
-            "files_seq": "0",
             "reads": READS,
+            **dict(checkpoint.rows("log", Place(stream_id))),
+            **dict(checkpoint.rows("files", Place(files_stream_id))),
         }
         connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
     return connection
 
 
-def why_useless(path: Path, stream_id: str, last_seq: int) -> str | None:
-    """Why the file cannot be gone on with, or None when it can.
-
-    Args:
-        path: the file.
-        stream_id: identity of the log that it is to be a view of.
-        last_seq: how far that log has come; a file that is ahead holds events that the broker lost.
-    """
-    if not path.exists():
+def why_useless(path: Path) -> str | None:
+    """Why the file cannot be gone on with, whatever the log is, or None when it can."""
+    try:
+        inode = path.stat().st_ino
+    except OSError:
         return "there is none"
+    if reason := why_lost(path, inode):
+        return reason
     try:
         with closing(open_reader(path)) as connection:
             facts = dict(connection.execute("SELECT key, value FROM meta"))
+            if facts.get("schema") != SCHEMA_VERSION:
+                return f"it has schema {facts.get('schema')}, not {SCHEMA_VERSION}"
             marked = connection.execute(_MARKED, (DAMAGED,)).fetchone() is not None
-    except sqlite3.DatabaseError as error:
+            checkpoint.read(connection)
+    except (sqlite3.DatabaseError, KeyError, ValueError) as error:
         return f"it cannot be read: {error}"
-    if facts.get("schema") != SCHEMA_VERSION:
-        return f"it has schema {facts.get('schema')}, not {SCHEMA_VERSION}"
-    if facts["stream_id"] != stream_id:
-        return "it is a view of another log"
-    if int(facts["seq"]) > last_seq:
-        return f"it is at event {facts['seq']}, but the log ends at {last_seq}"
     if marked and facts.get("reads") != READS:
         return "a version that reads other events marked jobs in it as damaged"
     return None
@@ -96,13 +142,14 @@ def open_reader(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
     connection.execute("PRAGMA query_only = 1")
     connection.execute("PRAGMA busy_timeout = 5000")
-    connection.execute("PRAGMA mmap_size = 268435456")
+    # Not mapped into memory: a file that somebody truncates would end its readers with SIGBUS.
+    connection.execute("PRAGMA mmap_size = 0")
     return connection
 
 
 def remove(path: Path) -> None:
     """Delete the file and its companions."""
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", ".damaged"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
@@ -111,7 +158,7 @@ def swap(fresh: Path, live: Path) -> None:
     with closing(sqlite3.connect(fresh)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("PRAGMA journal_mode = DELETE")
-    for suffix in ("-wal", "-shm"):
+    for suffix in ("-wal", "-shm", ".damaged"):
         live.with_name(live.name + suffix).unlink(missing_ok=True)
     fresh.replace(live)
 

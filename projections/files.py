@@ -13,6 +13,7 @@ from events.codec import MAX_LEVELS
 from events.nesting import deeper_than
 from events.values import Int64
 from projections import checkpoint
+from projections.checkpoint import Place
 
 _WRITE: Final = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -39,15 +40,15 @@ _DECODER: Final = msgspec.json.Decoder(_Object)
 
 
 def apply(
-    connection: sqlite3.Connection, messages: Iterable[tuple[str, bytes, int]], *, now: datetime
+    connection: sqlite3.Connection, messages: Iterable[tuple[str, bytes]], place: Place, *, now: datetime
 ) -> None:
-    """Write what these messages (subject, body, sequence) say, and the checkpoint, in one transaction.
+    """Write what these messages (subject, body) say, and the checkpoint, in one transaction.
 
     What has expired goes as well: the broker removes it from the object store and tells nobody. An object
     that somebody else stored lacks our metadata and is not a file of ours.
     """
     with connection:
-        for subject, body, seq in messages:
+        for subject, body in messages:
             stored = _decoded(body)
             if stored is None or stored.deleted or stored.metadata is None:
                 connection.execute("DELETE FROM files WHERE subject = ?", (subject,))
@@ -59,8 +60,14 @@ def apply(
                     stored.mtime, meta.expires_at, subject,
                 )  # fmt: skip
                 connection.execute(_WRITE, row)
-            checkpoint.write_files(connection, seq)
+        checkpoint.write(connection, "files", place)
         connection.execute("DELETE FROM files WHERE expires_at <= ?", (timestamp(now),))
+
+
+def forget(connection: sqlite3.Connection) -> None:
+    """Take all files for gone, until they are read again."""
+    with connection:
+        connection.execute("DELETE FROM files")
 
 
 def timestamp(at: datetime) -> str:

@@ -13,6 +13,7 @@ from events.history import Unreadable
 from events.job import Job, evolve
 from events.spec import Status
 from projections import attempts, checkpoint, counts, dead_letters, jobs, labels, tenants, workers
+from projections.checkpoint import Place
 
 _LOOK_UP_AT_ONCE: Final = 500
 _TOKENS: Final = 3
@@ -25,11 +26,12 @@ Message = tuple[str, Mapping[str, str] | None, bytes, int]
 class Batch:
     """What a batch of events changes: each job as it was and is, and the attempts that began or ended.
 
-    `unreadable` are the messages that are no event of a job, or damage one, with the reason.
+    `unreadable` are the messages that are no event of a job, or damage one, with the reason. `place` is the
+    last message of it.
     """
 
     def __init__(self) -> None:
-        self.seq = 0
+        self.place = Place()
         self.before: dict[str, Job] = {}
         self.after: dict[str, Job] = {}
         self.archived: list[str] = []
@@ -49,7 +51,7 @@ class Batch:
             counts.write(connection, changes)
             tenants.write(connection, changes)
             self.workers.write(connection)
-            checkpoint.write(connection, self.seq)
+            checkpoint.write(connection, "log", self.place)
 
 
 class Folder:
@@ -65,14 +67,13 @@ class Folder:
         self._size = cache
         self._cache: OrderedDict[str, Job] = OrderedDict()
 
-    def fold(self, messages: Iterable[Message]) -> Batch:
-        """The batch of these messages."""
+    def fold(self, messages: Iterable[Message], place: Place | None = None) -> Batch:
+        """The batch of these messages; `place` says more of the last one."""
         batch = Batch()
         cache = self._cache
         named = [(_named(message[0]), *message) for message in messages]
         self._load({job_id for job_id, *_ in named})
         for job_id, subject, headers, body, seq in named:
-            batch.seq = seq
             before = cache.get(job_id)
             if before is None:
                 if subjects.job_of(subject) is None:
@@ -96,6 +97,8 @@ class Folder:
                 batch.workers.change(before, after, event)
             if after.status is Status.ARCHIVED:
                 batch.archived.append(job_id)
+        if named:
+            batch.place = place or Place(seq=named[-1][-1], subject=named[-1][1])
         while len(cache) > self._size:
             cache.popitem(last=False)
         return batch

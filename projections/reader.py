@@ -20,6 +20,7 @@ from projections import checkpoint, database, files, tenants
 from projections.checkpoint import Checkpoint
 from projections.dead_letters import DeadFilters
 from projections.dead_letters import places as dead_places
+from projections.guarded import guarded
 from projections.job_list import TOP, Filters, places
 from projections.jobs import decode, microseconds
 
@@ -30,8 +31,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _QUEUE_STATES: Final = ("scheduled", "blocked", "queued", "running", "retrying", "review", "cancelling")
 
 
+@guarded
 class ReadModel:
     """One process's view of the file; it notices when a rebuilt file has taken the place of the old one.
+
+    Every question raises `UnavailableError` while there is no file, or it is damaged: the projector is told,
+    and builds another.
 
     Args:
         path: the file, which the projector makes.
@@ -41,6 +46,11 @@ class ReadModel:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+
+    def on_damage(self, reason: str) -> None:
+        """Tell the projector that the file which is open is damaged, and read it no more."""
+        database.mark_damaged(self._path, self._inode, reason)
+        self.close()
 
     def close(self) -> None:
         """Close the file."""
@@ -312,7 +322,7 @@ class ReadModel:
                 self.close()
                 self._connection = database.open_reader(self._path)
                 self._inode = inode
-        except (OSError, sqlite3.OperationalError) as error:
+        except OSError as error:
             raise UnavailableError("the read model is not there yet; is a projector running?") from error
         return self._connection
 

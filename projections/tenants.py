@@ -19,7 +19,7 @@ _TIDY: Final = "DELETE FROM tenants WHERE tenant = ? AND jobs = 0"
 _READ: Final = (
     "SELECT CAST(meta.value AS INTEGER), coalesce(open_jobs, 0), coalesce(open_bytes, 0), "
     "coalesce(waits, 0), coalesce(jobs, 0), coalesce(bytes, 0) "
-    "FROM meta LEFT JOIN tenants ON tenant = ? WHERE key = 'seq'"
+    "FROM meta LEFT JOIN tenants ON tenant = ? WHERE key = 'log_seq'"
 )
 
 

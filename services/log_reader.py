@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -44,6 +44,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     Args:
         seq: its sequence in the stream.
         pending: how many more messages match, as of this one.
+        at_ns: when the broker took it in, where a consumer brought it.
     """
 
     subject: str
@@ -51,6 +52,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     seq: int
     pending: int
+    at_ns: int = 0
 
 
 async def api(
@@ -190,6 +192,7 @@ async def follow_batches(
     latest: bool = False,
     headers_only: bool = False,
     batch: int = BATCH,
+    check: Callable[[], Awaitable[None]] | None = None,
     timeout_s: float,
 ) -> AsyncGenerator[list[Stored], None]:
     """Every message from `start` on, in order, without end, across lost consumers and broker restarts.
@@ -202,6 +205,8 @@ async def follow_batches(
         latest: begin with the last message of each subject, then go on with what comes.
         headers_only: without what is in them; the header `Nats-Msg-Size` says how much.
         batch: most messages that are handed over at once; what is there is, without waiting for more.
+        check: called before the first message of each new consumer; what it raises ends this. The broker
+            that it asks is the one whose messages follow: a consumer does not outlive a restart.
         timeout_s: seconds to wait for any answer of the broker.
     """
     last = 0
@@ -220,7 +225,7 @@ async def follow_batches(
     while True:
         if headers_only:
             policy["headers_only"] = True
-        consumer = _consume(nc, stream, filters, policy, batch, timeout_s)
+        consumer = _consume(nc, stream, filters, policy, batch, check, timeout_s)
         async with contextlib.aclosing(consumer):
             async for messages in consumer:
                 # After `latest`, a recreated consumer starts behind the last sequence seen.
@@ -232,7 +237,13 @@ async def follow_batches(
 
 
 async def _consume(
-    nc: Client, stream: str, filters: Sequence[str], policy: dict[str, Any], batch: int, timeout_s: float
+    nc: Client,
+    stream: str,
+    filters: Sequence[str],
+    policy: dict[str, Any],
+    batch: int,
+    check: Callable[[], Awaitable[None]] | None,
+    timeout_s: float,
 ) -> AsyncGenerator[list[Stored], None]:
     """The messages of one ephemeral consumer until it is lost or a message is missed."""
     config = {
@@ -255,6 +266,8 @@ async def _consume(
                 log.warning("consumer_refused", stream=stream, error=made["error"].get("description"))
                 return
             name = made["name"]
+            if check is not None:
+                await check()
             pulls = Pulls(nc, inbox.subject, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", batch)
             expected = 1
             while True:
@@ -321,9 +334,9 @@ def delivered(message: Msg) -> tuple[Stored, int]:
     """
     tokens = message.reply.split(".")
     base = 4 if len(tokens) > 9 else 2
-    stream_seq, consumer_seq, pending = int(tokens[base + 3]), int(tokens[base + 4]), int(tokens[base + 6])
+    seq, consumer_seq, at_ns, pending = map(int, tokens[base + 3 : base + 7])
     return Stored(
-        _subject(message.subject), message.headers or {}, message.data, stream_seq, pending
+        _subject(message.subject), message.headers or {}, message.data, seq, pending, at_ns
     ), consumer_seq
 
 

@@ -1,20 +1,17 @@
 """Keeps the read model of this host current, and rebuilds it.
 
-Events are read in batches, folded in this thread and written in another, so that reading, folding and
-writing overlap; rows and checkpoint share one transaction. After each commit the checkpoint is told on
-`projected.<database id>`, so that nobody has to ask the file again and again.
+The file is disposable. One that is damaged, was deleted, or is a view of a log that the broker does not hold
+any more is built anew, whenever that is noticed: here, by a reader that leaves a mark beside it, or as the
+log is read. What hinders the projector, as a full disk does, is tried again; it never ends another part.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import functools
 import sqlite3
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final
 
 import nats.errors
 import structlog
@@ -23,23 +20,28 @@ from nats.aio.msg import Msg
 
 from events import subjects
 from events.errors import SwitchyardError, UnavailableError
-from projections import checkpoint, database, files
-from projections.fold import Folder
-from services import clock, quarantine
+from projections import checkpoint, database
 from services.broker import unlisten
 from services.garbage import collect_less_often
-from services.log_reader import Stored, api, follow_batches, read_range
+from services.log_place import ReplacedError, confirm, place_of, stream_now
+from services.log_reader import read_range
+from services.projection import Projection, write_of_files
+from services.projector_lock import ProjectorBusyError, ProjectorLock
 from services.settings import Settings
 
 log = structlog.get_logger()
 
-Write = Callable[[sqlite3.Connection], None]
-REBUILD_TIMEOUT_S = 3600.0
-BATCHES_IN_FLIGHT = 4  # one is folded, two wait, one is written
+REBUILD_TIMEOUT_S: Final = 3600.0
+LOOK_S: Final = 1.0  # nothing tells of a file that is deleted
+PAUSE_S: Final = 1.0
+MOST_PAUSE_S: Final = 60.0
+CALM_S: Final = 600.0
+
+__all__ = ["Projector", "ProjectorBusyError", "build", "rebuild"]
 
 
-class ProjectorBusyError(SwitchyardError):
-    """Another process writes this read model."""
+class UselessError(SwitchyardError):
+    """The read model cannot be gone on with."""
 
 
 class Projector:
@@ -56,6 +58,9 @@ class Projector:
         self._path = path or database.path_in(settings.data_dir)
         self._rebuild_asked: list[Msg] = []
         self._restart = asyncio.Event()
+        self._useless: str | None = None
+        self._pauses = 0
+        self._failed_at = -CALM_S
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -63,133 +68,93 @@ class Projector:
 
         Raises:
             ProjectorBusyError: another projector writes the file.
+            UnavailableError: the broker does not answer at the start, or holds no log.
         """
-        with exclusive(self._path):
-            while True:
-                self._restart.clear()
-                await self._project()
-                asked, self._rebuild_asked = self._rebuild_asked, []
-                await build(self._nc, self._settings, self._path)
-                for message in asked:
-                    await message.respond(b"done")
+        lock = ProjectorLock(self._path)
+        with lock.held():
+            asked = await self._nc.subscribe(subjects.rebuild(lock.id), cb=self._on_rebuild)
+            try:
+                while True:
+                    lock.take()  # it may have been deleted with the directory
+                    try:
+                        await self._project()
+                    except Exception as error:  # noqa: BLE001 - it is told, and no reason for others to end
+                        await self._on_failure(_cause(error))
+            finally:
+                await unlisten(self._nc, asked)
+
+    async def _on_failure(self, error: BaseException) -> None:
+        """Have the file built anew if that is what is wrong, and wait before another try if need be.
+
+        Raises:
+            BaseException: the error itself, if there has never been a read model to serve.
+        """
+        if isinstance(error, UselessError | ReplacedError):
+            self._useless = str(error)
+        else:
+            self._useless = database.damage_of(error) or self._useless
+        is_damage = self._useless is not None
+        if not self.ready.is_set() and not is_damage:
+            raise error
+        if is_damage:
+            log.warning("read_model_useless", path=str(self._path), reason=self._useless)
+        else:
+            log.error("projector_failed", error=str(error) or type(error).__name__, exc_info=error)
+        # The first new build is due at once; what fails again and again waits longer and longer.
+        loop = asyncio.get_running_loop()
+        calm = loop.time() - self._failed_at > CALM_S
+        self._pauses = 0 if calm else self._pauses + 1
+        self._failed_at = loop.time()
+        if self._pauses or not is_damage:
+            await asyncio.sleep(min(MOST_PAUSE_S, PAUSE_S * 2**self._pauses))
 
     async def _project(self) -> None:
-        """Project into the file as it stands, until a rebuild is asked for."""
-        stream = await log_now(self._nc, self._settings)
-        reason = database.why_useless(self._path, stream.id, stream.last_seq)
+        """Project into the file as it stands, or into a new one, until a rebuild is asked for."""
+        path, reason = self._path, self._useless or database.why_useless(self._path)
         if reason is not None:
-            if self._path.exists():
-                log.warning("read_model_discarded", path=str(self._path), reason=reason)
-                database.remove(self._path)
-            await build(self._nc, self._settings, self._path)
-        writer = database.open_writer(self._path, stream.id)
-        with contextlib.closing(writer), contextlib.closing(database.open_reader(self._path)) as reader:
+            if path.exists():
+                log.warning("read_model_discarded", path=str(path), reason=reason)
+            database.remove(path)
+        asked = list(self._rebuild_asked)
+        self._restart.clear()
+        if reason is not None or asked:
+            await build(self._nc, self._settings, path)
+            self._useless = None
+            for message in asked:
+                self._rebuild_asked.remove(message)
+                await message.respond(b"done")
+        inode = path.stat().st_ino
+        writer = database.open_writer(path, "")
+        with contextlib.closing(writer), contextlib.closing(database.open_reader(path)) as reader:
             start = checkpoint.read(writer)
-            asked = await self._nc.subscribe(subjects.rebuild(start.database_id), cb=self._on_rebuild)
+            # At the start too, so that nobody is served what the log does not hold.
+            await confirm(self._nc, subjects.JOBS, start.log, timeout_s=self._settings.request_timeout_s)
             self.ready.set()
-            told_to = False
-            try:
-                await project(
-                    self._nc, self._settings, writer, _folder(reader, self._settings), start,
-                    until=self._restart,
-                )  # fmt: skip
-                told_to = True
-            finally:
-                # Whoever else has asked by now is answered as well.
-                await unlisten(self._nc, asked, drain=told_to)
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch(inode))
+                if not self._rebuild_asked:
+                    projection = Projection(self._nc, self._settings, writer, reader)
+                    await projection.run(until=self._restart)
+                watching.cancel()
+
+    async def _watch(self, inode: int) -> None:
+        """Raise as soon as the file is not what readers see, or one of them has found it damaged.
+
+        Raises:
+            UselessError: it is.
+        """
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if reason := database.why_lost(self._path, inode):
+                raise UselessError(reason)
 
     async def _on_rebuild(self, message: Msg) -> None:
         self._rebuild_asked.append(message)
         self._restart.set()
 
 
-async def project(
-    nc: Client,
-    settings: Settings,
-    writer: sqlite3.Connection,
-    folder: Folder,
-    start: checkpoint.Checkpoint,
-    *,
-    until: asyncio.Event | None = None,
-    target: int | None = None,
-) -> None:
-    """Fold and write from the checkpoint on, until told to stop or, with `target`, until that sequence."""
-    # Two batches may wait: one is being written while the next is folded.
-    writes: asyncio.Queue[tuple[Write, int | None]] = asyncio.Queue(2)
-    done = asyncio.Event()
-
-    async def write() -> None:
-        subject = subjects.projected(start.database_id)
-        reached = start.seq
-        while True:
-            change, seq = await writes.get()
-            # A transaction that has begun is seen through, or its connection would be closed under it.
-            transaction = asyncio.ensure_future(asyncio.to_thread(change, writer))
-            try:
-                await asyncio.shield(transaction)
-            except asyncio.CancelledError:
-                await transaction
-                raise
-            writes.task_done()
-            reached = seq or reached
-            await nc.publish(subject, str(reached).encode())
-            if target is not None and reached >= target:
-                done.set()
-
-    async def fold_jobs() -> None:
-        batches = follow_batches(
-            nc, subjects.JOBS, start=start.seq + 1,
-            batch=settings.projector_batch, timeout_s=settings.request_timeout_s,
-        )  # fmt: skip
-        async with contextlib.aclosing(batches):
-            async for messages in batches:
-                batch = folder.fold(
-                    (message.subject, message.headers, message.data, message.seq) for message in messages
-                )
-                await _set_aside(nc, messages, batch.unreadable)
-                await writes.put((batch.write, batch.seq))
-
-    async def fold_files() -> None:
-        batches = follow_batches(
-            nc, subjects.FILES, [subjects.ALL_FILE_METAS], start=start.files_seq + 1,
-            batch=settings.projector_batch, timeout_s=settings.request_timeout_s,
-        )  # fmt: skip
-        async with contextlib.aclosing(batches):
-            async for messages in batches:
-                write = functools.partial(files.apply, messages=_plain(messages), now=clock.now())
-                await writes.put((write, None))
-
-    if target is not None and start.seq >= target:
-        done.set()
-    async with asyncio.TaskGroup() as group:
-        writing = group.create_task(write())
-        folding = [group.create_task(part()) for part in (fold_jobs, fold_files)]
-        if target is not None:
-            await done.wait()
-        elif until is not None:
-            await until.wait()
-        for task in folding:
-            task.cancel()
-        await writes.join()
-        writing.cancel()
-
-
-def _folder(reader: sqlite3.Connection, settings: Settings) -> Folder:
-    """A folder that remembers at least what is not yet written, which the file cannot tell it."""
-    return Folder(reader, cache=max(settings.projector_cache, BATCHES_IN_FLIGHT * settings.projector_batch))
-
-
-async def _set_aside(nc: Client, messages: list[Stored], unreadable: list[tuple[int, str]]) -> None:
-    """Refer to what could not be read before the checkpoint passes it."""
-    if not unreadable:
-        return
-    by_seq = {message.seq: message for message in messages}
-    for seq, reason in unreadable:
-        await quarantine.set_aside(nc, subjects.JOBS, by_seq[seq], reason)
-
-
-def _plain(messages: list[Stored]) -> list[tuple[str, bytes, int]]:
-    return [(message.subject, message.data, message.seq) for message in messages]
+def _cause(error: BaseException) -> BaseException:
+    return _cause(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def build(nc: Client, settings: Settings, live: Path) -> None:
@@ -197,14 +162,15 @@ async def build(nc: Client, settings: Settings, live: Path) -> None:
     collect_less_often()
     fresh = live.with_name(live.name + ".new")
     database.remove(fresh)
-    stream = await log_now(nc, settings)
-    writer = database.open_writer(fresh, stream.id, indexed=False)
+    timeout_s = settings.request_timeout_s
+    stream = await stream_now(nc, subjects.JOBS, timeout_s=timeout_s)
+    store = await stream_now(nc, subjects.FILES, timeout_s=timeout_s)
+    writer = database.open_writer(fresh, stream.id, store.id, indexed=False)
     # Nobody reads the file before it is whole, and a crash begins it anew.
     writer.execute("PRAGMA synchronous = OFF")
     with contextlib.closing(writer), contextlib.closing(database.open_reader(fresh)) as reader:
         await _read_files(nc, settings, writer)
-        folder, start = _folder(reader, settings), checkpoint.read(writer)
-        await project(nc, settings, writer, folder, start, target=stream.last_seq)
+        await Projection(nc, settings, writer, reader).run(target=stream.last_seq)
         await asyncio.to_thread(database.index, writer)
     database.swap(fresh, live)
     log.info("read_model_rebuilt", seq=stream.last_seq)
@@ -212,13 +178,13 @@ async def build(nc: Client, settings: Settings, live: Path) -> None:
 
 async def _read_files(nc: Client, settings: Settings, writer: sqlite3.Connection) -> None:
     """Write all files that are there now, so that a rebuilt read model lacks none."""
-    start = 1
+    place = checkpoint.read(writer).files
     while stored := await read_range(
         nc, subjects.FILES, subjects.ALL_FILE_METAS,
-        start=start, limit=settings.projector_batch, timeout_s=settings.request_timeout_s,
+        start=place.seq + 1, limit=settings.projector_batch, timeout_s=settings.request_timeout_s,
     ):  # fmt: skip
-        await asyncio.to_thread(files.apply, writer, _plain(stored), now=clock.now())
-        start = stored[-1].seq + 1
+        place = place_of(place.stream_id, stored[-1])
+        await asyncio.to_thread(write_of_files(stored, place), writer)
 
 
 async def rebuild(nc: Client, settings: Settings) -> None:
@@ -228,48 +194,12 @@ async def rebuild(nc: Client, settings: Settings) -> None:
         UnavailableError: the broker does not answer, or the projector that holds the file does not.
     """
     path = database.path_in(settings.data_dir)
+    lock = ProjectorLock(path)
     try:
-        with exclusive(path):
+        with lock.held():
             await build(nc, settings, path)
     except ProjectorBusyError:
-        with contextlib.closing(database.open_reader(path)) as reader:
-            database_id = checkpoint.read(reader).database_id
         try:
-            await nc.request(subjects.rebuild(database_id), b"", timeout=REBUILD_TIMEOUT_S)
+            await nc.request(subjects.rebuild(lock.holder()), b"", timeout=REBUILD_TIMEOUT_S)
         except (nats.errors.Error, TimeoutError) as error:
             raise UnavailableError(f"the running projector did not rebuild: {error}") from error
-
-
-class LogNow(NamedTuple):
-    """The log's identity, which is when it was created, and its last sequence."""
-
-    id: str
-    last_seq: int
-
-
-async def log_now(nc: Client, settings: Settings) -> LogNow:
-    """Which log it is and how far it has come.
-
-    Raises:
-        UnavailableError: the broker does not answer, or holds no log.
-    """
-    info = await api(nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=settings.request_timeout_s)
-    if "error" in info:
-        raise UnavailableError("the broker has no event log yet: run `switchyard topology apply`")
-    return LogNow(str(info["created"]), int(info["state"]["last_seq"]))
-
-
-@contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Be the one writer of a read model.
-
-    Raises:
-        ProjectorBusyError: another process is.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ProjectorBusyError(f"another projector writes {path}") from None
-        yield

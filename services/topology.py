@@ -122,6 +122,23 @@ async def apply(nc: Client, *, replicas: int = 1, max_bytes: Mapping[str, int] |
     return changes
 
 
+async def mend_consumer(nc: Client, stream: str, durable: str) -> bool:
+    """Make a declared consumer if the broker has lost it; whether it had.
+
+    Raises:
+        TopologyError: it is not declared, or the broker refuses it.
+        UnavailableError: the broker does not answer.
+    """
+    declared = load()
+    for consumer in declared.consumers:
+        if (consumer.stream, consumer.durable_name) == (stream, durable):
+            [part] = await _examine(nc, Topology(streams=[], consumers=[consumer]))
+            if part.found is None:
+                await _call(nc, part.create, part.request(), consumer.label)
+            return part.found is None
+    raise TopologyError(f"no consumer {durable} of {stream} is declared")
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A declared stream or consumer and what the broker holds in its place."""

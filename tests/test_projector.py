@@ -175,7 +175,9 @@ async def test_a_projector_killed_in_the_middle_goes_on_where_it_was(site: Site,
 
 
 @pytest.mark.parametrize(
-    ("fact", "value"), [("stream_id", "another log"), ("schema", "0"), ("seq", "1000")], ids=str
+    ("fact", "value"),
+    [("log_stream_id", "another log"), ("schema", "0"), ("log_seq", "1000"), ("log_at_ns", "5")],
+    ids=str,
 )
 async def test_a_read_model_that_is_not_of_this_log_is_built_anew(site: Site, fact: str, value: str) -> None:
     job = await site.submit()
@@ -416,7 +418,7 @@ async def test_files_are_listed_and_counted_until_they_are_deleted(site: Site) -
         while site.model.files_kept("acme", clock.now())[1] > 1000:
             await told.next(20)
     with closing(database.open_reader(site.path)) as connection:
-        assert checkpoint.read(connection).files_seq > 0
+        assert checkpoint.read(connection).files.seq > 0
     rebuilt = await site.rebuilt()
     assert rebuilt["files"] == site.rows()["files"] != []
 

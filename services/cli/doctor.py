@@ -9,9 +9,9 @@ import re
 import shutil
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import click
 from nats.aio.client import Client
@@ -19,9 +19,10 @@ from nats.aio.client import Client
 from events.errors import SwitchyardError, UnavailableError
 from services import clock, connection_file, quarantine_index, runtime, topology
 from services.broker import without_password
-from services.cli import options
+from services.cli import doctor_storage, options
 from services.cli.client import connect
 from services.cli.control import all_workers
+from services.cli.doctor_check import Check
 from services.cli.errors import exit_code
 from services.cli.output import print_json, print_table
 from services.connectors import CONNECTORS
@@ -35,16 +36,6 @@ MIN_FREE_BYTES: Final = 2 * GIB
 VERSION_S: Final = 10.0
 SHOWN: Final = 3
 COUNTED_WORKERS: Final = 1000
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding; `advice` says what to do about it."""
-
-    what: str
-    status: Literal["ok", "warn", "fail"]
-    found: str
-    advice: str = ""
 
 
 # --- This host
@@ -271,6 +262,7 @@ def doctor(as_json: bool, data_dir: Path | None, nats: str | None) -> None:
 
     async def main() -> list[Check]:
         checks = [_python(), _packages(), await _binary(settings), _disk(settings), _ocr()]
+        checks.append(await asyncio.to_thread(doctor_storage.read_model, settings))
         checks += [check async for check in _broker(settings)]
         return checks + [check async for check in _gateway(settings)]
 

@@ -142,7 +142,10 @@ class Readiness:
         }
 
     async def _check_read_model(self) -> dict[str, Any]:
-        at = self._read_model.checkpoint()
+        try:
+            at = self._read_model.checkpoint()
+        except UnavailableError as error:
+            return {"ok": False, "error": str(error)}
         lag = max(0, await self._log_end() - at.seq)
         limit = self._settings.ready_lag_events
         stalled_s = await self._stalled_s("read_model", (at.database_id, at.seq), lag, at.seq)

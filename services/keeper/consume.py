@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from events.errors import NewerVersionError, SwitchyardError
+from services import topology
 from services.inbox import Inbox
 from services.log_reader import SILENCE_S, LostError, Pulls, Stored, delivered
 from services.quarantine import set_aside
@@ -133,6 +134,16 @@ async def _batches(nc: Client, stream: str, durable: str, batch: int) -> AsyncGe
                         yield messages[first : first + batch]
             except (LostError, nats.errors.Error, TimeoutError):
                 await asyncio.sleep(PAUSE_S)
+                await _mend(nc, stream, durable)
+
+
+async def _mend(nc: Client, stream: str, durable: str) -> None:
+    """Make the consumer again if it was deleted; from the start, since nothing says what it had come to."""
+    try:
+        if await topology.mend_consumer(nc, stream, durable):
+            log.warning("consumer_made_again", stream=stream, consumer=durable)
+    except SwitchyardError as error:
+        log.warning("consumer_not_made", stream=stream, consumer=durable, error=str(error))
 
 
 async def _taken(inbox: Inbox, pulls: Pulls) -> list[Msg]:

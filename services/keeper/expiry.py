@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import structlog
 from nats.aio.client import Client
@@ -93,11 +94,14 @@ class Expiry:
                     return
                 await asyncio.sleep(self._settings.heartbeat_s)
             running = {}
-            if self._read_model is not None and self._read_model.exists():
-                running = {fence: job_id for job_id, fence in self._read_model.running_on(worker)}
+            if self._read_model is not None:
+                with contextlib.suppress(UnavailableError):  # the sweep takes back what only it knows
+                    running = {fence: job_id for job_id, fence in self._read_model.running_on(worker)}
             lost = fences | running
             timeout_s = self._settings.request_timeout_s
-            is_single = bool(lost) and await has_one_slot(self._nc, worker, timeout_s=timeout_s)
+            is_single = False
+            with contextlib.suppress(UnavailableError):  # then nobody is blamed
+                is_single = bool(lost) and await has_one_slot(self._nc, worker, timeout_s=timeout_s)
             for fence, job_id in lost.items():
                 await self._lose(worker, job_id, fence, blamed=is_single or is_alone(fence, fences, running))
         finally:

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from projections import database, files
+from projections.checkpoint import Place
 from projections.reader import ReadModel
 from services.files import FileInfo, Files
 from services.files.info import encode
@@ -46,7 +47,7 @@ class Index:
             new_id(), tenant, name, "text/plain", size_bytes, "0" * 64, now, expires_at, new_id(), 0, ()
         )
         meta = subjects.file_meta(tenant, info.id)
-        files.apply(self._writer, [(meta, encode(info), self._seq)], now=now)
+        files.apply(self._writer, [(meta, encode(info))], Place(seq=self._seq), now=now)
         return info
 
 
