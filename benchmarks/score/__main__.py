@@ -38,6 +38,7 @@ def main() -> None:
             if name == "ours" and asked.to is not None:
                 _keep(run, asked.to)
     print(report.table(runs))
+    print(f"\n{report.warned(runs)}")
     print(f"\nMeasured with {report.versions(runs)}.")
     if asked.write:
         report.write(runs)

@@ -33,6 +33,7 @@ class Result:
     seconds: float
     pages: int | None
     error: str | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ def run(converter: str, documents: list[Document]) -> Run:
                     answer["seconds"],
                     answer.get("pages"),
                     answer.get("error"),
+                    tuple(answer.get("warnings", ())),
                 )
             )
         process.stdin.close()

@@ -54,6 +54,18 @@ def versions(runs: dict[str, list[Run]]) -> str:
     return "; ".join(dict.fromkeys(run.version for of_category in runs.values() for run in of_category))
 
 
+def warned(runs: dict[str, list[Run]]) -> str:
+    """The documents that a converter itself says to have lost or doubled letters of."""
+    results = [result for of_category in runs.values() for run in of_category for result in run.results]
+    found = [
+        f"  {result.document.name}: {warning}"
+        for result in results
+        for warning in result.warnings
+        if "letters came out" in warning
+    ]
+    return "\n".join([f"Warnings of lost or doubled letters: {len(found)}", *found])
+
+
 def each(run: Run) -> str:
     """A line a document."""
     lines = []

@@ -41,7 +41,8 @@ def ours() -> tuple[str, Convert]:
                 },
                 lambda _: None,
             )
-            return {"markdown": target.read_text(encoding="utf-8"), "pages": made["pages"]}
+            told = {name: made[name] for name in ("pages", "warnings")}
+            return {"markdown": target.read_text(encoding="utf-8"), **told}
 
     return f"Switchyard {version('switchyard')}, tesseract {ocr.version if ocr else 'missing'}", run
 

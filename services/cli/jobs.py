@@ -145,9 +145,18 @@ async def _show(api: Api, job: dict[str, Any], *, wait: bool, as_json: bool) -> 
     elif job["state"] == "succeeded":
         async for chunk in api.output(job):
             click.echo(chunk, nl=False)
+        _tell_warnings(job)
     else:
         _tell_end(job)
     return 0 if not wait or job["state"] == "succeeded" else 1
+
+
+def _tell_warnings(job: dict[str, Any]) -> None:
+    """Say what a conversion warns of, which its Markdown does not have."""
+    result = job["result"]
+    if isinstance(result, dict) and "markdown" in result and isinstance(result.get("warnings"), list):
+        for warning in result["warnings"]:
+            click.echo(f"switchyard: warning: {visible(str(warning))}", err=True)
 
 
 def _tell_end(job: dict[str, Any]) -> None:

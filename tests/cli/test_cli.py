@@ -48,6 +48,16 @@ def test_a_document_becomes_markdown_on_standard_output(site: Site) -> None:
     assert done.stdout.startswith("# Field Report: Wind Farm Kestrel\n")
 
 
+def test_what_a_conversion_warns_of_is_on_standard_error(site: Site) -> None:
+    image = Path(__file__).parents[1] / "documents" / "phototest-rotated-180.png"
+    payload = json.dumps({"ocr": "never"})
+    done = site.run("submit", "--kind", "convert", "--file", str(image), "--payload", payload, "--wait")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+    warning = "switchyard: warning: an image has no text of its own, and OCR was switched off"
+    assert warning in done.stderr.splitlines()
+
+
 def test_a_refused_submission_leaves_no_file_behind(site: Site) -> None:
     before = _files(site)
     done = site.run("submit", "--kind", "convert", "--file", str(DOCUMENT), "--priority", "101")

@@ -217,7 +217,11 @@ def test_a_footer_that_the_document_marks_as_such_is_kept_once_also_of_a_single_
 
 
 @pytest.mark.parametrize(
-    "said", ["{}", "Page {}", "{} / 6", "Annual report | {}", "xi+{}", "The Nut Society, p. {}"]
+    "said",
+    [
+        *("{}", "Page {}", "{} / 6", "Annual report | {}", "xi+{}", "The Nut Society, p. {}"),
+        *("-{}- Notes on nuts", "All about nuts and bolts to 2021 {}", "nuts.indb {} 14/09/2018 10:37"),
+    ],
 )
 def test_numbers_that_count_with_the_pages_are_left_out_whatever_they_begin_with(
     tmp_path: Path, said: str
@@ -245,3 +249,23 @@ def test_a_header_close_to_plain_text_is_left_out(tmp_path: Path) -> None:
         for line in (0, 54)
         for number in range(8)
     )
+
+
+def test_a_title_above_the_header_of_a_table_is_left_out_and_the_header_kept(tmp_path: Path) -> None:
+    pages: list[list[Placed]] = [
+        [(72.0, 770.0, "Vote for nuts"), (72.0, 748.0, "Name and address of the giver and the amount given")]
+        + [(72.0, 735.0 - 12 * line, f"{WORDS[number]} giver {line}") for line in range(50)]
+        for number in range(5)
+    ]
+    made = markdown_of(tmp_path, pages)
+    assert made.count("Vote for nuts") == 1
+    assert made.count("Name and address of the giver") == 5
+
+
+def test_a_header_that_a_line_of_signs_parts_from_the_text_is_left_out(tmp_path: Path) -> None:
+    pages: list[list[Placed]] = [
+        [(72.0, 770.0, "On nuts"), (72.0, 758.0, "_" * 60)]
+        + [(72.0, 746.0 - 12 * line, f"Line {line} {WORDS[number]} of text.") for line in range(50)]
+        for number in range(5)
+    ]
+    assert markdown_of(tmp_path, pages).count("On nuts") == 1

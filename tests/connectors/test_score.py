@@ -38,6 +38,7 @@ def test_every_category_comes_out_as_well_as_before(
         found = [f1 for f1 in each if f1 is not None]
         assert bool(found) == (least is not None)
         assert least is None or statistics.mean(found) >= least
+    assert report.warned({category: [run]}) == "Warnings of lost or doubled letters: 0"
     assert 10_000_000 < run.peak_bytes < 1_000_000_000
     assert f"| {len(documents)} {corpus.CATEGORIES[category]}," in report.table({category: [run]})
 

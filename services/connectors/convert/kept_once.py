@@ -12,7 +12,7 @@ from services.connectors.convert import blocks, markdown
 from services.connectors.convert.blocks import Block
 from services.connectors.convert.document import Page
 from services.connectors.convert.lines import Line
-from services.connectors.convert.page_number import ONLY_NUMBER, number_in
+from services.connectors.convert.page_number import ANY, ONLY_NUMBER, is_long, number_in
 from services.connectors.convert.running import NEAR_PAGES, is_marked
 
 NO_LETTER: Final = re.compile(r"[\W_]+")
@@ -59,7 +59,9 @@ def _key(line: Line) -> str:
     """By what the same line is known on other pages; empty for a page's number alone."""
     if ONLY_NUMBER.fullmatch(line.text) or (is_marked(line) and OF_PARTS.fullmatch(line.text)):
         return ""
-    start, end, _ = number_in(line) or (0, 0, 0)
+    if (found := number_in(line)) is None:
+        return _letters(ANY.sub("", line.text) if is_long(line) else line.text)
+    start, end, _ = found
     return _letters(line.text[:start] + line.text[end:])
 
 

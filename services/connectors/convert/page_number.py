@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Final
 
 from services.connectors.convert.lines import Line
@@ -21,8 +22,13 @@ ROMAN: Final = re.compile(r"\W*([ivxlc]{1,8})\W*", re.IGNORECASE)
 WITH_WORD: Final = re.compile(rf"(?<!\w)(?:{PAGES})\s*(\d{{1,5}})(?!\w)", re.IGNORECASE)
 OF_ALL: Final = re.compile(rf"(?<![\w./])(\d{{1,5}})\s*(?:{OF})\s*\d{{1,5}}(?![\w./])", re.IGNORECASE)
 PARTED: Final = re.compile(r"^(\d{1,5})\s*[|·•]|[|·•]\s*(\d{1,5})$")
+DASHED: Final = re.compile(r"(?<![^\s])[-\u2013](\d{1,5})[-\u2013](?![^\s])")
+ANY: Final = re.compile(r"(?<![\w.,:/-])\d{1,5}(?![\w.,:/-])")
+CLOCK: Final = re.compile(r"\b\d{1,2}:\d\d\b")
+MANY_WORDS: Final = 6
+MAX_NUMBERS: Final = 6  # of a line
 DIGITS: Final = re.compile(r"\d{1,5}")
-LABEL: Final = re.compile(r"[:#№]$|^(?:no|nr|nº)\.?$", re.IGNORECASE)
+LABEL: Final = re.compile(r"[:#№]$|\b(?:no|nr|nº)\.?$", re.IGNORECASE)
 GAPS: Final = (1.0, 3.0)  # of the size, after a number and before one: that may be a chapter's
 VALUES: Final = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 
@@ -31,15 +37,31 @@ Number = tuple[int, int, int]
 
 def number_in(line: Line) -> Number | None:
     """From where to where in its text a line has what may be the page's number, and that; None for none."""
-    for pattern in (ONLY_NUMBER, WITH_WORD, OF_ALL, PARTED):
+    for pattern in (ONLY_NUMBER, WITH_WORD, OF_ALL, PARTED, DASHED):
         if found := pattern.fullmatch(line.text) if pattern is ONLY_NUMBER else pattern.search(line.text):
-            group = 1 if found[1] else 2
+            group = found.lastindex or 1
             return found.start(group), found.end(group), int(found[group])
     if found := PREFIXED.fullmatch(line.text):
         return found.start(1), found.end(1), int(found[1])
     if found := ROMAN.fullmatch(line.text):
         return found.start(1), found.end(1), _roman(found[1].lower())
     return _at_end(line)
+
+
+def numbers_in(line: Line) -> list[Number]:
+    """All numbers of a line that may be the page's: any of one that has many words or was stamped on."""
+    found = number_in(line)
+    if found is not None:
+        return [found]
+    if not is_long(line):
+        return []
+    numbers = (at for at in ANY.finditer(line.text) if not LABEL.search(line.text[: at.start()].rstrip()))
+    return [(at.start(), at.end(), int(at[0])) for at in islice(numbers, MAX_NUMBERS)]
+
+
+def is_long(line: Line) -> bool:
+    """Whether a line says more than what it counts, such as a file's name and when it was printed."""
+    return len(line.text.split()) >= MANY_WORDS or CLOCK.search(line.text) is not None
 
 
 def _at_end(line: Line) -> Number | None:

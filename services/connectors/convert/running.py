@@ -14,7 +14,7 @@ from statistics import median
 from typing import Final
 
 from services.connectors.convert.lines import PAGINATION, Line
-from services.connectors.convert.page_number import NUMBERED, ONLY_NUMBER, number_in
+from services.connectors.convert.page_number import NUMBERED, ONLY_NUMBER, number_in, numbers_in
 
 EDGE: Final = 0.12  # of the page's height
 MIN_PAGES: Final = 3
@@ -106,10 +106,18 @@ class Running:
             if not any(id(line) in running for line in row):
                 continue
             inner = _inner(rows, at, running, height)
-            if inner is not None and _is_row_above(row, inner):
+            if _is_row_above(row, inner[1]):
                 continue
-            outside = inner is None or _is_outside(row, inner, usual)
+            outside = _is_outside(row, inner, usual)
             gone |= {id(line) for line in row if outside or running.get(id(line))} & running.keys()
+        texts = [line for line in lines if not line.upended]
+        gone |= {
+            id(line)
+            for line in lines
+            if line.upended
+            and _is_beside(line, texts)
+            and any(self._is_known(key, others) for key in _keys(line, height, number))
+        }
         return [line for line in lines if id(line) not in gone], [line for line in lines if id(line) in gone]
 
     def _is_known(self, key: Key, others: dict[Key, set[int]]) -> bool:
@@ -123,11 +131,13 @@ def _keys(line: Line, height: float, number: int) -> list[Key]:
     """What a line is known by: its text and place, and the same with a page's number as far as it counts."""
     at = line.top if line.top < height / 2 else line.top - height  # pages may differ in height
     place, text = round(at / STEP), line.text.casefold()
-    found = [(text, place)]
-    if (counted := number_in(line)) is not None:
-        start, end, value = counted
-        found.append((f"{text[:start]}{NUMBERED}{value - number}{NUMBERED}{text[end:]}", place))
-    return found
+    return [
+        (text, place),
+        *(
+            (f"{text[:start]}{NUMBERED}{value - number}{NUMBERED}{text[end:]}", place)
+            for start, end, value in numbers_in(line)
+        ),
+    ]
 
 
 def _is_told(line: Line, lines: Iterable[Line], height: float, number: int) -> bool:
@@ -189,31 +199,39 @@ def _gap(above: Sequence[Line], below: Sequence[Line]) -> float:
     return min(line.top for line in below) - max(line.bottom for line in above)
 
 
-def _inner(
-    rows: Sequence[list[Line]], at: int, running: dict[int, bool], height: float
-) -> tuple[list[Line], float] | None:
-    """The next row towards the middle that is not running, and the space before it; None for none."""
+def _inner(rows: Sequence[list[Line]], at: int, running: dict[int, bool], height: float) -> list[list[Line]]:
+    """A row and those towards the middle, up to the first that is not running; that may be missing."""
     step = 1 if rows[at][0].top < height / 2 else -1
-    last = at
+    found = [rows[at]]
     at += step
-    while 0 <= at < len(rows) and any(id(line) in running for line in rows[at]):
-        last, at = at, at + step
-    if not 0 <= at < len(rows):
-        return None
-    return rows[at], _gap(rows[last], rows[at]) if step > 0 else _gap(rows[at], rows[last])
+    while 0 <= at < len(rows):
+        found.append(rows[at])
+        if not any(id(line) in running for line in rows[at]):
+            return found
+        at += step
+    return [*found, []]
 
 
-def _is_outside(row: Sequence[Line], inner: tuple[list[Line], float], usual: float | None) -> bool:
-    """Whether a row stands farther from the text than the text's rows from each other."""
+def _is_outside(row: Sequence[Line], inner: Sequence[list[Line]], usual: float | None) -> bool:
+    """Whether a row stands farther from the text than its rows from each other, or a rule parts them."""
+    if not inner[-1]:
+        return True
     times, most = OUTSIDE
     size = max(line.size for line in row)
     least = size * LEAST_GAP if usual is None else max(usual * times, size * LEAST_GAP)
-    return inner[1] > min(least, size * most)
+    ruled = any(not any(map(str.isalnum, line.text)) for each in inner[:-1] for line in each)
+    gaps = (_gap(*sorted(pair, key=lambda each: each[0].top)) for pair in pairwise(inner))
+    return ruled or any(gap > min(least, size * most) for gap in gaps)
 
 
-def _is_row_above(row: Sequence[Line], inner: tuple[list[Line], float]) -> bool:
+def _is_beside(line: Line, texts: Sequence[Line]) -> bool:
+    """Whether a line that runs up or down the page is beside all of its text."""
+    return all(line.right <= text.left for text in texts) or all(line.left >= text.right for text in texts)
+
+
+def _is_row_above(row: Sequence[Line], inner: Sequence[Line]) -> bool:
     """Whether a row has cells that the next one has as well, as the header of a table has."""
-    cells, below = _cells(row), _cells(inner[0])
+    cells, below = _cells(row), _cells(inner)
     if min(len(cells), len(below)) < MIN_CELLS:
         return False
     aligned = sum(

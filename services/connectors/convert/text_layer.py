@@ -101,8 +101,8 @@ class _Reader:
 
     @property
     def text(self) -> str:
-        """Its characters, each at its place."""
-        return self._text
+        """Its characters."""
+        return _paired(self._text) if SURROGATES.search(self._text) else self._text
 
     def lines(self) -> Iterator[Line]:
         """Lines as pdfium parts them, or finer where it joins what is not of one line."""
