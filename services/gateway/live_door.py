@@ -14,10 +14,9 @@ from services import clock
 from services.gateway.auth import SCHEME, Authenticator, Principal
 from services.gateway.live import LiveFeed
 from services.gateway.live_messages import VERSION, Item, message
-from services.gateway.live_session import Session
+from services.gateway.live_session import GOING_AWAY, Session
 from services.gateway.problems import UnauthenticatedError
 
-GOING_AWAY: Final = 1001
 NORMAL: Final = 1000
 TOKEN_ENDED: Final = 4401
 FULL_RETRY_S: Final = 5.0

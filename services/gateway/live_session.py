@@ -17,10 +17,12 @@ from services.gateway.live_subscription import Reader, Subscription
 if TYPE_CHECKING:
     from services.gateway.live import LiveFeed
 
+GOING_AWAY: Final = 1001
 SLOW_READER: Final = 1013
 BATCH: Final = 64
 BATCH_BYTES: Final = 256 * 1024
 CLOSE_S: Final = 5.0
+LINGER_S: Final = 60.0
 
 
 class Ending(NamedTuple):
@@ -28,6 +30,11 @@ class Ending(NamedTuple):
 
     code: int
     reason: str
+
+    @property
+    def linger_s(self) -> float:
+        """How long a reader may take to read the reason; a gateway that stops does not wait for long."""
+        return CLOSE_S if self.code == GOING_AWAY else LINGER_S
 
 
 class Session:
@@ -55,7 +62,7 @@ class Session:
         self._progress: dict[tuple[str, int], tuple[list[str], Progress]] = {}
         self._bytes = 0
         self._breaking: asyncio.TimerHandle | None = None
-        self._abort: Callable[[], None] = lambda: None
+        self._give_up: Callable[[], None] = lambda: None
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -221,16 +228,16 @@ class Session:
                 return taken
 
     @contextlib.contextmanager
-    def sending(self, abort: Callable[[], None]) -> Iterator[None]:
-        """Break the connection off when the reader does not take what is sent in the block.
+    def sending(self, give_up: Callable[[], None]) -> Iterator[None]:
+        """End the session when the reader does not take what is sent in the block, and give up on it.
 
         The block is not cancelled: aiohttp cannot wait for its transport any more after such a wait was
-        cancelled once. A transport that is aborted ends the wait.
+        cancelled once. A transport that is emptied or aborted ends the wait.
 
         Args:
-            abort: breaks the connection off.
+            give_up: begins to close the connection, with the reason.
         """
-        self._abort = abort
+        self._give_up = give_up
         self._break_off_in(2 * self.feed.settings.socket_ping_s if self.ending is None else CLOSE_S)
         try:
             yield
@@ -247,7 +254,7 @@ class Session:
     def _break_off(self) -> None:
         self._breaking = None
         self.end(SLOW_READER, "slow reader")
-        self._abort()
+        self._give_up()
 
     def _take_progress(self, key: tuple[str, int], taken: list[Item]) -> None:
         job_id, fence = key

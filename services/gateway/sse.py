@@ -111,6 +111,12 @@ async def _send(request: web.Request, response: web.StreamResponse, session: Ses
     if transport is None:
         return  # the peer is gone already
     await response.prepare(request)
+    leaving: asyncio.Task[None] | None = None
+
+    def give_up() -> None:
+        nonlocal leaving
+        leaving = asyncio.create_task(_leave(response, transport, session))
+
     try:
         while True:
             try:
@@ -122,15 +128,29 @@ async def _send(request: web.Request, response: web.StreamResponse, session: Ses
                 body = b"".join(map(_event, items))
             if not body:
                 break
-            with session.sending(transport.abort):
+            with session.sending(give_up):
                 await response.write(body)
-        if session.ending is not None:
-            last = message("end", code=session.ending.code, reason=session.ending.reason)
-            with session.sending(transport.abort):
-                await response.write(_event(last))
-                await response.write_eof()
+        await (leaving or _leave(response, transport, session))
     except ConnectionError:
         transport.abort()  # the peer is gone; what it did not take would hold the connection open
+    finally:
+        if leaving is not None:
+            leaving.cancel()
+
+
+async def _leave(response: web.StreamResponse, transport: asyncio.Transport, session: Session) -> None:
+    """Send the reason for the end, and wait until the reader has taken it, for as long as it may linger."""
+    if session.ending is None:
+        return
+    last = message("end", code=session.ending.code, reason=session.ending.reason)
+    breaking = asyncio.get_running_loop().call_later(session.ending.linger_s, transport.abort)
+    transport.set_write_buffer_limits(high=0)  # the wait for room is one for an empty buffer now
+    try:
+        await response.write(_event(last))
+        await response.write_eof()
+    finally:
+        transport.set_write_buffer_limits()
+        breaking.cancel()
 
 
 def _event(item: Item) -> bytes:

@@ -21,7 +21,7 @@ from services.gateway.live_messages import (
     decode,
     message,
 )
-from services.gateway.live_session import CLOSE_S, Session
+from services.gateway.live_session import CLOSE_S, SLOW_READER, Ending, Session
 from services.gateway.problems import UnauthenticatedError
 from services.gateway.query import Query
 
@@ -58,7 +58,8 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     async with door.place():
         socket = web.WebSocketResponse(
             protocols=(PROTOCOL,),
-            heartbeat=door.settings.socket_ping_s,
+            autoping=False,  # `_Connection` pings, and says why it closes when nothing is answered
+            timeout=CLOSE_S,
             max_msg_size=door.settings.socket_message_bytes,
             compress=False,  # a compressor per connection costs more memory than it saves traffic
         )
@@ -92,7 +93,8 @@ class _Connection:
         self._faults = 0
         self._rate = door.settings.socket_messages_per_s
         self._allowance = float(self._rate * BURST)
-        self._refilled = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._refilled = self._heard_at = self._loop.time()
 
     async def run(self, caller: Caller | None) -> None:
         if caller is None:
@@ -101,16 +103,20 @@ class _Connection:
             return
         async with self._door.session(*caller) as session, asyncio.TaskGroup() as tasks:
             session.put(self._door.hello())
-            tasks.create_task(self._write(session))
+            tasks.create_task(self._write(session, tasks))
+            pinging = tasks.create_task(self._ping(session, tasks))
             async for frame in self._socket:
+                self._heard_at = self._loop.time()
                 await self._read(frame, session)
+            pinging.cancel()
             session.end(NORMAL, "")
 
     async def _first_message(self) -> Caller | None:
         """The caller that the first message names; None after closing for want of one."""
         try:
             async with asyncio.timeout(AUTH_S):
-                frame = await self._socket.receive()
+                while (frame := await self._socket.receive()).type in (WSMsgType.PING, WSMsgType.PONG):
+                    await self._answer(frame)
             if frame.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return None
             said = decode(frame.data) if frame.type is WSMsgType.TEXT else None
@@ -123,13 +129,15 @@ class _Connection:
             refusal = error
         with contextlib.suppress(ConnectionError):
             await self._send(_error(refusal, None))
-        await self._close(TOKEN_ENDED, refusal.code)
+        await self._close(Ending(TOKEN_ENDED, refusal.code))
         return None
 
     # --- From the client
 
     async def _read(self, frame: WSMessage, session: Session) -> None:
-        if frame.type is WSMsgType.BINARY:
+        if frame.type in (WSMsgType.PING, WSMsgType.PONG):
+            await self._answer(frame)
+        elif frame.type is WSMsgType.BINARY:
             self._refuse(session, RejectedError("a text frame is expected, not a binary one", code="binary"))
             session.end(NOT_TEXT, "binary frame")
         elif frame.type is WSMsgType.TEXT and session.ending is None:
@@ -161,7 +169,7 @@ class _Connection:
         Raises:
             RejectedError: it sends more than it may.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         self._allowance = min(self._rate * BURST, self._allowance + (now - self._refilled) * self._rate)
         self._refilled = now
         if self._allowance < 1:
@@ -174,28 +182,53 @@ class _Connection:
         if self._faults >= FAULTS:
             session.end(TOO_MANY_FAULTS, f"{FAULTS} messages were refused")
 
+    async def _answer(self, frame: WSMessage) -> None:
+        if frame.type is WSMsgType.PING:
+            with contextlib.suppress(ConnectionError):
+                await self._socket.pong(frame.data)
+
     # --- To the client
 
-    async def _write(self, session: Session) -> None:
+    async def _ping(self, session: Session, tasks: asyncio.TaskGroup) -> None:
+        """Ask every now and then whether the peer is there, and end the session when it does not answer."""
+        ping_s = self._door.settings.socket_ping_s
+        while session.ending is None:
+            await asyncio.sleep(ping_s)
+            asked_at = self._loop.time()
+            tasks.create_task(self._send_ping())  # it may wait for room, as everything does
+            await asyncio.sleep(ping_s / 2)
+            if self._heard_at < asked_at:
+                session.end(SLOW_READER, "slow reader")
+
+    async def _send_ping(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self._socket.ping()
+
+    async def _write(self, session: Session, tasks: asyncio.TaskGroup) -> None:
+        def give_up() -> None:
+            if session.ending is not None:
+                tasks.create_task(self._close(session.ending))
+
         with contextlib.suppress(ConnectionError):
             while items := await session.take():
-                with session.sending(self._transport.abort):
+                with session.sending(give_up):
                     for item in items:
                         await self._send(item)
         session.end(NORMAL, "")  # where the peer is gone
         if session.ending is not None:
-            await self._close(*session.ending)
+            await self._close(session.ending)
 
     async def _send(self, item: Item) -> None:
         await self._socket.send_frame(item.body, WSMsgType.TEXT)
 
-    async def _close(self, code: int, reason: str) -> None:
-        """Send the close frame and wait for the peer's, not for long."""
+    async def _close(self, ending: Ending) -> None:
+        """Send the close frame, and wait until the peer has taken it, for as long as it may linger."""
+        breaking = self._loop.call_later(ending.linger_s, self._transport.abort)
+        self._transport.set_write_buffer_limits(high=0)  # the wait for room is one for an empty buffer now
         try:
-            async with asyncio.timeout(CLOSE_S):
-                await self._socket.close(code=code, message=reason.encode()[:REASON_BYTES])
-        except TimeoutError:
-            self._transport.abort()
+            await self._socket.close(code=ending.code, message=ending.reason.encode()[:REASON_BYTES])
+        finally:
+            breaking.cancel()
 
 
 def _error(error: RejectedError, subscription_id: str | None) -> Item:

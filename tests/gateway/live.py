@@ -26,6 +26,7 @@ from services.event_store import EventStore
 from services.gateway.auth import Authenticator
 from services.gateway.live import LiveFeed
 from services.gateway.live_door import DOOR, LiveDoor
+from services.gateway.live_session import Session
 from services.gateway.problems import problem_of
 from services.gateway.revocations import Revocations, revoke
 from services.gateway.sse import event_stream
@@ -49,6 +50,19 @@ async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def given_up(session: Session) -> asyncio.Event:
+    """Set when the gateway has given up waiting for a reader to take what is sent."""
+    event = asyncio.Event()
+    break_off = session._break_off
+
+    def told() -> None:
+        break_off()
+        event.set()
+
+    session._break_off = told  # type: ignore[method-assign]
+    return event
 
 
 class Reader:

@@ -11,7 +11,7 @@ import pytest
 
 from services.gateway.live_session import SLOW_READER
 from services.nats_server import NatsServer
-from tests.gateway.live import DEADLINE_S, LIFE, LiveGateway, eventually, live_gateway
+from tests.gateway.live import DEADLINE_S, LIFE, LiveGateway, eventually, given_up, live_gateway
 from tests.gateway.rest import gateway as whole_gateway
 
 
@@ -202,6 +202,7 @@ async def test_a_stream_that_is_not_read_is_broken_off(
     broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.gateway.live_session.CLOSE_S", 0.1)
+    monkeypatch.setattr("services.gateway.live_session.LINGER_S", 0.1)
     async with live_gateway(broker.url, tmp_path, socket_buffer=8) as gateway:
         stream = await source(gateway)
         (session,) = gateway.door._sessions
@@ -209,6 +210,29 @@ async def test_a_stream_that_is_not_read_is_broken_off(
         while session.ending is None:
             await gateway.submit(payload="x" * 200_000)
         assert session.ending.code == SLOW_READER
+        await eventually(lambda: gateway.door.connections == 0)
+
+
+async def test_a_stream_that_is_read_again_after_it_was_given_up_says_why_it_ended(
+    broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.live_session.CLOSE_S", 0.05)
+    async with live_gateway(broker.url, tmp_path, socket_buffer=8) as gateway:
+        stream = await source(gateway)
+        (session,) = gateway.door._sessions
+        late = given_up(session)
+        transport = stream.response.connection.transport  # type: ignore[union-attr]
+        transport.pause_reading()  # type: ignore[union-attr]
+        while session.ending is None:
+            await gateway.submit(payload="x" * 200_000)
+        async with asyncio.timeout(DEADLINE_S):
+            await late.wait()
+        transport.resume_reading()  # type: ignore[union-attr]
+        last = b""
+        async with asyncio.timeout(DEADLINE_S):
+            async for part in stream.response.content.iter_any():
+                last = (last + part)[-200:]
+        assert b'data: {"type":"end","code":1013,"reason":"slow reader"}' in last
         await eventually(lambda: gateway.door.connections == 0)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket as sockets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,11 +12,11 @@ import orjson
 import psutil
 import pytest
 
-from services.gateway import live_index
+from services.gateway import live_index, live_session
 from services.gateway.live_session import SLOW_READER
 from services.ids import new_id
 from services.nats_server import NatsServer
-from tests.gateway.live import DEADLINE_S, LiveGateway, eventually, live_gateway, names, seqs
+from tests.gateway.live import DEADLINE_S, LiveGateway, eventually, given_up, live_gateway, names, seqs
 
 
 @pytest.fixture
@@ -315,11 +317,11 @@ async def test_a_frame_that_breaks_the_websocket_protocol_closes_with_1002(gatew
 # --- Readers that do not read, and the end
 
 
-async def stalled(gateway: LiveGateway) -> sockets.socket:
+async def stalled(gateway: LiveGateway, *, window: int = 4096) -> sockets.socket:
     """A client that shakes hands, subscribes to everything and never reads again."""
     host, port = gateway.url.removeprefix("http://").split(":")
     client = sockets.create_connection((host, int(port)), timeout=DEADLINE_S)
-    client.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+    client.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, window)
     wish = orjson.dumps({"type": "subscribe", "id": "s", "all": True})
     frame = bytes([0x81, 0x80 | len(wish), 0, 0, 0, 0]) + wish
     client.sendall(
@@ -334,8 +336,9 @@ async def stalled(gateway: LiveGateway) -> sockets.socket:
 
 
 async def test_a_reader_that_does_not_read_is_closed_and_others_go_on(
-    broker: NatsServer, tmp_path: Path
+    broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(live_session, "LINGER_S", 0.1)
     async with live_gateway(broker.url, tmp_path, socket_buffer=64) as gateway:
         lazy = await stalled(gateway)
         (session,) = gateway.door._sessions
@@ -378,6 +381,28 @@ async def test_a_slow_reader_that_wakes_up_is_told_why_it_was_closed(
         assert await reader.closed() == (1013, "slow reader")
 
 
+async def test_a_reader_that_wakes_up_after_it_was_given_up_is_told_why(
+    broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_session, "CLOSE_S", 0.05)
+    async with live_gateway(broker.url, tmp_path, socket_buffer=8) as gateway:
+        lazy = await stalled(gateway, window=1 << 18)
+        (session,) = gateway.door._sessions
+        late = given_up(session)
+        while session.ending is None:
+            await gateway.submit(payload="x" * 200_000)
+        async with asyncio.timeout(DEADLINE_S):
+            await late.wait()
+        got = b""
+        with contextlib.suppress(ConnectionError):  # it does not answer the close frame
+            async with asyncio.timeout(DEADLINE_S):
+                while part := await asyncio.get_running_loop().sock_recv(lazy, 1 << 20):
+                    got += part
+        reason = b"slow reader"
+        assert got.endswith(bytes([0x88, 2 + len(reason)]) + (1013).to_bytes(2, "big") + reason)
+        lazy.close()
+
+
 async def test_a_slow_reader_is_closed_by_bytes_before_it_is_by_messages(
     broker: NatsServer, tmp_path: Path
 ) -> None:
@@ -407,7 +432,26 @@ async def test_a_peer_that_does_not_answer_pings_is_closed(broker: NatsServer, t
         reader = await gateway.reader(autoping=False)
         frame = await reader.socket.receive(timeout=DEADLINE_S)
         assert frame.type is aiohttp.WSMsgType.PING
+        assert await reader.closed() == (1013, "slow reader")
         await eventually(lambda: gateway.door.connections == 0)
+
+
+async def test_a_peer_that_answers_pings_stays_and_its_own_are_answered(
+    broker: NatsServer, tmp_path: Path
+) -> None:
+    async with live_gateway(broker.url, tmp_path, socket_ping_s=0.05) as gateway:
+        reader = await gateway.reader(autoping=False)
+        for n in range(10):
+            frame = await reader.socket.receive(timeout=DEADLINE_S)
+            assert frame.type is aiohttp.WSMsgType.PING
+            await reader.socket.pong(frame.data)
+            await reader.socket.ping(b"%d" % n)
+            frame = await reader.socket.receive(timeout=DEADLINE_S)
+            assert (frame.type, frame.data) == (aiohttp.WSMsgType.PONG, b"%d" % n)
+        await reader.send("ping")
+        while (frame := await reader.socket.receive(timeout=DEADLINE_S)).type is aiohttp.WSMsgType.PING:
+            pass
+        assert orjson.loads(frame.data)["type"] == "pong"
 
 
 async def test_a_gateway_that_stops_sends_what_is_queued_and_says_where_to_resume(
