@@ -265,7 +265,7 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         ProjectorBusyError: another process is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

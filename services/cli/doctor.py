@@ -139,6 +139,16 @@ def _disk(settings: Settings) -> Check:
     return Check("disk", "warn", found, "free some space, or move the data directory with --data-dir")
 
 
+def _privacy(settings: Settings) -> Check:
+    """Whether other users of this host may look into the data directory."""
+    place = settings.data_dir.absolute()
+    if not place.exists():
+        return Check("data directory", "ok", f"{place} is not made yet")
+    if place.stat().st_mode & 0o007:
+        return Check("data directory", "warn", f"{place} is open to all users", f"chmod 700 {place}")
+    return Check("data directory", "ok", f"{place} is closed to other users")
+
+
 def _ocr() -> Check:
     found = CONNECTORS["convert"](slots=1).capabilities()["convert"]
     languages = found["ocr_languages"]
@@ -276,7 +286,8 @@ def doctor(as_json: bool, data_dir: Path | None, nats: str | None) -> None:
     settings = options.settings_of(data_dir=data_dir, nats_url=nats)
 
     async def main() -> list[Check]:
-        checks = [_python(), _packages(), await _binary(settings), _disk(settings), _ocr()]
+        checks = [_python(), _packages(), await _binary(settings)]
+        checks += [_disk(settings), _privacy(settings), _ocr()]
         checks += [check async for check in _broker(settings)]
         return checks + [check async for check in _gateway(settings)]
 

@@ -54,7 +54,7 @@ def load_or_create_secrets(data_dir: Path) -> tuple[str, ...]:
     """
     path = data_dir / SECRET_FILE
     if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = _draft(path, [secrets.token_urlsafe(SECRET_BYTES)])
         try:
             os.link(draft, path)  # fails if another process was faster: then its secret counts
