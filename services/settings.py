@@ -312,8 +312,13 @@ class Settings(pydantic.BaseModel):
     )
 
     # Octopoid's API
+    octopoid_open: bool = Field(
+        default=False,
+        description="Whether anybody who reaches the gateway may register a scope at Octopoid's API, with whose key "
+        "he submits jobs and stores files; else it takes a token of role registrar or admin",
+    )
     octopoid_scopes: Annotated[int, Field(ge=0)] = Field(
-        default=1000, description="Scopes that may register themselves at Octopoid's API"
+        default=1000, description="Scopes that may be registered at Octopoid's API"
     )
     octopoid_documents: Count = Field(
         default=10000, description="Tasks that a scope may have, and messages, projects and the like, each"

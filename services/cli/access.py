@@ -15,11 +15,12 @@ from events.errors import NotFoundError
 from services import runtime
 from services.cli import options
 from services.cli.output import say
+from services.gateway.auth import Role
 from services.gateway.revocations import revoke as revoke_token
 from services.gateway.tokens import SECRET_FILE, TokenId, load_or_create_secrets, mint, rotate_secrets
 from services.publisher import Publisher
 
-ROLES = ("viewer", "submitter", "worker", "reviewer", "admin")
+ROLES = tuple(role.value for role in Role)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 FALLBACK_TTL_S = 3650 * 86400.0
 

@@ -242,6 +242,7 @@ async def _gateway(settings: Settings) -> AsyncIterator[Check]:
             yield Check("gateway", "ok", f"{gateway.url} is ready")
             found_workers = await all_workers(gateway, COUNTED_WORKERS)
             damaged = _damaged(await gateway.call("GET", "/metrics"))
+            yield _registration(await gateway.call("GET", "/api/health"))
     except SwitchyardError as error:
         yield _refused(error)
         return
@@ -252,6 +253,14 @@ async def _gateway(settings: Settings) -> AsyncIterator[Check]:
     else:
         yield Check("workers", "warn", "none", "jobs wait: start one with `switchyard worker`")
     yield damaged
+
+
+def _registration(health: dict[str, str]) -> Check:
+    """Whether anybody may register a scope at Octopoid's API."""
+    if health.get("registration") != "open":
+        return Check("registration", "ok", "closed: Octopoid's scopes need a token of role registrar")
+    found = "open: anybody who reaches the gateway may register a scope, submit jobs and store files"
+    return Check("registration", "warn", found, "start it without SWITCHYARD_OCTOPOID_OPEN")
 
 
 def _damaged(metrics: str) -> Check:

@@ -14,6 +14,7 @@ from services.cli.anew import Start
 from services.cli.output import say
 from services.connection_file import FILE_NAME, ConnectionInfo
 from services.connectors import CONNECTORS
+from services.settings import Settings
 from services.worker.custom import handlers_of
 from services.worker.declared import declared
 
@@ -32,6 +33,12 @@ def _name(_context: click.Context, _option: click.Parameter, name: str | None) -
     if name is not None and NAME.fullmatch(name) is None:
         raise click.BadParameter(f"{name!r} is not a name: a-z, 0-9, _ and -, at most 63")
     return name
+
+
+def _say_where(url: str, settings: Settings) -> None:
+    say(f"URL={url}")
+    if settings.octopoid_open:
+        say("SWITCHYARD_OCTOPOID_OPEN: whoever reaches it may register a scope, submit jobs and store files")
 
 
 def _say_ready() -> None:
@@ -71,7 +78,7 @@ def up(
     names = () if no_worker else _kinds(kinds)
 
     def ready(info: ConnectionInfo) -> None:
-        say(f"URL={info.url}")
+        _say_where(info.url, settings)
         if sys.stdout.isatty():  # else it would stand in a journal, which others read and which is kept
             say(f"TOKEN={info.token}")
         else:
@@ -98,7 +105,7 @@ def gateway(host: str | None, port: int | None, data_dir: Path | None, nats: str
 
     async def main() -> None:
         stop = runtime.stop_on_signals()
-        await runtime.run_gateway(settings, stop, lambda url: say(f"URL={url}"))
+        await runtime.run_gateway(settings, stop, lambda url: _say_where(url, settings))
 
     options.run(main())
 

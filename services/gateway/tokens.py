@@ -30,7 +30,7 @@ MAX_SECRETS: Final = 2
 RELOAD_S: Final = 2.0
 MIN_RSA_BITS: Final = 2048
 
-RoleName = Literal["viewer", "submitter", "worker", "reviewer", "admin"]
+RoleName = Literal["viewer", "submitter", "worker", "reviewer", "operator", "registrar", "admin"]
 # A subject stands in a header of every event it causes, so it holds nothing that could end one.
 Subject = Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,128}\Z")]
 TokenId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,128}\Z")]

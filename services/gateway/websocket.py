@@ -46,12 +46,12 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     """Speak the live protocol until one side ends it.
 
     Raises:
-        UnauthenticatedError: the handshake brought a token that does not count.
+        RejectedError: the handshake brought a token that does not count, or lets nobody read.
         UnavailableError: there is no place for another connection.
     """
     door = request.app[DOOR]
     token = bearer(request) or _token_among_protocols(request)
-    caller = None if token is None else Caller(door.authenticator.authenticate_token(token), token)
+    caller = None if token is None else Caller(door.admit(token), token)
     async with door.place():
         socket = web.WebSocketResponse(
             protocols=(PROTOCOL,),
@@ -113,7 +113,7 @@ class _Connection:
             said = decode(frame.data) if frame.type is WSMsgType.TEXT else None
             if not isinstance(said, Auth):
                 raise UnauthenticatedError("the first message must be an auth message", code="token_missing")
-            return Caller(self._door.authenticator.authenticate_token(said.token), said.token)
+            return Caller(self._door.admit(said.token), said.token)
         except TimeoutError:
             refusal = RejectedError(f"no auth message came within {AUTH_S:g} s", code="token_missing")
         except RejectedError as error:

@@ -173,4 +173,4 @@ def _call(
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         text = answer.read()
-        return json.loads(text) if text else {}  # type: ignore[no-any-return]
+        return json.loads(text) if text else {}
