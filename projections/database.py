@@ -86,8 +86,12 @@ def open_writer(
         files_stream_id: identity of the object store that it is to be a view of.
         indexed: whether a new file gets its indexes at once; a file that is rebuilt gets them at the end.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     there = path.exists()
+    path.touch(mode=0o600)
+    for part in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+        if part.exists() and part.stat().st_mode & 0o077:  # of a version that let others read
+            part.chmod(0o600)
     connection = _connect(path)
     if there:
         return connection

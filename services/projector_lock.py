@@ -48,7 +48,7 @@ class ProjectorLock:
         Raises:
             ProjectorBusyError: another process has it.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 if os.path.samestat(os.fstat(self._descriptor), self._path.stat()):

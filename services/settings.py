@@ -6,16 +6,28 @@ A setting is read from the environment as `SWITCHYARD_<NAME>`; command-line opti
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import pydantic
 from pydantic import Field
 
+from events.errors import SwitchyardError
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+
+PREFIX: Final = "SWITCHYARD_"
+OTHERS: Final = frozenset({"URL", "TOKEN", "LOG_LEVEL", "LOG_FORMAT", "CHILD"})
+"""Variables that are read elsewhere; the last marks a handler's processes, which may start commands."""
+KUBERNETES: Final = re.compile(
+    r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+"""What Kubernetes sets in every pod beside a service named switchyard. Source: its page on service discovery."""
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -300,8 +312,13 @@ class Settings(pydantic.BaseModel):
     )
 
     # Octopoid's API
+    octopoid_open: bool = Field(
+        default=False,
+        description="Whether anybody who reaches the gateway may register a scope at Octopoid's API, with whose key "
+        "he submits jobs and stores files; else it takes a token of role registrar or admin",
+    )
     octopoid_scopes: Annotated[int, Field(ge=0)] = Field(
-        default=1000, description="Scopes that may register themselves at Octopoid's API"
+        default=1000, description="Scopes that may be registered at Octopoid's API"
     )
     octopoid_documents: Count = Field(
         default=10000, description="Tasks that a scope may have, and messages, projects and the like, each"
@@ -320,7 +337,7 @@ class Settings(pydantic.BaseModel):
     token_cache: Count = Field(default=4096, description="Checked tokens that a gateway remembers")
     metrics_public: bool = Field(default=False, description="Whether /metrics answers without a token")
     token_ttl_s: Seconds = Field(
-        default=30 * 86400.0, description="Lifetime of the token that `switchyard up` prints, in seconds"
+        default=30 * 86400.0, description="Lifetime of the admin token that `switchyard up` makes, in seconds"
     )
 
     @property
@@ -329,12 +346,20 @@ class Settings(pydantic.BaseModel):
         return self.lease_s / 3
 
 
+class UnknownSettingError(SwitchyardError):
+    """The environment names a setting that does not exist."""
+
+
 def from_environment(**overrides: object) -> Settings:
     """The settings of this process: defaults, then the environment, then `overrides` that are not None.
 
     Raises:
+        UnknownSettingError: a variable of ours is none of them.
         pydantic.ValidationError: a value is not what its setting takes.
     """
+    for variable in os.environ:
+        if variable.upper().startswith(PREFIX):
+            _check_known(variable)
     values: dict[str, object] = {
         name: os.environ[variable]
         for name in Settings.model_fields
@@ -342,6 +367,16 @@ def from_environment(**overrides: object) -> Settings:
     }
     values.update({name: value for name, value in overrides.items() if value is not None})
     return Settings.model_validate(values)
+
+
+def _check_known(variable: str) -> None:
+    name = variable[len(PREFIX) :]
+    known = {*OTHERS, *map(str.upper, Settings.model_fields)}
+    if variable.startswith(PREFIX) and (name in known or KUBERNETES.fullmatch(name)):
+        return
+    near = difflib.get_close_matches(name.upper(), sorted(known), n=1)
+    advice = f"; did you mean {PREFIX}{near[0]}?" if near else "; docs/settings.md lists them"
+    raise UnknownSettingError(f"there is no setting {variable}{advice}")
 
 
 def page() -> str:
@@ -356,7 +391,8 @@ def page() -> str:
             "# Settings",
             "",
             "Made by `make docs` from `services/settings.py`. Every setting is read from the environment; command-line",
-            "options override it. Sizes are bytes, times are seconds.",
+            "options override it. A variable that begins with `SWITCHYARD_` and is no setting is refused. Sizes are bytes,",
+            "times are seconds.",
             "",
             "| variable | default | meaning |",
             "|---|---|---|",

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import re
+import uuid
 from pathlib import Path
 
 import click
 import jwt
+import msgspec
 
 from events.errors import NotFoundError, SwitchyardError
 from services import clock, runtime
 from services.cli import options
+from services.cli.output import say
+from services.gateway.auth import Role
 from services.gateway.revocations import revoke as revoke_token
-from services.gateway.tokens import SECRET_FILE, load_or_create_secrets, mint, rotate_secrets
+from services.gateway.tokens import SECRET_FILE, TokenId, load_or_create_secrets, mint, rotate_secrets
 from services.publisher import Publisher
 from services.settings import Settings
 
-ROLES = ("viewer", "submitter", "worker", "reviewer", "admin")
+ROLES = tuple(role.value for role in Role)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LEARN_S = 2.0
 FALLBACK_TTL_S = 3650 * 86400.0
@@ -60,7 +64,7 @@ def token(
         raise click.UsageError("--tenant and --role are needed")
     secret = load_or_create_secrets(_with_secret(data_dir))[0]
     options.run(_learn_time(options.settings_of(data_dir=data_dir)))
-    click.echo(mint(secret, tenant=tenant, roles=role, ttl_s=ttl, subject=subject))
+    say(mint(secret, tenant=tenant, roles=role, ttl_s=ttl, subject=subject))
 
 
 async def _learn_time(settings: Settings) -> None:
@@ -87,25 +91,43 @@ def _with_secret(data_dir: Path | None) -> Path:
 
 @token.command()
 @click.argument("token_or_id")
+@click.option("--outside", is_flag=True, help="It is the id of a token of an outside signer, of any form.")
 @options.data_dir
 @options.nats
-def revoke(token_or_id: str, data_dir: Path | None, nats: str | None) -> None:
-    """Take a token back, by the token or its id; every gateway knows at once."""
+def revoke(token_or_id: str, outside: bool, data_dir: Path | None, nats: str | None) -> None:
+    """Take a token back, by the token or its id (`jti`); every gateway knows at once."""
+    token_id, expires_at = _id_and_end(token_or_id, outside=outside)
     settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
-    token_id, expires_at = token_or_id, clock.time_s() + FALLBACK_TTL_S
-    if token_or_id.count(".") == 2:
-        try:
-            claims = jwt.decode(token_or_id, options={"verify_signature": False})
-            token_id, expires_at = str(claims["jti"]), float(claims["exp"])
-        except (jwt.PyJWTError, KeyError, ValueError) as error:
-            raise click.BadParameter(f"is no token of ours: {error}", param_hint="TOKEN_OR_ID") from None
 
     async def main() -> None:
         async with runtime.connected(settings, "cli") as nc, Publisher(nc) as publisher:
             await revoke_token(publisher, token_id, expires_at=expires_at, by="cli")
 
     options.run(main())
-    click.echo(f"revoked {token_id}")
+    say(f"revoked {token_id}")
+
+
+def _id_and_end(token_or_id: str, *, outside: bool) -> tuple[str, float]:
+    """The id of a token, and the time until which it is to be refused.
+
+    Nobody keeps a list of tokens, so an id is judged by its form: ours are UUIDs.
+
+    Raises:
+        click.BadParameter: it can be no token's.
+    """
+    token_id, latest = token_or_id, clock.time_s() + FALLBACK_TTL_S
+    expires_at = latest
+    try:
+        if token_or_id.count(".") == 2:
+            claims = jwt.decode(token_or_id, options={"verify_signature": False})
+            token_id, expires_at = str(claims["jti"]), min(latest, float(claims["exp"]))
+        elif not outside:
+            token_id = str(uuid.UUID(token_or_id))
+        token_id = msgspec.convert(token_id, TokenId)
+    except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+        why = f"is neither a token nor the id of one of ours, which is a UUID ({error}); see --outside"
+        raise click.BadParameter(why, param_hint="TOKEN_OR_ID") from None
+    return token_id, expires_at
 
 
 @token.command()
@@ -113,4 +135,4 @@ def revoke(token_or_id: str, data_dir: Path | None, nats: str | None) -> None:
 def rotate(data_dir: Path | None) -> None:
     """Make a new signing secret; tokens of the one before stay valid until the next rotation."""
     rotate_secrets(_with_secret(data_dir))
-    click.echo("rotated; new tokens are signed with the new secret")
+    say("rotated; new tokens are signed with the new secret")

@@ -9,6 +9,7 @@ import click
 
 from services import projector, runtime, topology
 from services.cli import options
+from services.cli.output import say
 
 
 @click.group("topology")
@@ -26,7 +27,7 @@ def apply(data_dir: Path | None, nats: str | None) -> None:
     async def main() -> None:
         async with runtime.connected(settings, "cli") as nc:
             for change in await topology.apply(nc, replicas=settings.replicas):
-                click.echo(str(change))
+                say(str(change))
 
     options.run(main())
 
@@ -42,7 +43,7 @@ def diff(data_dir: Path | None, nats: str | None) -> None:
         async with runtime.connected(settings, "cli") as nc:
             differences = await topology.diff(nc, replicas=settings.replicas)
         for difference in differences:
-            click.echo(str(difference))
+            say(str(difference))
         return 1 if differences else 0
 
     sys.exit(options.run(main()))
@@ -60,4 +61,4 @@ def rebuild(data_dir: Path | None, nats: str | None) -> None:
             await projector.rebuild(nc, settings)
 
     options.run(main())
-    click.echo("rebuilt")
+    say("rebuilt")

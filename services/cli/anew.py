@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-import click
+from services.cli.output import say
 
 
 class Start:
@@ -22,7 +22,7 @@ class Start:
 
     def again(self) -> NoReturn:
         """Become that process: its id stays, and its threads and children end."""
-        click.echo("switchyard: this worker begins anew: code of handlers did not stop", err=True)
+        say("switchyard: this worker begins anew: code of handlers did not stop", err=True)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()

@@ -10,7 +10,7 @@ import click
 
 from services.cli import options
 from services.cli.client import Api, connect, job_path
-from services.cli.output import print_json, print_table
+from services.cli.output import print_json, print_table, say
 
 
 @click.command()
@@ -27,7 +27,7 @@ def priority(job_id: str, number: int, as_json: bool, data_dir: Path | None) -> 
         if as_json:
             print_json(job)
         else:
-            click.echo(job["priority"])
+            say(job["priority"])
 
     options.run(main())
 
@@ -130,7 +130,7 @@ def _control(what: str, name: str, verb: str, *, as_json: bool, data_dir: Path |
         if as_json:
             print_json(done)
         else:
-            click.echo(f"{what} {name}: {done['state']}")
+            say(f"{what} {name}: {done['state']}")
 
     options.run(main())
 

@@ -11,7 +11,7 @@ from services.cli import options
 from services.cli.client import Api, connect, job_path
 from services.cli.jobs import labels_of
 from services.cli.json_option import object_of
-from services.cli.output import print_json, print_table
+from services.cli.output import print_json, print_table, say
 
 COLUMNS = ("id", "kind", "reason", "code", "message", "failures", "ended_at")
 
@@ -111,13 +111,23 @@ def redrive(
 @click.option("--all", "all_dead", is_flag=True, help="All of the tenant's that the filters select.")
 @_filters
 @click.option("--because", default="", help="Why; it stands in the event.")
+@options.yes
 @options.as_json
 @options.data_dir
 def discard(
-    job_id: str | None, all_dead: bool, because: str, as_json: bool, data_dir: Path | None, **selection: Any
+    job_id: str | None,
+    all_dead: bool,
+    because: str,
+    yes: bool,
+    as_json: bool,
+    data_dir: Path | None,
+    **selection: Any,
 ) -> None:
     """Archive a dead job, or all that are selected: a summary stays, their history goes."""
     body = {"reason": because} if because else {}
+    if job_id is None and (all_dead or any(_filter_of(**selection).values())):
+        which = "that the filters select" if any(_filter_of(**selection).values()) else "of the tenant"
+        options.confirm(f"Discard all dead jobs {which}? Their history goes for ever.", yes=yes)
     _do("discard", "discarded", job_id, all_dead, selection, body, as_json=as_json, data_dir=data_dir)
 
 
@@ -166,4 +176,4 @@ def _print(value: Any, text: str, *, as_json: bool) -> None:
     if as_json:
         print_json(value)
     else:
-        click.echo(text)
+        say(text)

@@ -125,6 +125,16 @@ def _disk(settings: Settings) -> Check:
     return Check("disk", "warn", found, "free some space, or move the data directory with --data-dir")
 
 
+def _privacy(settings: Settings) -> Check:
+    """Whether other users of this host may look into the data directory."""
+    place = settings.data_dir.absolute()
+    if not place.exists():
+        return Check("data directory", "ok", f"{place} is not made yet")
+    if place.stat().st_mode & 0o007:
+        return Check("data directory", "warn", f"{place} is open to all users", f"chmod 700 {place}")
+    return Check("data directory", "ok", f"{place} is closed to other users")
+
+
 def _ocr() -> Check:
     found = CONNECTORS["convert"](slots=1).capabilities()["convert"]
     languages = found["ocr_languages"]
@@ -217,6 +227,7 @@ async def _gateway(settings: Settings) -> AsyncIterator[Check]:
                 yield _judged_clock("gateway's clock", its_clock["ahead_s"], its_clock["error_s"])
             found_workers = await all_workers(gateway, COUNTED_WORKERS)
             damaged = _damaged(await gateway.call("GET", "/metrics"))
+            yield _registration(await gateway.call("GET", "/api/health"))
     except SwitchyardError as error:
         yield _refused(error)
         return
@@ -227,6 +238,14 @@ async def _gateway(settings: Settings) -> AsyncIterator[Check]:
     else:
         yield Check("workers", "warn", "none", "jobs wait: start one with `switchyard worker`")
     yield damaged
+
+
+def _registration(health: dict[str, str]) -> Check:
+    """Whether anybody may register a scope at Octopoid's API."""
+    if health.get("registration") != "open":
+        return Check("registration", "ok", "closed: Octopoid's scopes need a token of role registrar")
+    found = "open: anybody who reaches the gateway may register a scope, submit jobs and store files"
+    return Check("registration", "warn", found, "start it without SWITCHYARD_OCTOPOID_OPEN")
 
 
 def _damaged(metrics: str) -> Check:
@@ -261,7 +280,8 @@ def doctor(as_json: bool, data_dir: Path | None, nats: str | None) -> None:
     settings = options.settings_of(data_dir=data_dir, nats_url=nats)
 
     async def main() -> list[Check]:
-        checks = [_python(), _packages(), await _binary(settings), _disk(settings), _ocr()]
+        checks = [_python(), _packages(), await _binary(settings)]
+        checks += [_disk(settings), _privacy(settings), _ocr()]
         checks.append(await asyncio.to_thread(doctor_storage.read_model, settings))
         checks += [check async for check in _broker(settings)]
         return checks + [check async for check in _gateway(settings)]

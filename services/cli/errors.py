@@ -19,10 +19,11 @@ from events.errors import (
     SwitchyardError,
     UnavailableError,
 )
+from services.cli.output import say
 from services.connection_file import AlreadyRunningError
 from services.nats_server import BrokerError
+from services.settings import UnknownSettingError
 from services.topology_spec import TopologyError
-from services.visible import visible
 from switchyard.errors import InvalidValueError
 from switchyard.handlers import HandlersError
 
@@ -71,7 +72,7 @@ def exit_code(error: BaseException) -> int:
             return 3
         case TimeoutError():
             return 7
-        case pydantic.ValidationError() | HandlersError() | InvalidValueError():
+        case pydantic.ValidationError() | UnknownSettingError() | HandlersError() | InvalidValueError():
             return 2
         case _:
             return 1
@@ -135,6 +136,5 @@ def _tell(error: BaseException) -> NoReturn:
         message = "the disk of the data directory is full: free some space and start again"
     else:
         message = str(error) or type(error).__name__
-    told = visible(message, keep="\n")
-    click.echo(f"switchyard: {told}", err=True)
+    say(f"switchyard: {message}", err=True, lines=True)
     sys.exit(exit_code(error))

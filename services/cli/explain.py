@@ -8,8 +8,7 @@ import click
 
 from services.cli import options
 from services.cli.client import connect, job_path
-from services.cli.output import print_json, print_table
-from services.visible import visible
+from services.cli.output import print_json, print_table, say
 
 WORKER_COLUMNS = ("id", "verdict", "running", "slots", "message")
 LIMIT_COLUMNS = ("name", "concurrency", "running", "per_minute", "starts_left", "full")
@@ -28,13 +27,13 @@ def explain(job_id: str, as_json: bool, data_dir: Path | None) -> None:
         if as_json:
             print_json(found)
             return
-        click.echo(visible(f"{found['state']}: {found['summary']}"))
+        say(f"{found['state']}: {found['summary']}")
         for sentence in found.get("would_help", ()):
-            click.echo(visible(f"  would help: {sentence}"))
+            say(f"  would help: {sentence}")
         if "lane" not in found:
             return
         lane = found["lane"]
-        click.echo(f"lane {lane['id']}, priority {lane['priority']}, {lane['ahead']} ahead")
+        say(f"lane {lane['id']}, priority {lane['priority']}, {lane['ahead']} ahead")
         print_table(WORKER_COLUMNS, found["workers"])
         if found["limits"]:
             print_table(LIMIT_COLUMNS, found["limits"])

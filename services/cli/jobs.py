@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from services.cli import options
 from services.cli.client import Api, connect, key_header
 from services.cli.errors import ApiError
 from services.cli.json_option import object_of
-from services.cli.output import describe, json_of, print_json, print_table
+from services.cli.output import describe, json_of, pass_on, print_json, print_table, say
 from services.visible import visible
 from switchyard.errors import InvalidValueError
 
@@ -141,10 +142,11 @@ async def _show(api: Api, job: dict[str, Any], *, wait: bool, as_json: bool) -> 
     if as_json:
         print_json(job)
     elif not wait:
-        click.echo(job["id"])
+        say(job["id"])
     elif job["state"] == "succeeded":
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         async for chunk in api.output(job):
-            click.echo(chunk, nl=False)
+            pass_on(chunk, decoder)
         _tell_warnings(job)
     else:
         _tell_end(job)
@@ -172,7 +174,7 @@ def _tell_end(job: dict[str, Any]) -> None:
             f"the job is damaged: event {damage['event']!r} at sequence {damage['seq']}: {damage['reason']}"
         )
         told += f"; {advice}"
-    click.echo(f"switchyard: {visible(told)}", err=True)
+    say(f"switchyard: {told}", err=True)
 
 
 @click.command()
@@ -260,9 +262,9 @@ def watch(
             async with contextlib.aclosing(messages):
                 async for message in messages:
                     if as_json:
-                        click.echo(json_of(message))
+                        say(json_of(message))
                     elif line := _line(message):
-                        click.echo(visible(line, keep="\t"))
+                        say(line)
             if not job_id:
                 return 1
             job = await api.job(job_id)
@@ -275,7 +277,7 @@ def watch(
 
 def _show_trace(trace: str, *, err: bool = False) -> None:
     for line in trace.splitlines():
-        click.echo(visible(line), err=err)
+        say(line, err=err)
 
 
 def _line(message: dict[str, Any]) -> str | None:
@@ -326,6 +328,6 @@ def cancel(job_id: str, reason: str | None, as_json: bool, data_dir: Path | None
         if as_json:
             print_json(job)
         else:
-            click.echo(job["state"])
+            say(job["state"])
 
     options.run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ nats = click.option("--nats", metavar="URL", help="Broker to use instead of the 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 lease = click.option("--lease", type=float, metavar="SECONDS", help="Length of a lease.")
 slots = click.option("--slots", type=click.IntRange(1), help="Jobs that the worker runs at once.")
+yes = click.option("--yes", is_flag=True, help="Do not ask.")
 kinds = click.option("--kinds", metavar="K,K", help="Kinds that the worker runs; all by default.")
 
 
@@ -34,6 +36,20 @@ def run(main: Coroutine[Any, Any, Any], *, contain: bool = False) -> Any:
         contain: whether foreign code runs on its loop, which is not to end it.
     """
     return _runner.run(main, uvloop.new_event_loop) if contain else uvloop.run(main)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person before something that nothing takes back.
+
+    Raises:
+        click.Abort: the answer is no.
+        click.UsageError: there is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Nobody is there to ask: say --yes")
+    click.confirm(question, abort=True, err=True)
 
 
 def with_broker(settings: Settings) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -24,9 +25,33 @@ def json_of(value: Any, *, indent: bool = False) -> str:
     return UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
 
 
+def say(text: object, *, err: bool = False, lines: bool = False) -> None:
+    """Print what anybody may have written, so that no terminal obeys it.
+
+    Args:
+        text: a line.
+        err: whether it goes to standard error.
+        lines: whether it may be many.
+    """
+    click.echo(visible(str(text), keep="\n\t" if lines else "\t"), err=err)
+
+
+def pass_on(chunk: bytes, decode: codecs.IncrementalDecoder) -> None:
+    """Print a part of a result: as it is for programs, and at a terminal so that it obeys none of it.
+
+    Args:
+        chunk: the next bytes.
+        decode: of the whole result, for a character that a part ends within.
+    """
+    if sys.stdout.isatty():
+        click.echo(visible(decode.decode(chunk), keep="\n\t"), nl=False)
+    else:
+        click.echo(chunk, nl=False)
+
+
 def print_json(value: Any) -> None:
     """Print JSON, indented, on standard output."""
-    click.echo(json_of(value, indent=True))
+    say(json_of(value, indent=True), lines=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

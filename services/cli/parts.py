@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -10,8 +11,10 @@ from events.subjects import NAME
 from services import runtime
 from services.cli import options
 from services.cli.anew import Start
-from services.connection_file import ConnectionInfo
+from services.cli.output import say
+from services.connection_file import FILE_NAME, ConnectionInfo
 from services.connectors import CONNECTORS
+from services.settings import Settings
 from services.worker.custom import handlers_of
 from services.worker.declared import declared
 
@@ -32,8 +35,14 @@ def _name(_context: click.Context, _option: click.Parameter, name: str | None) -
     return name
 
 
+def _say_where(url: str, settings: Settings) -> None:
+    say(f"URL={url}")
+    if settings.octopoid_open:
+        say("SWITCHYARD_OCTOPOID_OPEN: whoever reaches it may register a scope, submit jobs and store files")
+
+
 def _say_ready() -> None:
-    click.echo("ready")
+    say("ready")
 
 
 @click.command()
@@ -69,8 +78,12 @@ def up(
     names = () if no_worker else _kinds(kinds)
 
     def ready(info: ConnectionInfo) -> None:
-        click.echo(f"URL={info.url}\nTOKEN={info.token}")
-        click.echo(f"ready; commands find it through {settings.data_dir}, Ctrl-C stops it")
+        _say_where(info.url, settings)
+        if sys.stdout.isatty():  # else it would stand in a journal, which others read and which is kept
+            say(f"TOKEN={info.token}")
+        else:
+            say(f"the admin token stands in {settings.data_dir / FILE_NAME} alone")
+        say(f"ready; commands find it through {settings.data_dir}, Ctrl-C stops it")
 
     async def main() -> None:
         stop = runtime.stop_on_signals()
@@ -92,7 +105,7 @@ def gateway(host: str | None, port: int | None, data_dir: Path | None, nats: str
 
     async def main() -> None:
         stop = runtime.stop_on_signals()
-        await runtime.run_gateway(settings, stop, lambda url: click.echo(f"URL={url}"))
+        await runtime.run_gateway(settings, stop, lambda url: _say_where(url, settings))
 
     options.run(main())
 

@@ -11,7 +11,7 @@ import click
 
 from services.cli import options
 from services.cli.client import Api, connect, job_path
-from services.cli.output import print_json, print_table
+from services.cli.output import print_json, print_table, say
 from services.visible import visible
 
 COLUMNS = ("stream", "seq", "tenant", "subject", "size_bytes", "reason", "at")
@@ -91,10 +91,10 @@ def show(stream: str, seq: int, as_json: bool, data_dir: Path | None) -> None:
         rows = [{"field": name, "value": found[name]} for name in FIELDS]
         rows += [{"field": f"header {name}", "value": text} for name, text in message["headers"].items()]
         print_table(("field", "value"), rows)
-        click.echo(f"\n{message['size_bytes']} bytes:")
-        click.echo(_body(message))
+        say(f"\n{message['size_bytes']} bytes:", lines=True)
+        say(_body(message), lines=True)
         if message["truncated"]:
-            click.echo("… and more")
+            say("… and more")
 
     options.run(main())
 
@@ -112,12 +112,17 @@ def _body(message: dict[str, Any]) -> str:
 @click.argument("stream", required=False)
 @click.argument("seq", type=click.IntRange(1), required=False)
 @click.option("--all", "every", is_flag=True, help="All of them, or all of the one stream that is named.")
+@options.yes
 @options.as_json
 @options.data_dir
-def forget(stream: str | None, seq: int | None, every: bool, as_json: bool, data_dir: Path | None) -> None:
+def forget(
+    stream: str | None, seq: int | None, every: bool, yes: bool, as_json: bool, data_dir: Path | None
+) -> None:
     """Forget that a message is set aside; the message stays where it is."""
     if (seq is not None) == every:
         raise click.UsageError("STREAM and SEQ, or --all is needed")
+    if every:
+        options.confirm(f"Forget all that is set aside{f' of {stream}' if stream else ''}?", yes=yes)
 
     async def main() -> None:
         async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
@@ -130,7 +135,7 @@ def forget(stream: str | None, seq: int | None, every: bool, as_json: bool, data
         if as_json:
             print_json(done)
         else:
-            click.echo(f"forgotten {done['forgotten']}")
+            say(f"forgotten {done['forgotten']}")
 
     options.run(main())
 
@@ -159,6 +164,6 @@ def repair(job_id: str, to: str | None, reason: str | None, as_json: bool, data_
         if as_json:
             print_json(job)
         else:
-            click.echo(job["state"])
+            say(job["state"])
 
     options.run(main())

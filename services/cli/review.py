@@ -12,7 +12,7 @@ from services.cli import options
 from services.cli.client import connect
 from services.cli.jobs import labels_of
 from services.cli.json_option import json_of
-from services.cli.output import print_json, print_table
+from services.cli.output import print_json, print_table, say
 
 COLUMNS = ("id", "kind", "worker", "proposed_at", "due_at", "reviewer", "checks", "rejections")
 
@@ -79,6 +79,6 @@ def _judge(job_id: str, verb: str, body: dict[str, Any], *, as_json: bool, data_
         if as_json:
             print_json(job)
         else:
-            click.echo(job["state"])
+            say(job["state"])
 
     options.run(main())

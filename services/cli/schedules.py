@@ -12,7 +12,7 @@ from services.cli import options
 from services.cli.client import connect
 from services.cli.jobs import labels_of
 from services.cli.json_option import object_of
-from services.cli.output import print_json, print_table
+from services.cli.output import print_json, print_table, say
 
 COLUMNS = ("id", "kind", "state", "cron", "every_s", "timezone", "next_run", "last_run", "runs")
 NAME = click.argument("name")
@@ -80,7 +80,7 @@ def create(
     if as_json:
         print_json(made)
     else:
-        click.echo(made["id"])
+        say(made["id"])
 
 
 @schedule_group.command("list")
@@ -122,7 +122,7 @@ def show(name: str, as_json: bool, data_dir: Path | None) -> None:
 @options.data_dir
 def pause(name: str, data_dir: Path | None) -> None:
     """Make no jobs until it is resumed."""
-    click.echo(_call(data_dir, "POST", _path(name, "/pause"))["state"])
+    say(_call(data_dir, "POST", _path(name, "/pause"))["state"])
 
 
 @schedule_group.command()
@@ -130,7 +130,7 @@ def pause(name: str, data_dir: Path | None) -> None:
 @options.data_dir
 def resume(name: str, data_dir: Path | None) -> None:
     """Go on from now; runs of the pause are not caught up with."""
-    click.echo(_call(data_dir, "POST", _path(name, "/resume"))["state"])
+    say(_call(data_dir, "POST", _path(name, "/resume"))["state"])
 
 
 @schedule_group.command()
@@ -152,4 +152,4 @@ def next_runs(name: str, count: int, as_json: bool, data_dir: Path | None) -> No
     if as_json:
         print_json(found)
     else:
-        click.echo("\n".join(found["next_runs"]))
+        say("\n".join(found["next_runs"]), lines=True)

@@ -16,16 +16,20 @@ from services.gateway.problems import UnauthenticatedError
 from services.gateway.revocations import Revocations
 from services.gateway.tokens import Claims, TokenVerifier
 
+ANYBODY: Final = "*"
+"""No tenant has this name."""
 SCHEME: Final = "bearer "
 
 
 class Role(StrEnum):
-    """What a token allows; `admin` implies all, `submitter`, `worker` and `reviewer` imply `viewer`."""
+    """What a token allows; `admin` implies all, and all but `registrar` imply `viewer`."""
 
     VIEWER = "viewer"
     SUBMITTER = "submitter"
     WORKER = "worker"
     REVIEWER = "reviewer"
+    OPERATOR = "operator"
+    REGISTRAR = "registrar"
     ADMIN = "admin"
 
 
@@ -56,6 +60,10 @@ class Principal:
     def is_admin(self) -> bool:
         """Whether the jobs of every tenant may be seen."""
         return Role.ADMIN in self.roles
+
+    def sees(self, tenant: str | None) -> bool:
+        """Whether it may know of what is a tenant's own, such as its workers; None is what all share."""
+        return tenant in (None, self.tenant) or Role.OPERATOR in self.roles
 
     def check(self, role: Role) -> None:
         """Let a caller with the role pass.
@@ -136,5 +144,7 @@ class Authenticator:
 
 def _principal(claims: Claims) -> Principal:
     roles = frozenset(Role(role) for role in claims.roles)
-    implied = frozenset(Role) if Role.ADMIN in roles else roles | {Role.VIEWER}
+    implied = frozenset(Role) if Role.ADMIN in roles else roles
+    if roles != {Role.REGISTRAR}:
+        implied |= {Role.VIEWER}
     return Principal(claims.sub, claims.tenant, implied, claims.jti, claims.exp)

@@ -11,25 +11,46 @@ from aiohttp import web
 from events import subjects
 from events.errors import ConflictError, InvalidError, NotFoundError, UnavailableError, VersionConflictError
 from services import clock, controls
+from services.connectors import CONNECTORS
 from services.controls import Control, What, Wish
-from services.gateway.auth import Role, require
+from services.gateway.auth import ANYBODY, Principal, Role, require
 from services.gateway.http import json_response
-from services.gateway.keys import NATS, PUBLISHER, SETTINGS
+from services.gateway.keys import NATS, PUBLISHER, READ_MODEL, SETTINGS, WORKERS
 from services.gateway.query import SHOWN_CHARS, Query
 from services.gateway.workers import live_worker
 from services.log_reader import last_message
+from services.worker.registry import rest_tenant
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 WISHES: Final[dict[str, Wish | None]] = {"pause": "paused", "resume": None, "drain": "draining"}
 
 
 async def list_controls(request: web.Request) -> web.Response:
-    """`GET /v1/controls`: all that is paused or told to drain."""
-    require(request, Role.VIEWER)
+    """`GET /v1/controls`: what is paused or told to drain, and concerns the caller."""
+    principal = require(request, Role.VIEWER)
     Query(request)
     found = await controls.all_controls(request.app[NATS], timeout_s=request.app[SETTINGS].request_timeout_s)
-    shown = [_view(what, name, control) for (what, name), control in sorted(found.items())]
+    concerns = _concern(request.app, principal)
+    shown = [
+        _view(what, name, control) for (what, name), control in sorted(found.items()) if concerns(what, name)
+    ]
     return json_response({"controls": shown})
+
+
+def _concern(app: web.Application, principal: Principal) -> Callable[[str, str], bool]:
+    """Whether something of a name concerns the caller: kinds and workers may be another tenant's."""
+    if principal.sees(ANYBODY):
+        return lambda _what, _name: True
+    kinds = {kind for kind, _ in app[READ_MODEL].counts(tenant=principal.tenant)} | set(CONNECTORS)
+    lanes = {queue["lane"] for queue in app[READ_MODEL].queues(tenant=principal.tenant)}
+
+    def concerns(what: str, name: str) -> bool:
+        if what != "worker":
+            return name in (kinds if what == "kind" else lanes)
+        record = app[WORKERS].get(name)
+        return principal.sees(rest_tenant(name) if record is None else record.tenant)
+
+    return concerns
 
 
 def worker_route(verb: str) -> Handler:

@@ -9,6 +9,7 @@ from events.lane import LaneKey
 from events.spec import Status
 from services import controls
 from services.explain import LimitUse, Situation, explained
+from services.gateway.auth import PRINCIPAL
 from services.gateway.http import H_SEQ, json_response
 from services.gateway.jobs import current_job
 from services.gateway.keys import LIMITS, NATS, READ_MODEL, SETTINGS, STORE, WORKERS
@@ -41,7 +42,7 @@ async def _situation(request: web.Request, job: Job) -> Situation:
     return Situation(
         key=key,
         ahead=app[READ_MODEL].place(job),
-        workers=app[WORKERS].records(),
+        workers=[one for one in app[WORKERS].records() if request[PRINCIPAL].sees(one.tenant)],
         limits=[await _use(request, limit) for limit in key.limits if limit in app[LIMITS].known],
         paused=[what for what, _ in paused],
     )

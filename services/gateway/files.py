@@ -20,7 +20,7 @@ from events.errors import ConflictError, LimitError, NotFoundError, SwitchyardEr
 from services import clock
 from services.files import FileInfo, Files
 from services.files.quota import Quota
-from services.gateway.auth import PRINCIPAL, Principal, Role
+from services.gateway.auth import PRINCIPAL, Principal, Role, require
 from services.gateway.conditions import Unsatisfiable, Version, is_unchanged, wanted_range
 from services.gateway.http import json_response
 from services.gateway.job_request import parse_key
@@ -192,7 +192,7 @@ class FileRoutes:
 
     async def delete(self, request: web.Request) -> web.Response:
         """`DELETE /v1/files/{id}`."""
-        _writer(request)
+        require(request, Role.SUBMITTER)  # a worker stores files, but those of others are not its to remove
         tenant = scope(request, Query(request, "tenant"))
         await self._files.delete(tenant, request.match_info["id"])
         return web.Response(status=204)
@@ -264,7 +264,7 @@ async def _continue_now(request: web.Request) -> None:
 
 
 def _writer(request: web.Request) -> Principal:
-    """The caller, if it may store and remove files.
+    """The caller, if it may store files.
 
     Raises:
         ForbiddenError: it may not.

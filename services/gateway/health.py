@@ -9,10 +9,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from events.errors import UnavailableError
 from services import quarantine_index
-from services.gateway.auth import Role, require
+from services.gateway.auth import ANYBODY, Principal, Role, require
 from services.gateway.http import json_response
 from services.gateway.keys import METRICS, NATS, READ_MODEL, READINESS, SETTINGS, WORKERS
 from services.gateway.live_door import DOOR
+from services.gateway.metrics import tenant_text
 from services.gateway.query import Query
 
 
@@ -38,13 +39,18 @@ async def readyz(request: web.Request) -> web.Response:
 async def metrics(request: web.Request) -> web.Response:
     """The metrics in Prometheus' text format; what cannot be asked for now keeps its last value.
 
+    Whoever is no operator gets what is its tenant's own: jobs, and the workers that it may see.
+
     Raises:
         RejectedError: the settings do not open them and the caller has no token.
     """
-    if not request.app[SETTINGS].metrics_public:
-        require(request, Role.VIEWER)
-    Query(request)
     app = request.app
+    if not app[SETTINGS].metrics_public:
+        principal = require(request, Role.VIEWER)
+        if not principal.sees(ANYBODY):
+            Query(request)
+            return _text(_own_metrics(app, principal))
+    Query(request)
     found = app[METRICS]
     workers = app[WORKERS].records()
     found.show_workers(record.state for record in workers)
@@ -57,4 +63,13 @@ async def metrics(request: web.Request) -> web.Response:
     with contextlib.suppress(UnavailableError):
         timeout_s = app[SETTINGS].request_timeout_s
         found.show_quarantined(await quarantine_index.counts(app[NATS], timeout_s=timeout_s))
-    return web.Response(body=found.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return _text(found.text())
+
+
+def _own_metrics(app: web.Application, principal: Principal) -> bytes:
+    seen = [record for record in app[WORKERS].records() if principal.sees(record.tenant)]
+    return tenant_text(app[READ_MODEL].counts(tenant=principal.tenant), [record.state for record in seen])
+
+
+def _text(body: bytes) -> web.Response:
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from events.errors import UnavailableError
 from services import clock
-from services.gateway.auth import SCHEME, Authenticator, Principal
+from services.gateway.auth import SCHEME, Authenticator, Principal, Role
 from services.gateway.live import LiveFeed
 from services.gateway.live_messages import VERSION, Item, message
 from services.gateway.live_session import GOING_AWAY, Session
@@ -37,6 +37,17 @@ class LiveDoor:
         self.connections = 0
         self._sessions: set[Session] = set()
         self._closing = False
+
+    def admit(self, token: str) -> Principal:
+        """The reader that a token names.
+
+        Raises:
+            UnauthenticatedError: it does not count.
+            ForbiddenError: it does not let its holder read.
+        """
+        principal = self.authenticator.authenticate_token(token)
+        principal.check(Role.VIEWER)
+        return principal
 
     @contextlib.asynccontextmanager
     async def place(self) -> AsyncIterator[None]:

@@ -53,14 +53,11 @@ class Metrics:
             "switchyard_projection_lag_events", "Events that the read model is behind the log",
             registry=self.registry,
         )  # fmt: skip
-        self.jobs = Gauge(
-            "switchyard_jobs", "Jobs in the read model", ["kind", "state"], registry=self.registry
-        )
+        self.jobs, self.workers = _by_state(self.registry)
         self.quarantined = Gauge(
             "switchyard_quarantined_messages", "Messages that no reader could read", ["stream"],
             registry=self.registry,
         )  # fmt: skip
-        self.workers = Gauge("switchyard_workers", "Live workers", ["state"], registry=self.registry)
         self.lost_slots = Gauge(
             "switchyard_lost_slots", "Slots of live workers that hold code which outlived its attempt",
             registry=self.registry,
@@ -93,9 +90,7 @@ class Metrics:
 
     def show_jobs(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Set the jobs by kind and state."""
-        self.jobs.clear()
-        for (kind, state), count in counts.items():
-            self.jobs.labels(kind, state).set(count)
+        _show_jobs(self.jobs, counts)
 
     def show_quarantined(self, counts: Mapping[str, int]) -> None:
         """Set the messages that are set aside by stream."""
@@ -105,13 +100,37 @@ class Metrics:
 
     def show_workers(self, states: Iterable[str]) -> None:
         """Set the live workers by state."""
-        self.workers.clear()
-        for state, count in Counted(states).items():
-            self.workers.labels(state).set(count)
+        _show_workers(self.workers, states)
 
     def text(self) -> bytes:
         """All of them in the text format 0.0.4."""
         return generate_latest(self.registry)
+
+
+def tenant_text(counts: Mapping[tuple[str, str], int], states: Iterable[str]) -> bytes:
+    """What one tenant may know: its own jobs, and the states of the workers that it sees."""
+    registry = CollectorRegistry()
+    jobs, workers = _by_state(registry)
+    _show_jobs(jobs, counts)
+    _show_workers(workers, states)
+    return generate_latest(registry)
+
+
+def _by_state(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
+    jobs = Gauge("switchyard_jobs", "Jobs in the read model", ["kind", "state"], registry=registry)
+    return jobs, Gauge("switchyard_workers", "Live workers", ["state"], registry=registry)
+
+
+def _show_jobs(gauge: Gauge, counts: Mapping[tuple[str, str], int]) -> None:
+    gauge.clear()
+    for (kind, state), count in counts.items():
+        gauge.labels(kind, state).set(count)
+
+
+def _show_workers(gauge: Gauge, states: Iterable[str]) -> None:
+    gauge.clear()
+    for state, count in Counted(states).items():
+        gauge.labels(state).set(count)
 
 
 class _Conflicts(Collector):

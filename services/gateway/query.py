@@ -99,8 +99,8 @@ def parse_time(name: str, value: str) -> datetime:
         raise wrong(name, value, "an RFC 3339 time") from None
 
 
-def scope(request: web.Request, query: Query) -> str:
-    """The tenant that the request concerns: the caller's own, or the one that an admin names.
+def scope(request: web.Request, query: Query, *, wide: Role = Role.ADMIN) -> str:
+    """The tenant that the request concerns: the caller's own, or the one that somebody of role `wide` names.
 
     Raises:
         ForbiddenError: the caller may not name another tenant.
@@ -109,22 +109,22 @@ def scope(request: web.Request, query: Query) -> str:
     principal = require(request, Role.VIEWER)
     if named is None or named == principal.tenant:
         return principal.tenant
-    principal.check(Role.ADMIN)
+    principal.check(wide)
     if NAME.fullmatch(named) is None:
         raise wrong("tenant", named, f"a name that matches {NAME.pattern}")
     return named
 
 
-def wide_scope(request: web.Request, query: Query) -> str | None:
-    """As `scope`; None for all tenants, which an admin names `*`.
+def wide_scope(request: web.Request, query: Query, *, wide: Role = Role.ADMIN) -> str | None:
+    """As `scope`; None for all tenants, whose name is `*`.
 
     Raises:
         ForbiddenError: the caller may not name another tenant.
     """
     if query.text("tenant") == ALL_TENANTS:
-        require(request, Role.ADMIN)
+        require(request, wide)
         return None
-    return scope(request, query)
+    return scope(request, query, wide=wide)
 
 
 def min_seq(request: web.Request) -> int:

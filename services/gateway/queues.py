@@ -10,6 +10,7 @@ from aiohttp import web
 
 from events.lane import LaneKey
 from services import clock
+from services.gateway.auth import Role
 from services.gateway.http import H_SEQ, json_response
 from services.gateway.keys import FRESHNESS, LANES, READ_MODEL, WORKERS
 from services.gateway.query import Query, min_seq, wide_scope
@@ -23,11 +24,15 @@ async def list_queues(request: web.Request) -> web.Response:
         RejectedError: a parameter is wrong, or the tenant is not the caller's.
         UnavailableError: the read model lags too far behind.
     """
-    tenant = wide_scope(request, Query(request, "tenant"))
+    tenant = wide_scope(request, Query(request, "tenant"), wide=Role.OPERATOR)
     seq = await request.app[FRESHNESS].wait(min_seq(request))
     queues = request.app[READ_MODEL].queues(tenant=tenant)
     now = clock.now()
-    workers = request.app[WORKERS].records()
+    workers = [
+        record
+        for record in request.app[WORKERS].records()
+        if tenant is None or (record.tenant in (None, tenant) and record.runs_for(tenant))
+    ]
     for queue in queues:
         key = request.app[LANES].key(queue["lane"], queue["priority"]) or LaneKey(queue["kind"])
         queue.update(_needs(key, workers), oldest_waiting_s=_age_s(queue["oldest_waiting_at"], now))

@@ -40,7 +40,7 @@ async def event_stream(request: web.Request) -> web.StreamResponse:
         raise UnauthenticatedError(
             "this needs the header Authorization: Bearer <token>", code="token_missing"
         )
-    principal = door.authenticator.authenticate_token(token)
+    principal = door.admit(token)
     wish = wish_of(request)
     response = web.StreamResponse(headers=HEADERS)
     refusal: RejectedError | UnavailableError | None = None

@@ -31,7 +31,7 @@ MAX_SECRETS: Final = 2
 RELOAD_S: Final = 2.0
 MIN_RSA_BITS: Final = 2048
 
-RoleName = Literal["viewer", "submitter", "worker", "reviewer", "admin"]
+RoleName = Literal["viewer", "submitter", "worker", "reviewer", "operator", "registrar", "admin"]
 # A subject stands in a header of every event it causes, so it holds nothing that could end one.
 Subject = Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,128}\Z")]
 Timestamp = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]  # up to the year 9999
@@ -57,7 +57,7 @@ def load_or_create_secrets(data_dir: Path) -> tuple[str, ...]:
     """
     path = data_dir / SECRET_FILE
     if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = _draft(path, [secrets.token_urlsafe(SECRET_BYTES)])
         try:
             os.link(draft, path)  # fails if another process was faster: then its secret counts

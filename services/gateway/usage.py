@@ -30,7 +30,7 @@ async def usage(request: web.Request) -> web.Response:
         UnavailableError: there is no read model.
     """
     require(request, Role.VIEWER)
-    tenant = scope(request, Query(request, "tenant"))
+    tenant = scope(request, Query(request, "tenant"), wide=Role.OPERATOR)
     app = request.app
     found: dict[str, tuple[int, float]] = {
         **app[SHARES].usage(tenant),

@@ -48,13 +48,13 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
 
     Raises:
         MalformedError: there are parameters.
-        UnauthenticatedError: the handshake brought a token that does not count.
+        RejectedError: the handshake brought a token that does not count, or lets nobody read.
         UnavailableError: there is no place for another connection.
     """
     Query(request)  # a token in the URL is refused, not passed over
     door = request.app[DOOR]
     token = bearer(request) or _token_among_protocols(request)
-    caller = None if token is None else Caller(door.authenticator.authenticate_token(token), token)
+    caller = None if token is None else Caller(door.admit(token), token)
     async with door.place():
         socket = web.WebSocketResponse(
             protocols=(PROTOCOL,),
@@ -122,7 +122,7 @@ class _Connection:
             said = decode(frame.data) if frame.type is WSMsgType.TEXT else None
             if not isinstance(said, Auth):
                 raise UnauthenticatedError("the first message must be an auth message", code="token_missing")
-            return Caller(self._door.authenticator.authenticate_token(said.token), said.token)
+            return Caller(self._door.admit(said.token), said.token)
         except TimeoutError:
             refusal = RejectedError(f"no auth message came within {AUTH_S:g} s", code="token_missing")
         except RejectedError as error:

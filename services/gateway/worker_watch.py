@@ -91,6 +91,10 @@ class WorkerWatch:
         """How many are left out because what stands in a bucket for them cannot be read or shown."""
         return len(self._unreadable)
 
+    def unreadable_of(self) -> list[str | None]:
+        """For each of those, the tenant that it claims for over REST, if its place says so."""
+        return [rest_tenant(worker_of(subject)) for subject in self._unreadable]
+
     def declared(self, worker: str) -> Declared | None:
         """What a worker declares, whether or not it is alive."""
         return self._declared.get(worker)

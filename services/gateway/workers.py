@@ -10,7 +10,7 @@ from aiohttp import web
 from events.errors import NotFoundError
 from events.job import Job
 from projections.job_view import job_view
-from services.gateway.auth import Role, require
+from services.gateway.auth import PRINCIPAL, Role, require
 from services.gateway.http import H_SEQ, json_response
 from services.gateway.jobs import current_progress, page_limit
 from services.gateway.keys import FRESHNESS, READ_MODEL, WORKERS
@@ -24,34 +24,40 @@ SHOWN_OF_JOBS = ("id", "kind", "tenant", "state", "priority", "attempt", "starte
 
 
 async def list_workers(request: web.Request) -> web.Response:
-    """A page of the live workers, by id; with `?capabilities=true` it ends early where they are large.
+    """A page of the live workers that the caller may see, by id.
+
+    These are its tenant's own and those that work for all; an operator sees every one. With
+    `?capabilities=true` the page ends early where they are large.
 
     Raises:
         RejectedError: the caller may not see them, or a parameter is wrong.
     """
-    require(request, Role.VIEWER)
+    principal = require(request, Role.VIEWER)
     query = Query(request, "cursor", "limit", "capabilities")
     limit = page_limit(request, query)
     wanted = query.text("capabilities") or "false"
     if wanted not in ("true", "false"):
         raise wrong("capabilities", wanted, "true or false")
     watch = request.app[WORKERS]
-    ids = watch.after(query.text("cursor") or "")
     page: list[WorkerRecord] = []
-    size_bytes = 0
-    for record in filter(None, map(watch.get, ids[:limit])):
+    size_bytes, more = 0, False
+    for record in filter(None, map(watch.get, watch.after(query.text("cursor") or ""))):
+        if not principal.sees(record.tenant):
+            continue
+        if len(page) == limit or size_bytes > PAGE_BYTES:
+            more = True
+            break
         page.append(record)
         if wanted == "true":
             size_bytes += len(msgspec.json.encode(record.capabilities))
-        if size_bytes > PAGE_BYTES:
-            break
     read_model = request.app[READ_MODEL]
     views = [_view(record, read_model.tallies(record.id)) for record in page]
     if wanted == "false":
         for view in views:
             del view["capabilities"]
-    cursor = page[-1].id if len(page) < len(ids) else None
-    return json_response({"workers": views, "cursor": cursor, "unreadable": watch.unreadable})
+    cursor = page[-1].id if more else None
+    unreadable = sum(map(principal.sees, watch.unreadable_of()))
+    return json_response({"workers": views, "cursor": cursor, "unreadable": unreadable})
 
 
 async def get(request: web.Request) -> web.Response:
@@ -74,11 +80,11 @@ def live_worker(request: web.Request) -> WorkerRecord:
     """The worker that the route names.
 
     Raises:
-        NotFoundError: no such worker is alive.
+        NotFoundError: no such worker is alive that the caller may see.
     """
     worker = request.match_info["id"]
     record = request.app[WORKERS].get(worker)
-    if record is None:
+    if record is None or not request[PRINCIPAL].sees(record.tenant):
         raise NotFoundError(f"there is no worker {worker[:SHOWN_CHARS]!r} now", field="id")
     return record
 

@@ -45,7 +45,11 @@ def test_dead_letters_are_listed_redriven_and_discarded(site: Site) -> None:
     assert site.run("watch", first).returncode == 0
     assert site.run("dead", "discard", second, "--because", "old").stdout == "archived\n"
     assert site.json("get", second)["archived_as"] == "dead"
-    assert site.json("dead", "discard", "--code", "simulated") == {"discarded": 1, "skipped": 0, "refused": 0}
+    assert site.json("dead", "discard", "--code", "simulated", "--yes") == {
+        "discarded": 1,
+        "skipped": 0,
+        "refused": 0,
+    }
     assert dead(site, "simulated") == []
     assert site.run("dead", "redrive", "--all", "--code", "simulated").stdout.startswith("redriven 0,")
 

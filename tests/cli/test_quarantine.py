@@ -75,8 +75,8 @@ async def test_a_body_that_is_no_text_is_shown_byte_by_byte_and_all_are_forgotte
     until_set_aside(site, seq)
     shown = plain(site.run("quarantine", "show", "JOBS", str(seq)))
     assert "00000000  fa fb fc fd fe ff fa fb fc fd fe ff fa fb fc fd\n00000010  fe ff" in shown
-    assert site.json("quarantine", "forget", "JOBS", "--all")["forgotten"] >= 1
-    assert site.run("quarantine", "forget", "--all").stdout == "forgotten 0\n"
+    assert site.json("quarantine", "forget", "JOBS", "--all", "--yes")["forgotten"] >= 1
+    assert site.run("quarantine", "forget", "--all", "--yes").stdout == "forgotten 0\n"
 
 
 async def test_a_damaged_job_says_so_and_is_repaired(site: Site) -> None:
@@ -124,7 +124,7 @@ async def test_submit_does_not_wait_for_a_damaged_job(site: Site) -> None:
 
 
 async def test_the_doctor_counts_what_cannot_be_read_and_what_it_damages(site: Site) -> None:
-    site.run("quarantine", "forget", "--all")
+    site.run("quarantine", "forget", "--all", "--yes")
     for job in site.json("list", "--state", "damaged")["jobs"]:
         site.run("repair", job["id"], "--to", "cancelled")
     checks = {check["what"]: check for check in site.json("doctor")}

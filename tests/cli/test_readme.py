@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -44,19 +45,24 @@ class Checkout:
     def up(self) -> list[str]:
         """Run `make up` until it is ready; what it printed."""
         log = self.directory / "log"
+        ours, theirs = pty.openpty()  # the token is printed at a terminal alone
         with log.open("w") as errors:
             self.process = subprocess.Popen(
                 ["make", "--assume-old=setup", "up"],  # a test must not install anything beside others
                 cwd=self.directory, env=self.environment, start_new_session=True, text=True,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                stdin=subprocess.DEVNULL, stdout=theirs, stderr=errors,
             )  # fmt: skip
+        os.close(theirs)
         printed: list[str] = []
-        assert self.process.stdout is not None
-        with deadline(self.process, READY_S):
-            for line in self.process.stdout:
+        with (
+            deadline(self.process, READY_S),
+            contextlib.suppress(OSError),
+            os.fdopen(ours, newline="\n") as shown,
+        ):
+            for line in shown:
                 if line.startswith("ready"):
                     return printed
-                printed.append(line)
+                printed.append(line.replace("\r", ""))
         raise AssertionError(log.read_text())
 
     def shell(self, text: str) -> str:

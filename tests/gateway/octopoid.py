@@ -23,8 +23,9 @@ class Octopoid:
         ) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
-    async def register(self, *, machine: str = "m1", key: str | None = "") -> Answer:
+    async def register(self, *, machine: str = "m1", key: str | None = None) -> Answer:
         body = {"cluster": "prod", "machine_id": machine, "repo_url": "git@x:y.git", "scope": self.scope}
+        key = self.api.token("registrar") if key is None else key
         answer = await self.call("POST", "/orchestrators/register", body, key=key)
         self.key = answer.json.get("api_key", self.key)
         return answer

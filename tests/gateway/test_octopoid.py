@@ -87,6 +87,27 @@ async def test_registrations_end_where_the_setting_says(shared_broker: SharedBro
         assert (answer.status, answer.json["code"]) == (429, "limit")
 
 
+async def test_nobody_registers_a_scope_unless_a_token_or_the_setting_lets_him(
+    api: Gateway, shared_broker: SharedBroker, tmp_path: Path
+) -> None:
+    octo = Octopoid(api)
+    assert (await octo.register(key="")).status == 401
+    for role in ("viewer", "submitter", "worker", "reviewer", "operator"):
+        answer = await octo.register(key=api.token(role))
+        assert (answer.status, answer.json["code"]) == (403, "forbidden")
+    assert (await octo.register(key="nonsense")).status == 401
+    assert (await octo.call("GET", "/tasks", key=octo.api.token("registrar"))).status == 401
+    assert (await api.get("/v1/jobs", token=api.token("registrar"))).status == 403
+    assert (await octo.register(key=api.token("registrar"))).status == 201
+    assert (await octo.register(key="")).status == 401
+    assert (await Octopoid(api).register(key=api.token("admin"))).status == 201
+    async with gateway(shared_broker.url, tmp_path / "open", octopoid_open=True) as other:
+        assert (await Octopoid(other).register(key="")).status == 201
+        for running, said in ((api, "closed"), (other, "open")):
+            async with running.http.get(f"{running.url}/api/health") as health:
+                assert (await health.json())["registration"] == said
+
+
 def test_no_two_scopes_share_a_tenant() -> None:
     scopes = ["a", "A", "a-b", "a_b", "a b", "oct-a", "é", "x" * 58, "x" * 59, "x" * 255]
     tenants = {tenant_of(scope) for scope in scopes}

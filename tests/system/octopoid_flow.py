@@ -1,6 +1,6 @@
 """The whole flow of Octopoid's API, by a script that knows its documented routes and nothing else.
 
-Usage: octopoid_flow.py URL. It prints one line a step and ends with an error at the first surprise.
+Usage: octopoid_flow.py URL TOKEN. It prints one line a step and ends with an error at the first surprise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-URL = sys.argv[1]
+URL, TOKEN = sys.argv[1:]
 SCOPE = "acme/agents"
 key = ""
 
@@ -53,6 +53,8 @@ def main() -> None:
     expect("healthy", call("GET", "/api/health")[1]["status"], "healthy")
     expect("refused without a key", call("GET", f"/api/v1/tasks?scope={SCOPE}")[0], 401)
     me = {"cluster": "prod", "machine_id": "box", "repo_url": "git@example.org:a.git", "scope": SCOPE}
+    expect("refused to a stranger", call("POST", "/api/v1/orchestrators/register", me)[0], 401)
+    key = TOKEN
     status, registered = call("POST", "/api/v1/orchestrators/register", me)
     expect("registered", (status, registered["orchestrator_id"]), (201, "prod-box"))
     key = registered["api_key"]

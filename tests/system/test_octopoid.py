@@ -28,7 +28,12 @@ async def site(tmp_path: Path) -> AsyncIterator[Deployment]:
 
 async def test_the_whole_flow_by_a_script_that_knows_the_documented_routes_alone(site: Deployment) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(SCRIPT), site.url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        str(SCRIPT),
+        site.url,
+        site.token,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     output, errors = await asyncio.wait_for(process.communicate(), 90)
     assert process.returncode == 0, errors.decode()
@@ -115,7 +120,8 @@ async def test_the_flow_by_octopoids_own_sdk(site: Deployment) -> None:
 async def register(site: Deployment) -> tuple[str, str]:
     body = {"cluster": "c", "machine_id": "m", "repo_url": "r", "scope": "sdk"}
     url = f"{site.url}/api/v1/orchestrators/register"
-    async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+    headers = {"Authorization": f"Bearer {site.token}"}
+    async with aiohttp.ClientSession(headers=headers) as session, session.post(url, json=body) as answer:
         assert answer.status == 201
         return "sdk", str((await answer.json())["api_key"])
 

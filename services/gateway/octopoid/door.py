@@ -14,7 +14,7 @@ from events.errors import ForbiddenError, InvalidError
 from services import clock
 from services.gateway.auth import PRINCIPAL, SCHEME, Principal
 from services.gateway.http import body_of, json_response
-from services.gateway.keys import AUTH
+from services.gateway.keys import AUTH, SETTINGS
 from services.gateway.octopoid.documents import Documents
 from services.gateway.octopoid.scopes import PREFIX, ScopeKeys, principal_of
 from services.gateway.problems import UnauthenticatedError, from_msgspec, problem_of
@@ -50,13 +50,18 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _identify(request: web.Request) -> None:
     token = bearer(request)
-    if request.path == HEALTH or (token is None and request.path == REGISTER):
+    if request.path == HEALTH or (
+        token is None and request.path == REGISTER and request.app[SETTINGS].octopoid_open
+    ):
         return
+    if token is None and request.path == REGISTER:
+        message = "a scope is registered with Authorization: Bearer <token of role registrar or admin>"
+        raise UnauthenticatedError(message, code="token_missing")
     if token is None:
         message = "this needs the header Authorization: Bearer <api_key>"
         raise UnauthenticatedError(message, code="token_missing")
     if not token.startswith(PREFIX):
-        if not request.path.startswith(ROTATE):
+        if request.path != REGISTER and not request.path.startswith(ROTATE):
             raise UnauthenticatedError("an API key begins with oct_")
         request[PRINCIPAL] = request.app[AUTH].authenticate(request)
         return

@@ -44,14 +44,16 @@ class StatusForm(msgspec.Struct, frozen=True):
 
 
 async def register(request: web.Request) -> web.Response:
-    """`POST /api/v1/orchestrators/register`: without a key, only for a scope that nobody has registered."""
+    """`POST /api/v1/orchestrators/register`: without its key, only for a scope that nobody has registered."""
+    if SCOPE not in request and PRINCIPAL in request:
+        request[PRINCIPAL].check(Role.REGISTRAR)
     asked = await form(request, RegisterForm)
     tenant = tenant_of(asked.scope)
     key = None
     if SCOPE not in request:
         key = await request.app[KEYS].create(asked.scope)
         if key is None:
-            message = "the scope is registered: this needs the header Authorization: Bearer <api_key>"
+            message = "the scope is registered: this needs Authorization: Bearer <the scope's api_key>"
             raise UnauthenticatedError(message, code="token_missing")
     name, at = f"{asked.cluster}-{asked.machine_id}", now()
     document: Document = msgspec.structs.asdict(asked) | {

@@ -25,6 +25,7 @@ async def health(request: web.Request) -> web.Response:
     body = {
         "status": "healthy" if connected else "unhealthy", "version": VERSION, "timestamp": now(),
         "database": "connected" if connected else "disconnected",
+        "registration": "open" if request.app[SETTINGS].octopoid_open else "closed",
     }  # fmt: skip
     return json_response(body, status=200 if connected else 503)
 
