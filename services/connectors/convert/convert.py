@@ -27,6 +27,7 @@ READERS: Final[dict[Format, str]] = {
     "pptx": f"{_HERE}.office:read_pptx",
     "xlsx": f"{_HERE}.office:read_xlsx",
     "html": f"{_HERE}.html:read",
+    "rtf": f"{_HERE}.rtf:read",
 }
 
 
@@ -51,7 +52,7 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
         Cores.of(arguments.get("cores")),
         album,
     )
-    found = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
+    found, told = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
     module, _, name = READERS[found].partition(":")
     reader: Callable[[Path, Options], Document] = getattr(import_module(module), name)
     try:
@@ -61,7 +62,7 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
             kind=found, total=document.total, page_breaks=arguments["page_breaks"],
             form=arguments.get("scripts", "unicode"),
         ) as outputs:  # fmt: skip
-            written = _write(document, outputs, report, album)
+            written = _write(document, outputs, report, album, told)
     except (ConnectorError, MemoryError):
         raise
     except RecursionError as error:
@@ -83,10 +84,11 @@ def _write(
     outputs: Outputs,
     report: Callable[[dict[str, Any]], None],
     album: Album | None,
+    told: tuple[str, ...],
 ) -> dict[str, Any]:
     by_ocr = 0
     confidence = letters = 0.0
-    warnings: list[str] = []
+    warnings = list(told)
     for number, page in enumerate(document.pages, start=1):
         outputs.add(page)
         by_ocr += page.by_ocr

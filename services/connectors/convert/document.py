@@ -14,7 +14,7 @@ from services.connectors.protocol import FatalError
 if TYPE_CHECKING:  # the worker's own process holds no library that parses
     from services.connectors.convert.album import Album
 
-Format = Literal["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html"]
+Format = Literal["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html", "rtf"]
 Ocr = Literal["auto", "always", "never"]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from services.connectors.convert import charts, inline, pieces
+from services.connectors.convert.docx_chunks import Chunks
 from services.connectors.convert.docx_numbering import Label, Numbering
 from services.connectors.convert.docx_runs import Found, Notes, RunReader
 from services.connectors.convert.docx_styles import (
@@ -18,7 +19,7 @@ from services.connectors.convert.docx_styles import (
     outline_level,
     value,
 )
-from services.connectors.convert.ooxml import Element, Package, chosen
+from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package, chosen
 from services.connectors.convert.pieces import Depths, Piece
 
 WRAPPERS: Final = {f"{W}{name}" for name in ("ins", "moveTo", "customXml", "smartTag", "sdt", "sdtContent")}
@@ -26,9 +27,15 @@ MAX_SPAN: Final = 100
 
 
 class DocxReader:
-    """Reads one document."""
+    """Reads one document.
 
-    def __init__(self, package: Package) -> None:
+    Args:
+        depth: how many others it is put into.
+    """
+
+    def __init__(self, package: Package, depth: int = 0) -> None:
+        self.warnings: list[str] = []
+        self._chunks = Chunks(package, depth)
         self._package = package
         self._main = package.main_part()
         self._styles = Styles(self._only("styles"))
@@ -54,8 +61,21 @@ class DocxReader:
             elif element.tag == f"{W}tbl":
                 self._depths.end()
                 yield from self._table(element)
+            elif element.tag == f"{W}altChunk":
+                self._depths.end()
+                yield from self._chunk(element)
             elif element.tag in WRAPPERS or element.tag.endswith("}AlternateContent"):
                 yield from self._blocks(chosen([element] if _alternates(element) else element))
+
+    def _chunk(self, element: Element) -> Iterator[Piece]:
+        """Another document that is put in here."""
+        relation = self._runs.relations.get(element.get(f"{RELATIONSHIPS}id", ""))
+        if relation is None or relation.external:
+            self.warnings.append("another document that is put into this one is missing")
+            return
+        found, warnings = self._chunks.read(relation.target)
+        self.warnings += warnings
+        yield from found
 
     def _paragraph(self, element: Element) -> Iterator[Piece]:
         style, look = self._look(element)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any, Final
 
 import openpyxl
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
@@ -12,10 +14,12 @@ from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 from services.connectors.convert import archive, pieces
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.docx import DocxReader
-from services.connectors.convert.ooxml import Package
+from services.connectors.convert.ooxml import STRICT, Package, transitional
 from services.connectors.convert.slides import SlideReader, slide_parts
 from services.connectors.convert.xlsx import MAX_CELLS, Sheet, extras_of
 from services.connectors.convert.xlsx_cells import mark_scripts
+
+BOM: Final = b"\xef\xbb\xbf"
 
 
 def read_docx(path: Path, options: Options) -> Document:
@@ -24,7 +28,9 @@ def read_docx(path: Path, options: Options) -> Document:
 
     def pages() -> Iterator[Page]:
         with Package(path, options.album) as package:
-            yield Page.of(pieces.blocks(DocxReader(package).read()))
+            reader = DocxReader(package)
+            made = pieces.blocks(reader.read())
+            yield Page.of(made, warnings=tuple(reader.warnings))
 
     return Document(1, pages())
 
@@ -51,7 +57,7 @@ def read_pptx(path: Path, options: Options) -> Document:
 def read_xlsx(path: Path, options: Options) -> Document:
     """A workbook, one page a sheet; sheets that are hidden are left out."""
     archive.check_parts(path)
-    file = path.open("rb")  # by its path, openpyxl would go by the extension
+    file = _transitional(path)  # by its path, openpyxl would go by the extension
     workbook = openpyxl.load_workbook(file, read_only=True, data_only=True)
     sheets: list[Any] = [sheet for sheet in workbook.worksheets if isinstance(sheet, ReadOnlyWorksheet)]
     shown = [sheet for sheet in sheets if sheet.sheet_state == "visible"]
@@ -59,7 +65,7 @@ def read_xlsx(path: Path, options: Options) -> Document:
     warnings = [f'the sheet "{sheet.title}" is hidden and left out' for sheet in sheets if sheet not in shown]
 
     def pages() -> Iterator[Page]:
-        with Package(path, options.album) as package:
+        with Package(file, options.album) as package:
             for number, sheet in enumerate(shown):
                 part = sheet._worksheet_path  # noqa: SLF001 - told by nothing else
                 if number == 0:
@@ -77,3 +83,20 @@ def read_xlsx(path: Path, options: Options) -> Document:
         file.close()
 
     return Document(len(shown), pages())
+
+
+def _transitional(path: Path) -> IO[bytes]:
+    """A workbook as openpyxl reads it: it finds no sheet in one of strict namespaces."""
+    with zipfile.ZipFile(path) as given:
+        main = next((name for name in given.namelist() if name.lower() == "_rels/.rels"), None)
+        if main is None or STRICT not in given.read(main):
+            return path.open("rb")
+        file = TemporaryFile()  # noqa: SIM115 - closed with the workbook
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
+            for member in given.infolist():
+                data = given.read(member)
+                made.writestr(
+                    member.filename, transitional(data) if data[:8].lstrip(BOM).startswith(b"<") else data
+                )
+    file.seek(0)
+    return file

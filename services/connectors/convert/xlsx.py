@@ -15,6 +15,7 @@ from services.connectors.convert.number_format import shown
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package
 from services.connectors.convert.pieces import Piece
 from services.connectors.convert.xlsx_cells import CellParser
+from services.connectors.convert.xlsx_controls import controls
 
 XDR: Final = "{http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing}"
 A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
@@ -258,6 +259,8 @@ def extras_of(package: Package, part: str) -> Extras:
             extras.links[area.top, area.left] = relation.target
     for drawing in package.related(part, "drawing"):
         extras.drawn += _drawn(package, drawing)
+    for drawing in package.related(part, "vmlDrawing"):
+        extras.drawn += controls(package.content(drawing))
     return extras
 
 
