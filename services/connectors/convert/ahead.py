@@ -42,4 +42,7 @@ def _done(page: Page | Reading) -> Page:
     if isinstance(page, Page):
         return page
     read = page.result()
-    return Page.of(blocks.among(read.blocks(), page.pictures), confidence=read.confidence)
+    made = tuple(read.blocks())
+    said = "".join("".join(block.text.split()) for block in made)
+    missing = [field for field in page.fields if "".join(field.text.split()) not in said]
+    return Page.of(blocks.among(made, (*page.pictures, *missing)), confidence=read.confidence)

@@ -36,8 +36,8 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
 
     Args:
         arguments: `source`, `directory`, `name`, `media_type`, `ocr`, `languages`, `formats`, `page_breaks`,
-            `max_pages` and, where they are given, `images` (`save`), `scripts` (see `scripts.Form`) and
-            `cores`, a directory (see `Cores`).
+            `max_pages` and, where they are given, `images` (`save`), `scripts` (see `scripts.Form`),
+            `comments` and `cores`, a directory (see `Cores`).
         report: takes the progress.
 
     Raises:
@@ -51,6 +51,7 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
         arguments["max_pages"],
         Cores.of(arguments.get("cores")),
         album,
+        comments=arguments.get("comments", False),
     )
     found, told = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
     module, _, name = READERS[found].partition(":")

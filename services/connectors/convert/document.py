@@ -24,6 +24,7 @@ class Options:
 
     Args:
         album: takes the images of the document; they are not saved without.
+        comments: whether what readers remarked is wanted too.
         cores: the processors that OCR shares with other documents; as many as there are without.
     """
 
@@ -32,6 +33,7 @@ class Options:
     max_pages: int
     cores: Cores | None = None
     album: Album | None = None
+    comments: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,10 @@ class DocxReader:
 
     Args:
         depth: how many others it is put into.
+        comments: whether to read those too, as notes.
     """
 
-    def __init__(self, package: Package, depth: int = 0) -> None:
+    def __init__(self, package: Package, depth: int = 0, *, comments: bool = False) -> None:
         self.warnings: list[str] = []
         self._chunks = Chunks(package, depth)
         self._package = package
@@ -41,7 +42,7 @@ class DocxReader:
         self._styles = Styles(self._only("styles"))
         self._numbering = Numbering(self._only("numbering"), self._styles)
         self._notes = Notes()
-        self._runs = RunReader(package, self._main, self._styles, self._notes)
+        self._runs = RunReader(package, self._main, self._styles, self._notes, comments=comments)
         self._depths = Depths()
         self._below_title = 0  # headings go one deeper below a title
 
@@ -182,13 +183,16 @@ class DocxReader:
     def _footnotes(self) -> Iterator[Piece]:
         """The notes in the order of their marks; a note may refer to further ones."""
         texts: dict[tuple[str, str], Element] = {}
-        for kind in ("footnote", "endnote"):
+        for kind in ("footnote", "endnote", "comment"):
             root = self._only(f"{kind}s")
             for note in root if root is not None else ():
                 texts[kind, note.get(f"{W}id", "")] = note
         for mark, key in self._notes:
             if key in texts:
-                yield Piece("footnote", self.flat(texts[key]), mark=mark)
+                note = texts[key]
+                author = inline.render([inline.Run(note.get(f"{W}author") or "")])
+                said = f"Comment by {author}: " if author else "Comment: " if key[0] == "comment" else ""
+                yield Piece("footnote", f"{said}{self.flat(note)}", mark=mark)
 
 
 def _alternates(element: Element) -> bool:

@@ -62,14 +62,14 @@ class Found:
 
 
 class Notes:
-    """The footnotes and endnotes in the order they are referred to, each once."""
+    """The footnotes, endnotes and comments in the order they are referred to, each once."""
 
     def __init__(self) -> None:
         self._marks: dict[tuple[str, str], str] = {}
         self._order: list[tuple[str, str]] = []
 
     def mark(self, kind: str, note: str) -> str:
-        """The mark of a note, in one sequence for both kinds."""
+        """The mark of a note, in one sequence for all kinds."""
         key = (kind, note)
         if key not in self._marks:
             self._order.append(key)
@@ -95,7 +95,10 @@ class _Field:
 class RunReader:
     """Reads paragraphs one after the other; a field may begin in one and end in another."""
 
-    def __init__(self, package: Package, part: str, styles: Styles, notes: Notes) -> None:
+    def __init__(
+        self, package: Package, part: str, styles: Styles, notes: Notes, *, comments: bool = False
+    ) -> None:
+        self._comments = comments
         self._package = package
         self._styles = styles
         self._notes = notes
@@ -174,6 +177,8 @@ class RunReader:
                 case "footnoteReference" | "endnoteReference" as name:
                     mark = self._notes.mark(name.removesuffix("Reference"), child.get(f"{W}id", ""))
                     self._add(f"[^{mark}]", look, raw=True)
+                case "commentReference" if self._comments:
+                    self._add(f"[^{self._notes.mark('comment', child.get(f'{W}id', ''))}]", look, raw=True)
                 case "ruby":
                     for base in child.iter(f"{W}rubyBase"):
                         self._walk(base, look.link)

@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 import openpyxl
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
-from services.connectors.convert import archive, pieces
+from services.connectors.convert import archive, comments, pieces
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.docx import DocxReader
 from services.connectors.convert.ooxml import STRICT, Package, transitional
@@ -28,7 +28,7 @@ def read_docx(path: Path, options: Options) -> Document:
 
     def pages() -> Iterator[Page]:
         with Package(path, options.album) as package:
-            reader = DocxReader(package)
+            reader = DocxReader(package, comments=options.comments)
             made = pieces.blocks(reader.read())
             yield Page.of(made, warnings=tuple(reader.warnings))
 
@@ -49,7 +49,8 @@ def read_pptx(path: Path, options: Options) -> Document:
         with Package(path, options.album) as package:
             reader = SlideReader(package)
             for number, part in enumerate(shown):
-                yield Page.of(pieces.blocks(reader.read(part)), warnings=warnings if number == 0 else ())
+                made = [*reader.read(part), *(comments.of_slide(package, part) if options.comments else ())]
+                yield Page.of(pieces.blocks(made), warnings=warnings if number == 0 else ())
 
     return Document(len(shown), pages())
 
@@ -70,7 +71,10 @@ def read_xlsx(path: Path, options: Options) -> Document:
                 part = sheet._worksheet_path  # noqa: SLF001 - told by nothing else
                 if number == 0:
                     mark_scripts(package, sheet._shared_strings)  # noqa: SLF001 - all sheets have the same
-                reader = Sheet(sheet, extras_of(package, part))
+                extras = extras_of(package, part)
+                if options.comments:
+                    extras.drawn += comments.of_sheet(package, part)
+                reader = Sheet(sheet, extras)
                 made = pieces.blocks(reader.read())
                 found = warnings if number == 0 else []
                 if reader.uncalculated:

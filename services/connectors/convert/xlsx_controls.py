@@ -16,7 +16,7 @@ SHOWN: Final = {
     ("Checkbox", True): "☑",
     ("Checkbox", False): "☐",
     ("Radio", True): "◉",
-    ("Radio", False): "○",
+    ("Radio", False): "◯",
 }
 MAX_CONTROLS: Final = 10_000
 MAX_PLACE: Final = 1_048_576
