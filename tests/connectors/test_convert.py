@@ -263,7 +263,7 @@ async def test_pdf_with_text_needs_no_ocr_program(
 def test_capabilities_tell_of_the_ocr_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = tesseract.installed()
     told = ConvertConnector(slots=1).capabilities()["convert"]
-    assert told["formats"] == ["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html"]
+    assert told["formats"] == ["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html", "rtf"]
     assert told["ocr"] is (found is not None)
     monkeypatch.setenv("PATH", str(tmp_path))
     tesseract.installed.cache_clear()

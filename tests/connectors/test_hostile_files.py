@@ -141,7 +141,7 @@ async def test_truncated_jpeg_is_refused(connector: ConvertConnector, tmp_path: 
         ("docx_lists.docx", "slides.pptx", ""),
         ("xlsx_09_section_label_header.xlsx", "page.html", ""),
         ("example_03.html", "report.pdf", ""),
-        ("phototest.tif", "photo.jpg", ""),
+        ("phototest.tif", "photo.pdf", ""),
         ("invoice.pdf", "nameless", "image/png"),
         ("invoice.pdf", "report.pdf", "text/html; charset=utf-8"),
     ],

@@ -88,7 +88,7 @@ async def test_file_with_any_name_is_taken_for_what_it_is(
     own = Path(name).suffix
     for other in {".pdf", ".tif", ".png", ".docx", ".pptx", ".xlsx", ".html"} - {own}:
         code = await verdict(connector, tmp_path, (DOCUMENTS / name).read_bytes(), f"file{other}")
-        assert code == "mislabelled_file"
+        assert code == (None if {own, other} <= {".tif", ".png"} else "mislabelled_file")
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".tif", ".png", ".jpg", ".docx", ".pptx", ".xlsx", ".html", ""])

@@ -17,6 +17,8 @@ RATIO_FROM_BYTES: Final = 16 * 1024 * 1024
 READ_BYTES: Final = 1024 * 1024
 ENCRYPTED: Final = 0x1  # general purpose bit 0, APPNOTE.TXT 4.4.4
 BEFORE_XML: Final = b"\xef\xbb\xbf\xff\xfe \t\r\n"
+# What is shown or put in as it is and parsed as no part of the document (see `ooxml.Package.parse`).
+UNPARSED: Final = (".svg", ".htm", ".html", ".xhtml", ".mht", ".mhtml", ".txt", ".rtf")
 DECLARATION: Final = b"<!DOCTYPE"
 
 
@@ -55,7 +57,7 @@ def check_parts(path: Path) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            if _declares(archive, member):
+            if not member.filename.lower().endswith(UNPARSED) and _declares(archive, member):
                 raise FatalError(
                     "unsafe_file",
                     f"{member.filename} declares a document type, which Office documents must not",

@@ -45,6 +45,7 @@ class ConvertPayload(Payload):
     page_breaks: bool = False
     images: Literal["none", "save"] = "none"
     scripts: Form = "unicode"
+    comments: bool = False
     max_pages: Annotated[int, Field(ge=1, le=MAX_PAGES)] | None = None
 
 
@@ -106,6 +107,7 @@ class ConvertConnector:
                 "max_pages": payload.max_pages or MAX_PAGES,
                 "images": payload.images,
                 "scripts": payload.scripts,
+                "comments": payload.comments,
                 "cores": self._cores.name,
             },
         )

@@ -31,6 +31,7 @@ READERS: Final[dict[Format, str]] = {
     "pptx": f"{_HERE}.office:read_pptx",
     "xlsx": f"{_HERE}.office:read_xlsx",
     "html": f"{_HERE}.html:read",
+    "rtf": f"{_HERE}.rtf:read",
 }
 
 
@@ -39,8 +40,8 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
 
     Args:
         arguments: `source`, `directory`, `name`, `media_type`, `ocr`, `languages`, `formats`, `page_breaks`,
-            `max_pages` and, where they are given, `images` (`save`), `scripts` (see `scripts.Form`) and
-            `cores`, a directory (see `Cores`).
+            `max_pages` and, where they are given, `images` (`save`), `scripts` (see `scripts.Form`),
+            `comments` and `cores`, a directory (see `Cores`).
         report: takes the progress.
 
     Raises:
@@ -54,8 +55,9 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
         arguments["max_pages"],
         Cores.of(arguments.get("cores")),
         album,
+        comments=arguments.get("comments", False),
     )
-    found = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
+    found, told = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
     module, _, name = READERS[found].partition(":")
     reader: Callable[[Path, Options], Document] = getattr(import_module(module), name)
     try:
@@ -65,7 +67,7 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
             kind=found, total=document.total, page_breaks=arguments["page_breaks"],
             form=arguments.get("scripts", "unicode"),
         ) as outputs:  # fmt: skip
-            written = _write(document, outputs, report, album)
+            written = _write(document, outputs, report, album, told)
     except (ConnectorError, MemoryError):
         raise
     except RecursionError as error:
@@ -75,13 +77,13 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
             raise
         if defeated.is_out_of_memory(error):
             raise MemoryError("the XML parser ran out of memory") from error
-        told = _described(error, source)
+        what = _described(error, source)
         if not _is_damage(error):
             raise FatalError(
-                "reader_failed", f"the converter failed on {NAMES[found]}, which may be sound ({told})"
+                "reader_failed", f"the converter failed on {NAMES[found]}, which may be sound ({what})"
             ) from error
         raise FatalError(
-            "corrupt_file", f"the file looks like {NAMES[found]}, but it is damaged ({told})"
+            "corrupt_file", f"the file looks like {NAMES[found]}, but it is damaged ({what})"
         ) from error
     return {"format": found, **written}
 
@@ -91,10 +93,11 @@ def _write(
     outputs: Outputs,
     report: Callable[[dict[str, Any]], None],
     album: Album | None,
+    told: tuple[str, ...],
 ) -> dict[str, Any]:
     by_ocr = running = 0
     confidence = letters = 0.0
-    warnings: list[str] = []
+    warnings = list(told)
     for number, page in enumerate(document.pages, start=1):
         outputs.add(page)
         by_ocr += page.by_ocr

@@ -14,7 +14,7 @@ from services.connectors.protocol import FatalError
 if TYPE_CHECKING:  # the worker's own process holds no library that parses
     from services.connectors.convert.album import Album
 
-Format = Literal["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html"]
+Format = Literal["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html", "rtf"]
 Ocr = Literal["auto", "always", "never"]
 
 
@@ -24,6 +24,7 @@ class Options:
 
     Args:
         album: takes the images of the document; they are not saved without.
+        comments: whether what readers remarked is wanted too.
         cores: the processors that OCR shares with other documents; as many as there are without.
     """
 
@@ -32,6 +33,7 @@ class Options:
     max_pages: int
     cores: Cores | None = None
     album: Album | None = None
+    comments: bool = False
 
 
 @dataclass(frozen=True, slots=True)

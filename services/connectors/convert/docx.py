@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from services.connectors.convert import charts, defeated, inline, markdown, pieces
+from services.connectors.convert.docx_chunks import Chunks
 from services.connectors.convert.docx_numbering import Label, Numbering
 from services.connectors.convert.docx_runs import Found, Notes, RunReader
 from services.connectors.convert.docx_styles import (
@@ -18,7 +19,7 @@ from services.connectors.convert.docx_styles import (
     outline_level,
     value,
 )
-from services.connectors.convert.ooxml import Element, Package, chosen
+from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package, chosen
 from services.connectors.convert.pieces import Depths, Piece
 from services.connectors.convert.self_check import XmlLetters
 
@@ -27,17 +28,24 @@ MAX_SPAN: Final = 100
 
 
 class DocxReader:
-    """Reads one document."""
+    """Reads one document.
 
-    def __init__(self, package: Package) -> None:
+    Args:
+        depth: how many others it is put into.
+        comments: whether to read those too, as notes.
+    """
+
+    def __init__(self, package: Package, depth: int = 0, *, comments: bool = False) -> None:
+        self.warnings: list[str] = []
+        self._chunks = Chunks(package, depth)
         self._package = package
         self._main = package.main_part()
         self._styles = Styles(self._only("styles"))
         self._numbering = Numbering(self._only("numbering"), self._styles)
         self._notes = Notes()
-        self._runs = RunReader(package, self._main, self._styles, self._notes)
+        self._runs = RunReader(package, self._main, self._styles, self._notes, comments=comments)
         self._depths = Depths()
-        self.warnings: list[str] = []
+        self.has_chunks = False
         self.letters = XmlLetters()  # of what was read of the body
         self._below_title = 0  # headings go one deeper below a title
 
@@ -62,6 +70,9 @@ class DocxReader:
             elif element.tag == f"{W}tbl":
                 self._depths.end()
                 yield from self._guarded(self._table, element, "a table")
+            elif element.tag == f"{W}altChunk":
+                self._depths.end()
+                yield from self._guarded(self._chunk, element, "a document that is put in")
             elif element.tag in WRAPPERS or element.tag.endswith("}AlternateContent"):
                 yield from self._blocks(chosen([element] if _alternates(element) else element))
 
@@ -78,6 +89,17 @@ class DocxReader:
             self.warnings.append(defeated.warning(what, error, has_text=bool(texts)))
             for text in texts:
                 yield from pieces.paragraph(markdown.inline(text))
+
+    def _chunk(self, element: Element) -> Iterator[Piece]:
+        """Another document that is put in here."""
+        self.has_chunks = True
+        relation = self._runs.relations.get(element.get(f"{RELATIONSHIPS}id", ""))
+        if relation is None or relation.external:
+            self.warnings.append("another document that is put into this one is missing")
+            return
+        found, warnings = self._chunks.read(relation.target)
+        self.warnings += warnings
+        yield from found
 
     def _paragraph(self, element: Element) -> Iterator[Piece]:
         style, look = self._look(element)
@@ -184,13 +206,16 @@ class DocxReader:
     def _footnotes(self) -> Iterator[Piece]:
         """The notes in the order of their marks; a note may refer to further ones."""
         texts: dict[tuple[str, str], Element] = {}
-        for kind in ("footnote", "endnote"):
+        for kind in ("footnote", "endnote", "comment"):
             root = self._only(f"{kind}s")
             for note in root if root is not None else ():
                 texts[kind, note.get(f"{W}id", "")] = note
         for mark, key in self._notes:
             if key in texts:
-                yield Piece("footnote", self.flat(texts[key]), mark=mark)
+                note = texts[key]
+                author = inline.render([inline.Run(note.get(f"{W}author") or "")])
+                said = f"Comment by {author}: " if author else "Comment: " if key[0] == "comment" else ""
+                yield Piece("footnote", f"{said}{self.flat(note)}", mark=mark)
 
 
 def _alternates(element: Element) -> bool:

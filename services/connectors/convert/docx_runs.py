@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from services.connectors.convert.docx_styles import RunLook, Styles, W, run_look, value
+from services.connectors.convert.docx_styles import OFF, RunLook, Styles, W, integer, run_look, value
 from services.connectors.convert.inline import PLAIN, Look, Run
 from services.connectors.convert.omml import M, latex
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package, chosen
@@ -62,14 +62,14 @@ class Found:
 
 
 class Notes:
-    """The footnotes and endnotes in the order they are referred to, each once."""
+    """The footnotes, endnotes and comments in the order they are referred to, each once."""
 
     def __init__(self) -> None:
         self._marks: dict[tuple[str, str], str] = {}
         self._order: list[tuple[str, str]] = []
 
     def mark(self, kind: str, note: str) -> str:
-        """The mark of a note, in one sequence for both kinds."""
+        """The mark of a note, in one sequence for all kinds."""
         key = (kind, note)
         if key not in self._marks:
             self._order.append(key)
@@ -89,16 +89,20 @@ class _Field:
     code: str = ""
     in_result: bool = False
     link: str = ""
+    state: str = ""  # of a check box or a choice, which has no result of its own
 
 
 class RunReader:
     """Reads paragraphs one after the other; a field may begin in one and end in another."""
 
-    def __init__(self, package: Package, part: str, styles: Styles, notes: Notes) -> None:
+    def __init__(
+        self, package: Package, part: str, styles: Styles, notes: Notes, *, comments: bool = False
+    ) -> None:
+        self._comments = comments
         self._package = package
         self._styles = styles
         self._notes = notes
-        self._relations = package.relations(part)
+        self.relations = package.relations(part)
         self._fields: list[_Field] = []
         self._found = Found()
         self._base = RunLook()
@@ -131,7 +135,7 @@ class RunReader:
                 self._walk(child, link)
 
     def _address(self, element: Element) -> str:
-        relation = self._relations.get(element.get(f"{RELATIONSHIPS}id", ""))
+        relation = self.relations.get(element.get(f"{RELATIONSHIPS}id", ""))
         return relation.target if relation is not None and relation.external else ""
 
     def _run(self, run: Element, link: str) -> None:
@@ -167,12 +171,14 @@ class RunReader:
                 case "sym":
                     self._add(_symbol(child), look)
                 case "fldChar":
-                    self._field(child.get(f"{W}fldCharType", ""))
+                    self._field(child, look)
                 case "instrText" if self._fields:
                     self._fields[-1].code += child.text or ""
                 case "footnoteReference" | "endnoteReference" as name:
                     mark = self._notes.mark(name.removesuffix("Reference"), child.get(f"{W}id", ""))
                     self._add(f"[^{mark}]", look, raw=True)
+                case "commentReference" if self._comments:
+                    self._add(f"[^{self._notes.mark('comment', child.get(f'{W}id', ''))}]", look, raw=True)
                 case "ruby":
                     for base in child.iter(f"{W}rubyBase"):
                         self._walk(base, look.link)
@@ -180,23 +186,25 @@ class RunReader:
                     self._drawing(child, Image("", ""))
 
     def _add(self, text: str, look: Look, *, raw: bool = False) -> None:
-        if any(not field_.in_result for field_ in self._fields):
+        if not text or any(not field_.in_result for field_ in self._fields):
             return
         link = next((field_.link for field_ in reversed(self._fields) if field_.link), look.link)
         if link != look.link:
             look = replace(look, link=link)
+        for field_ in self._fields if text.strip() else ():
+            field_.state = ""
         self._found.runs.append(Run(text, look, raw=raw))
 
-    def _field(self, what: str) -> None:
-        match what:
+    def _field(self, sign: Element, look: Look) -> None:
+        match sign.get(f"{W}fldCharType", ""):
             case "begin" if len(self._fields) < MAX_FIELDS:
-                self._fields.append(_Field())
+                self._fields.append(_Field(state=_state(sign)))
             case "separate" if self._fields:
                 linked = HYPERLINK.match(self._fields[-1].code)
                 self._fields[-1].in_result = True
                 self._fields[-1].link = linked[1] if linked else ""
             case "end" if self._fields:
-                self._fields.pop()
+                self._add(self._fields.pop().state, look)
 
     def _drawing(self, holder: Element, image: Image) -> None:
         for child in chosen(holder):
@@ -218,7 +226,7 @@ class RunReader:
             self._drawing(child, image)
 
     def _image(self, description: str, relation_id: str) -> None:
-        relation = self._relations.get(relation_id)
+        relation = self.relations.get(relation_id)
         if relation is not None:
             source = relation.target if relation.external else self._package.picture(relation.target)
             self._found.images.append(Image(description, source))
@@ -230,7 +238,7 @@ class RunReader:
 
     def _part(self, relation_id: str) -> Element | None:
         """The part that a drawing shows; a document may refer to one again and again, but not without end."""
-        relation = self._relations.get(relation_id)
+        relation = self.relations.get(relation_id)
         self._drawn += 1
         if relation is None or relation.external or self._drawn > MAX_DRAWN:
             return None
@@ -252,6 +260,20 @@ def _as_word(paragraph: Element) -> Element:
     run.append(text)
     made.append(run)
     return made
+
+
+def _state(sign: Element) -> str:
+    """What a field of a form shows: whether a box is checked, or which entry of a list is chosen."""
+    box, choice = sign.find(f"{W}ffData/{W}checkBox"), sign.find(f"{W}ffData/{W}ddList")
+    if box is not None:
+        said = box.find(f"{W}checked")
+        said = box.find(f"{W}default") if said is None else said
+        return "☑" if said is not None and said.get(f"{W}val", "1") not in OFF else "☐"
+    if choice is not None:
+        entries = [entry.get(f"{W}val", "") for entry in choice.findall(f"{W}listEntry")]
+        at = integer(value(choice, "result") or value(choice, "default"), 0)
+        return entries[at] if 0 <= at < len(entries) else ""
+    return ""
 
 
 def _symbol(element: Element) -> str:

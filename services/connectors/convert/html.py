@@ -21,9 +21,9 @@ from services.connectors.protocol import FatalError
 
 Element = Any
 DROPPED: Final = frozenset({
-    "audio", "canvas", "datalist", "dialog", "embed", "head", "iframe", "input", "map", "meter", "nav",
-    "noscript", "object", "progress", "rp", "rt", "script", "select", "style", "svg", "template",
-    "textarea", "video",
+    "audio", "canvas", "datalist", "dialog", "embed", "head", "iframe", "map", "meter", "nav",
+    "noscript", "object", "progress", "rp", "rt", "script", "style", "svg", "template",
+    "video",
 })  # fmt: skip
 BLOCKS: Final = frozenset({
     "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dir", "div",
@@ -37,6 +37,8 @@ BOLD: Final = {"b", "strong"}
 ITALIC: Final = {"i", "em", "cite", "var", "dfn"}
 STRUCK: Final = {"s", "strike", "del"}
 CODE: Final = {"code", "kbd", "samp", "tt"}
+BOXES: Final = {"checkbox": ("☐", "☑"), "radio": ("◯", "◉")}
+TYPED: Final = {"text", "number", "date", "datetime-local", "month", "week", "time", "email", "tel", "url"}
 SCRIPTS: Final = {"sup": UP, "sub": DOWN}
 MOVED: Final = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
 LISTS: Final = {"ul", "ol", "menu", "dir"}
@@ -146,6 +148,8 @@ class _Reader:
                 self._runs.append(Run("\n", look))
             case "img":
                 self._image(child, look)
+            case "input" | "select" | "textarea":
+                self._add(_filled_in(child), look)
             case "math":
                 self._add(_formula(child), look)
             case "q":
@@ -294,6 +298,19 @@ def _verbatim(element: Element) -> str:
             parts.append(scripts.marked(inner, _script(child)))
         parts.append(child.tail or "")
     return "".join(parts)
+
+
+def _filled_in(element: Element) -> str:
+    """What a part of a form shows; a list, where the page says what is chosen."""
+    if element.tag == "textarea":
+        return element.text or ""
+    if element.tag == "select":
+        chosen = [option for option in element.iter("option") if option.get("selected") is not None]
+        return ", ".join(" ".join("".join(option.itertext()).split()) for option in chosen)
+    kind = (element.get("type") or "text").lower()
+    if kind in BOXES:
+        return BOXES[kind][element.get("checked") is not None]
+    return element.get("value") or "" if kind in TYPED else ""
 
 
 def _formula(element: Element) -> str:

@@ -38,6 +38,7 @@ class Reading:
         turns: whether to turn it where it makes no sense; the program itself finds out for whole pages.
         cores: which it may use; as many as there are without.
         pictures: which are saved and stand among what is read.
+        fields: what is filled in, which stands there too unless the image shows it.
 
     Raises:
         FatalError: codes `ocr_unavailable` and `ocr_language_missing`.
@@ -52,8 +53,10 @@ class Reading:
         turns: bool = True,
         cores: Cores | None = None,
         pictures: tuple[Block, ...] = (),
+        fields: tuple[Block, ...] = (),
     ) -> None:
         self.pictures = pictures
+        self.fields = fields
         self._found = _required(languages)
         self._languages = languages
         self._line = line

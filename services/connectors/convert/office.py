@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any, Final
 
 import openpyxl
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
-from services.connectors.convert import archive, defeated, pieces, self_check
+from services.connectors.convert import archive, comments, defeated, pieces, self_check
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.docx import DocxReader
-from services.connectors.convert.ooxml import Package
+from services.connectors.convert.ooxml import STRICT, Package, transitional
 from services.connectors.convert.slides import SlideReader, slide_parts
 from services.connectors.convert.xlsx import MAX_CELLS, Sheet, bare, extras_of
 from services.connectors.convert.xlsx_cells import mark_scripts
+
+BOM: Final = b"\xef\xbb\xbf"
 
 
 def read_docx(path: Path, options: Options) -> Document:
@@ -25,11 +29,12 @@ def read_docx(path: Path, options: Options) -> Document:
 
     def pages() -> Iterator[Page]:
         with Package(path, options.album) as package:
-            reader = DocxReader(package)
+            reader = DocxReader(package, comments=options.comments)
             made = Page.of(pieces.blocks(reader.read()))
             found = reader.letters
+            more = found.more or options.comments or reader.has_chunks
             told = self_check.warning(
-                "the document", found.count, made.blocks, "its XML", without={"footnote"}, more=found.more
+                "the document", found.count, made.blocks, "its XML", without={"footnote"}, more=more
             )
             yield replace(made, warnings=(*reader.warnings, *told))
 
@@ -52,8 +57,10 @@ def read_pptx(path: Path, options: Options) -> Document:
             for number, part in enumerate(shown):
                 found = warnings if number == 0 else ()
                 try:
-                    made = Page.of(pieces.blocks(reader.read(part)))
-                    found = (*found, *_slide_warning(package, part, number + 1, made))
+                    remarks = comments.of_slide(package, part) if options.comments else ()
+                    made = Page.of(pieces.blocks([*reader.read(part), *remarks]))
+                    more = options.comments
+                    found = (*found, *_slide_warning(package, part, number + 1, made, more=more))
                 except Exception as error:
                     if defeated.passed_on(error):
                         raise
@@ -66,7 +73,7 @@ def read_pptx(path: Path, options: Options) -> Document:
 def read_xlsx(path: Path, options: Options) -> Document:
     """A workbook, one page a sheet; sheets that are hidden are left out."""
     archive.check_parts(path)
-    file = path.open("rb")  # by its path, openpyxl would go by the extension
+    file = _transitional(path)  # by its path, openpyxl would go by the extension
     workbook = openpyxl.load_workbook(file, read_only=True, data_only=True)
     sheets: list[Any] = [sheet for sheet in workbook.worksheets if isinstance(sheet, ReadOnlyWorksheet)]
     shown = [sheet for sheet in sheets if sheet.sheet_state == "visible"]
@@ -74,14 +81,17 @@ def read_xlsx(path: Path, options: Options) -> Document:
     warnings = [f'the sheet "{sheet.title}" is hidden and left out' for sheet in sheets if sheet not in shown]
 
     def pages() -> Iterator[Page]:
-        with Package(path, options.album) as package:
+        with Package(file, options.album) as package:
             for number, sheet in enumerate(shown):
                 part = sheet._worksheet_path  # noqa: SLF001 - told by nothing else
                 found = warnings if number == 0 else []
                 try:
                     if number == 0:
                         mark_scripts(package, sheet._shared_strings)  # noqa: SLF001 - all sheets have the same
-                    reader = Sheet(sheet, extras_of(package, part))
+                    extras = extras_of(package, part)
+                    if options.comments:
+                        extras.drawn += comments.of_sheet(package, part)
+                    reader = Sheet(sheet, extras)
                     made = Page.of(pieces.blocks(reader.read()))
                     found = [
                         *found,
@@ -115,11 +125,28 @@ def _texts(package: Package, part: str) -> list[str]:
     return defeated.texts_of(root) if root is not None else []
 
 
-def _slide_warning(package: Package, part: str, number: int, made: Page) -> tuple[str, ...]:
+def _slide_warning(package: Package, part: str, number: int, made: Page, *, more: bool) -> tuple[str, ...]:
     """What is said of a slide whose letters are lost or doubled; its notes are not in its XML."""
     found = self_check.XmlLetters()
     if (root := package.parse(part)) is not None:
         found.add(root)
     return self_check.warning(
-        f"slide {number}", found.count, made.blocks, "its XML", without={"quote"}, more=found.more
+        f"slide {number}", found.count, made.blocks, "its XML", without={"quote"}, more=more or found.more
     )
+
+
+def _transitional(path: Path) -> IO[bytes]:
+    """A workbook as openpyxl reads it: it finds no sheet in one of strict namespaces."""
+    with zipfile.ZipFile(path) as given:
+        main = next((name for name in given.namelist() if name.lower() == "_rels/.rels"), None)
+        if main is None or STRICT not in given.read(main):
+            return path.open("rb")
+        file = TemporaryFile()  # noqa: SIM115 - closed with the workbook
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
+            for member in given.infolist():
+                data = given.read(member)
+                made.writestr(
+                    member.filename, transitional(data) if data[:8].lstrip(BOM).startswith(b"<") else data
+                )
+    file.seek(0)
+    return file

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 from lxml import etree
 
@@ -54,8 +54,8 @@ class Relation:
 class Package:
     """An open Office document; parts are parsed when they are asked for."""
 
-    def __init__(self, path: Path, album: Album | None = None) -> None:
-        self._album = album
+    def __init__(self, path: Path | IO[bytes], album: Album | None = None) -> None:
+        self.album = album
         self._archive = zipfile.ZipFile(path)
         self._names = set(self._archive.namelist())
 
@@ -104,7 +104,18 @@ class Package:
         """The root of a part, or None where there is no such part."""
         if part not in self._names:
             return None
-        return etree.fromstring(_transitional(self._archive.read(part)), _parser())
+        root = etree.fromstring(transitional(self._archive.read(part)), _parser())
+        if root.getroottree().docinfo.internalDTD is not None:  # whatever its name is
+            raise FatalError(
+                "unsafe_file", f"{part} declares a document type, which Office documents must not"
+            )
+        return root
+
+    def content(self, part: str) -> bytes:
+        """A part as it is; nothing where there is no such part, or it is too large."""
+        if part not in self._names or self._archive.getinfo(part).file_size > MAX_BYTES:
+            return b""
+        return self._archive.read(part)
 
     def mentions(self, part: str, word: bytes) -> bool:
         """Whether some bytes are in a part."""
@@ -118,7 +129,7 @@ class Package:
 
     def picture(self, part: str) -> str:
         """The name under which an image within the document is saved; without an album, the part's own."""
-        if self._album is None:
+        if self.album is None:
             return posixpath.basename(part)
         if part not in self._names:
             return ""
@@ -128,7 +139,7 @@ class Package:
                 raise TooLargeError
             return self._archive.read(part)
 
-        return self._album.once(part.encode(), data)
+        return self.album.once(part.encode(), data)
 
     def children(self, part: str, parent: str) -> Iterator[Element]:
         """The elements within `parent`, each released when the next is asked for.
@@ -136,7 +147,7 @@ class Package:
         A document in strict namespaces is read as a whole, any other piece by piece.
         """
         with self._archive.open(part) as file:
-            strict = STRICT in file.read(4096)
+            strict = STRICT in file.read(MIB)
         if strict:
             root = self.parse(part)
             found = root.find(f".//{parent}") if root is not None else None
@@ -181,8 +192,9 @@ def _parser() -> Any:
     return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True)
 
 
-def _transitional(data: bytes) -> bytes:
-    if STRICT in data[:4096]:
+def transitional(data: bytes) -> bytes:
+    """XML with the namespaces that most documents use."""
+    if STRICT in data:
         for strict, other in TRANSITIONAL.items():
             data = data.replace(strict, other)
     return data

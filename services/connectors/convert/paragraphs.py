@@ -14,10 +14,9 @@ from services.connectors.convert.hyphens import KEPT, joint
 from services.connectors.convert.inline import PLAIN, Look, Run
 from services.connectors.convert.lines import SENTENCE_END, Body, Line, Table, Word
 
-BULLETS: Final = (
-    "\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\u2610\u25c6\u25ba\u27a2\u2714\uf0b7\u00b7"
-)
+BULLETS: Final = "\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\u25c6\u25ba\u27a2\u2714\uf0b7\u00b7"
 BULLET: Final = re.compile(rf"^(?:[{BULLETS}]\s*|[\x80-\x9f\ue000-\uf8ff*\u2013-]\s+)(?=\S)")
+BOX: Final = re.compile(r"^[\u2610-\u2612\u25c9\u25ef] (?=\S)")
 NUMBER: Final = re.compile(r"^(\d{1,3}[.)])\s+(?=\S)")
 # What Markdown has no list for begins a paragraph, in which the label stays.
 LABEL: Final = re.compile(
@@ -226,6 +225,8 @@ def _kind(
     ratio = line.size / body.size if body.size else 1.0
     if bullet := BULLET.match(line.text):
         return Paragraph("item"), bullet.end()
+    if BOX.match(line.text):
+        return Paragraph("item"), 0  # the box stays: it tells whether it is checked
     if line.item and not NUMBER.match(line.text) and not LABEL.match(line.text):
         return Paragraph("item"), 0
     if _has_leaders(line.text):  # of a table of contents

@@ -12,9 +12,11 @@ import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from services.connectors.convert import (
+    blocks,
     continued,
     defeated,
     drawing,
+    forms,
     layout,
     mixed,
     notes,
@@ -53,22 +55,23 @@ BATCH: Final = 32  # pages after which the libraries, which keep all they have r
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """The text layer of a page, and what its structure tree says of it; or what reading them failed with."""
+    """The text layer of a page, its structure, and what is filled in; or what reading them failed with."""
 
     lines: list[Line]
     structure: Structure
+    filled: forms.Filled
     letters: int = 0
     failed: Exception | None = None
 
     @classmethod
-    def of(cls, page: pdfium.PdfPage, structures: Structures) -> _Text:
+    def of(cls, page: pdfium.PdfPage, structures: Structures, *, comments: bool) -> _Text:
         try:
             lines, letters = text_layer.read(page)
-            return cls(lines, structures.of(page), letters)
+            return cls(lines, structures.of(page), forms.of(page, comments=comments), letters)
         except Exception as error:
             if defeated.passed_on(error):
                 raise
-            return cls([], Structure(), failed=error)
+            return cls([], Structure(), forms.Filled(), failed=error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +121,19 @@ def read(path: Path, options: Options) -> Document:
             raise FatalError("encrypted_file", "the PDF is protected by a password") from error
         raise FatalError("corrupt_file", "the PDF is damaged and cannot be opened") from error
     with pdf:
+        begun = forms.begin(pdf)
         total = len(pdf)
         if not total:
             raise FatalError("corrupt_file", "the PDF has no pages")
         check_pages(total, options)
         structures = Structures()
-        sample, running = _sample(pdf, structures)
+        sample, running = _sample(pdf, structures, comments=options.comments)
     vocabulary = Vocabulary()
     for text in sample.values():
         vocabulary.learn(text.lines)
     headed = sum(text.structure.headings for text in sample.values()) >= ENOUGH_HEADINGS
-    body = replace(Body.of(line for text in sample.values() for line in text.lines), headed=headed)
+    sampled = [line for text in sample.values() for line in text.lines]
+    body = replace(Body.of(sampled), headed=headed)
     saved = Pictures(options.album, body=body.size) if options.album is not None else None
     document = _Document(
         path,
@@ -142,8 +147,14 @@ def read(path: Path, options: Options) -> Document:
         mixed.TextInPictures(options),
         saved,
     )
-    pages = seams.continued(ahead(_pages(document, options)))
-    return Document(total, document.kept.at_end(pages, total))
+    pages = document.kept.at_end(seams.continued(ahead(_pages(document, options))), total)
+    return Document(total, _warned(pages, begun))
+
+
+def _warned(pages: Iterator[Page], warnings: tuple[str, ...]) -> Iterator[Page]:
+    """Pages with warnings of the document on the first one."""
+    for number, page in enumerate(pages):
+        yield replace(page, warnings=(*warnings, *page.warnings)) if warnings and not number else page
 
 
 def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
@@ -153,10 +164,11 @@ def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
         batch = range(first, min(first + BATCH, total))
         opened: dict[int, _Opened | None] = {}
         with pdfium.PdfDocument(document.path) as pdf:
+            forms.begin(pdf)
             for number in batch:
                 for each in range(number, min(number + NEAR_PAGES + 1, batch.stop)):
                     if each not in opened:
-                        opened[each] = _open(pdf, each, document)
+                        opened[each] = _open(pdf, each, document, options)
                 here = opened.pop(number)
                 if here is None:
                     damaged += 1
@@ -188,7 +200,8 @@ def _made(
     if isinstance(made, Page):
         document.kept.add(gone, own)
         left = here.text.letters + made.pictured - sum(letters(line.text) for line in gone)
-        told = self_check.warning(f"page {number + 1}", left, made.blocks, "its text layer")
+        more = here.text.filled != forms.Filled()  # of whose letters the text layer has none
+        told = self_check.warning(f"page {number + 1}", left, made.blocks, "its text layer", more=more)
         made = replace(made, running=len(gone), warnings=(*made.warnings, *told))
     return made
 
@@ -197,7 +210,7 @@ def _bare(here: _Opened, number: int, error: Exception) -> Page:
     return defeated.page(text_layer.bare(here.page), f"page {number + 1}", error)
 
 
-def _open(pdf: pdfium.PdfDocument, number: int, document: _Document) -> _Opened | None:
+def _open(pdf: pdfium.PdfDocument, number: int, document: _Document, options: Options) -> _Opened | None:
     """A page with its text; None for one that is damaged."""
     try:
         page = pdf[number]
@@ -205,7 +218,7 @@ def _open(pdf: pdfium.PdfDocument, number: int, document: _Document) -> _Opened 
         return None
     text = document.sample.pop(number, None)
     if text is None:
-        text = _Text.of(page, document.structures)
+        text = _Text.of(page, document.structures, comments=options.comments)
         document.vocabulary.learn(text.lines)
     return _Opened(page, text, Seen.of(text.lines, page.get_height(), number + 1))
 
@@ -221,7 +234,9 @@ def _parted(
     return (own, gone) if document.kept.room(gone) else (lines, [])
 
 
-def _sample(pdf: pdfium.PdfDocument, structures: Structures) -> tuple[dict[int, _Text], Running]:
+def _sample(
+    pdf: pdfium.PdfDocument, structures: Structures, *, comments: bool
+) -> tuple[dict[int, _Text], Running]:
     """The text of some pages by their numbers from 0, and what is running in them.
 
     By pages spread over the document, plain text is known; by pages in succession, what runs through them.
@@ -235,7 +250,7 @@ def _sample(pdf: pdfium.PdfDocument, structures: Structures) -> tuple[dict[int, 
             page = pdf[number]
         except pdfium.PdfiumError:
             continue
-        sampled[number] = _Text.of(page, structures)
+        sampled[number] = _Text.of(page, structures, comments=comments)
         seen.append(Seen.of(sampled[number].lines, page.get_height(), number + 1))
         page.close()
     return sampled, Running(seen)
@@ -244,7 +259,7 @@ def _sample(pdf: pdfium.PdfDocument, structures: Structures) -> tuple[dict[int, 
 def _page(
     opened: _Opened, number: int, lines: list[Line], document: _Document, options: Options
 ) -> Page | Reading:
-    page, body = opened.page, document.body
+    page, body, filled = opened.page, document.body, opened.text.filled
     before, document.open = document.open, None
     drawn = drawing.of(page)
     warnings: list[str] = []
@@ -258,7 +273,9 @@ def _page(
             if _is_picture(lines, drawn) or document.garbled.is_garbled(page, lines):
                 return _reading(opened, number, drawn, document, options)
             boxes = [box for _, box in drawn.pictures]
-            seen = document.in_pictures.read(page, boxes, lines, body=body.size)
+            typed = forms.standing_alone(filled.fields)
+            seen = document.in_pictures.read(page, boxes, [*lines, *typed], body=body.size)
+    lines = forms.placed(lines, filled.fields, body)
     tree = opened.text.structure
     lines = document.vocabulary.mended(lines)
     lines = drawn.marked([*tree.told(linked(lines, page)), *seen.lines])
@@ -284,6 +301,7 @@ def _page(
         notes=notes.named(noted, document.notes, number + 1),
         size=page.get_size(),
     )
+    made = blocks.among(made, filled.remarks)
     pictured = sum(letters(line.text) for line in seen.lines)
     return replace(Page.of(made, warnings=tuple(warnings), confidence=seen.confidence), pictured=pictured)
 
@@ -291,7 +309,14 @@ def _page(
 def _reading(opened: _Opened, number: int, drawn: Drawing, document: _Document, options: Options) -> Reading:
     image, _ = regions.whole(opened.page)
     shown = document.saved.beside_scans(drawn.pictures, opened.page, number + 1) if document.saved else ()
-    return Reading(image, options.languages, cores=options.cores, pictures=shown)
+    filled = opened.text.filled
+    return Reading(
+        image,
+        options.languages,
+        cores=options.cores,
+        pictures=(*shown, *filled.remarks),
+        fields=filled.blocks(opened.page.get_size()),
+    )
 
 
 def _is_picture(lines: list[Line], drawn: Drawing) -> bool:

@@ -1,10 +1,15 @@
-"""What a file is, by its content alone; a name that says otherwise is an error."""
+"""What a file is, by its content alone; a name that says otherwise is an error.
+
+It is a warning where the programs that open files of that name do not mind.
+"""
 
 from __future__ import annotations
 
+import mmap
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Final, get_args
 
@@ -14,6 +19,7 @@ from services.connectors.protocol import FatalError
 
 HEAD_BYTES: Final = 4096
 PDF_HEADER_WITHIN: Final = 1024  # ISO 32000-1, annex H.3.4.1: viewers accept the header in the first 1024
+PDF_END: Final = b"%%EOF"
 PDF_TRAILER_WITHIN: Final = 4096
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
@@ -23,6 +29,7 @@ NAMES: Final[dict[str, str]] = {
     "html": "an HTML page", "zip": "a ZIP archive", "ole": "an old Office document (before 2007)",
     "xlsb": "a binary Excel workbook", "odf": "an OpenDocument file", "epub": "an EPUB book",
     "rtf": "a Rich Text document", "gif": "a GIF image", "webp": "a WebP image", "text": "plain text",
+    "mail": "an e-mail message or another one of MIME", "mht": "a web archive (MHTML)",
     "binary": "of no known format",
 }  # fmt: skip
 
@@ -39,6 +46,8 @@ EXTENSIONS: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(("doc", "xls", "ppt"), frozenset({"ole"})),
     **dict.fromkeys(("odt", "ods", "odp"), frozenset({"odf"})),
     "rtf": frozenset({"rtf"}),
+    "eml": frozenset({"mail"}),
+    **dict.fromkeys(("mht", "mhtml"), frozenset({"mht", "mail"})),
     "xlsb": frozenset({"xlsb"}),
     "epub": frozenset({"epub"}),
     "zip": frozenset({"zip", "docx", "pptx", "xlsx", "xlsb", "odf", "epub"}),
@@ -51,6 +60,7 @@ MEDIA_TYPES: Final[dict[str, str]] = {
     "application/pdf": "pdf", "image/png": "png", "image/jpeg": "jpeg", "image/tiff": "tiff",
     f"{OFFICE}wordprocessingml.document": "docx", f"{OFFICE}presentationml.presentation": "pptx",
     f"{OFFICE}spreadsheetml.sheet": "xlsx", "text/html": "html", "application/xhtml+xml": "html",
+    "application/rtf": "rtf", "text/rtf": "rtf", "message/rfc822": "eml", "multipart/related": "mht",
     "image/gif": "gif", "image/webp": "webp", "application/zip": "zip",
     "application/msword": "doc", "application/vnd.ms-excel": "xls", "application/vnd.ms-powerpoint": "ppt",
 }  # fmt: skip
@@ -87,11 +97,29 @@ HTML: Final = re.compile(
     re.IGNORECASE,
 )
 
+# What programs open under another name: those that the name is for, and what they find.
+IMAGES: Final = frozenset({"png", "jpeg", "tiff", "gif", "webp"})
+OPENED: Final = (
+    (IMAGES, IMAGES),
+    (frozenset({"ole", "rtf"}), frozenset({"docx", "pptx", "xlsx", "html", "rtf"})),
+)
+# Mail and web archives begin with lines such as `Subject: ...`; what they enclose may be HTML.
+HEADERS: Final = re.compile(
+    rb"\s*(?:From [^\n]*\n|HTTP/[\d.]+ [^\n]*\n)?"
+    rb"(?:[A-Za-z][A-Za-z0-9-]{0,60}:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)){2}"
+)
+OF_MIME: Final = re.compile(
+    rb"^(?:MIME-Version|Content-Type|Content-Transfer-Encoding|Received|Return-Path|Message-ID|Delivered-To|"
+    rb"Subject|From|To|Date):",
+    re.IGNORECASE | re.MULTILINE,
+)
+RELATED: Final = re.compile(rb"^Content-Type:\s*multipart/related", re.IGNORECASE | re.MULTILINE)
+
 TAG: Final = re.compile(rb"<[a-z][a-z0-9-]*[\s/>]", re.IGNORECASE)  # enough for what calls itself HTML
 
 
-def sniff(path: Path, *, name: str, media_type: str) -> Format:
-    """The format of a file.
+def sniff(path: Path, *, name: str, media_type: str) -> tuple[Format, tuple[str, ...]]:
+    """The format of a file, and warnings.
 
     Args:
         path: where it is.
@@ -106,26 +134,32 @@ def sniff(path: Path, *, name: str, media_type: str) -> Format:
         head = file.read(HEAD_BYTES)
     if not head.strip():
         raise FatalError("empty_file", "the file is empty")
-    found = _by_content(head)
+    claims = _claims(name, media_type)
+    found = by_content(head)
     if found == "ole" and _contains(path, ENCRYPTED_PACKAGE):
         raise FatalError("encrypted_file", "the document is protected by a password")
     if found == "zip":
-        found = _inside_zip(path, claimed=_claims(name, media_type))
-    claims = _claims(name, media_type)
+        found = _inside_zip(path, claimed=claims)
     if found == "text" and any(formats == {"html"} for _, formats in claims) and TAG.search(head):
         found = "html"
-    for claim, formats in claims:
-        if found not in formats:
-            raise FatalError("mislabelled_file", f"the file is {claim}, but its content is {NAMES[found]}")
     known = next((one for one in FORMATS if one == found), None)
+    warnings = []
+    for claim, formats in claims:
+        if found in formats:
+            continue
+        told = f"the file is {claim}, but its content is {NAMES[found]}"
+        if known is None or not any(formats <= named and found in opened for named, opened in OPENED):
+            raise FatalError("mislabelled_file", told)
+        warnings.append(f"{told}; it was read as that")
     if known is None:
         raise FatalError("unsupported_format", f"the file is {NAMES[found]}, which cannot be converted")
     if known == "pdf":
-        _check_pdf_end(path)
-    return known
+        warnings += _around_pdf(path, head)
+    return known, tuple(dict.fromkeys(warnings))
 
 
-def _by_content(head: bytes) -> str:
+def by_content(head: bytes) -> str:
+    """What the beginning of a file says that it is, by the names in `NAMES`."""
     for signature, found in SIGNATURES:
         if head.startswith(signature):
             return found
@@ -136,6 +170,8 @@ def _by_content(head: bytes) -> str:
     text = head.replace(b"\0", b"") if head.startswith((b"\xff\xfe", b"\xfe\xff")) else head
     if b"\0" in text:
         return "binary"
+    if (headers := HEADERS.match(text)) is not None and OF_MIME.search(headers[0]):
+        return "mht" if RELATED.search(text.replace(b"\r", b"").partition(b"\n\n")[0]) else "mail"
     return "html" if HTML.search(text) else "text"
 
 
@@ -195,9 +231,14 @@ def _beginning(file: zipfile.ZipFile, name: str) -> bytes:
         return part.read(archive.READ_BYTES)
 
 
-def _check_pdf_end(path: Path) -> None:
-    """Refuse a PDF without its end: what a library repairs of it may be any part of the document."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - PDF_TRAILER_WITHIN))
-        if b"%%EOF" not in file.read():
-            raise FatalError("corrupt_file", "the PDF is cut off: its end is missing")
+def _around_pdf(path: Path, head: bytes) -> Iterator[str]:
+    """What stands before and after a PDF, and whether its end is missing: viewers read it all the same."""
+    before = head[: head.find(b"%PDF-")].strip(b"\xef\xbb\xbf\xfe\xff\0 \t\r\n\f")
+    if before:
+        yield "other bytes stand before the PDF and were left out"
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        end = data.rfind(PDF_END)
+        if end < 0:
+            yield "the PDF has no end: it may have been cut off, and what stood there is missing then"
+        elif len(data) - end - len(PDF_END) > PDF_TRAILER_WITHIN:
+            yield "other bytes stand after the PDF and were left out"

@@ -16,6 +16,8 @@ from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package
 from services.connectors.convert.pieces import Piece
 from services.connectors.convert.self_check import letters
 from services.connectors.convert.xlsx_cells import CellParser
+from services.connectors.convert.xlsx_controls import controls
+from services.connectors.convert.xlsx_places import place
 
 XDR: Final = "{http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing}"
 A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
@@ -288,26 +290,17 @@ def extras_of(package: Package, part: str) -> Extras:
             extras.links[area.top, area.left] = relation.target
     for drawing in package.related(part, "drawing"):
         extras.drawn += _drawn(package, drawing)
+    for drawing in package.related(part, "vmlDrawing"):
+        extras.drawn += controls(package.content(drawing))
     return extras
 
 
 def _range(reference: str) -> Area | None:
     first, _, last = reference.replace("$", "").partition(":")
-    start, end = _place(first), _place(last or first)
+    start, end = place(first), place(last or first)
     if start is None or end is None or start[0] > end[0] or start[1] > end[1]:
         return None
     return Area(start[0], end[0], start[1], end[1])
-
-
-def _place(reference: str) -> tuple[int, int] | None:
-    letters = reference.rstrip("0123456789")
-    number = reference[len(letters) :]
-    if not number or not letters.isascii() or not letters.isalpha() or len(letters) > 3 or len(number) > 7:
-        return None
-    column = 0
-    for letter in letters.upper():
-        column = column * 26 + ord(letter) - ord("A") + 1
-    return int(number) - 1, column - 1
 
 
 def _drawn(package: Package, part: str) -> Iterator[tuple[int, int, list[Piece]]]:
