@@ -15,6 +15,8 @@ import orjson
 from events.json_value import MAX_INT, MAX_NESTING, MIN_INT, refuse, shown, shown_key
 from events.nesting import deeper_than
 
+MAX_TYPE_CHARS: Final = 200
+_NAME: Final[Any] = type.__dict__["__name__"]  # not the class's own word, which may raise anything
 AS_TEXT: Final = (datetime, date, time, uuid.UUID)
 
 
@@ -105,7 +107,7 @@ def _stand_in(item: Any, name: str, default: Callable[[Any], Any] | None) -> Any
             return default(item)
         except Exception as error:  # noqa: BLE001 - an object's own conversion may raise anything
             if not isinstance(error, TypeError):
-                refuse(name, f"its conversion failed: {type(error).__name__}")
+                refuse(name, f"its conversion failed: {type_name(error)}")
     return refuse(name, f"expected a value that JSON can hold, not {type_named(item)}")
 
 
@@ -113,7 +115,13 @@ def type_named(item: Any) -> str:
     """What something is, for people: plain values as they are, others by their type."""
     if item is None or type(item) in (bool, int, float, str):
         return shown(item)
-    return f"an object of type {type(item).__name__}"
+    return f"an object of type {type_name(item)}"
+
+
+def type_name(item: Any) -> str:
+    """The name of something's type, whatever it is."""
+    name: str = _NAME.__get__(type(item))
+    return name[:MAX_TYPE_CHARS]
 
 
 def _is_unicode(text: str) -> bool:

@@ -18,7 +18,7 @@ import msgspec
 
 from events.errors import InvalidError
 from events.json_value import MAX_INT, MIN_INT, shown
-from events.json_written import type_named, written
+from events.json_written import type_name, type_named, written
 from events.spec import JobError
 from events.subjects import NAME
 
@@ -137,7 +137,7 @@ def failure_of(code: Any, message: Any, *, retryable: bool) -> JobError:
 
 def exception_text(error: BaseException) -> str:
     """An exception that nobody foresaw, for people."""
-    return text_of(f"{type(error).__name__}: {text_of(error, ERROR_BYTES)}", ERROR_BYTES)
+    return text_of(f"{type_name(error)}: {text_of(error, ERROR_BYTES)}", ERROR_BYTES)
 
 
 def trace_of(error: BaseException) -> str:
@@ -145,7 +145,7 @@ def trace_of(error: BaseException) -> str:
     try:
         parts = traceback.format_exception(error)
     except BaseException:  # noqa: BLE001 - notes and texts are the foreign code's, and may raise anything
-        parts = [f"<an exception of type {type(error).__name__}, which cannot be shown>"]
+        parts = [f"<an exception of type {type_name(error)}, which cannot be shown>"]
     return text_of("".join(_cut(part, TRACE_PART_CHARS) for part in parts)[-TRACE_CHARS:], 4 * TRACE_CHARS)
 
 
@@ -191,10 +191,10 @@ def line_of(line: Any) -> str:
 def text_of(said: Any, most_bytes: int) -> str:
     """Whatever it is as text that can be sent: halves of surrogate pairs spelled out, the end cut off."""
     try:
-        text = said if isinstance(said, str) else str(said)
+        text = said if issubclass(type(said), str) else str(said)
         body = text.encode(errors="backslashreplace")
     except BaseException:  # noqa: BLE001 - an object's own text may raise anything, also an exit
-        return f"<an object of type {type(said).__name__}, which has no text>"
+        return f"<an object of type {type_name(said)}, which has no text>"
     if len(body) <= most_bytes:
         return body.decode()
     mark = f"… (cut; {len(body)} bytes in all)"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -36,9 +38,35 @@ def configure(*, level: str = "info", as_json: bool | None = None) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         # A line and its end in one write: other processes write to the same place.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_own_stderr()),
         cache_logger_on_first_use=True,
     )
+
+
+class _Lines:
+    """A stream of our own: a handler that closes the standard ones, or a full disk, costs lines alone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def _own_stderr() -> TextIO:
+    try:
+        # It stays open for as long as the process logs.
+        stream: TextIO = os.fdopen(
+            os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="backslashreplace"
+        )
+    except (OSError, ValueError):  # in a test it may be no file
+        stream = sys.stderr
+    return cast("TextIO", _Lines(stream))
 
 
 def _show(

@@ -15,7 +15,8 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any, Final, Protocol
 
-from switchyard._handler_errors import as_failure
+from switchyard._handler_errors import as_failure, plain
+from switchyard._process_state import restore
 
 OURS: Final = "ours"
 FOREIGN: Final = "foreign"
@@ -75,7 +76,9 @@ class Foreign:
         try:
             self.value = await _Steps(self._start(), exits=True)
         except BaseException as error:  # noqa: BLE001 - foreign code: whoever waits looks at it
-            self._error = error
+            self._error = plain(error)
+        finally:
+            restore()  # in the same step: no other handler runs in between
 
     @property
     def error(self) -> BaseException | None:
@@ -231,8 +234,11 @@ class _Steps(Coroutine[Any, Any, Any]):
             raise
         except BaseException as error:
             end_if_forked(self._pid, 1)
-            if not self._exits and isinstance(error, SystemExit | KeyboardInterrupt):
-                raise as_failure(error) from error
+            raised = plain(error)
+            if not self._exits and isinstance(raised, SystemExit | KeyboardInterrupt):
+                raise as_failure(raised) from raised
+            if raised is not error:
+                raise raised from None
             raise
         end_if_forked(self._pid)
         return waited

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 import os
 import re
+import stat
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,7 +245,7 @@ class Context(_Context):
         """
         self._check()
         media_type = _type(name, media_type)
-        body = data if isinstance(data, AsyncIterable) else _body(data)
+        body = data if isinstance(data, AsyncIterable) else await asyncio.to_thread(_body, data)
         return self._kept(await self._surroundings.save(name, body, media_type=media_type))
 
 
@@ -290,7 +292,11 @@ def _type(name: str, given: str | None) -> str:
 def _body(data: Any) -> Path | bytes:
     """What is to be stored, as bytes or where they are."""
     match data:
-        case Path() | bytes():
+        case Path():
+            if not stat.S_ISREG(data.stat().st_mode):  # a pipe gives nothing, a device has no end
+                raise Fatal("data: expected the path of a regular file", code=INVALID_CALL)
+            return data
+        case bytes():
             return data
         case bytearray() | memoryview():
             return bytes(data)

@@ -11,11 +11,13 @@ end a program, such as an exit, is one with the code `stopped`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import Any, Final
 
 from events.errors import InvalidError, SwitchyardError
+from events.json_written import type_name
 from events.outcome import ERROR_BYTES, exception_text, failure_of, text_of
 from events.spec import JobError
 
@@ -55,6 +57,30 @@ class Cancelled(BaseException):
     """
 
 
+BASES: Final = (Retry, Fatal, Release, HandlerError, Cancelled, Exception, BaseException)
+TRACEBACK: Final[Any] = BaseException.__dict__["__traceback__"]
+KNOWN: Final = frozenset({*BASES, StopIteration, StopAsyncIteration, asyncio.CancelledError})
+
+
+def plain(error: BaseException) -> BaseException:
+    """The exception; where its class raises one when it is looked at, another that says the same."""
+    if type(error) in KNOWN:  # nearly always
+        return error
+    try:
+        isinstance(error, _Nothing)  # asks it for its class
+        seen = error.__cause__, error.__context__, error.__suppress_context__, error.__traceback__
+        getattr(error, "traceback", seen)
+    except BaseException:  # noqa: BLE001 - a class of the user's own may do anything here
+        base = next(base for base in BASES if issubclass(type(error), base))
+        stand_in: BaseException = type(type_name(error), (base,), {})(text_of(error, ERROR_BYTES))
+        return stand_in.with_traceback(TRACEBACK.__get__(error))
+    return error
+
+
+class _Nothing:
+    """What no exception is."""
+
+
 def as_failure(error: BaseException) -> Exception:
     """The exception, or for one that would end the whole program the failure that it is for the attempt."""
     if isinstance(error, Exception):
@@ -69,7 +95,7 @@ def failure(error: BaseException) -> JobError:
         return JobError("internal", exception_text(error))
     code, message = _part(error, "code"), _part(error, "message")
     said = "" if message is None else text_of(message, ERROR_BYTES)
-    return failure_of(code, said or type(error).__name__, retryable=not isinstance(error, Fatal))
+    return failure_of(code, said or type_name(error), retryable=not isinstance(error, Fatal))
 
 
 def _part(error: HandlerError, name: str) -> Any:

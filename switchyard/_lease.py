@@ -32,6 +32,7 @@ from switchyard.handlers import Handler
 log = logging.getLogger("switchyard.worker")
 
 TOKEN_HEADER: Final = "Switchyard-Lease-Token"  # noqa: S105 - the name of a header
+TEMPORARY: Final = tempfile.gettempdir()  # asked before a handler can change the answer
 PACE_S: Final = 0.2
 RENEW_S: Final = 5.0  # at most: a renewal also tells of a cancel, while its grace lasts
 MAX_LINES: Final = 10_000
@@ -89,7 +90,7 @@ class Lease:
     def scratch(self) -> Path:
         """A directory of this attempt's own, made when first asked for."""
         if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="switchyard-"))
+            self._scratch = Path(tempfile.mkdtemp(prefix="switchyard-", dir=TEMPORARY))
         return self._scratch
 
     def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:

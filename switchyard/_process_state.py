@@ -6,9 +6,9 @@ none of the worker's signals: whoever ends it would end the worker, by the descr
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +20,11 @@ DEADLY: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR
 """What ends a process that does not handle it; a timer comes as one of the first three."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, *DEADLY)
 DEFAULTS: Final = {signal.SIGINT: signal.default_int_handler}
+LIMITS: Final = tuple(
+    getattr(resource, name)
+    for name in ("RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_AS", "RLIMIT_NPROC")
+    if hasattr(resource, name)
+)
 TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
@@ -41,10 +46,11 @@ class _State:
         self.timers = [timer for timer in TIMERS if not any(signal.getitimer(timer))]
         self.recursion = sys.getrecursionlimit()
         self.timeout = socket.getdefaulttimeout()
-        self.is_due = False
+        self.umask = os.umask(0o077)
+        os.umask(self.umask)
+        self.limits = {number: _soft_limit(number) for number in LIMITS}
 
     def restore(self) -> None:
-        self.is_due = False
         for number, handler in self.ours:
             if _raw.getsignal(number) != handler:
                 signal.signal(number, handler)
@@ -57,12 +63,32 @@ class _State:
             with contextlib.suppress(RecursionError):
                 sys.setrecursionlimit(self.recursion)
         socket.setdefaulttimeout(self.timeout)
+        os.umask(self.umask)
+        for number, least in self.limits.items():
+            if _lower(_soft_limit(number), least):
+                self._raise(number, least)
         with contextlib.suppress(OSError):  # it is gone: there is nothing to go back to
             if self.directory is not None and _directory() != self.directory:
                 os.chdir(self.directory)
 
+    @staticmethod
+    def _raise(number: int, least: int) -> None:
+        """As far as the hard limit lets us."""
+        hard = resource.getrlimit(number)[1]
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(number, (hard if _lower(hard, least) else least, hard))
+
 
 _kept: list[_State] = []
+_masks: dict[int, Any] = {}
+
+
+def _soft_limit(number: int) -> int:
+    return resource.getrlimit(number)[0]
+
+
+def _lower(limit: int, than: int) -> bool:
+    return limit != resource.RLIM_INFINITY and (than == resource.RLIM_INFINITY or limit < than)
 
 
 def _directory() -> str | None:
@@ -106,18 +132,27 @@ def restore() -> None:
         _kept[-1].restore()
 
 
-def restore_soon() -> None:
-    """The same once for all attempts that end in this turn of the running loop."""
-    if _kept and _kept[-1].undo and not _kept[-1].is_due:
-        _kept[-1].is_due = True
-        asyncio.get_running_loop().call_soon(restore)
-
-
 def _ignore(*_: Any) -> None:
     """A signal that no part of the worker uses."""
 
 
+def _before_fork() -> None:
+    """Hold signals back: one for the child that came before it has let go of ours would be the worker's."""
+    if _kept:
+        _masks[threading.get_ident()] = _raw.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _in_parent() -> None:
+    if (mask := _masks.pop(threading.get_ident(), None)) is not None:
+        _raw.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _in_child() -> None:
+    _let_go()
+    _in_parent()
+
+
+def _let_go() -> None:
     if not _kept:
         return
     with contextlib.suppress(ValueError, OSError):
@@ -128,4 +163,4 @@ def _in_child() -> None:
     _kept.clear()
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

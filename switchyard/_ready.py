@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from switchyard._handler_errors import Retry
+from events.json_written import type_name
+from switchyard._handler_errors import Retry, plain
 from switchyard._traceback import text_of
 from switchyard.handlers import Handler
 
@@ -46,7 +47,7 @@ class Readiness:
         if task.cancelled():
             raise Retry("the setup was cancelled", code=SETUP_FAILED)
         if (error := task.exception()) is not None:
-            raise Retry(f"{type(error).__name__}: {text_of(error)}", code=SETUP_FAILED) from error
+            raise Retry(f"{type_name(error)}: {text_of(error)}", code=SETUP_FAILED) from error
         self._done = True
 
     async def close(self) -> None:
@@ -82,14 +83,14 @@ async def _call(function: Callable[[], Any] | None) -> None:
         elif isinstance(error, Exception):
             done.set_exception(error)
         else:
-            done.set_exception(RuntimeError(f"it raised {type(error).__name__}"))
+            done.set_exception(RuntimeError(f"it raised {type_name(error)}"))
 
     def body() -> None:
         failed: BaseException | None = None
         try:
             function()
         except BaseException as error:  # noqa: BLE001 - the boundary of the thread: all goes to who waits
-            failed = error
+            failed = plain(error)
         with contextlib.suppress(RuntimeError):  # the loop has ended without this thread
             loop.call_soon_threadsafe(tell, failed)
 

@@ -16,6 +16,7 @@ import orjson
 import pydantic
 
 from events import outcome
+from events.json_written import type_name
 from switchyard._contained import FOREIGN, OWNER, Foreign, StillRunning
 from switchyard._context import Context, Facts, Surroundings, SyncContext
 from switchyard._handler_errors import Cancelled, as_failure, contained, named
@@ -61,7 +62,7 @@ def finished(value: Any, context: Context | SyncContext) -> Finished:
 def _model(value: Any) -> Any:
     if isinstance(value, pydantic.BaseModel):
         return value.model_dump(mode="json")
-    raise TypeError(f"{type(value).__name__} is not JSON")
+    raise TypeError(f"{type_name(value)} is not JSON")
 
 
 async def run(
@@ -81,9 +82,9 @@ async def run(
         StillRunning: it was cancelled, and the handler goes on.
     """
     parsed = handler.parse(payload)
+    if handler.is_async:
+        return await run_on_loop(handler, parsed, surroundings, grace_s=grace_s)
     try:
-        if handler.is_async:
-            return await run_on_loop(handler, parsed, surroundings, grace_s=grace_s)
         return await run_in_thread(handler, parsed, surroundings, grace_s=grace_s)
     finally:
         restore()

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from events.json_written import type_name
+
 MAX_CHARS: Final = 8_000
 MAX_TEXT_CHARS: Final = 2_000
 MAX_ERRORS: Final = 8  # of a chain or a group
@@ -41,7 +43,10 @@ def told(error: BaseException, *, always: bool = True) -> str:
     given = getattr(error, "traceback", "")
     if isinstance(given, str) and given:  # of another process
         return _bounded(given)
-    blocks = _blocks(error, set())
+    try:
+        blocks = _blocks(error, set())
+    except BaseException:  # noqa: BLE001 - a cause of a foreign class may raise anything when it is looked at
+        blocks = []
     if not blocks and always:
         blocks = [_block(error, _frames(error.__traceback__, runners=True))]
     return _bounded("\n".join(blocks).encode("utf-8", "replace").decode())
@@ -54,7 +59,7 @@ def _blocks(error: BaseException, seen: set[int]) -> list[str]:
     seen.add(id(error))
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     blocks = _blocks(before, seen) if before is not None else []
-    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    inner = getattr(error, "exceptions", ()) if issubclass(type(error), BaseExceptionGroup) else ()
     for each in inner:
         blocks += _blocks(each, seen)
     frames = _frames(error.__traceback__)
@@ -80,7 +85,7 @@ def _frames(where: TracebackType | None, *, runners: bool = False) -> list[str]:
 
 def _line(error: BaseException) -> str:
     text = text_of(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{type_name(error)}: {text}" if text else type_name(error)
 
 
 def text_of(error: BaseException) -> str:

@@ -27,6 +27,7 @@ from switchyard._handler_errors import (
     Retry,
     as_failure,
     contained,
+    plain,
 )
 
 __all__ = [
@@ -150,10 +151,13 @@ class Handler:
         try:
             given = self.function(payload, context) if self.takes_context else self.function(payload)
             status = 0
-        except (Exception, Cancelled):
-            raise
         except BaseException as error:
-            raise as_failure(error) from error
+            raised = plain(error)
+            if not isinstance(raised, Exception | Cancelled):
+                raise as_failure(raised) from raised
+            if raised is not error:
+                raise raised from None
+            raise
         finally:
             end_if_forked(pid, status)
         return given

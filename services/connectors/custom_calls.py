@@ -22,6 +22,7 @@ from events.errors import SwitchyardError
 from switchyard._context import Surroundings
 from switchyard._handler_errors import HandlerError, Release, Retry, failure
 
+TEMPORARY: Final = tempfile.gettempdir()  # asked before a handler can change the answer
 SOCKET: Final = "calls"
 MAX_REQUEST_BYTES: Final = 64 * 1024
 AT_ONCE: Final = 8  # requests of one attempt; the others wait
@@ -31,7 +32,7 @@ AT_ONCE: Final = 8  # requests of one attempt; the others wait
 async def served(surroundings: Surroundings) -> AsyncIterator[str]:
     """Answer the calls of one attempt while the block lasts; where its child finds them."""
     # A directory of its own, readable by nobody else: a socket's path may have no more than 107 characters.
-    directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="switchyard-")
+    directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="switchyard-", dir=TEMPORARY)
 
     room = asyncio.Semaphore(AT_ONCE)
     under_way: set[asyncio.Task[None]] = set()

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from events.json_written import type_name
 from services.connectors.custom import connector_error
 from services.connectors.protocol import FatalError, RetryableError
 from services.worker.child import NO_CONTEXT
@@ -81,7 +82,7 @@ def prepare(arguments: dict[str, Any]) -> None:
     try:
         handler.setup()
     except Exception as error:
-        message = f"{type(error).__name__}: {text_of(error)}"
+        message = f"{type_name(error)}: {text_of(error)}"
         raise RetryableError(SETUP_FAILED, message) from error
 
 

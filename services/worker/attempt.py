@@ -25,6 +25,7 @@ from services.worker.reporting import Reporter
 
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 READ_BYTES = 1024 * 1024
+TEMPORARY = tempfile.gettempdir()  # asked before a handler can change the answer
 LINES_S = 2.0  # that the end of an attempt waits for its last lines
 
 
@@ -62,7 +63,7 @@ class HeldAttempt:
     def scratch(self) -> Path:
         """An empty directory of this attempt's own, made when first asked for."""
         if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix=f"switchyard-{self.job_id[:8]}-"))
+            self._scratch = Path(tempfile.mkdtemp(prefix=f"switchyard-{self.job_id[:8]}-", dir=TEMPORARY))
         return self._scratch
 
     def progress(

@@ -44,7 +44,6 @@ from services.worker.lease import Interruption, Lease, Leasing, jitter
 from services.worker.references import resolved_payload
 from services.worker.reporting import Reporter
 from switchyard._contained import Ended, Foreign, StillRunning
-from switchyard._process_state import restore_soon
 
 log = structlog.get_logger()
 
@@ -147,7 +146,6 @@ class AttemptRun:
                 return self._interrupted(still_runs=False)
             work = Foreign(lambda: self._outcome(attempt))
             left = await self._until_ended(work, attempt)
-            restore_soon()
             if left is not None:
                 return await self._give_up(left)
             if work.error is None:

@@ -156,7 +156,10 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error comes of a lack of memory, however a library wrapped it."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        kind = type(error)  # the class's own word may raise anything
+        if issubclass(kind, MemoryError) or (
+            issubclass(kind, OSError) and getattr(error, "errno", 0) == errno.ENOMEM
+        ):
             return True
         seen.add(id(error))
         error = error.__cause__ or error.__context__

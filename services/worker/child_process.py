@@ -164,7 +164,7 @@ class Child:
         """What the last call has left behind in it; with that it is not to be called again."""
 
     @classmethod
-    async def start(cls, limits: Limits) -> Child:
+    async def start(cls, limits: Limits, environment: dict[str, str]) -> Child:
         """Start a child; it need not be ready to be called."""
         mark = new_id()
         options = {
@@ -189,7 +189,7 @@ class Child:
                 stdout=out,
                 stderr=out,
                 pass_fds=(channel.fileno(), other.fileno()),
-                env=limits.environment() | {MARK: mark},
+                env=environment | {MARK: mark},
                 start_new_session=True,
             )
             undo.callback(transport.close)

@@ -68,6 +68,7 @@ class ProcessPool:
     ) -> None:
         self._size = size
         self._limits = limits
+        self._environment = limits.environment()  # as it was before a handler could change it
         self._name = name
         self._jobs_per_process = jobs_per_process
         self._most_idle = size if idle is None else min(idle, size)
@@ -147,7 +148,7 @@ class ProcessPool:
         else:
             while self._idle and len(self._idle) + self._running > self._size:
                 await self._retire(self._no_longer_idle(self._idle[0]))
-            child = await Child.start(self._limits)
+            child = await Child.start(self._limits, self._environment)
             child.owner = owner
             if self._closed:
                 await child.kill()

@@ -52,12 +52,14 @@ class Deployment:
     Args:
         directory: for data, logs and the broker's files.
         lease_s: seconds of a lease.
+        settings: others of every process, by name.
     """
 
-    def __init__(self, directory: Path, *, lease_s: float = 3.0) -> None:
+    def __init__(self, directory: Path, *, lease_s: float = 3.0, **settings: float) -> None:
         self.directory = directory
         self.data_dir = directory / "data"
         self.lease_s = lease_s
+        self.settings = {f"SWITCHYARD_{name.upper()}": str(value) for name, value in settings.items()}
         self.parts: dict[str, Part] = {}
         self.url = ""
         self.token = ""
@@ -89,6 +91,9 @@ class Deployment:
             "SWITCHYARD_NATS_URL": self.broker.url,
             "SWITCHYARD_LEASE_S": str(self.lease_s),
             "SWITCHYARD_SWEEP_S": "5",
+            "SWITCHYARD_URL": self.url,
+            "SWITCHYARD_TOKEN": self.token,
+            **self.settings,
         }
 
     async def command(self, *arguments: str) -> str:
@@ -101,12 +106,12 @@ class Deployment:
         assert process.returncode == 0, errors.decode()
         return output.decode()
 
-    async def start(self, name: str, *arguments: str) -> Part:
-        """Start a process; `name` is what the test calls it, `arguments` the command."""
+    async def start(self, name: str, *arguments: str, module: str = "services.cli") -> Part:
+        """Start a process; `name` is what the test calls it, `arguments` those of the module."""
         log = self.directory / f"{name}.log"
         with log.open("ab") as target:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "services.cli", *arguments,
+                sys.executable, "-m", module, *arguments,
                 env=self.environment, stdout=target, stderr=target, stdin=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         part = Part(name, process, log)

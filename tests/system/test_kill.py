@@ -149,7 +149,7 @@ FAULTS = [
 async def test_nothing_is_lost_or_done_twice(
     fault: Callable[[Deployment], Awaitable[None]], tmp_path: Path
 ) -> None:
-    async with Deployment(tmp_path, lease_s=LEASE_S) as site:
+    async with Deployment(tmp_path, lease_s=LEASE_S, worker_stall_s=1) as site:
         submitted, report = await run_through(site, fault)
         assert report.faults == []
         assert submitted == JOBS == len(report.jobs)

@@ -1,0 +1,80 @@
+"""All hostile handlers, and how they run: on the loop, in a thread, in a process, and both over REST."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from switchyard.handlers import Handlers
+from tests.handlers import crooked, hostile, odd, outlasting
+from tests.handlers.odd import Case
+
+MODES: Final = ("loop", "thread", "process")
+REST: Final = "rest-"
+MODULES: Final = (odd, hostile, crooked, outlasting)
+SOURCES: Final = [f"{module.__name__}:handlers" for module in MODULES]
+
+
+class Entry(NamedTuple):
+    """A job of the table.
+
+    Args:
+        kind: of the job.
+        name: of the case.
+        case: what is to become of it.
+        result: what it returns, where that is to be a certain one.
+        timeout_s: of the attempt.
+    """
+
+    kind: str
+    name: str
+    case: Case
+    result: Any
+    timeout_s: float | None
+
+
+ANY: Final = object()
+WHILE_IT_RUNS: Final = {"descriptor limit", "file size"}
+"""From a thread these hold for all others until the attempt ends."""
+NOT_OVER_REST: Final = {"2 MB"}
+"""A request has a limit that a broker's artifact has not."""
+BLANK: Final[Mapping[str, Any]] = {}
+
+
+def _of(module: Any, mode: str) -> tuple[str, Mapping[str, Case]]:
+    kind: str = {"loop": module.ASYNC, "thread": module.THREAD, "process": module.PROCESS}[mode]
+    if module is hostile:
+        return kind, hostile.CASES[kind]
+    if module is outlasting:
+        return kind, outlasting.ON_THE_LOOP if mode == "loop" else outlasting.PLAIN
+    if module is crooked and mode == "thread":
+        return kind, {name: case for name, case in crooked.CASES.items() if name not in WHILE_IT_RUNS}
+    own = crooked.IN_A_PROCESS if module is crooked and mode == "process" else BLANK
+    cases: Mapping[str, Case] = module.CASES
+    return kind, {**cases, **own}
+
+
+def table(mode: str, *, rest: bool = False) -> list[Entry]:
+    """Every case of a mode."""
+    entries = []
+    for module in MODULES:
+        if rest and module is outlasting:  # a lease shorter than its renewals ends before the worker hears
+            continue
+        kind, cases = _of(module, mode)
+        results = hostile.RESULTS if module is hostile else BLANK
+        timeout_s = outlasting.TIMEOUT_S if module is outlasting else None
+        entries += [
+            Entry(f"{REST}{kind}" if rest else kind, name, case, results.get(name, ANY), timeout_s)
+            for name, case in cases.items()
+            if not (rest and name in NOT_OVER_REST)
+        ]
+    return entries
+
+
+def over_rest() -> Handlers:
+    """The same functions for a worker over REST."""
+    own = Handlers()
+    for module in MODULES:
+        for kind in (module.ASYNC, module.THREAD):
+            own.kind(f"{REST}{kind}")(module.handlers[kind].function)
+    return own

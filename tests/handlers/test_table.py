@@ -1,0 +1,101 @@
+"""One table of hostile handlers, run in every mode by real workers: each ends its own job and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from switchyard.client import AsyncClient
+from switchyard.models import Job
+from tests.handlers import odd
+from tests.handlers.table import ANY, MODES, REST, SOURCES, Entry, table
+from tests.system.deployment import Deployment, Part
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+SLOTS = 24
+LEASE_S = 3.0
+SETTINGS: dict[str, float] = {"lost_slots": 1000, "cancel_grace_s": 0.4}
+RUNS = [*((mode, False) for mode in MODES), ("loop", True), ("thread", True)]
+NEIGHBOURS = 40
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Deployment]:
+    async with Deployment(tmp_path, lease_s=LEASE_S, **SETTINGS) as opened:
+        await opened.start("projector", "projector")
+        await opened.start_gateway()
+        await opened.start("keeper", "keeper")
+        yield opened
+
+
+async def start_worker(site: Deployment, *, rest: bool) -> Part:
+    if rest:
+        return await site.start("rest", str(SLOTS), str(LEASE_S), module="tests.handlers.rest_worker")
+    sources = [argument for source in SOURCES for argument in ("--handlers", source)]
+    return await site.start("worker", "worker", *sources, "--slots", str(SLOTS))
+
+
+async def submit(client: AsyncClient, entry: Entry) -> Job:
+    more: dict[str, Any] = {} if entry.timeout_s is None else {"attempt_timeout_s": entry.timeout_s}
+    return await client.submit(entry.kind, {"case": entry.name}, max_attempts=1, **more)
+
+
+def neighbours(mode: str, *, rest: bool) -> list[Entry]:
+    # A thread that changes what the process has once is put right at its end: a child may start before.
+    kinds = [odd.ASYNC, odd.THREAD] + ([] if rest or mode == "thread" else [odd.PROCESS])
+    return [
+        Entry(f"{REST if rest else ''}{kind}", "fine", odd.CASES["fine"], {"fine": [None, [1, 2.5]]}, None)
+        for kind in kinds
+        for _ in range(NEIGHBOURS // len(kinds))
+    ]
+
+
+async def differing(client: AsyncClient, entries: Sequence[Entry], jobs: Sequence[Job]) -> list[Any]:
+    """The entries that did not end as they say."""
+    found = []
+    for entry, job in zip(entries, jobs, strict=True):
+        ended = await client.wait(job.id)
+        case, error = entry.case, ended.error
+        if case.code is None:
+            fits = ended.succeeded and entry.result in (ANY, ended.result)
+        else:
+            fits = ended.state == "dead" and error is not None
+            if error is not None:
+                said = error.code, error.retryable, case.says in error.message
+                fits = fits and said == (case.code, case.retryable, True)
+        if not fits or ended.attempt != 1:
+            found.append((entry.kind, entry.name, ended.state, ended.attempt, str(error)[:300]))
+    return found
+
+
+def test_the_table_is_large() -> None:
+    for mode in MODES:
+        assert len(table(mode)) >= 200, mode
+
+
+@pytest.mark.parametrize(("mode", "rest"), RUNS)
+async def test_a_hostile_handler_ends_its_own_job_and_nothing_else(
+    site: Deployment, mode: str, *, rest: bool
+) -> None:
+    worker = await start_worker(site, rest=rest)
+    entries = table(mode, rest=rest)
+    between = neighbours(mode, rest=rest)
+    step = len(entries) // len(between)
+    for at, entry in enumerate(between):  # before, among and after them
+        entries.insert(at * (step + 1), entry)
+    async with AsyncClient(site.url, site.token) as client:
+        jobs = [await submit(client, entry) for entry in entries]
+        found = await differing(client, entries, jobs)
+        assert not found, "\n".join(map(str, found))
+        last = neighbours(mode, rest=rest)
+        assert await differing(client, last, [await submit(client, entry) for entry in last]) == []
+    assert worker.process.returncode is None
+    assert b"worker_begun_anew" not in worker.log.read_bytes()
+    worker.signal(signal.SIGTERM)
+    await asyncio.wait_for(worker.process.wait(), 60)
