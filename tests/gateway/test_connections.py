@@ -27,7 +27,13 @@ async def opened(api: Gateway, count: int, said: bytes = b"") -> AsyncIterator[l
         yield [reader for reader, _ in pairs]
     finally:
         for _, writer in pairs:
-            writer.transport.abort()
+            await gone(writer)
+
+
+async def gone(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
@@ -71,7 +77,7 @@ async def test_headers_that_come_in_drops_are_closed(shared_broker: SharedBroker
                     writer.write(b"X: y\r\n"[:1])
                     await asyncio.wait([closed], timeout=0.05)
             assert await closed == b""
-        writer.transport.abort()
+        await gone(writer)
 
 
 async def test_an_upload_that_is_slow_and_makes_progress_goes_on(
