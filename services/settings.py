@@ -37,6 +37,12 @@ Paths = Annotated[
 ]
 
 
+Networks = Annotated[
+    tuple[pydantic.IPvAnyNetwork, ...],
+    pydantic.BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+]
+
+
 class Settings(pydantic.BaseModel):
     """All settings of all processes; each process reads those that concern it."""
 
@@ -58,6 +64,28 @@ class Settings(pydantic.BaseModel):
     host: str = Field(default="127.0.0.1", description="Address that the gateway listens on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8080, description="Port of the gateway; 0 takes a free one"
+    )
+
+    # Connections of a gateway
+    connections: Count = Field(
+        default=10_000,
+        description="Connections at once; when they are all taken, the oldest without a valid token is closed",
+    )
+    address_connections: Count = Field(
+        default=6000,
+        description="Of those, how many one address (of IPv6, one /64) may have; at most three quarters",
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="Addresses or networks of proxies, separated by commas, whose X-Forwarded-For names the address",
+    )
+    headers_s: Seconds = Field(
+        default=10.0,
+        description="Seconds within which a request's headers must have come, and a first request",
+    )
+    body_s: Seconds = Field(
+        default=60.0,
+        description="Seconds within which a JSON body must have come; uploads go by the seconds without a byte",
     )
 
     # Leases

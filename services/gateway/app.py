@@ -12,7 +12,7 @@ import structlog
 from aiohttp import hdrs, web
 from nats.aio.client import Client
 
-from events.errors import SwitchyardError
+from events.errors import LimitError, SwitchyardError
 from projections.database import path_in
 from projections.reader import ReadModel
 from services.bucket_use import BucketUse
@@ -45,6 +45,13 @@ from services.gateway import (
 from services.gateway.auth import PRINCIPAL, Authenticator
 from services.gateway.claiming import Claiming
 from services.gateway.claims import Claims
+from services.gateway.connections import (
+    CONNECTIONS,
+    Connections,
+    GuardedSite,
+    known,
+    raise_descriptors,
+)
 from services.gateway.declarations import Declarations
 from services.gateway.files import FileRoutes, continue_later
 from services.gateway.freshness import Freshness
@@ -79,6 +86,7 @@ log = structlog.get_logger()
 LIVE_ROUTES: Final = frozenset({"/v1/ws", "/v1/events/stream"})
 OPEN: Final = LIVE_ROUTES | {"/healthz", "/readyz"}
 KEEP_ALIVE_S: Final = 75.0
+UNAUTHENTICATED: Final = 401
 # A burst of submissions allocates by the thousand and leaves no cycles; at Python's own threshold looking for
 # them took a tenth of a bulk submission's time.
 
@@ -91,8 +99,27 @@ class CannotListenError(SwitchyardError):
 
 @web.middleware
 async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let nobody in without a token, tell every error as a problem document, and count."""
+    """Let nobody in without a token, slow who tries, tell every error as a problem document, and count."""
     started = time.perf_counter()
+    app = request.app
+    guard = app[CONNECTIONS]
+    # Without proxies only a failure asks for the address, which takes longer than many a request.
+    client = guard.address_of(request) if guard.has_proxies else None
+    try:
+        with guard.request(client):
+            response = await _answered(request, handler, started)
+        if response.status == UNAUTHENTICATED and not response.prepared and _tried(request):
+            await guard.failures.wait(client or guard.address_of(request))
+    except LimitError as error:
+        response = problem_of(error).response(request.path)
+    return response
+
+
+def _tried(request: web.Request) -> bool:
+    return hdrs.AUTHORIZATION in request.headers or hdrs.SEC_WEBSOCKET_PROTOCOL in request.headers
+
+
+async def _answered(request: web.Request, handler: Handler, started: float) -> web.StreamResponse:
     app = request.app
     try:
         if request.path.startswith(octopoid_door.ROOT):
@@ -103,6 +130,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
             ):
                 by_key = await octopoid_door.api_key_principal(request)
                 request[PRINCIPAL] = by_key or app[keys.AUTH].authenticate(request)
+                known(request)
             response = await handler(request)
     except ConnectionError:
         raise  # the client is gone: nobody is there to be told
@@ -192,6 +220,7 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         live = LiveFeed(nc, settings)
         watch = WorkerWatch(nc, timeout_s=timeout_s)
         app[keys.SETTINGS] = settings
+        app[CONNECTIONS] = Connections(settings, raise_descriptors())
         app[keys.NATS] = nc
         app[keys.PUBLISHER] = publisher
         app[keys.STORE] = store
@@ -310,7 +339,10 @@ async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None])
         )
         await runner.setup()
         try:
-            site = web.TCPSite(runner, settings.host, settings.port)
+            site = GuardedSite(
+                runner, app[CONNECTIONS], settings.host, settings.port,
+                access_log=None, keepalive_timeout=KEEP_ALIVE_S,
+            )  # fmt: skip
             try:
                 await site.start()
             except OSError as error:

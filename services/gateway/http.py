@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any, Final, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
 
+from events.errors import LimitError
 from events.json_value import dumps
 from services.gateway.auth import Principal
 from services.gateway.bodies import decoded
+from services.gateway.connections import CONNECTIONS
 from services.gateway.problems import UnsupportedMediaTypeError
 from services.gateway.submission import Caller
 
@@ -31,6 +34,7 @@ async def json_body(request: web.Request) -> bytes:
 
     Raises:
         UnsupportedMediaTypeError: it says that it is something else.
+        LimitError: it does not come in time.
         web.HTTPRequestEntityTooLarge: it is larger than the settings allow.
     """
     if request.can_read_body and hdrs.CONTENT_TYPE in request.headers:
@@ -39,7 +43,13 @@ async def json_body(request: web.Request) -> bytes:
             raise UnsupportedMediaTypeError(
                 f"Content-Type: {JSON} was expected, not {content_type}", field="Content-Type"
             )
-    return await request.read()
+    limit_s = request.app[CONNECTIONS].settings.body_s
+    try:
+        async with asyncio.timeout(limit_s):
+            return await request.read()
+    except TimeoutError:
+        message = f"the body has not come within {limit_s:g} s"
+        raise LimitError(message, status=408, code="body_too_slow") from None
 
 
 async def body_of(request: web.Request, decoder: msgspec.json.Decoder[_T], *, empty: bytes = b"") -> _T:

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from events.errors import InvalidError, RejectedError, UnavailableError
+from services.gateway.connections import known
 from services.gateway.live_door import DOOR, LiveDoor, bearer
 from services.gateway.live_messages import Item, Subscribe, message
 from services.gateway.live_session import Session
@@ -41,6 +42,7 @@ async def event_stream(request: web.Request) -> web.StreamResponse:
             "this needs the header Authorization: Bearer <token>", code="token_missing"
         )
     principal = door.admit(token)
+    known(request)
     wish = wish_of(request)
     response = web.StreamResponse(headers=HEADERS)
     refusal: RejectedError | UnavailableError | None = None

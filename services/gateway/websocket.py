@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType, hdrs, web
 
 from events.errors import RejectedError, UnavailableError
 from services.gateway.auth import Principal
+from services.gateway.connections import known
 from services.gateway.live_door import DOOR, NORMAL, TOKEN_ENDED, LiveDoor, bearer
 from services.gateway.live_messages import (
     Auth,
@@ -68,7 +70,7 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
             return socket  # the peer is gone already
         await socket.prepare(request)
         try:
-            await _Connection(door, socket, transport).run(caller)
+            await _Connection(door, socket, transport, lambda: known(request)).run(caller)
         finally:
             if not socket.closed or socket.close_code in (None, ABNORMAL):
                 transport.abort()  # else what the peer did not read would hold the connection open
@@ -86,10 +88,17 @@ def _token_among_protocols(request: web.Request) -> str | None:
 class _Connection:
     """One WebSocket from its handshake to its end."""
 
-    def __init__(self, door: LiveDoor, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+    def __init__(
+        self,
+        door: LiveDoor,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        on_token: Callable[[], None],
+    ) -> None:
         self._door = door
         self._socket = socket
         self._transport = transport
+        self._on_token = on_token
         self._faults = 0
         self._rate = door.settings.socket_messages_per_s
         self._allowance = float(self._rate * BURST)
@@ -101,6 +110,7 @@ class _Connection:
             caller = await self._first_message()
         if caller is None:
             return
+        self._on_token()
         async with self._door.session(*caller) as session, asyncio.TaskGroup() as tasks:
             session.put(self._door.hello())
             tasks.create_task(self._write(session, tasks))

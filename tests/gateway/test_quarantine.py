@@ -206,16 +206,19 @@ async def test_messages_set_aside_are_counted_by_stream(api: Gateway) -> None:
         await aside(api, 1, name)
     await api.publisher.publish("quarantine.of.no.form", b"", {})
     assert await quarantine_index.counts(api.nc, timeout_s=3) == {"JOBS": 5, "KV_lanes": 1, "other": 3}
-    text = (await api.get("/metrics")).raw.decode()
+    text = (await api.get("/metrics", token=api.token("operator"))).raw.decode()
     for line in ('{stream="JOBS"} 5.0', '{stream="KV_lanes"} 1.0', '{stream="other"} 3.0'):
         assert f"switchyard_quarantined_messages{line}" in text
     await api.call("DELETE", "/v1/quarantine", token=api.token("admin"))
-    assert 'switchyard_quarantined_messages{stream="JOBS"}' not in (await api.get("/metrics")).raw.decode()
+    assert (
+        'switchyard_quarantined_messages{stream="JOBS"}'
+        not in (await api.get("/metrics", token=api.token("operator"))).raw.decode()
+    )
 
 
 async def test_damaged_jobs_are_counted_as_such(api: Gateway) -> None:
     job_id, seq = await strange(api)
     page = await api.get("/v1/jobs?state=damaged", Switchyard_Min_Seq=str(seq))
     assert [job["id"] for job in page.json["jobs"]] == [job_id]
-    text = (await api.get("/metrics")).raw.decode()
+    text = (await api.get("/metrics", token=api.token("operator"))).raw.decode()
     assert 'switchyard_jobs{kind="noop",state="damaged"} 1.0' in text

@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from events.errors import ForbiddenError, InvalidError
 from services import clock
 from services.gateway.auth import PRINCIPAL, SCHEME, Principal
+from services.gateway.connections import known
 from services.gateway.http import body_of, json_response
 from services.gateway.keys import AUTH, SETTINGS
 from services.gateway.octopoid.documents import Documents
@@ -64,9 +65,11 @@ async def _identify(request: web.Request) -> None:
         if request.path != REGISTER and not request.path.startswith(ROTATE):
             raise UnauthenticatedError("an API key begins with oct_")
         request[PRINCIPAL] = request.app[AUTH].authenticate(request)
+        known(request)
         return
     scope = await request.app[KEYS].scope_of(token)
     request[SCOPE], request[PRINCIPAL] = scope, principal_of(scope)
+    known(request)
     own(request, request.query.get("scope"))
 
 
