@@ -25,7 +25,9 @@ def apply(data_dir: Path | None, nats: str | None) -> None:
 
     async def main() -> None:
         async with runtime.connected(settings, "cli") as nc:
-            for change in await topology.apply(nc, replicas=settings.replicas):
+            for change in await topology.apply(
+                nc, replicas=settings.replicas, max_bytes=settings.stream_bytes()
+            ):
                 click.echo(str(change))
 
     options.run(main())
@@ -40,7 +42,9 @@ def diff(data_dir: Path | None, nats: str | None) -> None:
 
     async def main() -> int:
         async with runtime.connected(settings, "cli") as nc:
-            differences = await topology.diff(nc, replicas=settings.replicas)
+            differences = await topology.diff(
+                nc, replicas=settings.replicas, max_bytes=settings.stream_bytes()
+            )
         for difference in differences:
             click.echo(str(difference))
         return 1 if differences else 0

@@ -158,6 +158,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Check]:
             where = without_password(str(settings.nats_url))
             yield _judged("broker", (version.major, version.minor, version.patch), where)
             yield await _streams(nc, settings)
+            yield await doctor_storage.streams(nc, settings)
             yield await _quarantine(nc, settings)
             async for check in _clock(nc, settings):
                 yield check
@@ -169,7 +170,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Check]:
 
 async def _streams(nc: Client, settings: Settings) -> Check:
     try:
-        differences = await topology.diff(nc, replicas=settings.replicas)
+        differences = await topology.diff(nc, replicas=settings.replicas, max_bytes=settings.stream_bytes())
     except TopologyError as error:
         return Check("streams", "fail", str(error), "give the user of the broker JetStream")
     if not differences:

@@ -18,6 +18,7 @@ from events.errors import UnavailableError
 from projections.reader import ReadModel
 from services.gateway.live import LiveFeed
 from services.log_reader import api, read_range
+from services.room import disk_of, fill_of, why_full
 from services.settings import Settings
 from services.together import each
 from services.topology_spec import load
@@ -31,6 +32,10 @@ KEEPER: Final = (
     (subjects.SCHEDULES, subjects.KEEPER_SCHEDULES),
 )
 NOT_THERE: Final = 404
+SILENT_ADVICE: Final = (
+    "the broker is there and its JetStream does not answer; it switches that off when its disk is full: "
+    "make room, then start the broker again"
+)
 
 
 class _Seen(NamedTuple):
@@ -122,13 +127,29 @@ class Readiness:
             there = await api(self._nc, "STREAM.NAMES", timeout_s=self._timeout_s)
             missing = {stream.name for stream in load().streams} - set(there.get("streams") or ())
             checks["streams"] = {"ok": not missing, "missing": sorted(missing)}
+            checks["storage"] = await self._check_storage()
             checks["read_model"] = await self._check_read_model()
             checks["live"] = await self._check_live()
             checks["keeper"] = await self._check_keeper()
         except UnavailableError as error:
             self._stalls.clear()
             checks["reads"] = {"ok": False, "error": str(error)}
+            if self._nc.is_connected:
+                checks["reads"]["advice"] = SILENT_ADVICE
         return checks
+
+    async def _check_storage(self) -> dict[str, Any]:
+        """Whether there is room for new jobs."""
+        info = await api(self._nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=self._timeout_s)
+        if "error" in info:
+            raise UnavailableError(f"the broker has no stream {subjects.JOBS}")
+        log = fill_of(info)
+        disk = disk_of(self._settings, log)
+        told: dict[str, Any] = {"log_bytes": log.used_bytes, "log_limit": log.most_bytes}
+        if disk is not None:
+            told["disk_free_bytes"] = disk.free_bytes
+        reason = why_full(log, disk)
+        return {"ok": reason is None, **told, **({"error": reason} if reason else {})}
 
     async def _check_read_model(self) -> dict[str, Any]:
         try:
