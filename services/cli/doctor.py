@@ -157,8 +157,8 @@ async def _broker(settings: Settings) -> AsyncIterator[Check]:
             version = nc.connected_server_version
             where = without_password(str(settings.nats_url))
             yield _judged("broker", (version.major, version.minor, version.patch), where)
-            yield await _streams(nc, settings)
             yield await doctor_storage.streams(nc, settings)
+            yield await _streams(nc, settings)
             yield await _quarantine(nc, settings)
             async for check in _clock(nc, settings):
                 yield check

@@ -267,6 +267,11 @@ async def test_a_disk_filled_by_others_is_told_and_nothing_acknowledged_is_lost(
         assert answer.status == 503
         checks = (await api.get("/readyz")).json["checks"]
         assert not all(check["ok"] for check in checks.values())
+        said = await doctor_storage.streams(api.nc, api.settings)
+        assert said.status == "fail"
+        if "reads" in checks:  # the broker has met the end of the disk itself
+            assert "start the broker again" in checks["reads"]["advice"]
+            assert "start it again" in said.advice
         (disk / "ballast").unlink()
         await server.restart()
         async with asyncio.timeout(DEADLINE_S):
