@@ -211,6 +211,8 @@ class Repair(Command, frozen=True):
 class Archive(Command, frozen=True):
     """Fold a final job's history into a summary."""
 
+    by: str = ""
+
 
 AnyCommand = (
     Submit | Unblock | FailDependency | TakeLease | Claim | RenewClaim | Complete | Fail | Release | LoseLease

@@ -53,6 +53,8 @@ def decide_damaged(job: Job, command: AnyCommand) -> AnyEvent | None:
             return Archived(at=command.now, status=Status.DEAD, summary=summary, by=by, reason=reason)
         case Repair():
             return _repaired(job, command)
+        case Archive(by=by) if by:
+            raise refuse_damaged(job)
         case _ if isinstance(command, _BY_ITSELF):
             return None
         case _:

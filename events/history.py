@@ -200,7 +200,7 @@ class Archived(Event, frozen=True):
     """The job's history was folded into this summary; the events before it are purged.
 
     Args:
-        by: who discarded it, if somebody did.
+        by: who discarded or archived it, if somebody did.
         reason: what they said.
     """
 

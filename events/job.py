@@ -230,12 +230,12 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             if status is not Status.DEAD:
                 raise _refused(job, "discard")
             return Archived(at=now, status=status, summary=_summary(job), by=by, reason=reason)
-        case Archive():
+        case Archive(by=by):
             if status is Status.ARCHIVED:
                 return None
             if status not in FINAL:
                 raise _refused(job, "archive")
-            return Archived(at=now, status=status, summary=_summary(job))
+            return Archived(at=now, status=status, summary=_summary(job), by=by)
         case Repair():
             raise refuse_whole(job)
         case _:

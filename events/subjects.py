@@ -43,6 +43,8 @@ ALL_PROGRESS: Final = "progress.>"
 ALL_CANCEL_REQUESTS: Final = "job.*.cancel_requested"
 ALL_QUARANTINED: Final = "quarantine.>"
 ALL_LANE_PAUSES: Final = f"$JS.EVENT.ADVISORY.CONSUMER.PAUSE.{WORK}.*"
+ALL_TIMERS_SET: Final = "timer.set.>"
+ALL_TIMERS_DUE: Final = "timer.due.>"
 ALL_FILE_CHUNKS: Final = f"$O.{STORE_FILES}.C.>"
 ALL_FILE_METAS: Final = f"$O.{STORE_FILES}.M.>"
 

@@ -170,6 +170,16 @@ class ReadModel:
         )
         return [decode(doc) for (doc,) in rows]
 
+    def claimable(self, lane: str, priority: int) -> set[int]:
+        """The claimable events of the jobs of a lane and priority that wait or run."""
+        rows = self._open().execute(
+            "SELECT claimable_seq FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? UNION ALL "
+            "SELECT claimable_seq FROM jobs WHERE state IN ('running', 'cancelling') "
+            "AND lane = ? AND priority = ?",
+            (lane, priority, lane, priority),
+        )
+        return {seq for (seq,) in rows}
+
     def waiting_of(self, tenant: str, lane: str, priority: int, limit: int) -> list[Job]:
         """A tenant's queued jobs of a lane and priority in the order of their claimable events."""
         rows = self._open().execute(

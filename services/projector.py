@@ -99,7 +99,8 @@ class Projector:
         if is_damage:
             log.warning("read_model_useless", path=str(self._path), reason=self._useless)
         else:
-            log.error("projector_failed", error=str(error) or type(error).__name__, exc_info=error)
+            known = isinstance(error, SwitchyardError | sqlite3.Error | OSError)
+            log.error("projector_failed", error=str(error), exc_info=None if known else error)
         # The first new build is due at once; what fails again and again waits longer and longer.
         loop = asyncio.get_running_loop()
         calm = loop.time() - self._failed_at > CALM_S

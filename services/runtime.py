@@ -285,7 +285,7 @@ async def _lay_out(settings: Settings, stop: Stop) -> None:
     for tries_left in reversed(range(TOPOLOGY_TRIES)):
         try:
             async with connected(settings, "topology") as nc:
-                await topology.apply(nc, replicas=settings.replicas)
+                await topology.apply(nc, replicas=settings.replicas, max_bytes=settings.stream_bytes())
         except UnavailableError as error:
             if not tries_left:
                 raise

@@ -16,6 +16,7 @@ import pydantic
 from pydantic import Field
 
 from events.errors import SwitchyardError
+from services.stream_sizes import StreamSizes
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -43,7 +44,7 @@ Networks = Annotated[
 ]
 
 
-class Settings(pydantic.BaseModel):
+class Settings(StreamSizes):
     """All settings of all processes; each process reads those that concern it."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -154,6 +155,10 @@ class Settings(pydantic.BaseModel):
     # Broker
     request_timeout_s: Seconds = Field(
         default=5.0, description="Seconds to wait for any answer of the broker"
+    )
+    answer_s: Seconds = Field(
+        default=10.0,
+        description="Longest time that a request may take beside what it asks to wait, before it is answered 503",
     )
     append_tries: Count = Field(
         default=8, description="How often a transition is decided again after a conflict"

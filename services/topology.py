@@ -3,7 +3,8 @@
 `apply` creates what is missing and changes what the broker lets be changed; what it does not is an
 error that shows every difference. Fields that `streams.json` cannot name (placement, metadata,
 republishing) are the operator's and stay as they are, and so do consumers that are not declared: those
-of the lanes come and go with the lanes.
+of the lanes come and go with the lanes. The size of a stream is whatever its setting says or, where that is
+not set, what the operator of the broker has made it.
 
 Three choices that `streams.json` cannot explain itself:
 
@@ -26,10 +27,21 @@ from typing import Any, Final, Literal
 
 import nats.errors
 import orjson
+import structlog
 from nats.aio.client import Client
 
 from events.errors import UnavailableError
-from services.topology_spec import Consumer, Difference, Stream, Topology, TopologyError, load
+from services.topology_spec import (
+    UNLIMITED,
+    Consumer,
+    Difference,
+    Stream,
+    Topology,
+    TopologyError,
+    load,
+)
+
+log = structlog.get_logger()
 
 API_TIMEOUT_S: Final = 10.0
 STREAM_NOT_FOUND: Final = 10059
@@ -105,6 +117,7 @@ async def apply(nc: Client, *, replicas: int = 1, max_bytes: Mapping[str, int] |
             "the broker does not let these be changed; delete the stream or consumer, or use another broker:",
             tuple(difference for part in parts for difference in part.differences),
         )
+    _refuse_small(parts)
     changes = []
     for part in parts:
         if part.found is None:
@@ -145,6 +158,7 @@ class _Part:
 
     declared: Stream | Consumer
     found: Mapping[str, Any] | None
+    used_bytes: int = 0
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -167,11 +181,36 @@ class _Part:
     def request(self) -> dict[str, Any]:
         config = dict(self.found or {}) | self.declared.config()
         match self.declared:
-            case Stream():
+            case Stream(is_sized=is_sized):
+                if self.found is not None and not is_sized:
+                    config["max_bytes"] = self.found.get("max_bytes", UNLIMITED)
                 return config
             case Consumer(stream=stream):
                 config.pop("filter_subject", None)  # the broker's other spelling of a single filter
                 return {"stream_name": stream, "config": config}
+
+
+def _refuse_small(parts: list[_Part]) -> None:
+    """Change nothing where a stream would be made smaller than what is in it.
+
+    Raises:
+        TopologyError: one would.
+    """
+    for part in parts:
+        match part.declared:
+            case Stream(name=name, max_bytes=size) if (
+                any(difference.field == "max_bytes" for difference in part.differences)
+                and 0 < size < part.used_bytes
+            ):
+                raise TopologyError(
+                    f"{name} holds {part.used_bytes} bytes, more than the {size} that "
+                    f"SWITCHYARD_{name.upper()}_BYTES sets: make room in it first, or set more"
+                )
+            case Stream(name=name, is_sized=False, max_bytes=size) if part.found is not None:
+                if part.found.get("max_bytes", UNLIMITED) != size:
+                    log.info("stream_size_kept", stream=name, bytes=part.found["max_bytes"], declared=size)
+            case _:
+                pass
 
 
 async def _examine(nc: Client, topology: Topology) -> list[_Part]:
@@ -184,12 +223,13 @@ async def _examine(nc: Client, topology: Topology) -> list[_Part]:
             case Consumer(stream=stream, durable_name=name):
                 api, missing = f"CONSUMER.INFO.{stream}.{name}", {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}
         try:
-            found = (await _call(nc, api, None, declared.label))["config"]
+            info = await _call(nc, api, None, declared.label)
+            found, used = info["config"], info.get("state", {}).get("bytes", 0)
         except _RefusedError as error:
             if error.code not in missing:
                 raise
-            found = None
-        parts.append(_Part(declared, found))
+            found, used = None, 0
+        parts.append(_Part(declared, found, used))
     return parts
 
 

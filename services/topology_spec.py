@@ -112,6 +112,15 @@ class Stream(_Declared):
     allow_rollup_hdrs: bool = False
     allow_msg_ttl: bool = False
     allow_msg_schedules: bool = False
+    is_sized: bool = pydantic.Field(default=True, exclude=True)
+    """Whether somebody has said how large it may become; else the broker's operator has."""
+
+    def compare(self, found: Mapping[str, Any]) -> tuple[Difference, ...]:
+        """The fields in which the broker's configuration differs; a size that is not ours to say does not."""
+        differences = super().compare(found)
+        if self.is_sized:
+            return differences
+        return tuple(difference for difference in differences if difference.field != "max_bytes")
 
     @property
     def label(self) -> str:
@@ -192,8 +201,11 @@ def load(replicas: int = 1, max_bytes: Mapping[str, int] | None = None) -> Topol
         declared = orjson.loads(path.read_bytes())
         for stream in declared["streams"]:
             stream["num_replicas"] = replicas
+            # One without a limit of its own must not get any: reaching it would lose a job.
+            stream["is_sized"] = "max_bytes" not in stream
             if max_bytes and stream["name"] in max_bytes:
                 stream["max_bytes"] = max_bytes[stream["name"]]
+                stream["is_sized"] = True
         return Topology.model_validate(declared)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise TopologyError(f"{path} cannot be used: {error}") from error

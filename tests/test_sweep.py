@@ -20,7 +20,7 @@ from projections.reader import ReadModel
 from services import broker
 from services.inbox import Inbox
 from services.keeper.lanes import consumer_names
-from services.keeper.leftovers import purge_leftovers
+from services.keeper.leftovers import delete_leftovers, purge_leftovers
 from services.keeper.loop import Keeper
 from services.lanes import BUCKET, entry_subject, lane_for, parse_entry
 from services.log_reader import api, last_message, read_range
@@ -196,7 +196,7 @@ async def test_work_of_jobs_that_have_ended_goes_where_nobody_pulls_it(site: Sit
         job, _ = await site.store.transition(ended, cancel, actor="user:ann")
         await until(site, model, job.seq)
         assert await sweep(site, model) == {}
-        assert await messages() == 2  # another job waits in the lane
+        assert await messages() == 1  # another job waits in the lane
         job, _ = await site.store.transition(other, cancel, actor="user:ann")
         await until(site, model, job.seq)
         assert await sweep(site, model) == {}
@@ -207,6 +207,37 @@ async def test_work_of_jobs_that_have_ended_goes_where_nobody_pulls_it(site: Sit
         await until(site, model, job.seq)
         assert await sweep(site, model) == {}
         assert await messages() == 1
+
+
+async def test_work_of_many_cancelled_jobs_goes_from_a_lane_in_which_others_wait_and_run(site: Site) -> None:
+    async with projected(site) as model:
+        jobs = [await site.submit() for _ in range(120)]
+        async with asyncio.timeout(20):
+            while len(await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=2)) < 120:
+                await asyncio.sleep(0.02)
+        take = TakeLease(now=datetime.now(UTC), worker="w", revision=1)
+        await site.store.transition(jobs[0], take, actor="worker:w")
+        cancel = RequestCancel(now=datetime.now(UTC), by="user:ann", grace_s=5)
+        for job_id in jobs[3:]:
+            job, _ = await site.store.transition(job_id, cancel, actor="user:ann")
+        await until(site, model, job.seq)
+        assert await delete_leftovers(site.nc, model, timeout_s=2) == 117
+        left = await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=2)
+        sources = {int(message.headers[subjects.H_SOURCE].split(" ")[1]) for message in left}
+        assert sources == {(await site.store.load(job_id)).claimable_seq for job_id in jobs[:3]}
+        assert await delete_leftovers(site.nc, model, timeout_s=2) == 0
+
+
+async def test_a_timer_that_will_never_fire_goes_and_one_that_will_stays(site: Site) -> None:
+    soon = await site.submit(start_at=datetime.now(UTC) + timedelta(minutes=5))
+    await site.nc.jetstream().publish(subjects.timer("x", "retry"), b"")
+    async with site.keeper():
+        async with asyncio.timeout(20):
+            while await last_message(site.nc, subjects.TIMERS, f"timer.set.{soon}.>", timeout_s=2) is None:
+                await asyncio.sleep(0.02)
+    await sweep(site, None)
+    left = await read_range(site.nc, subjects.TIMERS, subjects.ALL_TIMERS_SET, timeout_s=2)
+    assert [message.subject.split(".")[2] for message in left] == [soon]
 
 
 async def test_work_that_a_read_model_which_lags_does_not_know_of_stays(site: Site) -> None:

@@ -26,7 +26,9 @@ def apply(data_dir: Path | None, nats: str | None) -> None:
 
     async def main() -> None:
         async with runtime.connected(settings, "cli") as nc:
-            for change in await topology.apply(nc, replicas=settings.replicas):
+            for change in await topology.apply(
+                nc, replicas=settings.replicas, max_bytes=settings.stream_bytes()
+            ):
                 say(str(change))
 
     options.run(main())
@@ -41,7 +43,9 @@ def diff(data_dir: Path | None, nats: str | None) -> None:
 
     async def main() -> int:
         async with runtime.connected(settings, "cli") as nc:
-            differences = await topology.diff(nc, replicas=settings.replicas)
+            differences = await topology.diff(
+                nc, replicas=settings.replicas, max_bytes=settings.stream_bytes()
+            )
         for difference in differences:
             say(str(difference))
         return 1 if differences else 0

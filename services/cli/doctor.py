@@ -162,6 +162,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Check]:
             version = nc.connected_server_version
             where = without_password(str(settings.nats_url))
             yield _judged("broker", (version.major, version.minor, version.patch), where)
+            yield await doctor_storage.streams(nc, settings)
             yield await _streams(nc, settings)
             yield await _quarantine(nc, settings)
             yield _clock()
@@ -173,7 +174,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Check]:
 
 async def _streams(nc: Client, settings: Settings) -> Check:
     try:
-        differences = await topology.diff(nc, replicas=settings.replicas)
+        differences = await topology.diff(nc, replicas=settings.replicas, max_bytes=settings.stream_bytes())
     except TopologyError as error:
         return Check("streams", "fail", str(error), "give the user of the broker JetStream")
     if not differences:

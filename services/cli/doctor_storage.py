@@ -1,4 +1,4 @@
-"""What `switchyard doctor` says of what is stored: the read model of this host."""
+"""What `switchyard doctor` says of storage: this host's read model, and how full the streams are."""
 
 from __future__ import annotations
 
@@ -8,12 +8,42 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from nats.aio.client import Client
+
+from events import subjects
+from events.errors import UnavailableError
 from projections import database
+from services import room
 from services.cli.doctor_check import Check
 from services.settings import Settings
 
 LOOK_S: Final = 5.0
 STEPS: Final = 10_000
+NEARLY: Final = 0.8
+SILENT: Final = "a broker whose disk was full has switched its JetStream off: make room, then start it again"
+
+
+async def streams(nc: Client, settings: Settings) -> Check:
+    """How full the streams are, the fullest first."""
+    try:
+        found = await room.fills(nc, timeout_s=settings.request_timeout_s)
+    except UnavailableError as error:
+        return Check("storage", "fail", str(error), SILENT)
+    log = next((fill for fill in found if fill.stream == subjects.JOBS), None)
+    if log is None:
+        return Check("storage", "warn", "there is no event log", "switchyard topology apply")
+    said = f"the event log holds {log.used_bytes} bytes" + (
+        f" of {log.most_bytes} ({log.share:.0%})" if log.most_bytes > 0 else ""
+    )
+    full = sorted((fill for fill in found if fill.share >= NEARLY), key=lambda fill: -fill.share)
+    if full:
+        said += "; nearly full: " + ", ".join(f"{fill.stream} {fill.share:.0%}" for fill in full)
+    if reason := room.why_full(log, room.disk_of(settings, log)):
+        return Check("storage", "fail", reason, "no new jobs are taken in until then")
+    if full:
+        names = ", ".join(f"SWITCHYARD_{fill.stream.upper()}_BYTES" for fill in full)
+        return Check("storage", "warn", said, f"set {names} higher")
+    return Check("storage", "ok", said)
 
 
 def read_model(settings: Settings) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -85,6 +86,11 @@ log = structlog.get_logger()
 # The live routes judge their tokens themselves: a browser brings its own inside the connection.
 LIVE_ROUTES: Final = frozenset({"/v1/ws", "/v1/events/stream"})
 OPEN: Final = LIVE_ROUTES | {"/healthz", "/readyz"}
+UNBOUND: Final = LIVE_ROUTES | {
+    "/v1/jobs/bulk", "/v1/leases", "/v1/leases/{id}/artifacts", "/v1/files", "/v1/files/{id}",
+    "/v1/dead-letters/redrive", "/v1/dead-letters/discard", "/v1/quarantine",
+}  # fmt: skip
+WAIT: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 KEEP_ALIVE_S: Final = 75.0
 UNAUTHENTICATED: Final = 401
 # A burst of submissions allocates by the thousand and leaves no cycles; at Python's own threshold looking for
@@ -123,7 +129,8 @@ async def _answered(request: web.Request, handler: Handler, started: float) -> w
     app = request.app
     try:
         if request.path.startswith(octopoid_door.ROOT):
-            response = await octopoid_door.gate(request, handler)
+            async with asyncio.timeout(_bound_s(request)):
+                response = await octopoid_door.gate(request, handler)
         else:
             if request.path not in OPEN and not (
                 request.path == "/metrics" and app[keys.SETTINGS].metrics_public
@@ -131,7 +138,8 @@ async def _answered(request: web.Request, handler: Handler, started: float) -> w
                 by_key = await octopoid_door.api_key_principal(request)
                 request[PRINCIPAL] = by_key or app[keys.AUTH].authenticate(request)
                 known(request)
-            response = await handler(request)
+            async with asyncio.timeout(_bound_s(request)):
+                response = await handler(request)
     except ConnectionError:
         raise  # the client is gone: nobody is there to be told
     except Exception as error:  # the outermost door: `problem_of` logs what nobody foresaw
@@ -146,6 +154,18 @@ async def _answered(request: web.Request, handler: Handler, started: float) -> w
     return response
 
 
+def _bound_s(request: web.Request) -> float | None:
+    """How long a request may take; None for one that lasts as its body, its stream or its own limits do."""
+    resource = request.match_info.route.resource
+    if resource is None or resource.canonical in UNBOUND:
+        return None
+    settings = request.app[keys.SETTINGS]
+    # Whatever else is in the parameter is refused by the route.
+    wait = request.query.get("wait", "")
+    wait_s = min(float(wait), settings.wait_s) if WAIT.fullmatch(wait) else 0.0
+    return settings.answer_s + wait_s
+
+
 def add_routes(app: web.Application) -> None:
     """Connect the routes; `docs/api.md` describes each."""
     router = app.router
@@ -154,6 +174,7 @@ def add_routes(app: web.Application) -> None:
     router.add_post("/v1/jobs/bulk", bulk.bulk)
     router.add_get("/v1/jobs/{id}", jobs.get)
     router.add_patch("/v1/jobs/{id}", job_actions.reprioritise)
+    router.add_delete("/v1/jobs/{id}", job_actions.archive)
     router.add_get("/v1/jobs/{id}/events", jobs.events)
     router.add_get("/v1/jobs/{id}/result", jobs.result)
     router.add_get("/v1/jobs/{id}/explain", explain.explain)

@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from events.errors import UnavailableError
-from services import quarantine_index
+from services import quarantine_index, room
 from services.gateway.auth import ANYBODY, Principal, Role, require
 from services.gateway.http import json_response
 from services.gateway.keys import METRICS, NATS, READ_MODEL, READINESS, SETTINGS, WORKERS
@@ -62,6 +62,7 @@ async def metrics(request: web.Request) -> web.Response:
         found.projection_lag.set(await app[READINESS].lag())
     with contextlib.suppress(UnavailableError):
         timeout_s = app[SETTINGS].request_timeout_s
+        found.show_fills(await room.fills(app[NATS], timeout_s=timeout_s))
         found.show_quarantined(await quarantine_index.counts(app[NATS], timeout_s=timeout_s))
     return _text(found.text())
 

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from events.codec import event_name, place_of
-from events.commands import AnyCommand, Discard, Redrive, Repair, Reprioritise
+from events.commands import AnyCommand, Archive, Discard, Redrive, Repair, Reprioritise
 from events.job import Job, decide
 from events.spec import Status
 from services import clock
@@ -91,6 +91,15 @@ async def discard(request: web.Request) -> web.Response:
     asked = await body_of(request, _DISCARD, empty=b"{}")
     job = await _loaded(request, query)
     command = Discard(now=clock.now(), by=principal.actor, reason=asked.reason)
+    return answer(request, await transition(request, principal, job, command))
+
+
+async def archive(request: web.Request) -> web.Response:
+    """`DELETE /v1/jobs/{id}`: archive a job that has ended: a summary stays, its history goes."""
+    principal = require(request, Role.SUBMITTER)
+    query = Query(request, "tenant")
+    job = await _loaded(request, query)
+    command = Archive(now=clock.now(), by=principal.actor)
     return answer(request, await transition(request, principal, job, command))
 
 

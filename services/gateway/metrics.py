@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from services import clock
 from services.event_store import EventStore
+from services.room import Fill
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every one, which nobody reads
 
@@ -54,6 +55,15 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.jobs, self.workers = _by_state(self.registry)
+        self.stream_bytes = Gauge(
+            "switchyard_stream_bytes", "Bytes in a stream", ["stream"], registry=self.registry
+        )
+        self.stream_limit = Gauge(
+            "switchyard_stream_limit_bytes",
+            "Bytes that a stream may hold",
+            ["stream"],
+            registry=self.registry,
+        )
         self.quarantined = Gauge(
             "switchyard_quarantined_messages", "Messages that no reader could read", ["stream"],
             registry=self.registry,
@@ -97,6 +107,13 @@ class Metrics:
         self.quarantined.clear()
         for stream, count in counts.items():
             self.quarantined.labels(stream).set(count)
+
+    def show_fills(self, fills: Iterable[Fill]) -> None:
+        """Set how full each stream is; one without a limit has none here."""
+        for fill in fills:
+            self.stream_bytes.labels(fill.stream).set(fill.used_bytes)
+            if fill.most_bytes > 0:
+                self.stream_limit.labels(fill.stream).set(fill.most_bytes)
 
     def show_workers(self, states: Iterable[str]) -> None:
         """Set the live workers by state."""

@@ -137,7 +137,7 @@ def problem_of(error: BaseException) -> Problem:
         case UnavailableError():
             return _unavailable(str(error), error.retry_after_s)
         case AckLostError() | VersionConflictError() | nats.errors.Error() | TimeoutError():
-            return _unavailable(f"the broker does not answer: {error}", 1.0)
+            return _unavailable(f"the broker does not answer: {str(error) or 'it took too long'}", 1.0)
         case web.HTTPException():
             return _http_problem(error)
         case UnknownEventError() | SwitchyardError():

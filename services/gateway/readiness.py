@@ -19,6 +19,7 @@ from projections.reader import ReadModel
 from services import clock
 from services.gateway.live import LiveFeed
 from services.log_reader import api, read_range
+from services.room import disk_of, fill_of, why_full
 from services.settings import Settings
 from services.together import each
 from services.topology_spec import load
@@ -32,6 +33,10 @@ KEEPER: Final = (
     (subjects.SCHEDULES, subjects.KEEPER_SCHEDULES),
 )
 NOT_THERE: Final = 404
+SILENT_ADVICE: Final = (
+    "the broker is there and its JetStream does not answer; it switches that off when its disk is full: "
+    "make room, then start the broker again"
+)
 
 
 class _Seen(NamedTuple):
@@ -124,12 +129,15 @@ class Readiness:
             missing = {stream.name for stream in load().streams} - set(there.get("streams") or ())
             checks["streams"] = {"ok": not missing, "missing": sorted(missing)}
             checks["clock"] = self._check_clock()
+            checks["storage"] = await self._check_storage()
             checks["read_model"] = await self._check_read_model()
             checks["live"] = await self._check_live()
             checks["keeper"] = await self._check_keeper()
         except UnavailableError as error:
             self._stalls.clear()
             checks["reads"] = {"ok": False, "error": str(error)}
+            if self._nc.is_connected:
+                checks["reads"]["advice"] = SILENT_ADVICE
         return checks
 
     def _check_clock(self) -> dict[str, Any]:
@@ -140,6 +148,19 @@ class Readiness:
             "ahead_s": round(known.offset_s(), 3),
             "error_s": round(known.error_s(), 4) if known.is_known else None,
         }
+
+    async def _check_storage(self) -> dict[str, Any]:
+        """Whether there is room for new jobs."""
+        info = await api(self._nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=self._timeout_s)
+        if "error" in info:
+            raise UnavailableError(f"the broker has no stream {subjects.JOBS}")
+        log = fill_of(info)
+        disk = disk_of(self._settings, log)
+        told: dict[str, Any] = {"log_bytes": log.used_bytes, "log_limit": log.most_bytes}
+        if disk is not None:
+            told["disk_free_bytes"] = disk.free_bytes
+        reason = why_full(log, disk)
+        return {"ok": reason is None, **told, **({"error": reason} if reason else {})}
 
     async def _check_read_model(self) -> dict[str, Any]:
         try:

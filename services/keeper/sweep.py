@@ -21,8 +21,9 @@ from services.files import Files
 from services.keeper.dependencies import Dependencies, overdue
 from services.keeper.expiry import Expiry
 from services.keeper.lanes import LaneSweep
-from services.keeper.leftovers import purge_leftovers
+from services.keeper.leftovers import delete_leftovers, purge_leftovers
 from services.keeper.schedules import Schedules
+from services.keeper.stale import purge_acknowledged, purge_overdue
 from services.keeper.timers import ACTOR, Timers
 from services.lanes import Lanes
 from services.log_reader import api, read_range
@@ -33,6 +34,7 @@ log = structlog.get_logger()
 
 PAGE = 500
 ORPHAN_UPLOADS = 2.0
+OVERDUE_S = 600.0  # clocks differ, and a broker that has just started fires what is overdue by itself
 
 
 class Sweep:
@@ -64,6 +66,7 @@ class Sweep:
         self._settings = settings
         self._read_model = read_model
         self._files = Files(nc, timeout_s=settings.request_timeout_s)
+        self._reconnects = -1
         self.mended: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -82,14 +85,32 @@ class Sweep:
         for name in await self._schedules.mend():
             self._count("schedule_without_timer", schedule=name)
         await self._files.sweep(older_than_s=self._settings.upload_timeout_s * ORPHAN_UPLOADS)
+        timeout_s = self._settings.request_timeout_s
+        await self._stale_timers()
         if self._read_model is None or not self._read_model.exists():
             log.warning("swept_without_read_model")  # a keeper on a host without a projector
             return
         await self._overdue(self._read_model)
         await self._unreleased(self._read_model)
         await self._lost_work(self._read_model)
-        await purge_leftovers(self._nc, self._read_model, timeout_s=self._settings.request_timeout_s)
+        await purge_leftovers(self._nc, self._read_model, timeout_s=timeout_s)
+        await delete_leftovers(self._nc, self._read_model, timeout_s=timeout_s)
         self._lost_workers(self._read_model, group)
+
+    async def _stale_timers(self) -> None:
+        """Timers that the broker is past; those that are set are read only after it was away."""
+        timeout_s, before = self._settings.request_timeout_s, clock.now() - timedelta(seconds=OVERDUE_S)
+        await purge_acknowledged(
+            self._nc, subjects.TIMERS, subjects.KEEPER_TIMERS, subjects.ALL_TIMERS_DUE, timeout_s=timeout_s
+        )
+        reconnects = self._nc.stats["reconnects"]
+        if reconnects != self._reconnects:
+            await purge_overdue(self._nc, before, self._wake, timeout_s=timeout_s)
+            self._reconnects = reconnects
+
+    async def _wake(self, job_id: str, purpose: str) -> None:
+        with _one(job_id):
+            await self._timers.on_due(job_id, purpose)
 
     def _count(self, what: str, **where: object) -> None:
         self.mended[what] += 1

@@ -1,0 +1,143 @@
+"""Room in the event log, of which a reserve is kept for what ends jobs.
+
+New jobs are refused while the log, or the disk of a broker on this host, is but for its reserve full: what
+runs can then still end, and jobs can be cancelled, discarded and archived, which makes room. A broker whose
+disk is full altogether switches its JetStream off until it is started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from nats.aio.client import Client
+
+from events import subjects
+from events.errors import UnavailableError
+from services.log_reader import api
+from services.settings import Settings
+
+RESERVE: Final = 0.05
+STEPS: Final = 100
+EVENT_BYTES: Final = 512
+AGAIN_S: Final = 1.0
+RETRY_S: Final = 5.0
+ADVICE: Final = "archive or discard jobs, or set SWITCHYARD_JOBS_BYTES higher and start again"
+DISK_ADVICE: Final = "free some space on it"
+
+
+class Fill(NamedTuple):
+    """How full a stream is; `most_bytes` is -1 where it has no limit of its own."""
+
+    stream: str
+    used_bytes: int
+    most_bytes: int
+
+    @property
+    def share(self) -> float:
+        """The part of it that is used."""
+        return self.used_bytes / self.most_bytes if self.most_bytes > 0 else 0.0
+
+
+class Disk(NamedTuple):
+    """The disk of a broker on this host."""
+
+    free_bytes: int
+    reserve_bytes: int
+
+
+async def fills(nc: Client, *, timeout_s: float) -> list[Fill]:
+    """How full each stream is, in the order of their names.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    found: list[Fill] = []
+    while True:
+        page = await api(nc, "STREAM.LIST", {"offset": len(found)}, timeout_s=timeout_s)
+        streams = page.get("streams") or []
+        found += [fill_of(info) for info in streams]
+        if not streams or len(found) >= page.get("total", 0):
+            return sorted(found)
+
+
+def fill_of(info: dict[str, Any]) -> Fill:
+    """How full the stream of an answer to STREAM.INFO is."""
+    config = info["config"]
+    return Fill(config["name"], info["state"]["bytes"], config.get("max_bytes", -1))
+
+
+def disk_of(settings: Settings, log: Fill) -> Disk | None:
+    """The disk of the embedded broker, where it is on this host."""
+    place: Path = settings.data_dir / "broker" / "jetstream"
+    try:
+        usage = shutil.disk_usage(place)
+    except OSError:
+        return None
+    reserve = RESERVE * min(usage.total, max(log.most_bytes, 0) or usage.total)
+    return Disk(usage.free, int(reserve))
+
+
+def why_full(log: Fill, disk: Disk | None) -> str | None:
+    """Why no new job is taken in, or None when it is."""
+    if log.share >= 1 - RESERVE:
+        return f"the event log is {log.share:.0%} full, and the rest is kept for the ends of jobs: {ADVICE}"
+    if disk is not None and disk.free_bytes < disk.reserve_bytes:
+        free = disk.free_bytes >> 20
+        return (
+            f"the disk of the broker has {free} MiB left, which are kept for the ends of jobs: {DISK_ADVICE}"
+        )
+    return None
+
+
+class Room:
+    """What a process knows of the room for new jobs; it asks after each hundredth of the reserve it wrote."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._nc: Client | None = None
+        self._reason: str | None = None
+        self._written = 0.0
+        self._step = 0.0
+        self._asked_at = -AGAIN_S
+        self._asking: asyncio.Task[None] | None = None
+
+    def learn(self, nc: Client, info: dict[str, Any]) -> None:
+        """Take in what the broker says of the log."""
+        self._nc, self._written = nc, 0.0
+        log = fill_of(info)
+        disk = disk_of(self._settings, log)
+        reserves = [RESERVE * log.most_bytes] if log.most_bytes > 0 else []
+        if disk is not None:
+            reserves.append(disk.reserve_bytes)
+        self._step = min(reserves) / STEPS if reserves else float("inf")
+        self._reason = why_full(log, disk)
+
+    def take(self, size_bytes: int) -> None:
+        """Count what a new job takes.
+
+        Raises:
+            UnavailableError: there is no room for it.
+        """
+        self._written += size_bytes + EVENT_BYTES
+        if self._written >= self._step or self._reason is not None:
+            self._ask()
+        if self._reason is not None:
+            raise UnavailableError(self._reason, retry_after_s=RETRY_S)
+
+    def _ask(self) -> None:
+        is_due = self._reason is None or time.monotonic() - self._asked_at >= AGAIN_S
+        if self._nc is not None and is_due and (self._asking is None or self._asking.done()):
+            self._asked_at = time.monotonic()
+            self._asking = asyncio.get_running_loop().create_task(self._look(self._nc))
+
+    async def _look(self, nc: Client) -> None:
+        with contextlib.suppress(UnavailableError):
+            timeout_s = self._settings.request_timeout_s
+            info = await api(nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=timeout_s)
+            if "error" not in info:
+                self.learn(nc, info)
