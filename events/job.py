@@ -122,12 +122,16 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
         case TakeLease(worker=worker, revision=revision):
             if status is not Status.QUEUED:
                 raise _refused(job, "lease")
-            return Leased(at=now, worker=worker, attempt=job.attempt + 1, revision=revision)
+            leased = Leased(at=now, worker=worker, attempt=job.attempt + 1, revision=revision)
+            return _too_late(job, now) or leased
         case Claim(worker=worker, revision=revision, expires_at=expires_at):
             if status is not Status.QUEUED:
                 raise _refused(job, "claim")
             attempt = job.attempt + 1
-            return Claimed(at=now, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision)
+            claimed = Claimed(
+                at=now, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision
+            )
+            return _too_late(job, now) or claimed
         case RenewClaim(fence=fence, expires_at=expires_at):
             lease = _current(job, fence, "renew")
             if lease.expires_at is None:
@@ -344,6 +348,14 @@ def _queue_deadline(job: Job) -> datetime | None:
     return later(job.queued_at, job.queue_timeout_s)
 
 
+def _too_late(job: Job, now: datetime) -> Expired | None:
+    """The end of a waiting job whose time is over, whoever comes to it first."""
+    if job.deadline_at is not None and job.deadline_at <= now:
+        return Expired(at=now, cause="waiting")
+    deadline = _queue_deadline(job)
+    return Expired(at=now, cause="not_started") if deadline is not None and deadline <= now else None
+
+
 def _next_rise(job: Job) -> datetime | None:
     """When the priority of a waiting job rises next."""
     if job.ageing is None or job.claimable_at is None or job.priority >= job.ageing.max:
@@ -353,9 +365,9 @@ def _next_rise(job: Job) -> datetime | None:
 
 def _waited(job: Job, now: datetime) -> Queued | Expired | None:
     """What time brings to a job in its lane; rises that were missed are made up for at once."""
-    deadline, rise, shared_at = _queue_deadline(job), _next_rise(job), _shared_at(job)
-    if deadline is not None and deadline <= now:
-        return Expired(at=now, cause="not_started")
+    if (late := _too_late(job, now)) is not None:
+        return late
+    rise, shared_at = _next_rise(job), _shared_at(job)
     if shared_at is not None and shared_at <= now:
         return _timed(job, Queued(at=now, cause="shared", lane=job.shared_lane, priority=job.priority))
     if rise is None or rise > now or job.ageing is None or job.claimable_at is None:

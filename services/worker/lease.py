@@ -153,7 +153,12 @@ class Leasing:
                 if not await self._is_free(work, job):
                     return None
             else:
-                return Lease(work, evolve(job, event, seq), spec)
+                job = evolve(job, event, seq)
+                if job.lease is not None:
+                    return Lease(work, job, spec)
+                log.info("job_expired", job=job.id, reason=job.reason)
+                await self._puller.answer(work, ACK)
+                return None
         raise UnavailableError(f"job {job.id}: other writers were always faster")
 
     async def begin(self, job: Job, record: registry.WorkerRecord) -> AnyCommand:  # noqa: ARG002 - others look at it

@@ -13,6 +13,7 @@ from events.codec import event_name
 from events.commands import (
     AnyCommand,
     Archive,
+    Claim,
     ClaimReview,
     Complete,
     ConfirmCancel,
@@ -26,6 +27,7 @@ from events.commands import (
     Reprioritise,
     RequestCancel,
     Submit,
+    TakeLease,
     Wake,
 )
 from events.errors import ConflictError
@@ -280,6 +282,30 @@ def test_a_deadline_expires_waiting_jobs_and_stops_running_ones() -> None:
     stopping = run(Wake(now=after, cancel_grace_s=5), job=RUNNING)
     assert stopping.status is Status.CANCELLING
     assert run(ConfirmCancel(now=after, fence=FENCE), job=stopping).status is Status.EXPIRED
+
+
+@pytest.mark.parametrize(
+    "command",
+    [TakeLease(now=NOW, worker="w", revision=1), Claim(now=NOW, worker="w", revision=1, expires_at=LATER)],
+)
+@pytest.mark.parametrize(("field", "cause"), [("deadline_at", "waiting"), ("queue_timeout_s", "not_started")])
+def test_a_job_whose_time_is_over_never_starts(command: AnyCommand, field: str, cause: str) -> None:
+    due = NOW + timedelta(seconds=60)
+    limits = {"deadline_at": None} | {field: due if field == "deadline_at" else 60.0}
+    spec = msgspec.structs.replace(SPEC, **limits)
+    waiting = run(Submit(now=NOW, job=spec))
+    late = run(msgspec.structs.replace(command, now=due), job=waiting)
+    assert (late.status, late.reason, late.attempt, late.lease) == (Status.EXPIRED, cause, 0, None)
+    just = run(msgspec.structs.replace(command, now=due - timedelta(microseconds=1)), job=waiting)
+    assert just.status is Status.RUNNING
+
+
+def test_a_queue_timeout_is_for_the_first_start_alone() -> None:
+    spec = msgspec.structs.replace(SPEC, deadline_at=None, queue_timeout_s=60.0)
+    running = run(TakeLease(now=NOW, worker="w", revision=1), job=run(Submit(now=NOW, job=spec)))
+    assert running.lease is not None
+    back = run(Release(now=NOW, fence=running.lease.fence), job=running)
+    assert run(TakeLease(now=LATER, worker="w", revision=1), job=back).status is Status.RUNNING
 
 
 def test_a_wake_up_that_comes_early_decides_nothing() -> None:
