@@ -7,7 +7,7 @@ from aiohttp import web
 from events.job import Job
 from events.lane import LaneKey
 from events.spec import Status
-from services import controls
+from services import clock, controls
 from services.explain import LimitUse, Situation, explained
 from services.gateway.http import H_SEQ, json_response
 from services.gateway.jobs import current_job
@@ -44,6 +44,7 @@ async def _situation(request: web.Request, job: Job) -> Situation:
         workers=app[WORKERS].records(),
         limits=[await _use(request, limit) for limit in key.limits if limit in app[LIMITS].known],
         paused=[what for what, _ in paused],
+        now=clock.now(),
     )
 
 

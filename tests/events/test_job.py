@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +255,63 @@ def test_a_redrive_forgets_innocent_losses() -> None:
 def test_a_release_counts_as_nothing() -> None:
     job = run(Release(now=NOW, fence=FENCE), job=RUNNING)
     assert (job.status, job.failures, job.lost, job.attempt) == (Status.QUEUED, 0, 0, 1)
+
+
+def released(job: Job, now: datetime = NOW) -> Job:
+    """The job after its next attempt has given it back."""
+    if job.status is Status.SCHEDULED:
+        now = job.start_at or now
+        job = run(Wake(now=now), job=job)
+    job = run(TakeLease(now=now, worker="w", revision=1), job=job)
+    assert job.lease is not None
+    return run(Release(now=now, fence=job.lease.fence, by_handler=True), job=job)
+
+
+def test_a_job_that_is_given_back_again_and_again_waits_longer_and_longer() -> None:
+    job = run(Submit(now=NOW, job=msgspec.structs.replace(SPEC, deadline_at=None)))
+    job = released(job)
+    assert (job.status, job.releases) == (Status.QUEUED, 1)
+    delays = []
+    at = NOW
+    for _ in range(9):
+        job = released(job, at)
+        assert job.status is Status.SCHEDULED
+        assert job.start_at is not None
+        delays.append((job.start_at - at).total_seconds())
+        at = job.start_at
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert (job.releases, job.failures, job.attempt, job.lease) == (10, 0, 10, None)
+
+
+def test_a_job_that_is_given_back_without_end_is_dead() -> None:
+    job = run(Submit(now=NOW, job=msgspec.structs.replace(SPEC, deadline_at=None)))
+    while job.status is not Status.DEAD:
+        job = released(job)
+        assert job.releases < 1000
+    assert (job.reason, job.attempt, job.failures) == ("released_too_often", 1000, 0)
+    again = run(Redrive(now=NOW), job=job)
+    assert (again.releases, released(again).status) == (0, Status.QUEUED)
+
+
+def test_only_what_the_work_itself_gives_back_waits() -> None:
+    job = released(released(QUEUED))
+    job = run(Wake(now=job.start_at or NOW), job=job)
+    job = run(TakeLease(now=NOW, worker="w", revision=1), job=job)
+    assert job.lease is not None
+    drained = run(Release(now=NOW, fence=job.lease.fence), job=job)
+    assert (drained.status, drained.releases) == (Status.QUEUED, 2)
+
+
+def test_another_end_of_an_attempt_begins_the_count_of_releases_anew() -> None:
+    job = released(released(QUEUED))
+    job = run(Wake(now=job.start_at or NOW), job=job)
+    job = run(TakeLease(now=NOW, worker="w", revision=1), job=job)
+    assert job.lease is not None
+    for command in (
+        Fail(now=NOW, fence=job.lease.fence, error=ERROR),
+        LoseLease(now=NOW, fence=job.lease.fence),
+    ):
+        assert run(command, job=job).releases == 0
 
 
 def test_a_job_that_is_being_cancelled_may_still_succeed() -> None:
