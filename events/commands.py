@@ -73,10 +73,16 @@ class Fail(Command, frozen=True):
 
 
 class Release(Command, frozen=True):
-    """Give the attempt back without counting it."""
+    """Give the attempt back without counting it as a failure.
+
+    Args:
+        by_handler: whether the work itself asked for it: it then comes again later and later.
+        jitter: a random number of 0 to 1.
+    """
 
     fence: int
-    cause: str = "released"
+    by_handler: bool = False
+    jitter: float = 0.0
 
 
 class Loss(Command, frozen=True, kw_only=True):

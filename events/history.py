@@ -23,7 +23,12 @@ class Submitted(Event, frozen=True):
 
 
 class Scheduled(Event, frozen=True):
-    """The job waits for its start time; `job` stands in it when it is the first event."""
+    """The job waits for its start time, or to come again after it was given back.
+
+    Args:
+        start_at: when it comes into its lane.
+        job: what was submitted, when it is the first event.
+    """
 
     start_at: Time
     job: JobSpec | None = None
@@ -47,6 +52,7 @@ class Queued(Event, frozen=True):
         payload: what it runs with from now on, if that was changed.
         size_bytes: of that payload.
         blameless: whether the lease was lost through no fault of the job's.
+        by_handler: whether the work itself gave the attempt back.
     """
 
     cause: str
@@ -57,6 +63,7 @@ class Queued(Event, frozen=True):
     payload: Any = None
     size_bytes: SizeBytes = 0
     blameless: bool = False
+    by_handler: bool = False
 
 
 class Leased(Event, frozen=True):
@@ -188,7 +195,8 @@ class Dead(Event, frozen=True):
     """The job will not be tried again.
 
     Args:
-        reason: not_retryable, failures_spent, poison, dependency_died or rejected_too_often.
+        reason: not_retryable, failures_spent, poison, dependency_died, rejected_too_often or
+            released_too_often.
         error: what the last attempt said.
     """
 

@@ -64,7 +64,7 @@ from events.history import (
     Submitted,
     Succeeded,
 )
-from events.retry import retry_delay_s
+from events.retry import MAX_RELEASES, release_delay_s, retry_delay_s
 from events.spec import (
     FINAL,
     WAITING,
@@ -78,7 +78,7 @@ from events.spec import (
 from events.state import STILL_WAITING, Job, evolve
 from events.values import later
 
-__all__ = ["Job", "allowed_commands", "decide", "evolve", "next_wake"]
+__all__ = ["Job", "allowed_commands", "decide", "evolve", "next_wake", "too_late"]
 
 RULE_CHECKS: Final = "rule:auto_accept"
 RULE_DEADLINE: Final = "rule:deadline"
@@ -122,12 +122,16 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
         case TakeLease(worker=worker, revision=revision):
             if status is not Status.QUEUED:
                 raise _refused(job, "lease")
-            return Leased(at=now, worker=worker, attempt=job.attempt + 1, revision=revision)
+            leased = Leased(at=now, worker=worker, attempt=job.attempt + 1, revision=revision)
+            return too_late(job, now) or leased
         case Claim(worker=worker, revision=revision, expires_at=expires_at):
             if status is not Status.QUEUED:
                 raise _refused(job, "claim")
             attempt = job.attempt + 1
-            return Claimed(at=now, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision)
+            claimed = Claimed(
+                at=now, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision
+            )
+            return too_late(job, now) or claimed
         case RenewClaim(fence=fence, expires_at=expires_at):
             lease = _current(job, fence, "renew")
             if lease.expires_at is None:
@@ -151,11 +155,11 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
                 return Dead(at=now, reason="failures_spent", error=error)
             retry_at = later(now, retry_delay_s(job.retry, failures, jitter))
             return Failed(at=now, fence=fence, error=error, retry_at=retry_at)
-        case Release(fence=fence, cause=cause):
+        case Release(fence=fence):
             _current(job, fence, "release")
             if status is Status.CANCELLING:
                 return _stopped(job, now, "released")
-            return _queued(job, now, cause)
+            return _released(job, command) if command.by_handler else _queued(job, now, "released")
         case LoseLease(fence=fence):
             if job.lease is None or job.lease.fence != fence or job.lease.expires_at is not None:
                 return None  # a timed lease needs no holder: it ends at its time
@@ -337,11 +341,32 @@ def _timed(job: Job, event: _Claimable) -> _Claimable:
     return msgspec.structs.replace(event, wake_at=next_wake(evolve(job, event, job.seq)))
 
 
+def _released(job: Job, release: Release) -> Queued | Scheduled | Dead:
+    """What comes of a job whose handler gave it back: it makes room for others, the longer the more often."""
+    now, releases = release.now, job.releases + 1
+    if releases >= MAX_RELEASES:
+        message = f"{releases} attempts in a row gave the job back"
+        error = JobError("released_too_often", message, retryable=False)
+        return Dead(at=now, reason="released_too_often", error=error)
+    delay_s = release_delay_s(releases, release.jitter)
+    if delay_s:
+        return Scheduled(at=now, start_at=later(now, delay_s))
+    return msgspec.structs.replace(_queued(job, now, "released"), by_handler=True)
+
+
 def _queue_deadline(job: Job) -> datetime | None:
     """When a job that has never started has waited too long."""
     if job.queue_timeout_s is None or job.queued_at is None or job.attempt:
         return None
     return later(job.queued_at, job.queue_timeout_s)
+
+
+def too_late(job: Job, now: datetime) -> Expired | None:
+    """The end of a waiting job whose time is over, whoever comes to it first."""
+    if job.deadline_at is not None and job.deadline_at <= now:
+        return Expired(at=now, cause="waiting")
+    deadline = _queue_deadline(job)
+    return Expired(at=now, cause="not_started") if deadline is not None and deadline <= now else None
 
 
 def _next_rise(job: Job) -> datetime | None:
@@ -353,9 +378,9 @@ def _next_rise(job: Job) -> datetime | None:
 
 def _waited(job: Job, now: datetime) -> Queued | Expired | None:
     """What time brings to a job in its lane; rises that were missed are made up for at once."""
-    deadline, rise, shared_at = _queue_deadline(job), _next_rise(job), _shared_at(job)
-    if deadline is not None and deadline <= now:
-        return Expired(at=now, cause="not_started")
+    if (late := too_late(job, now)) is not None:
+        return late
+    rise, shared_at = _next_rise(job), _shared_at(job)
     if shared_at is not None and shared_at <= now:
         return _timed(job, Queued(at=now, cause="shared", lane=job.shared_lane, priority=job.priority))
     if rise is None or rise > now or job.ageing is None or job.claimable_at is None:

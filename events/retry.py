@@ -1,12 +1,17 @@
-"""When a failed job is tried again."""
+"""When a job that failed, or was given back, is tried again."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
 from events.values import Seconds
+
+RELEASE_BASE_S: Final = 1.0
+RELEASE_MAX_S: Final = 60.0
+MAX_RELEASES: Final = 1000
+"""Releases in a row after which a job is dead: at the longest delay, some 16 hours."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -36,3 +41,15 @@ def retry_delay_s(policy: RetryPolicy, failures: int, jitter: float) -> float:
     # The exponent is capped: 1.01 ** 10**6 would overflow long after max_s is reached.
     delay = min(policy.max_s, policy.base_s * policy.factor ** min(failures - 1, 64))
     return delay * (1 + policy.jitter * jitter)
+
+
+def release_delay_s(releases: int, jitter: float) -> float:
+    """Seconds to wait after a handler has given a job back; none the first time, then more and more.
+
+    Args:
+        releases: releases in a row so far, this one included; at least 1.
+        jitter: a random number of 0 to 1, drawn by the caller.
+    """
+    if releases < 2:
+        return 0.0
+    return min(RELEASE_MAX_S, RELEASE_BASE_S * 2.0 ** min(releases - 2, 16)) * (1 + 0.1 * jitter)

@@ -68,6 +68,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         payload_seq: sequence of the event that changed its payload; 0 when the first event's counts.
         failures: what counts against `max_attempts`.
         lost: leases lost in a row for which the job may be the reason.
+        releases: attempts in a row that the work itself gave back.
         innocent: leases lost for which it cannot be, since it was submitted or redriven.
         failed_worker: who failed or lost the last attempt.
         worker: who runs or ran the last attempt.
@@ -105,6 +106,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 0
     failures: int = 0
     lost: int = 0
+    releases: int = 0
     innocent: int = 0
     failed_worker: str | None = None
     lease: Lease | None = None
@@ -199,7 +201,10 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
             )  # fmt: skip
         case Scheduled(at=at, job=spec, start_at=start_at):
             job = job if spec is None else _first(job, spec, at, seq, Status.SCHEDULED)
-            return _change(job, seq=seq, status=Status.SCHEDULED, start_at=start_at)
+            releases = job.releases + (job.lease is not None)  # given back by its handler
+            return _change(
+                job, seq=seq, status=Status.SCHEDULED, start_at=start_at, lease=None, releases=releases
+            )
         case Blocked(at=at, job=spec, depends_on=depends_on):
             job = job if spec is None else _first(job, spec, at, seq, Status.BLOCKED)
             return _change(job, seq=seq, status=Status.BLOCKED, depends_on=depends_on)
@@ -216,6 +221,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
                 lease=None, retry_at=None, failed_worker=event.failed_worker or job.failed_worker,
                 failures=job.failures + lost, lost=job.lost + lost, innocent=job.innocent + innocent,
                 reason=None, cancellation=None, ended_at=None,
+                releases=0 if lost else job.releases + event.by_handler,
             )  # fmt: skip
         case Claimed(at=at, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision):
             lease = Lease(worker, seq, attempt, revision, expires_at)
@@ -234,15 +240,15 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
             return _change(job, seq=seq, lease=lease_now)
         case Failed(error=error, retry_at=retry_at):
             return _change(
-                job, seq=seq, status=Status.RETRYING, failures=job.failures + 1, lost=0, error=error,
-                retry_at=retry_at, failed_worker=job.lease and job.lease.worker, lease=None,
+                job, seq=seq, status=Status.RETRYING, failures=job.failures + 1, lost=0, releases=0,
+                error=error, retry_at=retry_at, failed_worker=job.lease and job.lease.worker, lease=None,
             )  # fmt: skip
         case Proposed(at=at, result=result, artifacts=artifacts, usage=usage):
             review = Review(
                 result, job.lease.worker if job.lease else "", artifacts, usage,
                 by=event.by, checks=event.checks, at=at, due_at=event.due_at, passed=event.passed,
             )  # fmt: skip
-            return _change(job, seq=seq, status=Status.REVIEW, review=review, lease=None, lost=0)
+            return _change(job, seq=seq, status=Status.REVIEW, review=review, lease=None, lost=0, releases=0)
         case ReviewClaimed(reviewer=reviewer, expires_at=expires_at):
             claimed = job.review and _change(job.review, reviewer=reviewer, expires_at=expires_at)
             return _change(job, seq=seq, review=claimed)
@@ -302,7 +308,7 @@ def _redriven(job: Job, event: Queued, seq: int) -> Job:
     passed = job.deadline_at is not None and job.deadline_at <= event.at
     return _change(
         job, own_priority=event.priority, payload_seq=job.payload_seq if event.payload is None else seq,
-        failures=0, lost=0, innocent=0, rejections=0, failed_worker=None, error=None,
+        failures=0, lost=0, releases=0, innocent=0, rejections=0, failed_worker=None, error=None,
         deadline_at=None if passed else job.deadline_at, size_bytes=job.size_bytes + event.size_bytes,
     )  # fmt: skip
 

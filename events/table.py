@@ -16,7 +16,7 @@ _SAME: Final = None
 
 TRANSITIONS: Final[dict[str, tuple[tuple[Status, ...], Status | None]]] = {
     "submitted": ((_S.ABSENT,), _S.QUEUED),
-    "scheduled": ((_S.ABSENT, _S.BLOCKED), _S.SCHEDULED),
+    "scheduled": ((_S.ABSENT, _S.BLOCKED, _S.RUNNING), _S.SCHEDULED),
     "blocked": ((_S.ABSENT, _S.SCHEDULED), _S.BLOCKED),
     "queued": (
         (_S.SCHEDULED, _S.BLOCKED, _S.RETRYING, _S.RUNNING, _S.QUEUED, _S.DEAD),

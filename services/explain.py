@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from events.job import Job
+from events.job import Job, too_late
 from events.lane import LaneKey
 from events.matching import Clause, explain
 from events.spec import FINAL, Damage, Status
-from services.worker.registry import UNREGISTERED, WorkerRecord
+from events.values import later
+from services.worker.registry import AVOID_S, UNREGISTERED, WorkerRecord
 
 SHOWN_WORKERS: Final = 100
 SHOWN_VALUES: Final = 5
@@ -44,6 +46,7 @@ class Situation(NamedTuple):
         limits: those of its lane.
         paused: `lane` or `kind`, where an operator has paused it.
         parents: state by id of the jobs that it waits for.
+        now: the time.
     """
 
     key: LaneKey
@@ -52,6 +55,7 @@ class Situation(NamedTuple):
     limits: Sequence[LimitUse] = ()
     paused: Sequence[str] = ()
     parents: Mapping[str, str] = {}
+    now: datetime | None = None
 
 
 class _Verdict(NamedTuple):
@@ -120,7 +124,7 @@ def _verdict(record: WorkerRecord, key: LaneKey, tenant: str) -> _Verdict:
         return _Verdict(record, "does_not_fit", "; ".join(clause.message for clause in clauses), clauses)
     if record.state != RUNNING:
         return _Verdict(record, record.state, f"it fits, but is {record.state}", ())
-    if len(record.fences) + record.lost_slots >= record.slots:
+    if not record.has_free_slot:
         return _Verdict(record, "busy", f"it fits, and all of its {record.slots} slots are taken", ())
     return _Verdict(record, "free", "it fits and has a free slot", ())
 
@@ -210,6 +214,9 @@ def _waiting(
 ) -> tuple[str, str, list[str]]:
     """The reason, a sentence, and what would have to change."""
     key = situation.key
+    if situation.now is not None and (late := too_late(job, situation.now)) is not None:
+        summary = "its deadline is over" if late.cause == "waiting" else "its time to start is over"
+        return "overdue", f"{summary}: it will not start, and ends as expired", []
     if situation.paused:
         what = " and ".join(f"{name} {key.kind if name == 'kind' else job.lane}" for name in situation.paused)
         return "paused", f"an operator has paused {what}", [f"resume {what}"]
@@ -229,11 +236,27 @@ def _waiting(
         return "workers_paused", f"the workers that fit are paused: {names}", [f"resume {names}"]
     ahead = f"{situation.ahead} job{'s go' if situation.ahead != 1 else ' goes'} before it in its lane"
     if counted["free"]:
+        if (left := _left_to_others(job, situation, counted["free"])) is not None:
+            return "about_to_start", f"{left}; {ahead}", []
         return "about_to_start", f"{len(counted['free'])} fitting workers have a free slot; {ahead}", []
     return (
         "busy", f"all {len(counted['busy'])} workers that fit are busy; {ahead}",
         ["start more workers that fit, or raise the job's priority"],
     )  # fmt: skip
+
+
+def _left_to_others(job: Job, situation: Situation, free: Sequence[_Verdict]) -> str | None:
+    """What is said of a worker that leaves the job to others, because it has failed it last."""
+    others = [verdict for verdict in free if verdict.record.id != job.failed_worker]
+    if len(others) in (0, len(free)) or situation.now is None or job.queued_at is None:
+        return None
+    until = later(job.queued_at, AVOID_S)
+    if until <= situation.now:
+        return None
+    return (
+        f"{len(others)} fitting workers have a free slot; {job.failed_worker}, which failed it last, "
+        f"leaves it to them until {until:%Y-%m-%dT%H:%M:%SZ}"
+    )
 
 
 def _nobody(
@@ -278,6 +301,9 @@ def _elsewhere(job: Job, situation: Situation) -> tuple[str, str]:
     """The reason and a sentence for a job that is not in a lane."""
     match job.status:
         case Status.SCHEDULED:
+            if job.releases:
+                again = f"it comes again at {job.start_at:%Y-%m-%dT%H:%M:%SZ}"
+                return "released", f"its last {job.releases} attempts gave it back; {again}"
             return "scheduled", f"it starts at {job.start_at:%Y-%m-%dT%H:%M:%SZ}"
         case Status.BLOCKED:
             waits = [f"{parent} ({state})" for parent, state in situation.parents.items()]

@@ -7,7 +7,7 @@ from aiohttp import web
 from events.job import Job
 from events.lane import LaneKey
 from events.spec import Status
-from services import controls
+from services import clock, controls
 from services.explain import LimitUse, Situation, explained
 from services.gateway.auth import PRINCIPAL
 from services.gateway.http import H_SEQ, json_response
@@ -45,6 +45,7 @@ async def _situation(request: web.Request, job: Job) -> Situation:
         workers=[one for one in app[WORKERS].records() if request[PRINCIPAL].sees(one.tenant)],
         limits=[await _use(request, limit) for limit in key.limits if limit in app[LIMITS].known],
         paused=[what for what, _ in paused],
+        now=clock.now(),
     )
 
 

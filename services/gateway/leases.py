@@ -249,7 +249,7 @@ async def release(request: web.Request) -> web.Response:
     principal, claims = holder(request)
     await body_of(request, _RELEASE, empty=b"{}")
     job = await loaded(request, claims)
-    command: AnyCommand = Release(now=clock.now(), fence=claims.fence)
+    command: AnyCommand = Release(now=clock.now(), fence=claims.fence, by_handler=True, jitter=jitter())
     if job.status is Status.CANCELLING:
         command = ConfirmCancel(now=clock.now(), fence=claims.fence)
     return await _end(request, principal, claims, job, command, "release")

@@ -26,6 +26,7 @@ from events.job import Job, evolve
 from events.lane import LOOSE, NONE, LaneKey, isolated
 from events.spec import JobSpec, Status
 from events.subjects import NAME
+from projections.job_view import time_view
 from services import clock
 from services.connectors import payload_model
 from services.connectors.payload import file_fields
@@ -367,6 +368,9 @@ class Submitter:
                 return start_at, begin + timedelta(seconds=deadline_s)
             except OverflowError:
                 raise InvalidError("deadline_s: the time is out of range", field="deadline_s") from None
+        if deadline_at is not None and deadline_at <= now:
+            message = f"deadline_at: expected a time ahead; at {time_view(now)} this one has passed"
+            raise InvalidError(message, field="deadline_at")
         if start_at is not None and deadline_at is not None and deadline_at <= start_at:
             raise InvalidError("deadline_at: expected a time after the start", field="deadline_at")
         return start_at, deadline_at

@@ -48,7 +48,6 @@ from switchyard._contained import Ended, Foreign, StillRunning
 log = structlog.get_logger()
 
 SETTLE_PAUSE_S: Final = 0.5
-BUSY_PAUSE_S: Final = 1.0
 HURRY: Final = 0.6
 """The part of the grace after which a connector is told again: then its own, which is half of it, is over."""
 
@@ -188,13 +187,11 @@ class AttemptRun:
                 return self._interrupted(still_runs=False)
             case BusyError():
                 log.info("attempt_released", job=job, code=error.code)
-                await asyncio.sleep(BUSY_PAUSE_S)
-                return Release(now=clock.now(), fence=fence)
+                return Release(now=clock.now(), fence=fence, by_handler=True, jitter=jitter())
             case UnavailableError():
                 # A file could not be read or stored while the broker was away: that is not the job's failure.
                 log.warning("attempt_released", job=job, error=str(error))
-                await asyncio.sleep(BUSY_PAUSE_S)
-                return Release(now=clock.now(), fence=fence)
+                return Release(now=clock.now(), fence=fence, by_handler=True, jitter=jitter())
             case RetryableError() | FatalError():
                 retryable = isinstance(error, RetryableError)
                 failed = failure_of(error.code, error.message, retryable=retryable)

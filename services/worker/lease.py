@@ -3,8 +3,8 @@
 The rules, in the order in which a delivery meets them:
 
 1. The job's own requirement is matched again, against the capabilities of now; a job that does not fit, or
-   that this worker has failed last while another one could take it, is handed back. A first delivery of
-   `submitted` is decided on that event alone: nothing is read.
+   that this worker has failed last while another one has a free slot for it, is handed back. A first
+   delivery of `submitted` is decided on that event alone: nothing is read.
 2. After a conflict, or when delivered before, the job is loaded. If it is final or its newest claimable
    event is another one, the message is acknowledged away. If it runs under somebody's lease, the holder's
    heartbeat decides: while it is there the message is left alone, because the broker takes answers from
@@ -57,7 +57,6 @@ __all__ = ["Interruption", "Lease", "Leasing", "failed_by", "jitter"]
 
 log = structlog.get_logger()
 
-AVOID_S = 60.0
 AVOID_PAUSE_S = 1.0
 FAILED_PAUSE_S = 60.0
 UNWRITABLE: Final = "invalid_"
@@ -153,7 +152,12 @@ class Leasing:
                 if not await self._is_free(work, job):
                     return None
             else:
-                return Lease(work, evolve(job, event, seq), spec)
+                job = evolve(job, event, seq)
+                if job.lease is not None:
+                    return Lease(work, job, spec)
+                log.info("job_expired", job=job.id, reason=job.reason)
+                await self._puller.answer(work, ACK)
+                return None
         raise UnavailableError(f"job {job.id}: other writers were always faster")
 
     async def begin(self, job: Job, record: registry.WorkerRecord) -> AnyCommand:  # noqa: ARG002 - others look at it
@@ -161,9 +165,9 @@ class Leasing:
         return TakeLease(now=clock.now(), worker=record.id, revision=record.revision)
 
     async def _another_fits(self, job: Job, spec: JobSpec, worker: str) -> bool:
-        """Whether the job was queued lately and another live worker may take it."""
+        """Whether the job was queued lately and another live worker that has a free slot may take it."""
         queued_at = job.queued_at or clock.now()
-        if (clock.now() - queued_at).total_seconds() > AVOID_S:
+        if (clock.now() - queued_at).total_seconds() > registry.AVOID_S:
             return False
         key = key_of(spec, job.lane)
         stored = await follow_once(self._nc, registry.STREAM, timeout_s=self._settings.request_timeout_s)
@@ -179,7 +183,7 @@ class Leasing:
         others.sort(key=lambda other: registry.rest_tenant(other.id) not in likely)
         for other in others[:AVOID_LOOKS]:
             whole = await self._whole(other)
-            if whole is not None and whole.fits(key):
+            if whole is not None and whole.has_free_slot and whole.fits(key):
                 return True
         return False
 

@@ -34,6 +34,8 @@ log = structlog.get_logger()
 STREAM = f"KV_{subjects.BUCKET_WORKERS}"
 DECLARATIONS = f"KV_{subjects.BUCKET_CAPABILITIES}"
 SHARED_RANK = 5
+AVOID_S: Final = 60.0
+"""How long at most the worker that failed a job leaves its next attempt to others that could take it."""
 REST = "rest"
 UNREGISTERED: Final = "unregistered"
 """The state of a worker while the broker refuses what it declares."""
@@ -84,6 +86,11 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     def is_whole(self) -> bool:
         """Whether it says what the worker declares, as a heartbeat alone does not."""
         return self.slots > 0
+
+    @property
+    def has_free_slot(self) -> bool:
+        """Whether it could start a job now."""
+        return len(self.fences) + self.lost_slots < self.slots
 
     def heartbeat(self) -> WorkerRecord:
         """The record without what the declaration says."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from events.codec import event_name
 from events.commands import (
     AnyCommand,
     Archive,
+    Claim,
     ClaimReview,
     Complete,
     ConfirmCancel,
@@ -26,6 +27,7 @@ from events.commands import (
     Reprioritise,
     RequestCancel,
     Submit,
+    TakeLease,
     Wake,
 )
 from events.errors import ConflictError
@@ -255,6 +257,63 @@ def test_a_release_counts_as_nothing() -> None:
     assert (job.status, job.failures, job.lost, job.attempt) == (Status.QUEUED, 0, 0, 1)
 
 
+def released(job: Job, now: datetime = NOW) -> Job:
+    """The job after its next attempt has given it back."""
+    if job.status is Status.SCHEDULED:
+        now = job.start_at or now
+        job = run(Wake(now=now), job=job)
+    job = run(TakeLease(now=now, worker="w", revision=1), job=job)
+    assert job.lease is not None
+    return run(Release(now=now, fence=job.lease.fence, by_handler=True), job=job)
+
+
+def test_a_job_that_is_given_back_again_and_again_waits_longer_and_longer() -> None:
+    job = run(Submit(now=NOW, job=msgspec.structs.replace(SPEC, deadline_at=None)))
+    job = released(job)
+    assert (job.status, job.releases) == (Status.QUEUED, 1)
+    delays = []
+    at = NOW
+    for _ in range(9):
+        job = released(job, at)
+        assert job.status is Status.SCHEDULED
+        assert job.start_at is not None
+        delays.append((job.start_at - at).total_seconds())
+        at = job.start_at
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert (job.releases, job.failures, job.attempt, job.lease) == (10, 0, 10, None)
+
+
+def test_a_job_that_is_given_back_without_end_is_dead() -> None:
+    job = run(Submit(now=NOW, job=msgspec.structs.replace(SPEC, deadline_at=None)))
+    while job.status is not Status.DEAD:
+        job = released(job)
+        assert job.releases < 1000
+    assert (job.reason, job.attempt, job.failures) == ("released_too_often", 1000, 0)
+    again = run(Redrive(now=NOW), job=job)
+    assert (again.releases, released(again).status) == (0, Status.QUEUED)
+
+
+def test_only_what_the_work_itself_gives_back_waits() -> None:
+    job = released(released(QUEUED))
+    job = run(Wake(now=job.start_at or NOW), job=job)
+    job = run(TakeLease(now=NOW, worker="w", revision=1), job=job)
+    assert job.lease is not None
+    drained = run(Release(now=NOW, fence=job.lease.fence), job=job)
+    assert (drained.status, drained.releases) == (Status.QUEUED, 2)
+
+
+def test_another_end_of_an_attempt_begins_the_count_of_releases_anew() -> None:
+    job = released(released(QUEUED))
+    job = run(Wake(now=job.start_at or NOW), job=job)
+    job = run(TakeLease(now=NOW, worker="w", revision=1), job=job)
+    assert job.lease is not None
+    for command in (
+        Fail(now=NOW, fence=job.lease.fence, error=ERROR),
+        LoseLease(now=NOW, fence=job.lease.fence),
+    ):
+        assert run(command, job=job).releases == 0
+
+
 def test_a_job_that_is_being_cancelled_may_still_succeed() -> None:
     assert run(Complete(now=NOW, fence=FENCE, result=1), job=CANCELLING).status is Status.SUCCEEDED
 
@@ -280,6 +339,30 @@ def test_a_deadline_expires_waiting_jobs_and_stops_running_ones() -> None:
     stopping = run(Wake(now=after, cancel_grace_s=5), job=RUNNING)
     assert stopping.status is Status.CANCELLING
     assert run(ConfirmCancel(now=after, fence=FENCE), job=stopping).status is Status.EXPIRED
+
+
+@pytest.mark.parametrize(
+    "command",
+    [TakeLease(now=NOW, worker="w", revision=1), Claim(now=NOW, worker="w", revision=1, expires_at=LATER)],
+)
+@pytest.mark.parametrize(("field", "cause"), [("deadline_at", "waiting"), ("queue_timeout_s", "not_started")])
+def test_a_job_whose_time_is_over_never_starts(command: AnyCommand, field: str, cause: str) -> None:
+    due = NOW + timedelta(seconds=60)
+    limits = {"deadline_at": None} | {field: due if field == "deadline_at" else 60.0}
+    spec = msgspec.structs.replace(SPEC, **limits)
+    waiting = run(Submit(now=NOW, job=spec))
+    late = run(msgspec.structs.replace(command, now=due), job=waiting)
+    assert (late.status, late.reason, late.attempt, late.lease) == (Status.EXPIRED, cause, 0, None)
+    just = run(msgspec.structs.replace(command, now=due - timedelta(microseconds=1)), job=waiting)
+    assert just.status is Status.RUNNING
+
+
+def test_a_queue_timeout_is_for_the_first_start_alone() -> None:
+    spec = msgspec.structs.replace(SPEC, deadline_at=None, queue_timeout_s=60.0)
+    running = run(TakeLease(now=NOW, worker="w", revision=1), job=run(Submit(now=NOW, job=spec)))
+    assert running.lease is not None
+    back = run(Release(now=NOW, fence=running.lease.fence), job=running)
+    assert run(TakeLease(now=LATER, worker="w", revision=1), job=back).status is Status.RUNNING
 
 
 def test_a_wake_up_that_comes_early_decides_nothing() -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.connectors.protocol import Attempt, FatalError
+from events.job import Job
+from events.lane import LaneKey
+from events.spec import Status
+from services import clock
+from services.connectors.protocol import Attempt, BusyError, FatalError
+from services.explain import Situation, explained
 from services.log_reader import api as js_api
 from services.nats_server import NatsServer
 from services.worker import registry
@@ -122,6 +128,43 @@ async def test_a_job_behind_others_is_told_that_all_fitting_workers_are_busy(pla
         assert found["workers"][0]["verdict"] == "busy"
         running = await plant.explain(first)
         assert (running["reason"], running["summary"]) == ("running", "attempt 1 runs on a")
+
+
+async def test_a_job_that_was_given_back_says_when_it_comes_again(plant: Plant) -> None:
+    async def refuses(_: Attempt) -> None:
+        raise BusyError("full", "not now")
+
+    async with plant.site.worker(TestConnector(refuses, KIND), name="a"):
+        job = await plant.api.submit(kind=KIND)
+        found = await plant.until(job, "released")
+    state = await plant.site.store.load(job["id"])
+    assert (found["state"], state.releases) == ("scheduled", 2)
+    due = f"{state.start_at:%Y-%m-%dT%H:%M:%SZ}"
+    assert found["summary"] == f"its last 2 attempts gave it back; it comes again at {due}"
+
+
+async def test_a_job_whose_time_is_over_is_not_said_to_be_about_to_start(plant: Plant) -> None:
+    job = await plant.api.submit(kind=KIND, queue_timeout_s=1e-6)
+    found = await plant.explain(job)
+    assert (found["state"], found["reason"]) == ("queued", "overdue")
+    assert found["summary"] == "its time to start is over: it will not start, and ends as expired"
+
+
+def test_a_worker_that_leaves_a_job_to_others_is_named() -> None:
+    now = clock.now()
+    waiting = Job(id="j", status=Status.QUEUED, kind=KIND, tenant="acme", failed_worker="a", queued_at=now)
+    workers = [
+        registry.new_record(worker_id=name, kinds=(KIND,), capabilities={}, slots=1, lease_s=30)
+        for name in "ab"
+    ]
+    situation = Situation(LaneKey(KIND), 0, workers, now=now)
+    told = explained(waiting, situation)
+    assert told["reason"] == "about_to_start"
+    assert "free slot; a, which failed it last, leaves it to them until" in told["summary"]
+    late = situation._replace(now=now + timedelta(seconds=61))
+    assert "2 fitting workers have a free slot" in explained(waiting, late)["summary"]
+    alone = situation._replace(workers=situation.workers[:1])
+    assert "1 fitting workers have a free slot; 0 jobs" in explained(waiting, alone)["summary"]
 
 
 async def test_a_full_limit_and_a_pause_are_told(plant: Plant) -> None:

@@ -330,3 +330,12 @@ async def test_a_cancelled_job_tells_its_worker_to_stop(api: Gateway, worker: Wo
     assert (await worker.say(claimed, "release")).json["state"] == "cancelled"
     last = (await api.store.history(job_id))[-1]
     assert getattr(last.event, "cause", None) == "confirmed"
+
+
+async def test_a_job_whose_time_is_over_is_not_claimed(api: Gateway, worker: Worker) -> None:
+    late = await submit(api, queue_timeout_s=1e-6)
+    fine = await submit(api)
+    claimed = await worker.claim(headers={"Idempotency-Key": "k1"})
+    assert claimed.json["job"]["id"] == fine
+    assert await events_of(api, late) == ["submitted", "expired"]
+    assert (await worker.claim()).status == 204

@@ -31,7 +31,7 @@ async def test_ready_gateway_says_so(api: Gateway) -> None:
     assert answer.status == 200
     assert answer.json["ready"] is True
     assert {name for name, check in answer.json["checks"].items() if check["ok"]} == {
-        "broker", "streams", "storage", "read_model", "live", "keeper",
+        "broker", "streams", "clock", "storage", "read_model", "live", "keeper",
     }  # fmt: skip
     assert (await api.get("/healthz")).json == {"status": "ok"}
 

@@ -117,6 +117,7 @@ BAD_BODIES: list[tuple[Any, int, str | None, str]] = [
     ({"kind": "noop", "start_at": "tomorrow"}, 422, "start_at", "invalid"),
     ({"kind": "noop", "start_at": "2030-01-01T00:00:00Z", "delay_s": 1}, 422, "delay_s", "invalid"),
     ({"kind": "noop", "delay_s": 1e12}, 422, "delay_s", "invalid"),
+    ({"kind": "noop", "deadline_at": "1990-01-01T00:00:00Z"}, 422, "deadline_at", "invalid"),
     ({"kind": "noop", "delay_s": 60, "deadline_at": "2020-01-01T00:00:00Z"}, 422, "deadline_at", "invalid"),
     ({"kind": "simulate", "payload": {"steps": 0}}, 422, "payload.steps", "invalid"),
     ({"kind": "simulate", "payload": {"speed": 1}}, 422, "payload.speed", "invalid"),
@@ -352,3 +353,15 @@ def test_what_a_line_does_not_say_is_left_to_its_kind() -> None:
 def test_time_is_taken_in_any_zone() -> None:
     request = parse_request(b'{"kind":"noop","start_at":"2030-01-01T02:00:00+02:00"}')
     assert request.start_at == datetime(2030, 1, 1, tzinfo=UTC)
+
+
+async def test_a_submission_that_comes_again_after_its_deadline_is_answered_as_before(api: Gateway) -> None:
+    soon = now() + timedelta(seconds=0.5)
+    body = {"kind": "noop", "deadline_at": soon.isoformat()}
+    first = await api.call("POST", "/v1/jobs", body, Idempotency_Key="k")
+    async with asyncio.timeout(DEADLINE_S):
+        while (again := await api.call("POST", "/v1/jobs", body)).status == 201:
+            pass
+    assert (again.status, again.json["field"]) == (422, "deadline_at")
+    again = await api.call("POST", "/v1/jobs", body, Idempotency_Key="k")
+    assert (first.status, again.status, again.json["id"]) == (201, 200, first.json["id"])

@@ -17,7 +17,7 @@ from events.retry import RetryPolicy
 from services.connectors.protocol import Attempt, RetryableError
 from services.connectors.simulate import SimulateConnector
 from services.inbox import Inbox
-from services.log_reader import api
+from services.log_reader import api, read_range
 from services.nats_server import NatsServer
 from tests.worker.cable import open_cable
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
@@ -111,6 +111,26 @@ async def test_a_child_process_that_has_to_be_killed_is_proved_gone_in_time(brok
             entry = await site.final(job_id)
     assert isinstance(entry.event, Cancelled)
     assert (entry.event.cause, entry.actor) == ("confirmed", "worker:w1")
+
+
+@pytest.mark.parametrize("field", ["deadline_at", "queue_timeout_s"])
+async def test_a_job_whose_time_was_over_while_no_keeper_looked_does_not_start(
+    site: Site, field: str
+) -> None:
+    async def handler(attempt: Attempt) -> None:
+        return
+
+    connector = TestConnector(handler)
+    past = datetime.now(UTC) - timedelta(hours=1)
+    fields: dict[str, Any] = {field: past if field == "deadline_at" else 1e-6}
+    late = await site.submit("late", **fields)
+    fine = await site.submit("fine")
+    async with site.worker(connector):
+        assert (await site.final(late)).name == "expired"
+        assert (await site.final(fine)).name == "succeeded"
+    assert connector.started == ["fine"]
+    assert await site.names(late) == ["submitted", "expired"]
+    assert await read_range(site.nc, subjects.WORK, "work.>", timeout_s=2) == []
 
 
 async def test_a_running_job_past_its_deadline_is_stopped_before_it_expires(site: Site) -> None:

@@ -16,8 +16,8 @@ from events.job import Job
 from events.lane import isolated, keys_of, lane_id
 from events.matching import canonical, canonical_prefers
 from events.retry import RetryPolicy
-from events.spec import JobSpec
-from services.connectors.protocol import Attempt, RetryableError
+from events.spec import JobSpec, Status
+from services.connectors.protocol import Attempt, BusyError, RetryableError
 from services.ids import new_id
 from services.limits import Limit, Limits
 from services.log_reader import api
@@ -192,6 +192,41 @@ async def test_the_worker_that_failed_the_last_attempt_takes_the_next_when_it_is
     async with site.keeper(), site.worker(TestConnector(fails_once), name="only"):
         job_id = await submit(site, retry=RetryPolicy(base_s=0.05, factor=1, max_s=0.05, jitter=0))
         assert (await site.final(job_id)).name == "succeeded"
+
+
+async def test_the_worker_that_failed_a_job_takes_it_again_while_all_others_that_fit_are_full(
+    site: Site,
+) -> None:
+    async def fails_once(attempt: Attempt) -> None:
+        if attempt.payload["n"] == "long":
+            await asyncio.Event().wait()
+        if attempt.number == 1:
+            raise RetryableError("bad", "once")
+
+    retry = RetryPolicy(base_s=0.05, factor=1, max_s=0.05, jitter=0)
+    async with site.keeper(), site.worker(TestConnector(fails_once), name="full"):
+        await site.until(await site.submit("long"), "leased")
+        async with site.worker(TestConnector(fails_once), name="idle"):
+            job_id = await site.submit("quick", retry=retry)
+            assert (await site.final(job_id)).name == "succeeded"  # sooner than the minute that it might wait
+            assert [entry.actor for entry in await site.store.history(job_id) if entry.name == "leased"] == [
+                "worker:idle", "worker:idle",
+            ]  # fmt: skip
+
+
+async def test_a_job_that_is_always_given_back_does_not_starve_those_behind_it(site: Site) -> None:
+    async def refuses(attempt: Attempt) -> None:
+        if attempt.payload["n"] == "never":
+            raise BusyError("full", "not now")
+
+    connector = TestConnector(refuses)
+    async with site.keeper(), site.worker(connector, name="only"):
+        never = await site.submit("never", priority=90)
+        await site.until(never, "scheduled")
+        for job_id in [await site.submit(n) for n in range(20)]:
+            assert (await site.final(job_id)).name == "succeeded"
+        job = await site.store.load(never)
+        assert (job.failures, job.releases) == (0, job.attempt - (job.status is Status.RUNNING))
 
 
 class Crowd:
