@@ -3,8 +3,8 @@
 Source: `server/errors.json` of nats-server 2.15.1, of which everything was looked through that a publish may
 be answered with. What is not named here is a fault of the message or of the stream's configuration, and
 another try mends nothing: 10054 a message that is too large, 10097 its headers, 10060 and 10063 another
-stream or sequence than expected, 10109 a sealed stream, 10165 and 10166 its TTL, 10188 to 10192, 10203, 10212 and
-10223 its schedule.
+stream or sequence than expected, 10109 a sealed stream, 10165 and 10166 its TTL, 10188 to 10192,
+10203, 10212 and 10223 its schedule.
 """
 
 from __future__ import annotations
