@@ -20,6 +20,8 @@ from services.wire import LazyHeaders, MessageParser, header_block, text_of
 log = structlog.get_logger()
 
 PENDING_BYTES = 32 * 1024 * 1024
+PINGS_PER_LEASE = 8
+PINGS_OUTSTANDING = 2  # one more and the broker is taken for hung: half a lease after its last answer at most
 
 
 class _Client(Client):
@@ -163,7 +165,7 @@ async def unlisten(nc: Client, subscription: Subscription, *, drain: bool = Fals
         nc.listeners.pop(subscription._id, None)  # noqa: SLF001 - the key of nats-py's own table
 
 
-async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
+async def connect(url: str, *, name: str, timeout_s: float = 5.0, lease_s: float = 30.0) -> Client:
     """Connect, and stay connected: a lost connection is taken up again for ever, every 250 ms.
 
     The process then goes by the broker's clock.
@@ -172,6 +174,8 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
         url: one or more broker addresses with credentials, separated by commas.
         name: what the broker's monitoring calls this connection.
         timeout_s: seconds that the first connection may take.
+        lease_s: seconds of a lease; a broker that hangs is left for another within half of it, or leases that
+            were held through it would end.
 
     Raises:
         UnavailableError: no broker answered in time, or it refused the credentials.
@@ -208,11 +212,11 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0) -> Client:
         "disconnected_cb": on_disconnect,
         "reconnected_cb": on_reconnect,
         "closed_cb": on_closed,
-        "connect_timeout": timeout_s,
+        "connect_timeout": min(timeout_s, lease_s / 4),  # the first one tried may be the one that hangs
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 0.25,
-        "ping_interval": 10,
-        "max_outstanding_pings": 3,
+        "ping_interval": lease_s / PINGS_PER_LEASE,
+        "max_outstanding_pings": PINGS_OUTSTANDING,
         "pending_size": PENDING_BYTES,
         "flush_timeout": timeout_s,
         "skip_subject_validation": True,  # events/subjects.py spells all of them

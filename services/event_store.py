@@ -27,7 +27,7 @@ from events.job import Job, decide, evolve
 from events.spec import JobSpec
 from services.log_parts import read_few
 from services.log_reader import last_message, last_of_leader
-from services.publisher import AckLostError, Publisher
+from services.publisher import AckLostError, InProcessError, Publisher
 
 if TYPE_CHECKING:
     from services.settings import (
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     )
 
 STALE_READ_PAUSE_S = 0.02
+IN_PROCESS_PAUSE_S = 0.05
+IN_PROCESS_PAUSE_MAX_S = 1.0
 
 # Ids of events: unique to this process and then counted, which is cheaper than drawing each at random.
 _WRITER = secrets.token_hex(8) + "-"
@@ -203,7 +205,8 @@ class EventStore:
         """Append the event if the job's last event is still the one of its state; returns its sequence.
 
         A lost acknowledgement is resolved here: the same message is published again, and if the guard
-        refuses it, the event that follows the expected one tells whether it was ours.
+        refuses it, the event that follows the expected one tells whether it was ours. Replicas that are
+        still storing it are waited for.
 
         Raises:
             VersionConflictError: somebody wrote first.
@@ -214,6 +217,8 @@ class EventStore:
         for attempt in range(self._tries):
             try:
                 return await (await self._publisher.send(subject, body, headers))
+            except InProcessError:
+                await asyncio.sleep(min(IN_PROCESS_PAUSE_S * 2**attempt, IN_PROCESS_PAUSE_MAX_S))
             except AckLostError:
                 continue
             except VersionConflictError:

@@ -19,14 +19,17 @@ from nats.aio.subscription import Subscription
 
 from events.errors import SwitchyardError, UnavailableError, VersionConflictError
 from services.broker import listen, unlisten
+from services.broker_errors import BUSY, IN_PROCESS, NO_ROOM, NOT_NOW, WRONG_LAST_SEQUENCE
 
-WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
-NO_ROOM = frozenset({10023, 10047, 10054, 10076, 10077, 10122})
 LAST_SEQUENCE = re.compile(r"wrong last sequence: (\d+)")
 
 
 class AckLostError(SwitchyardError):
     """No acknowledgement came in time; the message may have been stored all the same."""
+
+
+class InProcessError(AckLostError):
+    """The broker is storing the same message: whether it will have it is known in a moment."""
 
 
 class PublishRefusedError(SwitchyardError):
@@ -162,6 +165,8 @@ def _refusal(error: dict[str, object]) -> SwitchyardError:
         return VersionConflictError(int(found.group(1)) if found else None)
     if code in NO_ROOM:
         return UnavailableError(f"the event log is full: {description}", retry_after_s=5.0)
-    if error.get("code") == 503:
+    if code == IN_PROCESS:
+        return InProcessError(f"the broker is storing this message already: {description}")
+    if code in NOT_NOW or error.get("code") in BUSY:
         return UnavailableError(f"the event log is not available: {description}")
     return PublishRefusedError(f"{description} (code {code})")

@@ -96,7 +96,9 @@ async def connected(settings: Settings, name: str) -> AsyncIterator[Client]:
     Raises:
         UnavailableError: no broker answers.
     """
-    nc = await broker.connect(str(settings.nats_url), name=name, timeout_s=settings.request_timeout_s)
+    nc = await broker.connect(
+        str(settings.nats_url), name=name, timeout_s=settings.request_timeout_s, lease_s=settings.lease_s
+    )
     try:
         yield nc
     finally:

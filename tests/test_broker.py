@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import nats
 import nats.errors
@@ -13,7 +17,7 @@ from nats.aio.msg import Msg
 from nats.protocol.parser import Parser
 
 from services.broker import connect, listen, unlisten
-from services.nats_server import NatsServer
+from services.nats_server import NatsServer, start_broker
 from services.wire import LazyHeaders, MessageParser, header_block
 
 HEADERS = [
@@ -150,3 +154,24 @@ async def test_the_parser_delivers_what_nats_py_delivers_however_the_stream_is_c
     assert len(theirs.seen) == 7
     assert ours.seen == theirs.seen
     assert all(not parser.buf for parser in parsers)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning")  # nats-py gives it up so
+async def test_a_broker_that_hangs_is_left_for_another_within_a_lease(
+    broker: NatsServer, tmp_path: Path
+) -> None:
+    other = await start_broker(tmp_path)
+    nc = await connect(f"{broker.url},{other.url}", name="test", lease_s=1.0)
+    hung = broker if nc.connected_url is not None and nc.connected_url.netloc in broker.url else other
+    assert hung.pid is not None
+    os.kill(hung.pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(10):
+            while not nc.stats["reconnects"]:
+                await asyncio.sleep(0.01)
+        await nc.flush()
+    finally:
+        os.kill(hung.pid, signal.SIGCONT)
+        gc.collect()  # nats-py leaves the connection that it gave up to the collector
+        await nc.close()
+        await other.stop()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
@@ -9,7 +10,13 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.commands import Complete, RequestCancel, Submit, TakeLease
-from events.errors import ConflictError, NotFoundError, UnavailableError, VersionConflictError
+from events.errors import (
+    ConflictError,
+    NotFoundError,
+    SwitchyardError,
+    UnavailableError,
+    VersionConflictError,
+)
 from events.job import Job
 from events.spec import JobSpec, Status
 from services import topology
@@ -17,7 +24,7 @@ from services.event_store import EventStore
 from services.ids import id_for_key, new_id
 from services.log_reader import api, follow
 from services.nats_server import NatsServer
-from services.publisher import AckLostError, Publisher
+from services.publisher import AckLostError, InProcessError, Publisher
 from services.settings import Settings
 
 SPEC = JobSpec(kind="simulate", tenant="acme", lane="simulate-1", payload={"n": 1})
@@ -102,6 +109,7 @@ class LosesAcks(Publisher):
     """A publisher whose first acknowledgements are lost on the way back; the writes themselves are real."""
 
     lose = 1
+    error: SwitchyardError = AckLostError("lost")
 
     async def send(
         self, subject: str, body: bytes, headers: Mapping[str, str] | bytes
@@ -109,8 +117,9 @@ class LosesAcks(Publisher):
         acknowledgement = await super().send(subject, body, headers)
         if self.lose:
             self.lose -= 1
-            await acknowledgement
-            raise AckLostError("lost")
+            with contextlib.suppress(VersionConflictError):  # stored by an earlier try
+                await acknowledgement
+            raise self.error
         return acknowledgement
 
 
@@ -118,6 +127,17 @@ async def test_a_lost_acknowledgement_is_found_in_the_log(store: EventStore, nat
     async with LosesAcks(nats_connection) as publisher:
         losing = EventStore(nats_connection, publisher, Settings())
         job = await submitted(losing)
+    assert publisher.lose == 0
+    assert [entry.seq for entry in await store.history(job.id)] == [job.seq]
+
+
+async def test_a_message_that_replicas_are_still_storing_is_waited_for_and_found_in_the_log(
+    store: EventStore, nats_connection: Client
+) -> None:
+    async with LosesAcks(nats_connection) as publisher:
+        publisher.lose, publisher.error = 3, InProcessError("duplicate message id is in process")
+        waiting = EventStore(nats_connection, publisher, Settings())
+        job = await submitted(waiting)
     assert publisher.lose == 0
     assert [entry.seq for entry in await store.history(job.id)] == [job.seq]
 

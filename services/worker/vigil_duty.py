@@ -164,7 +164,10 @@ class Duty:
         while True:
             try:
                 return await connect(
-                    self._said["url"], name="vigil", timeout_s=self._limits.request_timeout_s
+                    self._said["url"],
+                    name="vigil",
+                    timeout_s=self._limits.request_timeout_s,
+                    lease_s=self._record.lease_s,
                 )
             except UnavailableError as error:
                 log.warning("vigil_not_connected", worker=self._record.id, error=str(error))

@@ -41,12 +41,12 @@ class ShiftedDeployment(Deployment):
         with path.open("r+b") as file:  # mapped by the process: never replaced
             file.write(struct.pack("d", seconds))
 
-    async def start(self, name: str, *arguments: str) -> Part:
+    async def start(self, name: str, *arguments: str, module: str = "services.cli") -> Part:
         """Start a process on its own clock."""
         self._clock = self.directory / f"{name}.clock"
         if not self._clock.exists():
             self.shift(name, 0.0)
         try:
-            return await super().start(name, *arguments)
+            return await super().start(name, *arguments, module=module)
         finally:
             self._clock = None

@@ -1,0 +1,246 @@
+"""The page of the API says what the code does: routes, parameters, fields of bodies, codes and status."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from events import errors, job
+from events.spec import DeadReason, Status
+from services.gateway import app as gateway_app
+from services.gateway import files as file_routes
+from services.gateway import job_request, keys, problems, schedule_request
+from tests.gateway.rest import Gateway
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = (ROOT / "docs/api.md").read_text()
+LIVE_PAGE: Final = (ROOT / "docs/live.md").read_text()
+SECTION: Final = re.compile(r"^### `([A-Z]+) (/[^`]*)`\n(.*?)(?=^##)", re.MULTILINE | re.DOTALL)
+SECTIONS: Final = {(found[1], found[2]): found[3] for found in SECTION.finditer(PAGE + "##")}
+
+ANY_ID: Final = "01a206cb-14b3-7f30-904f-7f2a9444f80b"
+FILLED: Final = {
+    "{id}": ANY_ID,
+    "{kind}": "noop",
+    "{lane}": "noop-1",
+    "{name}": "x",
+    "{stream}": "JOBS",
+    "{seq}": "1",
+}
+EVERYWHERE: Final = {"tenant", "cursor", "limit"}
+"""Parameters that the page describes once, for all lists and for admins."""
+
+PARSERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    "parse_request": job_request._REQUEST,
+    "bulk.bulk": job_request._LINE,
+    "parse_schedule": schedule_request._SCHEDULE,
+    "parse_preview": schedule_request._PREVIEW,
+}
+ELSEWHERE: Final = {"unresolved_reference"}
+"""Codes of errors that a job ends with: no answer has them."""
+OF_LIVE: Final = ("live", "websocket")
+
+
+def routes() -> list[tuple[str, str, Any]]:
+    """Every route of the API with its handler."""
+    app = web.Application()
+    app[keys.FILE_ROUTES] = file_routes.FileRoutes.__new__(file_routes.FileRoutes)
+    gateway_app.add_routes(app)
+    return [
+        (route.method, route.resource.canonical, route.handler)
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    ]
+
+
+ROUTES: Final = routes()
+
+
+def test_every_route_is_described_and_no_other() -> None:
+    assert sorted((method, path) for method, path, _ in ROUTES) == sorted(SECTIONS)
+
+
+async def test_every_parameter_is_described_with_its_route(api: Gateway) -> None:
+    token = api.token("admin")
+    for method, path, _ in ROUTES:
+        filled = functools.reduce(lambda text, name: text.replace(name, FILLED[name]), FILLED, path)
+        answer = await api.call(method, f"{filled}?bogus=1", token=token)
+        assert (answer.status, answer.json["code"]) == (400, "unknown_parameter"), (method, path, answer)
+        known = answer.json["detail"].partition("known: ")[2].split(", ")
+        described = SECTIONS[method, path] + (LIVE_PAGE if path in gateway_app.LIVE_ROUTES else "")
+        for name in {*known} - {"none"} - EVERYWHERE:
+            assert re.search(rf"[`?&]{name}[`=]", described), (method, path, name)
+
+
+# --- Bodies
+
+
+def decoders_of(handler: Any) -> Iterator[msgspec.json.Decoder[Any]]:
+    """What reads the bodies of a route."""
+    source = inspect.getsource(handler)
+    for name, decoder in PARSERS.items():
+        if name in source or name == f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}":
+            yield decoder
+    for name, value in vars(importlib.import_module(handler.__module__)).items():
+        if isinstance(value, msgspec.json.Decoder) and re.search(rf"\b{name}\b", source):
+            yield value
+
+
+def fields_of(kind: Any) -> Iterator[str]:
+    """The names in a body, those of what stands in it too."""
+    match kind:
+        case msgspec.inspect.StructType(cls=cls, fields=fields):
+            for field in fields:
+                yield field.encode_name
+                yield from fields_of(field.type)
+            assert cls.__struct_config__.forbid_unknown_fields, cls
+        case msgspec.inspect.UnionType(types=types):
+            for one in types:
+                yield from fields_of(one)
+        case msgspec.inspect.ListType(item_type=item):
+            yield from fields_of(item)
+
+
+BODIES: Final = [
+    pytest.param(method, path, decoder, id=f"{method} {path}")
+    for method, path, handler in ROUTES
+    for decoder in decoders_of(handler)
+]
+
+
+def test_the_bodies_of_all_routes_are_found() -> None:
+    used = {param.values[2] for param in BODIES}
+    for path in (ROOT / "services/gateway").glob("*.py"):
+        module = importlib.import_module(f"services.gateway.{path.stem}")
+        for name, value in vars(module).items():
+            if isinstance(value, msgspec.json.Decoder) and re.search(
+                rf"(body_of|decoded)\([^)]*\b{name}\b", inspect.getsource(module)
+            ):
+                assert value in used or path.stem.startswith("live"), (module, name)
+
+
+@pytest.mark.parametrize(("method", "path", "decoder"), BODIES)
+def test_every_field_of_a_body_is_described_with_its_route(method: str, path: str, decoder: Any) -> None:
+    described = SECTIONS[method, path]
+    if "body as above" in described:
+        described += SECTIONS["POST", "/v1/jobs"]
+    if "as for a submission" in described:
+        described += SECTIONS["POST", "/v1/jobs"]
+    for named in re.findall(r"(?:As|that of|in place of|with) `(\w+)`", described):
+        described += "".join(
+            text for (_, where), text in SECTIONS.items() if where.endswith(f"/{named.lower()}")
+        )
+    if "/discard" in path and "dead-letters" in path:
+        described += SECTIONS["POST", "/v1/dead-letters/redrive"]
+    if "that of `POST`" in described:
+        described += SECTIONS["POST", path.split("/{", 1)[0].removesuffix("/preview")]
+    for field in set(fields_of(msgspec.inspect.type_info(decoder.type))):
+        assert re.search(rf"[`\"]{field}[`\"]", described), (method, path, field)
+
+
+# --- Codes
+
+
+def _sources() -> Iterator[tuple[str, ast.Module]]:
+    for package in ("events", "services"):
+        for path in (ROOT / package).rglob("*.py"):
+            aside = {"octopoid", "connectors", "worker", "cli"} & {*path.parts}
+            if not aside:
+                yield path.stem, ast.parse(path.read_text())
+
+
+def _class_of(name: str) -> type[errors.RejectedError] | None:
+    found = getattr(errors, name, None) or getattr(problems, name, None)
+    return found if isinstance(found, type) and issubclass(found, errors.RejectedError) else None
+
+
+def _constant(call: ast.Call, name: str) -> Any:
+    value = next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
+    return value.value if isinstance(value, ast.Constant) else None
+
+
+def codes_in_the_code(*, live: bool) -> dict[str, set[int]]:
+    """From every code that stands in the code as such to the status that it is answered with."""
+    found: dict[str, set[int]] = {}
+    for stem, tree in _sources():
+        if stem.startswith(OF_LIVE) != live:
+            continue
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            name, code = node.func.id, _constant(node, "code")
+            if name == "_refusal" and stem == "shares":
+                found.setdefault(ast.literal_eval(node.args[1]), set()).add(429)
+            if name == "Bounds" and len(node.args) > 4:
+                found.setdefault(ast.literal_eval(node.args[4]), set()).add(ast.literal_eval(node.args[3]))
+            if not isinstance(code, str):
+                continue
+            kind = _class_of(name)
+            status = _constant(node, "status") or getattr(kind, "status", None)
+            if name in ("LimitError", "Bounds"):
+                status = _constant(node, "status") or 429
+            if status is not None:
+                found.setdefault(code, set()).add(status)
+    return found
+
+
+def documented(page: str) -> dict[str, set[str]]:
+    """From every code in the table to its status, as it stands there."""
+    table = page.partition("## Problem codes")[2]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", table, re.MULTILINE)
+    found: dict[str, set[str]] = {}
+    for names, status in rows:
+        for code in re.findall(r"`(\w+)`", names):
+            assert code not in found, code
+            found[code] = set(re.findall(r"\d(?:\d\d|xx)", status))
+    return found
+
+
+def test_every_code_is_documented_with_its_status() -> None:
+    found = codes_in_the_code(live=False)
+    for kind in _all_of(errors.RejectedError):
+        if kind.__module__.startswith(("events", "services")) and kind is not errors.LimitError:
+            found.setdefault(kind.code, set()).add(kind.status)
+    for status, code in problems._HTTP_CODES.items():
+        found.setdefault(code, set()).add(status)
+    told = documented(PAGE)
+    for code, statuses in found.items():
+        if code not in ELSEWHERE:
+            assert told.get(code) == {str(status) for status in statuses}, code
+    assert set(told) - set(found) == {"http_error", "limit"}
+
+
+def _all_of(kind: type[errors.RejectedError]) -> Iterator[type[errors.RejectedError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _all_of(below)
+
+
+def test_every_code_of_a_live_connection_is_documented() -> None:
+    told = set(re.findall(r"^\| `(\w+)` \|", LIVE_PAGE, re.MULTILINE))
+    # Closes the connection before there is one to answer on.
+    assert set(codes_in_the_code(live=True)) - {"token_missing"} <= told
+
+
+def test_every_action_that_a_refusal_may_allow_is_a_route_of_the_page() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([A-Z]+ /[^`]+)`", PAGE, re.MULTILINE))
+    actions = {action for status in Status for action in job.allowed_commands(status)} | {"repair", "discard"}
+    assert set(rows) == actions
+    assert {tuple(route.split(" ")) for route in rows.values()} <= set(SECTIONS)
+
+
+def test_every_reason_of_death_is_described() -> None:
+    described = SECTIONS["GET", "/v1/dead-letters"]
+    assert {reason.value for reason in DeadReason} <= set(re.findall(r"`(\w+)`", described))
+    source = inspect.getsource(job)
+    assert set(re.findall(r'Dead\([^)]*reason="(\w+)"', source)) <= {*DeadReason}
