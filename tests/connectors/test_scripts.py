@@ -189,3 +189,21 @@ def test_marks_that_a_document_has_itself_do_no_harm(tmp_path: Path) -> None:
     text = converted(tmp_path / "a.html", scripts="html")
     assert scripts.bare(text) == text
     assert text.startswith("a")
+
+
+def test_text_that_runs_askew_or_up_the_page_is_not_taken_apart(tmp_path: Path) -> None:
+    turned = "BT /H 14 Tf 0.94 0.34 -0.34 0.94 100 200 Tm (Perfectly ordinary) Tj ET\n"
+    upright = "BT /H 9 Tf 0 1 -1 0 40 200 Tm (DSKJLSW7X2PROD with FRONT11) Tj ET\n"
+    source = tmp_path / "a.pdf"
+    source.write_bytes(page_of(PLAIN + turned + upright))
+    text = converted(source)
+    assert scripts.bare(text) == text
+    assert "DSKJLSW7X2PROD with FRONT11" in text
+    assert not set("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉^") & set(text)
+
+
+def test_small_line_beside_a_large_one_is_no_power_of_it(tmp_path: Path) -> None:
+    beside = "BT /H 20 Tf 72 500 Td (News) Tj ET BT /H 9 Tf 119 508 Td (March) Tj ET\n"
+    source = tmp_path / "a.pdf"
+    source.write_bytes(page_of(PLAIN + beside))
+    assert "^" not in converted(source)

@@ -17,13 +17,18 @@ from services.connectors.convert.lines import Line
 SIZE: Final = (0.4, 0.87)  # of the text beside it; browsers take 0.83
 UP, DOWN = 0.15, -0.05  # of the size of the text beside it, from line to line
 FAR: Final = 1.0
+ASKEW: Final = 0.02
 # Where only boxes are known, all of the height of what is on the line.
 SAME_SIZE: Final = 0.85
 LEAST: Final = 0.4
 BELOW: Final = 0.23  # of a letter's height, below the line that it stands on
 BOX_UP, BOX_DOWN = 0.12, -0.05
 NEAR: Final = 0.15  # a mark this near is of the word before it
-SCRIPT: Final = re.compile(r"[^\s\u2022\u00b0]{1,12}")
+# Numbers and signs, or a few letters of a formula: whole words are another text that stands near.
+SCRIPT: Final = re.compile(
+    "(?=.{1,12}$)(?:[\\W\\d]*[A-Za-z\\u0370-\\u03ff\\U0001d400-\\U0001d7ff]{0,3}[\\W\\d]*|max|min)"
+)
+LONELY: Final = frozenset("\u2022\u00b0")
 CAPITALS: Final = re.compile("[A-Z]+")  # such as that of LaTeX's own name
 RAISED_CAPITALS: Final = frozenset({"T", "TM", "SM"})
 MARK: Final = re.compile(r"[\d*\u2217\u2020\u2021\u00a7\u00b6,()\[\]\u00b9\u00b2\u00b3]{1,6}")
@@ -39,6 +44,8 @@ class Levels:
     def script(self, base: int, index: int) -> str:
         """Whether a letter is smaller than one before it, and stands above or below its line."""
         (size, line), (own_size, own_line) = self._set(base), self._set(index)
+        if not (size and own_size):
+            return ""
         least, most = SIZE
         if not least * size < own_size < most * size:
             return ""
@@ -48,15 +55,19 @@ class Levels:
     def are_apart(self, one: int, other: int) -> bool:
         """Whether two letters of different sizes stand on different lines."""
         (size, line), (other_size, other_line) = self._set(one), self._set(other)
+        if not (size and other_size):
+            return False
         larger = max(size, other_size)
         moved = (other_line - line if other_size < size else line - other_line) / (larger or 1.0)
         return not DOWN <= moved <= UP
 
     def _set(self, index: int) -> tuple[float, float]:
-        """The size of a letter, and how high the line is that it stands on."""
+        """The size of a letter, and how high its line is; no size where it runs askew, or up or down."""
         x, y, matrix = ctypes.c_double(), ctypes.c_double(), raw.FS_MATRIX()
         raw.FPDFText_GetCharOrigin(self._textpage, index, x, y)
         raw.FPDFText_GetMatrix(self._textpage, index, matrix)
+        if abs(matrix.b) > abs(matrix.a) * ASKEW:
+            return 0.0, 0.0
         size = raw.FPDFText_GetFontSize(self._textpage, index) * hypot(matrix.c, matrix.d)
         return size, y.value * self._up
 
@@ -65,10 +76,12 @@ def scripted(before: Line, after: Line) -> Line:
     """What goes on with a line; pdfium may part from it a word that stands above or below it."""
     word = after.words[0] if after.words else None
     base = next((word for word in reversed(before.words) if not scripts.is_marked(word.text)), None)
-    if word is None or base is None or before.upended or scripts.is_marked(word.text):
+    if word is None or base is None or before.upended or after.upended or scripts.is_marked(word.text):
         return after
     height, own = base.bottom - base.top, word.bottom - word.top
-    if not LEAST * height < own < height * SAME_SIZE or word.left - before.right >= height * NEAR:
+    if not LEAST * height < own < height * SAME_SIZE or len(after.words) > 1:
+        return after
+    if not -NEAR < (word.left - before.right) / height < NEAR:
         return after
     moved = (base.bottom - word.bottom) / height - BELOW * (1 - own / height)
     script = scripts.UP if moved > BOX_UP else scripts.DOWN if moved < BOX_DOWN else ""
@@ -81,6 +94,6 @@ def scripted(before: Line, after: Line) -> Line:
 
 def may_be_script(text: str, script: str) -> bool:
     """Whether text may be meant to stand above or below the line, and is no play with capitals."""
-    if SCRIPT.fullmatch(text) is None:
+    if SCRIPT.fullmatch(text) is None or text in LONELY:
         return False
     return script == scripts.DOWN or not CAPITALS.fullmatch(text) or text in RAISED_CAPITALS

@@ -189,7 +189,7 @@ class _Reader:
         alike = face == last and abs(last_box[3] - last_box[1] - height) < height * ALIKE
         if alike and not self._text[start].isalnum():  # such as a bracket around code
             alike = self._faces.at((start + end) // 2) == face
-        if alike and end - start > 2:
+        if alike and end - start > 2 and not face.upended:
             alike = all(self._is_alike(index, face, height) for index in self._doubtful(start, end))
         if alike and box[2] - box[0] <= height * WIDE * (end - start):
             yield _Span(start, end, box, face)
@@ -242,14 +242,17 @@ class _Reader:
         if before is not None and base is not None:
             on_line, first = base
             height = on_line.bottom - on_line.top
-            small = bottom - top < height * levels.SAME_SIZE
+            small = bottom - top < height * levels.SAME_SIZE and not face.upended
             raised = (
                 small
                 and on_line.bottom - bottom > height * RAISED
                 and levels.MARK.fullmatch(text) is not None
             )
             near = left - before.right < height * levels.NEAR
-            if (raised or (near and (small or glued) and levels.SCRIPT.fullmatch(text))) and not face.upended:
+            beside = near and left - before.right > -height * levels.NEAR
+            if (
+                raised or (beside and (small or glued) and levels.SCRIPT.fullmatch(text))
+            ) and not face.upended:
                 script = self._levels.script(first, span.start)
                 script = script if levels.may_be_script(text, script) else ""
             raised = raised and script != scripts.DOWN
