@@ -177,6 +177,27 @@ async def test_the_time_is_asked_again_after_a_reconnection(
         await nc.close()
 
 
+async def test_the_time_is_asked_again_and_again(broker: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Queue[None]()
+    ask = BrokerClock.ask
+
+    async def noted(self: BrokerClock, nc: Client) -> bool:
+        asked.put_nowait(None)
+        return await ask(self, nc)
+
+    monkeypatch.setattr(BrokerClock, "ask", noted)
+    monkeypatch.setattr("services.clock.REFRESH_S", 0.01)
+    monkeypatch.setattr("services.clock.AGAIN_S", 0.01)
+    nc = await connect(broker.url)  # without our streams: it has no answer yet
+    async with asyncio.timeout(DEADLINE_S):
+        for _ in range(3):
+            await asked.get()
+        await topology.apply(nc)
+        for _ in range(3):
+            await asked.get()
+    await nc.close()
+
+
 async def test_a_closed_connection_asks_no_more(broker: NatsServer) -> None:
     before = asyncio.all_tasks()
     nc = await connected(broker)

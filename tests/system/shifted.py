@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.system.deployment import Deployment, Part
@@ -23,6 +25,7 @@ class ShiftedDeployment(Deployment):
         super().__init__(directory, lease_s=lease_s)
         self._library = directory / "shifted_clock.so"
         self._clock: Path | None = None
+        self.told: dict[str, str] = {}
         command = ["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", str(self._library), str(SOURCE)]
         subprocess.run(command, check=True)
 
@@ -30,8 +33,12 @@ class ShiftedDeployment(Deployment):
     def environment(self) -> dict[str, str]:
         """What every process is told."""
         if self._clock is None:
-            return super().environment
-        return super().environment | {"LD_PRELOAD": str(self._library), "SHIFTED_CLOCK": str(self._clock)}
+            return super().environment | self.told
+        return (
+            super().environment
+            | self.told
+            | {"LD_PRELOAD": str(self._library), "SHIFTED_CLOCK": str(self._clock)}
+        )
 
     def shift(self, name: str, seconds: float) -> None:
         """Set the clock of a part that runs or is to be started."""
@@ -43,10 +50,20 @@ class ShiftedDeployment(Deployment):
 
     async def start(self, name: str, *arguments: str, module: str = "services.cli") -> Part:
         """Start a process on its own clock."""
+        with self._on_clock(name):
+            return await super().start(name, *arguments, module=module)
+
+    async def command_on(self, name: str, *arguments: str) -> str:
+        """Run a command to its end on the clock of a part."""
+        with self._on_clock(name):
+            return await self.command(*arguments)
+
+    @contextlib.contextmanager
+    def _on_clock(self, name: str) -> Iterator[None]:
         self._clock = self.directory / f"{name}.clock"
         if not self._clock.exists():
             self.shift(name, 0.0)
         try:
-            return await super().start(name, *arguments, module=module)
+            yield
         finally:
             self._clock = None
