@@ -107,6 +107,7 @@ class Reports:
         if not attempts.knows(job_id):
             if not kept or job_id not in self._unsure:
                 self._unsure[job_id] = progress
+                attempts.report(job_id, progress)  # for who asks for the job, which says what it runs
             if len(self._unsure) > self._feed.settings.progress_jobs:
                 self._unsure.popitem(last=False)
             self._some.set()

@@ -48,6 +48,7 @@ DOORS: Final = {
     "POST /v1/jobs/bulk": Door(SUBMITTERS, b'{"kind": "noop"}\n'),
     "GET /v1/jobs/{id}": Door(READERS),
     "PATCH /v1/jobs/{id}": Door(SUBMITTERS, {"priority": 7}),
+    "DELETE /v1/jobs/{id}": Door(SUBMITTERS),
     "GET /v1/jobs/{id}/events": Door(READERS),
     "GET /v1/jobs/{id}/result": Door(READERS),
     "GET /v1/jobs/{id}/explain": Door(READERS),
