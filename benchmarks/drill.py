@@ -1,7 +1,6 @@
-"""Three brokers in network namespaces, one of which is killed, stopped or cut off under load: `sudo python -m
-benchmarks.drill [case …]`.
+"""Three brokers in network namespaces, one of which is killed, stopped or cut off under load.
 
-It needs Linux and root, and prints for each case how long nothing was acknowledged, how long nothing started,
+`python -m benchmarks.drill [case …]` needs Linux and root, and prints for each case how long nothing was acknowledged, how long nothing started,
 how many jobs ran twice and how many were lost.
 """
 
@@ -9,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -47,7 +47,7 @@ cluster {{ name: c, listen: "10.77.0.{address}:6222", routes: [{routes}] }}
 
 
 def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True)  # noqa: S603, S607 - ours, and wherever ip is
+    subprocess.run(["ip", *arguments], check=True)
 
 
 @contextlib.contextmanager
@@ -60,7 +60,18 @@ def network() -> Any:
         for node in range(NODES):
             inside = ("-n", f"{BRIDGE}{node}")
             ip("netns", "add", f"{BRIDGE}{node}")
-            ip("link", "add", f"{BRIDGE}v{node}", "type", "veth", "peer", "name", "eth0", "netns", f"{BRIDGE}{node}")
+            ip(
+                "link",
+                "add",
+                f"{BRIDGE}v{node}",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                f"{BRIDGE}{node}",
+            )
             ip("link", "set", f"{BRIDGE}v{node}", "master", BRIDGE, "up")
             ip(*inside, "addr", "add", f"10.77.0.{node + 1}/24", "dev", "eth0")
             ip(*inside, "link", "set", "eth0", "up")
@@ -68,8 +79,8 @@ def network() -> Any:
         yield
     finally:
         for node in range(NODES):
-            subprocess.run(["ip", "netns", "del", f"{BRIDGE}{node}"], check=False)  # noqa: S603, S607
-        subprocess.run(["ip", "link", "del", BRIDGE], check=False)  # noqa: S603, S607
+            subprocess.run(["ip", "netns", "del", f"{BRIDGE}{node}"], check=False)
+        subprocess.run(["ip", "link", "del", BRIDGE], check=False)
 
 
 class Cluster:
@@ -149,7 +160,9 @@ async def deployed(directory: Path, cluster: Cluster) -> AsyncIterator[tuple[str
                         if answer.status == 200:
                             break
                 await asyncio.sleep(0.1)
-        token = await start("token", "--tenant", "acme", "--role", "admin", "--ttl", "2h", stdout=subprocess.PIPE)
+        token = await start(
+            "token", "--tenant", "acme", "--role", "admin", "--ttl", "2h", stdout=subprocess.PIPE
+        )
         said = (await token.communicate())[0].decode().strip()
         yield url, said
     finally:
@@ -190,7 +203,7 @@ class Load:
 def longest(times: list[float]) -> float:
     """The longest time between two of these."""
     ordered = sorted(times)
-    return max((b - a for a, b in zip(ordered, ordered[1:], strict=False)), default=0.0)
+    return max((b - a for a, b in itertools.pairwise(ordered)), default=0.0)
 
 
 async def drill(case: str, cluster: Cluster, url: str, token: str) -> None:
