@@ -291,10 +291,10 @@ _ALLOWED: Final[dict[Status, tuple[str, ...]]] = {
     Status.RETRYING: ("cancel",),
     Status.REVIEW: ("claim_review", "release_review", "accept", "reject", "cancel"),
     Status.CANCELLING: ("succeed", "fail", "release", "renew", "cancel"),
-    Status.SUCCEEDED: (),
-    Status.DEAD: ("redrive", "discard"),
-    Status.CANCELLED: (),
-    Status.EXPIRED: (),
+    Status.SUCCEEDED: ("archive",),
+    Status.DEAD: ("redrive", "discard", "archive"),
+    Status.CANCELLED: ("archive",),
+    Status.EXPIRED: ("archive",),
     Status.ARCHIVED: (),
 }
 

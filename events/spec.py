@@ -45,6 +45,7 @@ class DeadReason(StrEnum):
     POISON = "poison"
     DEPENDENCY_DIED = "dependency_died"
     REJECTED_TOO_OFTEN = "rejected_too_often"
+    RELEASED_TOO_OFTEN = "released_too_often"
     DAMAGED = "damaged"
 
 

@@ -31,6 +31,12 @@ async def connector() -> AsyncIterator[ConvertConnector]:
 
 
 @pytest.fixture
+def no_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A search path with nothing on it; asked for before the connector, which keeps it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
 def attempt(tmp_path: Path) -> LocalAttempt:
     return LocalAttempt(tmp_path)
 
@@ -245,18 +251,14 @@ async def test_language_without_data_is_named(convert: Convert) -> None:
 
 @pytest.mark.parametrize("name", ["phototest.tif", "fieldreport_scan.pdf"])
 async def test_picture_without_an_ocr_program_fails_at_once(
-    convert: Convert, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    no_programs: None, convert: Convert, name: str
 ) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FatalError) as raised:
         await convert(name)
     assert raised.value.code == "ocr_unavailable"
 
 
-async def test_pdf_with_text_needs_no_ocr_program(
-    convert: Convert, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+async def test_pdf_with_text_needs_no_ocr_program(no_programs: None, convert: Convert) -> None:
     assert "Invoice" in (await convert("invoice.pdf")).result["markdown"]
 
 

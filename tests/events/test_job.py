@@ -182,9 +182,9 @@ def test_a_stale_fence_is_refused_whatever_it_wants() -> None:
 
 
 def test_a_refusal_names_what_the_state_allows() -> None:
-    with pytest.raises(ConflictError, match="it is succeeded, which allows nothing") as refused:
+    with pytest.raises(ConflictError, match="it is succeeded, which allows archive") as refused:
         decide(SUCCEEDED, RequestCancel(now=NOW, by="user:ann", grace_s=1))
-    assert refused.value.allowed == ()
+    assert refused.value.allowed == ("archive",)
 
 
 def test_a_job_is_dead_after_its_failures_are_spent() -> None:
