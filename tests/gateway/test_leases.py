@@ -241,7 +241,7 @@ async def test_every_verb_is_refused_after_the_end_with_what_is_allowed(api: Gat
     for verb in ("succeed", "release", "propose", "renew"):
         late = await worker.say(claimed, verb, {})
         assert (late.status, late.json["code"]) == (409, "illegal_transition"), verb
-        assert late.json["allowed"] == ["redrive", "discard"]
+        assert late.json["allowed"] == ["redrive", "discard", "archive"]
         assert [event["type"] for event in late.json["since"]] == ["dead"]
     again = await worker.say(claimed, "fail", {"error": {"code": "bad"}})
     assert (again.status, again.json["state"]) == (200, "dead")

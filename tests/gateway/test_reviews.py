@@ -59,7 +59,7 @@ async def test_a_proposed_result_is_listed_claimed_and_accepted(api: Gateway) ->
     accepted = await judge(api, job_id, "accept", subject="dave")
     assert (accepted.json["state"], accepted.json["result"]) == ("succeeded", {"diff": "+1"})
     again = await judge(api, job_id, "accept", subject="dave")
-    assert (again.status, again.json["allowed"]) == (409, [])
+    assert (again.status, again.json["allowed"]) == (409, ["archive"])
 
 
 async def test_nobody_accepts_what_they_proposed_unless_the_job_says_so(api: Gateway) -> None:
