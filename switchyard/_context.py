@@ -245,7 +245,7 @@ class Context(_Context):
         """
         self._check()
         media_type = _type(name, media_type)
-        body = data if isinstance(data, AsyncIterable) else await asyncio.to_thread(_body, data)
+        body = data if isinstance(data, AsyncIterable | bytes) else await asyncio.to_thread(_body, data)
         return self._kept(await self._surroundings.save(name, body, media_type=media_type))
 
 

@@ -1,4 +1,7 @@
-"""One table of hostile handlers, run in every mode by real workers: each ends its own job and no more."""
+"""One table of hostile handlers, run by real workers: each ends its own job and no more.
+
+A worker on NATS runs it on its loop and in processes, a worker over REST on its loop and in threads.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 SLOTS = 24
 LEASE_S = 3.0
 SETTINGS: dict[str, float] = {"lost_slots": 1000, "cancel_grace_s": 0.4}
-RUNS = [*((mode, False) for mode in MODES if mode != "thread"), ("loop", True), ("thread", True)]
+RUNS = [("loop", False), ("process", False), ("loop", True), ("thread", True)]
 NEIGHBOURS = 40
 
 
@@ -46,9 +49,8 @@ async def submit(client: AsyncClient, entry: Entry) -> Job:
     return await client.submit(entry.kind, {"case": entry.name}, max_attempts=1, **more)
 
 
-def neighbours(mode: str, *, rest: bool) -> list[Entry]:
-    # A thread that changes what the process has once is put right at its end: a child may start before.
-    kinds = [odd.ASYNC, odd.THREAD] + ([] if rest or mode == "thread" else [odd.PROCESS])
+def neighbours(*, rest: bool) -> list[Entry]:
+    kinds = [odd.ASYNC, odd.THREAD] + ([] if rest else [odd.PROCESS])
     return [
         Entry(f"{REST if rest else ''}{kind}", "fine", odd.CASES["fine"], {"fine": [None, [1, 2.5]]}, None)
         for kind in kinds
@@ -85,7 +87,7 @@ async def test_a_hostile_handler_ends_its_own_job_and_nothing_else(
 ) -> None:
     worker = await start_worker(site, rest=rest)
     entries = table(mode, rest=rest)
-    between = neighbours(mode, rest=rest)
+    between = neighbours(rest=rest)
     step = len(entries) // len(between)
     for at, entry in enumerate(between):  # before, among and after them
         entries.insert(at * (step + 1), entry)
@@ -93,7 +95,7 @@ async def test_a_hostile_handler_ends_its_own_job_and_nothing_else(
         jobs = [await submit(client, entry) for entry in entries]
         found = await differing(client, entries, jobs)
         assert not found, "\n".join(map(str, found))
-        last = neighbours(mode, rest=rest)
+        last = neighbours(rest=rest)
         assert await differing(client, last, [await submit(client, entry) for entry in last]) == []
     assert worker.process.returncode is None
     assert b"worker_begun_anew" not in worker.log.read_bytes()
