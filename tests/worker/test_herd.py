@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from events import subjects
-from services import log_reader
+from services import clock, log_reader
 from services.nats_server import NatsServer
 from services.worker import puller
 from tests.worker.crowd import seen, submit_to, until_seen, workers
@@ -23,11 +23,13 @@ NEVER_S = 3600.0
 
 @pytest.fixture
 async def site(broker: NatsServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    """A site without heartbeats: of leases, of pulls that wait, and of those that follow a stream."""
+    """A site where nothing is said again and again: of leases, pulls, streams that are followed, the time."""
     monkeypatch.setattr(puller, "WAIT_S", NEVER_S)
     monkeypatch.setattr(log_reader, "EXPIRY_S", NEVER_S)
     monkeypatch.setattr(log_reader, "HEARTBEAT_S", NEVER_S / 3)
     monkeypatch.setattr(log_reader, "SILENCE_S", NEVER_S)
+    monkeypatch.setattr(clock, "REFRESH_S", NEVER_S)
+    monkeypatch.setattr(clock, "AGAIN_S", NEVER_S)
     async with open_site(broker.url, lease_s=NEVER_S) as site:
         yield site
 

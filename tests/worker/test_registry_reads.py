@@ -208,7 +208,7 @@ async def test_a_keeper_takes_leases_back_whatever_stands_in_the_buckets(
 async def test_leases_of_a_worker_whose_record_became_garbage_are_taken_back(
     site: Site, publisher: Publisher
 ) -> None:
-    async with site.keeper():
+    async with site.keeper() as keeper:
         job_id = await site.submit()
         leased = await site.lease(job_id, worker="w9")
         beat = msgspec.structs.replace(
@@ -216,6 +216,9 @@ async def test_leases_of_a_worker_whose_record_became_garbage_are_taken_back(
             fences={leased.seq: job_id},
         )
         await publisher.publish(registry.subject("w9"), msgspec.json.encode(beat), {})
+        async with asyncio.timeout(DEADLINE_S):
+            while "w9" not in keeper._expiry.alive():  # or only the garbage would be there to be read
+                await asyncio.sleep(0.01)
         await publisher.publish(registry.subject("w9"), b"garbage", {})
         await site.until(job_id, "queued")
 
