@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -188,8 +189,9 @@ class Lanes:
         name = subjects.lane_consumer(lane, priority)
         call = f"CONSUMER.DURABLE.CREATE.{subjects.WORK}.{name}"
         body = {"stream_name": subjects.WORK, "config": config}
-        why = ""
-        for _ in range(self._settings.append_tries):
+        until = time.monotonic() + self._settings.request_timeout_s
+        pause_s = MAKING_PAUSE_S
+        while True:
             answer = await api(self._nc, call, body, timeout_s=self._settings.request_timeout_s)
             error = answer.get("error")
             if error is None:
@@ -197,8 +199,12 @@ class Lanes:
             why = error["description"]
             if error.get("err_code") == MAX_CONSUMERS_REACHED:
                 raise LimitError(f"no more lanes can be made: {why}", status=422, field="kind")
-            # Tried on nats-server 2.15.1: while the one before is being deleted, its directory is in the way.
-            await asyncio.sleep(MAKING_PAUSE_S)
+            if time.monotonic() + pause_s > until:
+                break
+            # Tried on nats-server 2.15.1: the one before is deleted with its directory, which takes as long
+            # as the disk is slow, and takes the directory of the new one along.
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
         raise UnavailableError(f"lane {lane} at priority {priority} cannot be made: {why}")
 
     async def _make_entry(self, wanted: LaneEntry, lane: str, priority: int) -> LaneEntry:
