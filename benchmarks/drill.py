@@ -1,15 +1,20 @@
 """Three brokers in network namespaces, one of which is killed, stopped or cut off under load.
 
-`python -m benchmarks.drill [case …]` needs Linux and root, and prints for each case how long nothing was acknowledged, how long nothing started,
-how many jobs ran twice and how many were lost.
+`python -m benchmarks.drill [--times 5] [--logs DIRECTORY] [case …]` needs Linux and root, and prints for each
+case how long nothing was acknowledged, how long nothing started, how many jobs ran twice and how many were lost.
+A case is `kill`, `stop` or `cut` and whose leader: `JOBS`, `WORK`, each while another node leads the other, or
+`both` while one node leads both.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import itertools
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +28,9 @@ from typing import Any
 
 import aiohttp
 import orjson
+from nats.aio.client import Client
 
+from events.errors import UnavailableError
 from services import broker
 from services.log_parts import read_page
 from services.log_reader import api
@@ -33,14 +40,15 @@ LEASE_S = 10.0
 PER_S = 25
 BEFORE_S = 5.0
 AWAY_S = 20.0
-AFTER_S = 25.0
+AFTER_S = 15.0
 SETTLE_S = 60.0
 BRIDGE = "swdrill"
 NODES = 3
-CASES = ("kill JOBS", "kill WORK", "stop JOBS", "cut JOBS")
+CASES = tuple(f"{how} {whose}" for how in ("kill", "stop", "cut") for whose in ("JOBS", "WORK", "both"))
 CONFIG = """
 server_name: n{node}
 listen: "10.77.0.{address}:4222"
+log_file: "{store}.log"
 jetstream {{ store_dir: "{store}", max_memory_store: 1GB, max_file_store: 1TB, sync_interval: 1s }}
 cluster {{ name: c, listen: "10.77.0.{address}:6222", routes: [{routes}] }}
 """
@@ -206,13 +214,48 @@ def longest(times: list[float]) -> float:
     return max((b - a for a, b in itertools.pairwise(ordered)), default=0.0)
 
 
+async def _leader(nc: Client, stream: str) -> str | None:
+    info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=5)
+    leader: str | None = info.get("cluster", {}).get("leader")
+    return leader
+
+
+async def lead(nc: Client, stream: str, name: str) -> None:
+    """Have a node lead a stream."""
+    while await _leader(nc, stream) != name:
+        body = {"placement": {"preferred": name}}
+        with contextlib.suppress(UnavailableError):
+            await api(nc, f"STREAM.LEADER.STEPDOWN.{stream}", body, timeout_s=5)
+        await asyncio.sleep(0.5)
+
+
+async def all_current(nc: Client) -> None:
+    """Wait until every replica of both streams has caught up."""
+    while True:
+        with contextlib.suppress(UnavailableError):
+            found = [await api(nc, f"STREAM.INFO.{stream}", timeout_s=5) for stream in ("JOBS", "WORK")]
+            replicas = [one for info in found for one in info.get("cluster", {}).get("replicas", ())]
+            if len(replicas) == 2 * (NODES - 1) and all(one["current"] for one in replicas):
+                return
+        await asyncio.sleep(0.5)
+
+
+async def place(nc: Client, whose: str) -> int:
+    """Have one node lead both streams, or two of them one each; the one that is to be broken."""
+    await all_current(nc)
+    node = random.randrange(NODES)
+    for stream in ("JOBS", "WORK"):
+        await lead(nc, stream, f"n{node if whose in (stream, 'both') else (node + 1) % NODES}")
+    return node
+
+
 async def drill(case: str, cluster: Cluster, url: str, token: str) -> None:
     """Break one node under load, mend it, and judge by the log."""
-    how, stream = case.split()
+    how, whose = case.split()
     nc = await broker.connect(cluster.urls, name="drill", lease_s=LEASE_S)
-    info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=5)
-    leader = int(info["cluster"]["leader"][1:])
+    leader = await place(nc, whose)
     first = (await api(nc, "STREAM.INFO.JOBS", timeout_s=5))["state"]["last_seq"] + 1
+    load_before = os.getloadavg()[0]
     load = Load(url, token)
     running = asyncio.create_task(load.run(BEFORE_S + AWAY_S + AFTER_S))
     await asyncio.sleep(BEFORE_S)
@@ -241,13 +284,23 @@ async def drill(case: str, cluster: Cluster, url: str, token: str) -> None:
     twice = sum(count > 1 for count in started.values())
     print(
         f"| {case} | {len(load.acknowledged)} | {longest(list(load.acknowledged.values())):.1f} s "
-        f"| {longest(starts):.1f} s | {twice} | {len(left)} | {dict(load.statuses)}", flush=True,
+        f"| {longest(starts):.1f} s | {twice} | {len(left)} | {load_before:.1f} | {dict(load.statuses)}",
+        flush=True,
     )  # fmt: skip
 
 
-async def main(cases: list[str]) -> None:
+def keep(directory: Path, logs: Path) -> None:
+    """Copy the logs of all processes to where they stay."""
+    logs.mkdir(parents=True, exist_ok=True)
+    for log in directory.glob("*.log"):
+        shutil.copy(log, logs)
+
+
+async def main(cases: list[str], times: int, logs: Path | None) -> None:
     """One cluster for all cases."""
-    print("| case | jobs | longest pause of acknowledgements | of starts | ran twice | not ended | answers")
+    print(
+        "| case | jobs | longest pause of acknowledgements | of starts | ran twice | not ended | load | answers"
+    )
     with tempfile.TemporaryDirectory() as directory, network():
         cluster = Cluster(Path(directory))
         try:
@@ -255,12 +308,26 @@ async def main(cases: list[str]) -> None:
                 await cluster.start(node)
             async with deployed(Path(directory), cluster) as (url, token):
                 await Load(url, token).run(5)
-                for case in cases:
+                for case in cases * times:
                     await drill(case, cluster, url, token)
-                    await asyncio.sleep(15)
+                    await asyncio.sleep(5)
         finally:
             await cluster.end()
+            if logs is not None:
+                await asyncio.to_thread(keep, Path(directory), logs)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.drill")
+    parser.add_argument("cases", nargs="*", default=list(CASES), metavar="case", help=", ".join(CASES))
+    parser.add_argument("--times", type=int, default=1, help="how often each")
+    parser.add_argument("--logs", type=Path, help="where the logs of all processes go")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.cases) - set(CASES):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    return arguments
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:] or list(CASES)))
+    asked = _arguments()
+    asyncio.run(main(asked.cases, asked.times, asked.logs))

@@ -1,15 +1,19 @@
-"""What the broker's refusals of a publish mean here, by their `err_code`.
+"""What the broker's refusals mean here, by their `err_code`.
 
-Source: `server/errors.json` of nats-server 2.15.1, of which everything was looked through that a publish may
-be answered with. What is not named here is a fault of the message or of the stream's configuration, and
-another try mends nothing: 10054 a message that is too large, 10097 its headers, 10060 and 10063 another
-stream or sequence than expected, 10109 a sealed stream, 10165 and 10166 its TTL, 10188 to 10192,
-10203, 10212 and 10223 its schedule.
+Source: `server/errors.json` of nats-server 2.15.1, of which everything was looked through that a publish or a
+call of ours may be answered with. What is not named here is a fault of the message, of the call or of the
+stream's configuration, and another try mends nothing: 10054 a message that is too large, 10097 its headers,
+10060 and 10063 another stream or sequence than expected, 10109 a sealed stream, 10165 and 10166 its TTL,
+10188 to 10192, 10203, 10212 and 10223 its schedule; of a call, 10003 and 10025 what it says, 10013, 10100 and
+10148 another consumer in its place, 10117 more subjects than an answer may hold.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
+
+from events.errors import UnavailableError
 
 WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 """Somebody wrote first."""
@@ -17,9 +21,10 @@ WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 IN_PROCESS: Final = 10158
 """Replicas are storing a message with the same id. Whether they will have it is not known yet: wait, look."""
 
-NO_ROOM: Final = frozenset({10002, 10023, 10028, 10047, 10053, 10076, 10077, 10122})
-"""A limit of the account, the server's resources, its memory, its disk, a limit of the stream; JetStream is
-off (the server does that when its disk is full); the stream's store refused; the stream's bytes."""
+NO_ROOM: Final = frozenset({10002, 10005, 10023, 10028, 10047, 10053, 10076, 10077, 10104, 10122})
+"""No server is there for it or has room; a consumer's store refused; a limit of the account, the server's
+resources, its memory, its disk, a limit of the stream; JetStream is off (the server does that when its disk
+is full); the stream's store refused; the stream's bytes."""
 
 NOT_NOW: Final = frozenset(
     {10008, 10009, 10039, 10041, 10051, 10059, 10118, 10124, 10163, 10167, 10194, 10226}
@@ -28,5 +33,74 @@ NOT_NOW: Final = frozenset(
 is not there, is offline, is moved; the guard cannot be checked yet; too many requests; offline with a reason;
 another change of the stream is under way. Nothing was stored."""
 
+NOT_NOW_API: Final = frozenset({10004, 10007, 10012, 10035, 10048, 10105, 10110, 10119, 10195, 10202})
+"""Of calls beside publishes: not all servers answered; not assigned yet; a consumer could not be made, as
+where the one before it is being deleted; the account or the assignment is not there yet; the consumer before
+is still in use; the store could not purge now; the consumer is offline, and with a reason; a server joins.
+Tried: a cluster without its quorum, and a stream whose leader steps down, answer 10008."""
+
+GONE: Final = frozenset({10014, 10037, 10043, 10059, 10149})
+"""There is no such consumer, message, sequence or stream, so what was made is to be made again."""
+
+NOTHING: Final = frozenset[int]()
+"""For a caller that needs what it asks about: that it is gone is an error as well."""
+
+DELETE_FAILED: Final = 10057
+"""Of STREAM.MSG.DELETE: "no message found", "stream store EOF"; where deletes are denied, that they are."""
+
+LEADERLESS: Final = 10009
+"""Nobody leads."""
+
+MAX_CONSUMERS: Final = 10026
+"""The stream has as many consumers as it may."""
+
 BUSY: Final = frozenset({429, 503})
 """The status of codes that other versions have for the same."""
+
+
+class FaultError(UnavailableError):
+    """The broker refused a call for a reason that another try does not mend.
+
+    Its loops back off as they do while the broker is away, since an operator may mend it.
+
+    Args:
+        message: what was refused and why.
+        code: the broker's `err_code`.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message, retry_after_s=5.0)
+        self.code = code
+
+
+def leaderless(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What is wrong with an answer about a stream or consumer of a cluster, if it is that nobody leads it.
+
+    Tried on nats-server 2.15.1: one of three servers that is left alone answers STREAM.INFO after a while,
+    out of what it last knew and without an error.
+    """
+    cluster = answer.get("cluster")
+    if not isinstance(cluster, Mapping) or cluster.get("leader"):
+        return None
+    return {"code": 503, "err_code": LEADERLESS, "description": "it has no leader"}
+
+
+def is_not_now(error: Mapping[str, Any]) -> bool:
+    """Whether the same call may be answered otherwise in a moment."""
+    code = error.get("err_code")
+    if code in NO_ROOM or code in GONE:
+        return False
+    return code in NOT_NOW or code in NOT_NOW_API or error.get("code") in BUSY
+
+
+def refusal_of(call: str, error: Mapping[str, Any]) -> UnavailableError:
+    """The error of a call's answer, for whoever asked."""
+    code = int(error.get("err_code") or 0)
+    why = f"{error.get('description')} (code {code})"
+    if code in NO_ROOM:
+        return UnavailableError(f"the broker has no room for {call}: {why}", retry_after_s=5.0)
+    if code in GONE:
+        return UnavailableError(f"the broker has not what {call} asks for: {why}")
+    if is_not_now(error):
+        return UnavailableError(f"the broker is not ready for {call}: {why}")
+    return FaultError(f"the broker refused {call}: {why}", code)

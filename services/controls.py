@@ -234,6 +234,8 @@ async def _all_paused(nc: Client, timeout_s: float) -> dict[str, bool]:
     while True:
         answer = await api(nc, f"CONSUMER.LIST.{subjects.WORK}", {"offset": offset}, timeout_s=timeout_s)
         page = answer.get("consumers") or []
+        if answer.get("missing"):  # the servers that lead them did not answer in time
+            raise UnavailableError(f"the broker does not tell of {len(answer['missing'])} consumers")
         found |= {consumer["name"]: bool(consumer.get("paused")) for consumer in page}
         offset += len(page)
         if not page or offset >= answer.get("total", 0):

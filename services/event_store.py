@@ -221,13 +221,28 @@ class EventStore:
                 await asyncio.sleep(min(IN_PROCESS_PAUSE_S * 2**attempt, IN_PROCESS_PAUSE_MAX_S))
             except AckLostError:
                 continue
-            except VersionConflictError:
-                if attempt:
-                    after = await self.history(job.id, after=job.seq, limit=1)
-                    if after and after[0].event_id == event_id:
-                        return after[0].seq
+            except VersionConflictError as conflict:
+                if attempt and (seq := await self._stored_as(job, event_id, conflict.last_seq)):
+                    return seq
                 raise
         raise UnavailableError(f"job {job.id}: the broker does not acknowledge {event_name(event)}")
+
+    async def _stored_as(self, job: Job, event_id: str, last_seq: int | None) -> int:
+        """The sequence of our event if it is the one that follows the job's state; 0 if another does.
+
+        Args:
+            job: the state that the event was decided on.
+            event_id: ours.
+            last_seq: the job's last event as the leader told it; the replica that is read may be behind.
+        """
+        for _ in range(self._tries):
+            after = await self.history(job.id, after=job.seq, limit=1)
+            if after:
+                return after[0].seq if after[0].event_id == event_id else 0
+            if last_seq is not None and last_seq <= job.seq:
+                return 0
+            await asyncio.sleep(STALE_READ_PAUSE_S)
+        return 0
 
     async def begin_submit(
         self, job_id: str, spec: JobSpec, *, now: datetime, actor: str, trace: str = ""

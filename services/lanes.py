@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +14,7 @@ from events.errors import InvalidError, LimitError, UnavailableError, VersionCon
 from events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
 from events.requirement import canonical, canonical_prefers
 from events.spec import MAX_PRIORITY, JobSpec
+from services.broker_errors import MAX_CONSUMERS
 from services.controls import pause_fields
 from services.lane_limits import LaneLimits, ServedBy, nobody
 from services.log_reader import Stored, api, follow, last_message
@@ -24,10 +24,8 @@ from services.settings import Settings
 
 MAX_ACK_PENDING = 1_000_000
 MAX_WAITING = 100_000
-MAX_CONSUMERS_REACHED = 10026
 GROUP: Final = "workers"
 BUCKET: Final = f"KV_{subjects.BUCKET_LANES}"
-MAKING_PAUSE_S: Final = 0.02
 
 DECODER: Final = msgspec.json.Decoder(LaneEntry)
 
@@ -189,23 +187,17 @@ class Lanes:
         name = subjects.lane_consumer(lane, priority)
         call = f"CONSUMER.DURABLE.CREATE.{subjects.WORK}.{name}"
         body = {"stream_name": subjects.WORK, "config": config}
-        until = time.monotonic() + self._settings.request_timeout_s
-        pause_s = MAKING_PAUSE_S
-        while True:
-            answer = await api(self._nc, call, body, timeout_s=self._settings.request_timeout_s)
-            error = answer.get("error")
-            if error is None:
-                return
-            why = error["description"]
-            if error.get("err_code") == MAX_CONSUMERS_REACHED:
-                raise LimitError(f"no more lanes can be made: {why}", status=422, field="kind")
-            if time.monotonic() + pause_s > until:
-                break
+        timeout_s = self._settings.request_timeout_s
+        try:
             # Tried on nats-server 2.15.1: the one before is deleted with its directory, which takes as long
-            # as the disk is slow, and takes the directory of the new one along.
-            await asyncio.sleep(pause_s)
-            pause_s *= 2
-        raise UnavailableError(f"lane {lane} at priority {priority} cannot be made: {why}")
+            # as the disk is slow, and takes the directory of the new one along. It is asked for again.
+            answer = await api(self._nc, call, body, timeout_s=timeout_s, expected={MAX_CONSUMERS})
+        except UnavailableError as error:
+            raise UnavailableError(f"lane {lane} at priority {priority} cannot be made: {error}") from error
+        if "error" in answer:
+            raise LimitError(
+                f"no more lanes can be made: {answer['error']['description']}", status=422, field="kind"
+            )
 
     async def _make_entry(self, wanted: LaneEntry, lane: str, priority: int) -> LaneEntry:
         """Write the entry, or open one that is closing; one of another key with the same hash is an error.

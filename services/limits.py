@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import UnavailableError, VersionConflictError
+from services.broker_errors import NOTHING
 from services.inbox import Inbox
 from services.log_reader import Stored, api, follow, follow_once, last_message
 from services.publisher import Publisher, PublishRefusedError
@@ -29,6 +30,7 @@ BUCKET: Final = f"KV_{subjects.BUCKET_LIMITS}"
 TENANT_WIDE: Final = "all"
 MAX_TOKENS: Final = 10_000
 MINUTE_S: Final = 60.0
+EMPTY: Final = ("404", "408")  # a pull that found nothing
 # A lease is given up for lost a whole lease after its last renewal; its place must not be free before.
 LEASES_OF_A_PLACE: Final = 2.0
 
@@ -146,7 +148,11 @@ class Limits:
                 raise UnavailableError("the broker does not answer") from None
             if token.reply:
                 await self._nc.publish(token.reply, b"-NAK")
-            return bool(token.reply)
+                return True
+            status = (token.headers or {}).get("Status", "")
+            if status not in EMPTY:  # the consumer has no leader, or is being made anew
+                raise UnavailableError(f"limit {key} cannot be looked at: status {status}")
+            return False
 
     async def put(self, key: str, limit: Limit) -> None:
         """Set a limit; it holds when this returns.
@@ -192,9 +198,7 @@ class Limits:
             "max_waiting": 100_000,
         }  # fmt: skip
         body = {"stream_name": subjects.TOKENS, "config": config}
-        answer = await self._api(f"CONSUMER.DURABLE.CREATE.{subjects.TOKENS}.{name}", body)
-        if "error" in answer:
-            raise UnavailableError(f"limit {key} cannot be kept: {answer['error']['description']}")
+        await self._api(f"CONSUMER.DURABLE.CREATE.{subjects.TOKENS}.{name}", body)
 
     async def _set_tokens(self, sort: str, key: str, number: int) -> None:
         """Add the tokens that are missing and take away those that are too many, in use or not."""
@@ -213,7 +217,7 @@ class Limits:
             await self._api(f"STREAM.PURGE.{subjects.TOKENS}", {"filter": surplus})
 
     async def _api(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await api(self._nc, call, body, timeout_s=self._timeout_s)
+        return await api(self._nc, call, body, timeout_s=self._timeout_s, expected=NOTHING)
 
 
 def _subject(key: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from events.errors import UnavailableError
+from services.broker_errors import GONE, NOTHING, FaultError, is_not_now, leaderless, refusal_of
 from services.inbox import Inbox
 from services.wire import LazyHeaders
 
@@ -32,6 +33,8 @@ HEARTBEAT_S = 1.0
 SILENCE_S = 2.5  # after it the consumer is taken for lost, as after a restart of the broker
 CONSUMER_IDLE_S = 60.0
 RETRY_S = 0.25
+NOT_NOW_PAUSE_S = 0.05
+MAX_NOT_NOW_PAUSE_S = 0.5
 
 
 class TooManyError(UnavailableError):
@@ -56,23 +59,53 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
 
 async def api(
-    nc: Client, call: str, body: Mapping[str, Any] | None = None, *, timeout_s: float
+    nc: Client,
+    call: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    timeout_s: float,
+    expected: Collection[int] = GONE,
 ) -> dict[str, Any]:
-    """Ask the JetStream API; the answer as it came, which may hold an `error`.
+    """Ask the JetStream API, again while the broker answers that it is not ready.
+
+    Args:
+        nc: an open connection.
+        call: what follows `$JS.API.` in its subject.
+        body: what is asked.
+        timeout_s: seconds for all of it.
+        expected: the codes that the caller takes itself: their answer is returned, and holds `error`.
 
     Raises:
-        UnavailableError: no answer in time.
+        FaultError: it refused for a reason that another try does not mend.
+        UnavailableError: no answer in time, not ready in time, or no room.
     """
-    try:
-        reply = await nc.request(f"$JS.API.{call}", orjson.dumps(body) if body else b"", timeout=timeout_s)
-    except (nats.errors.Error, TimeoutError) as error:
-        raise UnavailableError(f"the broker does not answer {call.split('.', 2)[0:2]}: {error}") from error
-    answer: dict[str, Any] = orjson.loads(reply.data)
-    return answer
+    data = orjson.dumps(body) if body else b""
+    shown = ".".join(call.split(".", 2)[0:2])
+    loop = asyncio.get_running_loop()
+    until, pause_s = loop.time() + timeout_s, NOT_NOW_PAUSE_S
+    left_s = timeout_s
+    while True:
+        try:
+            reply = await nc.request(f"$JS.API.{call}", data, timeout=left_s)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise UnavailableError(f"the broker does not answer {shown}: {error}") from error
+        answer: dict[str, Any] = orjson.loads(reply.data)
+        refusal = answer.get("error") or leaderless(answer)
+        if refusal is None or refusal.get("err_code") in expected:
+            return answer
+        left_s = until - loop.time() - pause_s
+        if not is_not_now(refusal) or left_s <= 0:
+            raise refusal_of(shown, refusal)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, MAX_NOT_NOW_PAUSE_S)
 
 
 async def last_message(nc: Client, stream: str, subject: str, *, timeout_s: float) -> Stored | None:
-    """The last message on a subject filter, or None."""
+    """The last message on a subject filter, or None.
+
+    Raises:
+        UnavailableError: the broker does not answer, or refuses.
+    """
     body = orjson.dumps({"last_by_subj": subject})
     try:
         reply = await nc.request(f"$JS.API.DIRECT.GET.{stream}", body, timeout=timeout_s)
@@ -80,7 +113,9 @@ async def last_message(nc: Client, stream: str, subject: str, *, timeout_s: floa
         raise UnavailableError(f"the broker does not answer a read of {stream}: {error}") from error
     headers = reply.headers or {}
     if "Nats-Sequence" not in headers:
-        return None
+        if headers.get("Status") == NOT_FOUND:
+            return None
+        raise UnavailableError(f"the broker refused a read of {stream}: {headers.get('Description')}")
     return Stored(_subject(headers["Nats-Subject"]), headers, reply.data, int(headers["Nats-Sequence"]), 0)
 
 
@@ -216,7 +251,7 @@ async def follow_batches(
         filters = filters or [">"]  # the broker asks for one with this policy
     elif start is None:
         # The starting point is pinned now, so that a consumer lost before its first message leaves no gap.
-        info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=timeout_s)
+        info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=timeout_s, expected=NOTHING)
         last = int(info["state"]["last_seq"])
         policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": last + 1}
     else:
@@ -262,7 +297,7 @@ async def _consume(
         async with Inbox(nc) as inbox:
             body = {"stream_name": stream, "config": config}
             made = await api(nc, f"CONSUMER.CREATE.{stream}", body, timeout_s=timeout_s)
-            if "error" in made:
+            if "error" in made:  # the stream is gone
                 log.warning("consumer_refused", stream=stream, error=made["error"].get("description"))
                 return
             name = made["name"]
@@ -285,6 +320,8 @@ async def _consume(
                 pulls.open -= len(messages)
                 for first in range(0, len(messages), batch):
                     yield messages[first : first + batch]
+    except FaultError as error:
+        log.warning("consumer_refused", stream=stream, error=str(error))
     except (LostError, UnavailableError, nats.errors.Error, TimeoutError):
         return
     finally:
@@ -344,15 +381,21 @@ async def follow_once(nc: Client, stream: str, *, timeout_s: float) -> list[Stor
     """The last message of each subject of a stream, as they stand now.
 
     Raises:
-        UnavailableError: the broker does not answer.
+        UnavailableError: the broker does not answer, or has brought nothing for that long.
     """
     info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=timeout_s)
     if "error" in info or not info["state"]["messages"]:
         return []
     found: list[Stored] = []
-    async with contextlib.aclosing(follow(nc, stream, latest=True, timeout_s=timeout_s)) as messages:
-        async for message in messages:
-            found.append(message)
-            if not message.pending:
-                break
+    loop = asyncio.get_running_loop()
+    batches = follow_batches(nc, stream, latest=True, timeout_s=timeout_s)
+    try:
+        async with asyncio.timeout(timeout_s) as bound, contextlib.aclosing(batches):
+            async for batch in batches:
+                found += batch
+                if not batch[-1].pending:
+                    break
+                bound.reschedule(loop.time() + timeout_s)
+    except TimeoutError:
+        raise UnavailableError(f"the broker brings nothing of {stream}") from None
     return found

@@ -341,7 +341,7 @@ class Settings(StreamSizes):
     # Keeper
     sweep_s: Seconds = Field(default=60.0, description="Seconds between sweeps for what should not happen")
     source_lag_s: Seconds = Field(
-        default=1.0, description="Seconds that WORK may lag behind JOBS before it is nudged"
+        default=1.0, description="Seconds that the source of WORK may be stalled before its leader is nudged"
     )
 
     # Octopoid's API

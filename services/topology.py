@@ -31,6 +31,7 @@ import structlog
 from nats.aio.client import Client
 
 from events.errors import UnavailableError
+from services.broker_errors import is_not_now
 from services.topology_spec import (
     UNLIMITED,
     Consumer,
@@ -254,7 +255,7 @@ async def _call(nc: Client, api: str, body: Mapping[str, Any] | None, label: str
         raise UnavailableError(f"the broker does not answer for {label}: {error or 'timeout'}") from error
     document: dict[str, Any] = orjson.loads(answer.data)
     if refusal := document.get("error"):
-        if refusal["code"] == 503:
+        if is_not_now(refusal):
             raise UnavailableError(f"the broker is not ready for {label}: {refusal['description']}")
         raise _RefusedError(label, refusal["err_code"], refusal["description"])
     return document

@@ -28,6 +28,7 @@ from events.errors import (
     UnknownEventError,
     VersionConflictError,
 )
+from services.broker_errors import FaultError
 from services.publisher import AckLostError
 
 log = structlog.get_logger()
@@ -134,6 +135,8 @@ def problem_of(error: BaseException) -> Problem:
             )  # fmt: skip
         case RejectedError():
             return Problem(status=error.status, code=error.code, detail=error.message, field=error.field)
+        case FaultError():
+            log.error("request_failed", error=str(error), exc_info=error)
         case UnavailableError():
             return _unavailable(str(error), error.retry_after_s)
         case AckLostError() | VersionConflictError() | nats.errors.Error() | TimeoutError():

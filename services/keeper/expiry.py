@@ -12,6 +12,7 @@ from events.commands import LoseLease
 from events.errors import SwitchyardError, UnavailableError
 from projections.reader import ReadModel
 from services import clock
+from services.broker_errors import NOTHING
 from services.event_store import EventStore
 from services.keeper.timers import ACTOR
 from services.log_reader import api, follow, last_message
@@ -139,9 +140,8 @@ class Expiry:
         """Ask the leader of the bucket often enough to know that it could be reached all the time."""
         while True:
             try:
-                await api(
-                    self._nc, f"STREAM.INFO.{registry.STREAM}", timeout_s=self._settings.request_timeout_s
-                )
+                call, timeout_s = f"STREAM.INFO.{registry.STREAM}", self._settings.request_timeout_s
+                await api(self._nc, call, timeout_s=timeout_s, expected=NOTHING)
             except UnavailableError as error:
                 log.warning("broker_out_of_reach", error=str(error))
             else:

@@ -19,6 +19,8 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import LimitError, VersionConflictError
 from services import clock
+from services.broker_errors import NOTHING
+from services.keeper.source import is_behind
 from services.lanes import BUCKET, Entry, Lanes, entry_subject, parse_entry
 from services.log_reader import api, follow_once
 from services.publisher import Publisher
@@ -108,7 +110,8 @@ class LaneSweep:
 
     async def _work_info(self, query: dict[str, Any]) -> dict[str, Any]:
         timeout_s = self._settings.request_timeout_s
-        return await api(self._nc, f"STREAM.INFO.{subjects.WORK}", query, timeout_s=timeout_s)
+        call = f"STREAM.INFO.{subjects.WORK}"
+        return await api(self._nc, call, query, timeout_s=timeout_s, expected=NOTHING)
 
     async def _is_idle(self, place: _Place) -> bool:
         """Whether the lane is empty, and has been for long."""
@@ -131,8 +134,7 @@ class LaneSweep:
 
     async def _remove(self, place: _Place, entry: Entry) -> None:
         """The second phase: everything is looked at again, and what does not hold opens the lane."""
-        sources = (await self._work_info({})).get("sources") or [{}]
-        if sources[0].get("lag", 0):
+        if is_behind(await self._work_info({})):
             self._marked[place] = entry.seq  # not yet: a job may be on its way
             return
         if not await self._is_idle(place):
@@ -175,7 +177,8 @@ async def consumer_names(nc: Client, stream: str, timeout_s: float) -> set[str]:
     """The names of all consumers of a stream."""
     names: set[str] = set()
     while True:
-        answer = await api(nc, f"CONSUMER.NAMES.{stream}", {"offset": len(names)}, timeout_s=timeout_s)
+        query = {"offset": len(names)}
+        answer = await api(nc, f"CONSUMER.NAMES.{stream}", query, timeout_s=timeout_s, expected=NOTHING)
         page = answer.get("consumers") or []
         names.update(page)
         if not page or len(names) >= answer.get("total", 0):

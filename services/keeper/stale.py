@@ -14,6 +14,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.subjects import JOB_ID
+from services.broker_errors import DELETE_FAILED, GONE
 from services.log_reader import api, read_range
 
 log = structlog.get_logger()
@@ -85,5 +86,5 @@ async def delete(nc: Client, stream: str, seq: int, *, timeout_s: float) -> bool
     Raises:
         UnavailableError: the broker does not answer.
     """
-    query = {"seq": seq, "no_erase": True}
-    return "error" not in await api(nc, f"STREAM.MSG.DELETE.{stream}", query, timeout_s=timeout_s)
+    call, query = f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True}
+    return "error" not in await api(nc, call, query, timeout_s=timeout_s, expected=GONE | {DELETE_FAILED})

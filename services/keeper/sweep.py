@@ -16,6 +16,7 @@ from events.commands import Requeue
 from events.errors import SwitchyardError, UnavailableError
 from projections.reader import ReadModel
 from services import clock
+from services.broker_errors import NOTHING
 from services.event_store import EventStore
 from services.files import Files
 from services.keeper.dependencies import Dependencies, overdue
@@ -174,6 +175,7 @@ class Sweep:
             f"STREAM.INFO.{subjects.WORK}",
             {"subjects_filter": subject},
             timeout_s=self._settings.request_timeout_s,
+            expected=NOTHING,
         )
         return int((info["state"].get("subjects") or {}).get(subject, 0))
 

@@ -16,6 +16,7 @@ from nats.aio.subscription import Subscription
 
 from events import subjects
 from services.broker import listen, unlisten
+from services.broker_errors import GONE
 from services.worker.work import Work
 
 SEQUENCE: Final = "Nats-Sequence"
@@ -46,9 +47,14 @@ class _Delivered(msgspec.Struct, frozen=True):
     stream_seq: int
 
 
-class _Info(msgspec.Struct, frozen=True):
-    """What the broker says of a consumer; an answer that is an error has none of it."""
+class _Error(msgspec.Struct, frozen=True):
+    err_code: int = 0
 
+
+class _Info(msgspec.Struct, frozen=True):
+    """What the broker says of a consumer; an answer that is an error has only that."""
+
+    error: _Error | None = None
     delivered: _Delivered = _Delivered(0, 0)
     num_pending: int = 0
     num_ack_pending: int = 0
@@ -128,6 +134,10 @@ class Heads:
                 found[consumer] = UNSEEN
                 continue
             info = INFO.decode(answer.data)
+            if info.error is not None:
+                if info.error.err_code not in GONE:
+                    found[consumer] = UNSEEN
+                continue
             if info.paused:
                 continue
             if handed_back := self._still_there(consumer, info.delivered.consumer_seq):
