@@ -46,6 +46,7 @@ ALL_LANE_PAUSES: Final = f"$JS.EVENT.ADVISORY.CONSUMER.PAUSE.{WORK}.*"
 ALL_TIMERS_SET: Final = "timer.set.>"
 ALL_TIMERS_DUE: Final = "timer.due.>"
 ALL_FILE_CHUNKS: Final = f"$O.{STORE_FILES}.C.>"
+ALL_FILE_QUOTAS: Final = "quota.files.*"
 ALL_FILE_METAS: Final = f"$O.{STORE_FILES}.M.>"
 
 H_MSG_ID: Final = "Nats-Msg-Id"
@@ -307,6 +308,11 @@ def projected(database_id: str) -> str:
 def rebuild(projector_id: str) -> str:
     """Where a projector is asked to rebuild its database."""
     return f"rebuild.{projector_id}"
+
+
+def file_quota(tenant: str) -> str:
+    """Where workers ask the gateways for room for a tenant's files."""
+    return f"quota.files.{tenant}"
 
 
 def token(sort: str, key: str, number: int | str) -> str:

@@ -290,11 +290,14 @@ class ReadModel:
 
     # --- Files
 
-    def files_kept(self, tenant: str, now: datetime) -> tuple[int, int]:
-        """How many files a tenant keeps, and how many bytes they have."""
-        query = "SELECT count(*), coalesce(sum(size_bytes), 0) FROM files WHERE tenant = ? AND expires_at > ?"
+    def files_kept(self, tenant: str, now: datetime) -> tuple[int, int, int]:
+        """How many files a tenant keeps, their bytes, and up to which sequence of the object store."""
+        query = (
+            "SELECT count(*), coalesce(sum(size_bytes), 0), (SELECT value FROM meta WHERE key = 'files_seq') "
+            "FROM files WHERE tenant = ? AND expires_at > ?"
+        )
         row = self._one(query, (tenant, files.timestamp(now)))
-        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+        return (0, 0, 0) if row is None else (int(row[0]), int(row[1]), int(row[2] or 0))
 
     def files(
         self, tenant: str, cursor: str | None, limit: int, *, now: datetime

@@ -38,6 +38,7 @@ class FileInfo:
         nuid: names the subject of its chunks.
         chunks: how many there are, each of `CHUNK_BYTES` but the last.
         index: the stream sequence of every chunk whose number is a multiple of `CHUNKS_PER_ENTRY`.
+        seq: the stream sequence of this description, of a file that was just stored; 0 where that is unknown.
     """
 
     id: str
@@ -51,6 +52,7 @@ class FileInfo:
     nuid: str
     chunks: int
     index: tuple[int, ...]
+    seq: int = 0
 
     def view(self) -> dict[str, Any]:
         """What clients see of it."""

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -138,16 +139,16 @@ class Files:
             chunks=upload.chunks,
             index=tuple(upload.index),
         )
-        await self._commit(publisher, upload, info, ttl_s)
-        return info
+        return replace(info, seq=await self._commit(publisher, upload, info, ttl_s))
 
-    async def _commit(self, publisher: Publisher, upload: Upload, info: FileInfo, ttl_s: float) -> None:
+    async def _commit(self, publisher: Publisher, upload: Upload, info: FileInfo, ttl_s: float) -> int:
         """Make a file of stored chunks, in the place of the one that had its id."""
         meta = subjects.file_meta(info.tenant, info.id)
         try:
             replaced = await self._find(meta)
-            await publisher.publish(meta, encode(info), {subjects.H_ROLLUP: "sub", **ttl(ttl_s)})
+            seq = await publisher.publish(meta, encode(info), {subjects.H_ROLLUP: "sub", **ttl(ttl_s)})
         except AckLostError as error:
+            seq = 0
             # It may be stored or not, or be so in a moment: without its chunks it would be a damaged file.
             found = await self._find(meta)
             if found is None or found.nuid != info.nuid:
@@ -158,6 +159,7 @@ class Files:
         if replaced is not None:
             with contextlib.suppress(SwitchyardError):  # what stays behind is swept
                 await self._purge(replaced.nuid)
+        return seq
 
     async def _discard(self, upload: Upload) -> None:
         with contextlib.suppress(SwitchyardError):  # what stays behind is swept

@@ -20,6 +20,7 @@ from services.bucket_use import BucketUse
 from services.connectors import CONNECTORS, payload_model
 from services.event_store import EventStore
 from services.files import Files
+from services.files.reservations import Reservations
 from services.garbage import collect_less_often
 from services.gateway import (
     bulk,
@@ -254,6 +255,7 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[keys.AUTH] = authenticator
         app[keys.FILE_ROUTES] = FileRoutes(files, read_model, settings)
         app[keys.LEASE_TOKENS] = LeaseTokens(verifier)
+        reservations = Reservations(nc, app[keys.FILE_ROUTES].quota, timeout_s=timeout_s)
         claiming = await _add_claims(app, nc)
         app[DOOR] = LiveDoor(live, authenticator)
         add_routes(app)
@@ -262,7 +264,7 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         await revocations.load()
         failure: SwitchyardError | None = None
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with reservations.answered(), asyncio.TaskGroup() as tasks:
                 beside = [
                     tasks.create_task(part.run())
                     for part in (revocations, live, watch, *followed, *claiming, *counting)

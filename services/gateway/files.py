@@ -39,8 +39,8 @@ NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ._()-]")
 class FileIndex(Protocol):
     """What the read model knows of files."""
 
-    def files_kept(self, tenant: str, now: datetime) -> tuple[int, int]:
-        """How many files a tenant keeps, and how many bytes they have."""
+    def files_kept(self, tenant: str, now: datetime) -> tuple[int, int, int]:
+        """How many files a tenant keeps, their bytes, and up to which sequence of the object store."""
 
     def files(
         self, tenant: str, cursor: str | None, limit: int, *, now: datetime
@@ -107,6 +107,7 @@ class FileRoutes:
                 sha256=upload.sha256,
                 on_bytes=take,
             )
+            take.stored(info.seq)
         log.info("file_stored", file=info.id, tenant=info.tenant, size_bytes=info.size_bytes)
         return json_response(info.view(), status=201, headers=_located(info))
 
@@ -140,11 +141,13 @@ class FileRoutes:
         with self._transfer(tenant), self.quota.upload(tenant, announced) as take:
             await _continue_now(request)
             upload = await open_upload(request, Query(request, "name"), settings.transfer_idle_s)
-            return await self._files.put(
+            info = await self._files.put(
                 tenant=tenant, file_id=file_id, name=name, type=upload.type,
                 body=_and_then(upload.body, before_commit), max_bytes=settings.file_bytes,
                 ttl_s=settings.file_ttl_s, sha256=upload.sha256, on_bytes=take,
             )  # fmt: skip
+            take.stored(info.seq)
+            return info
 
     async def _earlier(self, tenant: str, file_id: str) -> FileInfo | None:
         with contextlib.suppress(NotFoundError):

@@ -135,6 +135,7 @@ async def kept(
             name=RESULT_ARTIFACT, type="application/json", body=_once(body), max_bytes=settings.file_bytes,
             ttl_s=settings.file_ttl_s, on_bytes=take,
         )  # fmt: skip
+        take.stored(info.seq)
     return None, (*artifacts, reference(info))
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType, hdrs, web
 
-from events.errors import RejectedError, UnavailableError
+from events.errors import LimitError, RejectedError, UnavailableError
 from services.gateway.auth import Principal
-from services.gateway.connections import known
+from services.gateway.connections import CONNECTIONS, known
 from services.gateway.live_door import DOOR, NORMAL, TOKEN_ENDED, LiveDoor, bearer
 from services.gateway.live_messages import (
     Auth,
@@ -35,6 +35,8 @@ BURST: Final = 5
 ABNORMAL: Final = 1006
 NOT_TEXT: Final = 1003
 TOO_MANY_FAULTS: Final = 4400
+TOO_MANY_FAILURES: Final = 4429
+NO_PLACE: Final = Ending(SLOW_READER, "no place")
 REASON_BYTES: Final = 123  # Source: RFC 6455, section 5.5
 
 
@@ -56,25 +58,50 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     Query(request)  # a token in the URL is refused, not passed over
     door = request.app[DOOR]
     token = bearer(request) or _token_among_protocols(request)
-    caller = None if token is None else Caller(door.admit(token), token)
-    async with door.place():
-        socket = web.WebSocketResponse(
-            protocols=(PROTOCOL,),
-            autoping=False,  # `_Connection` pings, and says why it closes when nothing is answered
-            timeout=CLOSE_S,
-            max_msg_size=door.settings.socket_message_bytes,
-            compress=False,  # a compressor per connection costs more memory than it saves traffic
-        )
-        transport = request.transport
-        if transport is None:
-            return socket  # the peer is gone already
-        await socket.prepare(request)
-        try:
-            await _Connection(door, socket, transport, lambda: known(request)).run(caller)
-        finally:
-            if not socket.closed or socket.close_code in (None, ABNORMAL):
-                transport.abort()  # else what the peer did not read would hold the connection open
-    return socket
+    if token is None:
+        # A stranger takes none of the places for those with a token.
+        async with _opened(request, door) as connection:
+            caller = None if connection is None else await connection.first_message()
+            if connection is not None and caller is not None:
+                await _in_place(door, connection, caller)
+            return web.WebSocketResponse() if connection is None else connection.socket
+    caller = Caller(door.admit(token), token)
+    async with door.place(), _opened(request, door) as connection:
+        if connection is None:
+            return web.WebSocketResponse()
+        await connection.run(caller)
+        return connection.socket
+
+
+async def _in_place(door: LiveDoor, connection: _Connection, caller: Caller) -> None:
+    """Run a connection whose caller has just been let in, if there is a place for it."""
+    try:
+        async with door.place():
+            await connection.run(caller)
+    except UnavailableError as error:
+        await connection.refuse(message("error", code="unavailable", message=str(error)), NO_PLACE)
+
+
+@contextlib.asynccontextmanager
+async def _opened(request: web.Request, door: LiveDoor) -> AsyncIterator[_Connection | None]:
+    """The connection after its handshake; None where the peer is gone already."""
+    transport = request.transport
+    if transport is None:
+        yield None
+        return
+    socket = web.WebSocketResponse(
+        protocols=(PROTOCOL,),
+        autoping=False,  # `_Connection` pings, and says why it closes when nothing is answered
+        timeout=CLOSE_S,
+        max_msg_size=door.settings.socket_message_bytes,
+        compress=False,  # a compressor per connection costs more memory than it saves traffic
+    )
+    await socket.prepare(request)
+    try:
+        yield _Connection(door, socket, transport, request)
+    finally:
+        if not socket.closed or socket.close_code in (None, ABNORMAL):
+            transport.abort()  # else what the peer did not read would hold the connection open
 
 
 def _token_among_protocols(request: web.Request) -> str | None:
@@ -93,24 +120,21 @@ class _Connection:
         door: LiveDoor,
         socket: web.WebSocketResponse,
         transport: asyncio.Transport,
-        on_token: Callable[[], None],
+        request: web.Request,
     ) -> None:
         self._door = door
-        self._socket = socket
+        self.socket = self._socket = socket
         self._transport = transport
-        self._on_token = on_token
+        self._request = request
         self._faults = 0
         self._rate = door.settings.socket_messages_per_s
         self._allowance = float(self._rate * BURST)
         self._loop = asyncio.get_running_loop()
         self._refilled = self._heard_at = self._loop.time()
 
-    async def run(self, caller: Caller | None) -> None:
-        if caller is None:
-            caller = await self._first_message()
-        if caller is None:
-            return
-        self._on_token()
+    async def run(self, caller: Caller) -> None:
+        """Speak until one side ends it."""
+        known(self._request)
         async with self._door.session(*caller) as session, asyncio.TaskGroup() as tasks:
             session.put(self._door.hello())
             tasks.create_task(self._write(session, tasks))
@@ -121,8 +145,9 @@ class _Connection:
             pinging.cancel()
             session.end(NORMAL, "")
 
-    async def _first_message(self) -> Caller | None:
+    async def first_message(self) -> Caller | None:
         """The caller that the first message names; None after closing for want of one."""
+        ending, refusal = TOKEN_ENDED, RejectedError("")
         try:
             async with asyncio.timeout(AUTH_S):
                 while (frame := await self._socket.receive()).type in (WSMsgType.PING, WSMsgType.PONG):
@@ -132,15 +157,35 @@ class _Connection:
             said = decode(frame.data) if frame.type is WSMsgType.TEXT else None
             if not isinstance(said, Auth):
                 raise UnauthenticatedError("the first message must be an auth message", code="token_missing")
-            return Caller(self._door.admit(said.token), said.token)
+            return await self._admitted(said.token)
+        except LimitError as error:
+            refusal, ending = error, TOO_MANY_FAILURES
         except TimeoutError:
             refusal = RejectedError(f"no auth message came within {AUTH_S:g} s", code="token_missing")
         except RejectedError as error:
             refusal = error
-        with contextlib.suppress(ConnectionError):
-            await self._send(_error(refusal, None))
-        await self._close(Ending(TOKEN_ENDED, refusal.code))
+        await self.refuse(_error(refusal, None), Ending(ending, refusal.code))
         return None
+
+    async def _admitted(self, token: str) -> Caller:
+        """The caller that a token names; who brings one that does not count waits as over HTTP.
+
+        Raises:
+            RejectedError: it does not count, or lets nobody read.
+            LimitError: too many of the address wait.
+        """
+        try:
+            return Caller(self._door.admit(token), token)
+        except UnauthenticatedError:
+            guard = self._request.app[CONNECTIONS]
+            await guard.failures.wait(guard.address_of(self._request))
+            raise
+
+    async def refuse(self, item: Item, ending: Ending) -> None:
+        """Say why, and close."""
+        with contextlib.suppress(ConnectionError):
+            await self._send(item)
+        await self._close(ending)
 
     # --- From the client
 

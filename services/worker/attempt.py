@@ -14,11 +14,12 @@ from typing import Any
 import orjson
 
 from events import outcome as outcome_of
-from events.errors import InvalidError, NotFoundError
+from events.errors import InvalidError, NotFoundError, RejectedError
 from events.job import Job
 from events.spec import RESULT_ARTIFACT, JobSpec
-from services.connectors.protocol import FatalError, Outcome
+from services.connectors.protocol import FatalError, Outcome, RetryableError
 from services.files import Files, artifact_id
+from services.files.reservations import Room, WorkerQuota
 from services.settings import Settings
 from services.worker.log_lines import LogLines
 from services.worker.reporting import Reporter
@@ -26,6 +27,7 @@ from services.worker.reporting import Reporter
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 READ_BYTES = 1024 * 1024
 TEMPORARY = tempfile.gettempdir()  # asked before a handler can change the answer
+TOO_SLOW = 408
 LINES_S = 2.0  # that the end of an attempt waits for its last lines
 
 
@@ -33,7 +35,15 @@ class HeldAttempt:
     """An attempt under a held lease; implements `services.connectors.protocol.Attempt`."""
 
     def __init__(
-        self, job: Job, spec: JobSpec, *, worker: str, reporter: Reporter, files: Files, settings: Settings
+        self,
+        job: Job,
+        spec: JobSpec,
+        *,
+        worker: str,
+        reporter: Reporter,
+        files: Files,
+        quota: WorkerQuota,
+        settings: Settings,
     ) -> None:
         if job.lease is None:
             raise AssertionError("an attempt runs under a lease")
@@ -49,6 +59,7 @@ class HeldAttempt:
         self._kind = spec.kind
         self._reporter = reporter
         self._files = files
+        self._quota = quota
         self._settings = settings
         self._scratch: Path | None = None
         self._lines = LogLines(
@@ -112,19 +123,29 @@ class HeldAttempt:
     async def save(
         self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
     ) -> dict[str, Any]:
-        """Store an artifact whose id carries the fence, so that no other attempt can overwrite it."""
+        """Store an artifact whose id carries the fence, so that no other attempt can overwrite it.
+
+        Raises:
+            FatalError: its name or media type breaks a rule, it is too large (`file_too_large`), or the
+                tenant may keep no more (`quota_exceeded`).
+            RetryableError: it took too long (`upload_timeout`).
+            UnavailableError: the broker does not answer, or for long no gateway, which knows the quota.
+        """
         self._check()
         if not ARTIFACT_NAME.fullmatch(name):
             raise FatalError("artifact_name", f"{name!r} is not a name of 1 to 100 of A-Z a-z 0-9 . _ -")
-        info = await self._files.put(
-            tenant=self.tenant,
-            file_id=artifact_id(self.job_id, self.fence, name),
-            name=name,
-            type=media_type,
-            body=_chunks(data),
-            max_bytes=self._settings.file_bytes,
-            ttl_s=self._settings.file_ttl_s,
-        )
+        with _as_failure():
+            async with self._quota.upload(self.tenant, await _size_of(data)) as room:
+                info = await self._files.put(
+                    tenant=self.tenant,
+                    file_id=artifact_id(self.job_id, self.fence, name),
+                    name=name,
+                    type=media_type,
+                    body=_counted(_chunks(data), room),
+                    max_bytes=self._settings.file_bytes,
+                    ttl_s=self._settings.file_ttl_s,
+                )
+                room.stored(info.seq)
         return {
             "file": info.id, "name": name, "type": media_type,
             "size_bytes": info.size_bytes, "sha256": info.sha256,
@@ -172,6 +193,28 @@ def _as_fatal() -> Iterator[None]:
         yield
     except InvalidError as error:
         raise FatalError(error.code, error.message) from None
+
+
+@contextlib.contextmanager
+def _as_failure() -> Iterator[None]:
+    """What is refused now would be refused again, unless it only took too long."""
+    try:
+        yield
+    except RejectedError as error:
+        kind = RetryableError if error.status == TOO_SLOW else FatalError
+        raise kind(error.code, error.message) from None
+
+
+async def _size_of(data: Path | bytes | AsyncIterator[bytes]) -> int | None:
+    if isinstance(data, bytes):
+        return len(data)
+    return (await asyncio.to_thread(data.stat)).st_size if isinstance(data, Path) else None
+
+
+async def _counted(blocks: AsyncIterator[bytes], room: Room) -> AsyncIterator[bytes]:
+    async for block in blocks:
+        await room.take(len(block))
+        yield block
 
 
 async def _chunks(data: Path | bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:

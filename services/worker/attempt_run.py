@@ -38,6 +38,7 @@ from services.connectors.protocol import (
 )
 from services.event_store import EventStore
 from services.files import Files
+from services.files.reservations import WorkerQuota
 from services.settings import Settings
 from services.worker.attempt import HeldAttempt
 from services.worker.lease import Interruption, Lease, Leasing, jitter
@@ -62,6 +63,7 @@ class Means:
         store: reads what a payload refers to.
         reporter: sends progress and lines.
         files: inputs and artifacts.
+        quota: what tenants may keep of those.
         settings: limits and timeouts.
         stopping: set when the worker drains.
     """
@@ -71,6 +73,7 @@ class Means:
     store: EventStore
     reporter: Reporter
     files: Files
+    quota: WorkerQuota
     settings: Settings
     stopping: asyncio.Event
 
@@ -137,7 +140,8 @@ class AttemptRun:
         means, lease = self._means, self.lease
         attempt = HeldAttempt(
             lease.job, lease.spec,
-            worker=means.worker, reporter=means.reporter, files=means.files, settings=means.settings,
+            worker=means.worker, reporter=means.reporter, files=means.files, quota=means.quota,
+            settings=means.settings,
         )  # fmt: skip
         timer = asyncio.get_running_loop().call_later(self.timeout_s, self.interrupt, Interruption.TIMEOUT)
         try:

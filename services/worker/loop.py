@@ -21,6 +21,7 @@ from services.connectors.protocol import Connector
 from services.ending import FAREWELL_S, Patience, at_most
 from services.event_store import EventStore
 from services.files import Files
+from services.files.reservations import WorkerQuota
 from services.garbage import collect_less_often
 from services.kinds import Kinds
 from services.log_share import LogShare
@@ -107,7 +108,8 @@ class Worker:
         self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
         self._means = Means(
             worker=worker_id, leasing=self._leasing, store=self._store, reporter=self._reporter,
-            files=self._files, settings=settings, stopping=self._stopping,
+            files=self._files, quota=WorkerQuota(nc, timeout_s=settings.request_timeout_s),
+            settings=settings, stopping=self._stopping,
         )  # fmt: skip
         self._vigil = Vigil(nc, settings, self._on_look)
         self._attempts: asyncio.TaskGroup

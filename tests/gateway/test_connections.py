@@ -8,6 +8,7 @@ import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from services.gateway import connections
@@ -53,12 +54,18 @@ def post(api: Gateway, token: str, path: str, length: int, body: bytes) -> bytes
     ).encode() + body
 
 
-async def test_half_sent_headers_and_bodies_are_closed(shared_broker: SharedBroker, tmp_path: Path) -> None:
-    async with gateway(shared_broker.url, tmp_path, headers_s=0.5, body_s=0.5) as api:
-        half = post(api, api.token(), "/v1/jobs", 100, b'{"kind": ')
+async def test_half_sent_headers_are_closed(shared_broker: SharedBroker, tmp_path: Path) -> None:
+    async with gateway(shared_broker.url, tmp_path, headers_s=0.5) as api:
         for said in (b"", b"GET /v1/jobs HT", b"GET / HTTP/1.1\r\nX: y\r\n"):
             async with opened(api, 100, said) as readers, asyncio.timeout(DEADLINE_S):
                 await asyncio.gather(*map(ended, readers))
+        assert (await api.get("/v1/jobs")).status == 200
+
+
+async def test_half_sent_bodies_are_closed(shared_broker: SharedBroker, tmp_path: Path) -> None:
+    # Time enough for headers: on a busy machine a thousand connections take a while to be read.
+    async with gateway(shared_broker.url, tmp_path, headers_s=600, body_s=0.5) as api:
+        half = post(api, api.token(), "/v1/jobs", 100, b'{"kind": ')
         async with opened(api, 1000, half) as readers, asyncio.timeout(DEADLINE_S * 3):
             answers = await asyncio.gather(*map(ended, readers))
             assert all(b" 408 " in answer and b"body_too_slow" in answer for answer in answers)
@@ -157,6 +164,85 @@ async def test_failed_log_ins_are_slowed_and_nobody_else_waits(api: Gateway) -> 
         assert (await api.get("/v1/jobs")).status == 200
         assert not all(task.done() for task in failing)
         assert set(await asyncio.gather(*failing)) <= {401, 429}
+
+
+async def test_bad_tokens_in_first_messages_are_slowed_and_a_good_one_gets_in(
+    api: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "FAILURES_PER_S", 0.001)  # the test's own time adds none
+
+    async def enter(token: str) -> str:
+        async with api.http.ws_connect(f"{api.url}/v1/ws") as socket:
+            await socket.send_json({"type": "auth", "token": token})
+            said = await socket.receive_json()
+            if said["type"] == "hello":
+                return "hello"
+            assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+            return f"{said['code']} {socket.close_code}"
+
+    async with asyncio.timeout(DEADLINE_S):
+        answers = await asyncio.gather(*(enter("nonsense") for _ in range(80)))
+        assert sorted({*answers}) == ["token_invalid 4401", "too_many_failures 4429"]
+        assert answers.count("token_invalid 4401") == connections.FREE_FAILURES + 1
+        assert await asyncio.gather(*(enter(api.token()) for _ in range(20))) == ["hello"] * 20
+        # They count together with those over HTTP, which are told the same.
+        assert (await api.get("/v1/jobs", token="nonsense")).status == 429
+        assert (await api.get("/v1/jobs")).status == 200
+
+
+async def test_a_bad_token_in_a_first_message_waits(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, go, entered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    addresses = []
+
+    async def wait(_: Failures, address: str) -> None:
+        addresses.append(address)
+        waiting.set()
+        await go.wait()
+
+    monkeypatch.setattr(Failures, "wait", wait)
+
+    async def enter() -> None:
+        async with api.http.ws_connect(f"{api.url}/v1/ws") as socket:
+            await socket.send_json({"type": "auth", "token": "nonsense"})
+            await socket.receive()
+            entered.set()
+
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+        tasks.create_task(enter())
+        await waiting.wait()
+        assert (await api.get("/v1/jobs")).status == 200
+        assert not entered.is_set()
+        go.set()
+    assert addresses == ["127.0.0.1"]
+
+
+async def test_a_missing_token_is_no_failed_log_in(api: Gateway) -> None:
+    async def nothing() -> int | None:
+        async with api.http.ws_connect(f"{api.url}/v1/ws") as socket:
+            await socket.send_json({"type": "ping"})
+            await socket.receive()
+            await socket.receive()
+            return socket.close_code
+
+    async with asyncio.timeout(DEADLINE_S):
+        assert set(await asyncio.gather(*(nothing() for _ in range(180)))) == {4401}
+
+
+async def test_strangers_take_no_live_place_of_those_with_a_token(
+    shared_broker: SharedBroker, tmp_path: Path
+) -> None:
+    async with gateway(shared_broker.url, tmp_path, sockets=2) as api, contextlib.AsyncExitStack() as stack:
+        for _ in range(10):
+            await stack.enter_async_context(api.http.ws_connect(f"{api.url}/v1/ws"))
+        mine = {"Authorization": f"Bearer {api.token()}"}
+        for _ in range(2):
+            socket = await stack.enter_async_context(api.http.ws_connect(f"{api.url}/v1/ws", headers=mine))
+            assert (await socket.receive_json())["type"] == "hello"
+        late = await stack.enter_async_context(api.http.ws_connect(f"{api.url}/v1/ws"))
+        await late.send_json({"type": "auth", "token": api.token()})
+        assert (await late.receive_json())["code"] == "unavailable"
+        assert (await late.receive()).type is aiohttp.WSMsgType.CLOSE
+        assert late.close_code == 1013
 
 
 async def test_failures_are_refused_when_too_many_wait_and_remembered_for_a_bounded_number_of_addresses(

@@ -90,7 +90,7 @@ async def test_the_documented_server_messages_are_those_that_are_sent(
 def test_every_close_code_is_documented() -> None:
     codes = {
         live_session.GOING_AWAY, live_door.TOKEN_ENDED, live_session.SLOW_READER, websocket.NOT_TEXT,
-        websocket.TOO_MANY_FAULTS, *(int(code) for code in (
+        websocket.TOO_MANY_FAULTS, websocket.TOO_MANY_FAILURES, *(int(code) for code in (
             aiohttp.WSCloseCode.PROTOCOL_ERROR, aiohttp.WSCloseCode.INVALID_TEXT,
             aiohttp.WSCloseCode.MESSAGE_TOO_BIG,
         )),
