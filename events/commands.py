@@ -89,7 +89,7 @@ class Loss(Command, frozen=True, kw_only=True):
     """What a lost lease is judged by.
 
     Args:
-        blamed: whether the job may be the reason: it ran alone on its worker, or outstayed its time.
+        blamed: whether the job may be the reason: it ran alone on its worker.
         poison_after: leases lost in a row with blame after which the job is dead.
         innocent_max: leases lost without blame after which the job is dead.
     """
@@ -163,9 +163,14 @@ class Reject(Command, frozen=True):
 
 
 class Wake(Loss, frozen=True):
-    """Do what is due by now: start, retry, age, end a claim, expire, force a cancel."""
+    """Do what is due by now: start, retry, age, end a claim, expire, force a cancel.
+
+    Args:
+        attempt_timeout_s: how long an attempt may take of a job that does not say so itself.
+    """
 
     cancel_grace_s: float = 30.0
+    attempt_timeout_s: float | None = None
     jitter: float = 0.0
 
 

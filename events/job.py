@@ -78,7 +78,7 @@ from events.spec import (
 from events.state import STILL_WAITING, Job, evolve
 from events.values import later
 
-__all__ = ["Job", "allowed_commands", "decide", "evolve", "next_wake", "too_late"]
+__all__ = ["Job", "allowed_commands", "decide", "evolve", "next_wake", "timed_out", "too_late"]
 
 RULE_CHECKS: Final = "rule:auto_accept"
 RULE_DEADLINE: Final = "rule:deadline"
@@ -148,13 +148,7 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             _current(job, fence, "fail")
             if status is Status.CANCELLING:
                 return _stopped(job, now, "failed")
-            failures = job.failures + 1
-            if not error.retryable:
-                return Dead(at=now, reason="not_retryable", error=error)
-            if failures >= job.max_attempts:
-                return Dead(at=now, reason="failures_spent", error=error)
-            retry_at = later(now, retry_delay_s(job.retry, failures, jitter))
-            return Failed(at=now, fence=fence, error=error, retry_at=retry_at)
+            return _failed(job, now, fence, error, jitter)
         case Release(fence=fence):
             _current(job, fence, "release")
             if status is Status.CANCELLING:
@@ -341,6 +335,29 @@ def _timed(job: Job, event: _Claimable) -> _Claimable:
     return msgspec.structs.replace(event, wake_at=next_wake(evolve(job, event, job.seq)))
 
 
+def _failed(job: Job, now: datetime, fence: int, error: JobError, jitter: float) -> Failed | Dead:
+    failures = job.failures + 1
+    if not error.retryable:
+        return Dead(at=now, reason="not_retryable", error=error)
+    if failures >= job.max_attempts:
+        return Dead(at=now, reason="failures_spent", error=error)
+    retry_at = later(now, retry_delay_s(job.retry, failures, jitter))
+    return Failed(at=now, fence=fence, error=error, retry_at=retry_at)
+
+
+def timed_out(timeout_s: float) -> JobError:
+    """The error of an attempt that took longer than it may, whoever notices."""
+    return JobError("timeout", f"the attempt took longer than {timeout_s:g} s")
+
+
+def _claim_expired(job: Job, lease: Lease, expires_at: datetime, wake: Wake) -> AnyEvent:
+    """A timed lease that was kept to the end of the attempt's time has timed out; before that it is lost."""
+    timeout_s = job.attempt_timeout_s or wake.attempt_timeout_s
+    if timeout_s is None or job.started_at is None or expires_at < later(job.started_at, timeout_s):
+        return _lease_lost(job, wake, "claim_expired")
+    return _failed(job, wake.now, lease.fence, timed_out(timeout_s), wake.jitter)
+
+
 def _released(job: Job, release: Release) -> Queued | Scheduled | Dead:
     """What comes of a job whose handler gave it back: it makes room for others, the longer the more often."""
     now, releases = release.now, job.releases + 1
@@ -474,7 +491,7 @@ def _due(job: Job, wake: Wake) -> AnyEvent | None:
     if status is Status.RETRYING and job.retry_at is not None and job.retry_at <= now:
         return _queued(job, now, "retry_due", failed_worker=job.failed_worker)
     if status is Status.RUNNING and lease is not None and lease.expires_at is not None:
-        return _lease_lost(job, wake, "claim_expired") if lease.expires_at <= now else None
+        return _claim_expired(job, lease, lease.expires_at, wake) if lease.expires_at <= now else None
     if status is Status.REVIEW and job.review is not None:
         if (judged := _judged(job, job.review, now)) is not None:
             return judged

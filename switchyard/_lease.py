@@ -16,6 +16,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
+from events.job import timed_out
 from events.outcome import failure_of, trace_of
 from events.spec import JobError
 from switchyard import _files
@@ -68,6 +69,7 @@ class Lease:
         self.kind: str = job["kind"]
         self.facts = Facts(job["id"], job["tenant"], lease["attempt"], lease["worker"], job["feedback"])
         self._payload: dict[str, Any] = job["payload"] or {}
+        self._timeout_s: float | None = job.get("attempt_timeout_s")  # older gateways may not say
         self._transport = transport
         self._headers = {TOKEN_HEADER: lease["token"]}
         self._lease_s = lease_s
@@ -179,6 +181,9 @@ class Lease:
 
     async def run(self, handler: Handler, ready: Readiness) -> None:
         """Run the handler to its end and tell it; nothing is told of a lease that is gone."""
+        timer = None
+        if self._timeout_s is not None:  # the next renewal may be later than that
+            timer = self._loop.call_later(self._timeout_s, self.interrupt, Why.TIMEOUT)
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew())
@@ -194,6 +199,8 @@ class Lease:
                     await self._end(*end)
                 renewing.cancel()
         finally:
+            if timer is not None:
+                timer.cancel()
             if self._scratch is not None:
                 await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
@@ -229,8 +236,9 @@ class Lease:
             case Why.CANCEL | Why.DRAIN:
                 return "release", {}
             case Why.TIMEOUT:
+                said = Why.TIMEOUT.value if self._timeout_s is None else timed_out(self._timeout_s).message
                 still = "" if self.left is None else "; its code did not stop, and still runs"
-                return "fail", _error(JobError("timeout", Why.TIMEOUT.value + still))
+                return "fail", _error(JobError("timeout", said + still))
             case _:
                 return None
 

@@ -110,7 +110,7 @@ class _TimedLeasing(Leasing):
         self._grant = found.grant
         self._lease_s = lease_s
         self._key = key
-        self._expires_at: datetime | None = None
+        self._is_reserved = False
         self.intent: Intent | None = None
 
     async def begin(self, job: Job, record: WorkerRecord) -> AnyCommand:
@@ -119,20 +119,22 @@ class _TimedLeasing(Leasing):
         Raises:
             VersionConflictError: another claim with the same key is under way.
         """
+        settings = self._claiming.settings
+        lease_s = min(self._lease_s, job.attempt_timeout_s or settings.attempt_timeout_s)
+        if not self._is_reserved and self._grant is not None:
+            await self._claiming.claims.tokens.reserve(self._grant, lease_s + PLACE_MARGIN_S)
+        self._is_reserved = True
         now = clock.now()
-        if self._expires_at is None:
-            settings = self._claiming.settings
-            lease_s = min(self._lease_s, job.attempt_timeout_s or settings.attempt_timeout_s)
-            self._expires_at = now + timedelta(seconds=lease_s)
-            if self._grant is not None:
-                await self._claiming.claims.tokens.reserve(self._grant, lease_s + PLACE_MARGIN_S)
+        expires_at = now + timedelta(
+            seconds=lease_s
+        )  # of the attempt's time nothing is lost to other writers
         self.intent = Intent(
             "" if self._key is None else self._key.request,
-            record.id, record.revision, job.id, job.seq, self._expires_at, _places(self._grant),
+            record.id, record.revision, job.id, job.seq, expires_at, _places(self._grant),
         )  # fmt: skip
         if self._key is not None:
             await self._key.write(self._claiming.publisher, self.intent)
-        return Claim(now=now, worker=record.id, revision=record.revision, expires_at=self._expires_at)
+        return Claim(now=now, worker=record.id, revision=record.revision, expires_at=expires_at)
 
 
 class Claiming:

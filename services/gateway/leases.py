@@ -151,7 +151,7 @@ def _claimed_view(request: web.Request, claimed: Claimed) -> dict[str, Any]:
             "max_attempts": job.max_attempts,
             "rejections": job.rejections,
             "feedback": job.feedback,
-            "attempt_timeout_s": job.attempt_timeout_s,
+            "attempt_timeout_s": job.attempt_timeout_s or request.app[SETTINGS].attempt_timeout_s,
             "deadline_at": time_view(job.deadline_at),
             "created_at": time_view(job.created_at),
         },

@@ -87,6 +87,7 @@ class Timers:
         wake = Wake(
             now=clock.now(),
             cancel_grace_s=settings.cancel_grace_s,
+            attempt_timeout_s=settings.attempt_timeout_s,
             jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
             poison_after=settings.poison_losses,
             innocent_max=settings.innocent_losses,

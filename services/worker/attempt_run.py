@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, Release
 from events.errors import NewerVersionError, UnavailableError
+from events.job import timed_out
 from events.outcome import exception_text, failure_of, trace_of
 from events.spec import JobError
 from services import clock
@@ -214,10 +215,11 @@ class AttemptRun:
             case Interruption.CANCEL:
                 return None if still_runs else ConfirmCancel(now=now, fence=fence)
             case Interruption.TIMEOUT:
-                said = f"the attempt took longer than {self.timeout_s:g} s"
+                late = timed_out(self.timeout_s)
                 if still_runs:
-                    said += "; its code did not stop when it was told to, and still runs"
-                return _failure(fence, JobError("timeout", said))
+                    said = f"{late.message}; its code did not stop when it was told to, and still runs"
+                    late = replace(late, message=said)
+                return _failure(fence, late)
             case Interruption.DRAIN:
                 return Release(now=now, fence=fence)
             case _:

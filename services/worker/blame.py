@@ -13,7 +13,6 @@ from events import subjects
 from events.errors import UnavailableError
 from events.job import Job
 from services.log_reader import last_message
-from services.settings import Settings
 from services.worker import registry
 
 
@@ -52,8 +51,3 @@ async def had_claim_alone(nc: Client, job: Job, *, timeout_s: float) -> bool:
         return False
     record = None if found is None else registry.read(found)
     return record is not None and is_alone(job.lease.fence, record.fences)
-
-
-def outstayed(job: Job, at_s: float, settings: Settings) -> bool:
-    """Whether an attempt that has lasted so long is past the time that it may take."""
-    return at_s > (job.attempt_timeout_s or settings.attempt_timeout_s)

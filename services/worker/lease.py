@@ -38,7 +38,7 @@ from events.errors import (
     VersionConflictError,
 )
 from events.history import Submitted
-from events.job import Job, decide, evolve
+from events.job import Job, decide, evolve, timed_out
 from events.lane import NONE
 from events.spec import FINAL, JobError, JobSpec, Status
 from services import clock
@@ -48,7 +48,7 @@ from services.log_reader import Stored, follow_once, last_message
 from services.reachability import Reachability
 from services.settings import Settings
 from services.worker import registry
-from services.worker.blame import has_one_slot, outstayed
+from services.worker.blame import has_one_slot
 from services.worker.puller import ACK, NAK, TERM, WORKING, Puller
 from services.worker.renewal import Interruption, judge
 from services.worker.work import Work
@@ -232,14 +232,14 @@ class Leasing:
             )
             log.info("lease_lost", job=job.id, fence=lease.fence, worker=lease.worker, blamed=blamed)
         elif (known_s := self._disowned_s(holder, job, lease.fence)) > self._settings.lease_s:
-            is_late = outstayed(job, known_s, self._settings)
-            command = (
-                self._lost(lease.fence, blamed=True)
-                if is_late
-                else Release(now=clock.now(), fence=lease.fence)
-            )
+            timeout_s = job.attempt_timeout_s or self._settings.attempt_timeout_s
+            is_late = known_s > timeout_s
+            now, fence = clock.now(), lease.fence
+            command: AnyCommand = Release(now=now, fence=fence)
+            if is_late:  # its worker could not end it: the code does not stop, or blocks the loop
+                command = Fail(now=now, fence=fence, error=timed_out(timeout_s), jitter=jitter())
             after, _ = await self._store.transition(job, command, actor="worker:redelivery")
-            log.info("lease_disowned", job=job.id, fence=lease.fence, worker=lease.worker, blamed=is_late)
+            log.info("lease_disowned", job=job.id, fence=fence, worker=lease.worker, timed_out=is_late)
         else:
             return False
         if after.claimable_seq != work.seq or after.status in FINAL:

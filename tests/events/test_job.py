@@ -365,6 +365,39 @@ def test_a_queue_timeout_is_for_the_first_start_alone() -> None:
     assert run(TakeLease(now=LATER, worker="w", revision=1), job=back).status is Status.RUNNING
 
 
+def claimed(*, lease_s: float, **fields: Any) -> Job:
+    spec = msgspec.structs.replace(SPEC, **fields)
+    until = NOW + timedelta(seconds=lease_s)
+    claim = Claim(now=NOW, worker="w", revision=1, expires_at=until)
+    return run(claim, job=run(Submit(now=NOW, job=spec)))
+
+
+@pytest.mark.parametrize("own_timeout", [True, False])
+def test_a_claim_that_was_kept_to_the_end_of_the_attempts_time_has_timed_out(*, own_timeout: bool) -> None:
+    job = claimed(lease_s=60, attempt_timeout_s=60 if own_timeout else None, max_attempts=2)
+    wake = Wake(now=NOW + timedelta(seconds=61), attempt_timeout_s=9 if own_timeout else 60, blamed=False)
+    job = run(wake, job=job)
+    assert (job.status, job.failures, job.innocent, job.failed_worker) == (Status.RETRYING, 1, 0, "w")
+    assert job.error is not None
+    assert job.error.code == "timeout"
+    job = run(Wake(now=job.retry_at or NOW), job=job)
+    started = NOW + timedelta(hours=1)
+    again = Claim(now=started, worker="w", revision=1, expires_at=started + timedelta(seconds=60))
+    late = msgspec.structs.replace(wake, now=started + timedelta(seconds=60))
+    job = run(again, late, job=job)
+    assert (job.status, job.reason, job.failures) == (Status.DEAD, "failures_spent", 2)
+    assert job.error is not None
+    assert job.error.code == "timeout"
+
+
+def test_a_claim_that_ends_before_the_attempts_time_is_a_lost_lease() -> None:
+    job = claimed(lease_s=30, attempt_timeout_s=60, max_attempts=1)
+    wake = Wake(now=NOW + timedelta(hours=1), attempt_timeout_s=5, blamed=False)
+    event = decide(job, wake)
+    assert isinstance(event, Queued)
+    assert (event.cause, event.blameless) == ("claim_expired", True)
+
+
 def test_a_wake_up_that_comes_early_decides_nothing() -> None:
     for job in (SCHEDULED, RETRYING, CLAIMED, BLOCKED):
         assert decide(job, Wake(now=NOW - timedelta(seconds=1))) is None

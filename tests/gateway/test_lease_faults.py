@@ -180,6 +180,30 @@ async def test_a_lease_ends_at_its_time_and_not_with_its_workers_record(
         keeping.cancel()
 
 
+@pytest.mark.parametrize(("own", "renews"), [(True, False), (True, True), (False, True)])
+async def test_an_attempt_whose_time_is_over_ends_as_a_timeout_whoever_notices(
+    broker: NatsServer, tmp_path: Path, *, own: bool, renews: bool
+) -> None:
+    settings: dict[str, Any] = {} if own else {"attempt_timeout_s": 2.0}
+    async with gateway(broker.url, tmp_path, **settings) as api, asyncio.TaskGroup() as group:
+        keeping = group.create_task(Keeper(api.nc, api.settings).run())
+        job_id = await submit(api, max_attempts=1, **({"attempt_timeout_s": 2} if own else {}))
+        await submit(api, attempt_timeout_s=60)  # held beside it: a lost lease would be nobody's fault
+        worker = Worker(api, kinds=[api.tenant])
+        claimed = await worker.claim(lease_s=1 if renews else 30)
+        await worker.claim(lease_s=30)
+        assert claimed.json["job"]["attempt_timeout_s"] == 2
+        async with asyncio.timeout(DEADLINE_S):
+            while renews and (await worker.say(claimed, "renew", {})).status == 200:
+                await asyncio.sleep(0.1)
+        await until_events(api, job_id, "dead")
+        dead = (await api.store.load(job_id)).error
+        assert dead is not None
+        assert (dead.code, dead.message) == ("timeout", "the attempt took longer than 2 s")
+        assert (await events_of(api, job_id)).count("claimed") == 1
+        keeping.cancel()
+
+
 async def test_an_outage_of_the_broker_ends_no_timed_lease(broker: NatsServer, tmp_path: Path) -> None:
     async with gateway(broker.url, tmp_path, lease_s=1.0) as api, asyncio.TaskGroup() as group:
         keeping = group.create_task(Keeper(api.nc, api.settings).run())

@@ -145,6 +145,28 @@ async def test_failures_are_told_with_their_code(api: Gateway, client: AsyncClie
             assert (error.code, error.retryable) == said
 
 
+async def test_an_attempt_that_takes_too_long_is_stopped_though_no_renewal_is_due(
+    api: Gateway, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("switchyard._lease.RENEW_S", 3600.0)
+    worker, stopped = made(api, lease_s=30.0), asyncio.Event()
+
+    @worker.kind(api.tenant)
+    async def work(_: dict[str, Any]) -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            stopped.set()
+
+    async with working(worker):
+        job = await client.submit(api.tenant, max_attempts=1, attempt_timeout_s=0.3)
+        await stopped.wait()
+        ended = await client.wait(job.id)
+    assert ended.error is not None
+    assert (ended.error.code, ended.error.message) == ("timeout", "the attempt took longer than 0.3 s")
+    assert (ended.state, ended.attempt) == ("dead", 1)
+
+
 async def test_a_proposal_waits_for_its_reviewer_and_the_next_attempt_has_the_feedback(
     api: Gateway, client: AsyncClient
 ) -> None:

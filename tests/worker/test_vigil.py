@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from events.history import Queued, Succeeded
+from events.history import Dead, Failed, Queued, Succeeded
 from services.connectors.protocol import Attempt
 from services.nats_server import NatsServer
 from tests.worker.own_process import OwnProcess, own_process, until_dead
@@ -20,6 +20,7 @@ from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 ONE_ATTEMPT = ["submitted", "leased", "succeeded"]
 TWO_ATTEMPTS = ["submitted", "leased", "queued", "leased", "succeeded"]
+ONE_TIMED_OUT = ["submitted", "leased", "failed", "queued", "leased", "succeeded"]
 
 
 @pytest.fixture
@@ -169,9 +170,24 @@ async def test_an_attempt_is_renewed_no_longer_than_it_may_take(site: Site, tmp_
         async with site.worker(TestConnector(other, "block"), name="w2"):
             assert await results(site, blockers) == ["another"]
         assert [entry["job"] for entry in worker.logged("lease_outstayed")] == blockers
-    assert await site.names(blockers[0]) == TWO_ATTEMPTS
+    assert await site.names(blockers[0]) == ONE_TIMED_OUT
+    failed = (await site.store.history(blockers[0]))[2].event
+    assert isinstance(failed, Failed)
+    assert failed.error.code == "timeout"
     job = await site.store.load(blockers[0])
     assert (job.failures, job.innocent) == (1, 0)
+
+
+async def test_an_attempt_that_outstays_its_time_is_the_last_one_of_those_that_there_may_be(
+    site: Site, tmp_path: Path
+) -> None:
+    async with site.keeper(), own_process(site, tmp_path / "log") as worker:
+        await worker.vigil()
+        (job,) = await leased(site, "block", payload={"seconds": 15}, attempt_timeout_s=0.5, max_attempts=1)
+        async with site.worker(TestConnector(other, "block"), name="w2"):
+            dead = (await site.final(job)).event
+    assert isinstance(dead, Dead)
+    assert (dead.reason, dead.error.code) == ("failures_spent", "timeout")
 
 
 async def test_a_stopped_worker_ends_its_vigil_and_takes_its_record_away(site: Site, tmp_path: Path) -> None:
