@@ -17,6 +17,7 @@ from events.codec import FINAL_EVENTS
 from events.errors import UnavailableError
 from services import connection_file
 from services.cli.errors import ApiError
+from services.settings import MIB
 from switchyard._json import body_json
 
 CONNECT_S: Final = 5.0
@@ -27,6 +28,7 @@ RECONNECT_S: Final = 0.5
 CHUNK_BYTES: Final = 256 * 1024
 MARKDOWN: Final = "document.md"  # artifacts of results that are too long for an event
 RESULT: Final = "result.json"
+RESULT_BYTES: Final = 16 * MIB  # of a conversion's, which has up to 1,000 images and a warning of each
 FINAL_STATES: Final = frozenset({"succeeded", "dead", "cancelled", "expired", "archived"})
 REPAIRS: Final = frozenset({"repaired", "archived"})  # what may follow damage, and may itself not apply
 # How a live message's refusal would be answered over REST.
@@ -133,6 +135,16 @@ class Api:
             for event in page["events"]:
                 yield event
             after = page["after"]
+
+    async def with_result(self, job: dict[str, Any]) -> dict[str, Any]:
+        """A conversion with its result, also where that is too long for an event; any other job as it is."""
+        large = [each for each in job["artifacts"] if each["name"] == RESULT]
+        if job["kind"] != "convert" or job["result"] is not None or not large:
+            return job
+        if large[0]["size_bytes"] > RESULT_BYTES:
+            return job
+        body = b"".join([chunk async for chunk in self.download(large[0]["file"])])
+        return job | {"result": orjson.loads(body)}
 
     async def output(self, job: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """What a job made, to be read: its Markdown if it made any, else its result as JSON."""

@@ -144,6 +144,7 @@ async def _show(api: Api, job: dict[str, Any], *, wait: bool, as_json: bool) -> 
     elif not wait:
         say(job["id"])
     elif job["state"] == "succeeded":
+        job = await api.with_result(job)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         async for chunk in api.output(job):
             pass_on(chunk, decoder)

@@ -58,6 +58,18 @@ def test_what_a_conversion_warns_of_is_on_standard_error(site: Site) -> None:
     assert warning in done.stderr.splitlines()
 
 
+def test_a_result_too_long_for_an_event_is_printed_as_any_other_with_its_warnings(
+    site: Site, tmp_path: Path
+) -> None:
+    # Each quote is two characters in JSON: the Markdown alone fits into a result, the result into no event.
+    page = tmp_path / "page.xls"
+    page.write_text("<html>" + '<p>"" "" "" ""</p>' * 4_000)
+    done = site.run("submit", "--kind", "convert", "--file", str(page), "--wait")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('"" "" "" ""\n')
+    assert "switchyard: warning: the file is called" in done.stderr
+
+
 def test_a_refused_submission_leaves_no_file_behind(site: Site) -> None:
     before = _files(site)
     done = site.run("submit", "--kind", "convert", "--file", str(DOCUMENT), "--priority", "101")

@@ -25,7 +25,7 @@ def test_what_is_no_content_is_left_out(page: Any) -> None:
         page(
             "<html><head><title>T</title><style>p {}</style></head><body><nav>Home</nav><h1>A</h1>"
             "<script>x()</script><template>t</template><p hidden>h</p><p style='display: none'>d</p>"
-            "<div role=navigation>n</div><svg><text>s</text></svg><!-- c --><p>B</p></body></html>"
+            "<div role=navigation>n</div><svg><desc>s</desc></svg><!-- c --><p>B</p></body></html>"
         )
         == "# A\n\nB"
     )
@@ -135,3 +135,23 @@ def test_quotes_changes_and_formulas(page: Any) -> None:
         "<annotation encoding='application/x-tex'>x^2</annotation></math> H<sub>2</sub>O <q>c</q>"
     )
     assert made == "> a\n\n> b\n\n~~old~~ new $x^2$ H₂O “c”"
+
+
+def test_what_stands_in_a_list_or_a_table_but_in_no_item_or_cell_of_it_is_kept(page: Any) -> None:
+    assert page("<h1>A</h1><ul>Before<li>one</li>between<li>two</li>after</ul>") == (
+        "# A\n\nBefore\n\n- one\n\n    between\n\n- two\n\n    after"
+    )
+    assert (
+        page(
+            "<h1>A</h1><table>stray<tr><td>1</td><td>2</td></tr><tr style='display:none'><td>h<td>h</tr>"
+            "<form><tr><form><td>3</td></form><td>4</td></tr></form></table>"
+        )
+        == "# A\n\nstray\n\n| 1 | 2 |\n| --- | --- |\n| 3 | 4 |"
+    )
+
+
+def test_the_texts_of_a_drawing_are_kept(page: Any) -> None:
+    drawn = (
+        "<svg><title>t</title><g><text>Sales</text><text><tspan>2</tspan><tspan>5</tspan></text></g></svg>"
+    )
+    assert page(f"<h1>A</h1><p>x{drawn}y</p>") == "# A\n\nx Sales 25 y"

@@ -12,7 +12,7 @@ import pytest
 from openpyxl import Workbook
 from pptx import Presentation
 
-from services.connectors.convert import layout, xlsx
+from services.connectors.convert import html, layout, xlsx
 from services.connectors.convert.convert import convert
 from services.connectors.convert.docx import DocxReader
 from services.connectors.convert.pieces import Piece
@@ -100,12 +100,57 @@ def test_a_slide_a_sheet_and_a_document_whose_letters_are_lost_are_named(
         yield from ()
 
     monkeypatch.setattr(SlideReader, "_shape", none)
-    monkeypatch.setattr(xlsx, "_table", none)
+    monkeypatch.setattr(xlsx.Sheet, "_table", none)
     monkeypatch.setattr(DocxReader, "_item", lambda *_: Piece("paragraph"))
     found = [told(path)["warnings"] for path in (slides, sheets, text)]
     assert [warning.partition(":")[0] for warnings in found for warning in warnings] == [
         "slide 1", "slide 2", 'the sheet "Sheet"', "the document",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [SENTENCE, 12345.5])
+def test_cells_that_the_parser_does_not_see_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any
+) -> None:
+    book = Workbook()
+    for _ in range(20):
+        book.worksheets[0].append([value, value])
+    book.save(path := tmp_path / "book.xlsx")
+    assert told(path)["warnings"] == []
+    halved(monkeypatch, xlsx.Sheet, "_parsed")
+    (warning,) = told(path)["warnings"]
+    assert warning.startswith('the sheet "Sheet": ')
+    assert "its XML has" in warning
+
+
+def test_merged_cells_hide_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = Workbook()
+    sheet = book.worksheets[0]
+    sheet.cell(1, 1, SENTENCE)
+    sheet.merge_cells("A1:A40")
+    for row in range(1, 41):
+        sheet.cell(row, 2, SENTENCE)
+    book.save(path := tmp_path / "book.xlsx")
+    assert told(path)["warnings"] == []
+    halved(monkeypatch, xlsx.Sheet, "_parsed")
+    assert len(told(path)["warnings"]) == 1
+
+
+def test_a_page_whose_letters_are_lost_or_doubled_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "a.html").write_text(
+        f"<title>T</title><nav>{SENTENCE}</nav><table><tr><td>{SENTENCE}</table><script>{SENTENCE}</script>"
+        f"<svg><text>{SENTENCE}</text></svg><ul><li>{SENTENCE}</ul><p>{SENTENCE}<p hidden>{SENTENCE}"
+    )
+    assert told(path)["warnings"] == []
+    with monkeypatch.context() as patch:
+        patch.setattr(html._Reader, "_table", lambda *_: iter(()))
+        (warning,) = told(path)["warnings"]
+        assert warning.startswith("the page: ")
+        assert "its HTML has" in warning
+    halved(monkeypatch, html._Reader, "_flush", 2)
+    assert "its HTML has" in told(path)["warnings"][0]
 
 
 def test_cells_that_span_several_are_no_doubled_letters(tmp_path: Path) -> None:
@@ -119,7 +164,7 @@ def test_cells_that_span_several_are_no_doubled_letters(tmp_path: Path) -> None:
 
 
 def test_the_documents_of_the_tests_are_not_warned_of() -> None:
-    paths = [path for path in CORPUS.iterdir() if path.suffix in {".pdf", ".docx", ".pptx", ".xlsx"}]
+    paths = [path for path in CORPUS.iterdir() if path.suffix in {".pdf", ".docx", ".pptx", ".xlsx", ".html"}]
     warned = [warning for path in paths for warning in told(path)["warnings"] if "letters" in warning]
     assert len(paths) > 10
     assert warned == []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import re
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest_asyncio
 from PIL import Image
 
 from services.connectors.convert.connector import ConvertConnector
+from services.connectors.protocol import FatalError
 from tests.connectors.hostile import convert, verdict
 from tests.connectors.pdf_files import page_of, texts_of
 
@@ -24,6 +28,34 @@ async def connector() -> AsyncIterator[ConvertConnector]:
     connector = ConvertConnector(slots=1, timeout_s=60)
     yield connector
     await connector.close()
+
+
+def pages_utf_16() -> bytes:
+    return "<html><p>Hello world</p></html>".encode("utf-16-le")
+
+
+def mac_binary(data: bytes) -> bytes:
+    return b"\0\x05a.pdf".ljust(65, b"\0") + b"PDF CARO".ljust(63, b"\0") + data
+
+
+def ole(*names: str) -> bytes:
+    """An OLE file whose directory is in its fourth sector and goes on in its third."""
+    entries = b"".join(
+        name.encode("utf-16-le").ljust(64, b"\0") + struct.pack("<H", 2 * len(name) + 2) + bytes(62)
+        for name in ("Root Entry", *["\x05SummaryInformation"] * 3, *names)
+    ).ljust(1024, b"\0")
+    header = bytearray(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".ljust(512, b"\0"))
+    struct.pack_into("<H", header, 30, 9)
+    struct.pack_into("<I", header, 48, 3)
+    struct.pack_into("<109I", header, 76, 0, *[0xFFFFFFFF] * 108)
+    table = struct.pack("<4I", 0xFFFFFFFD, 0xFFFFFFFE, 0xFFFFFFFE, 2).ljust(512, b"\xff")
+    return bytes(header) + table + bytes(512) + entries[512:] + entries[:512]
+
+
+EXCEL_XML = (
+    b'<?xml version="1.0"?><?mso-application progid="Excel.Sheet"?>'
+    b'<Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet"><Worksheet><Table>'
+)
 
 
 def png() -> bytes:
@@ -44,6 +76,13 @@ def png() -> bytes:
             "bytes stand before the PDF",
         ),
         (b"<html>\n" + PDF, "a.pdf", "bytes stand before the PDF"),
+        (b"<html>" + b"%PDF-1.4 is a format. " * 500 + PDF, "a.pdf", "bytes stand before the PDF"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 9_000 + b"\r\n\r\n" + PDF, "a.pdf", "bytes stand before"),
+        (bytes(range(256)) * 40 + PDF, "nameless", "bytes stand before the PDF"),
+        (mac_binary(PDF), "a.pdf", "bytes stand before the PDF"),
+        (b"\x1b%-12345X@PJL ENTER LANGUAGE=PDF\r\n" + PDF, "a.pdf", "bytes stand before the PDF"),
+        (b"<html><p>Hello world</p></html>".decode().encode("utf-16"), "a.xls", "content is an HTML page"),
+        (pages_utf_16(), "a.xls", "its content is an HTML page"),
         (b"<html><p>Hello world</p></html>", "a.xls", "its content is an HTML page; it was read as that"),
         (RTF, "a.doc", "its content is a Rich Text document; it was read as that"),
     ],
@@ -55,6 +94,53 @@ async def test_document_that_viewers_open_is_read_with_a_warning(
     assert made["markdown"].replace("*", "") == "Hello world\n"
     (warning,) = made["warnings"]
     assert warned in warning
+
+
+@pytest.mark.parametrize("offset", [b"0", b"7", b"999999999"])
+async def test_pdf_whose_table_of_objects_is_elsewhere_is_read(
+    connector: ConvertConnector, tmp_path: Path, offset: bytes
+) -> None:
+    data = re.sub(rb"startxref\n\d+", b"startxref\n" + offset, PDF)
+    assert (await convert(connector, tmp_path, data, "a.pdf")).result["markdown"] == "Hello world\n"
+
+
+@pytest.mark.parametrize("at", [0, 2_000])
+async def test_page_that_speaks_of_pdf_is_still_a_page(
+    connector: ConvertConnector, tmp_path: Path, at: int
+) -> None:
+    page = b"<html>" + b" " * at + b"<p>It begins with %PDF-1.7 and ends.</p>"
+    made = (await convert(connector, tmp_path, page, "a.html")).result
+    assert made["markdown"] == "It begins with %PDF-1.7 and ends.\n"
+    assert made["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "what"),
+    [
+        (ole("\x06DataSpaces", "EncryptedPackage"), "a.docx", "protected by a password"),
+        (ole("WordDocument"), "a.doc", "an old Word document"),
+        (ole("Workbook"), "a.xls", "an old Excel workbook"),
+        (ole("PowerPoint Document"), "a.ppt", "an old PowerPoint presentation"),
+        (ole("MatOST"), "a.wps", "a document of Microsoft Works"),
+        (ole("__properties_version1.0"), "a.msg", "an Outlook message"),
+        (ole("anything"), "a.doc", "an old Office document"),
+        (ole()[:700], "a.doc", "an old Office document"),
+        (ole("WordDocument"), "a.docx", 'called "a.docx", but its content is an old Word document'),
+        (b"\xffWPC\x10\0\0\0", "a.wpd", "a WordPerfect document"),
+        (b"\x01\xfe2\0\0\0", "a.wps", "a document of Microsoft Works"),
+        (gzip.compress(PDF), "a.pdf", "its content is packed with gzip"),
+        (EXCEL_XML, "a.xls", "a workbook in the XML of Excel 2003"),
+        (EXCEL_XML, "a.xml", "a workbook in the XML of Excel 2003"),
+        (b"a,b\n1,2\n", "a.xls", "its content is plain text"),
+    ],
+)
+async def test_file_of_another_format_is_refused_by_its_name(
+    connector: ConvertConnector, tmp_path: Path, data: bytes, name: str, what: str
+) -> None:
+    with pytest.raises(FatalError) as refused:
+        await convert(connector, tmp_path, data, name)
+    assert what in refused.value.message
+    assert refused.value.code in {"unsupported_format", "mislabelled_file", "encrypted_file"}
 
 
 @pytest.mark.parametrize("data", [PDF, b"\xef\xbb\xbf" + PDF, b"\r\n\0" + PDF, PDF + b"\r\n\0\0"])

@@ -186,3 +186,26 @@ async def test_formula_without_a_stored_value_stands_in_its_place_and_is_warned_
     assert "| a | 100 | =B2*1.19 |\n| sum | =SUM(B2:B2) | =B3*1.19 |" in made.result["markdown"]
     (warning,) = made.result["warnings"]
     assert warning.startswith('3 formulas of the sheet "Sheet" have no stored value')
+
+
+def test_first_row_of_equal_cells_is_a_row_unless_it_is_merged(sheet: Any) -> None:
+    def fill(sheet: Any) -> None:
+        sheet.append(["n/a", "n/a"])
+        sheet.append(["a", "b"])
+        sheet["D1"] = "Title"
+        sheet.merge_cells("D1:E2")
+        for cell in ("D3", "E3", "D4", "E4"):
+            sheet[cell] = 5
+
+    assert sheet(fill) == (
+        "| n/a | n/a |\n| --- | --- |\n| a | b |\n\nTitle\n\n| 5 | 5 |\n| --- | --- |\n| 5 | 5 |"
+    )
+
+
+def test_escaped_characters_of_a_text_are_read(tmp_path: Path) -> None:
+    book = Workbook()
+    written = ["line_x000D_", "_x005F_x000D_", "a_x0041_b_x0001_", "_xD83D__xDE00_", "_x00zz_"]
+    for number, text in enumerate(written, start=1):
+        book.worksheets[0].cell(number, 1, text)
+    book.save(path := tmp_path / "book.xlsx")
+    assert converted(path) == ("## Sheet\n\n| line |\n| --- |\n| _x000D_ |\n| aAb |\n| 😀 |\n| _x00zz_ |\n")

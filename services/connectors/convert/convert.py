@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import traceback
 import zipfile
 import zlib
@@ -15,7 +16,7 @@ from services.connectors.convert.album import Album
 from services.connectors.convert.cores import Cores
 from services.connectors.convert.document import Document, Format, Options
 from services.connectors.convert.outputs import Outputs
-from services.connectors.convert.sniff import NAMES, sniff
+from services.connectors.convert.sniff import NAMES, pdf_start, sniff
 from services.connectors.protocol import ConnectorError, FatalError
 
 MAX_WARNINGS: Final = 50
@@ -58,6 +59,8 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
         comments=arguments.get("comments", False),
     )
     found, told = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
+    if found == "pdf":
+        source = _from_its_header(source, Path(arguments["directory"]))
     module, _, name = READERS[found].partition(":")
     reader: Callable[[Path, Options], Document] = getattr(import_module(module), name)
     try:
@@ -86,6 +89,17 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
             "corrupt_file", f"the file looks like {NAMES[found]}, but it is damaged ({what})"
         ) from error
     return {"format": found, **written}
+
+
+def _from_its_header(source: Path, directory: Path) -> Path:
+    """A PDF without what stands before it, where that is more than its library skips."""
+    start = pdf_start(source)
+    if not start:
+        return source
+    with source.open("rb") as given, (directory / "cut.pdf").open("wb") as made:
+        given.seek(start)
+        shutil.copyfileobj(given, made)
+        return Path(made.name)
 
 
 def _write(

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 from lxml import etree
 
-from services.connectors.convert import inline, pieces, scripts
+from services.connectors.convert import html_letters, inline, pieces, scripts
 from services.connectors.convert.album import Album
 from services.connectors.convert.document import Document, Options, Page
 from services.connectors.convert.html_encoding import decode
-from services.connectors.convert.html_tables import grid, is_layout, own_cells
+from services.connectors.convert.html_hidden import is_hidden
+from services.connectors.convert.html_tables import grid, is_layout, own_cells, strays
 from services.connectors.convert.inline import PLAIN, Look, Run
 from services.connectors.convert.pieces import Piece
 from services.connectors.convert.scripts import DOWN, UP
 from services.connectors.protocol import FatalError
 
 Element = Any
-DROPPED: Final = frozenset({
-    "audio", "canvas", "datalist", "dialog", "embed", "head", "iframe", "map", "meter", "nav",
-    "noscript", "object", "progress", "rp", "rt", "script", "style", "svg", "template",
-    "video",
-})  # fmt: skip
 BLOCKS: Final = frozenset({
     "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dir", "div",
     "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6",
@@ -44,7 +42,6 @@ MOVED: Final = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
 LISTS: Final = {"ul", "ol", "menu", "dir"}
 LISTINGS: Final = {"pre", "listing", "xmp", "plaintext"}
 SPACE: Final = re.compile(r"[ \t\r\n\f]+")  # not the no-break space
-HIDDEN: Final = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 LANGUAGE: Final = re.compile(
     r"\b(?:language|lang|highlight-source|highlight|brush:)[-: ]?\s*([A-Za-z0-9+#]+)"
 )
@@ -57,13 +54,29 @@ def read(path: Path, options: Options) -> Document:
     """An HTML file as a document of one page."""
 
     def pages() -> Iterator[Page]:
-        yield Page.of(pieces.blocks(read_pieces(path.read_bytes(), options.album)))
+        root = parsed(path.read_bytes())
+        if root is None:
+            yield Page.of(())
+            return
+        made = Page.of(pieces.blocks(_pieces(root, options.album)))
+        yield replace(made, warnings=html_letters.warning(root, made.blocks))
 
     return Document(total=1, pages=pages())
 
 
 def read_pieces(source: bytes, album: Album | None = None) -> Iterator[Piece]:
     """The content of a page, without what is no content.
+
+    Raises:
+        FatalError: code `too_deep`.
+    """
+    root = parsed(source)
+    if root is not None:
+        yield from _pieces(root, album)
+
+
+def parsed(source: bytes) -> Element | None:
+    """The root of a page; None where there is none.
 
     Raises:
         FatalError: code `too_deep`.
@@ -76,8 +89,10 @@ def read_pieces(source: bytes, album: Album | None = None) -> Iterator[Piece]:
     root = etree.fromstring(text.encode("utf-8", errors="replace"), parser)
     if any(error.type_name == RESOURCE_LIMIT for error in parser.error_log):
         raise FatalError("too_deep", "the page's elements are nested too deeply to be read")
-    if root is None:
-        return
+    return root
+
+
+def _pieces(root: Element, album: Album | None) -> Iterator[Piece]:
     titled = next((True for _ in root.iter("h1")), False)
     title = root.findtext(".//title") or ""
     if not titled:
@@ -127,7 +142,7 @@ class _Reader:
         self._below += 1
         self._add(element.text, look)
         for child in element:
-            if isinstance(child.tag, str) and not _is_hidden(child):
+            if isinstance(child.tag, str) and not is_hidden(child):
                 yield from self._child(child, look)
             self._add(child.tail, look)
         self._below -= 1
@@ -152,6 +167,8 @@ class _Reader:
                 self._add(_filled_in(child), look)
             case "math":
                 self._add(_formula(child), look)
+            case "svg":
+                self._add(_lettering(child), look)
             case "q":
                 self._add("“", look)
                 yield from self._walk(child, look)
@@ -207,8 +224,11 @@ class _Reader:
         self._items = []  # an item that holds only a list shows only that
         self._depth += 1
         number = _integer(element.get("start"), 1)
-        for child in element:
-            if not isinstance(child.tag, str) or _is_hidden(child):
+        yield from self._between(element.text, look)
+        for before, child in pairwise((None, *element)):
+            if before is not None:
+                yield from self._between(before.tail, look)
+            if not isinstance(child.tag, str) or is_hidden(child):
                 continue
             if child.tag != "li":  # a list right within a list, or something out of place
                 self._depth -= child.tag in LISTS
@@ -222,9 +242,19 @@ class _Reader:
             yield from self._flush()
             self._items = []
             number += 1
+        if len(element):
+            yield from self._between(element[-1].tail, look)
         self._depth -= 1
 
+    def _between(self, text: str | None, look: Look) -> Iterator[Piece]:
+        """Text of a list that stands in no item of it."""
+        if text and text.strip():
+            self._add(text, look)
+            yield from self._flush()
+
     def _table(self, table: Element, look: Look) -> Iterator[Piece]:
+        self._add(strays(table), look)  # where browsers show it
+        yield from self._flush()
         if is_layout(table):
             for cell in own_cells(table):
                 yield from self._walk(cell, look)
@@ -273,16 +303,6 @@ def _script(element: Element) -> str:
     return "" if moved is None else SCRIPTS[moved[1].lower()[:3]]
 
 
-def _is_hidden(element: Element) -> bool:
-    return (
-        element.tag in DROPPED
-        or element.get("hidden") is not None
-        or element.get("aria-hidden") == "true"
-        or element.get("role") in {"navigation", "search"}
-        or bool(HIDDEN.search(element.get("style") or ""))
-    )
-
-
 def _is_permalink(link: Element) -> bool:
     """Whether a link is the sign that some pages put beside a heading to point at it."""
     text = "".join(link.itertext()).strip()
@@ -293,7 +313,7 @@ def _is_permalink(link: Element) -> bool:
 def _verbatim(element: Element) -> str:
     parts = [element.text or ""]
     for child in element:
-        if isinstance(child.tag, str) and not _is_hidden(child):
+        if isinstance(child.tag, str) and not is_hidden(child):
             inner = "\n" if child.tag == "br" else _verbatim(child)
             parts.append(scripts.marked(inner, _script(child)))
         parts.append(child.tail or "")
@@ -347,6 +367,12 @@ def _linear(element: Element, depth: int = 0) -> str:
             return (element.text or "") + "".join(
                 part + tail for part, tail in zip(parts, tails, strict=True)
             )
+
+
+def _lettering(drawing: Element) -> str:
+    """The texts of a drawing, such as the labels of a chart."""
+    texts = (" ".join("".join(text.itertext()).split()) for text in drawing.iter("text"))
+    return "".join(f" {text} " for text in texts if text)
 
 
 def _integer(text: str | None, default: int) -> int:

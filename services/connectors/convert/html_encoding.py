@@ -17,7 +17,7 @@ READ_AS: Final = {
     "iso-8859-9": "cp1254", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "sjis": "cp932",
     "euc-kr": "cp949", "ks_c_5601-1987": "cp949", "x-sjis": "cp932", "macintosh": "mac-roman",
 }  # fmt: skip
-# Of what Python knows only the encodings of pages; UTF-16 would have had its mark.
+# Of what Python knows only the encodings of pages; UTF-16 has its mark, or is told by its zeros.
 ENCODING: Final = re.compile(
     r"utf-?8|cp\d+|iso-8859-\d+|windows-\d+|koi8-[ru]|gb18030|big5(-hkscs)?|euc-jp|iso-2022-jp|mac-roman|tis-620|ibm866"
 )
@@ -26,13 +26,17 @@ MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+UNMARKED: Final = ((b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))
 
 
 def decode(source: bytes) -> str:
-    """The text of a page by its byte order mark, by what it says, as UTF-8, or else as Windows-1252."""
+    """The text of a page by its mark, its zeros, by what it says, as UTF-8, or else as Windows-1252."""
     for mark, encoding in MARKS:
         if source.startswith(mark):
             return source[len(mark) :].decode(encoding, errors="replace")
+    for start, encoding in UNMARKED:
+        if source.startswith(start):
+            return source.decode(encoding, errors="replace")
     said = DECLARED.search(source[:PRESCAN_BYTES]) or CHARSET.search(source[:PRESCAN_BYTES])
     name = said[1].decode("ascii").lower() if said is not None else ""
     name = READ_AS.get(name, name)

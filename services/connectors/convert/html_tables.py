@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, Final
 
+from services.connectors.convert.html_hidden import is_hidden
 from services.connectors.convert.spans import Spanning, spread
 
 Element = Any
 MAX_SPAN: Final = 100
 MAX_ROWSPAN: Final = 1_000
 CELLS: Final = {"td", "th"}
+INSIDE: Final = CELLS | {"caption", "col", "colgroup", "table"}
 GROUPS: Final = {"thead": 0, "tbody": 1, "tfoot": 2}  # a foot is shown last, wherever it is written
 
 
 def own_rows(table: Element) -> Iterator[Element]:
     """The rows of a table itself, in the order they are shown."""
-    groups: list[tuple[int, Element]] = []
-    for child in table:
-        if child.tag == "tr":
-            groups.append((1, child))
-        elif child.tag in GROUPS:
-            groups += [(GROUPS[child.tag], row) for row in child if row.tag == "tr"]
+    groups = [(order, row) for order, row in _within(table, {"tr"}) if not is_hidden(row)]
     yield from (row for _, row in sorted(groups, key=lambda group: group[0]))
+
+
+def cells_of(row: Element) -> Iterator[Element]:
+    """The cells of a row."""
+    yield from (cell for _, cell in _within(row, CELLS) if not is_hidden(cell))
 
 
 def own_cells(table: Element) -> Iterator[Element]:
     """The cells of a table itself."""
     for row in own_rows(table):
-        yield from (cell for cell in row if cell.tag in CELLS)
+        yield from cells_of(row)
+
+
+def strays(table: Element) -> str:
+    """What stands in a table but in no cell of it."""
+    found = [table.text or ""]
+    waiting = list(reversed(table))
+    while waiting:
+        at = waiting.pop()
+        if isinstance(at, str):
+            found.append(at)
+            continue
+        waiting.append(at.tail or "")
+        if isinstance(at.tag, str) and at.tag not in INSIDE and not is_hidden(at):
+            found.append(at.text or "")
+            waiting += reversed(at)
+    return " ".join(" ".join(text.split()) for text in found if text.strip())
+
+
+def _within(holder: Element, wanted: Container[str]) -> Iterator[tuple[int, Element]]:
+    """Elements of a table itself, also where a form is wrapped around them, and the place of their group."""
+    waiting = [(1, child) for child in reversed(holder)]
+    while waiting:
+        order, at = waiting.pop()
+        if at.tag in wanted:
+            yield order, at
+        elif isinstance(at.tag, str) and at.tag not in INSIDE:
+            order = GROUPS.get(at.tag, order)
+            waiting += [(order, child) for child in reversed(at)]
 
 
 def is_layout(table: Element) -> bool:
@@ -47,8 +77,7 @@ def grid(table: Element, flat: Callable[[Element], str]) -> list[list[str]]:
     return spread(
         [
             Spanning(flat(cell), _span(cell, "colspan", MAX_SPAN), _span(cell, "rowspan", MAX_ROWSPAN))
-            for cell in row
-            if cell.tag in CELLS
+            for cell in cells_of(row)
         ]
         for row in own_rows(table)
     )

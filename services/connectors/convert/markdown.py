@@ -10,7 +10,8 @@ from typing import Final
 SPACE: Final = re.compile(r"\s+")
 TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
 LEADING: Final = re.compile(r"^(#{1,6}\s|>|```|~~~|[-+*]\s|={3,}$|-{3,}$)")
-LINK: Final = re.compile(r"!?\[((?:[^\[\]\\]|\\.)*)\]\([^()\s]*\)")
+IMAGE: Final = re.compile(r"!\[((?:[^\[\]\\]|\\.)*)\]\([^()\s]*\)")  # which a link may hold
+LINK: Final = re.compile(r"\[((?:[^\[\]\\]|\\.)*)\]\([^()\s]*\)")
 # By what stands beside each, not in pairs: to search for the other of each takes the square of the time.
 EMPHASIS: Final = re.compile(r"(?<![\w\\*~])(?:\*{1,3}|~~)(?=[^\s*~])|(?<=[^\s\\*~])(?:\*{1,3}|~~)(?![\w*~])")
 BACKTICKS: Final = re.compile(r"(?<!\\)`+")
@@ -37,7 +38,7 @@ def fenced(code: str, language: str = "") -> str:
 
 def plain(text: str) -> str:
     """Inline Markdown without its marks."""
-    pieces = _parted(LINK.sub(r"\1", text))
+    pieces = _parted(LINK.sub(r"\1", IMAGE.sub(r"\1", text)))
     return "".join(
         piece if is_code else ESCAPED.sub(r"\1", EMPHASIS.sub("", piece)) for piece, is_code in pieces
     )

@@ -12,10 +12,11 @@ from typing import IO, Any, Final
 import openpyxl
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
-from services.connectors.convert import archive, comments, defeated, pieces, self_check
+from services.connectors.convert import archive, comments, defeated, pieces, self_check, sheet_letters
 from services.connectors.convert.document import Document, Options, Page, check_pages
 from services.connectors.convert.docx import DocxReader
 from services.connectors.convert.ooxml import STRICT, Package, transitional
+from services.connectors.convert.self_check import letters
 from services.connectors.convert.slides import SlideReader, slide_parts
 from services.connectors.convert.xlsx import MAX_CELLS, Sheet, bare, extras_of
 from services.connectors.convert.xlsx_cells import mark_scripts
@@ -81,28 +82,21 @@ def read_xlsx(path: Path, options: Options) -> Document:
     warnings = [f'the sheet "{sheet.title}" is hidden and left out' for sheet in sheets if sheet not in shown]
 
     def pages() -> Iterator[Page]:
+        strings: list[int] = []
         with Package(file, options.album) as package:
             for number, sheet in enumerate(shown):
                 part = sheet._worksheet_path  # noqa: SLF001 - told by nothing else
                 found = warnings if number == 0 else []
                 try:
                     if number == 0:
+                        strings = sheet_letters.shared(package)
                         mark_scripts(package, sheet._shared_strings)  # noqa: SLF001 - all sheets have the same
                     extras = extras_of(package, part)
                     if options.comments:
                         extras.drawn += comments.of_sheet(package, part)
                     reader = Sheet(sheet, extras)
                     made = Page.of(pieces.blocks(reader.read()))
-                    found = [
-                        *found,
-                        *self_check.warning(
-                            f'the sheet "{sheet.title}"',
-                            reader.letters,
-                            made.blocks,
-                            "its cells",
-                            more=True,
-                        ),
-                    ]
+                    found = [*found, *_sheet_warning(package, part, strings, reader, made)]
                 except Exception as error:
                     if defeated.passed_on(error):
                         raise
@@ -133,6 +127,20 @@ def _slide_warning(package: Package, part: str, number: int, made: Page, *, more
     return self_check.warning(
         f"slide {number}", found.count, made.blocks, "its XML", without={"quote"}, more=more or found.more
     )
+
+
+def _sheet_warning(
+    package: Package, part: str, strings: list[int], reader: Sheet, made: Page
+) -> tuple[str, ...]:
+    """What is said of a sheet whose letters are lost; of one that was cut off, that is said already."""
+    if reader.cut_off:
+        return ()
+    has = sheet_letters.of(package, part, strings)
+    count = letters(reader.title) + has.texts + reader.drawn
+    # Of numbers and dates only their count can be held against the XML.
+    count += reader.letters * has.others // reader.others if reader.others else has.others
+    of = f'the sheet "{reader.title}"'
+    return self_check.warning(of, count, made.blocks, "its XML", repeated=reader.repeated)
 
 
 def _transitional(path: Path) -> IO[bytes]:

@@ -117,6 +117,10 @@ class Package:
             return b""
         return self._archive.read(part)
 
+    def opened(self, part: str) -> IO[bytes]:
+        """A part that is there, to be read."""
+        return self._archive.open(part)
+
     def mentions(self, part: str, word: bytes) -> bool:
         """Whether some bytes are in a part."""
         with self._archive.open(part) as file:

@@ -23,7 +23,14 @@ def letters(text: str) -> int:
 
 
 def warning(
-    what: str, has: int, blocks: Iterable[Block], of: str, *, without: Container[str] = (), more: bool = False
+    what: str,
+    has: int,
+    blocks: Iterable[Block],
+    of: str,
+    *,
+    without: Container[str] = (),
+    more: bool = False,
+    repeated: int | None = None,
 ) -> tuple[str, ...]:
     """What is said of a page whose letters are lost or doubled; nothing of any other.
 
@@ -34,6 +41,8 @@ def warning(
         of: where its letters are.
         without: kinds of blocks that have other letters.
         more: whether more may come out than there is, such as formulas.
+        repeated: how many letters cells that span several have, for each further place; without, as many as
+            cells that are alike have.
     """
     least = most = 0
     for block in blocks:
@@ -43,7 +52,8 @@ def warning(
         if block.kind == "item":
             found += letters(block.markdown.lstrip().partition(" ")[0])
         least += found
-        most += found - (_repeated(block.text) if block.kind == "table" else 0)
+        most += found - (_repeated(block.text) if block.kind == "table" and repeated is None else 0)
+    least, most = least - (repeated or 0), most - (repeated or 0)
     lost, doubled = has - least, most - has
     is_lost = lost > has * (1 - LEAST) and (lost >= SLACK or (not least and has >= MIN_LETTERS))
     is_doubled = not more and doubled > has * (MOST - 1) and doubled >= SLACK

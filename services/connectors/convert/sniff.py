@@ -13,12 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Final, get_args
 
-from services.connectors.convert import archive
+from services.connectors.convert import archive, ole
 from services.connectors.convert.document import Format
 from services.connectors.protocol import FatalError
 
 HEAD_BYTES: Final = 4096
 PDF_HEADER_WITHIN: Final = 1024  # ISO 32000-1, annex H.3.4.1: viewers accept the header in the first 1024
+# Some viewers look farther. What merely speaks of PDF has no objects.
+PDF_HEADER: Final = re.compile(rb"%PDF-[12]\.\d(?=[\r\n\s%])")
+BEFORE_PDF: Final = b"\xef\xbb\xbf\xfe\xff\0 \t\r\n\f"  # which says nothing
+PDF_SEARCHED: Final = 16 * 1024 * 1024
+PDF_OBJECT: Final = re.compile(rb"\d \d+ obj\b")
 PDF_END: Final = b"%%EOF"
 PDF_TRAILER_WITHIN: Final = 4096
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
@@ -30,9 +35,20 @@ NAMES: Final[dict[str, str]] = {
     "xlsb": "a binary Excel workbook", "odf": "an OpenDocument file", "epub": "an EPUB book",
     "rtf": "a Rich Text document", "gif": "a GIF image", "webp": "a WebP image", "text": "plain text",
     "mail": "an e-mail message or another one of MIME", "mht": "a web archive (MHTML)",
-    "binary": "of no known format",
+    "old_word": "an old Word document (before 2007)", "old_excel": "an old Excel workbook (before 2007)",
+    "old_powerpoint": "an old PowerPoint presentation (before 2007)", "outlook": "an Outlook message",
+    "works": "a document of Microsoft Works", "wordperfect": "a WordPerfect document",
+    "write": "a document of Microsoft Write", "lotus": "a Lotus 1-2-3 spreadsheet",
+    "visio": "a Visio drawing", "publisher": "a Publisher document", "hangul": "a Hangul document",
+    "excel_xml": "a workbook in the XML of Excel 2003", "word_xml": "a document in the XML of Word 2003",
+    "flat_xml": "an Office document in a single XML file", "postscript": "a PostScript document",
+    "djvu": "a DjVu document", "gzip": "packed with gzip", "bzip2": "packed with bzip2",
+    "xz": "packed with xz", "zstd": "packed with Zstandard", "7z": "a 7z archive", "rar": "a RAR archive",
+    "jpeg2000": "a JPEG 2000 image", "heif": "an HEIC or AVIF image", "bmp": "a BMP image",
+    "photoshop": "a Photoshop image", "binary": "of no known format",
 }  # fmt: skip
 
+OF_XML: Final = ("excel_xml", "word_xml", "flat_xml", "odf")
 # What an extension or a media type claims; what is not listed claims nothing.
 EXTENSIONS: Final[dict[str, frozenset[str]]] = {
     "pdf": frozenset({"pdf"}),
@@ -43,7 +59,9 @@ EXTENSIONS: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(("pptx", "pptm", "ppsx"), frozenset({"pptx"})),
     **dict.fromkeys(("xlsx", "xlsm", "xltx"), frozenset({"xlsx"})),
     **dict.fromkeys(("html", "htm", "xhtml"), frozenset({"html"})),
-    **dict.fromkeys(("doc", "xls", "ppt"), frozenset({"ole"})),
+    "doc": frozenset({"ole", "old_word", "word_xml", "write"}),
+    "xls": frozenset({"ole", "old_excel", "excel_xml"}),
+    "ppt": frozenset({"ole", "old_powerpoint"}),
     **dict.fromkeys(("odt", "ods", "odp"), frozenset({"odf"})),
     "rtf": frozenset({"rtf"}),
     "eml": frozenset({"mail"}),
@@ -53,7 +71,7 @@ EXTENSIONS: Final[dict[str, frozenset[str]]] = {
     "zip": frozenset({"zip", "docx", "pptx", "xlsx", "xlsb", "odf", "epub"}),
     "gif": frozenset({"gif"}),
     "webp": frozenset({"webp"}),
-    **dict.fromkeys(("txt", "md", "csv", "json", "xml"), frozenset({"text", "html"})),
+    **dict.fromkeys(("txt", "md", "csv", "json", "xml"), frozenset({"text", "html", *OF_XML})),
 }
 OFFICE: Final = "application/vnd.openxmlformats-officedocument."
 MEDIA_TYPES: Final[dict[str, str]] = {
@@ -77,6 +95,32 @@ SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
+    (b"\xffWPC", "wordperfect"),
+    (b"\x01\xfe2\0", "works"),
+    (b"\xff\0\x02\0\x04\x04", "works"),
+    (b"1\xbe\0\0", "write"),
+    (b"\xdb\xa5-\0", "old_word"),
+    *((start, "old_excel") for start in (b"\t\0\4\0", b"\t\2\6\0", b"\t\4\6\0", b"\t\b\b\0\0\5")),
+    (b"\0\0\x02\0", "lotus"),
+    (b"\0\0\x1a\0", "lotus"),
+    (b"%!PS", "postscript"),
+    (b"\xc5\xd0\xd3\xc6", "postscript"),
+    (b"AT&TFORM", "djvu"),
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"(\xb5/\xfd", "zstd"),
+    (b"7z\xbc\xaf'\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
+    (b"\0\0\0\x0cjP  ", "jpeg2000"),
+    (b"8BPS", "photoshop"),
+)
+# XML that is no page, by the names that it begins with; it has tables and titles all the same.
+XML_KINDS: Final = (
+    (b"urn:schemas-microsoft-com:office:spreadsheet", "excel_xml"),
+    (b"http://schemas.microsoft.com/office/word/2003/wordml", "word_xml"),
+    (b"http://schemas.microsoft.com/office/2006/xmlPackage", "flat_xml"),
+    (b"urn:oasis:names:tc:opendocument", "odf"),
 )
 MAIN_PARTS: Final = {
     "word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx",
@@ -91,17 +135,22 @@ MAIN_TYPES: Final = (
 )
 # What other formats that are archives say of themselves in a member called `mimetype`.
 MIME_TYPES: Final = {b"application/vnd.oasis.opendocument": "odf", b"application/epub": "epub"}
-ENCRYPTED_PACKAGE: Final = "EncryptedPackage".encode("utf-16-le")  # [MS-OFFCRYPTO] 2.3.4.4
 HTML: Final = re.compile(
     rb"<(!doctype\s+html|html|head|body|title|meta|div|p|h[1-6]|table|ul|ol|article|section|main|span|br)\b",
     re.IGNORECASE,
 )
 
+UTF_16: Final = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")  # by its mark, or as pages begin
+PERHAPS_PDF: Final = frozenset({"binary", "text", "html", "mail", "mht"})
+
 # What programs open under another name: those that the name is for, and what they find.
 IMAGES: Final = frozenset({"png", "jpeg", "tiff", "gif", "webp"})
 OPENED: Final = (
     (IMAGES, IMAGES),
-    (frozenset({"ole", "rtf"}), frozenset({"docx", "pptx", "xlsx", "html", "rtf"})),
+    (
+        EXTENSIONS["doc"] | EXTENSIONS["xls"] | EXTENSIONS["ppt"] | {"rtf"},
+        frozenset({"docx", "pptx", "xlsx", "html", "rtf"}),
+    ),
 )
 # Mail and web archives begin with lines such as `Subject: ...`; what they enclose may be HTML.
 HEADERS: Final = re.compile(
@@ -136,8 +185,15 @@ def sniff(path: Path, *, name: str, media_type: str) -> tuple[Format, tuple[str,
         raise FatalError("empty_file", "the file is empty")
     claims = _claims(name, media_type)
     found = by_content(head)
-    if found == "ole" and _contains(path, ENCRYPTED_PACKAGE):
+    if found == "ole":
+        found = ole.kind(path)
+    if found == "encrypted":
         raise FatalError("encrypted_file", "the document is protected by a password")
+    if found == "pdf" and not head.lstrip(BEFORE_PDF).startswith(b"%PDF-") and not _has_objects(path):
+        found = _of_text(head)  # which speaks of PDF
+    if found in PERHAPS_PDF:
+        may_be = any("pdf" in formats for _, formats in claims) or (found == "binary" and not claims)
+        found = "pdf" if may_be and pdf_start(path) else found
     if found == "zip":
         found = _inside_zip(path, claimed=claims)
     if found == "text" and any(formats == {"html"} for _, formats in claims) and TAG.search(head):
@@ -165,11 +221,23 @@ def by_content(head: bytes) -> str:
             return found
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
+    if head[4:8] == b"ftyp" and head[8:12] in {b"heic", b"heix", b"mif1", b"msf1", b"avif"}:
+        return "heif"
+    if head.startswith(b"BM") and head[6:10] == bytes(4):
+        return "bmp"
     if b"%PDF-" in head[:PDF_HEADER_WITHIN]:
         return "pdf"
-    text = head.replace(b"\0", b"") if head.startswith((b"\xff\xfe", b"\xfe\xff")) else head
+    return _of_text(head)
+
+
+def _of_text(head: bytes) -> str:
+    text = head.replace(b"\0", b"") if head.startswith(UTF_16) else head
     if b"\0" in text:
         return "binary"
+    if text.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"<?xml"):
+        for said, found in XML_KINDS:
+            if said in text:
+                return found
     if (headers := HEADERS.match(text)) is not None and OF_MIME.search(headers[0]):
         return "mht" if RELATED.search(text.replace(b"\r", b"").partition(b"\n\n")[0]) else "mail"
     return "html" if HTML.search(text) else "text"
@@ -187,13 +255,18 @@ def _claims(name: str, media_type: str) -> list[tuple[str, frozenset[str]]]:
     return claims
 
 
-def _contains(path: Path, wanted: bytes) -> bool:
-    """Whether the bytes occur near the start or the end, where an OLE file keeps its directory."""
-    reach = 1024 * 1024
-    with path.open("rb") as file:
-        start = file.read(reach)
-        file.seek(max(0, path.stat().st_size - reach))
-        return wanted in start or wanted in file.read(reach)
+def pdf_start(path: Path) -> int:
+    """Where a PDF begins that libraries do not find; 0 where there is none, and for one near the start."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data.find(b"%PDF-", 0, PDF_HEADER_WITHIN) >= 0:
+            return 0
+        header = PDF_HEADER.search(data, 0, PDF_SEARCHED)
+        return header.start() if header and PDF_OBJECT.search(data, header.end()) else 0
+
+
+def _has_objects(path: Path) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return PDF_OBJECT.search(data) is not None
 
 
 def _inside_zip(path: Path, *, claimed: list[tuple[str, frozenset[str]]]) -> str:
@@ -233,7 +306,9 @@ def _beginning(file: zipfile.ZipFile, name: str) -> bytes:
 
 def _around_pdf(path: Path, head: bytes) -> Iterator[str]:
     """What stands before and after a PDF, and whether its end is missing: viewers read it all the same."""
-    before = head[: head.find(b"%PDF-")].strip(b"\xef\xbb\xbf\xfe\xff\0 \t\r\n\f")
+    start = head.find(b"%PDF-")
+    before = head if start < 0 else head[:start]
+    before = before.strip(BEFORE_PDF)
     if before:
         yield "other bytes stand before the PDF and were left out"
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

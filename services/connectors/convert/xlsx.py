@@ -10,7 +10,7 @@ from typing import Any, Final
 from openpyxl.cell.read_only import ReadOnlyCell
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
-from services.connectors.convert import charts, inline, pieces
+from services.connectors.convert import charts, inline, markdown, pieces
 from services.connectors.convert.number_format import shown
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package
 from services.connectors.convert.pieces import Piece
@@ -61,18 +61,24 @@ class Sheet:
     """One sheet, read once to see where its tables are and once more to write them."""
 
     def __init__(self, sheet: ReadOnlyWorksheet, extras: Extras) -> None:
+        self.title: str = sheet.title
         self._sheet: Any = sheet  # whose published types leave out what is read here
         self._extras = extras
         self._formats: dict[int, str] = {}  # by style
         self._filled = 0
         self.cut_off = False
-        self.letters = 0  # of the cells as they are shown
+        self.letters = 0  # of the cells of numbers, dates, errors and formulas as they are shown
+        self.others = 0  # how many cells these are
+        self.repeated = 0  # letters of merged cells, for each further place
+        self.drawn = 0  # letters of what stands beside the cells
         self.uncalculated = 0  # formulas without a stored value
 
     def read(self) -> Iterator[Piece]:
         """Tables and drawings from top to bottom, then from left to right."""
-        yield from pieces.heading(2, inline.render([inline.Run(self._sheet.title)]))
+        yield from pieces.heading(2, inline.render([inline.Run(self.title)]))
         drawn = sorted(self._extras.drawn, key=lambda one: one[:2])
+        for block in pieces.blocks(piece for _, _, found in drawn for piece in found):
+            self.drawn += letters(block.text) if block.kind != "image" else 0
         areas = sorted(areas_of(self._masks()), key=lambda area: (area.top, area.left))
         for area, written in self._tables(areas):
             while drawn and drawn[0][:2] < (area.top, area.left):
@@ -94,20 +100,24 @@ class Sheet:
                 if between in hanging:
                     yield between, hanging.pop(between)
             row, last = hanging.pop(number, {}), number
-            for column, value, number_format in cells:
+            for column, value, number_format, is_text in cells:
                 bare = str(value)
                 if not bare.strip():
                     continue
                 place = (number, column)
                 if formatted:
                     text = shown(value, number_format)
-                    self.letters += letters(text)
+                    if not is_text:
+                        self.letters += letters(text)
+                        self.others += 1
                     row[column] = self._linked(text, place)
                 else:
                     row[column] = bare
                 area = self._extras.merged.get(place)
                 if area is not None and len(bare) <= pieces.MAX_REPEATED and self._filled < MAX_CELLS:
-                    self._filled += _spread(area, row[column], row, hanging)
+                    deep, across = _spread(area, row[column], row, hanging)
+                    self._filled += deep * across
+                    self.repeated += ((deep + 1) * across - 1) * letters(text) if formatted and across else 0
             self._filled += len(row)
             if self._filled > MAX_CELLS:
                 self.cut_off = True
@@ -116,8 +126,8 @@ class Sheet:
                 yield number, row
         yield from sorted(hanging.items())
 
-    def _parsed(self) -> Iterator[tuple[int, list[tuple[int, Any, str]]]]:
-        """Rows, and columns, values and number formats, as sparse as they are in the file."""
+    def _parsed(self) -> Iterator[tuple[int, list[tuple[int, Any, str, bool]]]]:
+        """Rows, and columns, values, number formats and whether they are text, as sparse as in the file."""
         book, last = self._sheet.parent, -1
         with self._sheet._get_source() as source:
             parser = CellParser(
@@ -135,7 +145,7 @@ class Sheet:
                     yield (
                         last,
                         [
-                            (cell["column"] - 1, cell["value"], self._format(cell))
+                            (cell["column"] - 1, cell["value"], self._format(cell), _is_text(cell))
                             for cell in cells
                             if cell["value"] is not None
                         ],
@@ -179,34 +189,52 @@ class Sheet:
                     rows.append(area.cut_from(row))
             while gathered and gathered[0][0].bottom <= number:
                 area, rows = gathered.pop(0)
-                yield area, _table(rows)
+                yield area, self._table(area, rows)
+
+    def _table(self, area: Area, rows: list[list[str]]) -> Iterator[Piece]:
+        """An area as a table; a line of its own above it, be it merged across, is a paragraph."""
+        titles, above = 0, None
+        while titles < min(MAX_TITLES, len(rows) - 1):
+            row, merged = rows[titles], self._merged_at(area, area.top + titles)
+            if merged is None and not _is_title(row):
+                break
+            is_new = merged is None or merged is not above
+            if is_new:
+                yield from pieces.paragraph(row[0])
+            self.repeated -= sum(letters(markdown.plain(cell)) for cell in (row[1:] if is_new else row))
+            titles, above = titles + 1, merged
+        header, rest = rows[titles], rows[titles + 1 :]
+        for start in range(0, max(len(rest), 1), ROWS_A_TABLE):
+            yield from pieces.table([header, *rest[start : start + ROWS_A_TABLE]])
+
+    def _merged_at(self, area: Area, number: int) -> Area | None:
+        """The merged cell that takes all of a row of an area."""
+        for top in range(number, max(number - MAX_TITLES, -1), -1):
+            merged = self._extras.merged.get((top, area.left))
+            if merged is not None and merged.right >= area.right and merged.bottom >= number:
+                return merged
+        return None
 
 
-def _spread(area: Area, text: str, row: dict[int, str], hanging: dict[int, dict[int, str]]) -> int:
-    """Put a merged cell's text wherever it reaches; how many places below that are."""
+def _is_text(cell: dict[str, Any]) -> bool:
+    return cell["data_type"] in {"s", "inlineStr", "str"} and "uncalculated" not in cell
+
+
+def _spread(
+    area: Area, text: str, row: dict[int, str], hanging: dict[int, dict[int, str]]
+) -> tuple[int, int]:
+    """Put a merged cell's text wherever it reaches; how many rows below and columns these are."""
     deep, across = area.bottom - area.top, range(area.left, area.right + 1)
     if (deep + 1) * len(across) > MAX_FILLED:
-        return 0
+        return 0, 0
     row.update(dict.fromkeys(across, text))
     for below in range(area.top + 1, area.bottom + 1):
         hanging.setdefault(below, {}).update(dict.fromkeys(across, text))
-    return deep * len(across)
-
-
-def _table(rows: list[list[str]]) -> Iterator[Piece]:
-    """An area as a table; a line of its own above it, be it merged across, is a paragraph."""
-    titles = 0
-    while titles < min(MAX_TITLES, len(rows) - 1) and _is_title(rows[titles]):
-        yield from pieces.paragraph(rows[titles][0])
-        titles += 1
-    header, rest = rows[titles], rows[titles + 1 :]
-    for start in range(0, max(len(rest), 1), ROWS_A_TABLE):
-        yield from pieces.table([header, *rest[start : start + ROWS_A_TABLE]])
+    return deep, len(across)
 
 
 def _is_title(row: list[str]) -> bool:
-    texts = [text for text in row if text]
-    return len(row) > 1 and bool(row[0]) and len(set(texts)) == 1 and len(texts) in {1, len(row)}
+    return len(row) > 1 and bool(row[0]) and not any(row[1:])
 
 
 def areas_of(masks: list[int]) -> Iterator[Area]:
