@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import shutil
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator
@@ -25,6 +24,7 @@ from switchyard._context import Facts
 from switchyard._handler_errors import Fatal, HandlerError, Release, failure
 from switchyard._ready import Readiness
 from switchyard._run import run
+from switchyard._scratch import remove
 from switchyard._traceback import told
 from switchyard._transport import CONNECT_S, Body, Transport
 from switchyard.errors import ApiError, ConflictError, NotFoundError, UnreachableError
@@ -202,7 +202,7 @@ class Lease:
             if timer is not None:
                 timer.cancel()
             if self._scratch is not None:
-                await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+                await asyncio.to_thread(remove, self._scratch)
 
     async def _handled(self, handler: Handler, ready: Readiness) -> tuple[str, dict[str, Any]] | None:
         """Run the handler; the call that its end amounts to, or None when the lease is gone."""

@@ -2,6 +2,7 @@
 
 While the block of `kept` lasts, `restore` puts it back after each attempt, and a process that is forked gets
 none of the worker's signals: whoever ends it would end the worker, by the descriptor that both wake up with.
+What would harm the others at once, before the attempt's end, is refused: lower limits on resources.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import contextlib
 import os
 import resource
 import signal
-import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
+
+from switchyard._process_values import Streams, Values
+from switchyard._signal_action import SignalAction
 
 DEADLY: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)
 """What ends a process that does not handle it; a timer comes as one of the first three."""
@@ -22,7 +25,15 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, 
 DEFAULTS: Final = {signal.SIGINT: signal.default_int_handler}
 LIMITS: Final = tuple(
     getattr(resource, name)
-    for name in ("RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_AS", "RLIMIT_NPROC")
+    for name in (
+        "RLIMIT_NOFILE",
+        "RLIMIT_FSIZE",
+        "RLIMIT_AS",
+        "RLIMIT_DATA",
+        "RLIMIT_NPROC",
+        "RLIMIT_CPU",
+        "RLIMIT_STACK",
+    )
     if hasattr(resource, name)
 )
 TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
@@ -40,29 +51,32 @@ class _State:
         self.directory = _directory()
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self.ours = [(number, handler) for number, handler in self.handlers.items() if handler is not None]
+        self.child_ended = SignalAction(signal.SIGCHLD)
         self.wakeup = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(self.wakeup)
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.timers = [timer for timer in TIMERS if not any(signal.getitimer(timer))]
-        self.recursion = sys.getrecursionlimit()
-        self.timeout = socket.getdefaulttimeout()
+        self.values = Values()
+        self.streams = Streams() if undo else None
         self.umask = os.umask(0o077)
         os.umask(self.umask)
         self.limits = {number: _soft_limit(number) for number in LIMITS}
 
     def restore(self) -> None:
+        if _raw.getsignal(signal.SIGCHLD) == self.handlers[signal.SIGCHLD]:
+            self.child_ended.note()  # the loop handles it from the first child on
         for number, handler in self.ours:
             if _raw.getsignal(number) != handler:
                 signal.signal(number, handler)
+        self.child_ended.restore()
         _raw.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
         _raw.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         for timer in self.timers:
             if any(_raw.getitimer(timer)):
                 signal.setitimer(timer, 0)
-        if sys.getrecursionlimit() != self.recursion:
-            with contextlib.suppress(RecursionError):
-                sys.setrecursionlimit(self.recursion)
-        socket.setdefaulttimeout(self.timeout)
+        self.values.restore()
+        if self.streams is not None:
+            self.streams.restore()
         os.umask(self.umask)
         for number, least in self.limits.items():
             if _lower(_soft_limit(number), least):
@@ -113,10 +127,18 @@ def kept(*, undo: bool = True) -> Iterator[None]:
         signal.signal(number, _ignore)  # not SIG_IGN, which programs that are started would inherit
     state = _State(undo=undo)
     _kept.append(state)
+    if undo:
+        _guard()
+    set_recursion_limit = sys.setrecursionlimit
+    if undo:
+        sys.setrecursionlimit = _no_lower(set_recursion_limit, sys.getrecursionlimit())
     try:
         yield
     finally:
+        sys.setrecursionlimit = set_recursion_limit
         _kept.remove(state)
+        if state.streams is not None:
+            state.streams.undo()
         for number in ignored:
             signal.signal(number, signal.SIG_DFL)
 
@@ -130,6 +152,65 @@ def restore() -> None:
     """Put back what a handler has changed."""
     if _kept and _kept[-1].undo and threading.current_thread() is threading.main_thread():
         _kept[-1].restore()
+
+
+def adopt() -> None:
+    """What the setup of a handler has changed is to stay."""
+    if _kept:
+        _kept[-1].values.note()
+
+
+# --- Limits
+
+
+LIMITS_ARE_OURS: Final = "the limits are the worker's: a handler can lower them with process=True alone"
+
+_guarded = False
+
+
+def _guard() -> None:
+    global _guarded  # noqa: PLW0603 - a process has its hooks for good
+    if not _guarded:
+        _guarded = True
+        sys.addaudithook(_refuse_limits)
+
+
+def _no_lower(set_limit: Callable[[int], None], least: int) -> Callable[[int], None]:
+    """Another thread that is deeper would end the whole process: Python gives up with a fatal error."""
+    owner = os.getpid()
+
+    def set_recursion_limit(limit: int, /) -> None:
+        if isinstance(limit, int) and limit < least and os.getpid() == owner:
+            raise RuntimeError(LIMITS_ARE_OURS)
+        set_limit(limit)
+
+    return set_recursion_limit
+
+
+def _refuse_limits(event: str, given: tuple[Any, ...]) -> None:
+    """Let nobody lower the worker's limits: from then on, all its other jobs would fail."""
+    if not event.startswith("resource.") or not _kept or not _kept[-1].undo:
+        return
+    match event, given:
+        case ("resource.setrlimit", (number, limits)):
+            pass
+        case ("resource.prlimit", (pid, number, limits)) if pid in (0, os.getpid()):
+            pass
+        case _:
+            return
+    if number in LIMITS and _is_less(limits, resource.getrlimit(number)):
+        raise RuntimeError(LIMITS_ARE_OURS)
+
+
+def _is_less(limits: Any, than: tuple[int, int]) -> bool:
+    try:
+        soft, hard = (int(limit) for limit in limits)
+    except (TypeError, ValueError):  # the call itself will say so
+        return False
+    return _lower(soft, than[0]) or _lower(hard, than[1])
+
+
+# --- Forks
 
 
 def _ignore(*_: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from events.json_written import type_name
 from switchyard._handler_errors import Retry, plain
+from switchyard._process_state import adopt
 from switchyard._traceback import text_of
 from switchyard.handlers import Handler
 
@@ -49,6 +50,7 @@ class Readiness:
         if (error := task.exception()) is not None:
             raise Retry(f"{type_name(error)}: {text_of(error)}", code=SETUP_FAILED) from error
         self._done = True
+        adopt()
 
     async def close(self) -> None:
         """Tear down what was set up; what fails is logged."""

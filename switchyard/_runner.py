@@ -100,12 +100,15 @@ def left_threads() -> list[str]:
 def end(status: int) -> None:
     """End the process at once if a thread would keep it; else leave that to the interpreter."""
     threads = left_threads()
-    if threads:
+    if not threads:
+        return
+    try:
         log.warning("ended without waiting for the threads %s", ", ".join(threads)[:500])
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(Exception):  # a handler may have put anything in its place
                 stream.flush()
+    finally:
         os._exit(status)
 
 

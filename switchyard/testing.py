@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -27,6 +26,7 @@ from switchyard._handler_errors import Fatal, HandlerError, Retry
 from switchyard._json import body_json
 from switchyard._ready import Readiness
 from switchyard._run import run
+from switchyard._scratch import remove
 from switchyard.handlers import Handlers
 
 __all__ = ["Done", "Harness", "Report", "Running"]
@@ -226,7 +226,7 @@ class Harness:
             task.cancel()
             await asyncio.wait([task])
             await ready.close()
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            await asyncio.to_thread(remove, scratch)
 
     async def run(
         self, kind: str, payload: Mapping[str, Any] | None = None, *, attempt: int = 1, feedback: Any = None

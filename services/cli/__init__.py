@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import NoReturn
 
 import click
@@ -22,7 +23,7 @@ from services.cli.review import review
 from services.cli.schedules import schedule_group
 from services.cli.usage import usage
 from services.log import LEVELS, configure
-from switchyard._runner import end
+from switchyard._runner import end, left_threads
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,4 +64,9 @@ def main() -> NoReturn:
         guarded(lambda: cli(prog_name="switchyard", standalone_mode=False), debug="--debug" in sys.argv)
     except SystemExit as exit_:
         end(exit_.code if isinstance(exit_.code, int) else 1)
+        raise
+    except BaseException:
+        if left_threads():
+            traceback.print_exc()
+            end(1)
         raise

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import orjson
 from events.errors import SwitchyardError
 from switchyard._context import Surroundings
 from switchyard._handler_errors import HandlerError, Release, Retry, failure
+from switchyard._scratch import remove
 
 TEMPORARY: Final = tempfile.gettempdir()  # asked before a handler can change the answer
 SOCKET: Final = "calls"
@@ -65,7 +65,7 @@ async def served(surroundings: Surroundings) -> AsyncIterator[str]:
             if under_way:
                 await asyncio.wait(under_way)
     finally:
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        await asyncio.to_thread(remove, Path(directory))
 
 
 async def _answered(surroundings: Surroundings, request: dict[str, Any]) -> dict[str, Any]:

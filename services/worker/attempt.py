@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from services.files.reservations import Room, WorkerQuota
 from services.settings import Settings
 from services.worker.log_lines import LogLines
 from services.worker.reporting import Reporter
+from switchyard._scratch import remove
 
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 READ_BYTES = 1024 * 1024
@@ -183,7 +183,7 @@ class HeldAttempt:
         self._lines.close()
         await self._reporter.sent(LINES_S)
         if self._scratch is not None:
-            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+            await asyncio.to_thread(remove, self._scratch)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from services.ids import new_id
 from services.worker.child import ERRORS, HEADER, MAX_FRAME_BYTES, frame
 from services.worker.output import OnOutput, Output
 from services.worker.supervisor import END_S, KILL, MARK, TERM, sweep
+from switchyard._process_state import restore
 
 log = structlog.get_logger()
 
@@ -180,6 +181,7 @@ class Child:
             undo.callback(os.close, printed)
             for each in (ours, control):
                 each.setblocking(False)
+            restore()  # what a handler in a thread has changed for now is not for this child
             transport, protocol = await asyncio.get_running_loop().subprocess_exec(
                 lambda: _Watch(control),
                 *(sys.executable, "-P", "-m", "services.worker.supervisor"),
@@ -192,6 +194,7 @@ class Child:
                 env=environment | {MARK: mark},
                 start_new_session=True,
             )
+            restore()  # the loop hears of ended children from now on, which a handler cannot change
             undo.callback(transport.close)
             reader, writer = await asyncio.open_connection(sock=ours)
             undo.pop_all()

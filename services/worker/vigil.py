@@ -33,6 +33,7 @@ from services.worker.loop_watch import LoopWatch
 from services.worker.registration import Registration
 from services.worker.registry import WorkerRecord
 from services.worker.vigil_child import HEADER
+from switchyard._process_state import restore
 
 log = structlog.get_logger()
 
@@ -172,6 +173,7 @@ class Vigil:
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as undo, theirs:
             undo.callback(ours.close)
+            restore()  # what a handler in a thread has changed for now is not for this process
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "services.worker.vigil_child"),
                 *(str(theirs.fileno()), str(watch.stacks_fd), str(os.getpid())),
@@ -182,6 +184,7 @@ class Vigil:
                 start_new_session=True,
             )
             undo.pop_all()
+        restore()  # the loop hears of ended children from now on, which a handler cannot change
         self._process = process
         try:
             reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)

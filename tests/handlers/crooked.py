@@ -230,7 +230,7 @@ def linked(context: Any) -> None:
 def deepened(context: Any) -> None:
     """Deeper than a path can be long."""
     at = os.open(context.scratch, os.O_RDONLY)
-    for _ in range(300):
+    for _ in range(1_500):
         os.mkdir("x" * 100, dir_fd=at)
         below = os.open("x" * 100, os.O_RDONLY, dir_fd=at)
         os.close(at)
@@ -446,10 +446,10 @@ CASES: Final = {
     "umask": done(lambda _: os.umask(0o777)),
     "environment": done(environment),
     "temporary": done(lambda _: setattr(tempfile, "tempdir", "/nowhere")),
-    "descriptor limit": done(limits),
-    "file size": done(cored),
+    "descriptor limit": bug(limits, "the limits are the worker's"),
+    "file size": bug(cored, "the limits are the worker's"),
     "locale": done(lambda _: locale.setlocale(locale.LC_ALL, "C")),
-    "recursion limit": done(lambda _: sys.setrecursionlimit(200)),
+    "recursion limit": bug(lambda _: sys.setrecursionlimit(200), "the limits are the worker's"),
     "no collector": done(lambda _: gc.disable()),
     "switch interval": done(lambda _: sys.setswitchinterval(1e-6)),
     "warnings": bug(warned, "UserWarning: a warning"),
@@ -487,8 +487,11 @@ CASES: Final = {
 }  # fmt: skip
 
 IN_A_PROCESS: Final = {
-    # There the lack of memory has a name of its own.
+    # There the lack of memory has a name of its own, and the limits are the child's.
     "memory": Case(lambda _: bytearray(1 << 62), "memory_exceeded", "memory"),
+    "recursion limit": done(lambda _: sys.setrecursionlimit(200)),
+    "descriptor limit": done(limits),
+    "file size": done(cored),
 }
 
 register(handlers, CASES, (ASYNC, THREAD, PROCESS))

@@ -34,8 +34,6 @@ class Entry(NamedTuple):
 
 
 ANY: Final = object()
-WHILE_IT_RUNS: Final = {"descriptor limit", "file size"}
-"""From a thread these hold for all others until the attempt ends."""
 NOT_OVER_REST: Final = {"2 MB"}
 """A request has a limit that a broker's artifact has not."""
 BLANK: Final[Mapping[str, Any]] = {}
@@ -47,8 +45,6 @@ def _of(module: Any, mode: str) -> tuple[str, Mapping[str, Case]]:
         return kind, hostile.CASES[kind]
     if module is outlasting:
         return kind, outlasting.ON_THE_LOOP if mode == "loop" else outlasting.PLAIN
-    if module is crooked and mode == "thread":
-        return kind, {name: case for name, case in crooked.CASES.items() if name not in WHILE_IT_RUNS}
     own = crooked.IN_A_PROCESS if module is crooked and mode == "process" else BLANK
     cases: Mapping[str, Case] = module.CASES
     return kind, {**cases, **own}

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 SLOTS = 24
 LEASE_S = 3.0
 SETTINGS: dict[str, float] = {"lost_slots": 1000, "cancel_grace_s": 0.4}
-RUNS = [("loop", False), ("process", False), ("loop", True), ("thread", True)]
+RUNS = [("loop", False), ("process", False), ("thread", False), ("loop", True), ("thread", True)]
 NEIGHBOURS = 40
 
 
@@ -100,4 +100,5 @@ async def test_a_hostile_handler_ends_its_own_job_and_nothing_else(
     assert worker.process.returncode is None
     assert b"worker_begun_anew" not in worker.log.read_bytes()
     worker.signal(signal.SIGTERM)
-    await asyncio.wait_for(worker.process.wait(), 60)
+    status = await asyncio.wait_for(worker.process.wait(), 60)
+    assert status == 0, worker.log.read_bytes()[-3000:]
