@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     )
 
 STALE_READ_PAUSE_S = 0.02
-IN_PROCESS_PAUSE_S = 0.05
-IN_PROCESS_PAUSE_MAX_S = 1.0
+UNKNOWN_PAUSE_S = 0.05
+UNKNOWN_PAUSE_MAX_S = 1.0
 
 # Ids of events: unique to this process and then counted, which is cheaper than drawing each at random.
 _WRITER = secrets.token_hex(8) + "-"
@@ -206,7 +206,7 @@ class EventStore:
 
         A lost acknowledgement is resolved here: the same message is published again, and if the guard
         refuses it, the event that follows the expected one tells whether it was ours. Replicas that are
-        still storing it are waited for.
+        still storing it are waited for, and so is a leader that may have taken it in before it died.
 
         Raises:
             VersionConflictError: somebody wrote first.
@@ -214,13 +214,18 @@ class EventStore:
             UnavailableError: the broker does not answer or refuses for want of room.
         """
         subject, body, headers, event_id = _message(job, event, actor, trace)
+        is_unknown = False
         for attempt in range(self._tries):
             try:
                 return await (await self._publisher.send(subject, body, headers))
-            except InProcessError:
-                await asyncio.sleep(min(IN_PROCESS_PAUSE_S * 2**attempt, IN_PROCESS_PAUSE_MAX_S))
-            except AckLostError:
-                continue
+            except AckLostError as error:
+                is_unknown = True
+                if isinstance(error, InProcessError):
+                    await _pause(attempt)
+            except UnavailableError:
+                if not is_unknown:
+                    raise
+                await _pause(attempt)
             except VersionConflictError as conflict:
                 if attempt and (seq := await self._stored_as(job, event_id, conflict.last_seq)):
                     return seq
@@ -260,6 +265,10 @@ class EventStore:
             raise AssertionError("a submission always makes an event")
         subject, body, headers, _ = _message(job, event, actor, trace)
         return job, event, await self._publisher.send(subject, body, headers)
+
+
+async def _pause(attempt: int) -> None:
+    await asyncio.sleep(min(UNKNOWN_PAUSE_S * 2**attempt, UNKNOWN_PAUSE_MAX_S))
 
 
 def _unreadable(entry: Recorded, event: Unreadable) -> ConflictError | NewerVersionError:

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
 
 from events import subjects
 from events.commands import Complete, RequestCancel, Submit, TakeLease
+from events.envelope import Recorded
 from events.errors import (
     ConflictError,
     NotFoundError,
@@ -139,6 +141,53 @@ async def test_a_message_that_replicas_are_still_storing_is_waited_for_and_found
         waiting = EventStore(nats_connection, publisher, Settings())
         job = await submitted(waiting)
     assert publisher.lose == 0
+    assert [entry.seq for entry in await store.history(job.id)] == [job.seq]
+
+
+class LosesLeader(LosesAcks):
+    """A publisher whose first message is stored without an acknowledgement, and that then finds no leader."""
+
+    away = 4
+
+    async def send(
+        self, subject: str, body: bytes, headers: Mapping[str, str] | bytes
+    ) -> asyncio.Future[int]:
+        if not self.lose and self.away:
+            self.away -= 1
+            raise UnavailableError("the event log is not available")
+        return await super().send(subject, body, headers)
+
+
+async def test_event_that_a_dying_leader_may_have_stored_is_looked_for_until_the_next_one_answers(
+    store: EventStore, nats_connection: Client
+) -> None:
+    async with LosesLeader(nats_connection) as publisher:
+        job = await submitted(EventStore(nats_connection, publisher, Settings()))
+    assert publisher.away == 0
+    assert [entry.seq for entry in await store.history(job.id)] == [job.seq]
+
+
+async def test_event_that_was_surely_not_stored_is_not_waited_for(nats_connection: Client) -> None:
+    async with LosesLeader(nats_connection) as publisher:
+        publisher.lose = 0
+        with pytest.raises(UnavailableError):
+            await submitted(EventStore(nats_connection, publisher, Settings()))
+    assert publisher.away == 3
+
+
+async def test_a_replica_that_is_behind_does_not_hide_that_the_event_was_stored(
+    store: EventStore, nats_connection: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, behind = EventStore.history, 2
+
+    async def lagging(self: EventStore, *args: Any, **kwargs: Any) -> list[Recorded]:
+        nonlocal behind
+        behind -= 1
+        return [] if behind >= 0 else await read(self, *args, **kwargs)
+
+    async with LosesAcks(nats_connection) as publisher:
+        monkeypatch.setattr(EventStore, "history", lagging)
+        job = await submitted(EventStore(nats_connection, publisher, Settings()))
     assert [entry.seq for entry in await store.history(job.id)] == [job.seq]
 
 
