@@ -30,6 +30,7 @@ from services.nats_server import find_binary
 from services.publisher import InProcessError, Publisher
 from services.settings import Settings
 from services.topology_spec import TopologyError
+from services.worker.heads import UNSEEN, Heads
 from tests.system.deployment import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -223,6 +224,12 @@ async def test_cluster_without_a_quorum_is_unavailable_and_neither_empty_nor_at_
                 with pytest.raises(UnavailableError) as raised:
                     await call()
                 assert not isinstance(raised.value, FaultError)
+            heads = Heads(nc, timeout_s=10)
+            await heads.start()
+            lane = subjects.lane_consumer(SPEC.lane, 50)
+            while await heads.look([lane]) != {lane: UNSEEN}:  # nothing is known of it: it is not empty
+                await asyncio.sleep(0.5)
+            await heads.stop()
         await nc.close()
 
 
