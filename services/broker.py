@@ -147,6 +147,11 @@ def url_of(nc: Client) -> str | None:
     return nc.url if isinstance(nc, _Client) else None
 
 
+def is_clustered(nc: Client) -> bool:
+    """Whether the server that a connection goes to is one of several."""
+    return bool(nc._server_info.get("cluster"))  # noqa: SLF001 - nats-py shows it nowhere
+
+
 def on_reconnect(nc: Client, callback: Callable[[], None]) -> None:
     """Call back after every reconnection; what was asked of the broker before is lost."""
     if isinstance(nc, _Client):

@@ -19,12 +19,14 @@ from events.errors import (
     ConflictError,
     NewerVersionError,
     NotFoundError,
+    RejectedError,
     UnavailableError,
     VersionConflictError,
 )
 from events.history import AnyEvent, Unreadable
 from events.job import Job, decide, evolve
 from events.spec import JobSpec
+from services.broker import is_clustered
 from services.log_parts import read_few
 from services.log_reader import last_message, last_of_leader
 from services.publisher import AckLostError, InProcessError, Publisher
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
     )
 
 STALE_READ_PAUSE_S = 0.02
-IN_PROCESS_PAUSE_S = 0.05
-IN_PROCESS_PAUSE_MAX_S = 1.0
+UNKNOWN_PAUSE_S = 0.05
+UNKNOWN_PAUSE_MAX_S = 1.0
 
 # Ids of events: unique to this process and then counted, which is cheaper than drawing each at random.
 _WRITER = secrets.token_hex(8) + "-"
@@ -162,6 +164,11 @@ class EventStore:
             None if message is None else recorded(message.subject, message.headers, message.data, message.seq)
         )
 
+    async def leaders_seq(self, job_id: str) -> int:
+        """The sequence of the job's last event as the log's leader has it; 0 when there is none."""
+        last = await self.last_of_leader(job_id)
+        return 0 if last is None else last.seq
+
     async def owner(self, last: Recorded) -> str:
         """Whose job it is, given its last event: one that cannot be read may be anybody's doing."""
         if not isinstance(last.event, Unreadable):
@@ -189,8 +196,17 @@ class EventStore:
         """
         state = await self.load(job) if isinstance(job, str) else job
         for _ in range(self._tries):
-            event = decide(state, command)
+            event, rejection = None, None
+            try:
+                event = decide(state, command)
+            except RejectedError as error:
+                rejection = error
             if event is None:
+                if newer := await self._newer(state):
+                    state = await self.load(state.id, at_least=newer)
+                    continue
+                if rejection is not None:
+                    raise rejection
                 return Transition(state, None)
             try:
                 seq = await self.append(state, event, actor=actor, trace=trace)
@@ -201,12 +217,22 @@ class EventStore:
                 return Transition(evolve(state, event, seq), event)
         raise UnavailableError(f"job {state.id}: {self._tries} writers were faster in a row")
 
+    async def _newer(self, state: Job) -> int:
+        """The sequence of the job's last event if a replica that lags told of the state; else 0.
+
+        Where something is written the guard notices; where nothing is to be, nobody would.
+        """
+        if not is_clustered(self._nc):
+            return 0
+        last = await self.leaders_seq(state.id)
+        return last if last > state.seq else 0
+
     async def append(self, job: Job, event: AnyEvent, *, actor: str, trace: str = "") -> int:
         """Append the event if the job's last event is still the one of its state; returns its sequence.
 
         A lost acknowledgement is resolved here: the same message is published again, and if the guard
         refuses it, the event that follows the expected one tells whether it was ours. Replicas that are
-        still storing it are waited for.
+        still storing it are waited for, and so is a leader that may have taken it in before it died.
 
         Raises:
             VersionConflictError: somebody wrote first.
@@ -214,13 +240,18 @@ class EventStore:
             UnavailableError: the broker does not answer or refuses for want of room.
         """
         subject, body, headers, event_id = _message(job, event, actor, trace)
+        is_unknown = False
         for attempt in range(self._tries):
             try:
                 return await (await self._publisher.send(subject, body, headers))
-            except InProcessError:
-                await asyncio.sleep(min(IN_PROCESS_PAUSE_S * 2**attempt, IN_PROCESS_PAUSE_MAX_S))
-            except AckLostError:
-                continue
+            except AckLostError as error:
+                is_unknown = True
+                if isinstance(error, InProcessError):
+                    await _pause(attempt)
+            except UnavailableError:
+                if not is_unknown:
+                    raise
+                await _pause(attempt)
             except VersionConflictError as conflict:
                 if attempt and (seq := await self._stored_as(job, event_id, conflict.last_seq)):
                     return seq
@@ -260,6 +291,10 @@ class EventStore:
             raise AssertionError("a submission always makes an event")
         subject, body, headers, _ = _message(job, event, actor, trace)
         return job, event, await self._publisher.send(subject, body, headers)
+
+
+async def _pause(attempt: int) -> None:
+    await asyncio.sleep(min(UNKNOWN_PAUSE_S * 2**attempt, UNKNOWN_PAUSE_MAX_S))
 
 
 def _unreadable(entry: Recorded, event: Unreadable) -> ConflictError | NewerVersionError:

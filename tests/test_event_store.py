@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
 
 from events import subjects
 from events.commands import Complete, RequestCancel, Submit, TakeLease
+from events.envelope import Recorded
 from events.errors import (
     ConflictError,
     NotFoundError,
@@ -17,15 +19,16 @@ from events.errors import (
     UnavailableError,
     VersionConflictError,
 )
-from events.job import Job
+from events.job import Job, evolve
 from events.spec import JobSpec, Status
-from services import topology
+from services import event_store, topology
 from services.event_store import EventStore
 from services.ids import id_for_key, new_id
 from services.log_reader import api, follow
 from services.nats_server import NatsServer
 from services.publisher import AckLostError, InProcessError, Publisher
 from services.settings import Settings
+from services.worker.renewal import judge
 
 SPEC = JobSpec(kind="simulate", tenant="acme", lane="simulate-1", payload={"n": 1})
 ACTOR = "user:ann"
@@ -140,6 +143,96 @@ async def test_a_message_that_replicas_are_still_storing_is_waited_for_and_found
         job = await submitted(waiting)
     assert publisher.lose == 0
     assert [entry.seq for entry in await store.history(job.id)] == [job.seq]
+
+
+class LosesLeader(LosesAcks):
+    """A publisher whose first message is stored without an acknowledgement, and that then finds no leader."""
+
+    away = 4
+
+    async def send(
+        self, subject: str, body: bytes, headers: Mapping[str, str] | bytes
+    ) -> asyncio.Future[int]:
+        if not self.lose and self.away:
+            self.away -= 1
+            raise UnavailableError("the event log is not available")
+        return await super().send(subject, body, headers)
+
+
+async def test_event_that_a_dying_leader_may_have_stored_is_looked_for_until_the_next_one_answers(
+    store: EventStore, nats_connection: Client
+) -> None:
+    async with LosesLeader(nats_connection) as publisher:
+        job = await submitted(EventStore(nats_connection, publisher, Settings()))
+    assert publisher.away == 0
+    assert [entry.seq for entry in await store.history(job.id)] == [job.seq]
+
+
+async def test_event_that_was_surely_not_stored_is_not_waited_for(nats_connection: Client) -> None:
+    async with LosesLeader(nats_connection) as publisher:
+        publisher.lose = 0
+        with pytest.raises(UnavailableError):
+            await submitted(EventStore(nats_connection, publisher, Settings()))
+    assert publisher.away == 3
+
+
+async def test_a_replica_that_is_behind_does_not_hide_that_the_event_was_stored(
+    store: EventStore, nats_connection: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, behind = EventStore.history, 2
+
+    async def lagging(self: EventStore, *args: Any, **kwargs: Any) -> list[Recorded]:
+        nonlocal behind
+        behind -= 1
+        return [] if behind >= 0 else await read(self, *args, **kwargs)
+
+    async with LosesAcks(nats_connection) as publisher:
+        monkeypatch.setattr(EventStore, "history", lagging)
+        job = await submitted(EventStore(nats_connection, publisher, Settings()))
+    assert [entry.seq for entry in await store.history(job.id)] == [job.seq]
+
+
+class ReadsBehind(EventStore):
+    """A store whose reads come from a replica that was cut off after the job's first event."""
+
+    async def load(self, job_id: str, *, at_least: int = 0) -> Job:
+        first = await self.history(job_id, limit=1)
+        if at_least > first[0].seq:
+            return await super().load(job_id, at_least=at_least)
+        return evolve(Job(id=job_id), first[0].event, first[0].seq)
+
+    async def last_seq(self, job_id: str) -> int:
+        return (await self.history(job_id, limit=1))[0].seq
+
+
+async def leased(store: EventStore) -> Job:
+    job = await submitted(store)
+    return (await store.transition(job, TakeLease(now=now(), worker="w", revision=1), actor="worker:w")).job
+
+
+async def test_a_replica_that_is_behind_ends_no_lease(store: EventStore, nats_connection: Client) -> None:
+    job = await leased(store)
+    assert job.lease is not None
+    async with Publisher(nats_connection) as publisher:
+        behind = ReadsBehind(nats_connection, publisher, Settings())
+        assert await judge(behind, job, job.lease.fence) == (job, None)
+
+
+async def test_a_replica_that_is_behind_makes_no_command_be_refused(
+    store: EventStore, nats_connection: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await leased(store)
+    assert job.lease is not None
+    async with Publisher(nats_connection) as publisher:
+        behind = ReadsBehind(nats_connection, publisher, Settings())
+        done = Complete(now=now(), fence=job.lease.fence)
+        with pytest.raises(ConflictError):  # a single server has no replica that is behind, and is not asked
+            await behind.transition(job.id, done, actor="worker:w")
+        monkeypatch.setattr(event_store, "is_clustered", lambda _: True)
+        after, event = await behind.transition(job.id, done, actor="worker:w")
+        assert (after.status, event is None) == (Status.SUCCEEDED, False)
+        with pytest.raises(ConflictError):
+            await behind.transition(job.id, TakeLease(now=now(), worker="w", revision=1), actor="worker:w")
 
 
 async def test_a_write_lost_to_another_is_not_taken_for_ours(

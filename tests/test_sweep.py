@@ -22,6 +22,7 @@ from services.inbox import Inbox
 from services.keeper.lanes import consumer_names
 from services.keeper.leftovers import delete_leftovers, purge_leftovers
 from services.keeper.loop import Keeper
+from services.keeper.stale import delete
 from services.lanes import BUCKET, entry_subject, lane_for, parse_entry
 from services.log_reader import api, last_message, read_range
 from services.nats_server import NatsServer
@@ -88,7 +89,7 @@ async def test_a_queued_job_without_a_work_message_gets_a_new_one(site: Site) ->
         lost = await site.submit()
         kept = await site.submit()
         async with asyncio.timeout(10):
-            while "error" in await api(site.nc, "STREAM.MSG.DELETE.WORK", {"seq": 1}, timeout_s=2):
+            while not await delete(site.nc, subjects.WORK, 1, timeout_s=2):
                 continue  # the server has not sourced it yet
         await until(site, model, (await site.store.load(kept)).seq)
         await asyncio.sleep(site.settings.lease_s)  # what is younger may still be on its way

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 LOOK_S: Final = 0.5
 ANSWER_S: Final = 1.0  # a question that was asked while there is no leader is never answered
 SILENT_S: Final = 2.5  # the source sends a heartbeat each second
-SETTLING_S: Final = 2.0  # what a new leader has for its first try
+SETTLING_S: Final = 1.0  # a new leader asks for its source within 0.2 s
 PAUSE_S: Final = 2.0
 MAX_PAUSE_S: Final = 30.0
 

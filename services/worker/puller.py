@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from services.broker import listen, unlisten
+from services.broker import is_clustered, listen, unlisten
 from services.lanes import GROUP
 
 ACK = b"+ACK"
@@ -23,6 +23,11 @@ TERM = b"+TERM"
 WAIT_S = 30.0
 AGAIN_S = 1.0
 EXPIRED = "408"
+ALIVE = "100"
+BEAT_S = 2.5
+MOST_BEAT_S = WAIT_S / 2  # the server's own limit
+BEATS_PER_S = 200  # of all pulls that wait, so that many lanes do not keep a worker busy
+MISSED = 2.4  # so many beats without one, and the pull is taken for lost
 
 
 class Answerable(Protocol):
@@ -41,6 +46,13 @@ class _Take(Generic[D]):
     wanted: int
     found: list[D]
     done: asyncio.Future[None]
+
+
+class _Open(NamedTuple):
+    """A pull that waits, and tells each `beat_s` seconds that it is there."""
+
+    expires_at: float
+    beat_s: float
 
 
 class Puller(Generic[D]):
@@ -79,7 +91,10 @@ class Puller(Generic[D]):
         self._take_subscription: Subscription
         self._wait_subscription: Subscription
         self._taking: dict[str, _Take[D]] = {}
+        # Tried on three servers (2.15.1): when one that was cut off comes back, pulls vanish without a word.
+        self._has_replicas = is_clustered(nc)
         self._waiting: dict[str, float] = {}
+        self._open: dict[str, _Open] = {}
         self._loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
@@ -137,7 +152,18 @@ class Puller(Generic[D]):
         if self._waiting.get(consumer, 0.0) > now:
             return
         self._waiting[consumer] = now + WAIT_S
-        await self._pull(self._wait_inbox, consumer, {"batch": 1, "expires": int(WAIT_S * 1e9)}, rank)
+        request: dict[str, object] = {"batch": 1, "expires": int(WAIT_S * 1e9)}
+        if self._has_replicas:
+            beat_s = min(max(BEAT_S, len(self._waiting) / BEATS_PER_S), MOST_BEAT_S)
+            request["idle_heartbeat"] = int(beat_s * 1e9)
+            self._open[consumer] = _Open(now + WAIT_S, beat_s)
+            self._heard(consumer)
+        await self._pull(self._wait_inbox, consumer, request, rank)
+
+    def _heard(self, consumer: str) -> None:
+        """The pull that waits is there, and is taken to be for a while."""
+        pull = self._open[consumer]
+        self._waiting[consumer] = min(pull.expires_at, self._loop.time() + MISSED * pull.beat_s)
 
     def next_expiry_s(self) -> float:
         """Seconds until the first waiting pull has to be opened again."""
@@ -184,7 +210,10 @@ class Puller(Generic[D]):
 
     def _on_ended(self, consumer: str, status: str) -> None:
         """A pull has run out, or its consumer is being made anew or moved to another server."""
-        if status == EXPIRED:
+        if status == ALIVE:
+            if consumer in self._waiting and consumer in self._open:
+                self._heard(consumer)
+        elif status == EXPIRED:
             self._waiting.pop(consumer, None)
         elif consumer in self._waiting:
             self._waiting[consumer] = min(self._waiting[consumer], self._loop.time() + AGAIN_S)

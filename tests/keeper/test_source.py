@@ -68,9 +68,10 @@ def test_healthy_source_is_left_alone() -> None:
 
 def test_leader_that_has_just_been_elected_has_time_for_its_first_try() -> None:
     watch = SourceWatch(LAG_S)
-    for now in (0.0, 1.0, 1.5):
-        assert not watch.is_due(Sight(None, 0, 10, leading_s=now), now)
-    assert watch.is_due(Sight(None, 0, 10, leading_s=2.0), 2.0)
+    watch.is_due(SILENT, 0.0)
+    for now in (0.0, 0.5, 0.9):
+        assert not watch.is_due(Sight(None, 0, 10, leading_s=now), 5.0 + now)
+    assert watch.is_due(Sight(None, 0, 10, leading_s=1.0), 6.0)
 
 
 def test_nudges_that_do_not_help_come_ever_less_often() -> None:

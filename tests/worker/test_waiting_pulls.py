@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -12,7 +12,9 @@ from events.lane import LaneKey
 from services.lanes import lane_for
 from services.log_reader import api
 from services.nats_server import NatsServer
-from services.worker.puller import WAIT_S
+from services.worker import puller as puller_module
+from services.worker.puller import BEAT_S, WAIT_S, Puller
+from services.worker.work import Work, parse_work
 from tests.worker.site import Site, TestConnector, open_site
 
 LANE = lane_for("simulate")
@@ -85,3 +87,45 @@ async def test_a_lane_that_had_no_consumer_is_pulled_from_soon_after_it_is_made(
         await site.lanes.make_consumer(LaneKey("simulate"), LANE, 50)
         async with asyncio.timeout(SOON_S):
             await site.final(first)
+
+
+@pytest.fixture
+async def puller(site: Site, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Puller[Work]]:
+    """A puller that takes its broker for one of several."""
+    monkeypatch.setattr(puller_module, "is_clustered", lambda _: True)
+    ignored: Callable[..., None] = lambda *_: None  # noqa: E731
+    puller = Puller(site.nc, subjects.WORK, parse_work, timeout_s=20, stray=ignored, refused=ignored)
+    await puller.start()
+    yield puller
+    await puller.stop()
+
+
+async def test_a_pull_that_vanished_without_a_word_is_opened_again_soon(
+    site: Site, puller: Puller[Work]
+) -> None:
+    silent = await site.nc.subscribe("$JS.API.CONSUMER.MSG.NEXT.WORK.silent")
+    await site.nc.flush()
+    async with asyncio.timeout(SOON_S):
+        for _ in range(2):
+            await puller.wait_on("silent")
+            assert puller.is_waiting("silent")
+            await silent.next_msg(timeout=SOON_S)
+            while puller.is_waiting("silent"):
+                await asyncio.sleep(min(puller.next_expiry_s(), 1.0))
+    await silent.unsubscribe()
+
+
+async def test_a_pull_that_shows_that_it_is_there_stays_the_only_one(
+    site: Site, puller: Puller[Work]
+) -> None:
+    await site.lanes.ensure(LaneKey("simulate"), LANE, 50)
+    lane = subjects.lane_consumer(LANE, 50)
+    asked = await site.nc.subscribe(f"$JS.API.CONSUMER.MSG.NEXT.WORK.{lane}")
+    await puller.wait_on(lane)
+    until = puller._waiting[lane]
+    async with asyncio.timeout(10 * BEAT_S):
+        while puller._waiting[lane] == until:  # no sign of life has come yet
+            await asyncio.sleep(0.1)
+    await puller.wait_on(lane)
+    assert asked.pending_msgs == 1
+    await asked.unsubscribe()
