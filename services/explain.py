@@ -47,6 +47,7 @@ class Situation(NamedTuple):
         paused: `lane` or `kind`, where an operator has paused it.
         parents: state by id of the jobs that it waits for.
         now: the time.
+        held: why no job starts, where the event log is too full.
     """
 
     key: LaneKey
@@ -56,6 +57,7 @@ class Situation(NamedTuple):
     paused: Sequence[str] = ()
     parents: Mapping[str, str] = {}
     now: datetime | None = None
+    held: str | None = None
 
 
 class _Verdict(NamedTuple):
@@ -220,6 +222,9 @@ def _waiting(
     if situation.paused:
         what = " and ".join(f"{name} {key.kind if name == 'kind' else job.lane}" for name in situation.paused)
         return "paused", f"an operator has paused {what}", [f"resume {what}"]
+    if situation.held is not None:
+        said, _, advice = situation.held.rpartition(": ")
+        return "storage_full", f"no job starts: {said}", [advice]
     counted = {name: [v for v in verdicts if v.verdict == name] for name in _ORDER}
     fitting = counted["free"] + counted["busy"] + counted["paused"]
     if not fitting:

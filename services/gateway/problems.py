@@ -23,6 +23,7 @@ from events.errors import (
     InvalidError,
     LimitError,
     RejectedError,
+    StorageFullError,
     SwitchyardError,
     UnavailableError,
     UnknownEventError,
@@ -134,6 +135,10 @@ def problem_of(error: BaseException) -> Problem:
             )  # fmt: skip
         case RejectedError():
             return Problem(status=error.status, code=error.code, detail=error.message, field=error.field)
+        case StorageFullError():
+            return Problem(
+                status=507, code="storage_full", detail=str(error), retry_after_s=error.retry_after_s
+            )
         case UnavailableError():
             return _unavailable(str(error), error.retry_after_s)
         case AckLostError() | VersionConflictError() | nats.errors.Error() | TimeoutError():

@@ -19,6 +19,7 @@ from events.job import Job
 from events.spec import RESULT_ARTIFACT, JobSpec
 from services.connectors.protocol import FatalError, Outcome
 from services.files import Files, artifact_id
+from services.room import FOR_ENDS
 from services.settings import Settings
 from services.worker.log_lines import LogLines
 from services.worker.reporting import Reporter
@@ -124,6 +125,7 @@ class HeldAttempt:
             body=_chunks(data),
             max_bytes=self._settings.file_bytes,
             ttl_s=self._settings.file_ttl_s,
+            reserve=FOR_ENDS,
         )
         return {
             "file": info.id, "name": name, "type": media_type,
