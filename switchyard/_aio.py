@@ -212,6 +212,14 @@ class AsyncClient:
         body = {"reason": reason} if reason else {}
         return _JOB.decode(await self._transport.call("POST", _path(job_id, "/cancel"), json=body))
 
+    async def archive(self, job_id: str) -> Job:
+        """Put a job away that has ended: a summary stays, its history and result go for good.
+
+        Raises:
+            ConflictError: it has not ended.
+        """
+        return _JOB.decode(await self._transport.call("DELETE", _path(job_id)))
+
     async def repair(
         self,
         job_id: str,
