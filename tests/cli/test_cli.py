@@ -93,7 +93,8 @@ def test_a_job_is_found_by_id_label_and_history(site: Site) -> None:
 
 
 def test_one_job_that_has_ended_is_archived_and_no_other(site: Site) -> None:
-    done, waits = site.json("submit", "--kind", "simulate", "--wait"), site.json("submit", "--kind", "nobodys")
+    done = site.json("submit", "--kind", "simulate", "--wait")
+    waits = site.json("submit", "--kind", "nobodys")
     viewer = site.run("token", "--tenant", done["tenant"], "--role", "viewer").stdout.strip()
     stranger = site.run("token", "--tenant", "others", "--role", "submitter").stdout.strip()
     assert viewer
