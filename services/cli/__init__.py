@@ -50,8 +50,8 @@ def cli(log_level: str, log_format: str | None, debug: bool) -> None:  # noqa: A
 
 for command in (
     up, gateway, projector, keeper, worker, submit, get, list_jobs, watch, history, cancel, archive, priority,
-    dead, quarantine, repair, review, schedule_group, explain, limit, usage, workers, pause, resume, drain, paused,
-    token,
+    dead, quarantine, repair, review, schedule_group, explain, limit, usage, workers, pause, resume, drain,
+    paused, token,
     topology_group, rebuild, doctor,
 ):  # fmt: skip
     cli.add_command(command)
