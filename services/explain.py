@@ -14,6 +14,7 @@ from events.lane import LaneKey
 from events.matching import Clause, explain
 from events.spec import FINAL, Damage, Status
 from events.values import later
+from projections.job_view import next_attempt_at, time_view
 from services.worker.registry import AVOID_S, UNREGISTERED, WorkerRecord
 
 SHOWN_WORKERS: Final = 100
@@ -73,10 +74,16 @@ def explained(job: Job, situation: Situation) -> dict[str, Any]:
     """Why the job is where it is.
 
     Returns:
-        `{"job_id", "state", "reason", "summary"}`, for a damaged job `"would_help"`, and for one that waits
+        `{"job_id", "state", "releases", "next_attempt_at", "reason", "summary"}`, for a damaged
+        job `"would_help"`, and for one that waits
         for a worker `"lane"`, `"workers"`, `"limits"`, `"paused"`, `"nearest_miss"` and `"would_help"`.
     """
-    head = {"job_id": job.id, "state": job.status.value}
+    head = {
+        "job_id": job.id,
+        "state": job.status.value,
+        "releases": job.releases,
+        "next_attempt_at": time_view(next_attempt_at(job)),
+    }
     if job.damage is not None:
         reason, summary, would_help = _damaged(job, job.damage)
         return {**head, "reason": reason, "summary": summary, "would_help": would_help}

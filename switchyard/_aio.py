@@ -20,7 +20,7 @@ from switchyard._bulk import Bulk, Lines
 from switchyard._connection import find
 from switchyard._transport import CONNECT_S, Transport
 from switchyard.errors import JobDamagedError, JobFailedError, NotEndedError
-from switchyard.models import BulkAnswer, Event, File, Job, LiveMessage, Options, Transition
+from switchyard.models import BulkAnswer, Event, File, Job, LiveMessage, Options, Resync, Transition
 
 TIMEOUT_S: Final = 30.0
 RETRIES: Final = 8
@@ -316,6 +316,8 @@ class AsyncClient:
         async with aclosing(self.stream(jobs=[job_id], logs=logs, after=cursor)) as messages:
             async for message in messages:
                 yield message
+                if isinstance(message, Resync) and _whole(await self.get(job_id)).ended:
+                    return  # its end may be among what is missing
                 if not isinstance(message, Transition):
                     continue
                 event = message.event

@@ -178,7 +178,8 @@ class Api:
                                 break
                             status = STATUSES.get(message["code"], 422)
                             raise ApiError(status, {"detail": message["message"]})
-                        cursor = message.get("cursor", cursor)
+                        missed = message["type"] == "resync"
+                        cursor = message["head"] if missed else message.get("cursor", cursor)
                         yield message
             except aiohttp.WSServerHandshakeError as error:
                 if cursor is None or error.status < 500:

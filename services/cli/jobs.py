@@ -291,6 +291,8 @@ def _line(message: dict[str, Any]) -> str | None:
             return f"{message['job_id']} {progress['fraction']:.0%} {text}"
         case "log":
             return f"{message['job_id']} | {message['line']}"
+        case "resync":
+            return f"events are missing ({message['reason']}); what follows is new"
         case _:
             return None
 
