@@ -74,9 +74,9 @@ def explained(job: Job, situation: Situation) -> dict[str, Any]:
     """Why the job is where it is.
 
     Returns:
-        `{"job_id", "state", "releases", "next_attempt_at", "reason", "summary"}`, for a damaged
-        job `"would_help"`, and for one that waits
-        for a worker `"lane"`, `"workers"`, `"limits"`, `"paused"`, `"nearest_miss"` and `"would_help"`.
+        `{"job_id", "state", "releases", "next_attempt_at", "reason", "summary"}`, for a damaged job
+        `"would_help"`, and for one that waits for a worker `"lane"`, `"workers"`, `"limits"`, `"paused"`,
+        `"nearest_miss"` and `"would_help"`.
     """
     head = {
         "job_id": job.id,

@@ -1,4 +1,4 @@
-"""Whether a worker may start jobs: not when what is left of the log is kept for the ends of others."""
+"""Whether a worker may start jobs: not when what is left of the log is kept for the ends of jobs."""
 
 from __future__ import annotations
 
