@@ -10,7 +10,8 @@ SwitchyardError
 │   └── LimitError        413, 422 or 429  a limit named in the settings
 ├── VersionConflictError  somebody wrote first; load and decide again
 ├── UnavailableError      the broker or a part of it does not answer; back off and try again
-│   └── NewerVersionError      a newer version of the program wrote the job's log
+│   ├── NewerVersionError      a newer version of the program wrote the job's log
+│   └── StorageFullError  507  there is no room for a file
 └── UnknownEventError     a schedule that this version cannot read
 """
 
@@ -144,6 +145,10 @@ class NewerVersionError(UnavailableError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retry_after_s=60.0)
+
+
+class StorageFullError(UnavailableError):
+    """There is no room for a file, in their stream or on the broker's disk."""
 
 
 class UnknownEventError(SwitchyardError):

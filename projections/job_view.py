@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from events.job import Job
-from events.spec import JobError, Review
+from events.spec import JobError, Review, Status
 
 PROGRESS_FIELDS = ("fraction", "stage", "message", "eta_s")
 
@@ -40,6 +40,8 @@ def job_view(
         "usage": job.usage,
         "error": job.error and error_view(job.error, traceback=traceback),
         "reason": job.reason,
+        "releases": job.releases,
+        "next_attempt_at": time_view(next_attempt_at(job)),
         "rejections": job.rejections,
         "feedback": job.feedback,
         "review": job.review and review_view(job.review),
@@ -56,6 +58,17 @@ def job_view(
         "ended_at": time_view(job.ended_at),
         "seq": job.seq,
     }
+
+
+def next_attempt_at(job: Job) -> datetime | None:
+    """When a job comes to its lane that waits for a time: its start, a retry, after it was given back."""
+    match job.status:
+        case Status.SCHEDULED:
+            return job.start_at
+        case Status.RETRYING:
+            return job.retry_at
+        case _:
+            return None
 
 
 def error_view(error: JobError, *, traceback: bool = False) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class EventStore:
         self._timeout_s = settings.request_timeout_s
         self._history_events = settings.history_events
         self.conflicts = 0
+        self.written_bytes = 0
 
     # --- Reads
 
@@ -241,6 +242,7 @@ class EventStore:
         """
         subject, body, headers, event_id = _message(job, event, actor, trace)
         is_unknown = False
+        self.written_bytes += len(subject) + len(headers) + len(body)
         for attempt in range(self._tries):
             try:
                 return await (await self._publisher.send(subject, body, headers))

@@ -14,6 +14,7 @@ from events.lane import LaneKey
 from events.matching import Clause, explain
 from events.spec import FINAL, Damage, Status
 from events.values import later
+from projections.job_view import next_attempt_at, time_view
 from services.worker.registry import AVOID_S, UNREGISTERED, WorkerRecord
 
 SHOWN_WORKERS: Final = 100
@@ -47,6 +48,7 @@ class Situation(NamedTuple):
         paused: `lane` or `kind`, where an operator has paused it.
         parents: state by id of the jobs that it waits for.
         now: the time.
+        held: why no job starts, where the event log is too full.
     """
 
     key: LaneKey
@@ -56,6 +58,7 @@ class Situation(NamedTuple):
     paused: Sequence[str] = ()
     parents: Mapping[str, str] = {}
     now: datetime | None = None
+    held: str | None = None
 
 
 class _Verdict(NamedTuple):
@@ -71,10 +74,16 @@ def explained(job: Job, situation: Situation) -> dict[str, Any]:
     """Why the job is where it is.
 
     Returns:
-        `{"job_id", "state", "reason", "summary"}`, for a damaged job `"would_help"`, and for one that waits
-        for a worker `"lane"`, `"workers"`, `"limits"`, `"paused"`, `"nearest_miss"` and `"would_help"`.
+        `{"job_id", "state", "releases", "next_attempt_at", "reason", "summary"}`, for a damaged job
+        `"would_help"`, and for one that waits for a worker `"lane"`, `"workers"`, `"limits"`, `"paused"`,
+        `"nearest_miss"` and `"would_help"`.
     """
-    head = {"job_id": job.id, "state": job.status.value}
+    head = {
+        "job_id": job.id,
+        "state": job.status.value,
+        "releases": job.releases,
+        "next_attempt_at": time_view(next_attempt_at(job)),
+    }
     if job.damage is not None:
         reason, summary, would_help = _damaged(job, job.damage)
         return {**head, "reason": reason, "summary": summary, "would_help": would_help}
@@ -220,6 +229,9 @@ def _waiting(
     if situation.paused:
         what = " and ".join(f"{name} {key.kind if name == 'kind' else job.lane}" for name in situation.paused)
         return "paused", f"an operator has paused {what}", [f"resume {what}"]
+    if situation.held is not None:
+        said, _, advice = situation.held.rpartition(": ")
+        return "storage_full", f"no job starts: {said}", [advice]
     counted = {name: [v for v in verdicts if v.verdict == name] for name in _ORDER}
     fitting = counted["free"] + counted["busy"] + counted["paused"]
     if not fitting:

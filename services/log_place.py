@@ -7,7 +7,7 @@ come again with other messages. What was read before is then no part of it, howe
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from nats.aio.client import Client
 
@@ -44,8 +44,12 @@ async def stream_now(nc: Client, stream: str, *, timeout_s: float) -> StreamNow:
 
 def place_of(stream_id: str, message: Stored) -> Place:
     """The place of a message that a consumer or a direct get brought."""
-    at_ns = message.at_ns or _nanoseconds(message.headers["Nats-Time-Stamp"])
-    return Place(stream_id, message.seq, at_ns, message.subject)
+    return Place(stream_id, message.seq, taken_in_ns(message), message.subject)
+
+
+def taken_in_ns(message: Stored) -> int:
+    """When the broker took a message in that a consumer or a direct get brought."""
+    return message.at_ns or _nanoseconds(message.headers["Nats-Time-Stamp"])
 
 
 async def confirm(nc: Client, stream: str, place: Place, *, timeout_s: float) -> None:
@@ -70,6 +74,57 @@ async def confirm(nc: Client, stream: str, place: Place, *, timeout_s: float) ->
         raise UnavailableError(f"the broker refused a read of {stream}: {found['error'].get('description')}")
     elif not await _was_archived(nc, place, timeout_s):
         raise ReplacedError(f"message {place.seq} of {stream} is gone")
+
+
+async def is_there(nc: Client, stream: str, seq: int, at_ns: int, *, timeout_s: float) -> bool:
+    """Whether a stream holds the message that it took in at a time under a sequence, or has held it.
+
+    Of one that is gone, as those of archived jobs are, the message before it tells: in a stream that was
+    restored from an older copy and has come so far again, that was taken in later.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    found = await _message(nc, stream, {"seq": seq}, timeout_s)
+    if found is not None:
+        return _nanoseconds(found["time"]) == at_ns
+    before = await _before(nc, stream, seq, timeout_s)
+    return before is None or _nanoseconds(before["time"]) <= at_ns
+
+
+async def _before(nc: Client, stream: str, seq: int, timeout_s: float) -> dict[str, Any] | None:
+    """The last message before a sequence; searched for, since the broker finds the next one only."""
+
+    async def first(low: int) -> dict[str, Any] | None:
+        found = await _message(nc, stream, {"seq": low, "next_by_subj": ">"}, timeout_s)
+        return found if found is not None and found["seq"] < seq else None
+
+    span, low, high = 1, seq, seq
+    best = None
+    while best is None and low > 1:
+        low, high = max(1, seq - span), low
+        best = await first(low)
+        span *= 2
+    while best is not None and best["seq"] + 1 < high:  # none lies from `high` on
+        middle = (best["seq"] + 1 + high) // 2
+        later = await first(middle)
+        if later is None:
+            high = middle
+        else:
+            best = later
+    if best is not None and (later := await first(best["seq"] + 1)) is not None:
+        best = later
+    return best
+
+
+async def _message(nc: Client, stream: str, query: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
+    found = await api(nc, f"STREAM.MSG.GET.{stream}", query, timeout_s=timeout_s)
+    if "error" not in found:
+        message: dict[str, Any] = found["message"]
+        return message
+    if found["error"].get("err_code") != NO_MESSAGE:
+        raise UnavailableError(f"the broker refused a read of {stream}: {found['error'].get('description')}")
+    return None
 
 
 async def _was_archived(nc: Client, place: Place, timeout_s: float) -> bool:

@@ -32,6 +32,10 @@ class InProcessError(AckLostError):
     """The broker is storing the same message: whether it will have it is known in a moment."""
 
 
+class NoRoomError(UnavailableError):
+    """The broker has no room for the message: its stream, its disk or an account is full."""
+
+
 class PublishRefusedError(SwitchyardError):
     """The broker refused the message for a reason that another try does not mend."""
 
@@ -164,7 +168,7 @@ def _refusal(error: dict[str, object]) -> SwitchyardError:
         found = LAST_SEQUENCE.search(description)
         return VersionConflictError(int(found.group(1)) if found else None)
     if code in NO_ROOM:
-        return UnavailableError(f"the event log is full: {description}", retry_after_s=5.0)
+        return NoRoomError(f"the broker is full: {description}", retry_after_s=5.0)
     if code == IN_PROCESS:
         return InProcessError(f"the broker is storing this message already: {description}")
     if code in NOT_NOW or error.get("code") in BUSY:

@@ -156,7 +156,7 @@ class Shares:
         self._read = read
         self._settings = settings
         self._log_bytes = math.inf
-        self._room = Room(settings)
+        self.room = Room(settings)
         self._tenants: dict[str, Share] = {}
 
     async def load(self, nc: Client) -> None:
@@ -168,7 +168,7 @@ class Shares:
         info = await api(nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=self._settings.request_timeout_s)
         most = -1 if "error" in info else info["config"].get("max_bytes", -1)
         if "error" not in info:
-            self._room.learn(nc, info)
+            self.room.learn(nc, info)
         self._log_bytes = most * self._settings.tenant_log_share if most > 0 else math.inf
 
     def take(self, tenant: str, size_bytes: int, waits: int = 0) -> Share:
@@ -183,7 +183,7 @@ class Shares:
             LimitError: status 429; the tenant has as many as it may, or as many bytes, or waits.
             UnavailableError: what is left of the log is kept for the ends of jobs.
         """
-        self._room.take(size_bytes)
+        self.room.take(size_bytes)
         share = self._tenants.get(tenant)
         now = time.monotonic()
         if share is None:

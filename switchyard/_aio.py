@@ -20,7 +20,7 @@ from switchyard._bulk import Bulk, Lines
 from switchyard._connection import find
 from switchyard._transport import CONNECT_S, Transport
 from switchyard.errors import JobDamagedError, JobFailedError, NotEndedError
-from switchyard.models import BulkAnswer, Event, File, Job, LiveMessage, Options, Transition
+from switchyard.models import BulkAnswer, Event, File, Job, LiveMessage, Options, Resync, Transition
 
 TIMEOUT_S: Final = 30.0
 RETRIES: Final = 8
@@ -212,6 +212,14 @@ class AsyncClient:
         body = {"reason": reason} if reason else {}
         return _JOB.decode(await self._transport.call("POST", _path(job_id, "/cancel"), json=body))
 
+    async def archive(self, job_id: str) -> Job:
+        """Put a job away that has ended: a summary stays, its history and result go for good.
+
+        Raises:
+            ConflictError: it has not ended.
+        """
+        return _JOB.decode(await self._transport.call("DELETE", _path(job_id)))
+
     async def repair(
         self,
         job_id: str,
@@ -308,6 +316,8 @@ class AsyncClient:
         async with aclosing(self.stream(jobs=[job_id], logs=logs, after=cursor)) as messages:
             async for message in messages:
                 yield message
+                if isinstance(message, Resync) and _whole(await self.get(job_id)).ended:
+                    return  # its end may be among what is missing
                 if not isinstance(message, Transition):
                     continue
                 event = message.event

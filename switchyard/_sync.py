@@ -154,6 +154,10 @@ class Client:
         """End a job; see `AsyncClient.cancel`."""
         return self._run(self._client.cancel(job_id, reason))
 
+    def archive(self, job_id: str) -> Job:
+        """Put a job away that has ended; see `AsyncClient.archive`."""
+        return self._run(self._client.archive(job_id))
+
     def repair(
         self,
         job_id: str,

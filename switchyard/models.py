@@ -92,7 +92,8 @@ class Progress(Model, frozen=True):
 class Job(Model, frozen=True):
     """A job as it was when the gateway answered; `seq` is the sequence of its last event.
 
-    A damaged job has `damage`, and the state before that: `absent` where there was none.
+    A damaged job has `damage`, and the state before that: `absent` where there was none. `releases` counts
+    the attempts in a row that gave it back; `next_attempt_at` is when one that waits for a time comes again.
     """
 
     id: str
@@ -105,6 +106,8 @@ class Job(Model, frozen=True):
     failures: int
     max_attempts: int
     labels: dict[str, str] = {}
+    releases: int = 0
+    next_attempt_at: datetime | None = None
     depends_on: list[str] = []
     worker: str | None = None
     progress: Progress | None = None

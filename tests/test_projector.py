@@ -428,9 +428,9 @@ def test_the_view_of_a_job_has_the_documented_fields() -> None:
     assert list(view) == [
         "id", "kind", "tenant", "state", "priority", "labels", "attempt", "failures", "max_attempts",
         "depends_on",
-        "worker", "progress", "result", "artifacts", "usage", "error", "reason", "rejections",
-        "feedback", "review", "damage", "archived_as", "created_at",
-        "started_at", "ended_at",
+        "worker", "progress", "result", "artifacts", "usage", "error", "reason",
+        "releases", "next_attempt_at", "rejections", "feedback", "review", "damage", "archived_as",
+        "created_at", "started_at", "ended_at",
         "seq",
     ]  # fmt: skip
     assert view["progress"] == {"fraction": 0.5, "stage": "pages", "message": None, "eta_s": None}

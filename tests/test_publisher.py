@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from events.errors import SwitchyardError, UnavailableError, VersionConflictError
 from services.broker import listen
 from services.gateway.problems import problem_of
-from services.publisher import InProcessError, Publisher, PublishRefusedError
+from services.publisher import InProcessError, NoRoomError, Publisher, PublishRefusedError
 
 
 async def refusal(nc: Client, error: dict[str, object]) -> SwitchyardError:
@@ -41,9 +41,9 @@ async def refusal(nc: Client, error: dict[str, object]) -> SwitchyardError:
         (10118, 500, UnavailableError, 503),
         (10041, 500, UnavailableError, 503),
         (10226, 400, UnavailableError, 503),
-        (10002, 400, UnavailableError, 503),
-        (10028, 400, UnavailableError, 503),
-        (10077, 503, UnavailableError, 503),
+        (10002, 400, NoRoomError, 503),
+        (10028, 400, NoRoomError, 503),
+        (10077, 503, NoRoomError, 503),
         (10999, 503, UnavailableError, 503),
         (10054, 400, PublishRefusedError, 500),
         (10097, 400, PublishRefusedError, 500),

@@ -15,7 +15,7 @@ from services.cli.dead import dead
 from services.cli.doctor import doctor
 from services.cli.errors import guarded
 from services.cli.explain import explain
-from services.cli.jobs import cancel, get, history, list_jobs, submit, watch
+from services.cli.jobs import archive, cancel, get, history, list_jobs, submit, watch
 from services.cli.limits import limit
 from services.cli.parts import gateway, keeper, projector, up, worker
 from services.cli.quarantine import quarantine, repair
@@ -50,9 +50,9 @@ def cli(log_level: str, log_format: str | None, debug: bool) -> None:  # noqa: A
 
 
 for command in (
-    up, gateway, projector, keeper, worker, submit, get, list_jobs, watch, history, cancel, priority, dead,
-    quarantine, repair, review, schedule_group, explain, limit, usage, workers, pause, resume, drain, paused,
-    token,
+    up, gateway, projector, keeper, worker, submit, get, list_jobs, watch, history, cancel, archive, priority,
+    dead, quarantine, repair, review, schedule_group, explain, limit, usage, workers, pause, resume, drain,
+    paused, token,
     topology_group, rebuild, doctor,
 ):  # fmt: skip
     cli.add_command(command)

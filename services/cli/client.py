@@ -127,6 +127,11 @@ class Api:
         found: dict[str, Any] = await self.call("POST", job_path(job_id, "/cancel"), json=body)
         return found
 
+    async def archive(self, job_id: str) -> dict[str, Any]:
+        """Put a job away that has ended; the job after that."""
+        found: dict[str, Any] = await self.call("DELETE", job_path(job_id))
+        return found
+
     async def history(self, job_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """A job's events, oldest first."""
         after: int | None = 0
@@ -185,7 +190,8 @@ class Api:
                                 break
                             status = STATUSES.get(message["code"], 422)
                             raise ApiError(status, {"detail": message["message"]})
-                        cursor = message.get("cursor", cursor)
+                        missed = message["type"] == "resync"
+                        cursor = message["head"] if missed else message.get("cursor", cursor)
                         yield message
             except aiohttp.WSServerHandshakeError as error:
                 if cursor is None or error.status < 500:

@@ -38,8 +38,11 @@ async def streams(nc: Client, settings: Settings) -> Check:
     full = sorted((fill for fill in found if fill.share >= NEARLY), key=lambda fill: -fill.share)
     if full:
         said += "; nearly full: " + ", ".join(f"{fill.stream} {fill.share:.0%}" for fill in full)
-    if reason := room.why_full(log, room.disk_of(settings, log)):
-        return Check("storage", "fail", reason, "no new jobs are taken in until then")
+    disk = room.disk_of(settings, log)
+    if reason := room.why_full(log, disk):
+        held = room.why_full(log, disk, part=room.FOR_ENDS) is not None
+        effect = "no new jobs are taken in until then" + (", and no waiting job starts" if held else "")
+        return Check("storage", "fail", reason, effect)
     if full:
         names = ", ".join(f"SWITCHYARD_{fill.stream.upper()}_BYTES" for fill in full)
         return Check("storage", "warn", said, f"set {names} higher")

@@ -28,6 +28,9 @@ def explain(job_id: str, as_json: bool, data_dir: Path | None) -> None:
             print_json(found)
             return
         say(f"{found['state']}: {found['summary']}")
+        if found["releases"]:
+            again = f"; it comes again at {at}" if (at := found["next_attempt_at"]) else ""
+            say(f"  given back by its handler {found['releases']} times in a row{again}")
         for sentence in found.get("would_help", ()):
             say(f"  would help: {sentence}")
         if "lane" not in found:

@@ -292,6 +292,8 @@ def _line(message: dict[str, Any]) -> str | None:
             return f"{message['job_id']} {progress['fraction']:.0%} {text}"
         case "log":
             return f"{message['job_id']} | {message['line']}"
+        case "resync":
+            return f"events are missing ({message['reason']}); what follows is new"
         case _:
             return None
 
@@ -330,5 +332,23 @@ def cancel(job_id: str, reason: str | None, as_json: bool, data_dir: Path | None
             print_json(job)
         else:
             say(job["state"])
+
+    options.run(main())
+
+
+@click.command()
+@click.argument("job_id")
+@options.as_json
+@options.data_dir
+def archive(job_id: str, as_json: bool, data_dir: Path | None) -> None:
+    """Archive a job that has ended: a summary stays, its history and result go for good."""
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            job = await api.archive(job_id)
+        if as_json:
+            print_json(job)
+        else:
+            say(f"{job['state']}; it was {job['archived_as']}")
 
     options.run(main())

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -25,7 +26,13 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
-from events.errors import LimitError, NotFoundError, SwitchyardError, UnavailableError
+from events.errors import (
+    LimitError,
+    NotFoundError,
+    StorageFullError,
+    SwitchyardError,
+    UnavailableError,
+)
 from services import clock
 from services.files.info import (
     CHUNK_BYTES,
@@ -38,10 +45,11 @@ from services.files.info import (
     encode_deleted,
     nuid_of,
 )
+from services.files.room import RETRY_S, FileRoom
 from services.files.sweeper import Sweeper
 from services.files.upload import Upload, limited, ttl
 from services.log_reader import Stored, api, last_message, last_of_leader, read_range
-from services.publisher import AckLostError, Publisher
+from services.publisher import AckLostError, NoRoomError, Publisher
 from services.quarantine import read_or
 
 log = structlog.get_logger()
@@ -66,12 +74,21 @@ class Files:
             quick gives them a connection of their own.
         timeout_s: seconds to wait for any answer of the broker.
         upload_timeout_s: the longest time that an upload may take, in seconds.
+        room: looked at before and while a file is stored; None where nothing is stored.
     """
 
-    def __init__(self, nc: Client, *, timeout_s: float, upload_timeout_s: float = 3600.0) -> None:
+    def __init__(
+        self,
+        nc: Client,
+        *,
+        timeout_s: float,
+        upload_timeout_s: float = 3600.0,
+        room: FileRoom | None = None,
+    ) -> None:
         self._nc = nc
         self._timeout_s = timeout_s
         self._upload_timeout_s = upload_timeout_s
+        self._room = room
         self._sweeper = Sweeper(nc, timeout_s=timeout_s)
         self._publisher: Publisher | None = None
         self._opening = asyncio.Lock()
@@ -88,6 +105,7 @@ class Files:
         ttl_s: float,
         sha256: str | None = None,
         on_bytes: Callable[[int], None] | None = None,
+        reserve: float = 1.0,
     ) -> FileInfo:
         """Store a file as its bytes come; it is there when all of them are, and else nothing of it is.
 
@@ -101,13 +119,16 @@ class Files:
             ttl_s: seconds that it is kept, counted from its last byte.
             sha256: what its digest must be, in hex.
             on_bytes: called with the size of every block before it is stored; may raise.
+            reserve: the part of the reserve for the ends of jobs that it has to leave.
 
         Raises:
             InvalidError: id, name or type break a rule, or the digest is not `sha256`.
             LimitError: it is too large (413) or too slow (408).
-            UnavailableError: the broker does not answer or has no room.
+            StorageFullError: there is no room for it.
+            UnavailableError: the broker does not answer.
         """
         check(file_id=file_id, name=name, media_type=type)
+        await self.check_room(0, reserve)
         publisher = await self._open()
         upload = Upload(
             publisher,
@@ -116,12 +137,14 @@ class Files:
         )
         try:
             async with asyncio.timeout(self._upload_timeout_s) as limit:
-                await upload.take(limited(body, max_bytes, on_bytes), sha256)
+                await upload.take(self._with_room(limited(body, max_bytes, on_bytes), reserve), sha256)
         except BaseException as error:
             await self._discard(upload)
             if isinstance(error, TimeoutError) and limit.expired():
                 message = f"the upload took longer than {self._upload_timeout_s:g} s"
                 raise LimitError(message, status=408, code="upload_timeout") from error
+            if isinstance(error, NoRoomError):
+                raise StorageFullError(str(error), retry_after_s=RETRY_S) from error
             if isinstance(error, AckLostError):
                 raise UnavailableError(f"the broker did not acknowledge a chunk: {error}") from error
             raise
@@ -141,6 +164,24 @@ class Files:
         )
         return replace(info, seq=await self._commit(publisher, upload, info, ttl_s))
 
+    async def check_room(self, size_bytes: int, reserve: float = 1.0) -> int:
+        """After how many bytes to look again, given that there is room for so many.
+
+        Raises:
+            StorageFullError: there is none.
+            UnavailableError: the broker does not answer.
+        """
+        return sys.maxsize if self._room is None else await self._room.check(size_bytes, reserve)
+
+    async def _with_room(self, body: AsyncIterator[bytes], reserve: float) -> AsyncIterator[bytes]:
+        """The blocks of a body for as long as there is room."""
+        left = 0
+        async for block in body:
+            if len(block) > left:
+                left = max(len(block), await self.check_room(len(block), reserve))
+            left -= len(block)
+            yield block
+
     async def _commit(self, publisher: Publisher, upload: Upload, info: FileInfo, ttl_s: float) -> int:
         """Make a file of stored chunks, in the place of the one that had its id."""
         meta = subjects.file_meta(info.tenant, info.id)
@@ -153,8 +194,10 @@ class Files:
             found = await self._find(meta)
             if found is None or found.nuid != info.nuid:
                 raise UnavailableError(f"the broker did not acknowledge the file: {error}") from error
-        except SwitchyardError:
+        except SwitchyardError as error:
             await self._discard(upload)
+            if isinstance(error, NoRoomError):
+                raise StorageFullError(str(error), retry_after_s=RETRY_S) from error
             raise
         if replaced is not None:
             with contextlib.suppress(SwitchyardError):  # what stays behind is swept

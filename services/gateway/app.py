@@ -21,6 +21,7 @@ from services.connectors import CONNECTORS, payload_model
 from services.event_store import EventStore
 from services.files import Files
 from services.files.reservations import Reservations
+from services.files.room import FileRoom
 from services.garbage import collect_less_often
 from services.gateway import (
     bulk,
@@ -237,7 +238,9 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
     )
     async with Publisher(nc, window=settings.publish_window, timeout_s=timeout_s) as publisher:
         store = EventStore(nc, publisher, settings)
-        files = Files(nc, timeout_s=timeout_s, upload_timeout_s=settings.upload_timeout_s)
+        files = Files(
+            nc, timeout_s=timeout_s, upload_timeout_s=settings.upload_timeout_s, room=FileRoom(nc, settings)
+        )
         authenticator = Authenticator(verifier, revocations, size=settings.token_cache)
         live = LiveFeed(nc, settings)
         watch = WorkerWatch(nc, timeout_s=timeout_s)
@@ -331,8 +334,9 @@ async def _add_claims(app: web.Application, nc: Client) -> tuple[Claims | RestWo
     rest = RestWorkers(nc, publisher, declarations, settings)
     app[keys.CLAIMS], app[keys.REST_WORKERS] = claims, rest
     app[keys.CLAIMING] = Claiming(
-        nc, app[keys.STORE], publisher, claims, rest, declarations, watch, settings, app[keys.CLAIM_KEYS_USE]
-    )
+        nc, app[keys.STORE], publisher, claims, rest, declarations, watch, settings,
+        app[keys.CLAIM_KEYS_USE], app[keys.SHARES].room,
+    )  # fmt: skip
     await claims.start()
     return claims, rest
 

@@ -32,6 +32,7 @@ from services.gateway.rest_workers import RestWorkers
 from services.gateway.worker_watch import WorkerWatch
 from services.publisher import Publisher
 from services.reachability import Reachability
+from services.room import Room
 from services.settings import Settings
 from services.worker.lease import Lease, Leasing
 from services.worker.puller import ACK, Puller
@@ -148,6 +149,7 @@ class Claiming:
         watch: who lives.
         settings: limits and timeouts.
         keys_use: how many idempotency keys each tenant has.
+        room: whether there is room for starts.
     """
 
     def __init__(
@@ -161,6 +163,7 @@ class Claiming:
         watch: WorkerWatch,
         settings: Settings,
         keys_use: BucketUse,
+        room: Room,
     ) -> None:
         self.nc = nc
         self.store = store
@@ -172,6 +175,7 @@ class Claiming:
         self.answers = _Answers(
             nc, subjects.WORK, parse_work, timeout_s=timeout_s, stray=lambda _: None, refused=lambda: None
         )
+        self._room = room
         self._workers = workers
         self._declarations = declarations
         self._watch = watch
@@ -189,7 +193,8 @@ class Claiming:
         Raises:
             RejectedError: the request breaks a rule, its key stands for another one, it names a revision that
                 is not known, or its tenant has as many workers as it may.
-            UnavailableError: the broker does not answer, or too many claims are under way.
+            UnavailableError: the broker does not answer, too many claims are under way, or what is left of
+                the log is kept for the ends of jobs.
         """
         self._check(principal, asked)
         lease_s = asked.lease_s or self.settings.timed_lease_s
@@ -199,6 +204,7 @@ class Claiming:
             key = await self._keys.find(principal.tenant, caller, parse_key(header), request_hashes(raw)[0])
             if key.intent is not None and (job := await self._keys.lease_of(key.intent)) is not None:
                 return await self._again(job, key.intent, lease_s)
+        self._room.start()
         record = await self._register(principal, asked)
         none = Nothing(record.revision)
         wait_s = max(SETTLE_S, min(asked.wait_s, self.settings.wait_s))
@@ -214,6 +220,11 @@ class Claiming:
             if not alive():
                 await self.claims.give_back(found)
                 return none
+            try:
+                self._room.start()
+            except UnavailableError:
+                await self.claims.give_back(found)
+                raise
             leasing = _TimedLeasing(self, found, lease_s, key)
             if (lease := await self._take(found, record, leasing)) is None:
                 if leasing.intent is not None:

@@ -12,7 +12,7 @@ from services.explain import LimitUse, Situation, explained
 from services.gateway.auth import PRINCIPAL
 from services.gateway.http import H_SEQ, json_response
 from services.gateway.jobs import current_job
-from services.gateway.keys import LIMITS, NATS, READ_MODEL, SETTINGS, STORE, WORKERS
+from services.gateway.keys import LIMITS, NATS, READ_MODEL, SETTINGS, SHARES, STORE, WORKERS
 from services.gateway.limits import use_of
 from services.gateway.query import Query
 from services.lanes import key_of
@@ -38,6 +38,8 @@ async def _situation(request: web.Request, job: Job) -> Situation:
     key = key_of(await app[STORE].spec(job.id), job.lane)
     timeout_s = app[SETTINGS].request_timeout_s
     wishes = await controls.all_controls(app[NATS], timeout_s=timeout_s)
+    room = app[SHARES].room
+    await room.look(app[NATS])
     paused = [what for what in (("lane", job.lane), ("kind", job.kind)) if what in wishes]
     return Situation(
         key=key,
@@ -46,6 +48,7 @@ async def _situation(request: web.Request, job: Job) -> Situation:
         limits=[await _use(request, limit) for limit in key.limits if limit in app[LIMITS].known],
         paused=[what for what, _ in paused],
         now=clock.now(),
+        held=room.why_no_start,
     )
 
 

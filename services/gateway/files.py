@@ -28,6 +28,7 @@ from services.gateway.problems import Problem
 from services.gateway.query import Query, scope
 from services.gateway.uploads import Upload, is_form, open_upload, ttl_s
 from services.ids import id_for_key, new_id
+from services.room import FOR_ENDS
 from services.settings import Settings
 
 log = structlog.get_logger()
@@ -89,6 +90,7 @@ class FileRoutes:
             message = f"a file has at most {self._settings.file_bytes} bytes; this one has {announced}"
             raise LimitError(message, status=413, code="file_too_large")
         with self._transfer(principal.tenant), self.quota.upload(principal.tenant, announced) as take:
+            await self._files.check_room(announced)
             await _continue_now(request)
             upload = await open_upload(request, query, self._settings.transfer_idle_s)
             file_id = _file_id(request, principal.tenant)
@@ -131,6 +133,7 @@ class FileRoutes:
 
         Raises:
             RejectedError: the body breaks a rule, or the tenant's quota.
+            StorageFullError: there is no room for it.
             UnavailableError: the broker does not answer, or too many files are being transferred.
         """
         settings = self._settings
@@ -139,12 +142,13 @@ class FileRoutes:
             message = f"a file has at most {settings.file_bytes} bytes; this one has {announced}"
             raise LimitError(message, status=413, code="file_too_large")
         with self._transfer(tenant), self.quota.upload(tenant, announced) as take:
+            await self._files.check_room(announced, FOR_ENDS)
             await _continue_now(request)
             upload = await open_upload(request, Query(request, "name"), settings.transfer_idle_s)
             info = await self._files.put(
                 tenant=tenant, file_id=file_id, name=name, type=upload.type,
                 body=_and_then(upload.body, before_commit), max_bytes=settings.file_bytes,
-                ttl_s=settings.file_ttl_s, sha256=upload.sha256, on_bytes=take,
+                ttl_s=settings.file_ttl_s, sha256=upload.sha256, on_bytes=take, reserve=FOR_ENDS,
             )  # fmt: skip
             take.stored(info.seq)
             return info

@@ -64,6 +64,7 @@ async def reprioritise(request: web.Request) -> web.Response:
     job = await _loaded(request, query)
     command = Reprioritise(now=clock.now(), priority=change.priority)
     decide(job, command)  # refused before a lane is made for it
+    request.app[SHARES].room.take(0)
     await ensure_lane(request, job, change.priority)
     return answer(request, await transition(request, principal, job, command))
 

@@ -20,6 +20,7 @@ from events import subjects
 from events.codec import FINAL_EVENTS
 from events.errors import UnavailableError
 from services.broker import listen, unlisten
+from services.gateway.live_cursor import Cursor
 from services.gateway.live_index import (
     Attempts,
     Index,
@@ -30,6 +31,7 @@ from services.gateway.live_index import (
 from services.gateway.live_reports import Reports
 from services.gateway.live_subscription import Subscription
 from services.log_parts import read_few
+from services.log_place import is_there
 from services.log_reader import Stored, api, follow_batches, last_message
 from services.settings import Settings
 
@@ -107,8 +109,17 @@ class LiveFeed:
         return self._needs > 0
 
     def cursor(self, seq: int) -> str:
-        """The cursor of a sequence in this log."""
-        return f"{self.stream_id}:{seq}"
+        """The cursor of a sequence in this log, with its event's mark where that is a recent one."""
+        return str(Cursor(self.stream_id, seq, self.recent.at_ns(seq)))
+
+    async def holds(self, seq: int, at_ns: int) -> bool:
+        """Whether the log holds, or has held, the event that the broker took in at this time as `seq`.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        timeout_s = self.settings.request_timeout_s
+        return not at_ns or await is_there(self.nc, subjects.JOBS, seq, at_ns, timeout_s=timeout_s)
 
     def progress(self, job_id: str) -> dict[str, Any] | None:
         """The latest progress of the job's newest attempt: fraction, stage, message, eta_s and attempt."""
@@ -223,7 +234,9 @@ class LiveFeed:
         with contextlib.suppress(UnavailableError):  # the lines of output may still be away
             await self._pin_log_lines()
         try:
-            self._take_up(await self.log_state())
+            self._take_up(
+                await self.log_state(), is_ours=await self.holds(self.head, self.recent.at_ns(self.head))
+            )
         except UnavailableError as error:
             log.debug("live_feed_waiting", error=str(error))
             await asyncio.sleep(LOOK_S)
@@ -244,10 +257,13 @@ class LiveFeed:
         self.attempts.clear()
         self.reports.clear()
 
-    def _take_up(self, state: LogState) -> None:
+    def _take_up(self, state: LogState, *, is_ours: bool) -> None:
         """Begin, go on after the head, or, when the log is not what it was, start anew and tell everyone."""
-        if self.stream_id and (state.stream_id != self.stream_id or state.last_seq < self.head):
-            self._reset_reason = "other_log" if state.stream_id != self.stream_id else "ahead"
+        if self.stream_id and (
+            state.stream_id != self.stream_id or state.last_seq < self.head or not is_ours
+        ):
+            ahead = "ahead" if state.last_seq < self.head else "replaced"
+            self._reset_reason = "other_log" if state.stream_id != self.stream_id else ahead
             self.generation += 1
             self.stream_id, self.head, self._first = state.stream_id, state.last_seq, state.first_seq - 1
             self.recent.clear(self.head)

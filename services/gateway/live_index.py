@@ -14,6 +14,8 @@ from events.codec import decode
 from events.envelope import event_view, recorded
 from events.history import Unreadable
 from events.json_value import dumps
+from services.gateway.live_cursor import Cursor
+from services.log_place import taken_in_ns
 from services.log_reader import Stored
 
 if TYPE_CHECKING:
@@ -64,9 +66,14 @@ class LiveEvent:
         return self._stored.headers.get(subjects.H_KIND, "")
 
     @cached_property
+    def at_ns(self) -> int:
+        """When the broker took it in."""
+        return taken_in_ns(self._stored)
+
+    @cached_property
     def cursor(self) -> str:
         """Where a reader that has seen it resumes."""
-        return f"{self._stream_id}:{self.seq}"
+        return str(Cursor(self._stream_id, self.seq, self.at_ns))
 
     @cached_property
     def fragment(self) -> bytes:
@@ -109,6 +116,13 @@ class Recent:
                 break
             wanted.append(event)
         return reversed(wanted)
+
+    def at_ns(self, seq: int) -> int:
+        """When the broker took in the event of this sequence; 0 when it is not among them."""
+        for event in reversed(self._events):
+            if event.seq <= seq:
+                return event.at_ns if event.seq == seq else 0
+        return 0
 
     def damaged_after(self, job_id: str, seq: int) -> bool:
         """Whether an event of the job that cannot be read came after `seq`."""

@@ -5,7 +5,6 @@ The WebSocket carries them as text frames, server-sent events as their data; `do
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -16,6 +15,7 @@ from events.errors import InvalidError, RejectedError
 from events.json_value import dumps
 from events.subjects import NAME_PATTERN
 from services.gateway.bodies import decoded
+from services.gateway.live_cursor import parse_cursor
 
 VERSION: Final = 1
 JOBS_PER_SUBSCRIPTION: Final = 100
@@ -28,8 +28,6 @@ JobId = Annotated[
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 JobIds = Annotated[tuple[JobId, ...], msgspec.Meta(min_length=1, max_length=JOBS_PER_SUBSCRIPTION)]
 Names = Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=NAMES_PER_SUBSCRIPTION)]
-
-CURSOR: Final = re.compile(r"([0-9a-f]{1,64}):([0-9]{1,18})")
 
 
 class _Message(
@@ -128,22 +126,6 @@ def claimed_id(text: str) -> str | None:
         return None
     found = value.get("id") if isinstance(value, dict) else None
     return found if isinstance(found, str) and len(found) <= 64 else None
-
-
-def parse_cursor(text: str) -> tuple[str, int]:
-    """The log's identity and the sequence in a cursor.
-
-    Raises:
-        InvalidError: it is none.
-    """
-    match = CURSOR.fullmatch(text)
-    if match is None:
-        raise InvalidError(
-            f"a cursor as received in an event is expected, not {text[:80]!r}",
-            code="bad_cursor",
-            field="after",
-        )
-    return match[1], int(match[2])
 
 
 class Item(NamedTuple):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from events import subjects
 from events.errors import UnavailableError
+from services.gateway.live_cursor import parse_cursor
 from services.gateway.live_index import LiveEvent
-from services.gateway.live_messages import message, parse_cursor
+from services.gateway.live_messages import message
 from services.log_parts import read_few, read_page
 from services.log_reader import Stored
 
@@ -34,11 +35,13 @@ class Start(NamedTuple):
         position: the last sequence that its reader has or does without.
         resync: why that is not where the reader's cursor says; None when it is.
         first: the sequence after which the log is kept.
+        cursor: the reader's own, where it goes on from that.
     """
 
     position: int
     resync: str | None = None
     first: int = 0
+    cursor: str | None = None
 
 
 async def first_position(feed: LiveFeed, after: str | None) -> Start:
@@ -50,9 +53,10 @@ async def first_position(feed: LiveFeed, after: str | None) -> Start:
     """
     if after is None:
         return Start(feed.head)
-    stream_id, seq = parse_cursor(after)
-    if stream_id == feed.stream_id and feed.recent.floor <= seq <= feed.head:
-        return Start(seq)
+    stream_id, seq, at_ns = parse_cursor(after)
+    is_recent = stream_id == feed.stream_id and feed.recent.floor <= seq <= feed.head
+    if is_recent and at_ns in (0, feed.recent.at_ns(seq)):
+        return Start(seq, cursor=after)
     # Another gateway may be ahead of this one: only the log itself knows its end.
     log = await feed.log_state()
     if stream_id != feed.stream_id:
@@ -61,8 +65,10 @@ async def first_position(feed: LiveFeed, after: str | None) -> Start:
         reason = "ahead"
     elif seq + 1 < log.first_seq:
         reason = "purged"
+    elif seq and not await feed.holds(seq, at_ns):
+        reason = "replaced"
     else:
-        return Start(seq)
+        return Start(seq, cursor=after)
     return Start(feed.head, reason, log.first_seq - 1)
 
 
@@ -82,7 +88,7 @@ async def catch_up(feed: LiveFeed, subscription: Subscription) -> None:
         if subscription.generation == feed.generation and _from_recent(feed, subscription):
             feed.index.add(subscription)
             subscription.caught_up = True
-            session.put(message("caught_up", id=subscription.id, cursor=feed.cursor(subscription.position)))
+            session.put(message("caught_up", id=subscription.id, cursor=subscription.cursor()))
             _current_progress(feed, subscription)
             return
 

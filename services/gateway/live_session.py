@@ -92,9 +92,8 @@ class Session:
             raise
         if self.ending is not None or self.subscriptions.get(request.id) is not subscription:
             return
-        subscription.position = start.position
-        subscription.generation = self.feed.generation
-        self.put(message("subscribed", id=request.id, cursor=self.feed.cursor(start.position)))
+        subscription.begin(start)
+        self.put(message("subscribed", id=request.id, cursor=subscription.cursor()))
         if start.resync is not None:
             self.resync(subscription, start.resync, first=start.first)
         subscription.replay = self._tasks.create_task(catch_up(self.feed, subscription))
@@ -129,8 +128,10 @@ class Session:
         if not all(subscription.caught_up for subscription in subscriptions):
             return None
         # A reader that comes from another gateway may be ahead of this one.
-        places = (max(feed.head, subscription.position) for subscription in subscriptions)
-        return feed.cursor(min(places, default=feed.head))
+        hindmost = min(subscriptions, key=lambda each: max(feed.head, each.position), default=None)
+        if hindmost is None or hindmost.position <= feed.head:
+            return feed.cursor(feed.head)
+        return hindmost.cursor()
 
     # --- What it is told
 

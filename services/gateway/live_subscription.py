@@ -10,6 +10,7 @@ from services.gateway.live_index import ANY, Key, LiveEvent
 from services.gateway.live_messages import Subscribe
 
 if TYPE_CHECKING:
+    from services.gateway.live_replay import Start
     from services.gateway.live_session import Session
 
 
@@ -40,6 +41,7 @@ class Subscription:
         self.position = 0
         self.generation = 0
         self.caught_up = False
+        self._begun: Start | None = None
         self.events = None if request.events is None else frozenset(request.events)
         self.jobs = None if request.jobs is None else frozenset(request.jobs)
         self.keys = self._keys(session.reader)
@@ -62,6 +64,19 @@ class Subscription:
                     )
             return tuple(("tenant", tenant) for tenant in dict.fromkeys(request.tenants))
         return (("all",),) if reader.is_admin else (("tenant", reader.tenant),)
+
+    def begin(self, start: Start) -> None:
+        """Go on from where its reader has come to."""
+        self.position = start.position
+        self.generation = self.session.feed.generation
+        self._begun = start
+
+    def cursor(self) -> str:
+        """Where its reader can resume; until something has come since, by the reader's own cursor."""
+        begun, feed = self._begun, self.session.feed
+        if feed.generation == self.generation and begun is not None and begun.position == self.position:
+            return begun.cursor or feed.cursor(self.position)
+        return feed.cursor(self.position)
 
     def selects(self, job_id: str, tenant: str, kind: str) -> bool:
         """Whether it asks for this job; what `Index.find` answers for all subscriptions at once."""

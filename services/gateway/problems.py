@@ -23,6 +23,7 @@ from events.errors import (
     InvalidError,
     LimitError,
     RejectedError,
+    StorageFullError,
     SwitchyardError,
     UnavailableError,
     UnknownEventError,
@@ -137,6 +138,10 @@ def problem_of(error: BaseException) -> Problem:
             return Problem(status=error.status, code=error.code, detail=error.message, field=error.field)
         case FaultError():
             log.error("request_failed", error=str(error), exc_info=error)
+        case StorageFullError():
+            return Problem(
+                status=507, code="storage_full", detail=str(error), retry_after_s=error.retry_after_s
+            )
         case UnavailableError():
             return _unavailable(str(error), error.retry_after_s)
         case AckLostError() | VersionConflictError() | nats.errors.Error() | TimeoutError():

@@ -17,9 +17,11 @@ from events import subjects
 from events.errors import UnavailableError
 from projections.reader import ReadModel
 from services import clock
+from services.files.info import CHUNK_BYTES
+from services.files.room import FileRoom
 from services.gateway.live import LiveFeed
 from services.log_reader import api, read_range
-from services.room import disk_of, fill_of, why_full
+from services.room import FOR_ENDS, disk_of, fill_of, why_full
 from services.settings import Settings
 from services.together import each
 from services.topology_spec import load
@@ -95,6 +97,7 @@ class Readiness:
         self._read_model = read_model
         self._live = live
         self._settings = settings
+        self._files = FileRoom(nc, settings)
         self._timeout_s = settings.request_timeout_s
         self._stalls = Stalls()
         self._reconnects = 0
@@ -150,7 +153,7 @@ class Readiness:
         }
 
     async def _check_storage(self) -> dict[str, Any]:
-        """Whether there is room for new jobs."""
+        """Whether there is room for new jobs; also whether waiting ones start, and files are taken in."""
         info = await api(self._nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=self._timeout_s)
         if "error" in info:
             raise UnavailableError(f"the broker has no stream {subjects.JOBS}")
@@ -160,6 +163,8 @@ class Readiness:
         if disk is not None:
             told["disk_free_bytes"] = disk.free_bytes
         reason = why_full(log, disk)
+        told["starts"] = why_full(log, disk, part=FOR_ENDS) is None
+        told["uploads"] = (await self._files.headroom()).size_bytes >= CHUNK_BYTES
         return {"ok": reason is None, **told, **({"error": reason} if reason else {})}
 
     async def _check_read_model(self) -> dict[str, Any]:

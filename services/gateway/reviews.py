@@ -20,7 +20,7 @@ from services.gateway.auth import Principal, Role, require
 from services.gateway.http import H_SEQ, body_of, json_response
 from services.gateway.job_actions import ensure_lane, transition
 from services.gateway.jobs import answer, labels_of, last_of, page_limit, words_of
-from services.gateway.keys import FRESHNESS, READ_MODEL, SETTINGS, STORE
+from services.gateway.keys import FRESHNESS, READ_MODEL, SETTINGS, SHARES, STORE
 from services.gateway.query import Query, min_seq, wide_scope
 
 MAX_REASON_CHARS: Final = 10_000
@@ -74,6 +74,7 @@ async def claim(request: web.Request) -> web.Response:
     if lease_s > settings.timed_lease_max_s:
         message = f"lease_s: at most {settings.timed_lease_max_s:g} was expected"
         raise InvalidError(message, field="lease_s")
+    request.app[SHARES].room.start()
     now = clock.now()
     command = ClaimReview(now=now, reviewer=principal.actor, expires_at=now + timedelta(seconds=lease_s))
     return await _judged(request, principal, job, command)

@@ -24,6 +24,7 @@ from services.keeper.dependencies import Dependencies
 from services.keeper.expiry import Expiry
 from services.keeper.schedules import Schedules
 from services.keeper.source import watch_source
+from services.keeper.stale import purge_ended
 from services.keeper.sweep import Sweep
 from services.keeper.timers import Timers
 from services.kinds import Kinds
@@ -134,6 +135,7 @@ class Keeper:
             if (job_id := subjects.job_of(message.subject)) is not None
         }
         await self._dependencies.on_ends(ended)
+        await purge_ended(self._nc, list(ended), timeout_s=self._settings.request_timeout_s)
 
     async def _check_lane(self, job_id: str, event: AnyEvent) -> None:
         """A claimable event whose lane is gone would wait unseen: make the lane again."""

@@ -1,25 +1,35 @@
-"""Timers that nothing will ever come of: the broker is past them, and they are still there.
+"""Timers that nothing will ever come of: their job has ended, or the broker is past them.
 
 A broker that is killed may have written that a consumer is past a message, and not that the message is gone,
-or that a wake-up has fired, and not that it is no longer set. Nobody would be given such a message again.
+or that a wake-up has fired, and not that it is no longer set. Nobody would be given such a message again. One
+that loses power may have lost that a wake-up was taken away, or the job that it is for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import structlog
 from nats.aio.client import Client
 
 from events import subjects
+from events.codec import FINAL_EVENTS
+from events.errors import UnavailableError
 from events.subjects import JOB_ID
 from services.broker_errors import DELETE_FAILED, GONE
-from services.log_reader import api, read_range
+from services.log_parts import last_messages
+from services.log_reader import Stored, api, last_of_leader, read_range
+from services.together import each
 
 log = structlog.get_logger()
 
-AT_ONCE = 500
+AT_ONCE: Final = 500
+JOBS_AT_ONCE: Final = 100  # a job has fewer than ten wake-ups, and `multi_last` brings 1,024
+LOOKS_AT_ONCE: Final = 16
+ENDS: Final = FINAL_EVENTS | {"archived"}
 
 
 async def purge_acknowledged(nc: Client, stream: str, durable: str, subject: str, *, timeout_s: float) -> int:
@@ -69,6 +79,59 @@ async def purge_overdue(
     if purged:
         log.info("overdue_purged", stream=subjects.TIMERS, messages=purged)
     return purged
+
+
+async def purge_ended(nc: Client, jobs: Sequence[str], *, timeout_s: float) -> int:
+    """Take away the wake-ups of those of these jobs that have ended, or are not there; how many.
+
+    What is set meanwhile stays: a dead job that has been given a new start has a wake-up again.
+
+    Raises:
+        UnavailableError: the broker does not answer, or refuses.
+    """
+    purged = 0
+    for first in range(0, len(jobs), JOBS_AT_ONCE):
+        filters = [subjects.job_timers(job_id) for job_id in jobs[first : first + JOBS_AT_ONCE]]
+        found = await last_messages(nc, subjects.TIMERS, filters, timeout_s=timeout_s)
+        purged += await _purge_ended(nc, found, timeout_s)
+    return purged
+
+
+async def purge_page(nc: Client, start: int, *, timeout_s: float) -> int | None:
+    """Do so for a page of all wake-ups of jobs from a sequence on; where the next begins, None at the end.
+
+    Raises:
+        UnavailableError: the broker does not answer, or refuses.
+    """
+    page = await read_range(
+        nc, subjects.TIMERS, subjects.ALL_TIMERS_SET, start=start, limit=AT_ONCE, timeout_s=timeout_s
+    )
+    purged = await _purge_ended(nc, page, timeout_s)
+    if purged:
+        log.info("timers_of_ended_jobs_purged", messages=purged)
+    return page[-1].seq + 1 if len(page) == AT_ONCE else None
+
+
+async def _purge_ended(nc: Client, timers: Sequence[Stored], timeout_s: float) -> int:
+    by_job: defaultdict[str, list[Stored]] = defaultdict(list)
+    for timer in timers:
+        job_id = timer.subject.split(".")[2]
+        if JOB_ID.fullmatch(job_id):
+            by_job[job_id].append(timer)
+
+    async def purge(job_id: str) -> int:
+        # The leader's word, and after the timers were read: a replica may not know of a new start.
+        last = await last_of_leader(nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=timeout_s)
+        if last is not None and last.subject.split(".", 3)[2] not in ENDS:
+            return 0
+        for timer in by_job[job_id]:
+            query = {"filter": timer.subject, "seq": timer.seq + 1}
+            answer = await api(nc, f"STREAM.PURGE.{subjects.TIMERS}", query, timeout_s=timeout_s)
+            if "error" in answer:
+                raise UnavailableError(f"a timer cannot be purged: {answer['error'].get('description')}")
+        return len(by_job[job_id])
+
+    return sum(await each(purge, by_job, at_once=LOOKS_AT_ONCE))
 
 
 def _time(headers: Mapping[str, str]) -> datetime | None:

@@ -16,6 +16,7 @@ from events.commands import Requeue
 from events.errors import SwitchyardError, UnavailableError
 from projections.reader import ReadModel
 from services import clock
+from services.broker import on_reconnect
 from services.broker_errors import NOTHING
 from services.event_store import EventStore
 from services.files import Files
@@ -24,7 +25,7 @@ from services.keeper.expiry import Expiry
 from services.keeper.lanes import LaneSweep
 from services.keeper.leftovers import delete_leftovers, purge_leftovers
 from services.keeper.schedules import Schedules
-from services.keeper.stale import purge_acknowledged, purge_overdue
+from services.keeper.stale import purge_acknowledged, purge_overdue, purge_page
 from services.keeper.timers import ACTOR, Timers
 from services.lanes import Lanes
 from services.log_reader import api, read_range
@@ -34,6 +35,7 @@ from services.settings import Settings
 log = structlog.get_logger()
 
 PAGE = 500
+RETRY_S = 1.0
 ORPHAN_UPLOADS = 2.0
 OVERDUE_S = 600.0  # clocks differ, and a broker that has just started fires what is overdue by itself
 
@@ -68,17 +70,33 @@ class Sweep:
         self._read_model = read_model
         self._files = Files(nc, timeout_s=settings.request_timeout_s)
         self._reconnects = -1
+        self._timers_from = 1
+        self._reconnected = asyncio.Event()
         self.mended: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Sweep every `sweep_s` seconds, until cancelled."""
+        """Sweep every `sweep_s` seconds, until cancelled; at the start and after an outage timers alone."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_outages())
             while True:
                 await asyncio.sleep(self._settings.sweep_s)
                 try:
                     await self.once(group)
                 except SwitchyardError as error:
                     log.warning("sweep_broken_off", error=str(error))
+
+    async def _follow_outages(self) -> None:
+        """A broker that was killed may bring timers back, which are not to fire."""
+        on_reconnect(self._nc, self._reconnected.set)
+        while True:
+            try:
+                await self._stale_timers()
+            except SwitchyardError as error:
+                log.debug("stale_timers_unknown", error=str(error))
+                await asyncio.sleep(RETRY_S)
+                continue
+            await self._reconnected.wait()
+            self._reconnected.clear()
 
     async def once(self, group: asyncio.TaskGroup) -> None:
         """One sweep."""
@@ -99,7 +117,7 @@ class Sweep:
         self._lost_workers(self._read_model, group)
 
     async def _stale_timers(self) -> None:
-        """Timers that the broker is past; those that are set are read only after it was away."""
+        """Timers that the broker is past, or of jobs that have ended: the whole of them after it was away."""
         timeout_s, before = self._settings.request_timeout_s, clock.now() - timedelta(seconds=OVERDUE_S)
         await purge_acknowledged(
             self._nc, subjects.TIMERS, subjects.KEEPER_TIMERS, subjects.ALL_TIMERS_DUE, timeout_s=timeout_s
@@ -107,7 +125,12 @@ class Sweep:
         reconnects = self._nc.stats["reconnects"]
         if reconnects != self._reconnects:
             await purge_overdue(self._nc, before, self._wake, timeout_s=timeout_s)
+            start: int | None = 1
+            while start is not None:
+                start = await purge_page(self._nc, start, timeout_s=timeout_s)
             self._reconnects = reconnects
+        else:
+            self._timers_from = await purge_page(self._nc, self._timers_from, timeout_s=timeout_s) or 1
 
     async def _wake(self, job_id: str, purpose: str) -> None:
         with _one(job_id):

@@ -19,6 +19,7 @@ from events.spec import RESULT_ARTIFACT, JobSpec
 from services.connectors.protocol import FatalError, Outcome, RetryableError
 from services.files import Files, artifact_id
 from services.files.reservations import Room, WorkerQuota
+from services.room import FOR_ENDS
 from services.settings import Settings
 from services.worker.log_lines import LogLines
 from services.worker.reporting import Reporter
@@ -144,6 +145,7 @@ class HeldAttempt:
                     body=_counted(_chunks(data), room),
                     max_bytes=self._settings.file_bytes,
                     ttl_s=self._settings.file_ttl_s,
+                    reserve=FOR_ENDS,
                 )
                 room.stored(info.seq)
         return {

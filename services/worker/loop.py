@@ -22,6 +22,7 @@ from services.ending import FAREWELL_S, Patience, at_most
 from services.event_store import EventStore
 from services.files import Files
 from services.files.reservations import WorkerQuota
+from services.files.room import FileRoom
 from services.garbage import collect_less_often
 from services.kinds import Kinds
 from services.log_share import LogShare
@@ -37,6 +38,7 @@ from services.worker.registration import Registration
 from services.worker.registry import declarable, new_record
 from services.worker.reporting import Reporter
 from services.worker.slots import Slots
+from services.worker.start_room import StartRoom
 from services.worker.tokens import kept_while_running
 from services.worker.vigil import Vigil
 from services.worker.work import Work
@@ -93,7 +95,7 @@ class Worker:
         self.ready = asyncio.Event()
         self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
         self._store = EventStore(nc, self._publisher, settings)
-        self._files = Files(nc, timeout_s=settings.request_timeout_s)
+        self._files = Files(nc, timeout_s=settings.request_timeout_s, room=FileRoom(nc, settings))
         self._reach = Reachability(settings.lease_s)
         share = LogShare(settings.tenant_log_lines_bytes)
         self._reporter = Reporter(nc, share, self._publisher, buffer_bytes=settings.log_buffer_bytes)
@@ -103,6 +105,7 @@ class Worker:
             record=lambda: self._registration.record, weights=self._weights,
             free=self._free, room=self._room, start=self._start,
         )  # fmt: skip
+        self._start_room = StartRoom(nc, self._store, settings, wake=self._dispatcher.wake)
         self._slots = Slots(settings.slots, self._limit, refit=self._dispatcher.refit)
         self._changed = asyncio.Event()
         self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
@@ -154,6 +157,7 @@ class Worker:
             connector_calls.watch(connector, self._changed.set)
         self._registration = await self._register()
         await self._dispatcher.load()
+        await self._start_room.load()
         heard = [
             await self._nc.subscribe(subjects.ALL_CANCEL_REQUESTS, cb=self._on_cancel_request),
             await self._nc.subscribe(subjects.ALL_LANE_PAUSES, cb=self._on_lane_pause),
@@ -169,6 +173,7 @@ class Worker:
                         self._renew_all(),
                         self._dispatcher.follow_lanes(),
                         self._dispatcher.tokens.run(),
+                        self._start_room.run(),
                         self._kinds.run(),
                         self._follow_capabilities(),
                         self._obey(),
@@ -191,7 +196,7 @@ class Worker:
     # --- Slots
 
     def _free(self) -> int:
-        may_take = not self._paused and self._registration.is_seen
+        may_take = not self._paused and self._registration.is_seen and self._start_room.is_open
         return self._slots.free if may_take else 0
 
     def _room(self, kind: str) -> int:

@@ -104,6 +104,29 @@ def test_a_job_is_found_by_id_label_and_history(site: Site) -> None:
     assert "succeeded" in _sentence(refused)
 
 
+def test_one_job_that_has_ended_is_archived_and_no_other(site: Site) -> None:
+    done = site.json("submit", "--kind", "simulate", "--wait")
+    waits = site.json("submit", "--kind", "nobodys")
+    viewer = site.run("token", "--tenant", done["tenant"], "--role", "viewer").stdout.strip()
+    stranger = site.run("token", "--tenant", "others", "--role", "submitter").stdout.strip()
+    assert viewer
+    assert stranger
+    for token, code in ((viewer, 4), (stranger, 5)):
+        refused = site.run("archive", done["id"], SWITCHYARD_TOKEN=token)
+        assert refused.returncode == code, refused
+        assert _sentence(refused)
+    early = site.run("archive", waits["id"])
+    assert early.returncode == 6
+    assert "queued" in _sentence(early)
+    for unknown in ("0198c0de-0000-7000-8000-000000000000", "no-job", "..", ""):
+        assert site.run("archive", unknown).returncode == 5, unknown
+    assert site.run("archive").returncode == 2
+    assert site.json("get", done["id"])["state"] == "succeeded"
+    assert site.run("archive", done["id"]).stdout == "archived; it was succeeded\n"
+    assert site.json("archive", done["id"])["archived_as"] == "succeeded"  # once more changes nothing
+    assert site.json("get", done["id"])["state"] == "archived"
+
+
 def test_the_same_idempotency_key_gives_the_same_job(site: Site) -> None:
     assert submit(site, "--idempotency-key", "k1") == submit(site, "--idempotency-key", "k1")
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from events.job import Job
 from events.lane import LaneKey
 from events.spec import Status
+from projections.job_view import job_view, time_view
 from services import clock
 from services.connectors.protocol import Attempt, BusyError, FatalError
 from services.explain import Situation, explained
@@ -141,6 +143,19 @@ async def test_a_job_that_was_given_back_says_when_it_comes_again(plant: Plant) 
     assert (found["state"], state.releases) == ("scheduled", 2)
     due = f"{state.start_at:%Y-%m-%dT%H:%M:%SZ}"
     assert found["summary"] == f"its last 2 attempts gave it back; it comes again at {due}"
+    shown = (await plant.api.get(f"/v1/jobs/{job['id']}")).json
+    for view in (found, shown):
+        assert view["releases"] == 2
+        assert datetime.fromisoformat(view["next_attempt_at"]) == state.start_at
+
+
+def test_a_job_says_when_it_comes_again_only_while_it_waits_for_that() -> None:
+    soon, job = clock.now() + timedelta(seconds=9), Job(id="x", kind=KIND, tenant="t")
+    for status, times in ((Status.SCHEDULED, {"start_at": soon}), (Status.RETRYING, {"retry_at": soon})):
+        waits = msgspec.structs.replace(job, status=status, **times)
+        assert job_view(waits)["next_attempt_at"] == time_view(soon)
+        for other in (Status.RUNNING, Status.SUCCEEDED):
+            assert job_view(msgspec.structs.replace(waits, status=other))["next_attempt_at"] is None
 
 
 async def test_a_job_whose_time_is_over_is_not_said_to_be_about_to_start(plant: Plant) -> None:

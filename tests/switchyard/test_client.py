@@ -18,6 +18,7 @@ from switchyard.client import (
     Client,
     ConfigurationError,
     ConflictError,
+    ForbiddenError,
     InvalidError,
     JobFailedError,
     NotEndedError,
@@ -123,6 +124,26 @@ async def test_a_job_is_cancelled(client: AsyncClient) -> None:
     events = [event async for event in client.events(job.id)]
     assert [event.type for event in events] == ["submitted", "cancelled"]
     assert [event.type async for event in client.events(job.id, after=events[0].seq)] == ["cancelled"]
+
+
+async def test_a_job_that_has_ended_is_archived(api: Gateway, client: AsyncClient) -> None:
+    job = await client.submit("noop")
+    with pytest.raises(ConflictError) as early:
+        await client.archive(job.id)
+    assert early.value.code == "illegal_transition"
+    await api.complete(await api.lease(job.id), {"n": 1})
+    async with AsyncClient(api.url, api.token("viewer")) as viewer:
+        with pytest.raises(ForbiddenError):
+            await viewer.archive(job.id)
+    async with AsyncClient(api.url, api.token(tenant=api.stranger)) as stranger:
+        with pytest.raises(NotFoundError):
+            await stranger.archive(job.id)
+    for unknown in ("0198c0de-0000-7000-8000-000000000000", "no-job"):
+        with pytest.raises(NotFoundError):
+            await client.archive(unknown)
+    for _ in range(2):
+        archived = await client.archive(job.id)
+        assert (archived.state, archived.archived_as, archived.succeeded) == ("archived", "succeeded", True)
 
 
 async def test_lists_run_over_all_pages_and_obey_their_filters(client: AsyncClient) -> None:
@@ -311,6 +332,7 @@ async def test_the_plain_client_does_the_same(api: Gateway, tmp_path: Path) -> N
             assert plain.explain(job.id)["state"] == "queued"
             assert plain.cancel(job.id).state == "cancelled"
             assert plain.wait(job.id, timeout_s=20).ended
+            assert plain.archive(plain.cancel(plain.submit("noop").id).id).state == "archived"
             with pytest.raises(JobFailedError):
                 plain.result(job.id)
             stream = plain.stream(jobs=[job.id], after=job.seq)

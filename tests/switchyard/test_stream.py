@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+
+import pytest
 
 from events import subjects
 from switchyard.client import (
     AsyncClient,
     CaughtUp,
+    LiveMessage,
     LogLine,
     ProgressReport,
     Resync,
@@ -66,6 +70,23 @@ async def test_a_cursor_of_another_log_is_told(client: AsyncClient) -> None:
         message = await anext(stream)
     assert isinstance(message, Resync)
     assert message.reason == "other_log"
+
+
+async def test_following_a_job_whose_end_is_among_what_is_missing_ends(
+    api: Gateway, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await client.submit("noop")
+
+    async def stream(**_: object) -> AsyncGenerator[LiveMessage, None]:
+        yield Resync(reason="replaced", head="0:1")
+        await api.complete(await api.lease(job.id))
+        yield Resync(reason="replaced", head="0:2")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(client, "stream", stream)
+    async with asyncio.timeout(20):
+        got = [type(message).__name__ async for message in client.follow(job.id)]
+    assert got == ["Transition", "Resync", "Resync"]
 
 
 async def test_following_a_job_tells_its_whole_life_with_progress_and_logs(
