@@ -25,7 +25,7 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
-from events.errors import LimitError, NotFoundError, SwitchyardError, UnavailableError
+from events.errors import InvalidError, LimitError, NotFoundError, SwitchyardError, UnavailableError
 from services import clock
 from services.files.info import (
     CHUNK_BYTES,
@@ -108,6 +108,8 @@ class Files:
             UnavailableError: the broker does not answer or has no room.
         """
         check(file_id=file_id, name=name, media_type=type)
+        if name in (".", ".."):  # no rule for those that are stored: they are to be had
+            raise InvalidError("a file's name is not that of a directory", field="name")
         publisher = await self._open()
         upload = Upload(
             publisher,
