@@ -27,6 +27,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import (
+    InvalidError,
     LimitError,
     NotFoundError,
     StorageFullError,
@@ -128,6 +129,8 @@ class Files:
             UnavailableError: the broker does not answer.
         """
         check(file_id=file_id, name=name, media_type=type)
+        if name in (".", ".."):  # no rule for those that are stored: they are to be had
+            raise InvalidError("a file's name is not that of a directory", field="name")
         await self.check_room(0, reserve)
         publisher = await self._open()
         upload = Upload(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -56,7 +55,7 @@ from services.gateway.connections import (
     raise_descriptors,
 )
 from services.gateway.declarations import Declarations
-from services.gateway.files import FileRoutes, continue_later
+from services.gateway.files import FileRoutes, answer_expectations, continue_later
 from services.gateway.freshness import Freshness
 from services.gateway.lease_token import LeaseTokens
 from services.gateway.live import LiveFeed
@@ -67,6 +66,7 @@ from services.gateway.octopoid import documents
 from services.gateway.octopoid import door as octopoid_door
 from services.gateway.octopoid import routes as octopoid
 from services.gateway.problems import about_query, problem_of
+from services.gateway.query import SECONDS, check_form
 from services.gateway.readiness import Readiness
 from services.gateway.rest_workers import RestWorkers
 from services.gateway.revocations import Revocations
@@ -92,7 +92,6 @@ UNBOUND: Final = LIVE_ROUTES | {
     "/v1/jobs/bulk", "/v1/leases", "/v1/leases/{id}/artifacts", "/v1/files", "/v1/files/{id}",
     "/v1/dead-letters/redrive", "/v1/dead-letters/discard", "/v1/quarantine",
 }  # fmt: skip
-WAIT: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 KEEP_ALIVE_S: Final = 75.0
 UNAUTHENTICATED: Final = 401
 # A burst of submissions allocates by the thousand and leaves no cycles; at Python's own threshold looking for
@@ -130,6 +129,7 @@ def _tried(request: web.Request) -> bool:
 async def _answered(request: web.Request, handler: Handler, started: float) -> web.StreamResponse:
     app = request.app
     try:
+        check_form(request)
         if request.path.startswith(octopoid_door.ROOT):
             async with asyncio.timeout(_bound_s(request)):
                 response = await octopoid_door.gate(request, handler)
@@ -164,7 +164,7 @@ def _bound_s(request: web.Request) -> float | None:
     settings = request.app[keys.SETTINGS]
     # Whatever else is in the parameter is refused by the route.
     wait = request.query.get("wait", "")
-    wait_s = min(float(wait), settings.wait_s) if WAIT.fullmatch(wait) else 0.0
+    wait_s = min(float(wait), settings.wait_s) if SECONDS.fullmatch(wait) else 0.0
     return settings.answer_s + wait_s
 
 
@@ -203,13 +203,19 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/limits/{name}", limits.get)
     router.add_put("/v1/limits/{name}", limits.put)
     router.add_delete("/v1/limits/{name}", limits.delete)
-    router.add_get("/v1/ws", websocket.websocket)
-    router.add_get("/v1/events/stream", sse.event_stream)
+    router.add_get("/v1/ws", websocket.websocket, allow_head=False)
+    router.add_get("/v1/events/stream", sse.event_stream, allow_head=False)
     app.add_routes(app[keys.FILE_ROUTES].routes())
     leases.add_routes(router, continue_later)
     router.add_get("/healthz", health.healthz)
     router.add_get("/readyz", health.readyz)
     router.add_get("/metrics", health.metrics)
+
+
+def _add_all_routes(app: web.Application, nc: Client) -> None:
+    add_routes(app)
+    octopoid.add(app, nc)
+    answer_expectations(app)
 
 
 @contextlib.asynccontextmanager
@@ -261,8 +267,7 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         reservations = Reservations(nc, app[keys.FILE_ROUTES].quota, timeout_s=timeout_s)
         claiming = await _add_claims(app, nc)
         app[DOOR] = LiveDoor(live, authenticator)
-        add_routes(app)
-        octopoid.add(app, nc)
+        _add_all_routes(app, nc)
         app.on_shutdown.append(_close_waiting)
         await revocations.load()
         failure: SwitchyardError | None = None
@@ -368,7 +373,7 @@ async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None])
         try:
             site = GuardedSite(
                 runner, app[CONNECTIONS], settings.host, settings.port,
-                access_log=None, keepalive_timeout=KEEP_ALIVE_S,
+                access_log=None, keepalive_timeout=KEEP_ALIVE_S, auto_decompress=False,
             )  # fmt: skip
             try:
                 await site.start()

@@ -20,7 +20,7 @@ from events.errors import LimitError, SwitchyardError
 from events.history import AnyEvent
 from services import clock
 from services.gateway.auth import Role, require
-from services.gateway.http import caller_of
+from services.gateway.http import caller_of, check_plain, media_type
 from services.gateway.job_request import parse_line
 from services.gateway.keys import METRICS, SETTINGS, SUBMITTER
 from services.gateway.metrics import Metrics
@@ -45,9 +45,10 @@ async def bulk(request: web.Request) -> web.StreamResponse:
     """
     principal = require(request, Role.SUBMITTER)
     Query(request)
-    if hdrs.CONTENT_TYPE in request.headers and request.content_type not in MEDIA_TYPES:
+    check_plain(request)
+    if hdrs.CONTENT_TYPE in request.headers and media_type(request) not in MEDIA_TYPES:
         raise UnsupportedMediaTypeError(
-            f"Content-Type: application/x-ndjson was expected, not {request.content_type}",
+            f"Content-Type: application/x-ndjson was expected, not {media_type(request)}",
             field="Content-Type",
         )
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})

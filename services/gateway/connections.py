@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
 
 from events.errors import LimitError
+from services.gateway.problems import http_problem
 from services.settings import Settings
 
 log = structlog.get_logger()
@@ -26,6 +27,8 @@ FREE_FAILURES: Final = 50
 FAILURES_PER_S: Final = 10.0
 MOST_WAIT_S: Final = 5.0
 MOST_ADDRESSES: Final = 10_000
+SERVERS_FAULT: Final = 500
+SHOWN_CHARS: Final = 200
 V6_NETWORK: Final = 64  # what one customer has. Source: RFC 6177
 
 
@@ -157,7 +160,9 @@ class Connections:
         """Who sends a request: the peer, or whom trusted proxies name, the last that is none of them."""
         address = network(request.remote or "")
         if self.is_trusted(address):
-            for named in reversed(request.headers.get(hdrs.X_FORWARDED_FOR, "").split(",")):
+            # A proxy may add a line of its own; the last of all lines is the one that it wrote.
+            lines = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
+            for named in reversed(",".join(lines).split(",")):
                 if not named.strip():
                     break
                 address = network(named.strip())
@@ -226,6 +231,22 @@ class GuardedHandler(RequestHandler):
                 self._headers_timer = None
         elif self._current_request is None and self._waiter is not None and self._headers_timer is None:
             self._await_headers()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP, and what else the server itself refuses, as every error is answered."""
+        detail = (message or "").partition("\n")[0].rstrip(":")[:SHOWN_CHARS]
+        if status >= SERVERS_FAULT or request.writer.output_size > 0:
+            super().handle_error(request, status, exc, message)  # logs it, or raises where an answer is out
+            detail = "the request failed for a reason that the log tells"
+        response = http_problem(status, detail).response()
+        response.force_close()
+        return response
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the place back."""

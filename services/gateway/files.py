@@ -24,7 +24,7 @@ from services.gateway.auth import PRINCIPAL, Principal, Role, require
 from services.gateway.conditions import Unsatisfiable, Version, is_unchanged, wanted_range
 from services.gateway.http import json_response
 from services.gateway.job_request import parse_key
-from services.gateway.problems import Problem
+from services.gateway.problems import Problem, problem_of
 from services.gateway.query import Query, scope
 from services.gateway.uploads import Upload, is_form, open_upload, ttl_s
 from services.ids import id_for_key, new_id
@@ -34,6 +34,7 @@ from services.settings import Settings
 log = structlog.get_logger()
 
 FORM_OVERHEAD_BYTES: Final = 64 * 1024
+SHOWN_CHARS: Final = 80
 NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ._()-]")
 
 
@@ -261,13 +262,29 @@ async def continue_later(_: web.Request) -> None:
     """Leave `Expect: 100-continue` to the handler, so that a refused upload is not sent at all."""
 
 
+def answer_expectations(app: web.Application) -> None:
+    """Have every other route answer `Expect` before its body comes, and refuse what nobody can expect."""
+    for route in app.router.routes():
+        if route._expect_handler is not continue_later:  # noqa: SLF001 - it is set where a route is made
+            route._expect_handler = _expected  # noqa: SLF001
+
+
+async def _expected(request: web.Request) -> web.Response | None:
+    try:
+        await _continue_now(request)
+    except web.HTTPExpectationFailed as error:
+        return problem_of(error).response(request.path)
+    return None
+
+
 async def _continue_now(request: web.Request) -> None:
     expected = request.headers.get(hdrs.EXPECT, "")
     if expected.lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # as aiohttp's own handler does: the answer has not begun
     elif expected:
-        raise web.HTTPExpectationFailed(text=f"Expect: 100-continue is all that is known, not {expected!r}")
+        shown = expected[:SHOWN_CHARS]
+        raise web.HTTPExpectationFailed(text=f"Expect: 100-continue is all that is known, not {shown!r}")
 
 
 def _writer(request: web.Request) -> Principal:

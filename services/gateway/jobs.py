@@ -203,7 +203,8 @@ async def _get_at(request: web.Request, query: Query, at: str) -> web.Response:
     Raises:
         NotFoundError: it did not exist then.
     """
-    until = int(at) if at.isdecimal() and len(at) < len(str(MAX_SEQ)) else parse_time("at", at)
+    is_seq = at.isascii() and at.isdecimal() and len(at) < len(str(MAX_SEQ))
+    until = int(at) if is_seq else parse_time("at", at)
     job_id, _ = await last_of(request, query)
     job = Job(id=job_id)
     for entry in await request.app[STORE].history(job_id):

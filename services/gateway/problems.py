@@ -166,6 +166,12 @@ def _unavailable(detail: str, retry_after_s: float) -> Problem:
     return Problem(status=503, code="unavailable", detail=detail, retry_after_s=retry_after_s)
 
 
+def http_problem(status: int, detail: str) -> Problem:
+    """What the API says where no route has been reached."""
+    code = "internal" if status >= 500 else _HTTP_CODES.get(status, "http_error")
+    return Problem(status=status, code=code, detail=detail or http.HTTPStatus(status).phrase)
+
+
 def _http_problem(error: web.HTTPException) -> Problem:
     kept = {name: value for name, value in error.headers.items() if name in ("Allow", "Retry-After")}
     code = _HTTP_CODES.get(error.status, "http_error")

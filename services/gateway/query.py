@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from events.subjects import NAME
 from services.gateway.auth import Role, require
@@ -16,7 +16,45 @@ from services.gateway.problems import MalformedError
 
 MAX_SEQ: Final = 2**63 - 1
 SHOWN_CHARS: Final = 80
+SINGLE: Final = (
+    hdrs.AUTHORIZATION, hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, "Idempotency-Key", "Switchyard-Lease-Token",
+    "Switchyard-Min-Seq", "Switchyard-TTL",
+)  # fmt: skip
+"""Headers of which only one can count: whoever sends two may be read in two ways."""
+SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
+"""In plain digits: what Python takes for a number beside them, nobody means."""
 ALL_TENANTS: Final = "*"
+
+
+def check_form(request: web.Request) -> None:
+    """Refuse what could be read in two ways.
+
+    Raises:
+        MalformedError: a header stands twice, or the query is not UTF-8.
+    """
+    for name in SINGLE:
+        if len(request.headers.getall(name, ())) > 1:
+            raise MalformedError(f"{name} stands more than once", field=str(name))
+    _check_utf8(request)
+
+
+def _check_utf8(request: web.Request) -> None:
+    """Refuse a query whose text is none, before other characters take the place of what is wrong in it.
+
+    Raises:
+        MalformedError: it is not UTF-8.
+    """
+    query = request.raw_path.partition("?")[2]
+    if "%" not in query and query.isascii():
+        return
+    for pair in query.split("&"):
+        try:
+            unquote_to_bytes(pair.encode("utf-8", "surrogateescape")).decode()
+        except UnicodeDecodeError:
+            name = pair.partition("=")[0][:SHOWN_CHARS]
+            shown = name if name.isascii() else None
+            message = f"{shown or 'a parameter'}: UTF-8 was expected"
+            raise MalformedError(message, code="invalid_parameter", field=shown) from None
 
 
 def wrong(name: str, value: str, expected: str) -> MalformedError:
@@ -69,13 +107,9 @@ class Query:
         value = self._values.get(name)
         if value is None:
             return None
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = math.nan
-        if not 0 <= seconds < math.inf:
+        if SECONDS.fullmatch(value) is None:
             raise wrong(name, value, "a number of seconds")
-        return min(seconds, most)
+        return min(float(value), most)
 
     def time(self, name: str) -> datetime | None:
         """A point in time with its zone, in UTC."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
 from events.errors import LimitError
+from services.gateway.http import check_plain, media_type
 from services.gateway.problems import MalformedError, UnsupportedMediaTypeError
-from services.gateway.query import Query, wrong
+from services.gateway.query import SECONDS, Query, wrong
 from services.settings import Settings
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Upload:
 
 def is_form(request: web.Request) -> bool:
     """Whether the file is a part of the body."""
-    return request.content_type == FORM
+    return media_type(request) == FORM
 
 
 async def open_upload(request: web.Request, query: Query, idle_s: float) -> Upload:
@@ -71,8 +71,7 @@ async def open_upload(request: web.Request, query: Query, idle_s: float) -> Uplo
         UnsupportedMediaTypeError: the body is compressed.
         LimitError: nothing came for `idle_s` seconds (408); `body` may raise it too.
     """
-    if request.headers.get(hdrs.CONTENT_ENCODING, "").lower() not in PLAIN_ENCODINGS:
-        raise UnsupportedMediaTypeError("a file is taken as it is", field=hdrs.CONTENT_ENCODING)
+    check_plain(request)
     if is_form(request):
         return await _form(request, query.text("name"), idle_s)
     media_type = request.headers.get(hdrs.CONTENT_TYPE, DEFAULT_TYPE)
@@ -94,13 +93,9 @@ def ttl_s(request: web.Request, query: Query, settings: Settings) -> float:
     for name, value in (("ttl_s", query.text("ttl_s")), (H_TTL, request.headers.get(H_TTL))):
         if value is None:
             continue
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = math.nan
-        if not 1 <= seconds <= most:
+        if SECONDS.fullmatch(value) is None or not 1 <= float(value) <= most:
             raise wrong(name, value, f"a number of seconds of 1 to {most:.0f}")
-        return seconds
+        return float(value)
     return min(settings.file_ttl_s, most)
 
 

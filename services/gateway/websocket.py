@@ -32,6 +32,9 @@ TOKEN_PROTOCOL: Final = "bearer."  # noqa: S105 -- the word before a token, not 
 AUTH_S: Final = 5.0
 FAULTS: Final = 10
 BURST: Final = 5
+STRANGERS_PINGS: Final = 10
+FRAMES_AFTER_END: Final = 1000
+"""That a peer may send which has not read yet that its connection has ended."""
 ABNORMAL: Final = 1006
 NOT_TEXT: Final = 1003
 TOO_MANY_FAULTS: Final = 4400
@@ -126,7 +129,7 @@ class _Connection:
         self.socket = self._socket = socket
         self._transport = transport
         self._request = request
-        self._faults = 0
+        self._faults = self._after_end = 0
         self._rate = door.settings.socket_messages_per_s
         self._allowance = float(self._rate * BURST)
         self._loop = asyncio.get_running_loop()
@@ -150,8 +153,12 @@ class _Connection:
         ending, refusal = TOKEN_ENDED, RejectedError("")
         try:
             async with asyncio.timeout(AUTH_S):
-                while (frame := await self._socket.receive()).type in (WSMsgType.PING, WSMsgType.PONG):
+                frame = await self._socket.receive()
+                for _ in range(STRANGERS_PINGS):
+                    if frame.type not in (WSMsgType.PING, WSMsgType.PONG):
+                        break
                     await self._answer(frame)
+                    frame = await self._socket.receive()
             if frame.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return None
             said = decode(frame.data) if frame.type is WSMsgType.TEXT else None
@@ -190,12 +197,21 @@ class _Connection:
     # --- From the client
 
     async def _read(self, frame: WSMessage, session: Session) -> None:
-        if frame.type in (WSMsgType.PING, WSMsgType.PONG):
-            await self._answer(frame)
+        if session.ending is not None:
+            self._after_end += 1
+            if self._after_end > FRAMES_AFTER_END:
+                self._transport.abort()
+        elif frame.type in (WSMsgType.PING, WSMsgType.PONG):
+            try:
+                self._spend()
+            except RejectedError as error:
+                session.end(TOO_MANY_FAULTS, error.message)
+            else:
+                await self._answer(frame)
         elif frame.type is WSMsgType.BINARY:
             self._refuse(session, RejectedError("a text frame is expected, not a binary one", code="binary"))
             session.end(NOT_TEXT, "binary frame")
-        elif frame.type is WSMsgType.TEXT and session.ending is None:
+        elif frame.type is WSMsgType.TEXT:
             try:
                 self._spend()
                 await self._obey(frame.data, session)

@@ -24,6 +24,7 @@ from services import topology
 from services.broker import connect
 from services.event_store import EventStore
 from services.gateway.auth import Authenticator
+from services.gateway.connections import CONNECTIONS, Connections
 from services.gateway.live import LiveFeed
 from services.gateway.live_door import DOOR, LiveDoor
 from services.gateway.live_session import Session
@@ -250,6 +251,7 @@ async def live_gateway(
                 await gateway.feed.ready.wait()
         app = web.Application(middlewares=[problems])
         app[DOOR] = gateway.door
+        app[CONNECTIONS] = Connections(settings, 10_000)
         app.router.add_get("/v1/ws", websocket)
         app.router.add_get("/v1/events/stream", event_stream)
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from events.codec import EVENTS
 from services.gateway import live_door, live_messages, live_session, websocket
 from services.ids import new_id
 from services.nats_server import NatsServer
-from tests.gateway.live import LiveGateway, Reader, live_gateway
+from tests.gateway.live import DEADLINE_S, LiveGateway, Reader, live_gateway
 
 PAGE = (Path(__file__).parents[2] / "docs/live.md").read_text()
 
@@ -85,6 +88,95 @@ async def test_the_documented_server_messages_are_those_that_are_sent(
         assert shape(example) == shape(said[type_]), type_
     assert documented["hello"]["limits"] == said["hello"]["limits"]
     assert documented["event"]["event"]["type"] in EVENTS
+
+
+def fields(value: Any, path: str = "") -> set[str]:
+    """All fields of a message with their paths, but those of an event's data, which differ with its type."""
+    if not isinstance(value, dict) or path.endswith(".data"):
+        return set()
+    return {f"{path}.{name}" for name in value} | {
+        inner for name, deeper in value.items() for inner in fields(deeper, f"{path}.{name}")
+    }
+
+
+MAY_LACK = {"error": {".id", ".field"}, "pong": {".cursor"}, "event": {".event.data"}}
+MAY_HAVE = {"event": {".event.unreadable"}}
+"""What the page says in words."""
+
+
+def as_documented(message: dict[str, Any]) -> None:
+    type_ = message["type"]
+    documented = fields(next(example for example in examples("server") if example["type"] == type_))
+    sent = fields(message)
+    assert sent - documented <= MAY_HAVE.get(type_, set()), message
+    assert documented - sent <= MAY_LACK.get(type_, set()), message
+
+
+async def test_every_message_has_the_documented_fields(broker: NatsServer, tmp_path: Path) -> None:
+    async with live_gateway(broker.url, tmp_path) as gateway:
+        reader = await gateway.open()
+        said = await everything_it_says(gateway, reader)
+        job = await gateway.submit()
+        await reader.subscribe("s9", jobs=[job.id])
+        await gateway.publisher.publish(f"job.{job.id}.hello", b"hello", {})
+        said += await reader.collect("event")
+        for text in ("{", "[]", '{"type": "x"}', '{"type": "subscribe", "id": "s9", "all": true}'):
+            await reader.socket.send_str(text)
+            said += await reader.collect("error")
+    assert "unreadable" in said[-5]["event"]
+    for message in said:
+        as_documented(message)
+
+
+async def test_every_event_of_a_stream_is_named_as_its_message_and_has_its_fields(
+    broker: NatsServer, tmp_path: Path
+) -> None:
+    async with live_gateway(broker.url, tmp_path) as gateway:
+        job = await gateway.submit()
+        leased = await gateway.lease(job)
+        async with streamed(gateway, f"job={job.id}&logs=true&after={gateway.feed.cursor(0)}") as stream:
+            found = [await anext(stream)]
+            await gateway.report(leased, 0.4, stage="pages", message="page 4 of 10", eta_s=6.5)
+            await gateway.say(leased, "a line")
+            while not {"progress", "log"} <= {message["type"] for _, message in found}:
+                found.append(await anext(stream))
+        async with streamed(gateway, "all=true&after=0123456789ab:1") as stream:
+            while found[-1][1]["type"] != "resync":
+                found.append(await anext(stream))
+            gateway.door.close()
+            found += [one async for one in stream]
+    wanted = {"subscribed", "event", "caught_up", "progress", "log", "resync", "end"}
+    assert wanted <= {message["type"] for _, message in found} <= wanted | {"hello"}
+    for lines, message in found:
+        assert lines["event"] == message["type"]
+        assert set(lines) <= {"event", "data", "id"}
+        assert lines.get("id") == (message.get("head") or message.get("cursor")), message
+        as_documented(message)
+
+
+@contextlib.asynccontextmanager
+async def streamed(
+    gateway: LiveGateway, query: str
+) -> AsyncIterator[AsyncIterator[tuple[dict[str, str], dict[str, Any]]]]:
+    """The events of a stream, each as its lines and as its message."""
+    headers = {"Authorization": f"Bearer {gateway.token()}"}
+    url = f"{gateway.url}/v1/events/stream?{query}"
+
+    async def events() -> AsyncIterator[tuple[dict[str, str], dict[str, Any]]]:
+        lines: dict[str, str] = {}
+        async for raw in response.content:
+            line = raw.decode().rstrip("\n")
+            if not line and "data" in lines:
+                yield lines, orjson.loads(lines["data"])
+            if not line:
+                lines = {}
+            elif not line.startswith(":"):
+                name, _, value = line.partition(": ")
+                lines[name] = value
+
+    async with asyncio.timeout(DEADLINE_S), gateway.http.get(url, headers=headers) as response:
+        assert response.status == 200
+        yield events()
 
 
 def test_every_close_code_is_documented() -> None:

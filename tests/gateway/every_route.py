@@ -1,0 +1,378 @@
+"""Calls every route of the API with a real gateway until each has answered all that it can succeed with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from events import subjects
+from projections.database import path_in
+from projections.reader import ReadModel
+from services.broker import connect
+from services.connectors.protocol import Attempt
+from services.keeper.loop import Keeper
+from services.log_reader import api as broker_api
+from services.worker.loop import Worker
+from tests.gateway.rest import Answer, Gateway
+from tests.worker.site import TestConnector
+
+DEADLINE_S: Final = 120.0
+KIND: Final = "shout"
+NATS_KIND: Final = "count"
+SETTINGS: Final[dict[str, Any]] = {
+    "lease_s": 10.0, "tenant_jobs": 60, "tenant_log_lines_bytes": 5000,
+}  # fmt: skip
+"""With which every field is to be seen within a moment."""
+
+
+class Said(NamedTuple):
+    """One answer of a route.
+
+    Args:
+        route: as the router spells it.
+        value: of its body, where that is JSON.
+        headers: the names of ours, and of what the protocol defines.
+    """
+
+    route: str
+    status: int
+    value: Any
+    headers: frozenset[str]
+
+
+class Caller:
+    """Calls routes by their own names, and keeps what they answered."""
+
+    def __init__(self, api: Gateway) -> None:
+        self.api = api
+        self.said: list[Said] = []
+        roles = ("submitter", "worker", "reviewer", "admin")
+        self.admin = api.token(*roles)
+        self.other = api.token("reviewer")
+
+    async def call(
+        self,
+        route: str,
+        body: Any = None,
+        *,
+        query: str = "",
+        token: str = "",
+        headers: dict[str, str] | None = None,
+        **names: Any,
+    ) -> Answer:
+        """Call a route; what stands in braces in its path is filled by `names`."""
+        method, _, path = route.partition(" ")
+        sent = {"Authorization": f"Bearer {token or self.admin}", **(headers or {})}
+        data = body if isinstance(body, bytes | None) else orjson.dumps(body)
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        url = self.api.url + path.format(**names) + (f"?{query}" if query else "")
+        async with asyncio.timeout(DEADLINE_S):
+            async with self.api.http.request(
+                method, url, data=data and io.BytesIO(data), headers=sent, allow_redirects=False
+            ) as response:
+                answer = Answer(response.status, response.headers, await response.read())
+        value = None
+        if "json" in response.headers.get("Content-Type", ""):
+            raw = answer.raw
+            value = [orjson.loads(line) for line in raw.splitlines()] if "bulk" in route else answer.json
+        self.said.append(Said(route, answer.status, value, frozenset(answer.headers)))
+        return answer
+
+    async def job(self, **fields: Any) -> str:
+        """Submit a job; its id."""
+        found: str = (await self.call("POST /v1/jobs", {"kind": KIND, **fields})).json["id"]
+        return found
+
+    async def claim(self, *, worker: str = "shell", **fields: Any) -> dict[str, Any]:
+        """A lease, for a job that is there."""
+        body = {"worker": worker, "kinds": [KIND], "wait_s": 5, "slots": 4, **fields}
+        answer = await self.call("POST /v1/leases", body)
+        assert answer.status == 201, answer
+        claimed: dict[str, Any] = answer.json
+        return claimed
+
+    async def hold(self, verb: str, claimed: dict[str, Any], body: Any = None, **options: Any) -> Answer:
+        """Say something as the holder of a lease."""
+        lease = claimed["lease"]
+        headers = {"Switchyard-Lease-Token": lease["token"]} | options.pop("headers", {})
+        route = f"POST /v1/leases/{{id}}/{verb}"
+        return await self.call(route, body, headers=headers, id=lease["id"], **options)
+
+    async def until(self, route: str, wanted: Any, **options: Any) -> Any:
+        """The first answer that is as wanted: the read model, or a worker, is a moment behind."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not wanted(found := (await self.call(route, **options)).json):
+                await asyncio.sleep(0.02)
+        return found
+
+
+async def everything(api: Gateway) -> list[Said]:
+    """What all routes answered."""
+    caller = Caller(api)
+    for part in (_jobs, _leases, _reviews, _dead_letters, _settings, _files, _workers, _quarantine):
+        await part(caller)
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(
+            Keeper(api.nc, api.settings, ReadModel(path_in(api.settings.data_dir))).run()
+        )
+        await _schedules(caller)
+        await _refusals(caller)
+        keeping.cancel()
+    await _readiness(caller)
+    return caller.said
+
+
+async def _jobs(caller: Caller) -> None:
+    key = {"Idempotency-Key": "k1"}
+    for _ in range(2):
+        await caller.call("POST /v1/jobs", {"kind": KIND, "labels": {"a": "b"}}, headers=key)
+    lines = [{"kind": KIND, "idempotency_key": "k1", "labels": {"a": "b"}}, {"kind": "never"}, {"kind": 1}]
+    many = {"Content-Type": "application/x-ndjson"}
+    await caller.call("POST /v1/jobs/bulk", b"\n".join(map(orjson.dumps, lines)), headers=many)
+    first = await caller.job(kind="never")
+    blocked = await caller.job(kind="never", depends_on=[first])
+    await caller.until("GET /v1/jobs", lambda found: len(found["jobs"]) > 3, query="limit=500")
+    await caller.call("GET /v1/jobs", query="limit=1")
+    for job in (first, blocked):
+        await caller.call("GET /v1/jobs/{id}/explain", id=job)
+    await caller.call("GET /v1/jobs/{id}", id=blocked)
+    await caller.call("GET /v1/jobs/{id}", query="at=1000000000", id=first)
+    await caller.call("PATCH /v1/jobs/{id}", {"priority": 60}, id=first)
+    await caller.call("GET /v1/jobs/{id}/events", id=first)
+    await caller.call("GET /v1/queues")
+    await caller.call("GET /v1/usage")
+    await caller.call("POST /v1/jobs/{id}/cancel", {"reason": "enough"}, id=blocked)
+    await caller.call("DELETE /v1/jobs/{id}", id=blocked)
+    await caller.call("GET /v1/jobs/{id}", id=blocked)
+
+
+async def _leases(caller: Caller) -> None:
+    mine = await caller.claim(capabilities={"gpu": {"memory_gb": 16}})
+    progress = {"fraction": 0.5, "stage": "page", "message": "1 of 2", "eta_s": 1.5}
+    async with _listening(caller):
+        await caller.hold("progress", mine, progress)
+        await caller.until("GET /v1/jobs/{id}", lambda found: found["progress"], id=mine["job"]["id"])
+    await caller.hold("logs", mine, {"lines": ["one", "x" * 10_000]})
+    await caller.hold("renew", mine)
+    await caller.hold("artifacts", mine, b"page", query="name=page.md", headers={"Content-Type": "a/b"})
+    done = {"result": {"pages": 3}, "artifacts": ["page.md"], "usage": {"pages": 3}}
+    for _ in range(2):
+        await caller.hold("succeed", mine, done)
+    await caller.call("GET /v1/jobs/{id}/result", id=mine["job"]["id"])
+
+    large = await caller.job()
+    lease = await caller.claim()
+    await caller.hold("succeed", lease, {"result": "x" * 100_000})
+    await caller.call("GET /v1/jobs/{id}/result", id=large)
+
+    stopped = await caller.job()
+    lease = await caller.claim()
+    await caller.call("GET /v1/jobs/{id}/explain", id=stopped)
+    await caller.call("POST /v1/jobs/{id}/cancel", {"reason": "enough"}, id=stopped)
+    for verb, body in (
+        ("renew", None),
+        ("progress", {"fraction": 1}),
+        ("logs", {"lines": []}),
+        ("release", {}),
+    ):
+        await caller.hold(verb, lease, body)
+    await caller.hold("renew", lease)
+
+    await caller.job(max_attempts=1)
+    lease = await caller.claim()
+    error = {"code": "no_vram", "message": "out of memory", "traceback": "Traceback"}
+    await caller.hold("fail", lease, {"error": error})
+    for name, token in (("shell", caller.admin), ("mine", caller.api.token("worker"))):
+        await caller.call("POST /v1/leases", {"worker": name, "kinds": [KIND]}, token=token)
+
+
+async def _reviews(caller: Caller) -> None:
+    for verdict in ("accept", "reject"):
+        job = await caller.job(review={"deadline_s": 600, "on_deadline": "reject", "four_eyes": False})
+        lease = await caller.claim()
+        proposal = {"result": {"diff": "x"}, "checks": {"lint": True}, "usage": {"pages": 1}}
+        await caller.hold("artifacts", lease, b"a", query="name=a.txt", headers={"Content-Type": "a/b"})
+        await caller.hold("propose", lease, proposal | {"artifacts": ["a.txt"]})
+        await caller.until("GET /v1/reviews", lambda found: found["reviews"])
+        for verb in ("claim", "release"):
+            await caller.call(f"POST /v1/reviews/{{id}}/{verb}", {}, id=job)
+        await caller.call("GET /v1/queues")
+        reason = {"reason": "no tests", "feedback": {"add": ["tests"]}}
+        await caller.call(f"POST /v1/reviews/{{id}}/{verdict}", reason if verdict == "reject" else {}, id=job)
+    lease = await caller.claim()
+    assert lease["job"]["feedback"]
+    await caller.hold("succeed", lease)
+
+
+async def _dead(caller: Caller) -> str:
+    job = await caller.job(max_attempts=1)
+    lease = await caller.claim()
+    await caller.hold("fail", lease, {"error": {"code": "x", "retryable": False}})
+    return job
+
+
+async def _dead_letters(caller: Caller) -> None:
+    dead = [await _dead(caller) for _ in range(5)]
+    page = await caller.until("GET /v1/dead-letters", lambda found: len(found["dead_letters"]) > 4)
+    assert page
+    await caller.call("GET /v1/dead-letters", query="limit=1")
+    await caller.call("POST /v1/jobs/{id}/redrive", {"priority": 70}, id=dead[0])
+    await caller.call("POST /v1/jobs/{id}/discard", {}, id=dead[1])
+    for what in ("redrive", "discard"):
+        await caller.call(f"POST /v1/dead-letters/{what}", {"filter": {"code": ["x"]}, "limit": 1})
+
+
+async def _schedules(caller: Caller) -> None:
+    ticks = {"name": "nightly", "cron": "30 2 * * *", "job": {"kind": "never"}}
+    await caller.call("POST /v1/schedules", ticks)
+    for name in ("nightly", "hourly"):
+        body = {"every_s": 3600, "job": {"kind": "never"}}
+        await caller.call("PUT /v1/schedules/{id}", body, id=name)
+    await caller.call("POST /v1/schedules/preview", ticks)
+    await caller.call("GET /v1/schedules", query="limit=1")
+    await caller.call("GET /v1/schedules/{id}", id="nightly")
+    await caller.call("GET /v1/schedules/{id}/next", id="nightly")
+    for verb in ("pause", "resume"):
+        await caller.call(f"POST /v1/schedules/{{id}}/{verb}", id="nightly")
+    await caller.call("DELETE /v1/schedules/{id}", id="nightly")
+    every = {"every_s": 1, "start_at": "2020-01-01T00:00:00Z", "overlap": "skip", "job": {"kind": "never"}}
+    await caller.call("PUT /v1/schedules/{id}", every, id="often")
+    await caller.until(
+        "GET /v1/schedules/{id}", lambda found: found["last_run"] and found["last_skipped"], id="often"
+    )
+
+
+async def _refusals(caller: Caller) -> None:
+    """What the limits of a tenant make of a line, of a redrive and of a tick."""
+    await _dead(caller)
+    many = {"Content-Type": "application/x-ndjson"}
+    for _ in range(2):  # the read model tells of the first what they take
+        lines = b'{"kind": "never"}\n' * caller.api.settings.tenant_jobs
+        await caller.call("POST /v1/jobs/bulk", lines, headers=many)
+    dead = {"filter": {"code": ["x"]}}
+    await caller.until("GET /v1/dead-letters", lambda found: found["dead_letters"], query="code=x")
+    await caller.call("POST /v1/dead-letters/redrive", dead)
+    every = {"every_s": 1, "job": {"kind": "never"}}
+    await caller.call("PUT /v1/schedules/{id}", every, id="refused")
+    await caller.until("GET /v1/schedules/{id}", lambda found: found["last_refused"], id="refused")
+    await caller.call("GET /v1/schedules")
+
+
+async def _settings(caller: Caller) -> None:
+    for _ in range(2):
+        await caller.call("PUT /v1/limits/{name}", {"concurrency": 5, "per_minute": 100}, name="gpu")
+    await caller.call("GET /v1/limits")
+    await caller.call("GET /v1/limits/{name}", name="gpu")
+    limited = await caller.job(kind="never", limits=["gpu"], requires={"x": {"$gte": 2}})
+    await caller.call("GET /v1/jobs/{id}/explain", id=limited)
+    await caller.call("POST /v1/jobs/{id}/cancel", id=limited)
+    await caller.call("DELETE /v1/limits/{name}", name="gpu")
+    everything = {
+        "priority": 60, "max_attempts": 5, "attempt_timeout_s": 60, "queue_timeout_s": 60, "deadline_s": 60,
+        "retry": {"base_s": 1}, "ageing": {"every_s": 60, "step": 1, "max": 90}, "fair_share": True,
+        "weights": {caller.api.tenant: 2},
+    }  # fmt: skip
+    await caller.call("PUT /v1/kinds/{kind}", everything, kind="tuned")
+    await caller.call("GET /v1/kinds/{kind}", kind="tuned")
+    await caller.call("GET /v1/kinds")
+    await caller.call("DELETE /v1/kinds/{kind}", kind="tuned")
+    lane = (await caller.call("GET /v1/queues")).json["queues"][0]["lane"]
+    await caller.call("POST /v1/kinds/{kind}/pause", kind=KIND)
+    await caller.call("POST /v1/lanes/{lane}/pause", lane=lane)
+    await caller.until("GET /v1/controls", lambda found: len(found["controls"]) > 1)
+    await caller.call("POST /v1/lanes/{lane}/resume", lane=lane)
+    await caller.call("POST /v1/kinds/{kind}/resume", kind=KIND)
+
+
+async def _files(caller: Caller) -> None:
+    for _ in range(2):
+        headers = {"Content-Type": "text/plain", "Idempotency-Key": "f1"}
+        stored = await caller.call("POST /v1/files", b"hello", query="name=a.txt", headers=headers)
+    file_id = stored.json["id"]
+    await caller.until("GET /v1/files", lambda found: found["files"])
+    whole = await caller.call("GET /v1/files/{id}", id=file_id)
+    for condition in ({"Range": "bytes=1-2"}, {"If-None-Match": whole.headers["ETag"]}):
+        await caller.call("GET /v1/files/{id}", id=file_id, headers=condition)
+    await caller.call("DELETE /v1/files/{id}", id=file_id)
+
+
+@contextlib.asynccontextmanager
+async def _listening(caller: Caller) -> AsyncIterator[None]:
+    """Somebody waits for live updates: only then progress is read."""
+    headers = {"Authorization": f"Bearer {caller.admin}"}
+    async with caller.api.http.ws_connect(f"{caller.api.url}/v1/ws", headers=headers) as socket:
+        await socket.receive_json()
+        yield
+
+
+async def _workers(caller: Caller) -> None:
+    go = asyncio.Event()
+
+    async def handler(attempt: Attempt) -> Any:
+        attempt.progress(0.5, stage="s", message="m", eta_s=1)
+        await go.wait()
+
+    nc = await connect(caller.api.nc.connected_url.geturl(), name="worker")  # type: ignore[union-attr]
+    settings = caller.api.settings.model_copy(update={"slots": 2})
+    worker = Worker(nc, [TestConnector(handler, NATS_KIND)], settings, worker_id="gpu-1")
+    running = asyncio.create_task(worker.run())
+    await worker.ready.wait()
+    group = {"$or": [{"gpu": {"$gte": 24}}, {"count": {"$in": ["x"]}}]}
+    for requires in (group, {"count": "x"}, {"gpu": {"$gte": 24}}):
+        unfit = await caller.job(kind=NATS_KIND, requires=requires)
+        await caller.until("GET /v1/jobs/{id}/explain", lambda found: found["workers"], id=unfit)
+    runs = await caller.job(kind=NATS_KIND)
+    async with _listening(caller):
+        await caller.until("GET /v1/workers/{id}", _shows_progress, id="gpu-1")
+    await caller.call("GET /v1/workers/{id}", id=f"rest.{caller.api.tenant}.mine")
+    await caller.call("GET /v1/workers", query="capabilities=true")
+    for verb in ("pause", "resume", "drain"):
+        await caller.call(f"POST /v1/workers/{{id}}/{verb}", id="gpu-1")
+    go.set()
+    await running
+    await nc.close()
+    await caller.call("GET /v1/jobs/{id}", query="wait=5", id=runs)
+
+
+def _shows_progress(found: Any) -> bool:
+    return any(job["progress"] for job in found.get("jobs") or ())
+
+
+async def _quarantine(caller: Caller) -> None:
+    seqs = []
+    for to in ("queued", "dead"):
+        job = await caller.job(kind="never")
+        seqs.append(await caller.api.publisher.publish(f"job.{job}.hello", b"hello", {}))
+        await caller.until("GET /v1/jobs", lambda found: found["jobs"], query="state=damaged")
+        await caller.call("GET /v1/jobs/{id}/events", id=job)
+        await caller.call("GET /v1/jobs/{id}/explain", id=job)
+        await caller.call("GET /v1/jobs/{id}", id=job)
+        await caller.call("POST /v1/jobs/{id}/repair", {"to": to}, id=job)
+    wanted: dict[str, Any] = {"stream": "JOBS", "seq": seqs[0]}
+    await caller.until("GET /v1/quarantine", lambda found: len(found["quarantine"]) > 1)
+    await caller.call("GET /v1/quarantine", query="limit=1")
+    await caller.call("GET /v1/quarantine/{stream}/{seq}", **wanted)
+    await caller.call("DELETE /v1/quarantine/{stream}/{seq}", **wanted)
+    await caller.call("DELETE /v1/quarantine")
+
+
+async def _readiness(caller: Caller) -> None:
+    # Where an embedded broker keeps its data: its disk is looked at.
+    (caller.api.settings.data_dir / "broker" / "jetstream").mkdir(parents=True)
+    await caller.call("GET /healthz")
+    await caller.call("GET /metrics")
+    await caller.until("GET /readyz", lambda found: found["ready"])
+    nc = caller.api.nc
+    await broker_api(nc, f"CONSUMER.DELETE.JOBS.{subjects.KEEPER_EVENTS}", timeout_s=3)
+    await caller.until("GET /readyz", lambda found: not found["ready"])
+    headers = {"Authorization": f"Bearer {caller.admin}"}
+    async with caller.api.http.get(f"{caller.api.url}/v1/events/stream", headers=headers) as response:
+        caller.said.append(Said("GET /v1/events/stream", response.status, None, frozenset()))
+    async with caller.api.http.ws_connect(f"{caller.api.url}/v1/ws", headers=headers) as socket:
+        caller.said.append(Said("GET /v1/ws", socket._response.status, None, frozenset()))
