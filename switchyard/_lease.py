@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import shutil
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ import orjson
 from events.job import timed_out
 from events.outcome import failure_of, trace_of
 from events.spec import JobError
-from switchyard import _files
+from switchyard import _files, _scratch
 from switchyard._contained import StillRunning
 from switchyard._context import Facts
 from switchyard._handler_errors import Fatal, HandlerError, Release, failure
@@ -202,7 +201,7 @@ class Lease:
             if timer is not None:
                 timer.cancel()
             if self._scratch is not None:
-                await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+                await asyncio.to_thread(_scratch.remove, self._scratch)
 
     async def _handled(self, handler: Handler, ready: Readiness) -> tuple[str, dict[str, Any]] | None:
         """Run the handler; the call that its end amounts to, or None when the lease is gone."""

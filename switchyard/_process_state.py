@@ -32,6 +32,52 @@ TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _raw: Final[Any] = sys.modules["_signal"]
 
 
+class _ChildSignal:
+    """What the kernel does at SIGCHLD; an event loop may have set it below Python, which cannot put it back.
+
+    uvloop hears of the end of child processes by it: once it is overwritten, no end is heard of any more.
+    """
+
+    SIZE: Final = 512  # more than the structure has anywhere; its first word is the function
+    PLAIN: Final = (0, 1)  # SIG_DFL and SIG_IGN
+
+    def __init__(self) -> None:
+        self._sigaction: Any = None
+        self._known = b""
+        with contextlib.suppress(ImportError, AttributeError):
+            import ctypes  # noqa: PLC0415 - a program that only uses the client needs it not
+
+            self._sigaction = ctypes.CDLL(None).sigaction
+            self._buffer = ctypes.create_string_buffer(self.SIZE)
+        self.notice()
+
+    def _now(self) -> bytes:
+        self._sigaction(int(signal.SIGCHLD), None, self._buffer)
+        return bytes(self._buffer.raw)
+
+    def notice(self) -> None:
+        """Remember what is set now."""
+        if self._sigaction is None:
+            return
+        now = self._now()
+        if not self._known or not self._is_plain(now):
+            self._known = now
+
+    def _is_plain(self, action: bytes) -> bool:
+        return int.from_bytes(action[:8], sys.byteorder) in self.PLAIN
+
+    def restore(self) -> None:
+        """Put back what was set, and look for children that have ended meanwhile."""
+        if self._sigaction is None or (now := self._now()) == self._known:
+            return
+        if not self._is_plain(now):
+            self._known = now  # the loop's own, since the first child was started
+            return
+        self._buffer.raw = self._known
+        self._sigaction(int(signal.SIGCHLD), self._buffer, None)
+        os.kill(os.getpid(), signal.SIGCHLD)
+
+
 class _State:
     """The process as it was when it began to work."""
 
@@ -40,6 +86,7 @@ class _State:
         self.directory = _directory()
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self.ours = [(number, handler) for number, handler in self.handlers.items() if handler is not None]
+        self.child_signal = _ChildSignal()
         self.wakeup = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(self.wakeup)
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -54,6 +101,7 @@ class _State:
         for number, handler in self.ours:
             if _raw.getsignal(number) != handler:
                 signal.signal(number, handler)
+        self.child_signal.restore()
         _raw.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
         _raw.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         for timer in self.timers:
@@ -130,6 +178,12 @@ def restore() -> None:
     """Put back what a handler has changed."""
     if _kept and _kept[-1].undo and threading.current_thread() is threading.main_thread():
         _kept[-1].restore()
+
+
+def child_started() -> None:
+    """A child process was started, by which the event loop may have begun to listen for the ends of such."""
+    if _kept and threading.current_thread() is threading.main_thread():
+        _kept[-1].child_signal.notice()
 
 
 def _ignore(*_: Any) -> None:

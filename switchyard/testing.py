@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -226,7 +225,7 @@ class Harness:
             task.cancel()
             await asyncio.wait([task])
             await ready.close()
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            await asyncio.to_thread(_scratch.remove, scratch)
 
     async def run(
         self, kind: str, payload: Mapping[str, Any] | None = None, *, attempt: int = 1, feedback: Any = None

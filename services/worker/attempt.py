@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from services.files import Files, artifact_id
 from services.settings import Settings
 from services.worker.log_lines import LogLines
 from services.worker.reporting import Reporter
+from switchyard import _scratch
 
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 READ_BYTES = 1024 * 1024
@@ -162,7 +162,7 @@ class HeldAttempt:
         self._lines.close()
         await self._reporter.sent(LINES_S)
         if self._scratch is not None:
-            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+            await asyncio.to_thread(_scratch.remove, self._scratch)
 
 
 @contextlib.contextmanager

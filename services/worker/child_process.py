@@ -23,6 +23,7 @@ from services.ids import new_id
 from services.worker.child import ERRORS, HEADER, MAX_FRAME_BYTES, frame
 from services.worker.output import OnOutput, Output
 from services.worker.supervisor import END_S, KILL, MARK, TERM, sweep
+from switchyard._process_state import child_started
 
 log = structlog.get_logger()
 
@@ -120,6 +121,8 @@ class _Watch(asyncio.SubprocessProtocol):
         self.report: dict[str, Any] | None = None
 
     def process_exited(self) -> None:
+        if self.exited.done():
+            return
         with contextlib.suppress(OSError, orjson.JSONDecodeError):
             self.report = orjson.loads(self._control.recv(REPORT_BYTES))
         self.exited.set_result(None)
@@ -193,6 +196,7 @@ class Child:
                 start_new_session=True,
             )
             undo.callback(transport.close)
+            child_started()
             reader, writer = await asyncio.open_connection(sock=ours)
             undo.pop_all()
             output = Output(printed)
@@ -327,7 +331,12 @@ class Child:
         if not self._watch.exited.done():
             with contextlib.suppress(ProcessLookupError):
                 self._transport.kill()
-            await asyncio.shield(self._watch.exited)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EXIT_TIMEOUT_S):
+                    await asyncio.shield(self._watch.exited)
+        if not self._watch.exited.done():  # while SIGCHLD was ignored, the kernel told nobody
+            log.warning("child_end_not_heard", pid=self._transport.get_pid())
+            self._watch.process_exited()
         if self._closed:
             return
         self._closed = True

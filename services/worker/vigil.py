@@ -33,6 +33,7 @@ from services.worker.loop_watch import LoopWatch
 from services.worker.registration import Registration
 from services.worker.registry import WorkerRecord
 from services.worker.vigil_child import HEADER
+from switchyard._process_state import child_started
 
 log = structlog.get_logger()
 
@@ -182,6 +183,7 @@ class Vigil:
                 start_new_session=True,
             )
             undo.pop_all()
+        child_started()
         self._process = process
         try:
             reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
