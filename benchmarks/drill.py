@@ -206,8 +206,8 @@ def longest(times: list[float]) -> float:
     return max((b - a for a, b in itertools.pairwise(ordered)), default=0.0)
 
 
-async def drill(case: str, cluster: Cluster, url: str, token: str) -> None:
-    """Break one node under load, mend it, and judge by the log."""
+async def drill(case: str, cluster: Cluster, url: str, token: str) -> int:
+    """Break one node under load, mend it, and judge by the log; how many jobs were lost."""
     how, stream = case.split()
     nc = await broker.connect(cluster.urls, name="drill", lease_s=LEASE_S)
     info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=5)
@@ -243,10 +243,12 @@ async def drill(case: str, cluster: Cluster, url: str, token: str) -> None:
         f"| {case} | {len(load.acknowledged)} | {longest(list(load.acknowledged.values())):.1f} s "
         f"| {longest(starts):.1f} s | {twice} | {len(left)} | {dict(load.statuses)}", flush=True,
     )  # fmt: skip
+    return len(left)
 
 
-async def main(cases: list[str]) -> None:
-    """One cluster for all cases."""
+async def main(cases: list[str]) -> int:
+    """One cluster for all cases; how many jobs were lost."""
+    lost = 0
     print("| case | jobs | longest pause of acknowledgements | of starts | ran twice | not ended | answers")
     with tempfile.TemporaryDirectory() as directory, network():
         cluster = Cluster(Path(directory))
@@ -256,10 +258,11 @@ async def main(cases: list[str]) -> None:
             async with deployed(Path(directory), cluster) as (url, token):
                 await Load(url, token).run(5)
                 for case in cases:
-                    await drill(case, cluster, url, token)
+                    lost += await drill(case, cluster, url, token)
                     await asyncio.sleep(15)
         finally:
             await cluster.end()
+    return lost
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ none of the worker's signals: whoever ends it would end the worker, by the descr
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -92,6 +93,8 @@ class _State:
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.timers = [timer for timer in TIMERS if not any(signal.getitimer(timer))]
         self.recursion = sys.getrecursionlimit()
+        self.collects = gc.isenabled()
+        self.interval_s = sys.getswitchinterval()
         self.timeout = socket.getdefaulttimeout()
         self.umask = os.umask(0o077)
         os.umask(self.umask)
@@ -110,6 +113,10 @@ class _State:
         if sys.getrecursionlimit() != self.recursion:
             with contextlib.suppress(RecursionError):
                 sys.setrecursionlimit(self.recursion)
+        if self.collects:
+            gc.enable()
+        if sys.getswitchinterval() != self.interval_s:
+            sys.setswitchinterval(self.interval_s)
         socket.setdefaulttimeout(self.timeout)
         os.umask(self.umask)
         for number, least in self.limits.items():

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from switchyard import _runner
+from switchyard import _runner, _scratch
 from switchyard._context import Facts
 from switchyard._handler_errors import Fatal, HandlerError, Retry
 from switchyard._json import body_json

@@ -55,7 +55,7 @@ class Look(NamedTuple):
         beside: of its descendants.
         descriptors: of the worker.
         threads: of the worker.
-        processes: its descendants.
+        processes: its descendants that live.
     """
 
     memory: int
@@ -66,11 +66,19 @@ class Look(NamedTuple):
 
 
 def look(worker: psutil.Process) -> Look:
-    below = worker.children(recursive=True)
+    # A program that a handler has not waited for is a zombie until the next one is started.
+    below = [child for child in worker.children(recursive=True) if _lives(child)]
     return Look(
         worker.memory_info().rss, sum(_rss(child) for child in below), worker.num_fds(),
         worker.num_threads(), len(below),
     )  # fmt: skip
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _rss(process: psutil.Process) -> int:
