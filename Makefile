@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-score demo up test check bench score docs lock
+.PHONY: help setup setup-test setup-score demo up test drill check bench score docs lock
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ up: setup ## Run everything in one process until Ctrl-C; options: make up ARGS="
 
 test: setup-test ## Run the tests against a real broker; a part: make test ARGS=tests/test_topology.py
 	$(PYTHON) -m pytest $(or $(ARGS),-n logical --maxprocesses 8 --dist loadfile)
+
+drill: setup-test ## Run the drills at full size, an hour or so; a part: make drill ARGS="tests/system/test_chaos.py"
+	$(PYTHON) -m pytest -m drill -n0 -s $(or $(ARGS),tests)
 
 check: setup ## Run the linter, the format check and the type checker
 	$(PYTHON) -m ruff check .

@@ -263,8 +263,8 @@ def runs_of(directory: Path) -> Counter[str]:
     )
 
 
-async def drill(case: str, cluster: Cluster, url: str, token: str) -> None:
-    """Break one node under load, mend it, and judge by the log."""
+async def drill(case: str, cluster: Cluster, url: str, token: str) -> int:
+    """Break one node under load, mend it, and judge by the log; how many jobs were lost."""
     how, whose = case.split()
     nc = await broker.connect(cluster.urls, name="drill", lease_s=LEASE_S)
     leader = await place(nc, whose)
@@ -303,6 +303,7 @@ async def drill(case: str, cluster: Cluster, url: str, token: str) -> None:
         f"| {longest(starts):.1f} s | {again} | {twice} | {len(left)} | {load_before:.1f} | {dict(load.statuses)}",
         flush=True,
     )  # fmt: skip
+    return len(left)
 
 
 def keep(directory: Path, logs: Path) -> None:
@@ -312,8 +313,9 @@ def keep(directory: Path, logs: Path) -> None:
         shutil.copy(log, logs)
 
 
-async def main(cases: list[str], times: int, logs: Path | None, pings: str) -> None:
-    """One cluster for all cases."""
+async def main(cases: list[str], times: int, logs: Path | None, pings: str) -> int:
+    """One cluster for all cases; how many jobs were lost."""
+    lost = 0
     print(
         "| case | jobs | longest pause of acknowledgements | of starts | leased again | ran twice | not ended | load | answers"
     )
@@ -325,12 +327,13 @@ async def main(cases: list[str], times: int, logs: Path | None, pings: str) -> N
             async with deployed(Path(directory), cluster) as (url, token):
                 await Load(url, token).run(5)
                 for case in cases * times:
-                    await drill(case, cluster, url, token)
+                    lost += await drill(case, cluster, url, token)
                     await asyncio.sleep(5)
         finally:
             await cluster.end()
             if logs is not None:
                 await asyncio.to_thread(keep, Path(directory), logs)
+    return lost
 
 
 def _arguments() -> argparse.Namespace:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Final
 
 import structlog
+
+from switchyard import _deadline
 
 log = structlog.get_logger()
 
@@ -73,21 +74,17 @@ class Patience:
             limit.reschedule(end)
 
 
-class Deadline:
-    """Ends the process, in whatever state it is, unless it is lifted in time."""
+class Deadline(_deadline.Deadline):
+    """Ends the process, in whatever state it is, unless it is lifted in time.
+
+    Args:
+        grace_s: seconds that it may take in order.
+    """
 
     def __init__(self, grace_s: float) -> None:
-        self._timer = threading.Timer(grace_s + FORCED_S, self._end)
-        self._timer.daemon = True
+        super().__init__(grace_s + FORCED_S, _end)
 
-    def set(self) -> None:
-        """Begin to count."""
-        self._timer.start()
 
-    def lift(self) -> None:
-        """It has ended in order, or was never told to end."""
-        self._timer.cancel()
-
-    def _end(self) -> None:
-        log.error("ending_forced", effect="what was under way is left to the log and to the other processes")
-        os._exit(1)
+def _end() -> None:
+    log.error("ending_forced", effect="what was under way is left to the log and to the other processes")
+    os._exit(1)

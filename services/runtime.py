@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from types import FrameType
 from typing import Any, Final
 
 import aiohttp
@@ -31,6 +32,7 @@ from services.projector import Projector
 from services.settings import Settings
 from services.worker.custom import connectors_of
 from services.worker.loop import Worker
+from switchyard._deadline import set_all
 
 log = structlog.get_logger()
 
@@ -48,14 +50,22 @@ def stop_on_signals() -> Stop:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
+    told: list[int] = []
+
     def on_signal(number: signal.Signals) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
         log.info("stopping", signal=number.name)
         stop.set()
 
+    def at_once(number: int, _: FrameType | None) -> None:
+        if told:
+            os._exit(128 + number)
+        told.append(number)
+        set_all()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+        # The loop still hears of it, and hears nothing while a handler blocks it.
+        signal.signal(number, at_once)
     return stop
 
 
@@ -195,7 +205,8 @@ async def run_worker(
         if reload:
             from services.worker import reloading  # noqa: PLC0415 - nobody else needs what it imports
 
-            await reloading.run(make, handlers, stop, ready or _nobody, obey_hangup)
+            running = reloading.run(make, handlers, stop, ready or _nobody, obey_hangup)
+            await until_stopped(stop, running, grace_s=settings.drain_grace_s, on_stop=_nobody)
             return made[-1].is_worn
         worker = make()
         obey_hangup(worker)

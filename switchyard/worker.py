@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import io
 import logging
+import os
 import re
 import secrets
 import signal
@@ -31,6 +32,7 @@ import orjson
 from switchyard import _runner
 from switchyard._connection import find
 from switchyard._contained import StillRunning, install, ours
+from switchyard._deadline import Deadline
 from switchyard._handler_errors import StuckError
 from switchyard._json import body_json
 from switchyard._lease import Lease, Why
@@ -49,6 +51,7 @@ POLL_S: Final = 10.0
 DRAIN_S: Final = 30.0
 GRACE_S: Final = 5.0
 SLOTS: Final = 4
+FORCED_S: Final = 9.5  # after `drain_s` the process ends as it stands
 TIMEOUT_S: Final = 30.0
 RETRIES: Final = 8
 STATE_HEADER: Final = "Switchyard-Worker-State"
@@ -141,7 +144,8 @@ class Worker:
     def run(self) -> None:
         """Work until SIGTERM or SIGINT, then drain; a second signal gives all jobs back at once.
 
-        What handlers leave behind, such as a thread that does not end, does not keep the process from ending.
+        What handlers leave behind, such as a thread that does not end, does not keep the process from ending,
+        nor does one that blocks the event loop: 10 s after `drain_s` it ends as it stands.
 
         Raises:
             StuckError: as `serve`.
@@ -154,8 +158,12 @@ class Worker:
             _runner.end_at_exit(status)
 
     async def _run(self) -> None:
-        with self._signals(), kept():
-            await self.serve()
+        deadline = Deadline(self._drain_s + FORCED_S, _end)
+        try:
+            with self._signals(deadline), kept():
+                await self.serve()
+        finally:
+            deadline.lift()
 
     def stop(self) -> None:
         """Claim nothing more; attempts under way have `drain_s` to end. Called on the event loop."""
@@ -310,8 +318,11 @@ class Worker:
             task.cancel()
 
     @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _signals(self, deadline: Deadline) -> Iterator[None]:
         loop = asyncio.get_running_loop()
+
+        def at_once(*_: object) -> None:
+            deadline.set()
 
         def on_signal() -> None:
             if self._stopping.is_set():
@@ -323,6 +334,7 @@ class Worker:
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread
                 loop.add_signal_handler(number, on_signal)
                 taken.append(number)
+                signal.signal(number, at_once)  # the loop hears of it too, unless a handler blocks it
         try:
             yield
         finally:
@@ -333,6 +345,11 @@ class Worker:
 def _is_unknown_revision(error: ApiError) -> bool:
     """Whether capabilities are to be sent again; the version before knows no revisions at all."""
     return error.code == "unknown_revision" or (error.status == 422 and error.field == "revision")
+
+
+def _end() -> None:
+    log.error("told to end, the worker has not in time; its jobs go to others when their leases end")
+    os._exit(1)
 
 
 def _name() -> str:

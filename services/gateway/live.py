@@ -45,6 +45,7 @@ LOG_READS: Final = 4
 LAG_TRIES: Final = 5
 LAG_PAUSE_S: Final = 0.02
 DOZE_S: Final = 60.0
+LINES_S: Final = 2.0  # for the last lines of a job that has ended
 
 
 class LogState(NamedTuple):
@@ -83,6 +84,8 @@ class LiveFeed:
         self._reset_reason = ""
         self._warm = 0
         self._log_lines_seq: int | None = None
+        self._line_seen = asyncio.Event()
+        self._lines_lag = False
         self._interrupted = asyncio.Event()
         self._needs = 0
         self._needed = asyncio.Event()
@@ -309,7 +312,32 @@ class LiveFeed:
                     if stored.seq <= self.head:  # the log has lost its end and goes on from an earlier one
                         self._interrupted.set()
                         return
+                    if self.index.log_readers and not self._lines_lag:
+                        await self._lines_before(stored)
                     self._saw_event(stored)
+
+    async def _lines_before(self, stored: Stored) -> None:
+        """Wait for the lines that were stored before the end of their job: who listens may stop at that.
+
+        Lines that do not come are not waited for a second time.
+        """
+        event = LiveEvent(stored, self.stream_id)
+        if event.name not in ENDS:
+            return
+        readers = self.index.find(event.job_id, event.tenant, event.kind)
+        if not any(entry.request.logs for entry in readers):
+            return
+        try:
+            async with asyncio.timeout(LINES_S):
+                line = await last_message(
+                    self.nc, subjects.LOGS, subjects.log(event.job_id), timeout_s=LINES_S
+                )
+                while line is not None and (self._log_lines_seq or 0) < line.seq:
+                    self._line_seen.clear()
+                    await self._line_seen.wait()
+        except (UnavailableError, TimeoutError):
+            self._lines_lag = True
+            log.warning("log_lines_lag", job=event.job_id)
 
     async def _pin_log_lines(self) -> int:
         """Decide after which line of output to begin: before anybody is told that the feed is ready.
@@ -335,6 +363,8 @@ class LiveFeed:
                     self._log_lines_seq = stored.seq
                     if self.index.log_readers:
                         self.reports.saw_log_line(stored)
+                self._lines_lag = False
+                self._line_seen.set()
 
     def _follow(self, stream: str, start: int) -> contextlib.aclosing[AsyncGenerator[list[Stored], None]]:
         timeout_s = self.settings.request_timeout_s

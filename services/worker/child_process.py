@@ -121,6 +121,8 @@ class _Watch(asyncio.SubprocessProtocol):
         self.report: dict[str, Any] | None = None
 
     def process_exited(self) -> None:
+        if self.exited.done():
+            return
         with contextlib.suppress(OSError, orjson.JSONDecodeError):
             self.report = orjson.loads(self._control.recv(REPORT_BYTES))
         self.exited.set_result(None)
@@ -330,7 +332,12 @@ class Child:
         if not self._watch.exited.done():
             with contextlib.suppress(ProcessLookupError):
                 self._transport.kill()
-            await asyncio.shield(self._watch.exited)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EXIT_TIMEOUT_S):
+                    await asyncio.shield(self._watch.exited)
+        if not self._watch.exited.done():  # while SIGCHLD was ignored, the kernel told nobody
+            log.warning("child_end_not_heard", pid=self._transport.get_pid())
+            self._watch.process_exited()
         if self._closed:
             return
         self._closed = True

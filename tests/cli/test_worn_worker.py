@@ -20,7 +20,7 @@ pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]
 HANDLERS = """\
-import asyncio, multiprocessing, os, sys, threading, time
+import asyncio, multiprocessing, os, signal, sys, threading, time
 from switchyard.handlers import Context, Handlers, SyncContext
 handlers = Handlers()
 
@@ -75,6 +75,16 @@ def threads(payload: dict) -> str:
 async def executor(payload: dict) -> str:
     asyncio.get_running_loop().run_in_executor(None, time.sleep, 3600)
     return "began"
+
+@handlers.kind("ignores-children")
+async def ignores_children(payload: dict) -> str:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    return "ignored"
+
+@handlers.kind("leaves", process=True)
+def leaves(payload: dict) -> str:
+    os.chdir("/")
+    return "left"
 
 @handlers.kind("dies")
 def dies(payload: dict) -> None:
@@ -140,6 +150,14 @@ def test_a_worker_goes_on_whatever_handlers_do_to_its_loop_and_signals(place: Si
         assert result(place, "callback") == "went on"
         assert result(place, "cancels-all") == 0
         assert result(place, "pid") == process.pid
+
+
+def test_a_worker_hears_of_the_end_of_processes_whatever_handlers_do_to_sigchld(place: Site) -> None:
+    with worker(place, "--handlers", "odd:handlers"):
+        for _ in range(2):
+            assert result(place, "leaves") == "left"  # its process is replaced, and seen to end before
+            assert result(place, "ignores-children") == "ignored"
+        assert result(place, "leaves") == "left"
 
 
 @pytest.mark.parametrize("kind", ["threads", "executor"])

@@ -1,12 +1,11 @@
 """No worker is given a job whose requirement it fails, however workers come, change and go.
 
 This plays the dispatch of any number of jobs and workers with the functions that decide it, and holds every
-lease against another reading of the requirement. `SWITCHYARD_TEST_LONG=1` plays 20,000 games.
+lease against another reading of the requirement.
 """
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from typing import Any, NamedTuple
 
@@ -22,9 +21,8 @@ from services.lanes import key_of
 from services.worker.registry import WorkerRecord, new_record
 from tests.events.test_matching import CAPABILITIES, REQUIREMENTS, ROOMY, naive
 
-LONG = os.environ.get("SWITCHYARD_TEST_LONG") == "1"
-EXAMPLES = 20_000 if LONG else 300
-pytestmark = pytest.mark.timeout(1800 if LONG else 180)
+GAMES_PLAYED = 300
+MANY_GAMES = 20_000
 
 WORKERS = ("w1", "w2", "w3")
 TENANTS = ("acme", "other")
@@ -160,7 +158,7 @@ def fits(job: dict[str, Any], record: WorkerRecord) -> bool:
 
 
 @given(GAMES)
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=GAMES_PLAYED, deadline=None)
 def test_every_lease_meets_its_requirement_at_the_revision_that_it_names(
     steps: list[tuple[str, str, Any]],
 ) -> None:
@@ -172,7 +170,7 @@ def test_every_lease_meets_its_requirement_at_the_revision_that_it_names(
 
 
 @given(GAMES)
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=GAMES_PLAYED, deadline=None)
 def test_what_waits_in_the_end_is_what_no_worker_fits(steps: list[tuple[str, str, Any]]) -> None:
     game = Game()
     for step in steps:
@@ -185,3 +183,24 @@ def test_what_waits_in_the_end_is_what_no_worker_fits(steps: list[tuple[str, str
     for jobs in game.waiting.values():
         for _, job in jobs:
             assert not any(fits(job, record) for record in game.records.values())
+
+
+def many(test: Any) -> Any:
+    """The same test with more games."""
+
+    @pytest.mark.drill
+    @pytest.mark.timeout(3600)
+    @given(GAMES)
+    @settings(max_examples=MANY_GAMES, deadline=None)
+    def played(steps: list[tuple[str, str, Any]]) -> None:
+        test.hypothesis.inner_test(steps)
+
+    return played
+
+
+test_every_lease_of_many_games_meets_its_requirement = many(
+    test_every_lease_meets_its_requirement_at_the_revision_that_it_names
+)
+test_what_waits_at_the_end_of_many_games_is_what_no_worker_fits = many(
+    test_what_waits_in_the_end_is_what_no_worker_fits
+)

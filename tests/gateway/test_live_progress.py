@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from events import subjects
 from events.commands import Release
 from events.job import Job
+from services.gateway.live import LiveFeed
+from services.log_reader import Stored, follow_batches
 from services.nats_server import NatsServer
 from tests.gateway.live import LiveGateway, Reader, crash, eventually, live_gateway, now
 
@@ -198,6 +201,51 @@ async def test_every_line_of_output_arrives_in_order(gateway: LiveGateway, broke
     assert {name: got[0][name] for name in ("type", "ids", "job_id", "attempt")} == {
         "type": "log", "ids": ["s1"], "job_id": job.id, "attempt": 1,
     }  # fmt: skip
+
+
+async def lagging(nc: Any, stream: str, **options: Any) -> AsyncIterator[list[Stored]]:
+    """The log, whose lines of output come later than its events."""
+    async for batch in follow_batches(nc, stream, **options):
+        if stream == subjects.LOGS:
+            await asyncio.sleep(0.2)
+        yield batch
+
+
+async def test_a_reader_that_stops_at_the_end_of_a_job_has_its_last_lines(
+    broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.live.follow_batches", lagging)
+    monkeypatch.setattr("services.gateway.live.LINES_S", 30.0)
+    async with live_gateway(broker.url, tmp_path) as gateway:
+        reader = await gateway.reader()
+        await reader.subscribe(all=True, logs=True)
+        for _ in range(3):
+            job = await running(gateway)
+            lines = [f"line {n}" for n in range(20)]
+            for line in lines:
+                await gateway.say(job, line)
+            await gateway.complete(job)
+            got: list[str] = []
+            while (message := await reader.receive()).get("event", {}).get("type") != "succeeded":
+                if message["type"] == "log":
+                    got.append(message["line"])
+            assert got == lines
+
+
+async def test_lines_that_do_not_come_hold_up_no_event(
+    gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.live.LINES_S", 0.05)
+    reader = await gateway.reader()
+    await reader.subscribe(all=True, logs=True)
+    monkeypatch.setattr(LiveFeed, "_log_lines_seq", property(lambda _: 0, lambda *_: None), raising=False)
+    for _ in range(3):
+        job = await running(gateway)
+        await gateway.say(job, "hello")
+        await gateway.complete(job)
+        while (message := await reader.receive()).get("event", {}).get("type") != "succeeded":
+            pass
+        assert message["event"]["job_id"] == job.id
 
 
 async def test_progress_goes_on_after_the_broker_has_lost_what_it_kept_in_memory(

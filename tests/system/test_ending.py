@@ -18,6 +18,26 @@ from tests.worker.own_process import until_dead
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
+ROOT = Path(__file__).parents[2]
+BLOCKS = """\
+import asyncio, pathlib, time
+from switchyard.handlers import Handlers
+handlers = Handlers()
+
+@handlers.kind("blocks")
+async def blocks(payload):
+    pathlib.Path(payload["began"]).touch()
+    time.sleep(3600)
+
+@handlers.kind("waits")
+async def waits(payload):
+    pathlib.Path(payload["began"]).touch()
+    await asyncio.sleep(3600)
+"""
+RUNS = """
+from switchyard.worker import Worker
+Worker(handlers, drain_s=0.5, lease_s=3.0, poll_s=1.0).run()
+"""
 ENDS_S = 60.0  # far more than the grace and ten seconds, for a busy machine
 READY_S = 60.0
 
@@ -37,6 +57,12 @@ async def until_running(site: Deployment, job: str) -> None:
     async with asyncio.timeout(READY_S):
         while (await site.request("GET", f"/v1/jobs/{job}"))[1]["state"] != "running":
             await asyncio.sleep(0.1)
+
+
+async def until_there(path: Path) -> None:
+    async with asyncio.timeout(READY_S):
+        while not await asyncio.to_thread(path.exists):
+            await asyncio.sleep(0.05)
 
 
 async def ends(part: Part) -> None:
@@ -112,3 +138,42 @@ async def test_all_in_one_ends_with_its_broker(tmp_path: Path) -> None:
     async with asyncio.timeout(ENDS_S):
         await process.wait()
     await until_dead(broker)
+
+
+@pytest.mark.parametrize("options", [(), ("--reload",)], ids=["plain", "reload"])
+@pytest.mark.parametrize("frozen", [False, True], ids=["broker", "no-broker"])
+async def test_a_worker_ends_whose_loop_is_blocked(
+    site: Deployment, tmp_path: Path, options: tuple[str, ...], *, frozen: bool
+) -> None:
+    (tmp_path / "own.py").write_text(BLOCKS)
+    handlers = ("--handlers", "own:handlers", "--nats", site.broker.url, *options)
+    site.settings["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
+    part = await site.start("blocked", "worker", *handlers)
+    job = await site.submit(kind="blocks", payload={"began": str(tmp_path / "began")})
+    await until_there(tmp_path / "began")
+    if frozen:
+        os.kill(site.broker.pid, signal.SIGSTOP)
+    await ends(part)
+    assert b"ending_forced" in part.log.read_bytes()
+    os.kill(site.broker.pid, signal.SIGCONT)
+    assert (await site.request("GET", f"/v1/jobs/{job}"))[1]["state"] in ("running", "queued")
+
+
+async def test_a_worker_with_reload_ends_while_the_broker_is_frozen(site: Deployment, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(BLOCKS)
+    site.settings["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
+    part = await site.start("waits", "worker", "--handlers", "own:handlers", "--reload")
+    await site.submit(kind="waits", payload={"began": str(tmp_path / "began")})
+    await until_there(tmp_path / "began")
+    os.kill(site.broker.pid, signal.SIGSTOP)
+    await ends(part)
+
+
+async def test_a_worker_over_rest_ends_whose_loop_is_blocked(site: Deployment, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(BLOCKS + RUNS)
+    site.settings["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
+    part = await site.start("rest", module="own")
+    await site.submit(kind="blocks", payload={"began": str(tmp_path / "began")})
+    await until_there(tmp_path / "began")
+    await ends(part)
+    assert b"told to end" in part.log.read_bytes()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,12 +20,12 @@ from services import broker
 from services.log_reader import read_range
 from tests.gateway.live import Reader
 from tests.raw_nats import raw_publisher
+from tests.sizes import sizes
 from tests.system.deployment import Deployment
 from tests.system.strangers import messages
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
-JOBS = int(os.environ.get("UNREADABLE_JOBS", "150"))
 MESSAGES = 1000
 AFTER = 20
 VICTIMS = 12
@@ -212,9 +211,10 @@ async def everything_is_shown(site: Deployment, job_id: str) -> None:
     await site.command("doctor", "--data-dir", str(site.data_dir))
 
 
+@pytest.mark.parametrize("jobs", sizes(150, 1500, timeout_s=3600))
 @pytest.mark.parametrize("start", [start_parts, start_one_process], ids=["parts", "up"])
 async def test_whatever_strangers_publish_every_job_ends_and_every_part_goes_on(
-    tmp_path: Path, start: Callable[[Deployment], Awaitable[None]]
+    tmp_path: Path, start: Callable[[Deployment], Awaitable[None]], jobs: int
 ) -> None:
     async with Deployment(tmp_path, lease_s=3.0) as site:
         await start(site)
@@ -224,7 +224,7 @@ async def test_whatever_strangers_publish_every_job_ends_and_every_part_goes_on(
         async with reading(site) as live:
             cursor = (await live.until("caught_up"))["cursor"]
             publishing = asyncio.ensure_future(publish_all(site, victims, lane, worker))
-            ids = await submit_some(site, JOBS, first)
+            ids = await submit_some(site, jobs, first)
             assert await publishing > MESSAGES
             ids += await submit_some(site, AFTER, first)
             await until_seen(live, set(ids))

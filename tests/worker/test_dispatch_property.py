@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -19,12 +18,11 @@ from services.connectors.protocol import Attempt
 from services.nats_server import NatsServer
 from services.worker import registry
 from tests.events.test_matching import naive
+from tests.sizes import sizes
 from tests.worker.crowd import seen, starts, submit_to, until_seen
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 SEED = random.SystemRandom().randrange(10**6)
-LONG = os.environ.get("SWITCHYARD_TEST_LONG") == "1"
-STEPS = 20_000 if LONG else 2000
 WORKERS = 4
 REQUIREMENTS: list[dict[str, Any]] = [
     {},
@@ -37,7 +35,7 @@ REQUIREMENTS: list[dict[str, Any]] = [
     {"$or": [{"models": "flux"}, {"gpu.memory_gb": 24}]},
     {"site": {"$in": ["berlin", "paris"]}, "models": "sdxl"},
 ]
-pytestmark = pytest.mark.timeout(900 if LONG else 180)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
@@ -127,7 +125,8 @@ class Fleet:
                 await self.change(some)
 
 
-async def test_no_worker_gets_a_job_that_it_does_not_fit_and_no_job_is_left(site: Site) -> None:
+@pytest.mark.parametrize("steps", sizes(2000, 20_000, timeout_s=1800))
+async def test_no_worker_gets_a_job_that_it_does_not_fit_and_no_job_is_left(site: Site, steps: int) -> None:
     print(f"seed {SEED}")  # noqa: T201 - to run a failure again
     draw = random.Random(SEED)
     declared = Declared()
@@ -137,7 +136,7 @@ async def test_no_worker_gets_a_job_that_it_does_not_fit_and_no_job_is_left(site
     await site.nc.flush()
     async with seen(site, "succeeded") as ended:
         await fleet.start()
-        for _ in range(STEPS):
+        for _ in range(steps):
             if draw.random() < 0.3:
                 await fleet.step()
             else:
@@ -155,7 +154,7 @@ async def test_no_worker_gets_a_job_that_it_does_not_fit_and_no_job_is_left(site
             await fleet.stop(name)
     await unlisten(site.nc, listening)
     found = await starts(site)
-    assert len({(start.worker, start.revision) for start in found}) > STEPS / 50
+    assert len({(start.worker, start.revision) for start in found}) > steps / 50
     for start in found:
         capabilities = declared.by_revision[start.worker, start.revision]
         assert naive(requirements[start.job_id], capabilities), (start, capabilities)
