@@ -16,13 +16,13 @@ import aiohttp
 import orjson
 
 from events.outcome import failure_of, trace_of
-from events.spec import JobError
+from events.spec import RESULT_ARTIFACT, JobError
 from switchyard import _files
 from switchyard._contained import StillRunning
 from switchyard._context import Facts
 from switchyard._handler_errors import Fatal, HandlerError, Release, failure
 from switchyard._ready import Readiness
-from switchyard._run import run
+from switchyard._run import Finished, run
 from switchyard._scratch import remove
 from switchyard._traceback import told
 from switchyard._transport import CONNECT_S, Body, Transport
@@ -37,6 +37,8 @@ PACE_S: Final = 0.2
 RENEW_S: Final = 5.0  # at most: a renewal also tells of a cancel, while its grace lasts
 MAX_LINES: Final = 10_000
 LINES_AT_ONCE: Final = 500
+NO_TIMEOUT_S: Final = 366 * 86_400.0
+RESULT_BYTES: Final = 256 * 1024
 END_PAUSE_S: Final = 1.0
 BUSY_PAUSE_S: Final = 1.0
 
@@ -67,6 +69,7 @@ class Lease:
         self.id: str = lease["id"]
         self.kind: str = job["kind"]
         self.facts = Facts(job["id"], job["tenant"], lease["attempt"], lease["worker"], job["feedback"])
+        self._timeout_s: float = lease.get("timeout_s", NO_TIMEOUT_S)  # the version before does not say
         self._payload: dict[str, Any] = job["payload"] or {}
         self._transport = transport
         self._headers = {TOKEN_HEADER: lease["token"]}
@@ -179,6 +182,7 @@ class Lease:
 
     async def run(self, handler: Handler, ready: Readiness) -> None:
         """Run the handler to its end and tell it; nothing is told of a lease that is gone."""
+        timer = self._loop.call_later(self._timeout_s, self.interrupt, Why.TIMEOUT)
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew())
@@ -194,6 +198,7 @@ class Lease:
                     await self._end(*end)
                 renewing.cancel()
         finally:
+            timer.cancel()
             if self._scratch is not None:
                 await asyncio.to_thread(remove, self._scratch)
 
@@ -204,6 +209,7 @@ class Lease:
                 return self._interrupted()
             await ready.wait()
             done = await run(handler, self._payload, self, grace_s=self._grace_s)
+            body = await self._told(done)
         except asyncio.CancelledError as error:
             if self._why is None:
                 raise
@@ -216,11 +222,19 @@ class Lease:
             return None if self._why is Why.LOST else _failed(self.facts.job_id, error)
         if self._why is Why.LOST:
             return None
-        names = [reference["name"] for reference in done.artifacts]
-        body = {"result": done.result, "artifacts": names, "usage": done.usage}
         if done.checks is None:
             return "succeed", body
         return "propose", {**body, "checks": done.checks}
+
+    async def _told(self, done: Finished) -> dict[str, Any]:
+        """What the gateway is told of it; a result that may not fit into a request goes by itself."""
+        names = [reference["name"] for reference in done.artifacts]
+        told = {"result": done.result, "artifacts": names, "usage": done.usage}
+        result = orjson.dumps(done.result)
+        if len(result) > RESULT_BYTES:
+            await self.save(RESULT_ARTIFACT, result, media_type="application/json")
+            told |= {"result": None, "artifacts": list(dict.fromkeys([*names, RESULT_ARTIFACT]))}
+        return told
 
     def _interrupted(self) -> tuple[str, dict[str, Any]] | None:
         match self._why:

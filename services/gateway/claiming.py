@@ -93,6 +93,11 @@ class Nothing(NamedTuple):
     revision: int
 
 
+def attempt_s(job: Job, settings: Settings) -> float:
+    """Seconds that an attempt of the job may take."""
+    return job.attempt_timeout_s or settings.attempt_timeout_s
+
+
 class _Answers(Puller[Work]):
     """Answers deliveries; a job that was not delivered has none."""
 
@@ -122,7 +127,7 @@ class _TimedLeasing(Leasing):
         now = clock.now()
         if self._expires_at is None:
             settings = self._claiming.settings
-            lease_s = min(self._lease_s, job.attempt_timeout_s or settings.attempt_timeout_s)
+            lease_s = min(self._lease_s, attempt_s(job, settings) + settings.cancel_grace_s)
             self._expires_at = now + timedelta(seconds=lease_s)
             if self._grant is not None:
                 await self._claiming.claims.tokens.reserve(self._grant, lease_s + PLACE_MARGIN_S)

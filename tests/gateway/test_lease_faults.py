@@ -198,7 +198,7 @@ async def test_an_outage_of_the_broker_ends_no_timed_lease(broker: NatsServer, t
         keeping.cancel()
 
 
-async def test_no_renewal_prolongs_an_attempt_beyond_its_time(api: Gateway, worker: Worker) -> None:
+async def test_no_renewal_prolongs_an_attempt_beyond_its_time_and_grace(api: Gateway, worker: Worker) -> None:
     await submit(api, attempt_timeout_s=2)
     claimed = await worker.claim(lease_s=60)
     job = await api.store.load(claimed.json["job"]["id"])
