@@ -17,13 +17,13 @@ import orjson
 
 from events.job import timed_out
 from events.outcome import failure_of, trace_of
-from events.spec import JobError
+from events.spec import RESULT_ARTIFACT, JobError
 from switchyard import _files
 from switchyard._contained import StillRunning
 from switchyard._context import Facts
 from switchyard._handler_errors import Fatal, HandlerError, Release, failure
 from switchyard._ready import Readiness
-from switchyard._run import run
+from switchyard._run import Finished, run
 from switchyard._scratch import remove
 from switchyard._traceback import told
 from switchyard._transport import CONNECT_S, Body, Transport
@@ -38,6 +38,8 @@ PACE_S: Final = 0.2
 RENEW_S: Final = 5.0  # at most: a renewal also tells of a cancel, while its grace lasts
 MAX_LINES: Final = 10_000
 LINES_AT_ONCE: Final = 500
+NO_TIMEOUT_S: Final = 366 * 86_400.0
+RESULT_BYTES: Final = 256 * 1024
 END_PAUSE_S: Final = 1.0
 BUSY_PAUSE_S: Final = 1.0
 
@@ -68,8 +70,8 @@ class Lease:
         self.id: str = lease["id"]
         self.kind: str = job["kind"]
         self.facts = Facts(job["id"], job["tenant"], lease["attempt"], lease["worker"], job["feedback"])
+        self._timeout_s: float = lease.get("timeout_s", NO_TIMEOUT_S)  # the version before does not say
         self._payload: dict[str, Any] = job["payload"] or {}
-        self._timeout_s: float | None = job.get("attempt_timeout_s")  # older gateways may not say
         self._transport = transport
         self._headers = {TOKEN_HEADER: lease["token"]}
         self._lease_s = lease_s
@@ -181,9 +183,7 @@ class Lease:
 
     async def run(self, handler: Handler, ready: Readiness) -> None:
         """Run the handler to its end and tell it; nothing is told of a lease that is gone."""
-        timer = None
-        if self._timeout_s is not None:  # the next renewal may be later than that
-            timer = self._loop.call_later(self._timeout_s, self.interrupt, Why.TIMEOUT)
+        timer = self._loop.call_later(self._timeout_s, self.interrupt, Why.TIMEOUT)
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew())
@@ -199,8 +199,7 @@ class Lease:
                     await self._end(*end)
                 renewing.cancel()
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
             if self._scratch is not None:
                 await asyncio.to_thread(remove, self._scratch)
 
@@ -211,6 +210,7 @@ class Lease:
                 return self._interrupted()
             await ready.wait()
             done = await run(handler, self._payload, self, grace_s=self._grace_s)
+            body = await self._told(done)
         except asyncio.CancelledError as error:
             if self._why is None:
                 raise
@@ -223,11 +223,19 @@ class Lease:
             return None if self._why is Why.LOST else _failed(self.facts.job_id, error)
         if self._why is Why.LOST:
             return None
-        names = [reference["name"] for reference in done.artifacts]
-        body = {"result": done.result, "artifacts": names, "usage": done.usage}
         if done.checks is None:
             return "succeed", body
         return "propose", {**body, "checks": done.checks}
+
+    async def _told(self, done: Finished) -> dict[str, Any]:
+        """What the gateway is told of it; a result that may not fit into a request goes by itself."""
+        names = [reference["name"] for reference in done.artifacts]
+        told = {"result": done.result, "artifacts": names, "usage": done.usage}
+        result = orjson.dumps(done.result)
+        if len(result) > RESULT_BYTES:
+            await self.save(RESULT_ARTIFACT, result, media_type="application/json")
+            told |= {"result": None, "artifacts": list(dict.fromkeys([*names, RESULT_ARTIFACT]))}
+        return told
 
     def _interrupted(self) -> tuple[str, dict[str, Any]] | None:
         match self._why:
@@ -236,7 +244,11 @@ class Lease:
             case Why.CANCEL | Why.DRAIN:
                 return "release", {}
             case Why.TIMEOUT:
-                said = Why.TIMEOUT.value if self._timeout_s is None else timed_out(self._timeout_s).message
+                said = (
+                    Why.TIMEOUT.value
+                    if self._timeout_s >= NO_TIMEOUT_S
+                    else timed_out(self._timeout_s).message
+                )
                 still = "" if self.left is None else "; its code did not stop, and still runs"
                 return "fail", _error(JobError("timeout", said + still))
             case _:

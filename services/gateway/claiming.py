@@ -94,6 +94,11 @@ class Nothing(NamedTuple):
     revision: int
 
 
+def attempt_s(job: Job, settings: Settings) -> float:
+    """Seconds that an attempt of the job may take."""
+    return job.attempt_timeout_s or settings.attempt_timeout_s
+
+
 class _Answers(Puller[Work]):
     """Answers deliveries; a job that was not delivered has none."""
 
@@ -121,14 +126,12 @@ class _TimedLeasing(Leasing):
             VersionConflictError: another claim with the same key is under way.
         """
         settings = self._claiming.settings
-        lease_s = min(self._lease_s, job.attempt_timeout_s or settings.attempt_timeout_s)
+        lease_s = min(self._lease_s, attempt_s(job, settings) + settings.cancel_grace_s)
         if not self._is_reserved and self._grant is not None:
             await self._claiming.claims.tokens.reserve(self._grant, lease_s + PLACE_MARGIN_S)
         self._is_reserved = True
         now = clock.now()
-        expires_at = now + timedelta(
-            seconds=lease_s
-        )  # of the attempt's time nothing is lost to other writers
+        expires_at = now + timedelta(seconds=lease_s)  # of the attempt's time nothing goes to other writers
         self.intent = Intent(
             "" if self._key is None else self._key.request,
             record.id, record.revision, job.id, job.seq, expires_at, _places(self._grant),

@@ -30,7 +30,7 @@ from services import clock
 from services.event_store import Transition
 from services.gateway import lease_results
 from services.gateway.auth import Principal, Role, require
-from services.gateway.claiming import Claimed, ClaimRequest, Nothing
+from services.gateway.claiming import Claimed, ClaimRequest, Nothing, attempt_s
 from services.gateway.http import H_SEQ, body_of, caller_of, json_body, json_response
 from services.gateway.jobs import answer
 from services.gateway.keys import (
@@ -136,6 +136,7 @@ def _claimed_view(request: web.Request, claimed: Claimed) -> dict[str, Any]:
             "worker": claimed.claims.worker,
             "revision": claimed.revision,
             "expires_at": time_view(job.lease.expires_at if job.lease else None),
+            "timeout_s": attempt_s(job, request.app[SETTINGS]),
         },
         "job": {
             "id": job.id,
@@ -151,7 +152,7 @@ def _claimed_view(request: web.Request, claimed: Claimed) -> dict[str, Any]:
             "max_attempts": job.max_attempts,
             "rejections": job.rejections,
             "feedback": job.feedback,
-            "attempt_timeout_s": job.attempt_timeout_s or request.app[SETTINGS].attempt_timeout_s,
+            "attempt_timeout_s": job.attempt_timeout_s,
             "deadline_at": time_view(job.deadline_at),
             "created_at": time_view(job.created_at),
         },
@@ -173,7 +174,8 @@ async def renew(request: web.Request) -> web.Response:
     now = clock.now()
     job = await loaded(request, claims)
     ends_at = attempt_ends_at(job, settings.attempt_timeout_s)
-    expires_at = min(now + timedelta(seconds=lease_s), ends_at) if ends_at else now
+    grace = timedelta(seconds=settings.cancel_grace_s)
+    expires_at = min(now + timedelta(seconds=lease_s), ends_at + grace) if ends_at else now
     if expires_at <= now and job.lease is not None and job.lease.fence == claims.fence:
         raise ConflictError(
             f"lease {claims.id} cannot be prolonged: the attempt's time is over", code="attempt_timeout",
@@ -195,7 +197,7 @@ async def renew(request: web.Request) -> web.Response:
 
 
 def attempt_ends_at(job: Job, timeout_s: float) -> datetime | None:
-    """When the attempt's time is over, however often its lease is prolonged."""
+    """When the attempt's time is over; its lease may go on for as long as a stop may take."""
     if job.started_at is None:
         return None
     return job.started_at + timedelta(seconds=job.attempt_timeout_s or timeout_s)

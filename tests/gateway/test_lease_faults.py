@@ -22,6 +22,7 @@ from services.limits import Limit, Limits
 from services.log_reader import api as js_api
 from services.nats_server import NatsServer
 from services.worker import registry
+from tests.broker import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 from tests.gateway.test_leases import Worker, events_of, state_of, submit, until_in_registry
 
@@ -192,7 +193,7 @@ async def test_an_attempt_whose_time_is_over_ends_as_a_timeout_whoever_notices(
         worker = Worker(api, kinds=[api.tenant])
         claimed = await worker.claim(lease_s=1 if renews else 30)
         await worker.claim(lease_s=30)
-        assert claimed.json["job"]["attempt_timeout_s"] == 2
+        assert claimed.json["lease"]["timeout_s"] == 2
         async with asyncio.timeout(DEADLINE_S):
             while renews and (await worker.say(claimed, "renew", {})).status == 200:
                 await asyncio.sleep(0.1)
@@ -222,19 +223,34 @@ async def test_an_outage_of_the_broker_ends_no_timed_lease(broker: NatsServer, t
         keeping.cancel()
 
 
-async def test_no_renewal_prolongs_an_attempt_beyond_its_time(api: Gateway, worker: Worker) -> None:
-    await submit(api, attempt_timeout_s=2)
-    claimed = await worker.claim(lease_s=60)
-    job = await api.store.load(claimed.json["job"]["id"])
-    assert job.started_at is not None
-    ends_at = job.started_at + timedelta(seconds=2)
-    assert datetime.fromisoformat(claimed.json["lease"]["expires_at"]) <= ends_at + timedelta(seconds=0.1)
-    renewed = await worker.say(claimed, "renew", {"lease_s": 60})
-    assert datetime.fromisoformat(renewed.json["lease"]["expires_at"]) == ends_at
-    async with asyncio.timeout(DEADLINE_S):
-        while (renewed := await worker.say(claimed, "renew")).status == 200:
-            await asyncio.sleep(0.05)
-    assert (renewed.status, renewed.json["code"]) == (409, "attempt_timeout")
+async def test_no_renewal_prolongs_an_attempt_beyond_its_time_and_grace(
+    shared_broker: SharedBroker, tmp_path: Path
+) -> None:
+    async with gateway(shared_broker.url, tmp_path, cancel_grace_s=1.0) as api:
+        worker = Worker(api, kinds=[api.tenant])
+        await submit(api, attempt_timeout_s=2)
+        claimed = await worker.claim(lease_s=60)
+        assert claimed.json["lease"]["timeout_s"] == 2
+        job = await api.store.load(claimed.json["job"]["id"])
+        assert job.started_at is not None
+        ends_at = job.started_at + timedelta(seconds=3)
+        assert datetime.fromisoformat(claimed.json["lease"]["expires_at"]) <= ends_at + timedelta(seconds=0.1)
+        renewed = await worker.say(claimed, "renew", {"lease_s": 60})
+        assert datetime.fromisoformat(renewed.json["lease"]["expires_at"]) == ends_at
+        async with asyncio.timeout(DEADLINE_S):
+            while (renewed := await worker.say(claimed, "renew")).status == 200:
+                await asyncio.sleep(0.05)
+        assert (renewed.status, renewed.json["code"]) == (409, "attempt_timeout")
+
+
+async def test_an_attempt_may_say_that_its_time_is_over(api: Gateway, worker: Worker) -> None:
+    job_id = await submit(api, attempt_timeout_s=0.2, max_attempts=1)
+    claimed = await worker.claim(lease_s=1)
+    await asyncio.sleep(0.3)  # longer than the attempt may take
+    assert (await worker.say(claimed, "renew", {"lease_s": 1})).status == 200
+    told = {"error": {"code": "timeout", "message": "too long", "retryable": True}}
+    assert (await worker.say(claimed, "fail", told)).status == 200
+    assert (await api.store.load(job_id)).status == "dead"
 
 
 # --- Operators

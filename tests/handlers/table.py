@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from switchyard.handlers import Handlers
-from tests.handlers import crooked, hostile, odd, outlasting
+from tests.handlers import crooked, hostile, odd, outlasting, untidy
 from tests.handlers.odd import Case
 
 MODES: Final = ("loop", "thread", "process")
 REST: Final = "rest-"
-MODULES: Final = (odd, hostile, crooked, outlasting)
+MODULES: Final = (odd, hostile, crooked, untidy, outlasting)
 SOURCES: Final = [f"{module.__name__}:handlers" for module in MODULES]
 
 
@@ -34,8 +34,6 @@ class Entry(NamedTuple):
 
 
 ANY: Final = object()
-NOT_OVER_REST: Final = {"2 MB"}
-"""A request has a limit that a broker's artifact has not."""
 BLANK: Final[Mapping[str, Any]] = {}
 
 
@@ -45,7 +43,7 @@ def _of(module: Any, mode: str) -> tuple[str, Mapping[str, Case]]:
         return kind, hostile.CASES[kind]
     if module is outlasting:
         return kind, outlasting.ON_THE_LOOP if mode == "loop" else outlasting.PLAIN
-    own = crooked.IN_A_PROCESS if module is crooked and mode == "process" else BLANK
+    own = getattr(module, "IN_A_PROCESS", BLANK) if mode == "process" else BLANK
     cases: Mapping[str, Case] = module.CASES
     return kind, {**cases, **own}
 
@@ -54,15 +52,12 @@ def table(mode: str, *, rest: bool = False) -> list[Entry]:
     """Every case of a mode."""
     entries = []
     for module in MODULES:
-        if rest and module is outlasting:  # a lease shorter than its renewals ends before the worker hears
-            continue
         kind, cases = _of(module, mode)
         results = hostile.RESULTS if module is hostile else BLANK
         timeout_s = outlasting.TIMEOUT_S if module is outlasting else None
         entries += [
             Entry(f"{REST}{kind}" if rest else kind, name, case, results.get(name, ANY), timeout_s)
             for name, case in cases.items()
-            if not (rest and name in NOT_OVER_REST)
         ]
     return entries
 

@@ -163,13 +163,16 @@ def _take() -> None:
 @pytest.mark.parametrize("act", [_ignore, _take])
 def test_the_loop_goes_on_hearing_of_ended_children(act: Callable[[], None]) -> None:
     async def main() -> int:
-        first = await asyncio.create_subprocess_exec("/bin/true")
+        other = await asyncio.create_subprocess_exec("/bin/cat", stdin=asyncio.subprocess.PIPE)
         restore()
-        await first.wait()
         act()
         restore()
-        async with asyncio.timeout(DEADLINE_S):
-            return await (await asyncio.create_subprocess_exec("/bin/sh", "-c", "exit 3")).wait()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                return await (await asyncio.create_subprocess_exec("/bin/sh", "-c", "exit 3")).wait()
+        finally:
+            other.kill()
+            await asyncio.wait([asyncio.ensure_future(other.wait())], timeout=1)
 
     with kept():
         assert uvloop.run(main()) == 3

@@ -31,6 +31,12 @@ def surroundings(arguments: dict[str, Any], report: Report) -> Any:
     return dict(os.environ)
 
 
+def inherited(arguments: dict[str, Any], report: Report) -> Any:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return {"directory": str(Path.cwd()), "umask": umask}
+
+
 def large(arguments: dict[str, Any], report: Report) -> Any:
     return "x" * arguments["size"]
 
