@@ -7,7 +7,7 @@ that does not stop.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
+import concurrent.futures.thread
 import contextlib
 import contextvars
 import logging
