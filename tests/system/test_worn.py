@@ -20,7 +20,7 @@ from tests.handlers.table import MODES, SOURCES, Entry, table
 from tests.sizes import sizes
 from tests.system.deployment import Deployment, Part
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 SLOTS = 12
 LEASE_S = 5.0
