@@ -16,6 +16,7 @@ from services.connectors.convert import (
     continued,
     defeated,
     drawing,
+    form_states,
     forms,
     layout,
     mixed,
@@ -121,7 +122,7 @@ def read(path: Path, options: Options) -> Document:
             raise FatalError("encrypted_file", "the PDF is protected by a password") from error
         raise FatalError("corrupt_file", "the PDF is damaged and cannot be opened") from error
     with pdf:
-        begun = forms.begin(pdf)
+        begun = form_states.begin(pdf)
         total = len(pdf)
         if not total:
             raise FatalError("corrupt_file", "the PDF has no pages")
@@ -202,6 +203,11 @@ def _made(
         left = here.text.letters + made.pictured - sum(letters(line.text) for line in gone)
         more = here.text.filled != forms.Filled()  # of whose letters the text layer has none
         told = self_check.warning(f"page {number + 1}", left, made.blocks, "its text layer", more=more)
+        if drawn := here.text.filled.drawn:
+            told = (
+                *told,
+                f"page {number + 1}: the text of {drawn} stamps or fields is drawn and was not read",
+            )
         made = replace(made, running=len(gone), warnings=(*made.warnings, *told))
     return made
 
