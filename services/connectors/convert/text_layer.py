@@ -96,7 +96,7 @@ class _Reader:
         self._text = _text(textpage, count)
         self._firsts = Counter(FIRST.findall(self._text))
         self._faces = Faces(textpage, tagged=structure.is_tagged(page))
-        self._levels = levels.Levels(textpage, self._frame)
+        self._levels = levels.Levels(textpage)
         self._rect = raw.FS_RECTF()
 
     @property
@@ -169,16 +169,23 @@ class _Reader:
         return floats and longer < min(box[3] - box[1] for box in beside) * SMALLER
 
     def _letters(self, start: int, end: int, *, hyphen: bool) -> Iterator[letters.Letter]:
+        base: int | None = None  # the last that stands on the line
         for index in range(start, end):
             character = self._text[index]
             if "\ud800" <= character < "\udc00":  # the first half of a pair, which comes with the second
                 continue
             if "\udc00" <= character < "\ue000":
                 character = _paired(self._text[index - 1 : index + 1])
-            if character >= " ":
-                yield character, self._box_at(index, face := self._faces.at(index)), face
+            if character < " ":
+                continue
+            script = "" if base is None or character == " " else self._levels.script(base, index)
+            if not script and character.isalnum():
+                base = index
+            face = self._faces.at(index)
+            yield letters.Letter(character, self._box_at(index, face), face, script)
         if hyphen:
-            yield "-", self._box_at(end - 1, face := self._faces.at(end - 1)), face
+            face = self._faces.at(end - 1)
+            yield letters.Letter("-", self._box_at(end - 1, face), face)
 
     def _spans(self, start: int, end: int) -> Iterator[_Span]:
         """A word, parted where its letters look different."""
