@@ -177,7 +177,9 @@ class _Reader:
             if "\udc00" <= character < "\ue000":
                 character = _paired(self._text[index - 1 : index + 1])
             if character < " ":
-                continue
+                if not character.isspace():
+                    continue
+                character = " "  # fonts have tabs for spaces
             script = "" if base is None or character == " " else self._levels.script(base, index)
             if not script and character.isalnum():
                 base = index
