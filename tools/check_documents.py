@@ -32,6 +32,8 @@ from services.connectors.convert.convert import convert
 SUFFIXES: Final = {".pdf", ".docx", ".pptx", ".xlsx"}
 WORD: Final = re.compile(r"[^\W_]+")
 PARAGRAPH: Final = re.compile(r"\{[^}]*/(?:wordprocessingml|drawingml)[^}]*/main\}p")
+SAID: Final = ("main}t", "main}br", "main}tab", "main}cr")  # the others part words
+FURNITURE: Final = frozenset({"dt", "ftr", "hdr", "sldNum"})
 LEAST: Final = 0.9  # of a page's letters
 WORST: Final = 10
 MIN_LETTERS: Final = 20  # of a line or page: fewer are a number or a label
@@ -178,17 +180,24 @@ def _source(path: Path) -> Iterator[list[str]]:
 def _paragraphs(root: Any) -> Iterator[str]:
     for element in root.iter():
         if isinstance(element.tag, str) and PARAGRAPH.fullmatch(element.tag):
-            texts = (at for at in element.iter() if isinstance(at.tag, str) and at.tag.endswith("main}t"))
-            own = (at for at in texts if _owner(at) is element and not _is_fallback(at))
-            yield "".join(at.text or "" for at in own)
+            said = (at for at in element.iter() if isinstance(at.tag, str) and at.tag.endswith(SAID))
+            own = (at for at in said if _owner(at) is element and not _is_left_out(at))
+            yield "".join((at.text or "") if at.tag.endswith("}t") else " " for at in own)
 
 
 def _owner(text: Any) -> Any:
     return next((up for up in text.iterancestors() if PARAGRAPH.fullmatch(str(up.tag))), None)
 
 
-def _is_fallback(text: Any) -> bool:
-    return any(str(up.tag).endswith(("}Fallback", "}moveFrom")) for up in text.iterancestors())
+def _is_left_out(text: Any) -> bool:
+    """Whether it is said elsewhere, or is a slide's date, footer or number."""
+    for up in text.iterancestors():
+        name = str(up.tag).rpartition("}")[2]
+        if name in {"Fallback", "moveFrom"}:
+            return True
+        if name == "sp" and any(at.get("type") in FURNITURE for at in up.iterfind("{*}nvSpPr/{*}nvPr/{*}ph")):
+            return True
+    return False
 
 
 def _child(path: str, ocr: str, answer: Any) -> None:

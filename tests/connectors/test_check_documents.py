@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
+
+from pptx import Presentation
+from pptx.enum.shapes import PP_PLACEHOLDER
 
 from tests.connectors.documents import DOCUMENTS
 from tests.connectors.pdf_files import pages_of, texts_of
 from tools.check_documents import check, compared
 
+FOOTER = PP_PLACEHOLDER.FOOTER
 LINES = ["The first line of the page says this.", "Whatever stands below it differs wholly."]
 
 
@@ -33,6 +39,20 @@ def test_documents_of_every_format_are_compared_with_their_own_words() -> None:
         if path.suffix in {".pdf", ".docx", ".pptx", ".xlsx"} and "scan" not in path.stem:
             found = check(path)
             assert (found.error, found.poor) == ("", ()), path
+
+
+def test_breaks_part_words_and_the_footer_of_a_slide_is_not_missed(tmp_path: Path) -> None:
+    deck = Presentation()
+    slide = deck.slides.add_slide(deck.slide_layouts[5])
+    slide.shapes.title.text = "Free\vStandard\vLibrary"
+    placeholders: Any = deck.slide_layouts[5].placeholders
+    layout = next(each for each in placeholders if each.placeholder_format.type == FOOTER)
+    footer = deepcopy(layout.element)
+    footer.xpath(".//a:p")[0].get_or_add_endParaRPr()
+    slide.shapes._spTree.append(footer)
+    slide.shapes[-1].text_frame.text = "Confidential and not to be told to anybody"
+    deck.save(str(path := tmp_path / "a.pptx"))
+    assert check(path).recall == 1.0
 
 
 def test_a_directory_is_reported_with_what_cannot_be_converted(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from openpyxl.comments import Comment
 from PIL import Image, ImageDraw
 from pptx import Presentation
 
-from tests.connectors.documents import converted, needs_ocr
+from tests.connectors.documents import converted, needs_ocr, told
 from tests.connectors.hostile import zipped
 from tests.connectors.office_files import DECLARED, p, relationships, write_docx
 from tests.connectors.pdf_files import HELVETICA, pdf_of, stream_of, texts_of
@@ -261,3 +261,72 @@ def test_comments_of_slides_and_sheets_are_quotes_where_asked_for(tmp_path: Path
 def test_hostile_fields_do_no_harm(tmp_path: Path, annotation: str, *, listed: bool) -> None:
     source = form(tmp_path / "a.pdf", ON_BODY, [annotation], listed=listed)
     assert ON_BODY[0][2] in converted(source, comments=True)
+
+
+def grouped(path: Path, group: str, kids: Sequence[str]) -> Path:
+    """A form whose boxes are of one field, which is no annotation itself."""
+    names = " ".join(f"{6 + number} 0 R" for number in range(len(kids)))
+    texts = [(72.0, 700.0 - 20 * number, f"Option {number}") for number in range(len(kids))]
+    page = f"<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << {HELVETICA} >> /Annots [{names}] >>"
+    boxes = [
+        f"<< /Type /Annot /Subtype /Widget /F 4 /Parent 5 0 R {more} "
+        f"/Rect [150 {697 - 20 * number} 160 {707 - 20 * number}] >>"
+        for number, more in enumerate(kids)
+    ]
+    path.write_bytes(
+        pdf_of(
+            [
+                "<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [5 0 R] /DA (/H 10 Tf) >> >>",
+                "<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 612 792] >>",
+                page,
+                stream_of(texts_of(texts)),
+                f"<< /FT /Btn /T (group) {group} /Kids [{names}] >>",
+                *boxes,
+            ]
+        )
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("group", "kids", "signs", "warned"),
+    [
+        ("/Ff 32768 /V /b", ["/AS /Off", "/AS /b"], "◯◉", False),
+        ("/Ff 32768 /V /b", ["", ""], "◯◯", True),
+        ("/Ff 32768 /V /Off", ["/AS /Off", "/AS /Off"], "◯◯", False),
+        ("/V /Yes", [""], "☐", True),
+        ("/V /Yes", ["/AS /Yes"], "☑", False),
+    ],
+)
+def test_box_whose_state_cannot_be_known_is_warned_of(
+    tmp_path: Path, group: str, kids: Sequence[str], signs: str, *, warned: bool
+) -> None:
+    made = told(grouped(tmp_path / "a.pdf", group, kids))
+    assert [sign for sign in made["markdown"] if sign in "◯◉☐☑"] == list(signs)
+    assert len(made["warnings"]) == warned
+    if warned:
+        assert "do not tell whether they are chosen" in made["warnings"][0]
+
+
+def test_rich_values_and_signatures_are_told_and_what_is_drawn_alone_is_warned_of(tmp_path: Path) -> None:
+    rich = "<body><p>Rich &amp; <b>bold</b></p></body>"
+    drawn = "/AP << /N 9 0 R >>"
+    fields = [
+        widget("Tx", 110, 700, f"/T (rich) /Ff 33554432 /RV ({rich})"),
+        widget("Sig", 110, 680, "/T (sign) /V << /Type /Sig /Filter /Adobe.PPKLite >>"),
+        f"/Subtype /FreeText /F 4 /RC ({rich}) /Rect [72 597 172 611]",
+        f"/Subtype /Stamp /F 4 {drawn} /Rect [72 560 172 574]",
+    ]
+    look = stream_of("BT /H 10 Tf 0 2 Td (PAID) Tj ET", "/Type /XObject /Subtype /Form /BBox [0 0 99 10]")
+    texts = [(72.0, 700.0, "Rich:"), (72.0, 680.0, "Signature:"), *ON_BODY]
+    made = told(form(tmp_path / "a.pdf", texts, fields, objects=[look]))
+    assert made["markdown"].startswith("Rich: Rich & bold\n\nSignature: (signed)\n\nRich & bold\n\n")
+    assert made["warnings"] == ["page 1: the text of 1 stamps or fields is drawn and was not read"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "warned"), [([], True), ([widget("Tx", 110, 700, "/T (a) /V (b)")], False)]
+)
+def test_form_that_is_xfa_alone_is_named(tmp_path: Path, fields: Sequence[str], *, warned: bool) -> None:
+    made = told(form(tmp_path / "a.pdf", ON_BODY, fields, more="/XFA (<xdp/>)"))
+    assert any("XFA form" in warning for warning in made["warnings"]) == warned

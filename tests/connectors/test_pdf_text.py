@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.connectors.documents import converted
-from tests.connectors.pdf_files import page_of
+from tests.connectors.pdf_files import page_of, stream_of
 
 FONTS = {
     "R": "Times-Roman", "B": "Times-Bold", "I": "Times-Italic", "S": "Helvetica", "C": "Courier",
@@ -313,3 +313,19 @@ def test_headings_of_different_sizes_are_two(tmp_path: Path) -> None:
     ]  # fmt: skip
     made = markdown_of(tmp_path, texts)
     assert made.startswith("# The Harbour\n\n# Summary of the year\n\nThe harbour")
+
+
+TABS = (
+    "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapType 2 def "
+    "1 begincodespacerange <00> <FF> endcodespacerange 1 beginbfrange <21> <7E> <0021> endbfrange "
+    "1 beginbfchar <20> <0009> endbfchar endcmap end end"
+)
+
+
+@pytest.mark.parametrize(("entries", "turn"), [("", "1 0 0 1 0 0"), ("/Rotate 90", "0 1 -1 0 612 0")])
+def test_words_that_a_font_parts_by_tabs_are_parted(tmp_path: Path, entries: str, turn: str) -> None:
+    font = "/Font << /H << /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 5 0 R >> >>"
+    content = f"{turn} cm BT /H 10 Tf 72 500 Td (Procurement of 33 cars) Tj ET"
+    path = tmp_path / "page.pdf"
+    path.write_bytes(page_of(content, resources=font, entries=entries, objects=[stream_of(TABS)]))
+    assert converted(path) == "Procurement of 33 cars\n"

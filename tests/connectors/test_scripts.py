@@ -18,7 +18,7 @@ from services.connectors.convert.connector import ConvertConnector
 from tests.connectors.documents import converted
 from tests.connectors.hostile import convert
 from tests.connectors.office_files import p, r, style, write_docx
-from tests.connectors.pdf_files import page_of
+from tests.connectors.pdf_files import page_of, stream_of
 
 PLAIN = "".join(
     f"BT /H 11 Tf 72 {600 - 16 * number} Td (These words stand on the line and tell how large it is.) Tj ET\n"
@@ -200,6 +200,34 @@ def test_text_that_runs_askew_or_up_the_page_is_not_taken_apart(tmp_path: Path) 
     assert scripts.bare(text) == text
     assert "DSKJLSW7X2PROD with FRONT11" in text
     assert not set("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉^") & set(text)
+
+
+@pytest.mark.parametrize(
+    ("entries", "turn"), [("/Rotate 90", "0 1 -1 0 612 0"), ("/Rotate 270", "0 -1 1 0 0 792")]
+)
+def test_powers_of_a_page_that_lies_on_its_side_are_told(tmp_path: Path, entries: str, turn: str) -> None:
+    line = "/H 11 Tf (There are 10) Tj /H 7 Tf 4 Ts (5) Tj /H 11 Tf 0 Ts (, and H) Tj /H 7 Tf -2 Ts (2) Tj"
+    more = "/H 11 Tf 0 Ts (O on m) Tj /H 8 Tf 3 Ts (2) Tj /H 7 Tf 0 Ts ( and small words) Tj"
+    source = tmp_path / "a.pdf"
+    source.write_bytes(page_of(f"{turn} cm\nBT 72 500 Td {line} {more} ET\n", entries=entries))
+    assert converted(source) == "There are 10⁵, and H₂O on m² and small words\n"
+
+
+HEBREW = (
+    "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapType 2 def "
+    "1 begincodespacerange <00> <FF> endcodespacerange 2 beginbfrange <41> <5A> <05D0> <30> <39> <0030> "
+    "endbfrange 1 beginbfchar <20> <0020> endbfchar endcmap end end"
+)
+
+
+def test_powers_between_words_that_run_from_right_to_left_are_told(tmp_path: Path) -> None:
+    widths = "/FirstChar 0 /LastChar 255 /Widths [" + "600 " * 256 + "]"
+    font = f"/Font << /H << /Type /Font /Subtype /Type1 /BaseFont /Helvetica {widths} /ToUnicode 5 0 R >> >>"
+    shown = "(CBA ) Tj (10) Tj /H 7 Tf 4 Ts (5) Tj /H 11 Tf 0 Ts ( FED) Tj"
+    source = tmp_path / "a.pdf"
+    page = page_of(f"BT /H 11 Tf 100 700 Td {shown} ET\n", resources=font, objects=[stream_of(HEBREW)])
+    source.write_bytes(page)
+    assert converted(source) == "\u05d3\u05d4\u05d5 10⁵ \u05d0\u05d1\u05d2\n"
 
 
 def test_small_line_beside_a_large_one_is_no_power_of_it(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from services.connectors.convert.connector import ConvertConnector
 from services.connectors.protocol import FatalError
 from tests.connectors.hostile import convert, verdict
-from tests.connectors.pdf_files import page_of, texts_of
+from tests.connectors.pdf_files import page_of, stream_of, texts_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PDF = page_of(texts_of([(72, 700, "Hello world")]))
@@ -94,6 +94,16 @@ async def test_document_that_viewers_open_is_read_with_a_warning(
     assert made["markdown"].replace("*", "") == "Hello world\n"
     (warning,) = made["warnings"]
     assert warned in warning
+
+
+async def test_files_that_a_pdf_encloses_are_warned_of(connector: ConvertConnector, tmp_path: Path) -> None:
+    named = "/Names << /EmbeddedFiles << /Names [(a.xml) 5 0 R] >> >>"
+    file = "<< /Type /Filespec /F (a.xml) /EF << /F 6 0 R >> >>"
+    objects = [file, stream_of("<a/>", "/Type /EmbeddedFile")]
+    data = page_of(texts_of([(72, 700, "Hello world")]), objects=objects)
+    enclosing = data.replace(b"/Type /Catalog", b"/Type /Catalog " + named.encode())
+    made = (await convert(connector, tmp_path, enclosing, "a.pdf")).result
+    assert made["warnings"] == ["the PDF encloses other files, 1 in all, which were not read"]
 
 
 @pytest.mark.parametrize("offset", [b"0", b"7", b"999999999"])

@@ -19,11 +19,15 @@ from services.connectors.convert.docx_styles import (
     outline_level,
     value,
 )
+from services.connectors.convert.omml import M
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package, chosen
 from services.connectors.convert.pieces import Depths, Piece
 from services.connectors.convert.self_check import XmlLetters
 
 WRAPPERS: Final = {f"{W}{name}" for name in ("ins", "moveTo", "customXml", "smartTag", "sdt", "sdtContent")}
+LOOSE: Final = {
+    *(f"{W}{name}" for name in ("r", "hyperlink", "fldSimple", "dir", "bdo")), f"{M}oMath", f"{M}oMathPara",
+}  # fmt: skip
 MAX_SPAN: Final = 100
 
 
@@ -57,6 +61,10 @@ class DocxReader:
         """The body, then the notes that it refers to."""
         yield from _joined(self._blocks(self._counted(self._package.children(self._main, f"{W}body"))))
         yield from self._footnotes()
+        if self._runs.unread_controls:
+            self.warnings.append(
+                f"{self._runs.unread_controls} controls (ActiveX) cannot be read and were left out"
+            )
 
     def _counted(self, elements: Iterable[Element]) -> Iterator[Element]:
         for element in elements:
@@ -64,7 +72,14 @@ class DocxReader:
             yield element
 
     def _blocks(self, elements: Iterable[Element]) -> Iterator[Piece]:
+        loose: list[Element] = []  # runs and formulas that stand in no paragraph
         for element in elements:
+            if element.tag in LOOSE:
+                loose.append(element)
+                continue
+            if loose:
+                yield from self._found(self._runs.read(loose, ""), ParagraphLook(), None)
+                loose = []
             if element.tag == f"{W}p":
                 yield from self._guarded(self._paragraph, element, "a paragraph")
             elif element.tag == f"{W}tbl":
@@ -75,6 +90,8 @@ class DocxReader:
                 yield from self._guarded(self._chunk, element, "a document that is put in")
             elif element.tag in WRAPPERS or element.tag.endswith("}AlternateContent"):
                 yield from self._blocks(chosen([element] if _alternates(element) else element))
+        if loose:
+            yield from self._found(self._runs.read(loose, ""), ParagraphLook(), None)
 
     def _guarded(
         self, read: Callable[[Element], Iterator[Piece]], element: Element, what: str
@@ -104,7 +121,9 @@ class DocxReader:
     def _paragraph(self, element: Element) -> Iterator[Piece]:
         style, look = self._look(element)
         found = self._runs.read(element, style)
-        label = self._label(element, style, look)
+        yield from self._found(found, look, self._label(element, style, look))
+
+    def _found(self, found: Found, look: ParagraphLook, label: Label | None) -> Iterator[Piece]:
         yield from self._text(found, look, label)
         for image in found.images:
             yield Piece("image", image.description, source=image.source)

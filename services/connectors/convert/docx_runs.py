@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from services.connectors.convert import activex
 from services.connectors.convert.docx_styles import OFF, RunLook, Styles, W, integer, run_look, value
 from services.connectors.convert.inline import PLAIN, Look, Run
 from services.connectors.convert.omml import M, latex
@@ -107,9 +108,13 @@ class RunReader:
         self._found = Found()
         self._base = RunLook()
         self._drawn = 0
+        self.unread_controls = 0
 
-    def read(self, paragraph: Element, style: str) -> Found:
+    def read(self, paragraph: Iterable[Element], style: str) -> Found:
         """What the paragraph holds."""
+        if any(not field_.in_result for field_ in self._fields) and not _has_fields(paragraph):
+            # A field that is never told to end would swallow the rest of the document.
+            self._fields = [field_ for field_ in self._fields if field_.in_result]
         self._found = found = Found()
         # Bold and italic of a whole style are its design; hidden and monospaced are not.
         of_style = self._styles.run(style)
@@ -117,7 +122,7 @@ class RunReader:
         self._walk(paragraph, "")
         return found
 
-    def _walk(self, holder: Element, link: str) -> None:
+    def _walk(self, holder: Iterable[Element], link: str) -> None:
         for child in chosen(holder):
             tag = child.tag
             if tag in DROPPED:
@@ -131,7 +136,9 @@ class RunReader:
                 if last is not None and last.raw and last.text.endswith("$"):
                     self._add(" ", Look())  # two dollar signs would begin a block
                 self._add("\n".join(latex(child)), Look(link=link), raw=True)
-            elif tag not in {f"{W}p", f"{W}tbl"}:
+            elif tag in {f"{W}p", f"{W}tbl"}:  # which no paragraph may hold
+                self._found.boxes.append([child])
+            else:
                 self._walk(child, link)
 
     def _address(self, element: Element) -> str:
@@ -223,6 +230,10 @@ class RunReader:
                 self._chart(child)
             elif tag == DIAGRAM:
                 self._diagram(child)
+            elif tag == f"{W}control":
+                self._control(child)
+            elif tag == f"{VML}textpath" and (text := child.get("string")):
+                self._found.boxes.append([_paragraph(child, text)])
             self._drawing(child, image)
 
     def _image(self, description: str, relation_id: str) -> None:
@@ -230,6 +241,15 @@ class RunReader:
         if relation is not None:
             source = relation.target if relation.external else self._package.picture(relation.target)
             self._found.images.append(Image(description, source))
+
+    def _control(self, element: Element) -> None:
+        relation = self.relations.get(element.get(f"{RELATIONSHIPS}id", ""))
+        text = None
+        if relation is not None and not relation.external:
+            text = activex.text_of(self._package, relation.target)
+        if text is None:
+            self.unread_controls += 1
+        self._add(f" {text} " if text else "", PLAIN)
 
     def _chart(self, element: Element) -> None:
         space = self._part(element.get(f"{RELATIONSHIPS}id", ""))
@@ -253,13 +273,23 @@ class RunReader:
 
 def _as_word(paragraph: Element) -> Element:
     """A paragraph of a drawing as Word writes its own."""
-    made = paragraph.makeelement(f"{W}p")
+    return _paragraph(paragraph, "".join(part.text or "" for part in paragraph.iter(f"{A}t")))
+
+
+def _paragraph(drawn: Element, said: str) -> Element:
+    made = drawn.makeelement(f"{W}p")
     run = made.makeelement(f"{W}r")
     text = made.makeelement(f"{W}t")
-    text.text = "".join(part.text or "" for part in paragraph.iter(f"{A}t"))
+    text.text = said
     run.append(text)
     made.append(run)
     return made
+
+
+def _has_fields(paragraph: Iterable[Element]) -> bool:
+    """Whether something of a field is in a paragraph."""
+    names = (f"{W}fldChar", f"{W}instrText")
+    return any(next(child.iter(*names), None) is not None for child in paragraph)
 
 
 def _state(sign: Element) -> str:

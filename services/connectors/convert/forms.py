@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import html
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -39,6 +41,9 @@ SIGNS: Final = {
 }
 KINDS: Final = {"Tx": raw.FPDF_FORMFIELD_TEXTFIELD, "Ch": raw.FPDF_FORMFIELD_COMBOBOX}
 RADIO, PUSH = 1 << 15, 1 << 16  # table 226
+TEXTUAL: Final = (raw.FPDF_PAGEOBJ_TEXT, raw.FPDF_PAGEOBJ_FORM)
+PARAGRAPH: Final = re.compile(r"</p>|<br[^<>]*>")
+RICH: Final = re.compile(r"<[^<>]*>")
 NEAR: Final = 12.0  # of the size: what is filled in farther from a line stands by itself
 USUAL_SIZE: Final = 10.0
 LETTER: Final = 0.5  # of the size
@@ -63,10 +68,15 @@ class Field(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What a page has besides its content."""
+    """What a page has besides its content.
+
+    Args:
+        drawn: how many fields and stamps show a text that is drawn in them alone, and is not read.
+    """
 
     fields: tuple[Field, ...] = ()
     remarks: tuple[Block, ...] = ()
+    drawn: int = 0
 
     def blocks(self, size: tuple[float, float]) -> tuple[Block, ...]:
         """The fields, for a page of whose text no more is known than what OCR reads."""
@@ -82,18 +92,11 @@ class Filled:
         )
 
 
-def begin(pdf: pdfium.PdfDocument) -> tuple[str, ...]:
-    """Make the fields of a document known, before any page of it is opened; warnings."""
-    kind = pdf.get_formtype()
-    if kind == raw.FORMTYPE_NONE:
-        return ()
-    with contextlib.suppress(pdfium.PdfiumError):  # its widgets are read one by one then
-        pdf.init_forms()
-    if kind == raw.FORMTYPE_XFA_FULL:
-        return (
-            "the PDF is an XFA form, whose text only some viewers show; what other viewers show was read",
-        )
-    return ()
+def begin(pdf: pdfium.PdfDocument) -> None:
+    """Make the fields of a document known, before any page of it is opened."""
+    if pdf.get_formtype() != raw.FORMTYPE_NONE:
+        with contextlib.suppress(pdfium.PdfiumError):  # its widgets are read one by one then
+            pdf.init_forms()
 
 
 def of(page: pdfium.PdfPage, *, comments: bool) -> Filled:
@@ -120,13 +123,15 @@ def of(page: pdfium.PdfPage, *, comments: bool) -> Filled:
             if kind == raw.FPDF_ANNOT_WIDGET:
                 reader.add_widget(annotation)
             elif kind == raw.FPDF_ANNOT_FREETEXT:
-                if (lines := _lines(reader.told(annotation, "Contents"))) and (box := reader.box(annotation)):
+                if (lines := _lines(reader.typed(annotation))) and (box := reader.box(annotation)):
                     fields.append(Field(lines, box, typed=True))
+            elif kind == raw.FPDF_ANNOT_STAMP and not comments:
+                reader.drawn += _has_text(annotation)
             elif comments and kind in REMARKS and (block := reader.remark(annotation)) is not None:
                 remarks.append(block)
         finally:
             raw.FPDFPage_CloseAnnot(annotation)
-    return Filled((*reader.fields, *fields), tuple(remarks))
+    return Filled((*reader.fields, *fields), tuple(remarks), reader.drawn)
 
 
 class _Reader:
@@ -137,6 +142,7 @@ class _Reader:
         self._frame = Frame.of(page)
         self._size = page.get_size()
         self.fields: list[Field] = []
+        self.drawn = 0
 
     def add_widget(self, annotation: raw.FPDF_ANNOTATION) -> None:
         """Take in a field, unless it is empty."""
@@ -152,9 +158,17 @@ class _Reader:
         if kind in CHOICES:
             value = ", ".join(self._chosen(annotation))
         if kind in (*TEXTS, *CHOICES):
-            value = value or self._value(annotation)
+            value = value or self._value(annotation) or _bare(self.told(annotation, "RV"))
+            self.drawn += kind in TEXTS and not value and _has_text(annotation)
+        if kind == raw.FPDF_FORMFIELD_SIGNATURE and raw.FPDFAnnot_HasKey(annotation, b"V"):
+            value = "(signed)"
+            self.drawn += _has_text(annotation)
         if lines := _lines("(password)" if value and flags & PASSWORD else value):
             self.fields.append(Field(lines, box))
+
+    def typed(self, annotation: raw.FPDF_ANNOTATION) -> str:
+        """A text that is typed onto the page, be it plain or rich."""
+        return self.told(annotation, "Contents") or _bare(self.told(annotation, "RC"))
 
     def remark(self, annotation: raw.FPDF_ANNOTATION) -> Block | None:
         """A remark as a block; None for one that says nothing."""
@@ -221,6 +235,18 @@ class _Reader:
         return _text(
             lambda buffer, size: raw.FPDFAnnot_GetOptionLabel(self._form, annotation, number, buffer, size)
         )
+
+
+def _has_text(annotation: raw.FPDF_ANNOTATION) -> bool:
+    """Whether a text is drawn in an annotation, or a drawing that may have one."""
+    count = min(raw.FPDFAnnot_GetObjectCount(annotation), MAX_OPTIONS)
+    objects = (raw.FPDFAnnot_GetObject(annotation, number) for number in range(count))
+    return any(raw.FPDFPageObj_GetType(each) in TEXTUAL for each in objects if each)
+
+
+def _bare(rich: str) -> str:
+    """The words of a rich text (12.7.3.4), a line for each of its paragraphs."""
+    return html.unescape(RICH.sub("", PARAGRAPH.sub("\n", rich)))
 
 
 def _text(read: Told) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from services.connectors.convert import html_letters, inline, pieces, scripts
+from services.connectors.convert import html_letters, html_styles, inline, pieces, scripts
 from services.connectors.convert.album import Album
 from services.connectors.convert.document import Document, Options, Page
 from services.connectors.convert.html_encoding import decode
@@ -38,7 +38,6 @@ CODE: Final = {"code", "kbd", "samp", "tt"}
 BOXES: Final = {"checkbox": ("☐", "☑"), "radio": ("◯", "◉")}
 TYPED: Final = {"text", "number", "date", "datetime-local", "month", "week", "time", "email", "tel", "url"}
 SCRIPTS: Final = {"sup": UP, "sub": DOWN}
-MOVED: Final = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
 LISTS: Final = {"ul", "ol", "menu", "dir"}
 LISTINGS: Final = {"pre", "listing", "xmp", "plaintext"}
 SPACE: Final = re.compile(r"[ \t\r\n\f]+")  # not the no-break space
@@ -93,6 +92,7 @@ def parsed(source: bytes) -> Element | None:
 
 
 def _pieces(root: Element, album: Album | None) -> Iterator[Piece]:
+    html_styles.apply(root)
     titled = next((True for _ in root.iter("h1")), False)
     title = root.findtext(".//title") or ""
     if not titled:
@@ -299,8 +299,7 @@ def _looking(element: Element, look: Look) -> Look:
 def _script(element: Element) -> str:
     if element.tag in SCRIPTS:
         return SCRIPTS[element.tag]
-    moved = MOVED.search(element.get("style") or "")
-    return "" if moved is None else SCRIPTS[moved[1].lower()[:3]]
+    return html_styles.script_of(element.get("style") or "")
 
 
 def _is_permalink(link: Element) -> bool:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
+from itertools import groupby
+from typing import Final, NamedTuple
 
+from services.connectors.convert import scripts
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.faces import UNKNOWN, Face
 from services.connectors.convert.frame import Frame
+from services.connectors.convert.levels import may_be_script
 from services.connectors.convert.lines import Line, Word, most_of
 
 WORD_GAP: Final = 1.0  # em: letters that stand farther apart are not of one word
 
-Letter = tuple[str, Box, Face]
+
+class Letter(NamedTuple):
+    """A character, where it is on the page, how it looks, and whether it stands above or below the line."""
+
+    character: str
+    box: Box
+    face: Face
+    script: str = ""
 
 
 class Letters:
@@ -112,7 +122,7 @@ class Letters:
 def lines(letters: Iterable[Letter], frame: Frame) -> Iterator[Line]:
     """Letters of what pdfium takes for one line as the lines that they are."""
     gathered = Letters(frame)
-    for character, box, face in letters:
+    for character, box, face, _ in _marked(letters):
         if not character.isspace() and gathered.leaves_line(box):
             if line := gathered.line():
                 yield line
@@ -122,8 +132,23 @@ def lines(letters: Iterable[Letter], frame: Frame) -> Iterator[Line]:
         yield line
 
 
+def _marked(letters: Iterable[Letter]) -> Iterator[Letter]:
+    """Letters, with marks around those in succession that stand above or below the line."""
+    for script, group in groupby(letters, key=lambda letter: letter.script):
+        run = list(group)
+        if not script or not may_be_script("".join(each.character for each in run), script):
+            yield from run
+            continue
+        before, after = scripts.marked("x", script).split("x")
+        yield from (run[0]._replace(character=mark) for mark in before)
+        yield from run
+        yield from (run[-1]._replace(character=mark) for mark in after)
+
+
 def is_rtl(character: str) -> bool:
     """Whether a character is of a script that is written from right to left."""
+    if "\ufdd0" <= character <= "\ufdef":  # no characters, but marks (see `scripts`)
+        return False
     return "\u0590" <= character <= "\u08ff" or "\ufb1d" <= character <= "\ufefc"
 
 

@@ -6,12 +6,11 @@ import ctypes
 import re
 from dataclasses import replace
 from math import hypot
-from typing import Final
+from typing import Final, NamedTuple
 
 from pypdfium2 import raw
 
 from services.connectors.convert import scripts
-from services.connectors.convert.frame import Frame
 from services.connectors.convert.lines import Line
 
 SIZE: Final = (0.4, 0.87)  # of the text beside it; browsers take 0.83
@@ -35,41 +34,54 @@ MARK: Final = re.compile(r"[\d*\u2217\u2020\u2021\u00a7\u00b6,()\[\]\u00b9\u00b2
 
 
 class Levels:
-    """Compares letters of one page, which does not lie on its side."""
+    """Compares letters of one page, whichever way they run."""
 
-    def __init__(self, textpage: raw.FPDF_TEXTPAGE, frame: Frame) -> None:
+    def __init__(self, textpage: raw.FPDF_TEXTPAGE) -> None:
         self._textpage = textpage
-        self._up = -1 if frame.rotation else 1
 
     def script(self, base: int, index: int) -> str:
         """Whether a letter is smaller than one before it, and stands above or below its line."""
-        (size, line), (own_size, own_line) = self._set(base), self._set(index)
-        if not (size and own_size):
-            return ""
+        first, own = self._set(base), self._set(index)
+        moved = _moved(first, own)
         least, most = SIZE
-        if not least * size < own_size < most * size:
+        if moved is None or not least * first.size < own.size < most * first.size:
             return ""
-        moved = (own_line - line) / size
+        moved /= first.size
         return scripts.UP if FAR > moved > UP else scripts.DOWN if -FAR < moved < DOWN else ""
 
     def are_apart(self, one: int, other: int) -> bool:
         """Whether two letters of different sizes stand on different lines."""
-        (size, line), (other_size, other_line) = self._set(one), self._set(other)
-        if not (size and other_size):
-            return False
-        larger = max(size, other_size)
-        moved = (other_line - line if other_size < size else line - other_line) / (larger or 1.0)
-        return not DOWN <= moved <= UP
+        first, second = self._set(one), self._set(other)
+        larger, smaller = (first, second) if first.size > second.size else (second, first)
+        moved = _moved(larger, smaller)
+        return moved is not None and not DOWN <= moved / larger.size <= UP
 
-    def _set(self, index: int) -> tuple[float, float]:
-        """The size of a letter, and how high its line is; no size where it runs askew, or up or down."""
+    def _set(self, index: int) -> _Set:
         x, y, matrix = ctypes.c_double(), ctypes.c_double(), raw.FS_MATRIX()
         raw.FPDFText_GetCharOrigin(self._textpage, index, x, y)
         raw.FPDFText_GetMatrix(self._textpage, index, matrix)
-        if abs(matrix.b) > abs(matrix.a) * ASKEW:
-            return 0.0, 0.0
-        size = raw.FPDFText_GetFontSize(self._textpage, index) * hypot(matrix.c, matrix.d)
-        return size, y.value * self._up
+        scale = hypot(matrix.c, matrix.d)
+        size = raw.FPDFText_GetFontSize(self._textpage, index) * scale
+        return _Set(size, x.value, y.value, matrix.c / (scale or 1.0), matrix.d / (scale or 1.0))
+
+
+class _Set(NamedTuple):
+    """A letter's size, where on its line it begins, and which way is up for it."""
+
+    size: float
+    x: float
+    y: float
+    up_x: float
+    up_y: float
+
+
+def _moved(base: _Set, other: _Set) -> float | None:
+    """How far a letter stands above the line of another; None where they run different ways, or askew."""
+    up_x, up_y = base.up_x, base.up_y
+    askew = min(abs(up_x), abs(up_y)) > ASKEW
+    if not (base.size and other.size) or askew or hypot(up_x - other.up_x, up_y - other.up_y) > ASKEW:
+        return None
+    return (other.x - base.x) * up_x + (other.y - base.y) * up_y
 
 
 def scripted(before: Line, after: Line) -> Line:

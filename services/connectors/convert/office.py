@@ -61,6 +61,9 @@ def read_pptx(path: Path, options: Options) -> Document:
                     remarks = comments.of_slide(package, part) if options.comments else ()
                     made = Page.of(pieces.blocks([*reader.read(part), *remarks]))
                     more = options.comments
+                    if reader.unread:
+                        of = f"{reader.unread} controls (ActiveX) of slide {number + 1}"
+                        found = (*found, f"{of} cannot be read and were left out")
                     found = (*found, *_slide_warning(package, part, number + 1, made, more=more))
                 except Exception as error:
                     if defeated.passed_on(error):
@@ -105,6 +108,9 @@ def read_xlsx(path: Path, options: Options) -> Document:
                     if reader.uncalculated:
                         of = f'{reader.uncalculated:,} formulas of the sheet "{sheet.title}"'
                         found = [*found, f"{of} have no stored value; the formulas stand in their place"]
+                    if extras.unread:
+                        of = f'{extras.unread} controls (ActiveX) of the sheet "{sheet.title}"'
+                        found = [*found, f"{of} cannot be read and were left out"]
                     if reader.cut_off:
                         found = [*found, f'the sheet "{sheet.title}" was cut off after {MAX_CELLS:,} cells']
                 yield replace(made, warnings=(*found, *made.warnings))

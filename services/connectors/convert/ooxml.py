@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import zipfile
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,10 @@ Element = Any  # lxml's own; its stubs are not ours to ship
 RELATIONSHIPS: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 ALTERNATE: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 PACKAGE: Final = "{http://schemas.openxmlformats.org/package/2006/relationships}"
+SAYING: Final = frozenset({
+    "t", "blip", "imagedata", "chart", "relIds", "textpath", "control", "sym", "fldChar", "instrText",
+    "footnoteReference", "endnoteReference", "commentReference", "br", "tab", "noBreakHyphen", "cr",
+})  # fmt: skip
 # ISO/IEC 29500 strict names the same elements by other namespaces.
 STRICT: Final = b"http://purl.oclc.org/ooxml/"
 TRANSITIONAL: Final = {
@@ -204,13 +208,23 @@ def transitional(data: bytes) -> bytes:
     return data
 
 
-def chosen(element: Element) -> Iterator[Element]:
-    """The children of an element; of alternatives (ECMA-376 part 3) the first one stands for all."""
+def says(element: Element) -> bool:
+    """Whether there is anything in an element that readers take in."""
+    return any(
+        isinstance(at.tag, str) and at.tag.rpartition("}")[2] in SAYING and "chartex" not in at.tag
+        for at in element.iterdescendants()
+    )
+
+
+def chosen(element: Iterable[Element]) -> Iterator[Element]:
+    """The children of an element; of alternatives (ECMA-376 part 3) the first that says something.
+
+    A newer program's kind of content says nothing here, and then what it gives older ones does.
+    """
     for child in element:
         if child.tag == f"{ALTERNATE}AlternateContent":
-            choice = child.find(f"{ALTERNATE}Choice")
-            if choice is None:
-                choice = child.find(f"{ALTERNATE}Fallback")
+            choices = [*child.iterchildren(f"{ALTERNATE}Choice"), *child.iterchildren(f"{ALTERNATE}Fallback")]
+            choice = next((each for each in choices if says(each)), None)
             if choice is not None:
                 yield from chosen(choice)
         else:

@@ -16,6 +16,7 @@ from services.connectors.convert import (
     continued,
     defeated,
     drawing,
+    form_states,
     forms,
     layout,
     mixed,
@@ -121,7 +122,7 @@ def read(path: Path, options: Options) -> Document:
             raise FatalError("encrypted_file", "the PDF is protected by a password") from error
         raise FatalError("corrupt_file", "the PDF is damaged and cannot be opened") from error
     with pdf:
-        begun = forms.begin(pdf)
+        begun = (*form_states.begin(pdf), *_enclosed(pdf))
         total = len(pdf)
         if not total:
             raise FatalError("corrupt_file", "the PDF has no pages")
@@ -148,13 +149,28 @@ def read(path: Path, options: Options) -> Document:
         saved,
     )
     pages = document.kept.at_end(seams.continued(ahead(_pages(document, options))), total)
-    return Document(total, _warned(pages, begun))
+    return Document(total, _warned(pages, total, begun))
 
 
-def _warned(pages: Iterator[Page], warnings: tuple[str, ...]) -> Iterator[Page]:
-    """Pages with warnings of the document on the first one."""
-    for number, page in enumerate(pages):
-        yield replace(page, warnings=(*warnings, *page.warnings)) if warnings and not number else page
+def _enclosed(pdf: pdfium.PdfDocument) -> tuple[str, ...]:
+    """What is said of a document that encloses others."""
+    count = raw.FPDFDoc_GetAttachmentCount(pdf.raw)
+    return (f"the PDF encloses other files, {count} in all, which were not read",) if count > 0 else ()
+
+
+def _warned(pages: Iterator[Page], total: int, warnings: tuple[str, ...]) -> Iterator[Page]:
+    """Pages with warnings of the document on the first one, and on the last one where nothing came out."""
+    running, empty = 0, True
+    for number, page in enumerate(pages, start=1):
+        running += page.running
+        empty = empty and not page.blocks
+        told = (*(warnings if number == 1 else ()), *page.warnings)
+        if number == total and empty and running:
+            told = (
+                *told,
+                f"all {running} lines of the document were taken for headers, footers or page numbers",
+            )
+        yield replace(page, warnings=told) if told else page
 
 
 def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
@@ -202,6 +218,11 @@ def _made(
         left = here.text.letters + made.pictured - sum(letters(line.text) for line in gone)
         more = here.text.filled != forms.Filled()  # of whose letters the text layer has none
         told = self_check.warning(f"page {number + 1}", left, made.blocks, "its text layer", more=more)
+        if drawn := here.text.filled.drawn:
+            told = (
+                *told,
+                f"page {number + 1}: the text of {drawn} stamps or fields is drawn and was not read",
+            )
         made = replace(made, running=len(gone), warnings=(*made.warnings, *told))
     return made
 

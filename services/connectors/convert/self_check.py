@@ -6,15 +6,16 @@ from collections.abc import Container, Iterable
 from typing import Any, Final
 
 from services.connectors.convert.blocks import Block
+from services.connectors.convert.ooxml import chosen
 
 LEAST, MOST = 0.9, 1.1  # of the letters
 SLACK: Final = 20  # letters by which a short page may differ
 MIN_LETTERS: Final = 8  # of a page of which nothing came out
 MADE: Final = frozenset(
-    {"oMath", "chart", "relIds", "numPr", "fldSimple", "instrText"}
+    {"oMath", "chart", "relIds", "numPr", "fldSimple", "instrText", "control"}
 )  # of which more comes out
 FURNITURE: Final = frozenset({"dt", "ftr", "hdr", "sldNum", "sldImg"})
-NOT_SHOWN: Final = frozenset({"Fallback", "moveFrom", "rt", "delText"})
+NOT_SHOWN: Final = frozenset({"moveFrom", "rt", "delText"})
 
 
 def letters(text: str) -> int:
@@ -94,11 +95,16 @@ class XmlLetters:
             if not isinstance(at.tag, str):
                 continue
             name = at.tag.rpartition("}")[2]
+            if name == "AlternateContent":
+                waiting += chosen([at])
+                continue
             if name in NOT_SHOWN or _is_hidden(at, name):
                 continue
             if name == "t":
                 self.count += letters(at.text or "")
                 continue
+            if name == "textpath":
+                self.count += letters(at.get("string") or "")
             self.more = self.more or name in MADE
             waiting += at
 

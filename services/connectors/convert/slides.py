@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from services.connectors.convert import charts, pieces
+from services.connectors.convert import activex, charts, inline, pieces
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package, Relation, chosen
 from services.connectors.convert.pieces import Piece
 from services.connectors.convert.slide_layout import A, P, Shape, Templates, in_reading_order, shapes_of
@@ -35,6 +35,7 @@ class SlideReader:
     def __init__(self, package: Package) -> None:
         self._package = package
         self._templates = Templates(package)
+        self.unread = 0  # controls of the slide that was read last
 
     def read(self, part: str) -> Iterator[Piece]:
         """The title, everything else in the order it is read, and the notes as a quote."""
@@ -50,6 +51,7 @@ class SlideReader:
         rest = [shape for shape in shapes if shape not in titles[:1] and shape.placeholder not in FURNITURE]
         for shape in in_reading_order(rest):
             yield from self._shape(shape, relations, text)
+        yield from self._controls(root, relations)
         for notes in self._package.related(part, "notesSlide"):
             yield from self._notes(notes)
 
@@ -86,6 +88,15 @@ class SlideReader:
                         yield Piece("item", words, mark="-")
             else:
                 yield from self._picture(found, relations)
+
+    def _controls(self, root: Element, relations: Relations) -> Iterator[Piece]:
+        """What controls show; a slide may name each for newer and for older programs."""
+        self.unread = 0
+        for name in dict.fromkeys(each.get(f"{RELATIONSHIPS}id", "") for each in root.iter(f"{P}control")):
+            relation = relations.get(name)
+            text = activex.text_of(self._package, relation.target) if relation is not None else None
+            self.unread += text is None
+            yield from pieces.paragraph(inline.render([inline.Run(text or "")]))
 
     def _notes(self, part: str) -> Iterator[Piece]:
         root = self._package.parse(part)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.connectors.convert import letters, levels, scripts, structure
+from services.connectors.convert import apart, letters, levels, scripts, structure
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.faces import Face, Faces
 from services.connectors.convert.frame import Frame
@@ -27,10 +27,6 @@ SURROGATES: Final = re.compile("[\ud800-\udfff]")
 CONTROL: Final = re.compile("[\x00-\x1f]+")
 SIGN: Final = re.compile("[\x21-\x7e\ue000-\uf8ff]")  # of a font of signs, where the letter means nothing
 BULLET: Final = "\u2022"
-MARKER: Final = re.compile("[\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\uf0b7]|\\d{1,3}[.)]")
-MAX_PAIRS: Final = 200_000  # of markers and lines: a page with more is no text with lists
-MARKER_GAP: Final = 2.5  # em
-MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are different columns
 WIDE: Final = 1.2  # em: a word whose letters take more has gaps in it
 ALIKE: Final = 0.1  # of a letter's height
 RAISED: Final = 0.2  # em
@@ -65,11 +61,11 @@ def read(page: pdfium.PdfPage) -> tuple[list[Line], int]:
         joined: list[Line] = []
         reader = _Reader(textpage.raw, textpage.count_chars(), page)
         for line in reader.lines():
-            if joined and _same_line(joined[-1], line):
-                joined[-1] = _merged(joined[-1], levels.scripted(joined[-1], line))
+            if joined and apart.same_line(joined[-1], line):
+                joined[-1] = apart.merged(joined[-1], levels.scripted(joined[-1], line))
             else:
                 joined.append(line)
-        return _with_markers(joined), letters_of(reader.text)
+        return apart.with_markers(joined), letters_of(reader.text)
     finally:
         textpage.close()
 
@@ -96,7 +92,7 @@ class _Reader:
         self._text = _text(textpage, count)
         self._firsts = Counter(FIRST.findall(self._text))
         self._faces = Faces(textpage, tagged=structure.is_tagged(page))
-        self._levels = levels.Levels(textpage, self._frame)
+        self._levels = levels.Levels(textpage)
         self._rect = raw.FS_RECTF()
 
     @property
@@ -169,16 +165,25 @@ class _Reader:
         return floats and longer < min(box[3] - box[1] for box in beside) * SMALLER
 
     def _letters(self, start: int, end: int, *, hyphen: bool) -> Iterator[letters.Letter]:
+        base: int | None = None  # the last that stands on the line
         for index in range(start, end):
             character = self._text[index]
             if "\ud800" <= character < "\udc00":  # the first half of a pair, which comes with the second
                 continue
             if "\udc00" <= character < "\ue000":
                 character = _paired(self._text[index - 1 : index + 1])
-            if character >= " ":
-                yield character, self._box_at(index, face := self._faces.at(index)), face
+            if character < " ":
+                if not character.isspace():
+                    continue
+                character = " "  # fonts have tabs for spaces
+            script = "" if base is None or character == " " else self._levels.script(base, index)
+            if not script and character.isalnum():
+                base = index
+            face = self._faces.at(index)
+            yield letters.Letter(character, self._box_at(index, face), face, script)
         if hyphen:
-            yield "-", self._box_at(end - 1, face := self._faces.at(end - 1)), face
+            face = self._faces.at(end - 1)
+            yield letters.Letter("-", self._box_at(end - 1, face), face)
 
     def _spans(self, start: int, end: int) -> Iterator[_Span]:
         """A word, parted where its letters look different."""
@@ -352,63 +357,3 @@ def _median(weighted: Sequence[tuple[float, int]]) -> float:
         if passed * 2 >= total:
             return value
     return weighted[-1][0]
-
-
-def _same_line(before: Line, after: Line) -> bool:
-    overlap = min(before.bottom, after.bottom) - max(before.top, after.top)
-    height = min(before.bottom - before.top, after.bottom - after.top)
-    gap = after.left - before.right
-    return (
-        overlap > height * 0.5
-        and -before.size * 0.5 < gap < before.size * MAX_JOIN
-        and before.upended == after.upended
-    )
-
-
-def _with_markers(lines: list[Line]) -> list[Line]:
-    """The lines, with bullets and numbers that the content draws apart from them put before them."""
-    markers = [line for line in lines if MARKER.fullmatch(line.text)]
-    if not markers or len(markers) * len(lines) > MAX_PAIRS:
-        return lines
-    apart = {id(marker) for marker in markers}
-    texts = [line for line in lines if id(line) not in apart]
-    alone: set[int] = set()
-    for marker in markers:
-        right = [at for at, line in enumerate(texts) if _is_marked(marker, line)]
-        if right:
-            at = min(right, key=lambda at: texts[at].left)
-            texts[at] = _merged(marker, texts[at])
-        else:
-            alone.add(id(marker))
-    if not alone:
-        return texts
-    marked, gone = iter(texts), apart - alone
-    return [line if id(line) in apart else next(marked) for line in lines if id(line) not in gone]
-
-
-def _is_marked(marker: Line, line: Line) -> bool:
-    """Whether a marker stands directly left of a line."""
-    middle = (marker.top + marker.bottom) / 2
-    return (
-        line.top < middle < line.bottom
-        and 0 <= line.left - marker.right < line.size * MARKER_GAP
-        and marker.upended == line.upended
-        and MARKER.fullmatch(line.text) is None
-    )
-
-
-def _merged(before: Line, after: Line) -> Line:
-    glued = bool(before.words and after.words) and after.words[0].glued
-    return Line(
-        spaced((*before.words, *after.words)) if glued else f"{before.text} {after.text}",
-        before.left,
-        min(before.top, after.top),
-        max(before.right, after.right),
-        max(before.bottom, after.bottom),
-        before.size if len(before.text) > len(after.text) else after.size,
-        bold=before.bold and after.bold,
-        italic=before.italic and after.italic,
-        words=before.words + after.words,
-        upended=before.upended,
-        font=before.font if len(before.text) > len(after.text) else after.font,
-    )

@@ -10,7 +10,7 @@ from typing import Any, Final
 from openpyxl.cell.read_only import ReadOnlyCell
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
-from services.connectors.convert import charts, inline, markdown, pieces
+from services.connectors.convert import activex, charts, inline, markdown, pieces
 from services.connectors.convert.number_format import shown
 from services.connectors.convert.ooxml import RELATIONSHIPS, Element, Package
 from services.connectors.convert.pieces import Piece
@@ -55,6 +55,7 @@ class Extras:
     merged: dict[tuple[int, int], Area] = field(default_factory=dict)
     links: dict[tuple[int, int], str] = field(default_factory=dict)
     drawn: list[tuple[int, int, list[Piece]]] = field(default_factory=list)
+    unread: int = 0  # controls
 
 
 class Sheet:
@@ -307,7 +308,25 @@ def extras_of(package: Package, part: str) -> Extras:
     """Read what a sheet's XML says beside its cells."""
     extras = Extras()
     relations = package.relations(part)
-    for element in package.named(part, {"mergeCell", "hyperlink"}, without="sheetData"):
+    at, controlled = {"row": 0, "col": 0}, set[str]()
+    for element in package.named(
+        part, {"mergeCell", "hyperlink", "row", "col", "control"}, without="sheetData"
+    ):
+        if element.tag.startswith(XDR):
+            if str(element.getparent().tag).endswith("}from"):
+                at[element.tag.removeprefix(XDR)] = _number(element.text or "")
+            continue
+        if element.tag.endswith("}control"):
+            relation = relations.get(element.get(f"{RELATIONSHIPS}id", ""))
+            if relation is not None and relation.kind == "control" and relation.target not in controlled:
+                controlled.add(
+                    relation.target
+                )  # the sheet names it once for newer and once for older programs
+                text = activex.text_of(package, relation.target)
+                extras.unread += text is None
+                found = list(pieces.paragraph(inline.render([inline.Run(text or "")])))
+                extras.drawn.append((at["row"], at["col"], found))
+            continue
         area = _range(element.get("ref", ""))
         relation = relations.get(element.get(f"{RELATIONSHIPS}id", ""))
         if area is None:
@@ -357,7 +376,10 @@ def _drawn(package: Package, part: str) -> Iterator[tuple[int, int, list[Piece]]
 
 
 def _cell_at(start: Element, name: str) -> int:
-    text = start.findtext(f"{XDR}{name}") or ""
+    return _number(start.findtext(f"{XDR}{name}") or "")
+
+
+def _number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 8 else 0
 
 
