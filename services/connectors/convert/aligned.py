@@ -16,6 +16,7 @@ from services.connectors.convert.grid import Rule
 from services.connectors.convert.lines import Start, Table
 from services.connectors.convert.logical import Placed, logical
 from services.connectors.convert.scanned import Row
+from services.connectors.convert.wrapped import MOST_LINES
 
 MIN_ROWS: Final = 2
 MIN_NAMES: Final = 4  # columns of a table that has one row below its header only
@@ -23,6 +24,7 @@ MAX_ROWS: Final = 500
 MAX_COLUMNS: Final = 40
 MAX_CELL_CHARS: Final = 40  # on average; longer ones are columns of prose
 NEXT: Final = 2.5  # of the size, between rows
+BELOW: Final = 0.5  # of the size, to where the cell begins
 BETWEEN: Final = 2  # rows of one cell in succession: a label, or the rest of a cell
 HEADING: Final = 1.15  # of the size of the rows before: larger ones are headings
 LABEL_CHARS: Final = 60
@@ -59,13 +61,13 @@ def _groups(rows: Sequence[Row]) -> Iterator[tuple[list[Row], list[Row]]]:
     waiting: list[Row] = []
     for row in rows:
         several = len(row.chunks()) > 1 and not any(LEADERS.search(word.text) for word in row.words)
-        if group and not (len(group) < MAX_ROWS and _goes_on([*group, *waiting][-1], row)):
+        if group and not (len(group) < MAX_ROWS and follows([*group, *waiting][-1], row)):
             yield group, waiting
             group, waiting = [], []
         if several:
             group += [*waiting, row]
             waiting = []
-        elif group and len(waiting) < BETWEEN and may_be_within(group, row):
+        elif group and len(waiting) < _most(group[-1], row) and may_be_within(group, row):
             waiting.append(row)
         elif group:
             yield group, waiting
@@ -74,7 +76,15 @@ def _groups(rows: Sequence[Row]) -> Iterator[tuple[list[Row], list[Row]]]:
         yield group, waiting
 
 
-def _goes_on(before: Row, row: Row) -> bool:
+def _most(before: Row, row: Row) -> int:
+    """How many rows of one cell may follow: as many as a cell has lines, below one that is not the first."""
+    cells = before.chunks()[1:]
+    below = any(abs(cell[0].left - row.left) <= row.size * BELOW for cell in cells)
+    return MOST_LINES if below else BETWEEN
+
+
+def follows(before: Row, row: Row) -> bool:
+    """Whether a row stands below another, and near it."""
     size = max(before.size, row.size)
     return row.top > before.top + size * 0.3 and row.top - before.bottom <= size * NEXT
 
@@ -116,6 +126,13 @@ def table_of(
         if not after.goes_on(placed[-1], found):
             break
         placed.append(after)
+    return made(placed, found, across, min_rows=min_rows)
+
+
+def made(
+    placed: Sequence[Placed], found: Sequence[Span], across: Sequence[Rule], *, min_rows: int = 2
+) -> Table | None:
+    """The table of lines whose words are told by columns; None where it has fewer rows."""
     lines = logical(placed, found, across)
     texts = [[markdown.cell(text) for text in line] for line in lines]
     if len(texts) < min_rows:
@@ -172,10 +189,13 @@ def _is_table(placed: Sequence[Placed], found: Sequence[Span], min_rows: int) ->
         numbers = sum(is_numeric(cell.text) for cell in by_column[1])
         if len(full) < (MIN_PAIRS if min_rows > 2 else 3) and numbers * 2 <= len(by_column[1]):
             return False
-    return not (
-        is_prose(by_column)
-        or _is_loose(placed, found)
-        or _is_contents(placed)
+    return not (is_prose(by_column) or _is_loose(placed, found) or is_listed(placed, by_column))
+
+
+def is_listed(placed: Sequence[Placed], by_column: Sequence[Sequence[Piece]]) -> bool:
+    """Whether it is no table, but contents, a list or the numbers of an axis."""
+    return (
+        _is_contents(placed)
         or _is_numbered(by_column)
         or any(_is_axis(held) for held in (by_column[0], by_column[-1]))
     )
