@@ -8,8 +8,15 @@ from itertools import pairwise
 from statistics import quantiles
 from typing import Final
 
-from services.connectors.convert.aligned import LEADERS, MAX_COLUMNS, MAX_ROWS, follows, is_listed, made
-from services.connectors.convert.bands import is_numeric
+from services.connectors.convert.aligned import (
+    LEADERS,
+    MAX_COLUMNS,
+    MAX_ROWS,
+    follows,
+    is_listed,
+    is_sure,
+    made,
+)
 from services.connectors.convert.columns import Piece, Span
 from services.connectors.convert.grid import Rule
 from services.connectors.convert.lines import Table
@@ -23,9 +30,8 @@ WIDER: Final = 1.25  # than the space between words
 WIDE: Final = 0.38  # of the size: no space between words is so wide
 NARROW: Final = 0.2  # of the size
 BOTH_SIDES: Final = 0.6  # of the rows have words on either side
-NUMBERS: Final = 0.8  # of a column's cells below the first
-FILLED: Final = 0.5  # of a column of numbers
 SPACES: Final = 5  # a fifth of all gaps between words is narrower than the usual space
+BESIDE: Final = 2  # of the whites of each row are left and right of all its words
 LATER: Final = 3  # rows that may be text above the table
 
 
@@ -44,19 +50,23 @@ def tables(rows: Sequence[Row], across: Sequence[Rule] = ()) -> Iterator[Table]:
         rows: in the order of the page.
         across: lines on the page.
     """
-    space = _space(rows)
+    least = max(min(_space(rows) * WIDER, WIDE), NARROW)
+    whites = [_whites(row, least * row.size) for row in rows]
     number = 0
     while number <= len(rows) - MIN_ROWS:
-        block = _block(rows, number, space)
+        block = _block(rows, whites, number, least)
+        if len(block.rows) < MIN_ROWS:
+            number += 1
+            continue
         for later in range(1, LATER + 1):
-            other = _block(rows, number + later, space)
+            other = _block(rows, whites, number + later, least)
             if len(other.rows) >= MIN_ROWS and len(other.rivers) > len(block.rivers):
                 number, block = number + later, other
                 break
-        table = _table(block, across) if len(block.rows) >= MIN_ROWS else None
+        table = _table(block, across)
         if table is not None:
             yield table
-        number += len(block.rows) if table is not None else 1
+        number += len(block.rows) if table is not None else (len(block.rows) + 1) // 2
 
 
 def _space(rows: Sequence[Row]) -> float:
@@ -65,19 +75,21 @@ def _space(rows: Sequence[Row]) -> float:
     return quantiles(gaps, n=SPACES)[0] if len(gaps) > SPACES else WIDE
 
 
-def _block(rows: Sequence[Row], start: int, space: float) -> _Block:
+def _block(rows: Sequence[Row], whites: Sequence[Sequence[Span]], start: int, least: float) -> _Block:
     """As many rows from one on as share two rivers, and no fewer than the first few of them."""
     block = _Block([], [])
-    for row in rows[start : start + MAX_ROWS]:
+    for row, own in zip(rows[start : start + MAX_ROWS], whites[start : start + MAX_ROWS], strict=True):
         if block.rows and not (follows(block.rows[-1], row) and _are_of_one_size(block.rows[0], row)):
             break
-        least = max(min(space * WIDER, WIDE), NARROW) * row.size
-        whites = _whites(row, least)
-        rivers = _common(block.rivers, whites, least) if block.rows else whites
-        inner = _inner([*block.rows, row], rivers)
-        fewer = len(inner) < len(_inner(block.rows, block.rivers)) and len(block.rows) >= MIN_ROWS
-        if len(inner) < MIN_RIVERS or fewer or len(inner) >= MAX_COLUMNS:
+        rivers = _common(block.rivers, own, least * row.size) if block.rows else list(own)
+        if not MIN_RIVERS <= len(rivers) - BESIDE < MAX_COLUMNS:
             break
+        if len(block.rows) >= MIN_ROWS - 1:
+            inner = len(_inner([*block.rows, row], rivers))
+            if inner < MIN_RIVERS or (
+                len(block.rows) >= MIN_ROWS and inner < len(_inner(block.rows, block.rivers))
+            ):
+                break
         block.rows.append(row)
         block.rivers = rivers
     block.rivers = _inner(block.rows, block.rivers)
@@ -134,7 +146,7 @@ def _table(block: _Block, across: Sequence[Rule]) -> Table | None:
             by_column[piece.first].append(piece)
     if not all(any(map(_says_something, held)) for held in by_column) or is_listed(placed, by_column):
         return None
-    if not any(_is_of_numbers(held, len(placed)) for held in by_column[1:]):
+    if not is_sure(placed, len(by_column)):
         return None
     cells = [
         [piece for each in placed for piece in each.pieces if piece.first == n] for n in range(len(by_column))
@@ -146,11 +158,6 @@ def _table(block: _Block, across: Sequence[Rule]) -> Table | None:
 def _says_something(piece: Piece) -> bool:
     """Whether a cell is more than the sign of a currency, which belongs to the next."""
     return any(map(str.isalnum, piece.text))
-
-
-def _is_of_numbers(held: Sequence[Piece], rows: int) -> bool:
-    numbers = sum(is_numeric(piece.text) for piece in held)
-    return len(held) >= rows * FILLED and numbers >= len(held) * NUMBERS
 
 
 def _pieces(row: Row, rivers: Sequence[Span]) -> list[Piece]:

@@ -21,7 +21,6 @@ SAME_LINE: Final = 0.5  # of the lower line's height
 SAME_END: Final = 4.0  # points within which lines on the page end at the same place
 MAX_SETS: Final = 100
 MOST_WIDE: Final = 0.5  # of a table: lines beside a label that stands for several rows
-MIN_COLUMNS: Final = 3  # where words in two columns may as well be sentences
 MIN_BESIDE: Final = 3
 HEADER_NEAR: Final = 2.0  # of the size, above the line below a header
 LABEL_HEIGHT: Final = 3.5  # of the size, between the lines above and below a label
@@ -52,8 +51,8 @@ def tables(
     rows = [row for row in _rows(free) if not _is_item(row)]
     listings = {(line.left, line.top) for line in free if code and line.is_code}
     aligned = list(find_tables(rows, across, min_rows=min_rows))
-    if len(whole := wrapped.joined(rows)) < len(rows):
-        aligned = _better(find_tables(whole, across, min_rows=min_rows), aligned)
+    whole = wrapped.joined(rows)
+    aligned = _better(find_tables(whole, across, min_rows=min_rows, wrapped=True), aligned)
     aligned = _better(tight.tables(whole, across), aligned)
     return [*found, *(table for table in aligned if table.lines is None or not table.lines <= listings)]
 
@@ -65,7 +64,7 @@ def _better(tables: Iterable[Table], than: Sequence[Table]) -> list[Table]:
         others = [other for other in found if (other.lines or frozenset()) & (table.lines or frozenset())]
         columns = max((len(other.columns) for other in others), default=0)
         more = (len(table.columns), _told([table])) > (columns, _told(others))
-        if len(table.columns) >= max(columns, MIN_COLUMNS) and _told([table]) >= _told(others) and more:
+        if len(table.columns) >= columns and _told([table]) >= _told(others) and more:
             found = [table, *(other for other in found if other not in others)]
     return found
 
