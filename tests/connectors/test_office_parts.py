@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from openpyxl import Workbook
 from PIL import Image as PillowImage
+from PIL.PngImagePlugin import PngInfo
 
 from services.connectors.convert.connector import ConvertConnector
 from services.connectors.convert.ooxml import TRANSITIONAL
@@ -171,7 +172,9 @@ async def test_check_boxes_on_a_sheet_show_their_state(tmp_path: Path) -> None:
 
 
 async def test_image_data_that_looks_like_a_declaration_is_no_declaration(tmp_path: Path) -> None:
-    PillowImage.new("L", (20, 20)).save(tmp_path / "a.png")
+    said = PngInfo()
+    said.add_text("XML", "<!DOCTYPE svg>")
+    PillowImage.new("L", (20, 20)).save(tmp_path / "a.png", pnginfo=said)
     source = write_docx(
         tmp_path / "a.docx", p("x"), extra={"word/media/a.png": (tmp_path / "a.png").read_bytes()}
     )

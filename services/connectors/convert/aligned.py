@@ -23,13 +23,17 @@ MAX_ROWS: Final = 500
 MAX_COLUMNS: Final = 40
 MAX_CELL_CHARS: Final = 40  # on average; longer ones are columns of prose
 NEXT: Final = 2.5  # of the size, between rows
+MOST_LINES: Final = 8  # of a cell
+NUMBERS: Final = 0.8  # of a column's cells below the first
+SURE_COLUMNS: Final = 3  # what stands in two may be read one after the other
+FILLED: Final = 0.5  # of the rows
 BETWEEN: Final = 2  # rows of one cell in succession: a label, or the rest of a cell
 HEADING: Final = 1.15  # of the size of the rows before: larger ones are headings
 LABEL_CHARS: Final = 60
 PROSE_CHARS: Final = 18
 PROSE_FILL: Final = 0.8  # of the column's width, by a line in the middle
 MIN_FILLED: Final = 0.3  # of the places
-MIN_PAIRS: Final = 4  # rows of two columns of words
+MIN_PAIRS: Final = 4  # rows, of two columns of words or where it must be sure
 LONELY: Final = 0.34  # of the columns, with one cell only: a drawing
 MAX_SPANNING: Final = 0.25  # of the rows
 MIN_GAP: Final = 0.9  # of the size, between columns in most rows
@@ -45,27 +49,38 @@ LINE_NUMBER: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){2,6}|\d{1,3}(?:\.\d{1,3})
 PAGE: Final = re.compile(r"\d{1,4}|[ivxlc]{1,7}")
 
 
-def find_tables(rows: Sequence[Row], across: Sequence[Rule] = (), *, min_rows: int = 2) -> Iterator[Table]:
-    """The tables among rows: several, one below the other, each of several cells in the same columns."""
-    for group, rest in _groups(rows):
-        table = table_of(group, rest, across, min_rows=min_rows)
+def find_tables(
+    rows: Sequence[Row], across: Sequence[Rule] = (), *, min_rows: int = 2, wrapped: bool = False
+) -> Iterator[Table]:
+    """The tables among rows: several, one below the other, each of several cells in the same columns.
+
+    Args:
+        rows: in the order of the page.
+        across: lines on the page.
+        min_rows: fewer are none.
+        wrapped: whether cells may have many lines, which asks for columns that are surely some.
+    """
+    for group, rest in _groups(rows, MOST_LINES if wrapped else BETWEEN):
+        if wrapped and sum(len(row.chunks()) >= SURE_COLUMNS for row in group) < MIN_PAIRS:
+            continue
+        table = table_of(group, rest, across, min_rows=min_rows, sure=wrapped)
         if table is not None:
             yield table
 
 
-def _groups(rows: Sequence[Row]) -> Iterator[tuple[list[Row], list[Row]]]:
+def _groups(rows: Sequence[Row], most: int) -> Iterator[tuple[list[Row], list[Row]]]:
     """Rows that may be a table, and rows of one cell that follow."""
     group: list[Row] = []
     waiting: list[Row] = []
     for row in rows:
         several = len(row.chunks()) > 1 and not any(LEADERS.search(word.text) for word in row.words)
-        if group and not (len(group) < MAX_ROWS and _goes_on([*group, *waiting][-1], row)):
+        if group and not (len(group) < MAX_ROWS and follows([*group, *waiting][-1], row)):
             yield group, waiting
             group, waiting = [], []
         if several:
             group += [*waiting, row]
             waiting = []
-        elif group and len(waiting) < BETWEEN and may_be_within(group, row):
+        elif group and len(waiting) < most and may_be_within(group, row):
             waiting.append(row)
         elif group:
             yield group, waiting
@@ -74,7 +89,8 @@ def _groups(rows: Sequence[Row]) -> Iterator[tuple[list[Row], list[Row]]]:
         yield group, waiting
 
 
-def _goes_on(before: Row, row: Row) -> bool:
+def follows(before: Row, row: Row) -> bool:
+    """Whether a row stands below another, and near it."""
     size = max(before.size, row.size)
     return row.top > before.top + size * 0.3 and row.top - before.bottom <= size * NEXT
 
@@ -88,7 +104,12 @@ def may_be_within(group: Sequence[Row], row: Row) -> bool:
 
 
 def table_of(
-    rows: Sequence[Row], rest: Sequence[Row] = (), across: Sequence[Rule] = (), *, min_rows: int = 2
+    rows: Sequence[Row],
+    rest: Sequence[Row] = (),
+    across: Sequence[Rule] = (),
+    *,
+    min_rows: int = 2,
+    sure: bool = False,
 ) -> Table | None:
     """The table that rows are; None where they are none.
 
@@ -97,6 +118,7 @@ def table_of(
         rest: rows that follow, which are in the table if they go on its last cells.
         across: lines on the page.
         min_rows: fewer are none.
+        sure: whether it must be one by its numbers too (see `is_sure`).
     """
     if not MIN_ROWS <= len(rows) <= MAX_ROWS:
         return None
@@ -109,13 +131,20 @@ def table_of(
         placed = [Placed(row, white.pieces(row, found)) for row in rows]
     if _is_row_below_header(placed, found):
         min_rows = MIN_ROWS
-    if not _is_table(placed, found, min_rows):
+    if not _is_table(placed, found, min_rows) or (sure and not is_sure(placed, len(found))):
         return None
     for row in rest:
         after = Placed(row, white.pieces(row, found))
         if not after.goes_on(placed[-1], found):
             break
         placed.append(after)
+    return made(placed, found, across, min_rows=min_rows)
+
+
+def made(
+    placed: Sequence[Placed], found: Sequence[Span], across: Sequence[Rule], *, min_rows: int = 2
+) -> Table | None:
+    """The table of lines whose words are told by columns; None where it has fewer rows."""
     lines = logical(placed, found, across)
     texts = [[markdown.cell(text) for text in line] for line in lines]
     if len(texts) < min_rows:
@@ -172,10 +201,25 @@ def _is_table(placed: Sequence[Placed], found: Sequence[Span], min_rows: int) ->
         numbers = sum(is_numeric(cell.text) for cell in by_column[1])
         if len(full) < (MIN_PAIRS if min_rows > 2 else 3) and numbers * 2 <= len(by_column[1]):
             return False
-    return not (
-        is_prose(by_column)
-        or _is_loose(placed, found)
-        or _is_contents(placed)
+    return not (is_prose(by_column) or _is_loose(placed, found) or is_listed(placed, by_column))
+
+
+def is_sure(placed: Sequence[Placed], columns: int) -> bool:
+    """Whether at least three columns are filled in most rows of several cells, and one is of numbers."""
+    rows = [each for each in placed if len(each.pieces) > 1]
+    held = [[piece for each in rows for piece in each.pieces if piece.first == n] for n in range(columns)]
+    if columns < SURE_COLUMNS or len(rows) < MIN_PAIRS or min(map(len, held)) < len(rows) * FILLED:
+        return False
+    return any(
+        sum(is_numeric(piece.text) for piece in pieces[1:]) >= (len(pieces) - 1) * NUMBERS > 0
+        for pieces in held[1:]
+    )
+
+
+def is_listed(placed: Sequence[Placed], by_column: Sequence[Sequence[Piece]]) -> bool:
+    """Whether it is no table, but contents, a list or the numbers of an axis."""
+    return (
+        _is_contents(placed)
         or _is_numbered(by_column)
         or any(_is_axis(held) for held in (by_column[0], by_column[-1]))
     )

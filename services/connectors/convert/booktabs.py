@@ -9,6 +9,7 @@ from typing import Final
 from services.connectors.convert import columns as white
 from services.connectors.convert import markdown
 from services.connectors.convert.aligned import MAX_COLUMNS, MAX_ROWS, is_prose
+from services.connectors.convert.bands import is_numeric
 from services.connectors.convert.columns import Piece, Span
 from services.connectors.convert.grid import Rule
 from services.connectors.convert.hyphens import unbroken
@@ -92,8 +93,15 @@ def _lines(placed: Sequence[Placed], column: int) -> list[_Line]:
 
 
 def _starts(by_column: Sequence[Sequence[_Line]], size: float) -> list[float] | None:
-    """Where the rows start: each has one line in the column with the fewest; None where that cannot be."""
+    """Where the rows start: where numbers do, or each at the one line of the column with the fewest.
+
+    None where that cannot be.
+    """
     anchors = [middle for middle, *_ in min(by_column, key=len)]
+    numbers = _numbers(by_column, size)
+    first = min(middle for held in by_column for middle, *_ in held)
+    if len(numbers) > len(anchors) and numbers[0] - first <= size * LEVEL:
+        return [middle - size * LEVEL for middle in numbers]
     lines = sorted({(top, bottom) for held in by_column for _, top, bottom, _ in held})
     gaps: list[tuple[float, float]] = []  # how wide, and where it ends
     reached = lines[0][1]
@@ -118,3 +126,13 @@ def _starts(by_column: Sequence[Sequence[_Line]], size: float) -> list[float] | 
     if level and abs(anchors[0] - min(min(held) for held in middles)) <= size * LEVEL:
         return [anchor - size * LEVEL for anchor in anchors]
     return None
+
+
+def _numbers(by_column: Sequence[Sequence[_Line]], size: float) -> list[float]:
+    """Where numbers stand in two columns or more, which wrap in none."""
+    middles = sorted(middle for held in by_column for middle, *_, piece in held if is_numeric(piece.text))
+    found: list[float] = []
+    for one, after in pairwise(middles):
+        if after - one <= size * LEVEL and not (found and one - found[-1] <= size * LEVEL):
+            found.append(one)
+    return found

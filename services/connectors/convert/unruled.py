@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from services.connectors.convert import booktabs, ruled_rows
+from services.connectors.convert import booktabs, ruled_rows, tight, wrapped
 from services.connectors.convert.aligned import find_tables, may_be_within, table_of
 from services.connectors.convert.grid import Rule
 from services.connectors.convert.lines import Line, Table
@@ -20,6 +20,8 @@ ITEM_CELLS: Final = 2  # its mark and its text
 SAME_LINE: Final = 0.5  # of the lower line's height
 SAME_END: Final = 4.0  # points within which lines on the page end at the same place
 MAX_SETS: Final = 100
+MOST_WIDE: Final = 0.5  # of a table: lines beside a label that stands for several rows
+MIN_BESIDE: Final = 3
 HEADER_NEAR: Final = 2.0  # of the size, above the line below a header
 LABEL_HEIGHT: Final = 3.5  # of the size, between the lines above and below a label
 SHADED: Final = 4  # lines, as of two boxes
@@ -48,8 +50,23 @@ def tables(
     free = [line for line in upright if not any(table.holds(line) for table in found)]
     rows = [row for row in _rows(free) if not _is_item(row)]
     listings = {(line.left, line.top) for line in free if code and line.is_code}
-    aligned = find_tables(rows, across, min_rows=min_rows)
+    aligned = list(find_tables(rows, across, min_rows=min_rows))
+    whole = wrapped.joined(rows)
+    aligned = _better(find_tables(whole, across, min_rows=min_rows, wrapped=True), aligned)
+    aligned = _better(tight.tables(whole, across), aligned)
     return [*found, *(table for table in aligned if table.lines is None or not table.lines <= listings)]
+
+
+def _better(tables: Iterable[Table], than: Sequence[Table]) -> list[Table]:
+    """Tables, and the others that share nothing with those that tell more, or the same in more columns."""
+    found = list(than)
+    for table in tables:
+        others = [other for other in found if (other.lines or frozenset()) & (table.lines or frozenset())]
+        columns = max((len(other.columns) for other in others), default=0)
+        more = (len(table.columns), _told([table])) > (columns, _told(others))
+        if len(table.columns) >= columns and _told([table]) >= _told(others) and more:
+            found = [table, *(other for other in found if other not in others)]
+    return found
 
 
 def _told(tables: Iterable[Table]) -> int:
@@ -78,7 +95,32 @@ def _sets(across: Sequence[Rule]) -> list[list[Rule]]:
         else:
             if len(sets) < MAX_SETS:
                 sets.append([rule])
-    return [rules for rules in sets if len(rules) > 1]
+    return _with_labels([rules for rules in sets if len(rules) > 1])
+
+
+def _with_labels(sets: Sequence[list[Rule]]) -> list[list[Rule]]:
+    """Sets of lines, in one those of a table that leave out a label for several rows at its side."""
+    whole = [one for one in sets if not any(_are_beside_label(one, wide) for wide in sets)]
+    found: list[list[Rule]] = []
+    for one in sets:
+        if one in whole:
+            rules = [rule for other in sets if _are_beside_label(other, one) for rule in other]
+            added = [Rule(rule.at, one[0].start, one[0].end) for rule in rules]
+            found.append(sorted([*one, *added], key=lambda rule: rule.at))
+        elif not any(_are_beside_label(one, wide) for wide in whole):
+            found.append(one)
+    return found
+
+
+def _are_beside_label(rules: Sequence[Rule], wide: Sequence[Rule]) -> bool:
+    """Whether lines end with wider ones on one side, and are more than these, among them."""
+    (start, end), (left, right) = (rules[0].start, rules[0].end), (wide[0].start, wide[0].end)
+    one_side = (abs(start - left) <= SAME_END) != (abs(end - right) <= SAME_END)
+    within = (
+        left - SAME_END <= start and end <= right + SAME_END and end - start >= (right - left) * MOST_WIDE
+    )
+    among = all(wide[0].at < rule.at < wide[-1].at for rule in rules)
+    return one_side and within and among and len(rules) >= max(MIN_BESIDE, len(wide))
 
 
 def _between(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule]) -> Iterator[Table]:
