@@ -72,7 +72,7 @@ class FileRoom:
         room = Headroom(float("inf"), "")
         if fill.most_bytes > 0:
             left = fill.most_bytes * (1 - FOR_DELETIONS * part) - fill.used_bytes
-            told = f"the store of files is {fill.share:.1%} full: {ADVICE}"
+            told = f"the store of files has room for {max(0, int(left))} bytes more: {ADVICE}"
             room = Headroom(left, told)
         disk = disk_of(self._settings, fill)
         if disk is None:

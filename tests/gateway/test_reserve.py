@@ -31,7 +31,10 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-async def small(broker: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
+async def small(
+    broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Gateway]:
+    monkeypatch.setattr("services.shares.EVENTS_BYTES", 0)  # or the tenant's share may be spent first
     sizes = {"JOBS": SMALL, "OBJ_files": SMALL}
     async with gateway(broker.url, tmp_path, max_bytes=sizes, tenant_log_share=1.0, lease_s=1.5) as api:
         yield api
