@@ -211,7 +211,7 @@ async def test_a_flood_of_pings_is_ended(api: Gateway) -> None:
         assert (await socket.receive_json())["type"] == "hello"
         for _ in range(api.settings.socket_messages_per_s * 20):
             await socket.ping(b"x")
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(DEADLINE_S * 5):
             while (frame := await socket.receive()).type is aiohttp.WSMsgType.PONG:
                 pass
         assert (frame.type, frame.data) == (aiohttp.WSMsgType.CLOSE, 4400)
@@ -225,7 +225,7 @@ async def test_whoever_reads_nothing_and_floods_is_cut_off(api: Gateway) -> None
             while True:
                 await socket.send_str("{")
 
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(DEADLINE_S * 5):
             with pytest.raises((ConnectionError, aiohttp.ClientConnectionError)):
                 await flood()
 
@@ -234,7 +234,7 @@ async def test_a_stranger_has_few_pings(api: Gateway) -> None:
     async with api.http.ws_connect(f"{api.url}/v1/ws", autoping=False) as socket:
         for _ in range(20):
             await socket.ping(b"x")
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(DEADLINE_S * 5):
             while (frame := await socket.receive()).type is aiohttp.WSMsgType.PONG:
                 pass
             assert "the first message must be" in frame.data
