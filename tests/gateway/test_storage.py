@@ -109,6 +109,10 @@ async def fill(api: Gateway) -> list[dict[str, Any]]:
     async with asyncio.timeout(DEADLINE_S):
         while True:
             answer = await api.call("POST", "/v1/jobs", {"kind": "noop", "payload": PAYLOAD})
+            if answer.status == 429:  # for a moment a job may count both here and in the read model
+                assert answer.json["code"] == "log_share_spent"
+                await asyncio.sleep(0.1)
+                continue
             if answer.status != 201:
                 assert (answer.status, answer.json["code"]) == (503, "unavailable")
                 assert int(answer.headers["Retry-After"]) > 0
