@@ -63,12 +63,14 @@ class _State:
         self.limits = {number: _soft_limit(number) for number in LIMITS}
 
     def restore(self) -> None:
-        if _raw.getsignal(signal.SIGCHLD) == self.handlers[signal.SIGCHLD]:
-            self.child_ended.note()  # the loop handles it from the first child on
+        untouched = _raw.getsignal(signal.SIGCHLD) == self.handlers[signal.SIGCHLD]
         for number, handler in self.ours:
             if _raw.getsignal(number) != handler:
                 signal.signal(number, handler)
-        self.child_ended.restore()
+        if untouched:
+            self.child_ended.note()  # the loop handles it from the first child on
+        else:
+            self.child_ended.restore()
         _raw.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
         _raw.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         for timer in self.timers:

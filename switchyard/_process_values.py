@@ -18,7 +18,11 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple, cast
+
+
+_locale: Final[Any] = getattr(sys.modules.get("_locale"), "setlocale", locale.setlocale)
 
 
 class _Value(NamedTuple):
@@ -29,7 +33,7 @@ class _Value(NamedTuple):
 
 
 def _attribute(owner: Any, name: str) -> _Value:
-    return _Value(lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
+    return _Value(partial(getattr, owner, name), partial(setattr, owner, name))
 
 
 def _collect(wanted: bool) -> None:  # noqa: FBT001 - as it was
@@ -47,13 +51,15 @@ VALUES: Final = (
     _Value(threading.getprofile, threading.setprofile),
     _Value(threading.gettrace, threading.settrace),
     _Value(gc.isenabled, _collect),
-    _Value(lambda: locale.setlocale(locale.LC_ALL), lambda value: locale.setlocale(locale.LC_ALL, value)),
+    # The module's own function takes the answer apart, and `restore` asks after every attempt.
+    _Value(partial(_locale, locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL)),
     _attribute(sys, "excepthook"),
     _attribute(sys, "unraisablehook"),
     _attribute(threading, "excepthook"),
     _attribute(tempfile, "tempdir"),
     _attribute(logging.root.manager, "disable"),
 )
+READS: Final = tuple(value.read for value in VALUES)
 STREAMS: Final = ("stdin", "stdout", "stderr")
 
 
@@ -66,27 +72,37 @@ class Values:
 
     def note(self) -> None:
         """From now on what is now counts."""
-        self._values = [value.read() for value in VALUES]
+        self._values = [read() for read in READS]
         self._path = list(sys.path)
         # As bytes: `os.environ` decodes at every look.
         self._environ: dict[bytes, bytes] = dict(_environ())
         self._handlers = list(logging.root.handlers)
+        self._filters = list(warnings.filters)
         self._errors = _filters_that_raise()
 
     def restore(self) -> None:
         """Put back what is not as it was noted."""
+        if [read() for read in READS] != self._values:
+            self._write()
+        if sys.path != self._path and any(place not in sys.path for place in self._path):
+            sys.path[:] = self._path + [place for place in sys.path if place not in self._path]
+        environ = _environ()
+        if not environ.items() >= self._environ.items():
+            for name, noted in self._environ.items():
+                if environ.get(name) != noted:
+                    os.environ[os.fsdecode(name)] = os.fsdecode(noted)
+        if not logging.root.handlers and self._handlers:
+            logging.root.handlers[:] = self._handlers
+        if warnings.filters != self._filters:
+            self._tame()
+
+    def _write(self) -> None:
         for value, noted in zip(VALUES, self._values, strict=True):
             if value.read() != noted:
                 with contextlib.suppress(RecursionError, ValueError, locale.Error):
                     value.write(noted)
-        if any(place not in sys.path for place in self._path):
-            sys.path[:] = self._path + [place for place in sys.path if place not in self._path]
-        environ = _environ()
-        for name, noted_value in self._environ.items():
-            if environ.get(name) != noted_value:
-                os.environ[os.fsdecode(name)] = os.fsdecode(noted_value)
-        if not logging.root.handlers and self._handlers:
-            logging.root.handlers[:] = self._handlers
+
+    def _tame(self) -> None:
         if added := [each for each in _filters_that_raise() if each not in self._errors]:
             warnings.filters[:] = [each for each in warnings.filters if each not in added]  # type: ignore[index]
             cast("Any", warnings)._filters_mutated()  # noqa: SLF001 - as `warnings.simplefilter` does

@@ -26,26 +26,26 @@ class SignalAction:
     def __init__(self, number: int) -> None:
         self._number = number
         self._noted: bytes | None = None
+        self._found = ctypes.create_string_buffer(BYTES)
         self.note()
 
     def note(self) -> None:
         """From now on what is now counts, if it is a handler."""
         now = self._read()
-        if now is not None and _handler(now) not in LEFT_TO_THE_SYSTEM:
+        if now is not None and now != self._noted and _handler(now) not in LEFT_TO_THE_SYSTEM:
             self._noted = now
 
     def restore(self) -> None:
         """Put back the handler that was noted."""
         now = self._read()
-        if self._noted is None or now is None or _handler(now) == _handler(self._noted):
+        if self._noted is None or now is None or now == self._noted:
             return
         _sigaction(self._number, self._noted, None)  # type: ignore[misc] # there is one: it was read
 
     def _read(self) -> bytes | None:
         if _sigaction is None:
             return None
-        found = ctypes.create_string_buffer(BYTES)
-        return found.raw if _sigaction(self._number, None, found) == 0 else None
+        return self._found.raw if _sigaction(self._number, None, self._found) == 0 else None
 
 
 def _handler(action: bytes) -> int:
