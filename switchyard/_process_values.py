@@ -21,7 +21,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
-
 _locale: Final[Any] = getattr(sys.modules.get("_locale"), "setlocale", locale.setlocale)
 
 
