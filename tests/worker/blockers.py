@@ -13,9 +13,14 @@ from switchyard.handlers import Handlers, SyncContext
 handlers = Handlers()
 
 
+def _begin(payload: dict[str, Any]) -> None:
+    if "began" in payload:
+        Path(payload["began"]).touch()
+
+
 @handlers.kind("wait")
 async def wait(payload: dict[str, Any]) -> str:
-    Path(payload["began"]).touch()  # noqa: ASYNC240 - it is a moment's work
+    _begin(payload)
     while not await asyncio.to_thread(Path(payload["gate"]).exists):
         await asyncio.sleep(0.05)
     return "own"
@@ -23,12 +28,14 @@ async def wait(payload: dict[str, Any]) -> str:
 
 @handlers.kind("block")
 async def block(payload: dict[str, Any]) -> str:
+    _begin(payload)
     time.sleep(payload["seconds"])  # noqa: ASYNC251 - that is what it is for
     return "own"
 
 
 @handlers.kind("hold")
 async def hold(payload: dict[str, Any]) -> str:
+    _begin(payload)
     ctypes.PyDLL(None).sleep(payload["seconds"])  # a PyDLL's functions do not give up the lock
     return "own"
 
