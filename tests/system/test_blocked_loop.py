@@ -24,7 +24,7 @@ ONE_START = ["submitted", "leased", "succeeded"]
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Deployment]:
-    async with Deployment(tmp_path, lease_s=LEASE_S) as opened:
+    async with Deployment(tmp_path, lease_s=LEASE_S, cancel_grace_s=2) as opened:
         await opened.start("projector", "projector")
         await opened.start_gateway()
         await opened.start("keeper", "keeper")
@@ -108,11 +108,28 @@ async def test_a_worker_over_rest_that_stays_blocked_loses_its_leases(
     worker = await rest_worker(site, slots=2, stall_s=1.0)
     await until_logged(worker, "vigil_up")
     waiting = await submit(client, "wait", tmp_path)
-    await submit(client, "block", tmp_path)
-    said = await until_logged(worker, "the lease is gone", count=2)
+    blocker = await submit(client, "block", tmp_path)
+    await client.cancel(blocker[0])  # else it would come again, and block again
+    said = await until_logged(worker, f"attempt of job {waiting[0]} is stopped: the lease is gone")
     assert "worker_stalled" in said
     (tmp_path / "gate").touch()
     assert (await client.wait(waiting[0])).attempt == 2
+
+
+async def test_a_lease_that_goes_while_the_loop_is_blocked_stops_its_handler_and_no_other(
+    site: Deployment, client: AsyncClient, tmp_path: Path
+) -> None:
+    worker = await rest_worker(site)
+    await until_logged(worker, "vigil_up")
+    cancelled, other = await submit(client, "wait", tmp_path, count=2)
+    blocker = await submit(client, "block", tmp_path)
+    await client.cancel(cancelled)
+    assert (await client.wait(cancelled)).state == "cancelled"
+    await until_logged(worker, f"attempt of job {cancelled} is stopped")
+    assert (await client.wait(blocker[0])).result == "own"
+    (tmp_path / "gate").touch()
+    assert (await client.wait(other)).result == "own"
+    assert await names(client, other) == ONE_START
 
 
 async def test_a_worker_killed_leaves_no_process_and_a_vigil_killed_is_replaced(
@@ -137,8 +154,13 @@ async def test_a_worker_killed_leaves_no_process_and_a_vigil_killed_is_replaced(
     (tmp_path / "gate").touch()
     assert (await client.wait(waiting[0])).result == "own"
     assert await names(client, waiting[0]) == ONE_START
+    await submit(client, "fork", tmp_path)
+    forked = [child for child in psutil.Process(worker.pid).children() if child.pid != second.pid]
+    assert len(forked) == 1  # it has all descriptors that its parent has
     await worker.kill()
     await until_gone(second)
+    assert forked[0].is_running()
+    forked[0].kill()
 
 
 async def test_a_worker_that_ends_in_order_ends_its_vigil(site: Deployment) -> None:

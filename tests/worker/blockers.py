@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ async def block(payload: dict[str, Any]) -> str:
 async def hold(payload: dict[str, Any]) -> str:
     _begin(payload)
     ctypes.PyDLL(None).sleep(payload["seconds"])  # a PyDLL's functions do not give up the lock
+    return "own"
+
+
+@handlers.kind("fork")
+async def fork(payload: dict[str, Any]) -> str:
+    if not os.fork():
+        time.sleep(600)  # noqa: ASYNC251 - it is no loop any more
+        os._exit(0)
+    _begin(payload)
     return "own"
 
 
