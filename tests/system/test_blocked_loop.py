@@ -132,8 +132,9 @@ async def test_a_lease_that_goes_while_the_loop_is_blocked_stops_its_handler_and
     assert await names(client, other) == ONE_START
 
 
-async def test_a_worker_killed_leaves_no_process_and_a_vigil_killed_is_replaced(
-    site: Deployment, client: AsyncClient, tmp_path: Path
+@pytest.mark.parametrize("harm", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_vigil_that_dies_or_hangs_is_replaced_and_a_worker_killed_leaves_none(
+    site: Deployment, client: AsyncClient, tmp_path: Path, harm: signal.Signals
 ) -> None:
     worker = await rest_worker(site)
     await until_logged(worker, "vigil_up")
@@ -144,8 +145,9 @@ async def test_a_worker_killed_leaves_no_process_and_a_vigil_killed_is_replaced(
     os.kill(first.pid, signal.SIGINT)
     waiting = await submit(client, "wait", tmp_path)
     assert first.is_running()
-    first.kill()
+    os.kill(first.pid, harm)
     await until_logged(worker, "vigil_up", count=2)
+    await until_gone(first)
     second = vigil_of(worker)
     assert second is not None
     assert second.pid != first.pid
