@@ -17,16 +17,16 @@ import aiohttp
 import orjson
 
 from events.job import timed_out
-from events.outcome import failure_of, trace_of
+from events.outcome import failure_of
 from events.spec import RESULT_ARTIFACT, JobError
 from switchyard import _files
 from switchyard._contained import StillRunning
 from switchyard._context import Facts
-from switchyard._handler_errors import Fatal, HandlerError, Release, failure
+from switchyard._ends import error_of, failed
+from switchyard._handler_errors import Fatal, Release
 from switchyard._ready import Readiness
 from switchyard._run import Finished, run
 from switchyard._scratch import remove
-from switchyard._traceback import told
 from switchyard._transport import CONNECT_S, Body, Transport
 from switchyard._vigil import Vigil, every_s
 from switchyard.errors import ApiError, ConflictError, NotFoundError, UnreachableError
@@ -237,7 +237,7 @@ class Lease:
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is this attempt's failure
             if isinstance(error, Release | UnreachableError):
                 await asyncio.sleep(BUSY_PAUSE_S)  # what is given back may come again at once
-            return None if self._why is Why.LOST else _failed(self.facts.job_id, error)
+            return None if self._why is Why.LOST else failed(self.facts.job_id, error)
         if self._why is Why.LOST:
             return None
         if done.checks is None:
@@ -267,7 +267,7 @@ class Lease:
                     else timed_out(self._timeout_s).message
                 )
                 still = "" if self.left is None else "; its code did not stop, and still runs"
-                return "fail", _error(JobError("timeout", said + still))
+                return "fail", error_of(JobError("timeout", said + still))
             case _:
                 return None
 
@@ -288,7 +288,7 @@ class Lease:
                 log.warning("the end of job %s was refused: %s", self.facts.job_id, error)
                 if verb in ("succeed", "propose"):
                     refused = failure_of(error.code, error, retryable=error.status >= 500)
-                    verb, body = "fail", _error(refused)
+                    verb, body = "fail", error_of(refused)
                     continue
             return
 
@@ -391,25 +391,3 @@ class Lease:
             if error.code != "attempt_timeout":
                 self.interrupt(Why.LOST)
             raise
-
-
-def _failed(job_id: str, error: Exception) -> tuple[str, dict[str, Any]]:
-    """The call that tells of a handler's exception."""
-    match error:
-        case Release():
-            return "release", {}
-        case HandlerError():
-            return "fail", _error(failure(error), traceback=told(error))
-        case UnreachableError():
-            return "release", {}  # a file could not be read or stored: that is not the job's failure
-        case ApiError():
-            retryable = error.status >= 500 or error.status == 429
-            return "fail", _error(failure_of(error.code, error, retryable=retryable))
-        case _:
-            log.error("the handler of job %s failed\n%s", job_id, trace_of(error))
-            return "fail", _error(failure(error), traceback=told(error))
-
-
-def _error(error: JobError, *, traceback: str = "") -> dict[str, Any]:
-    told = {"code": error.code, "message": error.message, "retryable": error.retryable}
-    return {"error": {**told, "traceback": traceback} if traceback else told}

@@ -37,8 +37,8 @@ async def client(site: Deployment) -> AsyncIterator[AsyncClient]:
         yield opened
 
 
-async def rest_worker(site: Deployment, *, slots: int = 3, stall_s: float = 60.0) -> Part:
-    arguments = str(slots), str(LEASE_S), str(stall_s)
+async def rest_worker(site: Deployment, *, slots: int = 3, stall_s: float = 60.0, where: str = "run") -> Part:
+    arguments = str(slots), str(LEASE_S), str(stall_s), where
     return await site.start("rest", *arguments, module="tests.switchyard.blocking_worker")
 
 
@@ -100,6 +100,50 @@ async def test_a_blocked_loop_costs_no_job_its_lease(
     said = await until_logged(worker, "loop_blocked")
     assert f"in {kind}" in said
     assert blocker[0] in said
+
+
+async def test_a_worker_in_a_thread_of_a_program_that_forks_keeps_its_leases(
+    site: Deployment, client: AsyncClient, tmp_path: Path
+) -> None:
+    worker = await rest_worker(site, where="thread")
+    await until_logged(worker, "vigil_up")
+    waiting = await submit(client, "wait", tmp_path)
+    blocker = await submit(client, "block", tmp_path)
+    assert (await client.wait(blocker[0])).result == "own"
+    (tmp_path / "gate").touch()
+    assert (await client.wait(waiting[0])).result == "own"
+    assert [await names(client, job) for job in waiting + blocker] == [ONE_START] * 2
+    vigil = vigil_of(worker)
+    assert vigil is not None
+    await worker.kill()
+    await until_gone(vigil)
+
+
+async def test_a_job_given_to_a_blocked_worker_starts_again_and_the_stale_lease_runs_nothing(
+    site: Deployment, client: AsyncClient, tmp_path: Path
+) -> None:
+    worker = await rest_worker(site, slots=2)
+    await until_logged(worker, "vigil_up")
+    blocker = await submit(client, "block", tmp_path)
+    (tmp_path / "gate").touch()
+    began = tmp_path / "began"
+    late = await client.submit("wait", {"gate": str(tmp_path / "gate"), "began": str(began)})
+    assert (await client.wait(blocker[0])).result == "own"
+    assert (await client.wait(late.id)).result == "own"
+    assert await names(client, blocker[0]) == ONE_START
+
+
+async def test_without_a_vigil_there_is_no_process(
+    site: Deployment, client: AsyncClient, tmp_path: Path
+) -> None:
+    worker = await rest_worker(site, where="bare")
+    waiting = await submit(client, "wait", tmp_path)
+    assert vigil_of(worker) is None
+    blocker = await submit(client, "block", tmp_path)
+    await client.cancel(blocker[0])
+    await until_logged(worker, f"attempt of job {waiting[0]} is stopped: the lease is gone")
+    (tmp_path / "gate").touch()
+    assert (await client.wait(waiting[0])).attempt == 2
 
 
 async def test_a_worker_over_rest_that_stays_blocked_loses_its_leases(
