@@ -1,6 +1,6 @@
 """A worker over REST of the handlers that block, in a program of its own or in a thread of one that forks.
 
-Its arguments: slots, seconds of a lease, `stall_s`, and where it runs: `run`, `thread`, or `bare`, without vigil.
+Its arguments: slots, seconds of a lease, `stall_s`, and where it runs: `run`, `thread`, or `bare` of a vigil.
 """
 
 from __future__ import annotations
