@@ -251,8 +251,10 @@ class Vigil:
             case {"over": lease, "is_timeout": is_timeout}:
                 if (held := self._held.get(lease)) is not None:
                     held.over(is_timeout=is_timeout)
-            case {"blocked": event, **fields}:
-                log.warning("%s %s", event, " ".join(f"{name}={value}" for name, value in fields.items()))
+            case {"unblocked": fields}:
+                log.warning(
+                    "loop_unblocked %s", " ".join(f"{name}={value}" for name, value in fields.items())
+                )
 
     def _leave_parents(self) -> None:
         """In a forked process: the other process is the parent's, and must see the parent's end."""

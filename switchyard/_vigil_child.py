@@ -12,7 +12,7 @@ and go to it:
 
     {"renewed": id, "asked_at", "cancel"}   it was renewed, and whether its job is to be stopped
     {"over": id, "is_timeout"}              it is gone, or else the attempt's time is over
-    {"blocked": event, ...}                 what was said of its loop
+    {"unblocked": {...}}                    its loop was blocked: for how long, by what
 
 It uses the standard library alone, so it is small and starts at once, and blocks in threads, a few at most.
 """
@@ -128,6 +128,7 @@ class Duty:
         self._parent = parent
         self._unread = b""
         self._untold = bytearray()
+        self._blocked: dict[str, Any] = {}
         self._kept: dict[str, _Kept] = {}
         self._is_stalled = False
         self._telling = threading.Lock()
@@ -153,9 +154,13 @@ class Duty:
         return [kept.job for kept in self._kept.values()]
 
     def _say(self, event: str, /, **fields: Any) -> None:
-        """At once in this process's log, for the worker may never speak again, and later in its own."""
+        """At once in this process's log, for the worker may never speak again; in its own when it does."""
+        if event == "loop_unblocked":
+            self._tell({"unblocked": self._blocked | fields})
+            return
         log.warning("%s %s", event, _shown(fields))
-        self._tell({"blocked": event, **fields})
+        if event == "loop_blocked":
+            self._blocked = fields
 
     # --- From and to the worker
 

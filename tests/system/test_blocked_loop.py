@@ -100,6 +100,7 @@ async def test_a_blocked_loop_costs_no_job_its_lease(
     said = await until_logged(worker, "loop_blocked")
     assert f"in {kind}" in said
     assert blocker[0] in said
+    await until_logged(worker, "loop_unblocked")
 
 
 async def test_a_worker_in_a_thread_of_a_program_that_forks_keeps_its_leases(
