@@ -131,6 +131,7 @@ async def test_a_job_given_to_a_blocked_worker_starts_again_and_the_stale_lease_
     late = await client.submit("wait", {"gate": str(tmp_path / "gate"), "began": str(began)})
     assert (await client.wait(blocker[0])).result == "own"
     assert (await client.wait(late.id)).result == "own"
+    assert began.read_text().count("began") == 1
     assert await names(client, blocker[0]) == ONE_START
 
 

@@ -16,7 +16,8 @@ handlers = Handlers()
 
 def _begin(payload: dict[str, Any]) -> None:
     if "began" in payload:
-        Path(payload["began"]).touch()
+        with Path(payload["began"]).open("a") as began:
+            began.write("began\n")
 
 
 @handlers.kind("wait")
