@@ -6,6 +6,7 @@ import asyncio
 import enum
 import logging
 import tempfile
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,17 +17,18 @@ import aiohttp
 import orjson
 
 from events.job import timed_out
-from events.outcome import failure_of, trace_of
+from events.outcome import failure_of
 from events.spec import RESULT_ARTIFACT, JobError
 from switchyard import _files
 from switchyard._contained import StillRunning
 from switchyard._context import Facts
-from switchyard._handler_errors import Fatal, HandlerError, Release, failure
+from switchyard._ends import error_of, failed
+from switchyard._handler_errors import Fatal, Release
 from switchyard._ready import Readiness
 from switchyard._run import Finished, run
 from switchyard._scratch import remove
-from switchyard._traceback import told
 from switchyard._transport import CONNECT_S, Body, Transport
+from switchyard._vigil import Vigil, every_s
 from switchyard.errors import ApiError, ConflictError, NotFoundError, UnreachableError
 from switchyard.handlers import Handler
 
@@ -35,7 +37,6 @@ log = logging.getLogger("switchyard.worker")
 TOKEN_HEADER: Final = "Switchyard-Lease-Token"  # noqa: S105 - the name of a header
 TEMPORARY: Final = tempfile.gettempdir()  # asked before a handler can change the answer
 PACE_S: Final = 0.2
-RENEW_S: Final = 5.0  # at most: a renewal also tells of a cancel, while its grace lasts
 MAX_LINES: Final = 10_000
 LINES_AT_ONCE: Final = 500
 NO_TIMEOUT_S: Final = 366 * 86_400.0
@@ -61,10 +62,17 @@ class Lease:
         claimed: the answer to the claim.
         lease_s: for which each renewal asks.
         grace_s: how long a plain handler has to stop.
+        vigil: what renews it while the event loop is blocked.
     """
 
     def __init__(
-        self, transport: Transport, claimed: dict[str, Any], *, lease_s: float, grace_s: float
+        self,
+        transport: Transport,
+        claimed: dict[str, Any],
+        *,
+        lease_s: float,
+        grace_s: float,
+        vigil: Vigil | None = None,
     ) -> None:
         lease, job = claimed["lease"], claimed["job"]
         self.id: str = lease["id"]
@@ -78,6 +86,9 @@ class Lease:
         self._grace_s = grace_s
         self._loop = asyncio.get_running_loop()
         self._ends_at = self._loop.time() + lease_s
+        self._vigil = vigil
+        self._renewed_at = time.monotonic()
+        self._until = self._renewed_at + self._timeout_s + grace_s
         self._why: Why | None = None
         self._work: asyncio.Task[tuple[str, dict[str, Any]] | None] | None = None
         self._progress: dict[str, Any] | None = None
@@ -185,6 +196,10 @@ class Lease:
         """Run the handler to its end and tell it; nothing is told of a lease that is gone."""
         timer = self._loop.call_later(self._timeout_s, self.interrupt, Why.TIMEOUT)
         try:
+            if self._vigil is not None:
+                self._vigil.holds(self)
+                if self._vigil.was_blocked():  # the answer to the claim may be older than the lease is long
+                    await self._renew_once()
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew())
                 reporting = group.create_task(self._report())
@@ -200,6 +215,8 @@ class Lease:
                 renewing.cancel()
         finally:
             timer.cancel()
+            if self._vigil is not None:
+                self._vigil.ended(self)
             if self._scratch is not None:
                 await asyncio.to_thread(remove, self._scratch)
 
@@ -220,7 +237,7 @@ class Lease:
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is this attempt's failure
             if isinstance(error, Release | UnreachableError):
                 await asyncio.sleep(BUSY_PAUSE_S)  # what is given back may come again at once
-            return None if self._why is Why.LOST else _failed(self.facts.job_id, error)
+            return None if self._why is Why.LOST else failed(self.facts.job_id, error)
         if self._why is Why.LOST:
             return None
         if done.checks is None:
@@ -250,7 +267,7 @@ class Lease:
                     else timed_out(self._timeout_s).message
                 )
                 still = "" if self.left is None else "; its code did not stop, and still runs"
-                return "fail", _error(JobError("timeout", said + still))
+                return "fail", error_of(JobError("timeout", said + still))
             case _:
                 return None
 
@@ -271,7 +288,7 @@ class Lease:
                 log.warning("the end of job %s was refused: %s", self.facts.job_id, error)
                 if verb in ("succeed", "propose"):
                     refused = failure_of(error.code, error, retryable=error.status >= 500)
-                    verb, body = "fail", _error(refused)
+                    verb, body = "fail", error_of(refused)
                     continue
             return
 
@@ -280,22 +297,59 @@ class Lease:
     async def _renew(self) -> None:
         """Renew three times within a lease or more, until cancelled or the lease is gone."""
         while self._why is not Why.LOST:
-            await asyncio.sleep(min(self._lease_s / 3, RENEW_S))
-            asked_at = self._loop.time()
-            try:
-                async with asyncio.timeout_at(self._ends_at):
-                    answer = orjson.loads(await self._call("renew", json={"lease_s": self._lease_s}))
-            except TimeoutError:
-                self.interrupt(Why.LOST)  # by its time, whatever the gateway would say
-            except ConflictError as error:
-                if error.code == "attempt_timeout":
-                    self.interrupt(Why.TIMEOUT)
-                    return
-            except (ApiError, UnreachableError) as error:
-                log.warning("lease %s was not renewed: %s", self.id, error)
-            else:
-                self._ends_at = asked_at + self._lease_s
-                self._obey(answer)
+            await asyncio.sleep(every_s(self._lease_s))
+            if not await self._renew_once():
+                return
+
+    async def _renew_once(self) -> bool:
+        """Whether there may be something to renew later."""
+        asked_at = time.monotonic()
+        try:
+            if self._has_ended():
+                return False
+            async with asyncio.timeout_at(self._ends_at):
+                answer = orjson.loads(await self._call("renew", json={"lease_s": self._lease_s}))
+        except TimeoutError:
+            return (
+                not self._has_ended()
+            )  # meanwhile the loop may have been blocked, and the vigil have renewed
+        except ConflictError as error:
+            if error.code == "attempt_timeout":
+                self.interrupt(Why.TIMEOUT)
+            return False
+        except (ApiError, UnreachableError) as error:
+            log.warning("lease %s was not renewed: %s", self.id, error)
+        else:
+            self.prolonged(asked_at, cancel=answer["cancel_requested"])
+            if self._vigil is not None:
+                self._vigil.renewed(self, asked_at)
+        return True
+
+    def _has_ended(self) -> bool:
+        """Whether it has ended by its time, whatever the gateway would say; that stops the handler."""
+        if self._vigil is not None:
+            self._vigil.read()
+        if self._loop.time() < self._ends_at:
+            return False
+        self.interrupt(Why.LOST)
+        return True
+
+    def prolonged(self, asked_at: float, *, cancel: bool) -> None:
+        """It was renewed by a request of that time."""
+        self._renewed_at = max(self._renewed_at, asked_at)
+        self._ends_at = max(self._ends_at, self._loop.time() - time.monotonic() + asked_at + self._lease_s)
+        self._obey({"cancel_requested": cancel})
+
+    def over(self, *, is_timeout: bool) -> None:
+        """It is gone, or the attempt's time is over."""
+        self.interrupt(Why.TIMEOUT if is_timeout else Why.LOST)
+
+    def told(self) -> dict[str, Any]:
+        """What the vigil is told of it."""
+        return {
+            "job": self.facts.job_id, "headers": self._headers, "renewed_at": self._renewed_at,
+            "until": self._until,
+        }  # fmt: skip
 
     def _obey(self, answer: dict[str, Any]) -> None:
         if answer["cancel_requested"]:
@@ -337,25 +391,3 @@ class Lease:
             if error.code != "attempt_timeout":
                 self.interrupt(Why.LOST)
             raise
-
-
-def _failed(job_id: str, error: Exception) -> tuple[str, dict[str, Any]]:
-    """The call that tells of a handler's exception."""
-    match error:
-        case Release():
-            return "release", {}
-        case HandlerError():
-            return "fail", _error(failure(error), traceback=told(error))
-        case UnreachableError():
-            return "release", {}  # a file could not be read or stored: that is not the job's failure
-        case ApiError():
-            retryable = error.status >= 500 or error.status == 429
-            return "fail", _error(failure_of(error.code, error, retryable=retryable))
-        case _:
-            log.error("the handler of job %s failed\n%s", job_id, trace_of(error))
-            return "fail", _error(failure(error), traceback=told(error))
-
-
-def _error(error: JobError, *, traceback: str = "") -> dict[str, Any]:
-    told = {"code": error.code, "message": error.message, "retryable": error.retryable}
-    return {"error": {**told, "traceback": traceback} if traceback else told}

@@ -39,6 +39,7 @@ from switchyard._lease import Lease, Why
 from switchyard._process_state import is_kept, kept
 from switchyard._ready import Readiness
 from switchyard._transport import AGAIN, CONNECT_S, LOST, Transport
+from switchyard._vigil import STALL_S, Vigil
 from switchyard.errors import ApiError
 from switchyard.handlers import Function, Handlers, HandlersError
 
@@ -73,6 +74,8 @@ class Worker:
         drain_s: how long attempts have to end after `stop`; then they are stopped and their jobs given back.
         capabilities: what the worker has, beside what its handlers add.
         tenant: whose jobs it takes; for a token of the role `admin`.
+        vigil: whether a process beside it renews its leases while a handler blocks the event loop.
+        stall_s: how long the event loop may be blocked before the leases are given up.
         lost_slots: with so many slots lost to handlers that did not stop it takes no more jobs, and ends.
 
     Raises:
@@ -94,6 +97,8 @@ class Worker:
         capabilities: Mapping[str, Any] | None = None,
         tenant: str | None = None,
         lost_slots: int = 1,
+        vigil: bool = True,
+        stall_s: float = STALL_S,
     ) -> None:
         self.handlers = Handlers()
         for handler in handlers or ():
@@ -114,6 +119,10 @@ class Worker:
         self._hurry = asyncio.Event()
         self._lost = 0
         self._lost_slots = lost_slots
+        self._with_vigil = vigil
+        self._stall_s = stall_s
+        self._vigil: Vigil | None = None
+        self._is_own = False
         self._stuck = ""
 
     def kind(
@@ -160,6 +169,7 @@ class Worker:
     async def _run(self) -> None:
         deadline = Deadline(self._drain_s + FORCED_S, _end)
         try:
+            self._is_own = True
             with self._signals(deadline), kept():
                 await self.serve()
         finally:
@@ -191,19 +201,29 @@ class Worker:
         self._transport = Transport(self._connection, timeout_s=TIMEOUT_S, retries=RETRIES)
         try:
             async with asyncio.TaskGroup() as group:
-                draining = group.create_task(self._drain())
+                beside = [group.create_task(self._drain())]
+                if self._with_vigil:
+                    self._vigil = self._new_vigil()
+                    beside.append(group.create_task(self._vigil.run()))
                 claiming = [
                     group.create_task(self._work(kinds, slots))
                     for kinds, count in groups
                     for _ in range(count)
                 ]
                 await asyncio.wait(claiming)
-                draining.cancel()
+                for task in beside:
+                    task.cancel()
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         finally:
             await asyncio.gather(*(ready.close() for ready in self._ready.values()))
             await self._transport.close()
+
+    def _new_vigil(self) -> Vigil:
+        return Vigil(
+            self._connection, worker=self.name, lease_s=self._lease_s, stall_s=self._stall_s,
+            with_faulthandler=self._is_own,
+        )  # fmt: skip
 
     def _groups(self) -> list[tuple[list[str], int]]:
         """Kinds that are claimed together, and how many of their attempts run at once."""
@@ -239,7 +259,7 @@ class Worker:
             claimed = await self._claim(wish)
             if claimed is None:
                 continue
-            lease = Lease(self._transport, claimed, lease_s=self._lease_s, grace_s=GRACE_S)
+            lease = Lease(self._transport, claimed, lease_s=self._lease_s, grace_s=GRACE_S, vigil=self._vigil)
             if self._stopping.is_set():
                 lease.interrupt(Why.DRAIN)
             self._running.add(lease)

@@ -29,10 +29,10 @@ import services
 from services import log as logs
 from services.broker import url_of
 from services.settings import Settings
-from services.worker.loop_watch import LoopWatch
 from services.worker.registration import Registration
 from services.worker.registry import WorkerRecord
-from services.worker.vigil_child import HEADER
+from switchyard._beside import HEADER
+from switchyard._loop_watch import LoopWatch
 from switchyard._process_state import restore
 
 log = structlog.get_logger()

@@ -39,10 +39,10 @@ from services import log as logs
 from services.broker import connect
 from services.event_store import EventStore
 from services.publisher import AckLostError, Publisher
-from services.worker.blockage import Blockage
 from services.worker.heartbeats import Heartbeats
 from services.worker.registry import WorkerRecord
 from services.worker.renewal import Interruption, judge
+from switchyard._blockage import Blockage
 
 if TYPE_CHECKING:
     from services.settings import Settings
@@ -97,7 +97,7 @@ class Duty:
         self._heartbeats: Heartbeats | None = None
         self._wake = asyncio.Event()
         self._is_stalled = False
-        self.blockage = Blockage(stacks_fd, self._record.id, said["thread"], self._jobs)
+        self.blockage = Blockage(stacks_fd, self._record.id, said["thread"], self._jobs, log.warning)
 
     def _jobs(self) -> list[str]:
         return [kept.job.id for kept in self._kept.values()]

@@ -22,7 +22,7 @@ from tests.system.deployment import Deployment, Part
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 SLOTS = 24
-LEASE_S = 10.0  # handlers on the loop of a REST worker hold up its renewals
+LEASE_S = 10.0  # a job given to a REST worker while a handler blocks its loop is kept by nobody until then
 SETTINGS: dict[str, float] = {"lost_slots": 1000}
 GRACE_S = {False: 1.0, True: 10.0}  # a worker over REST has a grace of its own, which is to be within this
 RUNS = [("loop", False), ("process", False), ("thread", False), ("loop", True), ("thread", True)]

@@ -6,11 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import Final
-
-import structlog
-
-log = structlog.get_logger()
+from typing import Any, Final, Protocol
 
 BLOCKED_S: Final = 2.0
 """Seconds without a beat after which a loop is called blocked; said again after twice as many, and so on."""
@@ -32,6 +28,12 @@ def section(dump: str, thread: int) -> str:
     return newest[:STACK_CHARS]
 
 
+class Say(Protocol):
+    """Writes an entry of the log: its name, and values as fields."""
+
+    def __call__(self, event: str, /, **fields: Any) -> object: ...
+
+
 class Blockage:
     """Watches the beats of another process's event loop.
 
@@ -40,14 +42,18 @@ class Blockage:
         worker: whose loop it is.
         thread: the loop's.
         running: the jobs that the worker runs.
+        say: where it is written.
     """
 
-    def __init__(self, stacks_fd: int, worker: str, thread: int, running: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, stacks_fd: int, worker: str, thread: int, running: Callable[[], list[str]], say: Say
+    ) -> None:
         os.set_blocking(stacks_fd, False)
         self.stacks_fd = stacks_fd
         self._worker = worker
         self._thread = thread
         self._running = running
+        self._say = say
         self._dump = ""
         self._beat_at = time.monotonic()
         self._due_s = BLOCKED_S
@@ -60,7 +66,7 @@ class Blockage:
     def beat(self) -> None:
         """The loop goes round."""
         if self._due_s > BLOCKED_S:
-            log.warning("loop_unblocked", worker=self._worker, seconds=round(self.seconds, 1))
+            self._say("loop_unblocked", worker=self._worker, seconds=round(self.seconds, 1))
         self._beat_at = time.monotonic()
         self._due_s = BLOCKED_S
 
@@ -80,7 +86,7 @@ class Blockage:
         dump, self._dump = self._dump, ""
         while self._due_s <= blocked_s:
             self._due_s *= 2
-        log.warning(
+        self._say(
             "loop_blocked", worker=self._worker, seconds=round(blocked_s, 1),
             jobs=self._running()[:JOBS_NAMED],
             stack=section(dump, self._thread) if dump else "unknown: the whole process may be stopped",

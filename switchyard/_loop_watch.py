@@ -17,7 +17,7 @@ import traceback
 from types import FrameType
 from typing import ClassVar, Final, Self
 
-from services.worker.blockage import BLOCKED_S, MARK
+from switchyard._blockage import BLOCKED_S, MARK
 
 LOOK_S: Final = 0.5
 FRAMES: Final = 40
@@ -25,11 +25,16 @@ PIPE_BYTES: Final = 4096  # a write of so much is whole or not at all
 
 
 class LoopWatch:
-    """Watches the loop of the thread that makes it; one of a process's watches uses `faulthandler`."""
+    """Watches the loop of the thread that makes it; one of a process's watches uses `faulthandler`.
+
+    Args:
+        with_faulthandler: whether it may; a program that is ours in part may use its one timer itself.
+    """
 
     _with_faulthandler: ClassVar[LoopWatch | None] = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_faulthandler: bool = True) -> None:
+        self._may_use_faulthandler = with_faulthandler
         self.thread = threading.get_ident()
         self._beat_at = time.monotonic()
         self._ended = threading.Event()
@@ -40,10 +45,15 @@ class LoopWatch:
         """Begin."""
         # A pipe that nobody reads is full: what more there is to say must be lost, not waited for.
         os.set_blocking(self._write_fd, False)
-        if LoopWatch._with_faulthandler is None:
+        try:
+            self._looker.start()
+        except BaseException:  # there may be no more threads
+            os.close(self._write_fd)
+            os.close(self.stacks_fd)
+            raise
+        if self._may_use_faulthandler and LoopWatch._with_faulthandler is None:
             LoopWatch._with_faulthandler = self
         self._put_off()
-        self._looker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
