@@ -196,7 +196,7 @@ class _Reader:
         height = first_box[3] - first_box[1]
         if not abs(last_box[3] - last_box[1] - height) < height * ALIKE:
             return ()
-        box = _around(first_box, last_box)
+        box = _around(first_box, last_box) if end - start > 1 else first_box
         if box[2] - box[0] > height * WIDE * (end - start):
             return ()
         # Such as a bracket around code.
@@ -328,14 +328,7 @@ def _paired(text: str) -> str:
 
 
 def _around(one: Box, other: Box) -> Box:
-    left, bottom, right, top = one
-    x0, y0, x1, y1 = other  # compared here: for each letter, calls of min and max cost much
-    return (
-        x0 if x0 < left else left,
-        y0 if y0 < bottom else bottom,
-        x1 if x1 > right else right,
-        y1 if y1 > top else top,
-    )
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
 
 
 def _leaves_line(before: Word, word: Word) -> bool:
@@ -348,7 +341,7 @@ def _line_of(words: Sequence[Word]) -> Line:
     # Code within a line is often set smaller.
     told = [word for word in words if not word.look.code] or words
     heights = sorted([(word.bottom - word.top, len(word.text)) for word in told])
-    plain = all([word.look is PLAIN for word in words])  # as most are
+    plain = all(word.look is PLAIN for word in words)  # as most are
     count = sum([len(word.text) for word in words])
     upended = words[0].upended
     left, right = min(word.left for word in words), max(word.right for word in words)
