@@ -61,7 +61,7 @@ def find_tables(
         wrapped: whether cells may have many lines, which asks for columns that are surely some.
     """
     for group, rest in _groups(rows, MOST_LINES if wrapped else BETWEEN):
-        if wrapped and sum(len(row.chunks()) >= SURE_COLUMNS for row in group) < MIN_PAIRS:
+        if wrapped and sum(len(row.chunks) >= SURE_COLUMNS for row in group) < MIN_PAIRS:
             continue
         table = table_of(group, rest, across, min_rows=min_rows, sure=wrapped)
         if table is not None:
@@ -73,7 +73,7 @@ def _groups(rows: Sequence[Row], most: int) -> Iterator[tuple[list[Row], list[Ro
     group: list[Row] = []
     waiting: list[Row] = []
     for row in rows:
-        several = len(row.chunks()) > 1 and not any(LEADERS.search(word.text) for word in row.words)
+        several = len(row.chunks) > 1 and not any(LEADERS.search(word.text) for word in row.words)
         if group and not (len(group) < MAX_ROWS and follows([*group, *waiting][-1], row)):
             yield group, waiting
             group, waiting = [], []
@@ -257,7 +257,7 @@ def _word_gap(placed: Sequence[Placed]) -> float:
     gaps = [
         (after.left - before.right) / each.row.size
         for each in placed
-        for chunk in each.row.chunks()
+        for chunk in each.row.chunks
         for before, after in pairwise(chunk)
     ]
     return median(gaps) if len(gaps) > len(placed) else 0.0
