@@ -15,11 +15,19 @@ MADE: Final = frozenset(
     {"oMath", "chart", "relIds", "numPr", "fldSimple", "instrText", "control"}
 )  # of which more comes out
 FURNITURE: Final = frozenset({"dt", "ftr", "hdr", "sldNum", "sldImg"})
+SIGNS: Final = bytes(code for code in range(128) if not chr(code).isalnum())
 NOT_SHOWN: Final = frozenset({"moveFrom", "rt", "delText"})
+# In any namespace: what may hide what is in it or beside it, and what is told of all else.
+PARTLY_SHOWN: Final = tuple(
+    f"{{*}}{name}" for name in ("AlternateContent", "vanish", "ph", *sorted(NOT_SHOWN))
+)
+TOLD: Final = tuple(f"{{*}}{name}" for name in ("t", "textpath", *sorted(MADE)))
 
 
 def letters(text: str) -> int:
     """How many letters and digits there are."""
+    if text.isascii():
+        return len(text.encode().translate(None, SIGNS))
     return sum(map(str.isalnum, text))
 
 
@@ -94,6 +102,9 @@ class XmlLetters:
             at = waiting.pop()
             if not isinstance(at.tag, str):
                 continue
+            if next(at.iter(*PARTLY_SHOWN), None) is None:
+                self._add_all(at)
+                continue
             name = at.tag.rpartition("}")[2]
             if name == "AlternateContent":
                 waiting += chosen([at])
@@ -107,6 +118,16 @@ class XmlLetters:
                 self.count += letters(at.get("string") or "")
             self.more = self.more or name in MADE
             waiting += at
+
+    def _add_all(self, element: Any) -> None:
+        for at in element.iter(*TOLD):
+            name = at.tag.rpartition("}")[2]
+            if name == "t":
+                self.count += letters(at.text or "")
+            elif name == "textpath":
+                self.count += letters(at.get("string") or "")
+            else:
+                self.more = True
 
 
 def _is_hidden(element: Any, name: str) -> bool:
