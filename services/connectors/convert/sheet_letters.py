@@ -12,8 +12,9 @@ from services.connectors.convert.xlsx_cells import unescaped
 
 # As expat names them.
 MAIN: Final = "http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-CELL, VALUE, FORMULA, ITEM, RUN = f"{MAIN}c", f"{MAIN}v", f"{MAIN}f", f"{MAIN}si", f"{MAIN}r"
-TEXT, PHONETIC = f"{MAIN}t", f"{MAIN}rPh"
+CELL, VALUE, FORMULA, ITEM = f"{MAIN}c", f"{MAIN}v", f"{MAIN}f", f"{MAIN}si"
+TEXT, RUN, PHONETIC = f"{MAIN}t", f"{MAIN}r", f"{MAIN}rPh"
+PARTS: Final = frozenset({RUN, PHONETIC})  # of a text
 
 
 @dataclass(slots=True)
@@ -54,64 +55,53 @@ def of(package: Package, part: str, strings: list[int]) -> SheetLetters:
 
 
 class _Reader:
-    """Hears where elements begin and end."""
+    """Hears where elements begin; between their ends and the next ones is only white."""
 
     def __init__(self) -> None:
-        self._said: list[str] = []
-        self._listens = False
+        self._said = ""
+        self._listens = self._aside = False  # aside is how a text is pronounced
 
     def read(self, file: IO[bytes]) -> None:
         """Go through a part."""
         parser = expat.ParserCreate(namespace_separator="}")
         parser.buffer_text = True
-        parser.StartElementHandler = self.start
-        parser.EndElementHandler = self._close
+        parser.StartElementHandler = self._start
         parser.CharacterDataHandler = self._hear
         parser.ParseFile(file)
-        self.end()
+        self._end()
 
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        """An element begins."""
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
         raise NotImplementedError
 
-    def end(self) -> None:
-        """What was begun is over."""
+    def _end(self) -> None:
         raise NotImplementedError
 
     def _hear(self, text: str) -> None:
         if self._listens:
-            self._said.append(text)
-
-    def _close(self, _: str) -> None:
-        self._listens = False
-
-    def _heard(self) -> str:
-        said = "".join(self._said)
-        self._said.clear()
-        self._listens = False
-        return said
+            self._said += text
 
 
 class _Items(_Reader):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[int] = []
-        self._aside = False  # how a text is pronounced
 
-    def start(self, name: str, _: dict[str, str]) -> None:
+    def _start(self, name: str, _: dict[str, str]) -> None:
+        if name == TEXT:
+            self._listens = not self._aside
+            return
+        self._listens = False
         if name == ITEM:
-            self.end()
+            self._end()
             self.found.append(0)
             self._aside = False
-        elif name in {RUN, PHONETIC}:
+        elif name in PARTS:
             self._aside = name == PHONETIC
-            self._listens = False
-        else:
-            self._listens = name == TEXT and not self._aside
 
-    def end(self) -> None:
-        if (said := self._heard()) and self.found:
-            self.found[-1] += letters(unescaped(said))
+    def _end(self) -> None:
+        if self._said and self.found:
+            self.found[-1] += letters(unescaped(self._said))
+        self._said = ""
 
 
 class _Cells(_Reader):
@@ -120,31 +110,31 @@ class _Cells(_Reader):
         self.found = SheetLetters()
         self._strings = strings
         self._kind = ""
-        self._formula = self._aside = False
+        self._formula = False
 
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        if name == VALUE:
-            self._listens = self._kind != "inlineStr"
-        elif name == CELL:
-            self.end()
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if name == CELL:
+            self._end()
             self._kind = attributes.get("t", "n")
-            self._formula = self._aside = False
-        elif name == FORMULA:
-            self._formula = True
-            self._listens = False
-        elif name in {RUN, PHONETIC}:
-            self._aside = name == PHONETIC
-            self._listens = False
+        elif name == VALUE:
+            self._listens = self._kind != "inlineStr"
+        elif name == TEXT:
+            self._listens = self._kind == "inlineStr" and not self._aside
         else:
-            self._listens = name == TEXT and self._kind == "inlineStr" and not self._aside
+            self._listens = False
+            if name == FORMULA:
+                self._formula = True
+            elif name in PARTS:
+                self._aside = name == PHONETIC
 
-    def end(self) -> None:
-        said, kind = self._heard(), self._kind
+    def _end(self) -> None:
+        said, kind = self._said, self._kind
         if kind == "inlineStr" or (kind == "str" and said):
             self.found.texts += letters(unescaped(said))
         elif kind == "s" and (number := said.strip()).isdecimal():
             at = int(number) if len(number) < 10 else len(self._strings)
             self.found.texts += self._strings[at] if at < len(self._strings) else 0
-        elif said.strip() or self._formula:
+        elif self._formula or (said and not said.isspace()):
             self.found.others += 1
-        self._kind = ""
+        self._said = self._kind = ""
+        self._listens = self._formula = self._aside = False
