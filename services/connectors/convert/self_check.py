@@ -17,11 +17,11 @@ MADE: Final = frozenset(
 FURNITURE: Final = frozenset({"dt", "ftr", "hdr", "sldNum", "sldImg"})
 SIGNS: Final = bytes(code for code in range(128) if not chr(code).isalnum())
 NOT_SHOWN: Final = frozenset({"moveFrom", "rt", "delText"})
-# In any namespace: what may hide what is in it or beside it, and what is told of all else.
-PARTLY_SHOWN: Final = tuple(
-    f"{{*}}{name}" for name in ("AlternateContent", "vanish", "ph", *sorted(NOT_SHOWN))
+# In any namespace: what hides what is in it or beside it, or has text that is no text of a run.
+ODD: Final = tuple(
+    f"{{*}}{name}" for name in ("AlternateContent", "textpath", "vanish", "ph", *sorted(NOT_SHOWN))
 )
-TOLD: Final = tuple(f"{{*}}{name}" for name in ("t", "textpath", *sorted(MADE)))
+ODD_OR_MADE: Final = (*ODD, *(f"{{*}}{name}" for name in sorted(MADE)))
 
 
 def letters(text: str) -> int:
@@ -102,8 +102,8 @@ class XmlLetters:
             at = waiting.pop()
             if not isinstance(at.tag, str):
                 continue
-            if next(at.iter(*PARTLY_SHOWN), None) is None:
-                self._add_all(at)
+            if next(at.iter(*(ODD if self.more else ODD_OR_MADE)), None) is None:
+                self.count += letters("".join([text.text or "" for text in at.iter("{*}t")]))
                 continue
             name = at.tag.rpartition("}")[2]
             if name == "AlternateContent":
@@ -118,16 +118,6 @@ class XmlLetters:
                 self.count += letters(at.get("string") or "")
             self.more = self.more or name in MADE
             waiting += at
-
-    def _add_all(self, element: Any) -> None:
-        for at in element.iter(*TOLD):
-            name = at.tag.rpartition("}")[2]
-            if name == "t":
-                self.count += letters(at.text or "")
-            elif name == "textpath":
-                self.count += letters(at.get("string") or "")
-            else:
-                self.more = True
 
 
 def _is_hidden(element: Any, name: str) -> bool:
