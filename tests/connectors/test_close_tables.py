@@ -149,3 +149,21 @@ def test_white_down_through_lines_of_text_makes_no_table(tmp_path: Path) -> None
     lines = [f"Line {n} of 40 words of text, of which 12 are in one place as 34 are above" for n in range(9)]
     made = markdown_of(tmp_path, [(72, 700 - 12.0 * n, line) for n, line in enumerate(lines)])
     assert "|" not in made
+
+
+MATRIX = (("a i1", ". . .", "a in"), (". . .", ". . .", ". . ."), ("a n1", "cos u", "a nn"))
+
+
+def rows_of(lefts: tuple[float, ...], rows: tuple[tuple[str, ...], ...]) -> list[Placed]:
+    """A page with a line of text above rows."""
+    return [(72, 730, "It is known by all that it is as it is."), *placed(rows, lefts, 14)]
+
+
+def test_a_matrix_in_a_formula_is_no_table(tmp_path: Path) -> None:
+    assert "|" not in markdown_of(tmp_path, rows_of((200, 260, 320), MATRIX))
+
+
+@pytest.mark.parametrize("cell", ["17", "-2.50", "Oak", "cosy"])
+def test_as_few_rows_with_a_number_or_a_word_are_a_table(tmp_path: Path, cell: str) -> None:
+    rows = (*MATRIX[:2], ("a n1", cell, "a nn"))
+    assert table(*rows) in markdown_of(tmp_path, rows_of((200, 260, 320), rows))

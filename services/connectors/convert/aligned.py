@@ -47,6 +47,11 @@ TITLE_CHARS: Final = 12
 LEADERS: Final = re.compile(r"[.\u2026\u00b7_]{4,}")
 LINE_NUMBER: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){2,6}|\d{1,3}(?:\.\d{1,3}){0,6}[:.)]")
 PAGE: Final = re.compile(r"\d{1,4}|[ivxlc]{1,7}")
+# What no formula has: a word that names no function, and letters of scripts that formulas are not written in.
+WORD: Final = re.compile(
+    r"(?<![^\W\d_])(?!(?:arg|cos|cot|deg|det|dim|div|exp|inf|ker|lim|log|max|min|mod|sin|sup|tan)(?![^\W\d_]))"
+    r"[^\W\d_]{3,}|[\u0530-\u1dff\u3040-\ud7ff]"
+)
 
 
 def find_tables(
@@ -61,7 +66,7 @@ def find_tables(
         wrapped: whether cells may have many lines, which asks for columns that are surely some.
     """
     for group, rest in _groups(rows, MOST_LINES if wrapped else BETWEEN):
-        if wrapped and sum(len(row.chunks()) >= SURE_COLUMNS for row in group) < MIN_PAIRS:
+        if wrapped and sum(len(row.chunks) >= SURE_COLUMNS for row in group) < MIN_PAIRS:
             continue
         table = table_of(group, rest, across, min_rows=min_rows, sure=wrapped)
         if table is not None:
@@ -73,7 +78,7 @@ def _groups(rows: Sequence[Row], most: int) -> Iterator[tuple[list[Row], list[Ro
     group: list[Row] = []
     waiting: list[Row] = []
     for row in rows:
-        several = len(row.chunks()) > 1 and not any(LEADERS.search(word.text) for word in row.words)
+        several = len(row.chunks) > 1 and not any(LEADERS.search(word.text) for word in row.words)
         if group and not (len(group) < MAX_ROWS and follows([*group, *waiting][-1], row)):
             yield group, waiting
             group, waiting = [], []
@@ -197,11 +202,18 @@ def _is_table(placed: Sequence[Placed], found: Sequence[Span], min_rows: int) ->
         return False
     if len(cells) < len(placed) * len(found) * MIN_FILLED:
         return False
+    if min_rows > MIN_ROWS and len(full) < MIN_PAIRS and not any(_tells(cell.text) for cell in cells):
+        return False  # a matrix of a formula
     if len(found) == 2:
         numbers = sum(is_numeric(cell.text) for cell in by_column[1])
         if len(full) < (MIN_PAIRS if min_rows > 2 else 3) and numbers * 2 <= len(by_column[1]):
             return False
     return not (is_prose(by_column) or _is_loose(placed, found) or is_listed(placed, by_column))
+
+
+def _tells(text: str) -> bool:
+    """Whether a cell is a number or has a word in it, and is no part of a formula."""
+    return is_numeric(text) or WORD.search(text) is not None
 
 
 def is_sure(placed: Sequence[Placed], columns: int) -> bool:
@@ -257,7 +269,7 @@ def _word_gap(placed: Sequence[Placed]) -> float:
     gaps = [
         (after.left - before.right) / each.row.size
         for each in placed
-        for chunk in each.row.chunks()
+        for chunk in each.row.chunks
         for before, after in pairwise(chunk)
     ]
     return median(gaps) if len(gaps) > len(placed) else 0.0

@@ -76,7 +76,7 @@ def titles_of(header: Sequence[Row], found: Sequence[Span]) -> list[str]:
     """The names of the columns; none where one stands over several."""
     placed = [Placed(row, white.pieces(row, found)) for row in header]
     titles = [unbroken(piece.text for *_, piece in _lines(placed, column)) for column in range(len(found))]
-    names = [" ".join(word.text for word in name) for name in header[0].chunks()]
+    names = [" ".join(word.text for word in name) for name in header[0].chunks]
     if not all(titles) and len(header) == 1 and len(names) == len(found):
         return names  # in their order, however they are aligned
     return [] if any(map(Placed.spans, placed)) else titles

@@ -41,10 +41,11 @@ class Bullets:
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
         self._shapes: set[Box] = set()
+        self._bounds = ctypes.c_float(), ctypes.c_float(), ctypes.c_float(), ctypes.c_float()
 
     def add(self, path: pdfium.PdfObject) -> None:
         """Take in a path if it is as small as a bullet."""
-        left, bottom, right, top = (ctypes.c_float() for _ in range(4))
+        left, bottom, right, top = self._bounds
         if not raw.FPDFPageObj_GetBounds(path.raw, left, bottom, right, top):
             return
         corners: tuple[Point, Point] = (left.value, bottom.value), (right.value, top.value)

@@ -36,8 +36,11 @@ class Piece:
 
 def columns(rows: Sequence[Row]) -> list[Span]:
     """The stretches across the page that cells cover, but for those that span several."""
-    chunks = [found for row in rows if (found := row.chunks())]
-    sampled = chunks[:: max(1, len(chunks) // SAMPLED)]
+    chunks = [found for row in rows if (found := row.chunks)]
+    sampled = [
+        [(chunk[0].left, chunk[-1].right, chunk) for chunk in line]
+        for line in chunks[:: max(1, len(chunks) // SAMPLED)]
+    ]
     size = sorted(row.size for row in rows)[len(rows) // 2]
     covers: Counter[float] = Counter()  # by how many rows more something is covered from a place on
     leaves: Counter[float] = Counter()  # by how many rows more it is left white
@@ -55,16 +58,25 @@ def columns(rows: Sequence[Row]) -> list[Span]:
     return _between_gutters(covers, leaves, size * GUTTER)
 
 
-def _spans(chunk: Sequence[Word], lines: Sequence[Sequence[Sequence[Word]]]) -> bool:
-    """Whether other lines have gaps where it stands, more often than not."""
+def _spans(chunk: Sequence[Word], lines: Sequence[Sequence[tuple[float, float, Sequence[Word]]]]) -> bool:
+    """Whether other lines have gaps where it stands, more often than not.
+
+    Args:
+        chunk: words of one line.
+        lines: from where to where the chunks of each go.
+    """
     left, right = chunk[0].left, chunk[-1].right
     with_gap = without = 0
     for line in lines:
-        inside = [other for other in line if other[0].left < right and other[-1].right > left]
-        if len(inside) > 1:
-            with_gap += 1
-        elif inside and inside[0] is not chunk:
-            without += 1
+        inside: Sequence[Word] | None = None
+        for start, end, other in line:
+            if start < right and end > left:
+                if inside is not None:
+                    with_gap += 1
+                    break
+                inside = other
+        else:
+            without += inside is not None and inside is not chunk
     return with_gap > without
 
 
@@ -110,7 +122,7 @@ def _islands(run: Sequence[tuple[float, float, int, bool]]) -> list[Span]:
 def pieces(row: Row, found: Sequence[Span]) -> list[Piece]:
     """The words of a row by columns; words without white between them stay together."""
     made: list[Piece] = []
-    for chunk in row.chunks():
+    for chunk in row.chunks:
         runs: list[list[Word]] = []
         for word in chunk:
             white = runs and word.left - runs[-1][-1].right >= row.size * GUTTER

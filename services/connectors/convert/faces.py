@@ -55,6 +55,10 @@ class Face(NamedTuple):
 
 
 UNKNOWN: Final = Face(PLAIN, "", signs=False, upended=False)
+# Asked for each word: the address of the object alone takes half the time.
+_OBJECT_AT: Final = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)(
+    ctypes.cast(raw.FPDFText_GetTextObject, ctypes.c_void_p).value or 0
+)
 
 
 class Faces:
@@ -67,21 +71,34 @@ class Faces:
     def __init__(self, textpage: raw.FPDF_TEXTPAGE, *, tagged: bool) -> None:
         self._textpage = textpage
         self._tagged = tagged
-        self._faces: dict[int, Face] = {}
+        self._faces: dict[int | None, Face] = {None: UNKNOWN}
+        self._fonts: dict[int, Face] = {}
+        self._address = ctypes.cast(textpage, ctypes.c_void_p)
 
     def at(self, index: int) -> Face:
         """How a character looks."""
-        drawn = raw.FPDFText_GetTextObject(self._textpage, index)
-        if not drawn:
-            return UNKNOWN
-        key = ctypes.addressof(drawn.contents)
+        key = _OBJECT_AT(self._address, index)
         found = self._faces.get(key)
         if found is None:
-            found = _face(drawn)
+            drawn = raw.FPDFText_GetTextObject(self._textpage, index)
+            found = self._face(drawn)
             if self._tagged:
                 found = found._replace(mark=_mark(drawn))
             self._faces[key] = found
         return found
+
+    def _face(self, drawn: raw.FPDF_PAGEOBJECT) -> Face:
+        font = raw.FPDFTextObj_GetFont(drawn)
+        key = ctypes.addressof(font.contents) if font else 0
+        face = self._fonts.get(key)
+        if face is None:
+            face = self._fonts[key] = _font(font)
+        if not face.look.bold and raw.FPDFTextObj_GetTextRenderMode(drawn) in STROKED:
+            face = face._replace(look=replace(face.look, bold=True))
+        matrix = raw.FS_MATRIX()
+        if raw.FPDFPageObj_GetMatrix(drawn, matrix) and abs(matrix.b) > abs(matrix.a):
+            face = face._replace(upended=True)
+        return face
 
     def font(self, index: int) -> int:
         """What tells the font of a character from others; those of one name may be several."""
@@ -110,16 +127,6 @@ def _mark(drawn: raw.FPDF_PAGEOBJECT) -> int:
         ):
             return PAGINATION
     return -1
-
-
-def _face(drawn: raw.FPDF_PAGEOBJECT) -> Face:
-    face = _font(raw.FPDFTextObj_GetFont(drawn))
-    if not face.look.bold and raw.FPDFTextObj_GetTextRenderMode(drawn) in STROKED:
-        face = face._replace(look=replace(face.look, bold=True))
-    matrix = raw.FS_MATRIX()
-    if raw.FPDFPageObj_GetMatrix(drawn, matrix) and abs(matrix.b) > abs(matrix.a):
-        face = face._replace(upended=True)
-    return face
 
 
 def _font(font: raw.FPDF_FONT) -> Face:

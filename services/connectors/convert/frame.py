@@ -32,6 +32,8 @@ class Frame:
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> Box:
         """Left, top, right, bottom as read, downwards from the top left."""
+        if not self.rotation:  # as most are
+            return x0 - self.left, self.top - y1, x1 - self.left, self.top - y0
         match self.rotation:
             case 90:
                 return y0 - self.bottom, x0 - self.left, y1 - self.bottom, x1 - self.left

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.connectors.convert import markdown, scripts
 
@@ -37,8 +37,7 @@ class Look:
 PLAIN: Final = Look()
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Text of one look; `raw` is Markdown already."""
 
     text: str
@@ -71,7 +70,7 @@ def render(runs: Iterable[Run], *, emphasis: bool = True) -> str:
         text = SPACE_IN_LINE.sub(" ", "".join(run.text for run in runs))
         return markdown.inline(SPACED_BREAK.sub("\n", text).strip())
     if not emphasis:
-        runs = (replace(run, look=replace(run.look, bold=False, italic=False)) for run in runs)
+        runs = (run._replace(look=replace(run.look, bold=False, italic=False)) for run in runs)
     pieces: list[str] = []
     for link, linked in groupby(_collapsed(runs), key=lambda run: run.look.link):
         text = "".join(_looking(list(alike)) for _, alike in groupby(linked, key=_look))
@@ -88,7 +87,7 @@ def _collapsed(runs: Iterable[Run]) -> Iterable[Run]:
             text = text.removeprefix(" ")
         if text:
             spaced = text.endswith((" ", "\n"))
-            yield Run(text, run.look, raw=run.raw)
+            yield run if text == run.text else run._replace(text=text)
 
 
 def _look(run: Run) -> tuple[bool, ...]:
@@ -116,7 +115,7 @@ def _scripted(run: Run) -> Run:
     if run.raw:
         return run
     text = scripts.marked(run.text, run.look.script)
-    return replace(run, text=scripts.plain(text) if run.look.code else text)
+    return run._replace(text=scripts.plain(text) if run.look.code else text)
 
 
 def code(text: str) -> str:

@@ -12,7 +12,7 @@ from services.connectors.convert.blocks import Block
 from services.connectors.convert.inline import PLAIN, Run
 from services.connectors.convert.lines import Body, Line, Table, around
 from services.connectors.convert.notes import Note, label
-from services.connectors.convert.paragraphs import Paragraph, joined, paragraphs
+from services.connectors.convert.paragraphs import Paragraph, joined, paragraphs, text_of
 
 MUCH: Final = 0.5  # of a page's letters: what so many are does not stand out
 
@@ -88,16 +88,17 @@ class _Writer:
         return (*written, *(self._note(note) for note in self._waiting))
 
     def _block(self, paragraph: Paragraph) -> Block:
-        text, box = paragraph.text(), made_of.fractions(around(paragraph.lines), self._size)
+        runs, box = paragraph.runs(), made_of.fractions(around(paragraph.lines), self._size)
+        text = text_of(runs)
         if paragraph.kind != "item":
             self._indents.clear()
         match paragraph.kind:
             case "heading":
                 level = paragraph.level
-                inner = self._inline(paragraph, emphasis=False)
+                inner = self._inline(runs, emphasis=False)
                 return Block("heading", f"{'#' * level} {inner}", text, level, box)
             case "text":
-                inner = markdown.unlike_blocks(self._inline(paragraph))
+                inner = markdown.unlike_blocks(self._inline(runs))
                 return Block("paragraph", inner, text, box=box)
             case "code":
                 code = paragraph.code()
@@ -111,7 +112,7 @@ class _Writer:
                     self._indents.clear()  # the list is in the next column
                 self._above = paragraph.lines[-1]
                 level = _level(paragraph, self._indents)
-                inner = markdown.unlike_blocks(self._inline(paragraph))
+                inner = markdown.unlike_blocks(self._inline(runs))
                 item = f"{markdown.INDENT * level}{paragraph.marker} {inner}"
                 return Block("item", item, text, level, box)
 
@@ -119,11 +120,13 @@ class _Writer:
         """A footnote as a block."""
         paragraph = Paragraph("text", lines=list(note.lines), dropped=[0] * len(note.lines))
         box = made_of.fractions(around(note.lines), self._size)
-        written = f"[^{note.name}]: {self._inline(paragraph)}"
-        return Block("footnote", written, paragraph.text(), box=box)
+        runs = paragraph.runs()
+        written = f"[^{note.name}]: {self._inline(runs)}"
+        return Block("footnote", written, text_of(runs), box=box)
 
-    def _inline(self, paragraph: Paragraph, *, emphasis: bool = True) -> str:
-        return inline.render([self._run(run) for run in paragraph.runs()], emphasis=emphasis)
+    def _inline(self, runs: Iterable[Run], *, emphasis: bool = True) -> str:
+        shown = [run if run.look is PLAIN and not run.raw else self._run(run) for run in runs]
+        return inline.render(shown, emphasis=emphasis)
 
     def _run(self, run: Run) -> Run:
         """A run without the looks that stand out nowhere on this page."""
@@ -132,13 +135,12 @@ class _Writer:
             return Run(f"[^{name}]", raw=True) if name else Run(run.text)
         if run.look is PLAIN:
             return run
-        words = any(character.isalnum() for character in run.text) or run.text.isspace()
-        look = replace(
-            run.look,
-            bold=run.look.bold and self._bold and words,
-            italic=run.look.italic and self._italic and words,
-            code=run.look.code and self._code,
-        )
+        look = run.look
+        words = run.text.isalnum() or run.text.isspace() or any(map(str.isalnum, run.text))
+        bold, italic = look.bold and self._bold and words, look.italic and self._italic and words
+        code = look.code and self._code
+        if (bold, italic, code) != (look.bold, look.italic, look.code):
+            look = replace(look, bold=bold, italic=italic, code=code)
         return Run(run.text, PLAIN if look == PLAIN else look)
 
 

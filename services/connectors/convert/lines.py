@@ -45,7 +45,7 @@ class Word(NamedTuple):
 
 def spaced(words: Iterable[Word]) -> str:
     """Words as they are read."""
-    return "".join(f"{'' if word.glued else ' '}{word.text}" for word in words).lstrip(" ")
+    return "".join([word.text if word.glued else f" {word.text}" for word in words]).lstrip(" ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def read_pptx(path: Path, options: Options) -> Document:
                     if reader.unread:
                         of = f"{reader.unread} controls (ActiveX) of slide {number + 1}"
                         found = (*found, f"{of} cannot be read and were left out")
-                    found = (*found, *_slide_warning(package, part, number + 1, made, more=more))
+                    found = (*found, *_slide_warning(reader.root, number + 1, made, more=more))
                 except Exception as error:
                     if defeated.passed_on(error):
                         raise
@@ -125,10 +125,10 @@ def _texts(package: Package, part: str) -> list[str]:
     return defeated.texts_of(root) if root is not None else []
 
 
-def _slide_warning(package: Package, part: str, number: int, made: Page, *, more: bool) -> tuple[str, ...]:
+def _slide_warning(root: Any, number: int, made: Page, *, more: bool) -> tuple[str, ...]:
     """What is said of a slide whose letters are lost or doubled; its notes are not in its XML."""
     found = self_check.XmlLetters()
-    if (root := package.parse(part)) is not None:
+    if root is not None:
         found.add(root)
     return self_check.warning(
         f"slide {number}", found.count, made.blocks, "its XML", without={"quote"}, more=more or found.more

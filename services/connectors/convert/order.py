@@ -162,7 +162,7 @@ class _Page:
         while end < len(frees) and gaps:
             both = [
                 (max(a, c), min(b, d)) for a, b in gaps for c, d in frees[end]
-                if min(b, d) - max(a, c) >= self._gutter
+                if d - a >= self._gutter <= b - c and min(b, d) - max(a, c) >= self._gutter
             ]  # fmt: skip
             if not both and intruders < (end - start) * INTRUDERS:
                 both = self._nearly_free(slabs[end], gaps)

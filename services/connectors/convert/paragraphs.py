@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from statistics import median
 from typing import Final, Literal
@@ -12,7 +12,7 @@ from typing import Final, Literal
 from services.connectors.convert import scripts
 from services.connectors.convert.hyphens import KEPT, joint
 from services.connectors.convert.inline import PLAIN, Look, Run
-from services.connectors.convert.lines import SENTENCE_END, Body, Line, Table, Word
+from services.connectors.convert.lines import SENTENCE_END, Body, Line, Table
 
 BULLETS: Final = "\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\u25c6\u25ba\u27a2\u2714\uf0b7\u00b7"
 BULLET: Final = re.compile(rf"^(?:[{BULLETS}]\s*|[\x80-\x9f\ue000-\uf8ff*\u2013-]\s+)(?=\S)")
@@ -39,6 +39,7 @@ GAP: Final = 1.5  # of the size, between words of a line that is not of one piec
 ALIKE: Final = 0.08  # of the size
 SAME_SIZE: Final = 0.15
 MAX_INDENT: Final = 80  # characters of a line of code
+SPACE: Final = Run(" ")  # most are alike
 
 Kind = Literal["text", "heading", "item", "code", "image"]
 
@@ -66,7 +67,7 @@ class Paragraph:
 
     def text(self) -> str:
         """The words, those that are broken at a line's end put together."""
-        return "".join(run.text for run in self.runs())
+        return text_of(self.runs())
 
     def runs(self) -> list[Run]:
         """The words with their looks."""
@@ -78,12 +79,12 @@ class Paragraph:
             if runs:
                 last, first = runs[-1], added[0]
                 ending, between = joint(last.text, first.text)
-                runs[-1] = replace(last, text=last.text[: len(last.text) - ending])
+                runs[-1] = last._replace(text=last.text[: len(last.text) - ending])
                 if between:
                     runs.append(Run(between, _shared(last.look, first.look)))
             runs += added
         if runs and runs[-1].text.endswith(KEPT):
-            runs[-1] = replace(runs[-1], text=f"{runs[-1].text[:-1]}-")
+            runs[-1] = runs[-1]._replace(text=f"{runs[-1].text[:-1]}-")
         return runs
 
     def code(self) -> str:
@@ -94,21 +95,29 @@ class Paragraph:
         return scripts.plain("\n".join(_set_in_columns(line, left, width) for line in self.lines))
 
 
+def text_of(runs: Iterable[Run]) -> str:
+    """The words of runs."""
+    return "".join([run.text for run in runs])
+
+
 def _runs(line: Line, dropped: int) -> list[Run]:
     if not line.words:
         return [Run(line.text[dropped:])]
     runs: list[Run] = []
-    left_out = len(line.text[:dropped].replace(" ", ""))
-    last: Word | None = None
+    left_out = len(line.text[:dropped].replace(" ", "")) if dropped else 0
+    last: Look | None = None
     for word in line.words:
-        cut = min(left_out, len(word.text))
-        left_out -= cut
-        if cut == len(word.text):
-            continue
+        text, look = word.text, word.look
+        if left_out or not text:
+            cut = min(left_out, len(text))
+            left_out -= cut
+            if cut == len(text):
+                continue
+            text = text[cut:]
         if last is not None and not word.glued:
-            runs.append(Run(" ", _shared(last.look, word.look)))
-        runs.append(Run(word.text[cut:], word.look, raw=word.raised))
-        last = word
+            runs.append(SPACE if last is look is PLAIN else Run(" ", _shared(last, look)))
+        runs.append(Run(text, look, word.raised))
+        last = look
     return runs
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pypdfium2 as pdfium
 from pypdfium2 import raw
@@ -51,6 +52,7 @@ ENOUGH_LETTERS: Final = 50  # fewer on a page of pictures are a stamp or a page 
 ENOUGH_HEADINGS: Final = 2  # tagged as such: a document with one may have a title alone
 PICTURE_SHARE: Final = 0.3
 OUTLINED_PATHS: Final = 20  # letters drawn as shapes
+KEPT_OPEN: Final = 8  # sampled pages of the first batch: to open one again costs as much as to lay it out
 BATCH: Final = 32  # pages after which the libraries, which keep all they have read, start afresh
 
 
@@ -84,12 +86,20 @@ class _Opened:
     seen: Seen
 
 
+class _Begun(NamedTuple):
+    """The document as it was opened to sample it, and the pages of its first batch that are open still."""
+
+    pdf: pdfium.PdfDocument
+    pages: dict[int, pdfium.PdfPage]
+
+
 @dataclass(slots=True)
 class _Document:
     """What is known of a document, and learned while its pages are read.
 
     Args:
         sample: the text of some pages, which were read to learn of the others.
+        begun: how far it is open, for the first batch.
         notes: the names that footnotes have.
         open: the table that the page before ended with.
     """
@@ -99,6 +109,7 @@ class _Document:
     body: Body
     running: Running
     sample: dict[int, _Text]
+    begun: _Begun
     structures: Structures
     vocabulary: Vocabulary
     garbled: Garbled
@@ -121,14 +132,16 @@ def read(path: Path, options: Options) -> Document:
         if error.err_code == raw.FPDF_ERR_PASSWORD:
             raise FatalError("encrypted_file", "the PDF is protected by a password") from error
         raise FatalError("corrupt_file", "the PDF is damaged and cannot be opened") from error
-    with pdf:
-        begun = (*form_states.begin(pdf), *_enclosed(pdf))
+    with ExitStack() as opened:
+        opened.enter_context(pdf)
+        warnings = (*form_states.begin(pdf), *_enclosed(pdf))
         total = len(pdf)
         if not total:
             raise FatalError("corrupt_file", "the PDF has no pages")
         check_pages(total, options)
         structures = Structures()
-        sample, running = _sample(pdf, structures, comments=options.comments)
+        sample, running, pages = _sample(pdf, structures, comments=options.comments)
+        opened.pop_all()  # the first batch closes it
     vocabulary = Vocabulary()
     for text in sample.values():
         vocabulary.learn(text.lines)
@@ -142,14 +155,15 @@ def read(path: Path, options: Options) -> Document:
         body,
         running,
         sample,
+        _Begun(pdf, pages),
         structures,
         vocabulary,
         Garbled(options),
         mixed.TextInPictures(options),
         saved,
     )
-    pages = document.kept.at_end(seams.continued(ahead(_pages(document, options))), total)
-    return Document(total, _warned(pages, total, begun))
+    made = document.kept.at_end(seams.continued(ahead(_pages(document, options))), total)
+    return Document(total, _warned(made, total, warnings))
 
 
 def _enclosed(pdf: pdfium.PdfDocument) -> tuple[str, ...]:
@@ -179,8 +193,9 @@ def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
     for first in range(0, total, BATCH):
         batch = range(first, min(first + BATCH, total))
         opened: dict[int, _Opened | None] = {}
-        with pdfium.PdfDocument(document.path) as pdf:
-            forms.begin(pdf)
+        with document.begun.pdf if first == 0 else pdfium.PdfDocument(document.path) as pdf:
+            if first:
+                forms.begin(pdf)
             for number in batch:
                 for each in range(number, min(number + NEAR_PAGES + 1, batch.stop)):
                     if each not in opened:
@@ -233,8 +248,9 @@ def _bare(here: _Opened, number: int, error: Exception) -> Page:
 
 def _open(pdf: pdfium.PdfDocument, number: int, document: _Document, options: Options) -> _Opened | None:
     """A page with its text; None for one that is damaged."""
+    page = document.begun.pages.pop(number, None)
     try:
-        page = pdf[number]
+        page = page or pdf[number]
     except pdfium.PdfiumError:
         return None
     text = document.sample.pop(number, None)
@@ -257,13 +273,14 @@ def _parted(
 
 def _sample(
     pdf: pdfium.PdfDocument, structures: Structures, *, comments: bool
-) -> tuple[dict[int, _Text], Running]:
-    """The text of some pages by their numbers from 0, and what is running in them.
+) -> tuple[dict[int, _Text], Running, dict[int, pdfium.PdfPage]]:
+    """The text of some pages by their numbers from 0, what is running in them, and those left open.
 
     By pages spread over the document, plain text is known; by pages in succession, what runs through them.
     """
     sampled: dict[int, _Text] = {}
     seen: list[Seen] = []
+    opened: dict[int, pdfium.PdfPage] = {}
     spread = range(0, len(pdf), max(1, len(pdf) // SAMPLED_PAGES))
     middle = len(pdf) // 2
     for number in sorted({*spread, *range(middle, min(middle + SAMPLED_PAGES // 2, len(pdf)))}):
@@ -273,8 +290,11 @@ def _sample(
             continue
         sampled[number] = _Text.of(page, structures, comments=comments)
         seen.append(Seen.of(sampled[number].lines, page.get_height(), number + 1))
-        page.close()
-    return sampled, Running(seen)
+        if number < BATCH and len(opened) < KEPT_OPEN:
+            opened[number] = page
+        else:
+            page.close()
+    return sampled, Running(seen), opened
 
 
 def _page(

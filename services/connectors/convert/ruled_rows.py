@@ -55,7 +55,7 @@ def are_several(rules: Sequence[Rule], rows: Sequence[Row]) -> bool:
     """Whether text that is no row stands between two of the lines, such as a heading."""
     for upper, lower in pairwise(rules):
         clusters = _clusters([row for row in rows if upper.at <= row.middle < lower.at])
-        if any(all(len(row.chunks()) == 1 for row in cluster) for cluster in clusters[:-1]):
+        if any(all(len(row.chunks) == 1 for row in cluster) for cluster in clusters[:-1]):
             return True
     return False
 
@@ -94,7 +94,7 @@ def _header(above: Sequence[Row], rule: Rule) -> list[Row]:
         return []
     last = _clusters(above)[-1]
     near = rule.at - last[-1].bottom <= last[-1].size * NEAR
-    several = max(len(row.chunks()) for row in last) > 1
+    several = max(len(row.chunks) for row in last) > 1
     return last if near and several and len(last) <= HEADER_ROWS else []
 
 

@@ -67,7 +67,7 @@ class Rules(Ruling):
         if len(self._across) > MAX_RULES * 4 or len(self._down) > MAX_RULES * 4:
             return
         matrix = matrix_of(path)
-        for start, end in _edges(path):
+        for start, end in _edges(path.raw):
             (x0, y0), (x1, y1) = moved(start, matrix), moved(end, matrix)
             left, top, right, bottom = self._frame.box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
             if bottom - top <= 1.0 and right - left >= MIN_LENGTH:
@@ -76,13 +76,13 @@ class Rules(Ruling):
                 self._down.append(Rule((left + right) / 2, top, bottom))
 
 
-def _edges(path: pdfium.PdfObject) -> Iterator[tuple[Point, Point]]:
+def _edges(path: raw.FPDF_PAGEOBJECT) -> Iterator[tuple[Point, Point]]:
     """The straight parts of a path; a curve is left out."""
     x, y = ctypes.c_float(), ctypes.c_float()
     first: Point | None = None
     last: Point | None = None
-    for number in range(raw.FPDFPath_CountSegments(path.raw)):
-        segment = raw.FPDFPath_GetPathSegment(path.raw, number)
+    for number in range(raw.FPDFPath_CountSegments(path)):
+        segment = raw.FPDFPath_GetPathSegment(path, number)
         raw.FPDFPathSegment_GetPoint(segment, x, y)
         here = (x.value, y.value)
         kind = raw.FPDFPathSegment_GetType(segment)

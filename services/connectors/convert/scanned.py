@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Final, NamedTuple
 
 from services.connectors.convert.lines import Line, Start
 
@@ -17,8 +18,7 @@ RULES: Final = frozenset({"|", "||", "[", "]", "!", "_", "\u2014", "|}", "{|", "
 CELL_GAP: Final = 1.0  # of the size; between words it is about 0.3
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """One recognised word."""
 
     text: str
@@ -26,7 +26,7 @@ class Word:
     right: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """The words of one line, or of several beside each other.
 
@@ -41,7 +41,7 @@ class Row:
     starts: bool
     lines: frozenset[Start] | None = None
 
-    @property
+    @cached_property
     def left(self) -> float:
         """Where the line begins."""
         return self.words[0].left
@@ -55,12 +55,13 @@ class Row:
         """Where it stands on the page."""
         return (self.top + self.bottom) / 2
 
-    @property
+    @cached_property
     def right(self) -> float:
         """Where the line ends."""
         return self.words[-1].right
 
-    def chunks(self) -> list[list[Word]]:
+    @cached_property
+    def chunks(self) -> Sequence[Sequence[Word]]:
         """The words, parted where the gap is too wide for one between words."""
         chunks: list[list[Word]] = []
         apart = True

@@ -15,11 +15,19 @@ MADE: Final = frozenset(
     {"oMath", "chart", "relIds", "numPr", "fldSimple", "instrText", "control"}
 )  # of which more comes out
 FURNITURE: Final = frozenset({"dt", "ftr", "hdr", "sldNum", "sldImg"})
+SIGNS: Final = bytes(code for code in range(128) if not chr(code).isalnum())
 NOT_SHOWN: Final = frozenset({"moveFrom", "rt", "delText"})
+# In any namespace: what hides what is in it or beside it, or has text that is no text of a run.
+ODD: Final = tuple(
+    f"{{*}}{name}" for name in ("AlternateContent", "textpath", "vanish", "ph", *sorted(NOT_SHOWN))
+)
+ODD_OR_MADE: Final = (*ODD, *(f"{{*}}{name}" for name in sorted(MADE)))
 
 
 def letters(text: str) -> int:
     """How many letters and digits there are."""
+    if text.isascii():
+        return len(text.encode().translate(None, SIGNS))
     return sum(map(str.isalnum, text))
 
 
@@ -93,6 +101,9 @@ class XmlLetters:
         while waiting:
             at = waiting.pop()
             if not isinstance(at.tag, str):
+                continue
+            if next(at.iter(*(ODD if self.more else ODD_OR_MADE)), None) is None:
+                self.count += letters("".join([text.text or "" for text in at.iter("{*}t")]))
                 continue
             name = at.tag.rpartition("}")[2]
             if name == "AlternateContent":

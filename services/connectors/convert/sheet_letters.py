@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, Final
+from xml.parsers import expat
 
-from lxml import etree
-
-from services.connectors.convert.ooxml import Element, Package
+from services.connectors.convert.ooxml import Package
 from services.connectors.convert.self_check import letters
 from services.connectors.convert.xlsx_cells import unescaped
 
-MAIN: Final = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-VALUE, FORMULA, INLINE = f"{MAIN}v", f"{MAIN}f", f"{MAIN}is"
-TEXTS: Final = {f"{MAIN}t", f"{MAIN}r"}
+# As expat names them.
+MAIN: Final = "http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+CELL, VALUE, FORMULA, ITEM = f"{MAIN}c", f"{MAIN}v", f"{MAIN}f", f"{MAIN}si"
+TEXT, RUN, PHONETIC = f"{MAIN}t", f"{MAIN}r", f"{MAIN}rPh"
+PARTS: Final = frozenset({RUN, PHONETIC})  # of a text
 
 
 @dataclass(slots=True)
@@ -33,60 +33,108 @@ class SheetLetters:
 
 def shared(package: Package) -> list[int]:
     """The letters of each text that cells share, in the order of their part."""
-    return [
-        _of(item)
-        for part in package.related(package.main_part(), "sharedStrings")
-        for item in package.children(part, f"{MAIN}sst")
-    ]
+    items = _Items()
+    for part in package.related(package.main_part(), "sharedStrings"):
+        with package.opened(part) as file:
+            items.read(file)
+    return items.found
 
 
 def of(package: Package, part: str, strings: list[int]) -> SheetLetters:
     """Count a sheet.
 
     Args:
-        package: in the usual namespaces.
+        package: in the usual namespaces, without a document type.
         part: the sheet's.
         strings: what `shared` found.
     """
-    found = SheetLetters()
-    for cell in _cells(package, part):
-        kind, value, formula = cell.get("t", "n"), "", False
-        for child in cell:
-            if child.tag == VALUE:
-                value = child.text or ""
-            elif child.tag == FORMULA:
-                formula = True
-            elif child.tag == INLINE and kind == "inlineStr":
-                found.texts += _of(child)
-        if kind == "str" and value:
-            found.texts += letters(unescaped(value))
-        elif kind == "s" and value.strip().isdecimal():
-            at = int(value) if len(value) < 10 else len(strings)
-            found.texts += strings[at] if at < len(strings) else 0
-        elif (value.strip() or formula) and kind != "inlineStr":
-            found.others += 1
-    return found
-
-
-def _cells(package: Package, part: str) -> Iterator[Element]:
-    """The cells, of which nothing is kept that has been passed."""
+    cells = _Cells(strings)
     with package.opened(part) as file:
-        for _, element in etree.iterparse(
-            file, tag=(f"{MAIN}c", f"{MAIN}row"), resolve_entities=False, no_network=True
-        ):
-            if element.tag != f"{MAIN}row":
-                yield element
-                continue
-            element.clear()
-            while element.getprevious() is not None:
-                del element.getparent()[0]
+        cells.read(file)
+    return cells.found
 
 
-def _of(item: Element) -> int:
-    """The letters of a text or its runs, without how they are pronounced."""
-    return sum(
-        letters(unescaped(text.text or ""))
-        for child in item
-        if child.tag in TEXTS
-        for text in ((child,) if child.tag == f"{MAIN}t" else child.iterchildren(f"{MAIN}t"))
-    )
+class _Reader:
+    """Hears where elements begin; between their ends and the next ones is only white."""
+
+    def __init__(self) -> None:
+        self._said = ""
+        self._listens = self._aside = False  # aside is how a text is pronounced
+
+    def read(self, file: IO[bytes]) -> None:
+        """Go through a part."""
+        parser = expat.ParserCreate(namespace_separator="}")
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.CharacterDataHandler = self._hear
+        parser.ParseFile(file)
+        self._end()
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+    def _hear(self, text: str) -> None:
+        if self._listens:
+            self._said += text
+
+
+class _Items(_Reader):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[int] = []
+
+    def _start(self, name: str, _: dict[str, str]) -> None:
+        if name == TEXT:
+            self._listens = not self._aside
+            return
+        self._listens = False
+        if name == ITEM:
+            self._end()
+            self.found.append(0)
+            self._aside = False
+        elif name in PARTS:
+            self._aside = name == PHONETIC
+
+    def _end(self) -> None:
+        if self._said and self.found:
+            self.found[-1] += letters(unescaped(self._said))
+        self._said = ""
+
+
+class _Cells(_Reader):
+    def __init__(self, strings: list[int]) -> None:
+        super().__init__()
+        self.found = SheetLetters()
+        self._strings = strings
+        self._kind = ""
+        self._formula = False
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if name == CELL:
+            self._end()
+            self._kind = attributes.get("t", "n")
+        elif name == VALUE:
+            self._listens = self._kind != "inlineStr"
+        elif name == TEXT:
+            self._listens = self._kind == "inlineStr" and not self._aside
+        else:
+            self._listens = False
+            if name == FORMULA:
+                self._formula = True
+            elif name in PARTS:
+                self._aside = name == PHONETIC
+
+    def _end(self) -> None:
+        said, kind = self._said, self._kind
+        if kind == "inlineStr" or (kind == "str" and said):
+            self.found.texts += letters(unescaped(said))
+        elif kind == "s" and (number := said.strip()).isdecimal():
+            at = int(number) if len(number) < 10 else len(self._strings)
+            self.found.texts += self._strings[at] if at < len(self._strings) else 0
+        elif self._formula or (said and not said.isspace()):
+            self.found.others += 1
+        self._said = self._kind = ""
+        self._listens = self._formula = self._aside = False

@@ -36,10 +36,11 @@ class SlideReader:
         self._package = package
         self._templates = Templates(package)
         self.unread = 0  # controls of the slide that was read last
+        self.root: Element | None = None  # of the slide that was read last
 
     def read(self, part: str) -> Iterator[Piece]:
         """The title, everything else in the order it is read, and the notes as a quote."""
-        root = self._package.parse(part)
+        root = self.root = self._package.parse(part)
         if root is None:
             return
         relations = self._package.relations(part)

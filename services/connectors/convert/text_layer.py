@@ -16,6 +16,7 @@ from services.connectors.convert import apart, letters, levels, scripts, structu
 from services.connectors.convert.blocks import Box
 from services.connectors.convert.faces import Face, Faces
 from services.connectors.convert.frame import Frame
+from services.connectors.convert.inline import PLAIN
 from services.connectors.convert.lines import Line, Word, most_of, spaced
 from services.connectors.convert.self_check import letters as letters_of
 
@@ -126,7 +127,7 @@ class _Reader:
         base: tuple[Word, int] | None = None  # the last that stands on the line, and its first letter
         bullet = self._begins_with_bullet(pieces)
         for at, stop in pieces:
-            for number, span in enumerate(self._spans(at, stop)):
+            for number, span in enumerate(self._alike(at, stop) or self._spans(at, stop)):
                 word, scripted = self._word(span, words[-1] if words else None, base, glued=number > 0)
                 if bullet and at == start:
                     word = word._replace(text=BULLET)
@@ -185,21 +186,34 @@ class _Reader:
             face = self._faces.at(end - 1)
             yield letters.Letter("-", self._box_at(end - 1, face), face)
 
+    def _alike(self, start: int, end: int) -> tuple[_Span, ...]:
+        """A word whose letters look the same; nothing where they may look different."""
+        face, last = self._faces.at(start), self._faces.at(end - 1)
+        if face is not last and face != last:
+            return ()
+        first_box = self._box_at(start, face)
+        last_box = self._box_at(end - 1, last) if end - start > 1 else first_box
+        height = first_box[3] - first_box[1]
+        if not abs(last_box[3] - last_box[1] - height) < height * ALIKE:
+            return ()
+        box = _around(first_box, last_box) if end - start > 1 else first_box
+        if box[2] - box[0] > height * WIDE * (end - start):
+            return ()
+        # Such as a bracket around code.
+        if not self._text[start].isalnum() and self._faces.at((start + end) // 2) != face:
+            return ()
+        # Letters alone are never doubtful.
+        if end - start > 2 and not face.upended and not self._text[start:end].isalpha():
+            for index in self._doubtful(start, end):
+                if not self._is_alike(index, face, height):
+                    return ()
+        return (_Span(start, end, box, face),)
+
     def _spans(self, start: int, end: int) -> Iterator[_Span]:
         """A word, parted where its letters look different."""
-        face, last = self._faces.at(start), self._faces.at(end - 1)
-        first_box, last_box = self._box_at(start, face), self._box_at(end - 1, last)
-        box = _around(first_box, last_box)
-        height = first_box[3] - first_box[1]
-        alike = face == last and abs(last_box[3] - last_box[1] - height) < height * ALIKE
-        if alike and not self._text[start].isalnum():  # such as a bracket around code
-            alike = self._faces.at((start + end) // 2) == face
-        if alike and end - start > 2 and not face.upended:
-            alike = all(self._is_alike(index, face, height) for index in self._doubtful(start, end))
-        if alike and box[2] - box[0] <= height * WIDE * (end - start):
-            yield _Span(start, end, box, face)
-            return
-        at, around = start, first_box
+        face = self._faces.at(start)
+        at, around = start, self._box_at(start, face)
+        height = around[3] - around[1]
         for index in range(start + 1, end):
             now = self._faces.at(index)
             here = self._box_at(index, now)
@@ -238,10 +252,8 @@ class _Reader:
     ) -> tuple[Word, bool]:
         """A word, and whether it stands above or below the line."""
         text = self._text[span.start : span.end]
-        if SURROGATES.search(text):
-            text = _paired(text)
-        if CONTROL.search(text):
-            text = CONTROL.sub("", text)
+        if not text.isprintable():  # as most is
+            text = CONTROL.sub("", _paired(text) if SURROGATES.search(text) else text)
         left, top, right, bottom = self._frame.box(*span.box)
         raised, script, face = False, "", span.face
         if before is not None and base is not None:
@@ -328,8 +340,9 @@ def _leaves_line(before: Word, word: Word) -> bool:
 def _line_of(words: Sequence[Word]) -> Line:
     # Code within a line is often set smaller.
     told = [word for word in words if not word.look.code] or words
-    heights = sorted((word.bottom - word.top, len(word.text)) for word in told)
-    count = sum(len(word.text) for word in words)
+    heights = sorted([(word.bottom - word.top, len(word.text)) for word in told])
+    plain = all(word.look is PLAIN for word in words)  # as most are
+    count = sum([len(word.text) for word in words])
     upended = words[0].upended
     left, right = min(word.left for word in words), max(word.right for word in words)
     return Line(
@@ -341,7 +354,7 @@ def _line_of(words: Sequence[Word]) -> Line:
         right - left if upended else _median(heights),
         # A line that only begins in bold is one of a paragraph.
         bold=words[-1].look.bold and sum(len(word.text) for word in words if word.look.bold) * 2 > count,
-        italic=sum(len(word.text) for word in words if word.look.italic) * 2 > count,
+        italic=not plain and sum(len(word.text) for word in words if word.look.italic) * 2 > count,
         words=tuple(words),
         upended=upended,
         font=most_of(words),

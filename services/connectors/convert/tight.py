@@ -78,6 +78,7 @@ def _space(rows: Sequence[Row]) -> float:
 def _block(rows: Sequence[Row], whites: Sequence[Sequence[Span]], start: int, least: float) -> _Block:
     """As many rows from one on as share two rivers, and no fewer than the first few of them."""
     block = _Block([], [])
+    before = 0  # rivers with words on both sides, without the row
     for row, own in zip(rows[start : start + MAX_ROWS], whites[start : start + MAX_ROWS], strict=True):
         if block.rows and not (follows(block.rows[-1], row) and _are_of_one_size(block.rows[0], row)):
             break
@@ -86,10 +87,9 @@ def _block(rows: Sequence[Row], whites: Sequence[Sequence[Span]], start: int, le
             break
         if len(block.rows) >= MIN_ROWS - 1:
             inner = len(_inner([*block.rows, row], rivers))
-            if inner < MIN_RIVERS or (
-                len(block.rows) >= MIN_ROWS and inner < len(_inner(block.rows, block.rivers))
-            ):
+            if inner < MIN_RIVERS or inner < before:
                 break
+            before = inner
         block.rows.append(row)
         block.rivers = rivers
     block.rivers = _inner(block.rows, block.rivers)
@@ -127,10 +127,11 @@ def _inner(rows: Sequence[Row], rivers: Sequence[Span]) -> list[Span]:
     if not rows:
         return []
     least = len(rows) * BOTH_SIDES
+    edges = [(row.left, row.right) for row in rows]
     return [
         (left, right)
         for left, right in rivers
-        if sum(row.left < left and row.right > right for row in rows) >= least
+        if sum([start < left and end > right for start, end in edges]) >= least
     ]
 
 

@@ -81,7 +81,9 @@ def _by(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule]) ->
     by_rows = list(ruled_rows.tables(rules, within))
     if by_rows and ruled_rows.are_several(rules, within):
         return by_rows
-    return max(list(_between(rules, lines, across)), _with_wrapped_cells(rules, lines), by_rows, key=_told)
+    return max(
+        list(_between(rules, lines, across)), _with_wrapped_cells(rules, lines, within), by_rows, key=_told
+    )
 
 
 def _sets(across: Sequence[Rule]) -> list[list[Rule]]:
@@ -130,7 +132,7 @@ def _between(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule
     run: list[Row] = []
     for upper, lower in pairwise(rules):
         rows = stacked([line for line in within if upper.at <= (line.top + line.bottom) / 2 < lower.at])
-        several = sum(len(row.chunks()) > 1 and not _is_item(row) for row in rows)
+        several = sum(len(row.chunks) > 1 and not _is_item(row) for row in rows)
         near = bool(run) and lower.at - upper.at <= run[-1].size * LABEL_HEIGHT
         is_label = len(rows) == 1 and near and may_be_within(run, rows[0])
         is_table = bool(rows) and several >= len(rows) * SEVERAL
@@ -145,10 +147,15 @@ def _between(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule
     yield from _made(run, across)
 
 
-def _with_wrapped_cells(rules: Sequence[Rule], lines: Sequence[Line]) -> list[Table]:
-    """The one table between the first and the last of lines, which has more lines than rows."""
+def _with_wrapped_cells(rules: Sequence[Rule], lines: Sequence[Line], within: Sequence[Row]) -> list[Table]:
+    """The one table between the first and the last of lines, which has more lines than rows.
+
+    Args:
+        rules: the lines.
+        lines: of text.
+        within: those of them that stand where the lines start and end, as rows.
+    """
     left, right = rules[0].start - SAME_END, rules[0].end + SAME_END
-    within = stacked([line for line in lines if left <= line.left and line.right <= right])
     rows = [row for row in within if rules[0].at <= row.middle < rules[-1].at]
     if len(rules) < booktabs.MIN_RULES:
         above = [row for row in within if 0 < rules[0].at - row.middle <= row.size * HEADER_NEAR]
@@ -173,7 +180,7 @@ def _goes_on(rows: Sequence[Row], row: Row) -> bool:
     """Whether a row below the last line is at the same distance: of shaded rows the last may be plain."""
     pitch = median(after.top - before.top for before, after in pairwise(rows)) * SAME_PITCH
     near = row.top - rows[-1].top <= pitch and row.top - rows[-1].bottom <= row.size * LABEL_HEIGHT
-    return near and len(row.chunks()) >= len(rows[-1].chunks()) and not _is_item(row)
+    return near and len(row.chunks) >= len(rows[-1].chunks) and not _is_item(row)
 
 
 def _made(rows: Sequence[Row], across: Sequence[Rule]) -> Iterator[Table]:
@@ -229,4 +236,4 @@ def _is_item(row: Row) -> bool:
     """Whether it is a list's item, whose mark stands apart from its text."""
     text = f"{row.words[0].text} x"
     marked = BULLET.match(text) is not None or NUMBER.match(text) is not None
-    return marked and len(row.chunks()) <= ITEM_CELLS
+    return marked and len(row.chunks) <= ITEM_CELLS
