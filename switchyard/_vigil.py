@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -93,7 +94,8 @@ class Vigil:
         self._gone = asyncio.Event()
         self._sent = self._answered = 0
         self._has_answered = False
-        self._beat_at = self._unblocked_at = time.monotonic()
+        self._beat_at = time.monotonic()
+        self._unblocked_at = -math.inf
         _vigils.add(self)
 
     # --- What the worker says
@@ -115,7 +117,8 @@ class Vigil:
     def was_blocked(self) -> bool:
         """Whether the loop was blocked until just now, so that what it hears may have been said long ago."""
         now = time.monotonic()
-        return now - self._beat_at > 2 * self._beat_s or now - self._unblocked_at < JUST_S
+        is_late = self._channel is not None and now - self._beat_at > 2 * self._beat_s
+        return is_late or now - self._unblocked_at < JUST_S
 
     # --- The other process
 
@@ -152,6 +155,7 @@ class Vigil:
             self._gone.clear()
             self._has_answered, self._answered = False, self._sent
             self._unread, self._channel = b"", ours
+            self._beat_at = time.monotonic()
             first = json.dumps(self._first(watch)).encode()
             self._unsent[:] = HEADER.pack(len(first)) + first
             loop.add_reader(ours, self.read)

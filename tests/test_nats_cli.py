@@ -57,7 +57,7 @@ SHOWS = {
     "nats stream ls": ("JOBS", "WORK", "TIMERS"),
     "nats stream report": ("JOBS", "KV_workers", "OBJ_files", "Consumers", "Bytes", "Lost"),
     "nats stream info JOBS": ("job.>",),
-    "nats stream subjects TIMERS": ("timer.set.$ID.deadline",),
+    "nats stream subjects TIMERS": ("timer.set.$RUNNING.deadline",),
     "nats object ls files": ("acme/report", "5 B"),
     "nats stream subjects QUARANTINE": ("quarantine.JOBS.$SEQ",),
     'nats stream get QUARANTINE --last-for "quarantine.JOBS.$SEQ"': (
@@ -101,7 +101,7 @@ async def example(broker: NatsServer) -> AsyncIterator[Example]:
     async with open_site(broker.url) as site, site.keeper(), site.worker(TestConnector(handler)):
         job_id = await site.submit(deadline_at=datetime.now(UTC) + timedelta(hours=1))
         await site.final(job_id)
-        running = await site.submit("hold")
+        running = await site.submit("hold", deadline_at=datetime.now(UTC) + timedelta(hours=1))
         await site.until(running, "leased")
         await site.submit()
         await Files(site.nc, timeout_s=5).put(

@@ -16,6 +16,8 @@ HEADER_BYTES: Final = 512
 IN_HEADER: Final = 109  # sectors of the table that the header itself names
 MAX_SECTORS: Final = 1_000  # of a directory
 SHIFTS: Final = (7, 9, 12)
+SEARCHED_BYTES: Final = 1024 * 1024
+SHORT: Final = 6  # a name of so few letters may be any text
 # Streams by which programs know their own files; one that is protected encloses another.
 KINDS: Final = (
     ("EncryptedPackage", "encrypted"),  # [MS-OFFCRYPTO] 2.3.4.4
@@ -36,6 +38,10 @@ def kind(path: Path) -> str:
     """What an OLE file is: `encrypted`, or one of the names in `sniff.NAMES`, `ole` where it is not known."""
     with path.open("rb") as file:
         names = {name.strip("\x01\x05\x06") for name in _names(file)}
+        if not names:  # its directory is not where the header says
+            file.seek(0)
+            start = file.read(SEARCHED_BYTES)
+            names = {name for name, _ in KINDS if len(name) > SHORT and name.encode("utf-16-le") in start}
     return next((found for name, found in KINDS if name in names), "ole")
 
 
