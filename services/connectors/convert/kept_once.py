@@ -27,6 +27,7 @@ class KeptOnce:
         self._known: set[str] = set()
         self._waiting: dict[str, str] = {}
         self._behind: deque[str] = deque(maxlen=NEAR_PAGES)
+        self._all: list[str] | None = []  # for a document that would say nothing without them
 
     def room(self, gone: Sequence[Line]) -> bool:
         """Whether all of these lines can be remembered."""
@@ -35,6 +36,10 @@ class KeptOnce:
     def add(self, gone: Sequence[Line], own: Sequence[Line]) -> None:
         """Take in a page: the lines left out of it, and those that are its own."""
         self._behind.append("".join(line.text for line in own))
+        if own:
+            self._all = None
+        elif self._all is not None and len(self._all) + len(gone) <= MAX_TEXTS:
+            self._all += [line.text for line in gone]
         new = {key: line.text for line in gone if (key := _key(line)) and key not in self._known}
         self._known |= new.keys()
         if new or self._waiting:
@@ -45,12 +50,18 @@ class KeptOnce:
             }
 
     def at_end(self, pages: Iterator[Page], total: int) -> Iterator[Page]:
-        """The pages of a document, and at the end of the last one what is said nowhere else."""
+        """The pages of a document, and at the end of the last one what is said nowhere else.
+
+        That is all of it where nothing else is said.
+        """
+        empty = True
         for number, page in enumerate(pages, start=1):
-            if number < total or not self._waiting:
+            empty = empty and not page.blocks
+            texts = self._all if empty and self._all else self._waiting.values()
+            if number < total or not texts:
                 yield page
                 continue
-            rest = (Block("paragraph", _written(text), text) for text in self._waiting.values())
+            rest = (Block("paragraph", _written(text), text) for text in texts)
             made = (*page.blocks, *rest)
             yield replace(page, blocks=made, markdown=blocks.join(made))
 

@@ -163,7 +163,7 @@ def read(path: Path, options: Options) -> Document:
         saved,
     )
     made = document.kept.at_end(seams.continued(ahead(_pages(document, options))), total)
-    return Document(total, _warned(made, total, warnings))
+    return Document(total, _warned(made, warnings))
 
 
 def _enclosed(pdf: pdfium.PdfDocument) -> tuple[str, ...]:
@@ -172,19 +172,10 @@ def _enclosed(pdf: pdfium.PdfDocument) -> tuple[str, ...]:
     return (f"the PDF encloses other files, {count} in all, which were not read",) if count > 0 else ()
 
 
-def _warned(pages: Iterator[Page], total: int, warnings: tuple[str, ...]) -> Iterator[Page]:
-    """Pages with warnings of the document on the first one, and on the last one where nothing came out."""
-    running, empty = 0, True
-    for number, page in enumerate(pages, start=1):
-        running += page.running
-        empty = empty and not page.blocks
-        told = (*(warnings if number == 1 else ()), *page.warnings)
-        if number == total and empty and running:
-            told = (
-                *told,
-                f"all {running} lines of the document were taken for headers, footers or page numbers",
-            )
-        yield replace(page, warnings=told) if told else page
+def _warned(pages: Iterator[Page], warnings: tuple[str, ...]) -> Iterator[Page]:
+    """Pages with warnings of the document on the first one."""
+    for number, page in enumerate(pages):
+        yield page if number or not warnings else replace(page, warnings=(*warnings, *page.warnings))
 
 
 def _pages(document: _Document, options: Options) -> Iterator[Page | Reading]:
