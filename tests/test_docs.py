@@ -17,9 +17,16 @@ def test_the_settings_page_is_that_of_the_code() -> None:
 
 
 def test_every_file_that_a_page_links_to_is_there() -> None:
-    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    ours = r"`((?:services|events|projections|switchyard|tests|tools|benchmarks)/[\w/.]*)`"
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for named in re.findall(ours, document.read_text()):
+            assert (ROOT / named).exists(), f"{document.name} names {named}"
 
 
 def test_the_top_level_packages_are_ours() -> None:
