@@ -7,6 +7,7 @@ and may be called by anybody at any time.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -17,9 +18,9 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import UnavailableError, VersionConflictError
-from services.broker_errors import NOTHING
+from services.broker_errors import DELETE_FAILED, GONE, NOTHING
 from services.inbox import Inbox
-from services.log_reader import Stored, api, follow, follow_once, last_message
+from services.log_reader import NO_MESSAGE, Stored, api, follow, follow_once, last_message
 from services.publisher import Publisher, PublishRefusedError
 from services.quarantine import read_or, readable
 from services.settings import Settings
@@ -204,17 +205,42 @@ class Limits:
         """Add the tokens that are missing and take away those that are too many, in use or not."""
         query = {"subjects_filter": subjects.token(sort, key, "*")}
         state = (await self._api(f"STREAM.INFO.{subjects.TOKENS}", query))["state"]
-        wanted = [subjects.token(sort, key, place) for place in range(number)]
-        have = set(state.get("subjects") or ())
-        for missing in wanted:
-            if missing in have:
-                continue
+        wanted = {subjects.token(sort, key, place): 1 for place in range(number)}
+        have: dict[str, int] = state.get("subjects") or {}
+        for missing in wanted.keys() - have.keys():
             try:
                 await self._publisher.publish(missing, b"", {subjects.H_EXPECTED_SEQ: "0"})
             except (VersionConflictError, PublishRefusedError):
                 continue  # somebody else has added it
-        for surplus in have.difference(wanted):
-            await self._api(f"STREAM.PURGE.{subjects.TOKENS}", {"filter": surplus})
+        if have.items() - wanted.items():
+            await self._delete_surplus(subjects.token(sort, key, "*"), wanted.keys())
+
+    async def _delete_surplus(self, tokens: str, wanted: Collection[str]) -> None:
+        """Delete all but one token of each place, by their sequences and never by a purge of a subject.
+
+        Tried on nats-server 2.15.1: a purge of some of what a consumer has delivered moves its acknowledgement
+        floor over the rest, and at the next start of the broker, or at once, nobody gets those any more.
+        """
+        kept: set[str] = set()
+        start = 1
+        while (token := await self._next_token(tokens, start)) is not None:
+            subject, start = token["subject"], token["seq"] + 1
+            if subject in wanted and subject not in kept:
+                kept.add(subject)
+                continue
+            query = {"seq": token["seq"], "no_erase": True}
+            await api(
+                self._nc, f"STREAM.MSG.DELETE.{subjects.TOKENS}", query, timeout_s=self._timeout_s,
+                expected=GONE | {DELETE_FAILED},
+            )  # fmt: skip
+
+    async def _next_token(self, tokens: str, start: int) -> dict[str, Any] | None:
+        """The first token from a sequence on, as the leader has it: a replica may not know of a new one."""
+        query = {"seq": start, "next_by_subj": tokens}
+        answer = await api(
+            self._nc, f"STREAM.MSG.GET.{subjects.TOKENS}", query, timeout_s=self._timeout_s, expected={NO_MESSAGE}
+        )
+        return answer.get("message")
 
     async def _api(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
         return await api(self._nc, call, body, timeout_s=self._timeout_s, expected=NOTHING)
