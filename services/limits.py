@@ -218,8 +218,8 @@ class Limits:
     async def _delete_surplus(self, tokens: str, wanted: Collection[str]) -> None:
         """Delete all but one token of each place, by their sequences and never by a purge of a subject.
 
-        Tried on nats-server 2.15.1: a purge of some of what a consumer has delivered moves its acknowledgement
-        floor over the rest, and at the next start of the broker, or at once, nobody gets those any more.
+        Tried on nats-server 2.15.1: a purge of some of what a consumer has delivered moves its floor of
+        acknowledgements over the rest, and nobody gets those any more, at once or after the next start.
         """
         kept: set[str] = set()
         start = 1
@@ -238,9 +238,11 @@ class Limits:
         """The first token from a sequence on, as the leader has it: a replica may not know of a new one."""
         query = {"seq": start, "next_by_subj": tokens}
         answer = await api(
-            self._nc, f"STREAM.MSG.GET.{subjects.TOKENS}", query, timeout_s=self._timeout_s, expected={NO_MESSAGE}
-        )
-        return answer.get("message")
+            self._nc, f"STREAM.MSG.GET.{subjects.TOKENS}", query, timeout_s=self._timeout_s,
+            expected={NO_MESSAGE},
+        )  # fmt: skip
+        found: dict[str, Any] | None = answer.get("message")
+        return found
 
     async def _api(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
         return await api(self._nc, call, body, timeout_s=self._timeout_s, expected=NOTHING)
