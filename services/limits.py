@@ -20,7 +20,7 @@ from events import subjects
 from events.errors import UnavailableError, VersionConflictError
 from services.broker_errors import DELETE_FAILED, GONE, NOTHING
 from services.inbox import Inbox
-from services.log_reader import NO_MESSAGE, Stored, api, follow, follow_once, last_message
+from services.log_reader import NO_MESSAGE, Stored, api, follow, follow_once, last_message, last_of_leader
 from services.publisher import Publisher, PublishRefusedError
 from services.quarantine import read_or, readable
 from services.settings import Settings
@@ -190,6 +190,13 @@ class Limits:
             if number:
                 await self._make_consumer(sort, key, ack_wait_s)
             await self._set_tokens(sort, key, number or 0)
+            if number and await self._has_lost_all(sort, key):
+                name = subjects.token_consumer(sort, key)
+                log.warning("limit_places_lost", limit=key, consumer=name)
+                await api(
+                    self._nc, f"CONSUMER.DELETE.{subjects.TOKENS}.{name}", timeout_s=self._timeout_s
+                )  # the next one delivers every token
+                await self._make_consumer(sort, key, ack_wait_s)
 
     async def _make_consumer(self, sort: str, key: str, ack_wait_s: float) -> None:
         name = subjects.token_consumer(sort, key)
@@ -200,6 +207,17 @@ class Limits:
         }  # fmt: skip
         body = {"stream_name": subjects.TOKENS, "config": config}
         await self._api(f"CONSUMER.DURABLE.CREATE.{subjects.TOKENS}.{name}", body)
+
+    async def _has_lost_all(self, sort: str, key: str) -> bool:
+        """Whether tokens are there and the consumer has none, neither given out nor to give."""
+        last = await last_of_leader(
+            self._nc, subjects.TOKENS, subjects.token(sort, key, "*"), timeout_s=self._timeout_s
+        )
+        consumer = f"{subjects.TOKENS}.{subjects.token_consumer(sort, key)}"
+        info = await api(self._nc, f"CONSUMER.INFO.{consumer}", timeout_s=self._timeout_s)
+        if last is None or "error" in info:
+            return False
+        return not info["num_pending"] and not info["num_ack_pending"]
 
     async def _set_tokens(self, sort: str, key: str, number: int) -> None:
         """Add the tokens that are missing and take away those that are too many, in use or not."""
@@ -218,8 +236,8 @@ class Limits:
     async def _delete_surplus(self, tokens: str, wanted: Collection[str]) -> None:
         """Delete all but one token of each place, by their sequences and never by a purge of a subject.
 
-        Tried on nats-server 2.15.1: a purge of some of what a consumer has delivered moves its acknowledgement
-        floor over the rest, and at the next start of the broker, or at once, nobody gets those any more.
+        Tried on nats-server 2.15.1: a purge of some of what a consumer has delivered moves its floor of
+        acknowledgements over the rest, and nobody gets those any more, at once or after the next start.
         """
         kept: set[str] = set()
         start = 1
@@ -238,9 +256,11 @@ class Limits:
         """The first token from a sequence on, as the leader has it: a replica may not know of a new one."""
         query = {"seq": start, "next_by_subj": tokens}
         answer = await api(
-            self._nc, f"STREAM.MSG.GET.{subjects.TOKENS}", query, timeout_s=self._timeout_s, expected={NO_MESSAGE}
-        )
-        return answer.get("message")
+            self._nc, f"STREAM.MSG.GET.{subjects.TOKENS}", query, timeout_s=self._timeout_s,
+            expected={NO_MESSAGE},
+        )  # fmt: skip
+        found: dict[str, Any] | None = answer.get("message")
+        return found
 
     async def _api(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
         return await api(self._nc, call, body, timeout_s=self._timeout_s, expected=NOTHING)

@@ -64,6 +64,13 @@ async def until_taken(tokens: Tokens, wanted: int) -> list[Grant]:
     return grants
 
 
+async def restart(site: Site, broker: NatsServer) -> None:
+    await broker.restart()
+    async with asyncio.timeout(DEADLINE_S):
+        while not site.nc.is_connected:
+            await asyncio.sleep(0.05)
+
+
 async def places(site: Site) -> dict[str, int]:
     query = {"subjects_filter": subjects.token("run", KEY, "*")}
     info = await api(site.nc, f"STREAM.INFO.{subjects.TOKENS}", query, timeout_s=5)
@@ -86,12 +93,31 @@ async def test_no_place_is_lost_with_tokens_that_were_taken_away_and_a_restart_o
     assert await places(site) == own(PLACES)
     await tokens.puller.stop()
 
-    await broker.restart()
-    async with asyncio.timeout(DEADLINE_S):
-        while not site.nc.is_connected:
-            await asyncio.sleep(0.05)
+    await restart(site, broker)
     tokens = await opened(site)
     await until_taken(tokens, PLACES)
+    assert await tokens.take((KEY,), 1) == []
+    await tokens.puller.stop()
+
+
+async def test_places_that_the_broker_takes_for_acknowledged_come_back(
+    site: Site, limits: Limits, broker: NatsServer
+) -> None:
+    tokens = await opened(site)
+    for name in ("junk", "99999"):
+        token = subjects.token("run", KEY, name)
+        await site.nc.request(token, b"", timeout=5)
+        await hand_back(tokens, await tokens.take((KEY,), PLACES + 1))
+        await api(site.nc, f"STREAM.PURGE.{subjects.TOKENS}", {"filter": token}, timeout_s=5)
+    await restart(site, broker)
+    consumer = f"{subjects.TOKENS}.{subjects.token_consumer('run', KEY)}"
+    info = await api(site.nc, f"CONSUMER.INFO.{consumer}", timeout_s=5)
+    assert (info["num_pending"], info["num_ack_pending"]) == (0, 0)  # lost, though no place is taken
+    await limits.apply(KEY)
+    taken = await until_taken(tokens, PLACES)
+    await limits.apply(KEY)  # they are in use, not lost
+    for grant in taken:
+        await tokens.renew(grant)
     assert await tokens.take((KEY,), 1) == []
     await tokens.puller.stop()
 
