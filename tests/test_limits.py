@@ -107,9 +107,7 @@ async def test_places_that_the_broker_takes_for_acknowledged_come_back(
     tokens = await opened(site)
     consumer = f"{subjects.TOKENS}.{subjects.token_consumer('run', KEY)}"
     info: dict[str, Any] = {}
-    while (
-        info.get("num_pending") != 0 or info["num_ack_pending"] != 0
-    ):  # until all are lost
+    while info.get("num_pending") != 0 or info["num_ack_pending"] != 0:  # until all are lost
         for name in ("junk", "99999"):
             token = subjects.token("run", KEY, name)
             await site.nc.request(token, b"", timeout=5)
