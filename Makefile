@@ -19,12 +19,12 @@ setup-score:
 	@tools/setup.sh --score
 
 demo: setup ## Convert a PDF through the whole platform, with progress and event history
-	$(PYTHON) -m services.demo
+	$(PYTHON) -m services.cli.demo
 
 up: setup ## Run everything in one process until Ctrl-C; options: make up ARGS="--port 8081"
 	.venv/bin/switchyard up $(ARGS)
 
-test: setup-test ## Run the tests against a real broker; a part: make test ARGS=tests/test_topology.py
+test: setup-test ## Run the tests against a real broker; a part: make test ARGS=tests/broker/test_topology.py
 	$(PYTHON) -m pytest $(or $(ARGS),-n logical --maxprocesses 8 --dist loadfile)
 
 drill: setup-test ## Run the drills at full size, an hour or so; a part: make drill ARGS="tests/system/test_chaos.py"

@@ -19,22 +19,23 @@ import uvloop
 from nats.aio.client import Client
 
 from events.lane import LaneKey, lane_id
-from events.matching import canonical
-from events.spec import JobSpec
-from services import broker, topology
+from events.requirements.matching import canonical
+from events.values import JobSpec
+from services.broker import connection as broker
+from services.broker import topology
+from services.broker.publisher import Publisher
+from services.broker.puller import ACK
+from services.broker.reachability import Reachability
+from services.broker.server.server import start_broker
+from services.dispatch.dispatcher import Dispatcher
+from services.dispatch.leasing import Leasing
+from services.dispatch.work import Work
 from services.event_store import EventStore
-from services.garbage import collect_less_often
+from services.gc import collect_less_often
 from services.ids import new_id
-from services.lanes import Lanes
-from services.nats_server import start_broker
-from services.publisher import Publisher
-from services.reachability import Reachability
+from services.records.lanes import Lanes
+from services.records.workers import WorkerRecord, new_record
 from services.settings import Settings
-from services.worker.dispatch import Dispatcher
-from services.worker.lease import Leasing
-from services.worker.puller import ACK
-from services.worker.registry import WorkerRecord, new_record
-from services.worker.work import Work
 
 WORKERS = 1000
 CONNECTIONS = 20

@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import pypdfium2 as pdfium
 
-from services.connectors.convert import ocr, pdf
-from services.connectors.convert.cores import Cores, count
-from services.connectors.convert.document import Options
-from services.connectors.convert.tesseract import installed
+from services.documents.model.document import Options
+from services.documents.ocr import reading
+from services.documents.ocr.machine.cores import Cores, count
+from services.documents.ocr.machine.tesseract import installed
+from services.documents.pdf import read
 
 DOCUMENTS: Final = Path(__file__).parents[1] / "tests" / "documents"
 TEXT: Final = ("docling_wiki.pdf", "docling_duck.pdf", "fieldreport.pdf", "invoice.pdf")
@@ -72,13 +73,13 @@ def _plain(path: Path) -> int:
 
 
 def _converted(path: Path, cores: Cores | None = None) -> int:
-    return sum(1 for _ in pdf.read(path, Options("auto", ("eng",), 10_000, cores)).pages)
+    return sum(1 for _ in read.read(path, Options("auto", ("eng",), 10_000, cores)).pages)
 
 
 def _recognised(path: Path) -> int:
     """The program alone over the pages as images, one on each core; rendering counts for it as well."""
     with pdfium.PdfDocument(path) as document, ThreadPoolExecutor(count()) as pool:
-        images = [page.render(scale=ocr.DPI / 72, grayscale=True).to_pil() for page in document]
+        images = [page.render(scale=reading.DPI / 72, grayscale=True).to_pil() for page in document]
         return sum(pool.map(_bare, images))
 
 
@@ -86,6 +87,6 @@ def _bare(image: Any) -> int:
     with tempfile.NamedTemporaryFile(suffix=".pgm") as file:
         image.save(file, "PPM")
         file.flush()
-        command = ["tesseract", file.name, "stdout", "--dpi", str(ocr.DPI), "--psm", "1", "hocr"]
+        command = ["tesseract", file.name, "stdout", "--dpi", str(reading.DPI), "--psm", "1", "hocr"]
         subprocess.run(command, check=True, capture_output=True)
     return 1

@@ -23,18 +23,18 @@ from nats.aio.msg import Msg
 from events.commands import Submit
 from events.job import Job
 from events.lane import LaneKey
-from events.spec import JobSpec
-from services import broker, topology
+from events.values import JobSpec
+from services.broker import connection, topology
+from services.broker.inbox import Inbox
+from services.broker.publisher import Publisher
+from services.broker.reader import api
+from services.broker.server.server import start_broker
 from services.connectors.simulate import SimulateConnector
 from services.event_store import EventStore
 from services.ids import new_id
-from services.inbox import Inbox
-from services.lanes import Lanes, lane_for
-from services.log_reader import api
-from services.nats_server import start_broker
-from services.publisher import Publisher
+from services.records.lanes import Lanes, lane_for
 from services.settings import Settings
-from services.worker.loop import Worker
+from services.worker.worker import Worker
 
 JOBS = 20_000
 ROUNDS = 5
@@ -96,7 +96,10 @@ async def submit(store: EventStore, count: int) -> None:
 
 async def our_drain(url: str, settings: Settings) -> tuple[float, float]:
     """Jobs a second, and the median seconds from submission to start on an idle worker."""
-    nc, worker_nc = await broker.connect(url, name="submitter"), await broker.connect(url, name="worker")
+    nc, worker_nc = (
+        await connection.connect(url, name="submitter"),
+        await connection.connect(url, name="worker"),
+    )
     await topology.apply(nc)
     async with Publisher(nc, window=4096) as publisher:
         store, lanes = EventStore(nc, publisher, settings), Lanes(nc, publisher, settings)

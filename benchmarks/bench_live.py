@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 import uvloop
 
-from services import connection_file
+from services.run import connection_file
 
 JOBS = 200
 WARM_UP = 20

@@ -14,17 +14,17 @@ import orjson
 import uvloop
 from nats.aio.msg import Msg
 
-from events.codec import encode
-from events.history import Leased, Submitted, Succeeded
-from events.spec import JobSpec
+from events.encoding.codec import encode
+from events.events import Leased, Submitted, Succeeded
 from events.subjects import claimable_event, job_event
-from services import broker, topology
+from events.values import JobSpec
+from services.broker import connection, topology
+from services.broker.publisher import Publisher
+from services.broker.reader import api
+from services.broker.server.server import start_broker
 from services.ids import new_id
-from services.lanes import lane_for
-from services.log_reader import api
-from services.nats_server import start_broker
-from services.projector import build
-from services.publisher import Publisher
+from services.projector.projector import build
+from services.records.lanes import lane_for
 from services.settings import Settings
 
 JOBS = 30_000
@@ -106,14 +106,14 @@ async def measure() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as directory:
         server = await start_broker(Path(directory))
         try:
-            nc = await broker.connect(server.url, name="bench")
+            nc = await connection.connect(server.url, name="bench")
             await topology.apply(nc)
             async with Publisher(nc) as publisher:
                 await fill(publisher)
             settings = Settings(data_dir=Path(directory))
             raw = await raw_replay(server.url)
             await nc.close()
-            nc = await broker.connect(server.url, name="projector")
+            nc = await connection.connect(server.url, name="projector")
             begun = time.perf_counter()
             await build(nc, settings, Path(directory) / "rebuilt.sqlite")
             ours = EVENTS / (time.perf_counter() - begun)

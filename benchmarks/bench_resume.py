@@ -16,11 +16,11 @@ from nats.aio.client import Client
 from benchmarks.bench_rebuild import fill
 from benchmarks.gateway_process import started
 from events.subjects import JOBS as LOG
-from services import broker, topology
-from services.gateway.tokens import load_or_create_secrets, mint
-from services.log_parts import read_page
-from services.nats_server import start_broker
-from services.publisher import Publisher
+from services.access.jwt import load_or_create_secrets, mint
+from services.broker import connection, topology
+from services.broker.part_reader import read_page
+from services.broker.publisher import Publisher
+from services.broker.server.server import start_broker
 
 JOBS = 100_000
 EVENTS = 3 * JOBS
@@ -59,7 +59,7 @@ async def measure() -> list[dict[str, Any]]:
         data_dir = Path(directory)
         server = await start_broker(data_dir)
         try:
-            nc = await broker.connect(server.url, name="bench")
+            nc = await connection.connect(server.url, name="bench")
             await topology.apply(nc)
             async with Publisher(nc) as publisher:
                 await fill(publisher, JOBS)

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import uvloop
 
 from benchmarks.gateway_process import started
-from services import broker, topology
-from services.gateway.tokens import load_or_create_secrets, mint
-from services.nats_server import start_broker
+from services.access.jwt import load_or_create_secrets, mint
+from services.broker import connection as broker
+from services.broker import topology
+from services.broker.server.server import start_broker
 
 CONNECTIONS = 32
 REQUESTS = 12_000

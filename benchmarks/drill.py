@@ -31,10 +31,10 @@ import orjson
 from nats.aio.client import Client
 
 from events.errors import UnavailableError
-from services import broker
-from services.log_parts import read_page
-from services.log_reader import api
-from services.nats_server import find_binary
+from services.broker import connection
+from services.broker.part_reader import read_page
+from services.broker.reader import api
+from services.broker.server.server import find_binary
 
 LEASE_S = 10.0
 PER_S = 25
@@ -266,7 +266,7 @@ def runs_of(directory: Path) -> Counter[str]:
 async def drill(case: str, cluster: Cluster, url: str, token: str) -> int:
     """Break one node under load, mend it, and judge by the log; how many jobs were lost."""
     how, whose = case.split()
-    nc = await broker.connect(cluster.urls, name="drill", lease_s=LEASE_S)
+    nc = await connection.connect(cluster.urls, name="drill", lease_s=LEASE_S)
     leader = await place(nc, whose)
     first = (await api(nc, "STREAM.INFO.JOBS", timeout_s=5))["state"]["last_seq"] + 1
     load_before = os.getloadavg()[0]

@@ -15,12 +15,12 @@ from aiohttp import web
 from nats.aio.client import Client
 
 from events.subjects import H_EXPECTED_SEQ, H_EXPECTED_SUBJECT, claimable_event, job_filter
-from services import broker
+from services.access.jwt import load_or_create_secrets
+from services.broker import connection
+from services.broker.publisher import Publisher
 from services.gateway.app import serve
-from services.gateway.tokens import load_or_create_secrets
 from services.ids import new_id
-from services.lanes import lane_for
-from services.publisher import Publisher
+from services.records.lanes import lane_for
 from services.settings import Settings
 
 STARTED_S = 30.0
@@ -58,7 +58,7 @@ def tell(url: str) -> None:
 
 
 async def main(what: str, nats_url: str, data_dir: str) -> None:
-    nc = await broker.connect(nats_url, name=what)
+    nc = await connection.connect(nats_url, name=what)
     settings = Settings(data_dir=Path(data_dir), port=0)
     serving = asyncio.create_task(
         serve_bare(settings, nc) if what == "bare" else serve(settings, nc, ready=tell)

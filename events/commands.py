@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from events.spec import JobError, JobSpec, Status
+from events.values import JobError, JobSpec, Status
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,9 +40,9 @@ from events.commands import (
     Unblock,
     Wake,
 )
-from events.damage import decide_damaged, refuse_whole
+from events.encoding.damage import decide_damaged, refuse_whole
 from events.errors import ConflictError, ForbiddenError
-from events.history import (
+from events.events import (
     Accepted,
     AnyEvent,
     Archived,
@@ -64,8 +64,10 @@ from events.history import (
     Submitted,
     Succeeded,
 )
+from events.numbers import later
 from events.retry import MAX_RELEASES, release_delay_s, retry_delay_s
-from events.spec import (
+from events.state import STILL_WAITING, Job, evolve
+from events.values import (
     FINAL,
     WAITING,
     DependencyFailure,
@@ -75,8 +77,6 @@ from events.spec import (
     ReviewRules,
     Status,
 )
-from events.state import STILL_WAITING, Job, evolve
-from events.values import later
 
 __all__ = ["Job", "allowed_commands", "decide", "evolve", "next_wake", "timed_out", "too_late"]
 

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import msgspec
 
+from events.encoding.json_value import MAX_INT, MIN_INT, shown
+from events.encoding.json_written import type_name, type_named, written
 from events.errors import InvalidError
-from events.json_value import MAX_INT, MIN_INT, shown
-from events.json_written import type_name, type_named, written
-from events.spec import JobError
 from events.subjects import NAME
+from events.values import JobError
 
 INVALID_RESULT: Final = "invalid_result"
 INVALID_USAGE: Final = "invalid_usage"

@@ -20,7 +20,7 @@ import msgspec
 
 from events.errors import InvalidError
 from events.job import Job
-from events.spec import RESULT_ARTIFACT, Status
+from events.values import RESULT_ARTIFACT, Status
 
 KEY: Final = "$result"
 MARK: Final = f'"{KEY}"'.encode()

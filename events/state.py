@@ -11,7 +11,7 @@ from typing import Any, Final, assert_never
 
 import msgspec
 
-from events.history import (
+from events.events import (
     Accepted,
     AnyEvent,
     Archived,
@@ -35,8 +35,10 @@ from events.history import (
     Succeeded,
     Unreadable,
 )
+from events.numbers import Time
 from events.retry import RetryPolicy
-from events.spec import (
+from events.subjects import is_name
+from events.values import (
     DAMAGED,
     Ageing,
     Cancellation,
@@ -49,8 +51,6 @@ from events.spec import (
     ReviewRules,
     Status,
 )
-from events.subjects import is_name
-from events.values import Time
 
 STILL_WAITING: Final = frozenset({"reprioritised", "aged", "requeued", "shared"})
 """Causes that put a job into a lane again in which, or in another of its kind, it has been waiting."""

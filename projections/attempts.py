@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
-from events.codec import NAMES
-from events.history import AnyEvent, Dead, Queued, Unreadable
+from events.encoding.codec import NAMES
+from events.events import AnyEvent, Dead, Queued, Unreadable
 from events.job import Job
 from projections.jobs import microseconds
 

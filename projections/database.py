@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from events.codec import VERSIONS
-from events.spec import DAMAGED
+from events.encoding.codec import VERSIONS
+from events.values import DAMAGED
 from projections import checkpoint
 from projections.checkpoint import Place
 

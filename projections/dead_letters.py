@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from events.job import Job
-from events.spec import Status
+from events.values import Status
 from projections.job_list import TOP, Place
 from projections.jobs import microseconds
 

@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from events.codec import MAX_LEVELS
-from events.nesting import deeper_than
-from events.values import Int64
+from events.encoding.codec import MAX_LEVELS
+from events.encoding.nesting import deeper_than
+from events.numbers import Int64
 from projections import checkpoint
 from projections.checkpoint import Place
 

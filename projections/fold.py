@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from events import subjects
-from events.codec import decode
-from events.history import Unreadable
+from events.encoding.codec import decode
+from events.events import Unreadable
 from events.job import Job, evolve
-from events.spec import Status
+from events.values import Status
 from projections import attempts, checkpoint, counts, dead_letters, jobs, labels, tenants, workers
 from projections.checkpoint import Place
 

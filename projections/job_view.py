@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from events.job import Job
-from events.spec import JobError, Review, Status
+from events.values import JobError, Review, Status
 
 PROGRESS_FIELDS = ("fraction", "stage", "message", "eta_s")
 

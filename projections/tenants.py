@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from events.job import Job
-from events.spec import FINAL, Status
+from events.values import FINAL, Status
 
 _WRITE: Final = (
     "INSERT INTO tenants VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (tenant) DO UPDATE SET "

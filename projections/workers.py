@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
-from events.history import AnyEvent, Unreadable
+from events.events import AnyEvent, Unreadable
 from events.job import Job
 from projections import attempts
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from switchyard import _deadline
+from switchyard._worker import deadline
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ class Patience:
             limit.reschedule(end)
 
 
-class Deadline(_deadline.Deadline):
+class Deadline(deadline.Deadline):
     """Ends the process, in whatever state it is, unless it is lifted in time.
 
     Args:

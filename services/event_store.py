@@ -12,9 +12,9 @@ import msgspec
 from nats.aio.client import Client
 
 from events import subjects
-from events.codec import event_name, fold, write
 from events.commands import AnyCommand, Submit
-from events.envelope import Recorded, recorded
+from events.encoding.codec import event_name, fold, write
+from events.encoding.envelope import Recorded, recorded
 from events.errors import (
     ConflictError,
     NewerVersionError,
@@ -23,13 +23,13 @@ from events.errors import (
     UnavailableError,
     VersionConflictError,
 )
-from events.history import AnyEvent, Unreadable
+from events.events import AnyEvent, Unreadable
 from events.job import Job, decide, evolve
-from events.spec import JobSpec
-from services.broker import is_clustered
-from services.log_parts import read_few
-from services.log_reader import last_message, last_of_leader
-from services.publisher import AckLostError, InProcessError, Publisher
+from events.values import JobSpec
+from services.broker.connection import is_clustered
+from services.broker.part_reader import read_few
+from services.broker.publisher import AckLostError, InProcessError, Publisher
+from services.broker.reader import last_message, last_of_leader
 
 if TYPE_CHECKING:
     from services.settings import (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from switchyard._aio import AsyncClient
-from switchyard._sync import Client
+from switchyard._client.aio import AsyncClient
+from switchyard._client.sync import Client
 from switchyard.errors import (
     ApiError,
     AuthenticationError,

@@ -16,9 +16,9 @@ from typing import Any, Final, TypeVar
 import pydantic
 
 from events.subjects import NAME
-from switchyard._contained import end_if_forked
-from switchyard._context import Artifact, Context, InputFile, SyncContext
-from switchyard._handler_errors import (
+from switchyard._worker.contained import end_if_forked
+from switchyard._worker.context import Artifact, Context, InputFile, SyncContext
+from switchyard._worker.handler_errors import (
     Cancelled,
     Fatal,
     HandlerError,

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from switchyard import _runner
-from switchyard._context import Facts
-from switchyard._handler_errors import Fatal, HandlerError, Retry
-from switchyard._json import body_json
-from switchyard._ready import Readiness
-from switchyard._run import run
-from switchyard._scratch import remove
+from switchyard._client.json import body_json
+from switchyard._worker import runner
+from switchyard._worker.context import Facts
+from switchyard._worker.handler_errors import Fatal, HandlerError, Retry
+from switchyard._worker.ready import Readiness
+from switchyard._worker.run import run
+from switchyard._worker.scratch import remove
 from switchyard.handlers import Handlers
 
 __all__ = ["Done", "Harness", "Report", "Running"]
@@ -240,4 +240,4 @@ class Harness:
     ) -> Done:
         """As `run`, for tests without asyncio."""
         attempted = self.run(kind, payload, attempt=attempt, feedback=feedback)
-        return _runner.run(attempted, asyncio.new_event_loop)
+        return runner.run(attempted, asyncio.new_event_loop)

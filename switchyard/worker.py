@@ -29,17 +29,17 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from switchyard import _runner
-from switchyard._connection import find
-from switchyard._contained import StillRunning, install, ours
-from switchyard._deadline import Deadline
-from switchyard._handler_errors import StuckError
-from switchyard._json import body_json
-from switchyard._lease import Lease, Why
-from switchyard._process_state import is_kept, kept
-from switchyard._ready import Readiness
-from switchyard._transport import AGAIN, CONNECT_S, LOST, Transport
-from switchyard._vigil import STALL_S, Vigil
+from switchyard._client.connection import find
+from switchyard._client.json import body_json
+from switchyard._client.transport import AGAIN, CONNECT_S, LOST, Transport
+from switchyard._vigil.vigil import STALL_S, Vigil
+from switchyard._worker import runner
+from switchyard._worker.contained import StillRunning, install, ours
+from switchyard._worker.deadline import Deadline
+from switchyard._worker.handler_errors import StuckError
+from switchyard._worker.lease import Lease, Why
+from switchyard._worker.process_state import is_kept, kept
+from switchyard._worker.ready import Readiness
 from switchyard.errors import ApiError
 from switchyard.handlers import Function, Handlers, HandlersError
 
@@ -161,10 +161,10 @@ class Worker:
         """
         status = 1
         try:
-            _runner.run(self._run(), asyncio.new_event_loop)
+            runner.run(self._run(), asyncio.new_event_loop)
             status = 0
         finally:
-            _runner.end_at_exit(status)
+            runner.end_at_exit(status)
 
     async def _run(self) -> None:
         deadline = Deadline(self._drain_s + FORCED_S, _end)

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from nats.aio.client import Client
 
-from services.broker import connect
-from services.nats_server import NatsServer, start_broker
-from tests.broker import SharedBroker
+from services.broker.connection import connect
+from services.broker.server.server import NatsServer, start_broker
+from tests.broker.shared import SharedBroker
 
 
 @pytest.fixture

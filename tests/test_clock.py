@@ -13,9 +13,10 @@ import pytest
 import structlog
 from nats.aio.client import Client
 
-from services import broker, topology
+from services.broker import connection as broker
+from services.broker import topology
+from services.broker.server.server import NatsServer
 from services.clock import BrokerClock, said
-from services.nats_server import NatsServer
 from tests.worker.cable import open_cable
 
 ROOT = Path(__file__).parents[1]

@@ -14,11 +14,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services import broker as connections
-from services import clock, topology
+from services import clock
+from services.broker import connection as connections
+from services.broker import topology
+from services.broker.server.server import NatsServer
 from services.clock import BrokerClock
 from services.connectors.protocol import Attempt
-from services.nats_server import NatsServer
 from tests.worker.cable import Cable
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 

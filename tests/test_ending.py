@@ -14,7 +14,7 @@ from services.ending import Patience
 ENDS_S = 60.0
 DEAF = """
 import asyncio
-from services import runtime
+from services.run import parts as runtime
 
 async def deaf():
     print("ready", flush=True)

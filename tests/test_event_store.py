@@ -11,7 +11,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.commands import Complete, RequestCancel, Submit, TakeLease
-from events.envelope import Recorded
+from events.encoding.envelope import Recorded
 from events.errors import (
     ConflictError,
     NotFoundError,
@@ -20,15 +20,16 @@ from events.errors import (
     VersionConflictError,
 )
 from events.job import Job, evolve
-from events.spec import JobSpec, Status
-from services import event_store, topology
+from events.values import JobSpec, Status
+from services import event_store
+from services.broker import topology
+from services.broker.publisher import AckLostError, InProcessError, Publisher
+from services.broker.reader import api, follow
+from services.broker.server.server import NatsServer
+from services.dispatch.renewal import judge
 from services.event_store import EventStore
 from services.ids import id_for_key, new_id
-from services.log_reader import api, follow
-from services.nats_server import NatsServer
-from services.publisher import AckLostError, InProcessError, Publisher
 from services.settings import Settings
-from services.worker.renewal import judge
 
 SPEC = JobSpec(kind="simulate", tenant="acme", lane="simulate-1", payload={"n": 1})
 ACTOR = "user:ann"

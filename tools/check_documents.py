@@ -27,7 +27,7 @@ import openpyxl
 import pypdfium2 as pdfium
 from lxml import etree
 
-from services.connectors.convert.convert import convert
+from services.documents.convert import convert
 
 SUFFIXES: Final = {".pdf", ".docx", ".pptx", ".xlsx"}
 WORD: Final = re.compile(r"[^\W_]+")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from events.table import page
+from events.transitions import page
 from services.cli import cli
 from services.cli.page import page as cli_page
 from services.settings import page as settings_page

@@ -19,8 +19,8 @@ Convert = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def ours() -> tuple[str, Convert]:
-    from services.connectors.convert.convert import convert  # noqa: PLC0415 - not there for the others
-    from services.connectors.convert.tesseract import installed  # noqa: PLC0415
+    from services.documents.convert import convert  # noqa: PLC0415 - not there for the others
+    from services.documents.ocr.machine.tesseract import installed  # noqa: PLC0415
 
     ocr = installed()
 

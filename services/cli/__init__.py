@@ -8,22 +8,22 @@ from typing import NoReturn
 
 import click
 
-from services.cli.access import token
-from services.cli.admin import rebuild, topology_group
-from services.cli.control import drain, pause, paused, priority, resume, workers
-from services.cli.dead import dead
-from services.cli.doctor import doctor
+from services.cli.commands.access import token
+from services.cli.commands.admin import rebuild, topology_group
+from services.cli.commands.control import drain, pause, paused, priority, resume, workers
+from services.cli.commands.dead import dead
+from services.cli.commands.explain import explain
+from services.cli.commands.jobs import archive, cancel, get, history, list_jobs, submit, watch
+from services.cli.commands.limits import limit
+from services.cli.commands.parts import gateway, keeper, projector, up, worker
+from services.cli.commands.quarantine import quarantine, repair
+from services.cli.commands.review import review
+from services.cli.commands.schedules import schedule_group
+from services.cli.commands.usage import usage
+from services.cli.doctor.command import doctor
 from services.cli.errors import guarded
-from services.cli.explain import explain
-from services.cli.jobs import archive, cancel, get, history, list_jobs, submit, watch
-from services.cli.limits import limit
-from services.cli.parts import gateway, keeper, projector, up, worker
-from services.cli.quarantine import quarantine, repair
-from services.cli.review import review
-from services.cli.schedules import schedule_group
-from services.cli.usage import usage
 from services.log import LEVELS, configure
-from switchyard._runner import end, left_threads
+from switchyard._worker.runner import end, left_threads
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -19,11 +19,11 @@ from events.errors import (
     SwitchyardError,
     UnavailableError,
 )
+from services.broker.server.server import BrokerError
+from services.broker.topology_spec import TopologyError
 from services.cli.output import say
-from services.connection_file import AlreadyRunningError
-from services.nats_server import BrokerError
+from services.run.connection_file import AlreadyRunningError
 from services.settings import UnknownSettingError
-from services.topology_spec import TopologyError
 from switchyard.errors import InvalidValueError
 from switchyard.handlers import HandlersError
 

@@ -11,9 +11,9 @@ import click
 import uvloop
 
 from events.errors import UnavailableError
-from services import connection_file
+from services.run import connection_file
 from services.settings import Settings, from_environment
-from switchyard import _runner
+from switchyard._worker import runner
 
 data_dir = click.option(
     "--data-dir",
@@ -35,7 +35,7 @@ def run(main: Coroutine[Any, Any, Any], *, contain: bool = False) -> Any:
         main: the coroutine.
         contain: whether foreign code runs on its loop, which is not to end it.
     """
-    return _runner.run(main, uvloop.new_event_loop) if contain else uvloop.run(main)
+    return runner.run(main, uvloop.new_event_loop) if contain else uvloop.run(main)
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import pydantic
 
-from switchyard._traceback import told
+from switchyard._worker.traceback import told
 
 
 class ConnectorError(Exception):

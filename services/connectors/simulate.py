@@ -11,11 +11,11 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel, Field
 
-from services.connectors.isolated import run_isolated
+from services.connectors.isolation.calls import run_isolated
+from services.connectors.isolation.processes import Limits, ProcessPool
 from services.connectors.payload import Payload, parse
 from services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
 from services.settings import GIB
-from services.worker.processes import Limits, ProcessPool
 
 HANG_TIMEOUT_S: Final = 7 * 86_400.0
 LOADED_MODELS: Final = 2

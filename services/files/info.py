@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from events import subjects
 from events.errors import InvalidError, NotFoundError
-from events.values import Time
+from events.numbers import Time
 from services import clock
 
 CHUNK_BYTES: Final = 128 * 1024

@@ -27,7 +27,7 @@ from nats.aio.msg import Msg
 
 from events import subjects
 from events.errors import LimitError, SwitchyardError, UnavailableError
-from services.broker import unlisten
+from services.broker.connection import unlisten
 from services.files.quota import MOST_TENANTS, RESERVED_S, Quota
 from services.ids import new_id
 

@@ -13,8 +13,8 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import StorageFullError, UnavailableError
-from services.log_reader import api
-from services.room import DISK_ADVICE, disk_of, fill_of
+from services.broker.reader import api
+from services.records.room import DISK_ADVICE, disk_of, fill_of
 from services.settings import Settings
 
 FOR_DELETIONS: Final = 0.01

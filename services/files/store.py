@@ -35,6 +35,9 @@ from events.errors import (
     UnavailableError,
 )
 from services import clock
+from services.broker.publisher import AckLostError, NoRoomError, Publisher
+from services.broker.quarantine import read_or
+from services.broker.reader import Stored, api, last_message, last_of_leader, read_range
 from services.files.info import (
     CHUNK_BYTES,
     CHUNKS_PER_ENTRY,
@@ -49,9 +52,6 @@ from services.files.info import (
 from services.files.room import RETRY_S, FileRoom
 from services.files.sweeper import Sweeper
 from services.files.upload import Upload, limited, ttl
-from services.log_reader import Stored, api, last_message, last_of_leader, read_range
-from services.publisher import AckLostError, NoRoomError, Publisher
-from services.quarantine import read_or
 
 log = structlog.get_logger()
 

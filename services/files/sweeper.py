@@ -10,9 +10,9 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import UnavailableError
 from services import clock
+from services.broker.quarantine import readable
+from services.broker.reader import PAGE, Stored, api, read_range
 from services.files.info import nuid_of
-from services.log_reader import PAGE, Stored, api, read_range
-from services.quarantine import readable
 
 UUID_VERSION: Final = 7
 

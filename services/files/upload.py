@@ -12,9 +12,9 @@ from typing import Final
 
 from events import subjects
 from events.errors import InvalidError, LimitError, UnavailableError
+from services.broker.publisher import Publisher
 from services.files.info import CHUNK_BYTES, CHUNKS_PER_ENTRY
 from services.ids import new_id
-from services.publisher import Publisher
 
 CHUNKS_IN_FLIGHT: Final = 16
 

@@ -15,73 +15,57 @@ from nats.aio.client import Client
 from events.errors import LimitError, SwitchyardError
 from projections.database import path_in
 from projections.reader import ReadModel
-from services.bucket_use import BucketUse
+from services.access.authenticator import PRINCIPAL, Authenticator
+from services.access.jwt import TokenVerifier
+from services.access.lease_tickets import LeaseTokens
+from services.access.revocations import Revocations
+from services.broker.bucket_use import BucketUse
+from services.broker.publisher import Publisher
 from services.connectors import CONNECTORS, payload_model
+from services.dispatch.log_share import LogShare
+from services.dispatch.rest import idempotency
+from services.dispatch.rest.claiming import Claiming
+from services.dispatch.rest.declarations import Declarations
+from services.dispatch.rest.finder import Claims
+from services.dispatch.rest.log_book import LogBook
+from services.dispatch.rest.workers import RestWorkers
 from services.event_store import EventStore
 from services.files import Files
 from services.files.reservations import Reservations
 from services.files.room import FileRoom
-from services.garbage import collect_less_often
-from services.gateway import (
-    bulk,
-    claim_keys,
-    controls,
-    dead_letters,
-    explain,
-    health,
-    job_actions,
-    jobs,
-    keys,
-    kinds,
-    leases,
-    limits,
-    quarantine,
-    queues,
-    reviews,
-    schedules,
-    sse,
-    usage,
-    websocket,
-    workers,
-)
-from services.gateway.auth import PRINCIPAL, Authenticator
-from services.gateway.claiming import Claiming
-from services.gateway.claims import Claims
-from services.gateway.connections import (
+from services.gateway import app_keys, health
+from services.gateway.doors.octopoid import door as octopoid_door
+from services.gateway.doors.octopoid import routes as octopoid
+from services.gateway.doors.v1 import controls, kinds, limits, quarantine, queues, schedules, usage, workers
+from services.gateway.doors.v1.files import FileRoutes, answer_expectations, continue_later
+from services.gateway.doors.v1.jobs import actions, bulk, dead_letters, explain, reviews, routes
+from services.gateway.doors.v1.leases import routes as leases
+from services.gateway.doors.v1.live import sse, websocket
+from services.gateway.http.connections import (
     CONNECTIONS,
     Connections,
     GuardedSite,
     known,
     raise_descriptors,
 )
-from services.gateway.declarations import Declarations
-from services.gateway.files import FileRoutes, answer_expectations, continue_later
-from services.gateway.freshness import Freshness
-from services.gateway.lease_token import LeaseTokens
-from services.gateway.live import LiveFeed
-from services.gateway.live_door import DOOR, LiveDoor
-from services.gateway.log_book import LogBook
+from services.gateway.http.freshness import Freshness
+from services.gateway.http.problems import about_query, problem_of
+from services.gateway.http.query import SECONDS, check_form
+from services.gateway.live.admission import DOOR, LiveDoor
+from services.gateway.live.feed import LiveFeed
 from services.gateway.metrics import Metrics
-from services.gateway.octopoid import documents
-from services.gateway.octopoid import door as octopoid_door
-from services.gateway.octopoid import routes as octopoid
-from services.gateway.problems import about_query, problem_of
-from services.gateway.query import SECONDS, check_form
 from services.gateway.readiness import Readiness
-from services.gateway.rest_workers import RestWorkers
-from services.gateway.revocations import Revocations
-from services.gateway.submission import Submitter
-from services.gateway.tokens import TokenVerifier
-from services.gateway.worker_watch import WorkerWatch
-from services.kinds import Kinds
-from services.lanes import Lanes
-from services.limits import Limits
-from services.log_share import LogShare
-from services.publisher import Publisher
-from services.schedules import ScheduleStore
-from services.served_kinds import served_by
+from services.gc import collect_less_often
+from services.intake.shares import Shares
+from services.intake.submitter import Submitter
+from services.records import entries
+from services.records.kinds import Kinds
+from services.records.lanes import Lanes
+from services.records.limits import Limits
+from services.records.schedules import ScheduleStore
+from services.records.served_kinds import served_by
+from services.records.worker_watch import WorkerWatch
 from services.settings import Settings
-from services.shares import Shares
 
 log = structlog.get_logger()
 
@@ -135,10 +119,10 @@ async def _answered(request: web.Request, handler: Handler, started: float) -> w
                 response = await octopoid_door.gate(request, handler)
         else:
             if request.path not in OPEN and not (
-                request.path == "/metrics" and app[keys.SETTINGS].metrics_public
+                request.path == "/metrics" and app[app_keys.SETTINGS].metrics_public
             ):
                 by_key = await octopoid_door.api_key_principal(request)
-                request[PRINCIPAL] = by_key or app[keys.AUTH].authenticate(request)
+                request[PRINCIPAL] = by_key or app[app_keys.AUTH].authenticate(request)
                 known(request)
             async with asyncio.timeout(_bound_s(request)):
                 response = await handler(request)
@@ -152,7 +136,7 @@ async def _answered(request: web.Request, handler: Handler, started: float) -> w
     route = "unmatched" if resource is None else resource.canonical
     if route not in LIVE_ROUTES:  # they last as long as their client likes
         method = request.method if request.method in hdrs.METH_ALL else "other"
-        app[keys.METRICS].answered(method, route, response.status, time.perf_counter() - started)
+        app[app_keys.METRICS].answered(method, route, response.status, time.perf_counter() - started)
     return response
 
 
@@ -161,7 +145,7 @@ def _bound_s(request: web.Request) -> float | None:
     resource = request.match_info.route.resource
     if resource is None or resource.canonical in UNBOUND:
         return None
-    settings = request.app[keys.SETTINGS]
+    settings = request.app[app_keys.SETTINGS]
     # Whatever else is in the parameter is refused by the route.
     wait = request.query.get("wait", "")
     wait_s = min(float(wait), settings.wait_s) if SECONDS.fullmatch(wait) else 0.0
@@ -171,19 +155,19 @@ def _bound_s(request: web.Request) -> float | None:
 def add_routes(app: web.Application) -> None:
     """Connect the routes; `docs/api.md` describes each."""
     router = app.router
-    router.add_post("/v1/jobs", jobs.submit)
-    router.add_get("/v1/jobs", jobs.list_jobs)
+    router.add_post("/v1/jobs", routes.submit)
+    router.add_get("/v1/jobs", routes.list_jobs)
     router.add_post("/v1/jobs/bulk", bulk.bulk)
-    router.add_get("/v1/jobs/{id}", jobs.get)
-    router.add_patch("/v1/jobs/{id}", job_actions.reprioritise)
-    router.add_delete("/v1/jobs/{id}", job_actions.archive)
-    router.add_get("/v1/jobs/{id}/events", jobs.events)
-    router.add_get("/v1/jobs/{id}/result", jobs.result)
+    router.add_get("/v1/jobs/{id}", routes.get)
+    router.add_patch("/v1/jobs/{id}", actions.reprioritise)
+    router.add_delete("/v1/jobs/{id}", actions.archive)
+    router.add_get("/v1/jobs/{id}/events", routes.events)
+    router.add_get("/v1/jobs/{id}/result", routes.result)
     router.add_get("/v1/jobs/{id}/explain", explain.explain)
-    router.add_post("/v1/jobs/{id}/cancel", jobs.cancel)
-    router.add_post("/v1/jobs/{id}/redrive", job_actions.redrive)
-    router.add_post("/v1/jobs/{id}/discard", job_actions.discard)
-    router.add_post("/v1/jobs/{id}/repair", job_actions.repair)
+    router.add_post("/v1/jobs/{id}/cancel", routes.cancel)
+    router.add_post("/v1/jobs/{id}/redrive", actions.redrive)
+    router.add_post("/v1/jobs/{id}/discard", actions.discard)
+    router.add_post("/v1/jobs/{id}/repair", actions.repair)
     router.add_get("/v1/dead-letters", dead_letters.list_dead_letters)
     router.add_post("/v1/dead-letters/redrive", dead_letters.redrive)
     router.add_post("/v1/dead-letters/discard", dead_letters.discard)
@@ -205,7 +189,7 @@ def add_routes(app: web.Application) -> None:
     router.add_delete("/v1/limits/{name}", limits.delete)
     router.add_get("/v1/ws", websocket.websocket, allow_head=False)
     router.add_get("/v1/events/stream", sse.event_stream, allow_head=False)
-    app.add_routes(app[keys.FILE_ROUTES].routes())
+    app.add_routes(app[app_keys.FILE_ROUTES].routes())
     leases.add_routes(router, continue_later)
     router.add_get("/healthz", health.healthz)
     router.add_get("/readyz", health.readyz)
@@ -250,21 +234,21 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         authenticator = Authenticator(verifier, revocations, size=settings.token_cache)
         live = LiveFeed(nc, settings)
         watch = WorkerWatch(nc, timeout_s=timeout_s)
-        app[keys.SETTINGS] = settings
+        app[app_keys.SETTINGS] = settings
         app[CONNECTIONS] = Connections(settings, raise_descriptors())
-        app[keys.NATS] = nc
-        app[keys.PUBLISHER] = publisher
-        app[keys.STORE] = store
-        app[keys.WORKERS] = watch
+        app[app_keys.NATS] = nc
+        app[app_keys.PUBLISHER] = publisher
+        app[app_keys.STORE] = store
+        app[app_keys.WORKERS] = watch
         _add_read_side(app, nc, read_model, live)
         followed = await _add_submitter(app, nc, files)
         counting = _add_buckets(app, nc)
-        app[keys.FILES] = files
-        app[keys.METRICS] = Metrics(store)
-        app[keys.AUTH] = authenticator
-        app[keys.FILE_ROUTES] = FileRoutes(files, read_model, settings)
-        app[keys.LEASE_TOKENS] = LeaseTokens(verifier)
-        reservations = Reservations(nc, app[keys.FILE_ROUTES].quota, timeout_s=timeout_s)
+        app[app_keys.FILES] = files
+        app[app_keys.METRICS] = Metrics(store)
+        app[app_keys.AUTH] = authenticator
+        app[app_keys.FILE_ROUTES] = FileRoutes(files, read_model, settings)
+        app[app_keys.LEASE_TOKENS] = LeaseTokens(verifier)
+        reservations = Reservations(nc, app[app_keys.FILE_ROUTES].quota, timeout_s=timeout_s)
         claiming = await _add_claims(app, nc)
         app[DOOR] = LiveDoor(live, authenticator)
         _add_all_routes(app, nc)
@@ -292,55 +276,59 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
 
 def _add_read_side(app: web.Application, nc: Client, read_model: ReadModel, live: LiveFeed) -> None:
     """Put in what reads and live updates go by."""
-    settings = app[keys.SETTINGS]
-    app[keys.READ_MODEL] = read_model
-    app[keys.LIVE] = live
-    app[keys.FRESHNESS] = Freshness(nc, read_model, settings)
-    app[keys.READINESS] = Readiness(nc, read_model, live, settings)
+    settings = app[app_keys.SETTINGS]
+    app[app_keys.READ_MODEL] = read_model
+    app[app_keys.LIVE] = live
+    app[app_keys.FRESHNESS] = Freshness(nc, read_model, settings)
+    app[app_keys.READINESS] = Readiness(nc, read_model, live, settings)
 
 
 async def _add_submitter(
     app: web.Application, nc: Client, files: Files
 ) -> tuple[Lanes | Limits | Kinds, ...]:
     """Put in what submissions go by; what of it has to follow changes, to be run."""
-    publisher, settings = app[keys.PUBLISHER], app[keys.SETTINGS]
-    limits_ = app[keys.LIMITS] = Limits(nc, publisher, settings)
-    kinds_ = app[keys.KINDS] = Kinds(nc, publisher, settings)
-    lanes = app[keys.LANES] = Lanes(nc, publisher, settings, served_by(kinds_, app[keys.WORKERS].kinds))
-    shares = app[keys.SHARES] = Shares(app[keys.READ_MODEL].use, settings)
+    publisher, settings = app[app_keys.PUBLISHER], app[app_keys.SETTINGS]
+    limits_ = app[app_keys.LIMITS] = Limits(nc, publisher, settings)
+    kinds_ = app[app_keys.KINDS] = Kinds(nc, publisher, settings)
+    lanes = app[app_keys.LANES] = Lanes(
+        nc, publisher, settings, served_by(kinds_, app[app_keys.WORKERS].kinds)
+    )
+    shares = app[app_keys.SHARES] = Shares(app[app_keys.READ_MODEL].use, settings)
     await limits_.load()
     await kinds_.load()
     await shares.load(nc)
-    app[keys.SUBMITTER] = Submitter(app[keys.STORE], lanes, limits_, kinds_, files.exists, shares, settings)
+    app[app_keys.SUBMITTER] = Submitter(
+        app[app_keys.STORE], lanes, limits_, kinds_, files.exists, shares, settings
+    )
     return lanes, limits_, kinds_
 
 
 def _add_buckets(app: web.Application, nc: Client) -> tuple[BucketUse, ...]:
     """Put in the schedules, and what counts how much of each bucket a tenant has filled, to be run."""
-    settings = app[keys.SETTINGS]
-    app[keys.LOG_SHARE] = LogShare(settings.tenant_log_lines_bytes)
-    app[keys.CLAIM_KEYS_USE] = claim_keys.use_of(nc, settings)
-    app[keys.SCHEDULES_USE] = schedules.use_of(nc, settings)
-    app[keys.DOCUMENTS_USE] = documents.use_of(nc, settings)
-    app[keys.SCHEDULES] = ScheduleStore(
-        nc, app[keys.PUBLISHER], tries=settings.append_tries, timeout_s=settings.request_timeout_s,
-        use=app[keys.SCHEDULES_USE],
+    settings = app[app_keys.SETTINGS]
+    app[app_keys.LOG_SHARE] = LogShare(settings.tenant_log_lines_bytes)
+    app[app_keys.CLAIM_KEYS_USE] = idempotency.use_of(nc, settings)
+    app[app_keys.SCHEDULES_USE] = schedules.use_of(nc, settings)
+    app[app_keys.DOCUMENTS_USE] = entries.use_of(nc, settings)
+    app[app_keys.SCHEDULES] = ScheduleStore(
+        nc, app[app_keys.PUBLISHER], tries=settings.append_tries, timeout_s=settings.request_timeout_s,
+        use=app[app_keys.SCHEDULES_USE],
     )  # fmt: skip
-    return app[keys.CLAIM_KEYS_USE], app[keys.SCHEDULES_USE], app[keys.DOCUMENTS_USE]
+    return app[app_keys.CLAIM_KEYS_USE], app[app_keys.SCHEDULES_USE], app[app_keys.DOCUMENTS_USE]
 
 
 async def _add_claims(app: web.Application, nc: Client) -> tuple[Claims | RestWorkers, ...]:
     """Put in what claims over REST go by; what of it has to run."""
-    publisher, settings = app[keys.PUBLISHER], app[keys.SETTINGS]
-    app[keys.LOG_BOOK] = LogBook(settings)
-    claims = Claims(nc, settings, app[keys.READ_MODEL], lambda kind: app[keys.KINDS].of(kind).weights)
-    watch = app[keys.WORKERS]
+    publisher, settings = app[app_keys.PUBLISHER], app[app_keys.SETTINGS]
+    app[app_keys.LOG_BOOK] = LogBook(settings)
+    claims = Claims(nc, settings, app[app_keys.READ_MODEL], lambda kind: app[app_keys.KINDS].of(kind).weights)
+    watch = app[app_keys.WORKERS]
     declarations = Declarations(nc, publisher, watch, settings)
     rest = RestWorkers(nc, publisher, declarations, settings)
-    app[keys.CLAIMS], app[keys.REST_WORKERS] = claims, rest
-    app[keys.CLAIMING] = Claiming(
-        nc, app[keys.STORE], publisher, claims, rest, declarations, watch, settings,
-        app[keys.CLAIM_KEYS_USE], app[keys.SHARES].room,
+    app[app_keys.CLAIMS], app[app_keys.REST_WORKERS] = claims, rest
+    app[app_keys.CLAIMING] = Claiming(
+        nc, app[app_keys.STORE], publisher, claims, rest, declarations, watch, settings,
+        app[app_keys.CLAIM_KEYS_USE], app[app_keys.SHARES].room,
     )  # fmt: skip
     await claims.start()
     return claims, rest
@@ -348,7 +336,7 @@ async def _add_claims(app: web.Application, nc: Client) -> tuple[Claims | RestWo
 
 async def _close_waiting(app: web.Application) -> None:
     app[DOOR].close()
-    app[keys.CLAIMS].close()
+    app[app_keys.CLAIMS].close()
 
 
 async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None]) -> None:

@@ -8,13 +8,14 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from events.errors import UnavailableError
-from services import quarantine_index, room
-from services.gateway.auth import ANYBODY, Principal, Role, require
-from services.gateway.http import json_response
-from services.gateway.keys import METRICS, NATS, READ_MODEL, READINESS, SETTINGS, WORKERS
-from services.gateway.live_door import DOOR
+from services.access.authenticator import ANYBODY, Principal, Role, require
+from services.broker import quarantine_index
+from services.gateway.app_keys import METRICS, NATS, READ_MODEL, READINESS, SETTINGS, WORKERS
+from services.gateway.http.callers import json_response
+from services.gateway.http.query import Query
+from services.gateway.live.admission import DOOR
 from services.gateway.metrics import tenant_text
-from services.gateway.query import Query
+from services.records import room
 
 
 async def healthz(request: web.Request) -> web.Response:

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from services import clock
 from services.event_store import EventStore
-from services.room import Fill
+from services.records.room import Fill
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every one, which nobody reads
 

@@ -17,14 +17,14 @@ from events import subjects
 from events.errors import UnavailableError
 from projections.reader import ReadModel
 from services import clock
+from services.broker.reader import api, read_range
+from services.broker.topology_spec import load
+from services.concurrency import each
 from services.files.info import CHUNK_BYTES
 from services.files.room import FileRoom
-from services.gateway.live import LiveFeed
-from services.log_reader import api, read_range
-from services.room import FOR_ENDS, disk_of, fill_of, why_full
+from services.gateway.live.feed import LiveFeed
+from services.records.room import FOR_ENDS, disk_of, fill_of, why_full
 from services.settings import Settings
-from services.together import each
-from services.topology_spec import load
 
 Checks = dict[str, dict[str, Any]]
 

@@ -10,13 +10,12 @@ import structlog
 from nats.aio.client import Client
 
 from events.errors import SwitchyardError, UnavailableError
-from services import controls
-from services.controls import LANES, STREAM, Lane, is_paused, lane_of, settle
-from services.log_reader import follow, last_message
-from services.publisher import Publisher
-from services.quarantine import readable
+from services.broker.publisher import Publisher
+from services.broker.quarantine import readable
+from services.broker.reader import follow, last_message
+from services.records import controls, workers
+from services.records.controls import LANES, STREAM, Lane, is_paused, lane_of, settle
 from services.settings import Settings
-from services.worker import registry
 
 log = structlog.get_logger()
 
@@ -109,6 +108,6 @@ class Controls:
     async def _forget(self, worker: str) -> None:
         """Take back the wish for a worker that died and could not do it itself."""
         timeout_s = self._settings.request_timeout_s
-        found = await last_message(self._nc, registry.STREAM, registry.subject(worker), timeout_s=timeout_s)
-        if found is None or registry.read(found) is None:
+        found = await last_message(self._nc, workers.STREAM, workers.subject(worker), timeout_s=timeout_s)
+        if found is None or workers.read(found) is None:
             await controls.forget_worker(self._nc, self._publisher, worker, timeout_s=timeout_s)

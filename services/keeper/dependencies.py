@@ -16,7 +16,7 @@ import structlog
 from nats.aio.client import Client
 
 from events.commands import FailDependency, Unblock
-from events.envelope import Recorded
+from events.encoding.envelope import Recorded
 from events.errors import (
     ConflictError,
     LimitError,
@@ -24,7 +24,7 @@ from events.errors import (
     NotFoundError,
     SwitchyardError,
 )
-from events.history import (
+from events.events import (
     Accepted,
     AnyEvent,
     Archived,
@@ -37,16 +37,16 @@ from events.history import (
     Unreadable,
 )
 from events.job import Job, evolve
-from events.spec import FINAL, DependencyFailure, Status
+from events.values import FINAL, DependencyFailure, Status
 from projections.reader import ReadModel
 from services import clock
+from services.broker.publisher import Publisher
+from services.concurrency import each
 from services.event_store import EventStore
 from services.keeper.timers import ACTOR
 from services.keeper.waits import Waits
-from services.lanes import Lanes, key_of
-from services.publisher import Publisher
+from services.records.lanes import Lanes, key_of
 from services.settings import Settings
-from services.together import each
 
 log = structlog.get_logger()
 

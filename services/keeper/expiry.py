@@ -12,15 +12,15 @@ from events.commands import LoseLease
 from events.errors import SwitchyardError, UnavailableError
 from projections.reader import ReadModel
 from services import clock
-from services.broker_errors import NOTHING
+from services.broker.jetstream import NOTHING
+from services.broker.reachability import Reachability
+from services.broker.reader import api, follow, last_message
+from services.dispatch.blame import has_one_slot, is_alone
 from services.event_store import EventStore
 from services.keeper.timers import ACTOR
-from services.log_reader import api, follow, last_message
-from services.reachability import Reachability
-from services.served_kinds import ServedKinds
+from services.records import workers
+from services.records.served_kinds import ServedKinds
 from services.settings import Settings
-from services.worker import registry
-from services.worker.blame import has_one_slot, is_alone
 
 log = structlog.get_logger()
 
@@ -54,10 +54,10 @@ class Expiry:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._prove_reach())
             group.create_task(self._follow_declarations())
-            stream, timeout_s = registry.STREAM, self._settings.request_timeout_s
+            stream, timeout_s = workers.STREAM, self._settings.request_timeout_s
             async for message in follow(self._nc, stream, latest=True, timeout_s=timeout_s):
-                worker = registry.worker_of(message.subject)
-                heartbeat = registry.read(message)
+                worker = workers.worker_of(message.subject)
+                heartbeat = workers.read(message)
                 if heartbeat is not None:
                     self._fences[worker] = heartbeat.fences
                     if heartbeat.is_whole:
@@ -66,15 +66,15 @@ class Expiry:
                 self.kinds.learn(worker, None)
                 fences = self._fences.pop(worker, {})
                 # What cannot be read does not say that a lease has gone by, as an expiry does.
-                is_gone = registry.is_gone(message.headers, message.data)
+                is_gone = workers.is_gone(message.headers, message.data)
                 self.expire(group, worker, fences, after_s=0.0 if is_gone else self._settings.lease_s)
 
     async def _follow_declarations(self) -> None:
         """Learn which kinds are served; a declaration goes with its worker, or some leases later."""
         timeout_s = self._settings.request_timeout_s
-        async for message in follow(self._nc, registry.DECLARATIONS, latest=True, timeout_s=timeout_s):
-            worker = registry.worker_of(message.subject)
-            self.kinds.learn(worker, registry.read_declaration(message))
+        async for message in follow(self._nc, workers.DECLARATIONS, latest=True, timeout_s=timeout_s):
+            worker = workers.worker_of(message.subject)
+            self.kinds.learn(worker, workers.read_declaration(message))
 
     def expire(
         self, group: asyncio.TaskGroup, worker: str, fences: dict[int, str], *, after_s: float = 0.0
@@ -112,13 +112,13 @@ class Expiry:
         try:
             found = await last_message(
                 self._nc,
-                registry.STREAM,
-                registry.subject(worker),
+                workers.STREAM,
+                workers.subject(worker),
                 timeout_s=self._settings.request_timeout_s,
             )
         except UnavailableError:
             return False
-        return found is None or registry.read(found) is None
+        return found is None or workers.read(found) is None
 
     async def _lose(self, worker: str, job_id: str, fence: int, *, blamed: bool) -> None:
         while True:
@@ -140,7 +140,7 @@ class Expiry:
         """Ask the leader of the bucket often enough to know that it could be reached all the time."""
         while True:
             try:
-                call, timeout_s = f"STREAM.INFO.{registry.STREAM}", self._settings.request_timeout_s
+                call, timeout_s = f"STREAM.INFO.{workers.STREAM}", self._settings.request_timeout_s
                 await api(self._nc, call, timeout_s=timeout_s, expected=NOTHING)
             except UnavailableError as error:
                 log.warning("broker_out_of_reach", error=str(error))

@@ -14,8 +14,8 @@ from nats.aio.client import Client
 
 from events import subjects
 from projections.reader import ReadModel
+from services.broker.reader import api, last_message, read_range
 from services.keeper.stale import delete
-from services.log_reader import api, last_message, read_range
 
 log = structlog.get_logger()
 

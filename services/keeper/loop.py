@@ -8,17 +8,20 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
-from events.codec import decode, place_of
+from events.encoding.codec import decode, place_of
 from events.errors import NewerVersionError, UnavailableError
-from events.history import AnyEvent, Archived, Submitted, Unreadable
+from events.events import AnyEvent, Archived, Submitted, Unreadable
 from projections.fold import NO_JOB
 from projections.reader import ReadModel
 from projections.tenants import Use
+from services.broker.consume import UnreadableError, consume, consume_batches
+from services.broker.publisher import Publisher
+from services.broker.reader import Stored
 from services.event_store import EventStore
 from services.files import Files
-from services.gateway.submission import Submitter
+from services.intake.shares import Shares
+from services.intake.submitter import Submitter
 from services.keeper.archive import purge_archived
-from services.keeper.consume import UnreadableError, consume, consume_batches
 from services.keeper.controls import Controls
 from services.keeper.dependencies import Dependencies
 from services.keeper.expiry import Expiry
@@ -27,14 +30,11 @@ from services.keeper.source import watch_source
 from services.keeper.stale import purge_ended
 from services.keeper.sweep import Sweep
 from services.keeper.timers import Timers
-from services.kinds import Kinds
-from services.lanes import Lanes, key_of
-from services.limits import Limits
-from services.log_reader import Stored
-from services.publisher import Publisher
-from services.served_kinds import served_by
+from services.records.kinds import Kinds
+from services.records.lanes import Lanes, key_of
+from services.records.limits import Limits
+from services.records.served_kinds import served_by
 from services.settings import Settings
-from services.shares import Shares
 
 log = structlog.get_logger()
 

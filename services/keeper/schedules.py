@@ -1,8 +1,8 @@
 """Schedules: timers set from what the bucket holds, and ticks turned into jobs.
 
 A timer only wakes. Whoever wakes reads the record, decides every tick that is due by compare-and-set, and
-then submits their jobs under ids that the ticks give (`events.schedule`). The timer is set from the record
-that stands when it is set, so the order in which changes are handled does not matter.
+then submits their jobs under ids that the ticks give (`events.schedules.schedule`). The timer is set from the
+record that stands when it is set, so the order in which changes are handled does not matter.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from nats.aio.client import Client
 from events import subjects
 from events.commands import RequestCancel
 from events.errors import ConflictError, RejectedError, UnavailableError, VersionConflictError
-from events.schedule import Overlap, Refusal, Schedule, decide, fired, next_tick
-from events.spec import FINAL, Status
+from events.schedules.schedule import Overlap, Refusal, Schedule, decide, fired, next_tick
+from events.values import FINAL, Status
 from services import clock
+from services.broker.publisher import Publisher
+from services.broker.reader import api
 from services.event_store import EventStore
-from services.gateway.job_request import parse_request
-from services.gateway.submission import Caller, Submitter
-from services.log_reader import api
-from services.publisher import Publisher
-from services.schedules import ScheduleStore, iso, tick_body, tick_job_id, tick_key
+from services.intake.request import parse_request
+from services.intake.submitter import Caller, Submitter
+from services.records.schedules import ScheduleStore, iso, tick_body, tick_job_id, tick_key
 from services.settings import Settings
 
 log = structlog.get_logger()

@@ -16,13 +16,13 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
-from events.codec import FINAL_EVENTS
+from events.encoding.codec import FINAL_EVENTS
 from events.errors import UnavailableError
 from events.subjects import JOB_ID
-from services.broker_errors import DELETE_FAILED, GONE
-from services.log_parts import last_messages
-from services.log_reader import Stored, api, last_of_leader, read_range
-from services.together import each
+from services.broker.jetstream import DELETE_FAILED, GONE
+from services.broker.part_reader import last_messages
+from services.broker.reader import Stored, api, last_of_leader, read_range
+from services.concurrency import each
 
 log = structlog.get_logger()
 

@@ -16,8 +16,10 @@ from events.commands import Requeue
 from events.errors import SwitchyardError, UnavailableError
 from projections.reader import ReadModel
 from services import clock
-from services.broker import on_reconnect
-from services.broker_errors import NOTHING
+from services.broker.connection import on_reconnect
+from services.broker.jetstream import NOTHING
+from services.broker.publisher import Publisher
+from services.broker.reader import api, read_range
 from services.event_store import EventStore
 from services.files import Files
 from services.keeper.dependencies import Dependencies, overdue
@@ -27,9 +29,7 @@ from services.keeper.leftovers import delete_leftovers, purge_leftovers
 from services.keeper.schedules import Schedules
 from services.keeper.stale import purge_acknowledged, purge_overdue, purge_page
 from services.keeper.timers import ACTOR, Timers
-from services.lanes import Lanes
-from services.log_reader import api, read_range
-from services.publisher import Publisher
+from services.records.lanes import Lanes
 from services.settings import Settings
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from events import subjects
 from events.commands import Wake
 from events.errors import LimitError
-from events.history import (
+from events.events import (
     Accepted,
     AnyEvent,
     Blocked,
@@ -35,11 +35,11 @@ from events.history import (
 )
 from events.job import Job, decide, evolve, next_wake
 from services import clock
+from services.broker.publisher import Publisher
+from services.dispatch.blame import had_claim_alone
 from services.event_store import EventStore
-from services.lanes import Lanes, key_of
-from services.publisher import Publisher
+from services.records.lanes import Lanes, key_of
 from services.settings import Settings
-from services.worker.blame import had_claim_alone
 
 log = structlog.get_logger()
 

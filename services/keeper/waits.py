@@ -12,11 +12,11 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import UnavailableError
-from services.inbox import Inbox
-from services.log_reader import END_OF_BATCH, NOT_FOUND, api
-from services.publisher import Publisher
+from services.broker.inbox import Inbox
+from services.broker.publisher import Publisher
+from services.broker.reader import END_OF_BATCH, NOT_FOUND, api
+from services.concurrency import each
 from services.settings import Settings
-from services.together import each
 
 STREAM: Final = f"KV_{subjects.BUCKET_WAITS}"
 TOO_MANY: Final = "413"

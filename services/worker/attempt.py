@@ -15,15 +15,15 @@ import orjson
 from events import outcome as outcome_of
 from events.errors import InvalidError, NotFoundError, RejectedError
 from events.job import Job
-from events.spec import RESULT_ARTIFACT, JobSpec
+from events.values import RESULT_ARTIFACT, JobSpec
 from services.connectors.protocol import FatalError, Outcome, RetryableError
+from services.dispatch.log_lines import LogLines
 from services.files import Files, artifact_id
 from services.files.reservations import Room, WorkerQuota
-from services.room import FOR_ENDS
+from services.records.room import FOR_ENDS
 from services.settings import Settings
-from services.worker.log_lines import LogLines
 from services.worker.reporting import Reporter
-from switchyard._scratch import remove
+from switchyard._worker.scratch import remove
 
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 READ_BYTES = 1024 * 1024

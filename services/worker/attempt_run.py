@@ -27,7 +27,7 @@ from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, 
 from events.errors import NewerVersionError, UnavailableError
 from events.job import timed_out
 from events.outcome import exception_text, failure_of, trace_of
-from events.spec import JobError
+from events.values import JobError
 from services import clock
 from services.connectors.protocol import (
     BusyError,
@@ -37,15 +37,15 @@ from services.connectors.protocol import (
     RetryableError,
     traceback_of,
 )
+from services.dispatch.leasing import Interruption, Lease, Leasing, jitter
+from services.dispatch.references import resolved_payload
 from services.event_store import EventStore
 from services.files import Files
 from services.files.reservations import WorkerQuota
 from services.settings import Settings
 from services.worker.attempt import HeldAttempt
-from services.worker.lease import Interruption, Lease, Leasing, jitter
-from services.worker.references import resolved_payload
 from services.worker.reporting import Reporter
-from switchyard._contained import Ended, Foreign, StillRunning
+from switchyard._worker.contained import Ended, Foreign, StillRunning
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ import structlog
 
 from events.outcome import trace_of
 from services.connectors.protocol import Connector
-from switchyard._contained import Foreign
+from switchyard._worker.contained import Foreign
 
 log = structlog.get_logger()
 

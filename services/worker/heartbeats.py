@@ -12,8 +12,8 @@ import structlog
 from events import subjects
 from events.errors import SwitchyardError
 from services import clock
-from services.publisher import AckLostError, Publisher
-from services.worker.registry import UNREGISTERED, Declaration, WorkerRecord, declaration_of, subject
+from services.broker.publisher import AckLostError, Publisher
+from services.records.workers import UNREGISTERED, Declaration, WorkerRecord, declaration_of, subject
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import structlog
 
 from events.commands import AnyCommand, Fail
-from services.worker.lease import Lease
+from services.dispatch.leasing import Lease
 
 log = structlog.get_logger()
 

@@ -13,10 +13,10 @@ import structlog
 
 from events import subjects
 from events.errors import SwitchyardError
-from services.publisher import AckLostError, Publisher
-from services.reachability import Reachability
+from services.broker.publisher import AckLostError, Publisher
+from services.broker.reachability import Reachability
+from services.records.workers import WorkerRecord, subject
 from services.worker.heartbeats import Heartbeats
-from services.worker.registry import WorkerRecord, subject
 
 log = structlog.get_logger()
 

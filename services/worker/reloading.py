@@ -14,7 +14,7 @@ from types import ModuleType
 import structlog
 from watchfiles import PythonFilter, awatch
 
-from services.worker.loop import Worker
+from services.worker.worker import Worker
 from switchyard.handlers import HandlersError
 
 log = structlog.get_logger()

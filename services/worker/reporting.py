@@ -14,9 +14,9 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import SwitchyardError, UnavailableError
 from services import clock
+from services.broker.publisher import AckLostError, Publisher
+from services.dispatch.log_share import LogShare
 from services.ids import new_id
-from services.log_share import LogShare
-from services.publisher import AckLostError, Publisher
 from services.settings import MIB
 
 log = structlog.get_logger()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from nats.aio.client import Client
 
 from services.event_store import EventStore
-from services.room import Room
+from services.records.room import Room
 from services.settings import Settings
 
 

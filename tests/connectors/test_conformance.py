@@ -12,7 +12,7 @@ from services.connectors.convert.connector import ConvertConnector
 from services.connectors.simulate import SimulateConnector
 from tests.connectors.attempts import LocalAttempt
 from tests.connectors.conformance import ConnectorConformance, Subject
-from tests.connectors.documents import DOCUMENTS
+from tests.documents.corpus import DOCUMENTS
 
 
 def convert_attempt(directory: Path, document: Path) -> LocalAttempt:

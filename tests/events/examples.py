@@ -30,7 +30,7 @@ from events.commands import (
     Unblock,
     Wake,
 )
-from events.history import (
+from events.events import (
     Accepted,
     AnyEvent,
     Archived,
@@ -56,7 +56,7 @@ from events.history import (
 )
 from events.job import Job, decide, evolve
 from events.retry import RetryPolicy
-from events.spec import Ageing, JobError, JobSpec, ReviewRules, Status
+from events.values import Ageing, JobError, JobSpec, ReviewRules, Status
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)

@@ -5,14 +5,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from events import codec
-from events.codec import EVENTS as EVENT_TYPES
-from events.codec import decode, encode, event_name, fold, write
-from events.envelope import event_view, recorded
+from events.encoding import codec
+from events.encoding.codec import EVENTS as EVENT_TYPES
+from events.encoding.codec import decode, encode, event_name, fold, write
+from events.encoding.envelope import event_view, recorded
 from events.errors import UnwritableError
-from events.history import AnyEvent, Queued, Submitted, Unreadable
+from events.events import AnyEvent, Queued, Submitted, Unreadable
 from events.job import Job
-from events.spec import Status
+from events.values import Status
 from tests.events.examples import EVENTS, JOB_ID, NOW, OTHER_FORMS, QUEUED, SPEC
 
 GOLDEN = Path(__file__).parent / "golden"

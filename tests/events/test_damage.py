@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.commands import Archive, Discard, LoseLease, Repair, Requeue, Unblock, Wake
-from events.damage import CODE
+from events.encoding.damage import CODE
 from events.errors import ConflictError, NewerVersionError
-from events.history import AnyEvent, Archived, Repaired, Unreadable
+from events.events import AnyEvent, Archived, Repaired, Unreadable
 from events.job import Job, decide, evolve, next_wake
-from events.spec import FINAL, Status
+from events.values import FINAL, Status
 from tests.events.examples import (
     BLOCKED,
     CANCELLING,

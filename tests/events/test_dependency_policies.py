@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from events.commands import FailDependency, RequestCancel, Submit, Unblock, Wake
-from events.history import AnyEvent, Blocked, Cancelled, Dead, Queued, Scheduled
+from events.events import AnyEvent, Blocked, Cancelled, Dead, Queued, Scheduled
 from events.job import Job, decide, evolve
-from events.spec import DependencyFailure, JobSpec, Status
+from events.values import DependencyFailure, JobSpec, Status
 from tests.events.examples import JOB_ID, LATER, NOW, run
 
 FAILED = FailDependency(now=NOW, dependency="p1", outcome=Status.EXPIRED)

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.lane import LaneKey, isolated, keys_of, lane_id
-from events.matching import canonical
-from events.spec import JobSpec
-from services.lanes import key_of
-from services.worker.registry import WorkerRecord, new_record
+from events.requirements.matching import canonical
+from events.values import JobSpec
+from services.records.lanes import key_of
+from services.records.workers import WorkerRecord, new_record
 from tests.events.test_matching import CAPABILITIES, REQUIREMENTS, ROOMY, naive
 
 GAMES_PLAYED = 300

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.codec import event_name
 from events.commands import (
     AnyCommand,
     Archive,
@@ -30,12 +29,13 @@ from events.commands import (
     TakeLease,
     Wake,
 )
+from events.encoding.codec import event_name
 from events.errors import ConflictError
-from events.history import AnyEvent, Archived, Expired, Failed, Queued
+from events.events import AnyEvent, Archived, Expired, Failed, Queued
 from events.job import Job, decide, evolve, next_wake
 from events.retry import RetryPolicy, retry_delay_s
-from events.spec import FINAL, Status
-from events.table import TRANSITIONS, page
+from events.transitions import TRANSITIONS, page
+from events.values import FINAL, Status
 from tests.events.examples import (
     AGEING,
     BLOCKED,

@@ -12,7 +12,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from events.errors import InvalidError
-from events.matching import WORST, Clause, Limits, canonical, canonical_prefers, explain, matches, score
+from events.requirements.matching import (
+    WORST,
+    Clause,
+    Limits,
+    canonical,
+    canonical_prefers,
+    explain,
+    matches,
+    score,
+)
 
 MISSING = object()
 

@@ -10,16 +10,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from events import subjects
-from events.codec import EVENTS, decode, fold
-from events.envelope import event_view, recorded
-from events.history import Unreadable
+from events.encoding.codec import EVENTS, decode, fold
+from events.encoding.envelope import event_view, recorded
+from events.encoding.json_value import dumps
+from events.events import Unreadable
 from events.job import Job, evolve, next_wake
-from events.json_value import dumps
 from projections import database
 from projections.fold import Folder, Message
 from projections.job_view import job_view
 from projections.reader import ReadModel
-from services.wire import LazyHeaders
+from services.broker.wire import LazyHeaders
 from tests.events.examples import JOB_ID, STATES
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))

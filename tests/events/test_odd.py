@@ -10,14 +10,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from events import codec
 from events.commands import Repair
-from events.envelope import event_view, recorded
+from events.encoding import codec
+from events.encoding.envelope import event_view, recorded
+from events.encoding.json_value import dumps
 from events.errors import SwitchyardError, UnwritableError
-from events.history import AnyEvent, Event, Repaired, Unreadable
+from events.events import AnyEvent, Event, Repaired, Unreadable
 from events.job import Job, decide, evolve, next_wake
-from events.json_value import dumps
-from events.spec import Status
+from events.values import Status
 from projections import database
 from projections.fold import Folder, Message
 from projections.job_view import job_view

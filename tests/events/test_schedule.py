@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from events.schedule import (
+from events.schedules.schedule import (
     Missed,
     Overlap,
     Refusal,
@@ -19,7 +19,7 @@ from events.schedule import (
     resumed,
     upcoming,
 )
-from events.ticks import Timing
+from events.schedules.ticks import Timing
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATE_S = 60.0

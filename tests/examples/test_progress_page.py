@@ -15,7 +15,7 @@ import pytest
 from switchyard.client import AsyncClient
 from switchyard.handlers import Context
 from switchyard.worker import Worker
-from tests.broker import SharedBroker
+from tests.broker.shared import SharedBroker
 from tests.gateway.rest import Gateway, gateway
 
 NODE = shutil.which("node")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import SharedBroker
+from tests.broker.shared import SharedBroker
 from tests.gateway.rest import Gateway, gateway
 
 

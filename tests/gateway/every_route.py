@@ -13,11 +13,11 @@ import orjson
 from events import subjects
 from projections.database import path_in
 from projections.reader import ReadModel
-from services.broker import connect
+from services.broker.connection import connect
+from services.broker.reader import api as broker_api
 from services.connectors.protocol import Attempt
 from services.keeper.loop import Keeper
-from services.log_reader import api as broker_api
-from services.worker.loop import Worker
+from services.worker.worker import Worker
 from tests.gateway.rest import Answer, Gateway
 from tests.worker.site import TestConnector
 

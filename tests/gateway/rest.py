@@ -17,14 +17,14 @@ from nats.aio.client import Client
 
 from events.commands import Complete, Fail, TakeLease
 from events.job import Job
-from events.spec import JobError
-from services import topology
-from services.broker import connect
+from events.values import JobError
+from services.access.jwt import load_or_create_secrets, mint
+from services.broker import topology
+from services.broker.connection import connect
+from services.broker.publisher import Publisher
 from services.event_store import EventStore
 from services.gateway.app import serve
-from services.gateway.tokens import load_or_create_secrets, mint
-from services.projector import Projector
-from services.publisher import Publisher
+from services.projector.projector import Projector
 from services.settings import Settings
 
 DEADLINE_S = 20.0

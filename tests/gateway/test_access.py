@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from events.errors import InvalidError
-from services.gateway.problems import UnauthenticatedError
-from services.gateway.revocations import PREFIX, Revocations, revoke
-from services.gateway.tokens import TokenVerifier, load_or_create_secrets, mint, rotate_secrets
+from services.access.jwt import TokenVerifier, load_or_create_secrets, mint, rotate_secrets
+from services.access.revocations import PREFIX, Revocations, revoke
+from services.gateway.http.problems import UnauthenticatedError
 from services.ids import new_id
-from tests.broker import SharedBroker
+from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
 GOOD = {"sub": "ann", "tenant": "acme", "roles": ["viewer"], "jti": "t1", "exp": 4e9}
@@ -262,7 +262,7 @@ async def test_revocation_is_known_from_the_first_request_on_until_its_entry_goe
 async def test_rotated_secret_is_taken_up_without_a_restart(
     api: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.gateway.tokens.RELOAD_S", 0)
+    monkeypatch.setattr("services.access.jwt.RELOAD_S", 0)
     oldest = api.token()
     assert (await api.get("/v1/jobs", token=oldest)).status == 200
     rotate_secrets(api.settings.data_dir)

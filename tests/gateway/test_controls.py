@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from events import subjects
-from services import controls
+from services.broker.reader import api as broker_api
+from services.broker.reader import last_message
+from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt
 from services.keeper.loop import Keeper
-from services.lanes import lane_for
-from services.log_reader import api as broker_api
-from services.log_reader import last_message
-from services.nats_server import NatsServer
+from services.records import controls
+from services.records.lanes import lane_for
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
 from tests.worker.site import Site, TestConnector
 

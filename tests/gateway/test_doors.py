@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from services.broker.server.server import NatsServer
 from services.gateway.app import running_app
 from services.ids import new_id
-from services.nats_server import NatsServer
-from tests.gateway.doors import DOORS, EVERYBODY, knock
-from tests.gateway.octopoid import Octopoid
+from tests.gateway.leases.test_leases import Worker, until_in_registry
+from tests.gateway.octopoid.client import Octopoid
 from tests.gateway.rest import Gateway, gateway
-from tests.gateway.test_leases import Worker, until_in_registry
+from tests.gateway.routes import DOORS, EVERYBODY, knock
 
 NAMED = re.compile(r"\{(\w+)\}")
 ROLES = sorted(EVERYBODY)

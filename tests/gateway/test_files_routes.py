@@ -26,11 +26,11 @@ from nats.aio.client import Client
 from structlog.testing import capture_logs
 
 from events import subjects
-from services import topology
+from services.broker import topology
+from services.broker.reader import api, read_range
 from services.files import Files
 from services.files.info import CHUNK_BYTES
-from services.gateway.conditions import RANGE
-from services.log_reader import api, read_range
+from services.gateway.http.conditions import RANGE
 from services.settings import Settings
 from tests.gateway.file_server import H_CALLER, Index, application
 

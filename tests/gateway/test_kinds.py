@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from events.envelope import Recorded
-from events.spec import Ageing, JobSpec
-from services.nats_server import NatsServer
-from tests.broker import SharedBroker
+from events.encoding.envelope import Recorded
+from events.values import Ageing, JobSpec
+from services.broker.server.server import NatsServer
+from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
 
 DEFAULTS: dict[str, Any] = {

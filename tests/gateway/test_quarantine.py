@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from events import subjects
-from services import quarantine_index
-from services.log_reader import Stored
-from services.nats_server import NatsServer
-from services.quarantine import set_aside
+from services.broker import quarantine_index
+from services.broker.quarantine import set_aside
+from services.broker.reader import Stored
+from services.broker.server.server import NatsServer
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
 

@@ -12,11 +12,11 @@ import orjson
 import pytest
 
 from events import subjects
+from services.broker.reader import api as ask
+from services.broker.server.server import NatsServer
 from services.gateway.readiness import Stalls
 from services.keeper.loop import Keeper
-from services.log_reader import api as ask
-from services.nats_server import NatsServer
-from services.projector import Projector
+from services.projector.projector import Projector
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
 STALL_S = 0.3
@@ -131,7 +131,7 @@ async def test_a_live_feed_that_stands_still_counts_while_somebody_needs_it(
     async def never(*_: object) -> None:
         await blocked.wait()
 
-    monkeypatch.setattr("services.gateway.live.LiveFeed._events", never)
+    monkeypatch.setattr("services.gateway.live.feed.LiveFeed._events", never)
     async with gateway(broker.url, tmp_path, ready_stall_s=STALL_S) as api, running(api, Keeper):
         job = await api.submit()
         assert ready(await until(api, ready))

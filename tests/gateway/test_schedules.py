@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.broker import SharedBroker
+from tests.broker.shared import SharedBroker
 from tests.gateway.rest import Answer, Gateway, gateway
 
 JOB = {"kind": "noop"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.connectors import payload_model
-from services.connectors.custom import CustomConnector
+from services.connectors.handlers.connector import CustomConnector
 from services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError
 from tests.connectors.attempts import LocalAttempt
 from tests.connectors.conformance import DEADLINE_S, ConnectorConformance, Subject

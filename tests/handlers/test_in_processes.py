@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from services.connectors.custom import CustomConnector
+from services.connectors.handlers.connector import CustomConnector
 from services.connectors.protocol import FatalError, RetryableError
-from switchyard._traceback import MAX_CHARS, told
+from switchyard._worker.traceback import MAX_CHARS, told
 from switchyard.handlers import Handlers, HandlersError
 from switchyard.testing import Harness
 from tests.connectors.attempts import LocalAttempt
+from tests.connectors.isolation.test_processes import gone
 from tests.handlers import in_processes
 from tests.handlers.in_processes import handlers
-from tests.worker.test_processes import gone
 
 SOURCE = "tests.handlers.in_processes:handlers"
 MODES = ("in-a-process", "in-a-thread", "on-the-loop")

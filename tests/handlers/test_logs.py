@@ -10,12 +10,12 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from events.history import Dead
-from services.connectors.custom import CustomConnector
-from services.log_reader import read_range
-from services.nats_server import NatsServer
-from services.worker.log_lines import LogLines
-from tests.gateway.live import live_gateway
+from events.events import Dead
+from services.broker.reader import read_range
+from services.broker.server.server import NatsServer
+from services.connectors.handlers.connector import CustomConnector
+from services.dispatch.log_lines import LogLines
+from tests.gateway.live.site import live_gateway
 from tests.handlers import in_processes
 from tests.handlers.in_processes import handlers
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from events.history import Dead, Succeeded
-from services.connectors.custom import CustomConnector
-from services.nats_server import NatsServer
-from switchyard._contained import install, ours
+from events.events import Dead, Succeeded
+from services.broker.server.server import NatsServer
+from services.connectors.handlers.connector import CustomConnector
+from switchyard._worker.contained import install, ours
 from tests.handlers import hostile, odd
 from tests.handlers.odd import ASYNC, CASES, CASES_OF_FILES, LARGE, PROCESS, THREAD, handlers
 from tests.handlers.remains import Remains

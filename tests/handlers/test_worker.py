@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from events.history import Dead, Failed, Proposed, Succeeded
-from services.connectors.custom import CustomConnector
-from services.nats_server import NatsServer
+from events.events import Dead, Failed, Proposed, Succeeded
+from services.broker.server.server import NatsServer
+from services.connectors.handlers.connector import CustomConnector
 from switchyard.handlers import Handler, Handlers
 from tests.handlers.samples import handlers
 from tests.worker.site import DEADLINE_S, open_site

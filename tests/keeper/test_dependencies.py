@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from events.commands import AnyCommand, Archive, Discard, Redrive, Repair, RequestCancel
-from events.history import Blocked, Cancelled, Dead, Expired, Queued, Scheduled, Succeeded
+from events.events import Blocked, Cancelled, Dead, Expired, Queued, Scheduled, Succeeded
 from events.job import Job
-from events.spec import DependencyFailure, Status
+from events.values import DependencyFailure, Status
+from services.broker.publisher import Publisher
+from services.broker.reader import api
+from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt, FatalError
 from services.ids import new_id
 from services.keeper.waits import STREAM, Waits
-from services.log_reader import api
-from services.nats_server import NatsServer
-from services.publisher import Publisher
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 LATER_S = 3600

@@ -9,8 +9,8 @@ import pytest
 
 from events import subjects
 from services import clock
-from services.log_reader import api
-from services.nats_server import NatsServer
+from services.broker.reader import api
+from services.broker.server.server import NatsServer
 from tests.worker.site import Site, open_site
 
 FEW = 20

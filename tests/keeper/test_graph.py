@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from events import subjects
-from events.envelope import Recorded, recorded
+from events.encoding.envelope import Recorded, recorded
+from services.broker.reader import api, follow, follow_once, read_range
+from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt
 from services.keeper.waits import STREAM
-from services.log_reader import api, follow, follow_once, read_range
-from services.nats_server import NatsServer
 from tests.worker.site import Site, TestConnector, open_site
 
 LAYERS = 19

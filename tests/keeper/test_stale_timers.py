@@ -10,10 +10,10 @@ import pytest
 
 from events import subjects
 from events.commands import Fail, Redrive
-from events.spec import JobError
+from events.values import JobError
+from services.broker.reader import read_range
+from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt
-from services.log_reader import read_range
-from services.nats_server import NatsServer
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 JOBS = 20

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from hypothesis import strategies as st
 
 from events import subjects
-from events.codec import encode, fold, subject_of
 from events.commands import AnyCommand, Discard, Repair, Submit
+from events.encoding.codec import encode, fold, subject_of
 from events.errors import ConflictError, NewerVersionError
 from events.job import Job, decide, evolve
-from events.spec import JobSpec, Status
+from events.values import JobSpec, Status
 from projections.fold import Message
 from tests.events.examples import NOW, commands
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events import subjects
-from events.codec import encode
 from events.commands import Archive
+from events.encoding.codec import encode
 from events.job import Job, decide
-from events.spec import FINAL, Status
+from events.values import FINAL, Status
 from projections import checkpoint, database
 from projections.dead_letters import DeadFilters
 from projections.fold import Batch, Folder, Message

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from switchyard.client import AsyncClient
-from tests.broker import SharedBroker
+from tests.broker.shared import SharedBroker
 from tests.gateway.rest import Gateway, gateway
 
 

@@ -9,7 +9,7 @@ from typing import get_type_hints
 
 import pytest
 
-from services.gateway.job_request import BulkLine
+from services.intake.request import BulkLine
 from switchyard import models
 from switchyard.client import (
     ApiError,

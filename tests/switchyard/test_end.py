@@ -11,7 +11,7 @@ import pytest
 DEADLINE_S = 60.0
 LEFT = """
 import sys, threading
-from switchyard._runner import end
+from switchyard._worker.runner import end
 threading.Thread(target=threading.Event().wait).start()
 sys.excepthook = lambda *_: sys.exit(9)
 {}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from switchyard._contained import install, ours
-from switchyard._process_state import kept
+from switchyard._worker.contained import install, ours
+from switchyard._worker.process_state import kept
 from switchyard.client import AsyncClient
 from switchyard.handlers import Handler, Handlers
 from tests.gateway.rest import Gateway

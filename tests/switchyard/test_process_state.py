@@ -19,8 +19,8 @@ from typing import Any, cast
 import pytest
 import uvloop
 
-from switchyard._process_state import adopt, kept, restore
-from switchyard._process_values import Streams
+from switchyard._worker.process_state import adopt, kept, restore
+from switchyard._worker.process_values import Streams
 
 DEADLINE_S = 60.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from switchyard._scratch import remove
+from switchyard._worker.scratch import remove
 
 
 def _deep(scratch: Path) -> None:

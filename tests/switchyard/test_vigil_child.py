@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from switchyard._vigil_child import Gateway
+from switchyard._vigil.child import Gateway
 
 TIMEOUT_S = 30.0
 

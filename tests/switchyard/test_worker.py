@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from events.commands import Fail
-from events.spec import JobError
+from events.values import JobError
 from switchyard.client import AsyncClient, AuthenticationError, JobFailedError, LogLine, ProgressReport
 from switchyard.handlers import Context, Fatal, Handlers, HandlersError, Proposal, Release, SyncContext
 from switchyard.worker import Worker
@@ -148,7 +148,7 @@ async def test_failures_are_told_with_their_code(api: Gateway, client: AsyncClie
 async def test_an_attempt_that_takes_too_long_is_stopped_though_no_renewal_is_due(
     api: Gateway, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("switchyard._vigil.RENEW_S", 3600.0)
+    monkeypatch.setattr("switchyard._vigil.vigil.RENEW_S", 3600.0)
     worker, stopped = made(api, lease_s=30.0), asyncio.Event()
 
     @worker.kind(api.tenant)

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from services.nats_server import NatsServer, start_broker
+from services.broker.server.server import NatsServer, start_broker
 
 READY_S = 30.0
 STOP_S = 20.0

@@ -7,11 +7,11 @@ import json
 import sys
 from pathlib import Path
 
-from services import topology
-from services.broker import connect
+from services.access.jwt import load_or_create_secrets, mint
+from services.broker import topology
+from services.broker.connection import connect
 from services.gateway.app import serve
-from services.gateway.tokens import load_or_create_secrets, mint
-from services.projector import Projector
+from services.projector.projector import Projector
 from services.settings import Settings
 
 

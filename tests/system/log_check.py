@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from nats.aio.client import Client
 
 from events import subjects
-from events.codec import FINAL_EVENTS
-from events.envelope import Recorded, recorded
+from events.encoding.codec import FINAL_EVENTS
+from events.encoding.envelope import Recorded, recorded
 from events.job import Job, evolve
-from events.table import TRANSITIONS
-from services.log_reader import read_range
+from events.transitions import TRANSITIONS
+from services.broker.reader import read_range
 
 
 @dataclass

@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from services.topology_spec import load
-from tests.raw_nats import ODD_ENDS, ODD_HEADERS
+from services.broker.topology_spec import load
+from tests.broker.raw_nats import ODD_ENDS, ODD_HEADERS
 
 UNKNOWN = "0194aaaa-0000-7000-8000-{:012}"
 OURS = b"NATS/1.0\r\nSwitchyard-Tenant: acme\r\nSwitchyard-Kind: simulate\r\nNats-Msg-Id: w-%d\r\n\r\n"

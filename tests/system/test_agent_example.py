@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.tokens import load_or_create_secrets, mint
-from tests.broker import SharedBroker
+from services.access.jwt import load_or_create_secrets, mint
+from tests.broker.shared import SharedBroker
 from tests.gateway.rest import Gateway, gateway
 
 pytestmark = pytest.mark.system

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import pytest
 
 from events import subjects
-from events.codec import FINAL_EVENTS
-from events.history import Dead, Succeeded
+from events.encoding.codec import FINAL_EVENTS
+from events.events import Dead, Succeeded
 from events.retry import RetryPolicy
-from events.spec import Status
-from services import broker
-from services.inbox import Inbox
+from events.values import Status
+from services.broker import connection
+from services.broker.inbox import Inbox
 from tests.sizes import sizes
 from tests.system.deployment import Deployment
 from tests.system.log_check import check_log, read_log
@@ -98,7 +98,7 @@ async def test_workers_killed_at_random_leave_every_job_with_one_end(
                 async with asyncio.TaskGroup() as group:
                     group.create_task(until_ended(events))
                     group.create_task(kill_and_restart(site, size, draw, ended))
-        nc = await broker.connect(site.broker.url, name="test")
+        nc = await connection.connect(site.broker.url, name="test")
         report = await check_log(nc)
         entries = await read_log(nc)
         await nc.close()

@@ -15,12 +15,12 @@ import structlog
 from nats.aio.client import Client
 
 from events import subjects
-from events.codec import FINAL_EVENTS
-from events.envelope import Recorded, recorded
-from events.history import Failed
-from services import broker
-from services.gateway.tokens import load_or_create_secrets, mint
-from services.log_reader import Stored, api, follow, read_range
+from events.encoding.codec import FINAL_EVENTS
+from events.encoding.envelope import Recorded, recorded
+from events.events import Failed
+from services.access.jwt import load_or_create_secrets, mint
+from services.broker import connection
+from services.broker.reader import Stored, api, follow, read_range
 from tests.system.log_check import check_log
 from tests.system.shifted import ShiftedDeployment
 
@@ -149,7 +149,7 @@ async def start(site: ShiftedDeployment) -> Log:
     await site.start_gateway()
     await site.start("keeper", "keeper")
     await site.start_worker("worker0", slots=8)
-    events = Log(await broker.connect(site.broker.url, name="test"))
+    events = Log(await connection.connect(site.broker.url, name="test"))
     await events.ended([await site.submit(payload={"duration_s": 0})])  # the worker takes jobs
     return events
 

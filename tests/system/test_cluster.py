@@ -18,19 +18,19 @@ from events.commands import Submit
 from events.errors import SwitchyardError, UnavailableError
 from events.job import Job
 from events.lane import LaneKey
-from events.spec import JobSpec
-from services import broker, topology
-from services.broker_errors import FaultError
+from events.values import JobSpec
+from services.broker import connection, topology
+from services.broker.jetstream import FaultError
+from services.broker.publisher import InProcessError, Publisher
+from services.broker.reader import api, follow_once
+from services.broker.server.server import find_binary
+from services.broker.topology_spec import TopologyError
+from services.dispatch.heads import UNSEEN, Heads
 from services.event_store import EventStore
 from services.ids import new_id
 from services.keeper.source import SourceWatch, watch_source
-from services.lanes import Lanes, lane_for
-from services.log_reader import api, follow_once
-from services.nats_server import find_binary
-from services.publisher import InProcessError, Publisher
+from services.records.lanes import Lanes, lane_for
 from services.settings import Settings
-from services.topology_spec import TopologyError
-from services.worker.heads import UNSEEN, Heads
 from tests.system.deployment import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -105,7 +105,7 @@ async def until_laid_out(nc: Client) -> None:
 
 async def test_cluster_that_is_too_small_says_so(tmp_path: Path) -> None:
     async with three_brokers(tmp_path / "cluster", file_store="1GB") as cluster, asyncio.timeout(60):
-        nc = await broker.connect(cluster.url, name="test", timeout_s=10)
+        nc = await connection.connect(cluster.url, name="test", timeout_s=10)
         refusal = ""
         while "insufficient storage" not in refusal:  # it may first have no leader
             try:
@@ -181,7 +181,7 @@ async def test_work_is_current_again_after_the_leader_of_the_log_was_killed(
 ) -> None:
     nudges = nudges_of(monkeypatch)
     async with three_brokers(tmp_path / "cluster") as cluster, asyncio.timeout(150):
-        nc = await broker.connect(cluster.url, name="test", timeout_s=10)
+        nc = await connection.connect(cluster.url, name="test", timeout_s=10)
         await until_laid_out(nc)
         async with Publisher(nc, timeout_s=3) as publisher, asyncio.TaskGroup() as group:
             store = EventStore(nc, publisher, SETTINGS)
@@ -207,7 +207,7 @@ async def test_work_is_current_again_after_the_leader_of_the_log_was_killed(
 
 async def test_cluster_without_a_quorum_is_unavailable_and_neither_empty_nor_at_fault(tmp_path: Path) -> None:
     async with three_brokers(tmp_path / "cluster") as cluster, asyncio.timeout(150):
-        nc = await broker.connect(cluster.url, name="test", timeout_s=10)
+        nc = await connection.connect(cluster.url, name="test", timeout_s=10)
         await until_laid_out(nc)
         async with Publisher(nc, timeout_s=3) as publisher:
             lanes = Lanes(nc, publisher, SETTINGS)
@@ -266,7 +266,7 @@ class NotesRefusals(Publisher):
 
 async def test_event_that_replicas_were_storing_when_it_came_again_is_recorded_once(tmp_path: Path) -> None:
     async with three_brokers(tmp_path / "cluster") as cluster, asyncio.timeout(150):
-        nc = await broker.connect(cluster.url, name="test", timeout_s=10)
+        nc = await connection.connect(cluster.url, name="test", timeout_s=10)
         await until_laid_out(nc)
         async with NotesRefusals(nc) as publisher:
             store = EventStore(nc, publisher, SETTINGS)
@@ -294,11 +294,11 @@ async def test_message_that_is_published_everywhere_at_once_is_stored_once(tmp_p
         asyncio.timeout(150),
         AsyncExitStack() as stack,
     ):
-        nc = await broker.connect(cluster.url, name="test", timeout_s=10)
+        nc = await connection.connect(cluster.url, name="test", timeout_s=10)
         await until_laid_out(nc)
         publishers = []
         for port in cluster.ports.values():
-            client = await broker.connect(f"nats://127.0.0.1:{port}", name="test", timeout_s=10)
+            client = await connection.connect(f"nats://127.0.0.1:{port}", name="test", timeout_s=10)
             stack.push_async_callback(client.close)
             publishers.append(await stack.enter_async_context(Publisher(client, timeout_s=10)))
         refusals = 0

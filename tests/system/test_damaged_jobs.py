@@ -14,12 +14,12 @@ import pytest
 from nats.aio.client import Client
 
 from events import subjects
-from events.codec import write
-from events.history import Repaired
+from events.encoding.codec import write
+from events.events import Repaired
 from events.job import Job
-from events.spec import Status
-from services import broker
-from services.log_reader import read_range
+from events.values import Status
+from services.broker import connection
+from services.broker.reader import read_range
 from tests.system.deployment import Deployment
 from tests.system.test_version_before import job_of
 
@@ -95,7 +95,7 @@ async def site_in(directory: Path) -> AsyncIterator[Site]:
         await deployment.start("projector", "projector")
         await deployment.start_gateway()
         await deployment.start("keeper", "keeper")
-        nc = await broker.connect(deployment.broker.url, name="stranger")
+        nc = await connection.connect(deployment.broker.url, name="stranger")
         yield Site(deployment, nc)
         await nc.close()
 

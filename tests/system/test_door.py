@@ -11,8 +11,8 @@ import aiohttp
 import orjson
 import pytest
 
-from events.spec import Status
-from services import broker
+from events.values import Status
+from services.broker import connection
 from services.ids import new_id
 from tests.system.deployment import Deployment, free_port
 from tests.system.log_check import check_log
@@ -117,7 +117,7 @@ async def test_five_hundred_claimers_end_five_thousand_jobs_once_each(tmp_path: 
             await crowd.until(JOBS // 2)
             await site.broker.kill()
             await site.broker.restart()
-        nc = await broker.connect(site.broker.url, name="test")
+        nc = await connection.connect(site.broker.url, name="test")
         report = await check_log(nc)
         await nc.close()
     assert report.faults == []

@@ -11,11 +11,11 @@ import pytest
 from nats.aio.client import Client
 
 from events import subjects
-from events.codec import FINAL_EVENTS
-from events.spec import FINAL, Status
+from events.encoding.codec import FINAL_EVENTS
+from events.values import FINAL, Status
 from projections import database
-from services import broker
-from services.inbox import Inbox
+from services.broker import connection as broker
+from services.broker.inbox import Inbox
 from tests.system.deployment import Deployment
 from tests.system.log_check import LogReport, check_log
 

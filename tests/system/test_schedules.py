@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from events import subjects
-from events.codec import decode
-from events.history import Submitted
-from services import broker
-from services.inbox import Inbox
-from services.log_reader import read_range
-from services.schedules import LABEL_TICK
+from events.encoding.codec import decode
+from events.events import Submitted
+from services.broker import connection
+from services.broker.inbox import Inbox
+from services.broker.reader import read_range
+from services.records.schedules import LABEL_TICK
 from tests.system.deployment import Deployment
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -33,7 +33,7 @@ async def test_killed_keepers_leave_one_job_per_tick(tmp_path: Path) -> None:
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=CAUGHT_UP)
     seen: set[str] = set()
     async with Deployment(tmp_path) as site:
-        nc = await broker.connect(site.broker.url, name="test")
+        nc = await connection.connect(site.broker.url, name="test")
         await site.start("projector", "projector")
         await site.start_gateway()
         async with Inbox(nc, "job.*.submitted.>") as submitted, asyncio.timeout(ALL_DONE_S):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import SharedBroker
+from tests.broker.shared import SharedBroker
 from tests.gateway.rest import Gateway, gateway
 
 MISSING = [tool for tool in ("bash", "curl", "jq") if shutil.which(tool) is None]

@@ -12,14 +12,14 @@ import pytest
 from nats.aio.client import Client
 
 from events import subjects
-from events.codec import FINAL_EVENTS, fold
+from events.encoding.codec import FINAL_EVENTS, fold
 from events.job import Job
-from events.spec import Status
+from events.values import Status
 from projections import database
-from services import broker
-from services.log_reader import read_range
-from tests.gateway.live import Reader
-from tests.raw_nats import raw_publisher
+from services.broker import connection as broker
+from services.broker.reader import read_range
+from tests.broker.raw_nats import raw_publisher
+from tests.gateway.live.site import Reader
 from tests.sizes import sizes
 from tests.system.deployment import Deployment
 from tests.system.strangers import messages

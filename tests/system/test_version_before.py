@@ -9,11 +9,11 @@ import pytest
 from nats.aio.client import Client
 
 from events import subjects
-from events.envelope import recorded
+from events.encoding.envelope import recorded
 from events.job import Job, evolve
-from events.spec import Status
-from services import broker
-from services.log_reader import read_range
+from events.values import Status
+from services.broker import connection
+from services.broker.reader import read_range
 from tests.system.deployment import Deployment
 from tests.system.old_log import replay
 
@@ -40,7 +40,7 @@ async def until(nc: Client, job_id: str, status: Status) -> Job:
 
 async def test_a_log_of_the_version_before_is_read_as_it_was_and_goes_on(tmp_path: Path) -> None:
     async with Deployment(tmp_path, lease_s=2.0) as site:
-        nc = await broker.connect(site.broker.url, name="test")
+        nc = await connection.connect(site.broker.url, name="test")
         old = await replay(nc)
         await site.start("projector", "projector")
         await site.start_gateway()

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from events import subjects
-from events.codec import FINAL_EVENTS
-from services import broker
-from services.inbox import Inbox
+from events.encoding.codec import FINAL_EVENTS
+from services.broker import connection
+from services.broker.inbox import Inbox
 from switchyard.client import AsyncClient
 from tests.handlers import outlasting
 from tests.handlers.table import MODES, SOURCES, Entry, table
@@ -125,7 +125,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Deployment]:
 
 async def run_jobs(site: Deployment, entries: list[Entry]) -> None:
     """Submit jobs, and wait until all have ended."""
-    nc = await broker.connect(site.broker.url, name="test")
+    nc = await connection.connect(site.broker.url, name="test")
     ended: set[str] = set()
     ids: set[str] = set()
     numbers = iter(entries)

@@ -11,22 +11,22 @@ from typing import Any
 import pydantic
 from nats.aio.client import Client
 
-from events.codec import FINAL_EVENTS
 from events.commands import Submit, TakeLease
-from events.envelope import Recorded, recorded
+from events.encoding.codec import FINAL_EVENTS
+from events.encoding.envelope import Recorded, recorded
 from events.job import Job
 from events.lane import LaneKey
-from events.spec import JobSpec
-from services import broker, topology
+from events.values import JobSpec
+from services.broker import connection, topology
+from services.broker.publisher import Publisher
+from services.broker.reader import follow
 from services.connectors.protocol import Attempt, Connector, Outcome
 from services.event_store import EventStore
 from services.ids import new_id
 from services.keeper.loop import Keeper
-from services.lanes import Lanes, lane_for
-from services.log_reader import follow
-from services.publisher import Publisher
+from services.records.lanes import Lanes, lane_for
 from services.settings import Settings
-from services.worker.loop import Worker
+from services.worker.worker import Worker
 
 Handler = Callable[[Attempt], Awaitable[Any]]
 DEADLINE_S = 40.0
@@ -117,7 +117,7 @@ class Site:
         tenant: str | None = None,
     ) -> AsyncIterator[Worker]:
         """A running worker; drained at the end. It is on this site's broker, or reaches it by `url`."""
-        nc = await broker.connect(url or self.url, name=name)
+        nc = await connection.connect(url or self.url, name=name)
         settings = self.settings.model_copy(update={"slots": slots})
         worker = Worker(nc, connectors, settings, worker_id=name, tenant=tenant)
         async with asyncio.TaskGroup() as group:
@@ -134,7 +134,7 @@ class Site:
     @asynccontextmanager
     async def keeper(self) -> AsyncIterator[Keeper]:
         """A running keeper."""
-        nc = await broker.connect(self.url, name="keeper")
+        nc = await connection.connect(self.url, name="keeper")
         keeper = Keeper(nc, self.settings)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(keeper.run())
@@ -150,7 +150,7 @@ async def open_site(url: str, **settings: Any) -> AsyncIterator[Site]:
     """Lay out the streams and connect."""
     # Processes of their own are what tests/worker/test_vigil.py is about; here they would only take time.
     values = {"lease_s": 1.5, "drain_grace_s": 0.2, "cancel_grace_s": 1.0, "vigil": False} | settings
-    nc = await broker.connect(url, name="test")
+    nc = await connection.connect(url, name="test")
     await topology.apply(nc)
     async with Publisher(nc) as publisher:
         yield Site(url, nc, publisher, Settings(**values))

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from events.commands import LoseLease, RequestCancel
-from events.history import Cancelled, Dead, Queued, Succeeded
-from services.connectors.custom import CustomConnector
-from services.log_reader import follow
-from services.nats_server import NatsServer
-from services.worker import registry
-from services.worker.loop import Worker
+from events.events import Cancelled, Dead, Queued, Succeeded
+from services.broker.reader import follow
+from services.broker.server.server import NatsServer
+from services.connectors.handlers.connector import CustomConnector
+from services.records import workers
+from services.worker.worker import Worker
 from switchyard.handlers import Context, Handlers, SyncContext
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
@@ -103,10 +103,10 @@ async def site(broker: NatsServer) -> AsyncIterator[Site]:
         yield site
 
 
-async def until_lost(site: Site, slots: int) -> registry.WorkerRecord:
+async def until_lost(site: Site, slots: int) -> workers.WorkerRecord:
     async with asyncio.timeout(DEADLINE_S):
-        async for message in follow(site.nc, registry.STREAM, latest=True, timeout_s=2):
-            record = registry.read(message)
+        async for message in follow(site.nc, workers.STREAM, latest=True, timeout_s=2):
+            record = workers.read(message)
             if record is not None and record.lost_slots == slots:
                 return record
     raise AssertionError("unreachable")

@@ -12,13 +12,13 @@ import pytest
 
 from events import subjects
 from events.commands import RequestCancel
-from events.history import Cancelled, CancelRequested, Expired
+from events.events import Cancelled, CancelRequested, Expired
 from events.retry import RetryPolicy
+from services.broker.inbox import Inbox
+from services.broker.reader import api, read_range
+from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt, RetryableError
 from services.connectors.simulate import SimulateConnector
-from services.inbox import Inbox
-from services.log_reader import api, read_range
-from services.nats_server import NatsServer
 from tests.worker.cable import open_cable
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 

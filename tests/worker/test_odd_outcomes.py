@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from events.history import Dead, Succeeded
-from services import broker as broker_of
+from events.events import Dead, Succeeded
+from services.broker import connection as broker_of
+from services.broker.publisher import Publisher
+from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt, ConnectorError, FatalError, Outcome, RetryableError
-from services.log_share import LogShare
-from services.nats_server import NatsServer
-from services.publisher import Publisher
+from services.dispatch.log_share import LogShare
 from services.worker.reporting import Reporter
 from tests.worker.site import DEADLINE_S, TestConnector, open_site
 

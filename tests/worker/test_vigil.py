@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import structlog
 
-from events.history import Dead, Failed, Queued, Succeeded
+from events.events import Dead, Failed, Queued, Succeeded
+from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt
-from services.nats_server import NatsServer
 from tests.worker.own_process import OwnProcess, own_process, until_dead
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from events.commands import Submit
-from events.history import Succeeded
+from events.events import Succeeded
 from events.job import Job
 from events.lane import LaneKey
-from events.spec import JobSpec
+from events.values import JobSpec
+from services.broker.publisher import Publisher
+from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt
 from services.ids import new_id
-from services.limits import LEASES_OF_A_PLACE, Limit, Limits
-from services.nats_server import NatsServer
-from services.publisher import Publisher
+from services.records.limits import LEASES_OF_A_PLACE, Limit, Limits
 from tests.worker.own_process import own_process
 from tests.worker.site import Site, TestConnector, open_site
 

@@ -11,16 +11,16 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from services.connectors.convert.document import Ocr
-from services.connectors.convert.outputs import MEDIA_TYPES, NAMES
-from services.connectors.convert.scripts import Form
-from services.connectors.convert.sniff import FORMATS
-from services.connectors.convert.tesseract import installed
-from services.connectors.isolated import run_isolated
+from services.connectors.isolation.calls import run_isolated
+from services.connectors.isolation.processes import Limits, ProcessCrashed, ProcessPool
 from services.connectors.payload import FileId, Payload, parse
 from services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
+from services.documents.model.document import Ocr
+from services.documents.model.scripts import Form
+from services.documents.ocr.machine.tesseract import installed
+from services.documents.sniff import FORMATS
+from services.documents.write.outputs import MEDIA_TYPES, NAMES
 from services.settings import GIB
-from services.worker.processes import Limits, ProcessCrashed, ProcessPool
 
 INLINE_BYTES: Final = 64 * 1024
 MAX_PAGES: Final = 10_000
@@ -146,7 +146,7 @@ class ConvertConnector:
         try:
             made: dict[str, Any] = await run_isolated(
                 self._pool,
-                "services.connectors.convert.convert:convert",
+                "services.documents.convert:convert",
                 arguments,
                 attempt=attempt,
                 timeout_s=self._timeout_s,

@@ -1,0 +1,1 @@
+"""Events as bytes: written, read, and what cannot be read."""

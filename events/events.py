@@ -1,0 +1,268 @@
+"""What can have happened to a job, in the order of its life; the subject's third token names the event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from events.numbers import Int64, SizeBytes, Time
+from events.values import JobError, JobSpec, Status
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
+    """Something that happened; `at` is the writer's time, the body's `v` the version of its form."""
+
+    at: Time
+
+
+class Submitted(Event, frozen=True):
+    """The job is in its lane."""
+
+    job: JobSpec
+
+
+class Scheduled(Event, frozen=True):
+    """The job waits for its start time, or to come again after it was given back.
+
+    Args:
+        start_at: when it comes into its lane.
+        job: what was submitted, when it is the first event.
+    """
+
+    start_at: Time
+    job: JobSpec | None = None
+
+
+class Blocked(Event, frozen=True):
+    """The job waits for other jobs; `job` stands in it when it is the first event."""
+
+    depends_on: tuple[str, ...]
+    job: JobSpec | None = None
+
+
+class Queued(Event, frozen=True):
+    """The job is in its lane again.
+
+    Args:
+        cause: start_due, unblocked, retry_due, released, lease_lost, claim_expired, reprioritised, aged,
+            requeued, redriven or shared (loosely isolated, and no longer kept for its tenant's own workers).
+        failed_worker: who failed or lost the last attempt.
+        wake_at: when something is due while it waits: the next rise of its priority, or the end of its time.
+        payload: what it runs with from now on, if that was changed.
+        size_bytes: of that payload.
+        blameless: whether the lease was lost through no fault of the job's.
+        by_handler: whether the work itself gave the attempt back.
+    """
+
+    cause: str
+    lane: str
+    priority: Int64
+    failed_worker: str | None = None
+    wake_at: Time | None = None
+    payload: Any = None
+    size_bytes: SizeBytes = 0
+    blameless: bool = False
+    by_handler: bool = False
+
+
+class Leased(Event, frozen=True):
+    """An attempt started under a held lease; this event's sequence is its fence."""
+
+    worker: str
+    attempt: Int64
+    revision: Int64 = 0
+
+
+class Claimed(Event, frozen=True):
+    """An attempt started under a timed lease; this event's sequence is its fence."""
+
+    worker: str
+    attempt: Int64
+    expires_at: Time
+    revision: Int64 = 0
+
+
+class ClaimRenewed(Event, frozen=True):
+    """A timed lease was prolonged."""
+
+    fence: Int64
+    expires_at: Time
+
+
+class Failed(Event, frozen=True):
+    """The attempt failed; another follows at `retry_at`."""
+
+    fence: Int64
+    error: JobError
+    retry_at: Time
+
+
+class Proposed(Event, frozen=True):
+    """The attempt's result waits for a reviewer.
+
+    Args:
+        by: who proposed it in the worker's name, where that is known.
+        checks: which checks it passed and which it did not.
+        due_at: when the job's own rule decides, if nobody has.
+        passed: whether its checks make it accepted at once.
+    """
+
+    fence: Int64
+    result: Any = None
+    artifacts: tuple[dict[str, Any], ...] = ()
+    usage: dict[str, float] = {}
+    by: str = ""
+    checks: dict[str, bool] = {}
+    due_at: Time | None = None
+    passed: bool = False
+
+
+class ReviewClaimed(Event, frozen=True):
+    """A reviewer took the review."""
+
+    reviewer: str
+    expires_at: Time
+
+
+class ReviewReleased(Event, frozen=True):
+    """The review is free again; `cause` is released or expired."""
+
+    cause: str
+
+
+class Accepted(Event, frozen=True):
+    """The proposed result is the job's result."""
+
+    reviewer: str
+
+
+class Rejected(Event, frozen=True):
+    """The job is in its lane again, with what the reviewer said."""
+
+    reviewer: str
+    reason: str
+    lane: str
+    priority: Int64
+    feedback: Any = None
+    wake_at: Time | None = None
+
+
+class CancelRequested(Event, frozen=True):
+    """The holder is told to stop; at `force_at` the lease is taken away."""
+
+    by: str
+    force_at: Time
+    reason: str = ""
+    deadline: bool = False
+
+
+class Succeeded(Event, frozen=True):
+    """The job has its result."""
+
+    fence: Int64
+    result: Any = None
+    artifacts: tuple[dict[str, Any], ...] = ()
+    usage: dict[str, float] = {}
+
+
+class Cancelled(Event, frozen=True):
+    """The job was ended before it had a result.
+
+    Args:
+        cause: requested, confirmed, failed, released, lease_lost, forced or dependency_died.
+        by: who asked for it.
+        reason: what they said, or which job died.
+    """
+
+    cause: str
+    by: str = ""
+    reason: str = ""
+
+
+class Expired(Event, frozen=True):
+    """A deadline passed.
+
+    Args:
+        cause: waiting, confirmed, failed, released, lease_lost or forced for the deadline over all;
+            not_started for the one in the queue, not_reviewed for the review's.
+    """
+
+    cause: str
+
+
+class Dead(Event, frozen=True):
+    """The job will not be tried again.
+
+    Args:
+        reason: not_retryable, failures_spent, poison, dependency_died, rejected_too_often or
+            released_too_often.
+        error: what the last attempt said.
+    """
+
+    reason: str
+    error: JobError
+
+
+class Archived(Event, frozen=True):
+    """The job's history was folded into this summary; the events before it are purged.
+
+    Args:
+        by: who discarded or archived it, if somebody did.
+        reason: what they said.
+    """
+
+    status: Status
+    summary: dict[str, Any]
+    by: str = ""
+    reason: str = ""
+
+
+class Repaired(Event, frozen=True):
+    """A damaged job was given a state again; it holds all of that state, so nothing before it counts.
+
+    Args:
+        state: the job, as `events.state.Job`.
+        by: who repaired it.
+        reason: what they said.
+        lane: where it waits again, if it does.
+        priority: at which priority.
+    """
+
+    state: dict[str, Any]
+    by: str
+    reason: str = ""
+    lane: str = ""
+    priority: Int64 = 50
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """What stands in the place of an event that cannot be read; it is never written.
+
+    Args:
+        event: the event's name, as its subject has it.
+        reason: what is wrong with it.
+        newer: whether a newer version of the program wrote it.
+        tenant: whose job it is, as the headers say; "" where they do not.
+        kind: the job's kind, as the headers say.
+        fields: what a newer version wrote.
+    """
+
+    event: str
+    reason: str
+    newer: bool = False
+    tenant: str = ""
+    kind: str = ""
+    fields: dict[str, Any] = {}
+
+    @property
+    def at(self) -> None:
+        """When it happened is not known."""
+        return
+
+
+AnyEvent = (
+    Submitted | Scheduled | Blocked | Queued | Leased | Claimed | ClaimRenewed | Failed | Proposed
+    | ReviewClaimed | ReviewReleased | Accepted | Rejected | CancelRequested | Succeeded | Cancelled
+    | Expired | Dead | Archived | Repaired
+)  # fmt: skip

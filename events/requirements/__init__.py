@@ -1,0 +1,1 @@
+"""What a job demands of a worker, and whether a worker has it."""

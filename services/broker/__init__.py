@@ -1,0 +1,1 @@
+"""What knows NATS and nothing of jobs: connection, reads, acknowledged writes, streams."""

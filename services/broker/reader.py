@@ -1,0 +1,401 @@
+"""Reads of stored messages: by sequence and subject in batches, and in order as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import nats.errors
+import orjson
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from events.errors import UnavailableError
+from services.broker.inbox import Inbox
+from services.broker.jetstream import GONE, NOTHING, FaultError, is_not_now, leaderless, refusal_of
+from services.broker.wire import LazyHeaders
+
+log = structlog.get_logger()
+
+PAGE = 1000
+NOT_FOUND = "404"
+TOO_MANY = "413"
+NO_MESSAGE = 10037
+END_OF_BATCH = "204"
+BATCH = 500
+EXPIRY_S = 10.0
+HEARTBEAT_S = 1.0
+SILENCE_S = 2.5  # after it the consumer is taken for lost, as after a restart of the broker
+CONSUMER_IDLE_S = 60.0
+RETRY_S = 0.25
+NOT_NOW_PAUSE_S = 0.05
+MAX_NOT_NOW_PAUSE_S = 0.5
+
+
+class TooManyError(UnavailableError):
+    """More subjects match than the broker answers at once."""
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """One message of a stream.
+
+    Args:
+        seq: its sequence in the stream.
+        pending: how many more messages match, as of this one.
+        at_ns: when the broker took it in, where a consumer brought it.
+    """
+
+    subject: str
+    headers: Mapping[str, str]
+    data: bytes
+    seq: int
+    pending: int
+    at_ns: int = 0
+
+
+async def api(
+    nc: Client,
+    call: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    timeout_s: float,
+    expected: Collection[int] = GONE,
+) -> dict[str, Any]:
+    """Ask the JetStream API, again while the broker answers that it is not ready.
+
+    Args:
+        nc: an open connection.
+        call: what follows `$JS.API.` in its subject.
+        body: what is asked.
+        timeout_s: seconds for all of it.
+        expected: the codes that the caller takes itself: their answer is returned, and holds `error`.
+
+    Raises:
+        FaultError: it refused for a reason that another try does not mend.
+        UnavailableError: no answer in time, not ready in time, or no room.
+    """
+    data = orjson.dumps(body) if body else b""
+    shown = ".".join(call.split(".", 2)[0:2])
+    loop = asyncio.get_running_loop()
+    until, pause_s = loop.time() + timeout_s, NOT_NOW_PAUSE_S
+    left_s = timeout_s
+    while True:
+        try:
+            reply = await nc.request(f"$JS.API.{call}", data, timeout=left_s)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise UnavailableError(f"the broker does not answer {shown}: {error}") from error
+        answer: dict[str, Any] = orjson.loads(reply.data)
+        refusal = answer.get("error") or leaderless(answer)
+        if refusal is None or refusal.get("err_code") in expected:
+            return answer
+        left_s = until - loop.time() - pause_s
+        if not is_not_now(refusal) or left_s <= 0:
+            raise refusal_of(shown, refusal)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, MAX_NOT_NOW_PAUSE_S)
+
+
+async def last_message(nc: Client, stream: str, subject: str, *, timeout_s: float) -> Stored | None:
+    """The last message on a subject filter, or None.
+
+    Raises:
+        UnavailableError: the broker does not answer, or refuses.
+    """
+    body = orjson.dumps({"last_by_subj": subject})
+    try:
+        reply = await nc.request(f"$JS.API.DIRECT.GET.{stream}", body, timeout=timeout_s)
+    except (nats.errors.Error, TimeoutError) as error:
+        raise UnavailableError(f"the broker does not answer a read of {stream}: {error}") from error
+    headers = reply.headers or {}
+    if "Nats-Sequence" not in headers:
+        if headers.get("Status") == NOT_FOUND:
+            return None
+        raise UnavailableError(f"the broker refused a read of {stream}: {headers.get('Description')}")
+    return Stored(_subject(headers["Nats-Subject"]), headers, reply.data, int(headers["Nats-Sequence"]), 0)
+
+
+def _subject(told: str) -> str:
+    """A subject as all readers have it: a direct get may have a space in the place of a carriage return."""
+    return told.replace("\r", " ") if "\r" in told else told
+
+
+async def last_of_leader(nc: Client, stream: str, subject: str, *, timeout_s: float) -> Stored | None:
+    """The last message on a subject filter as the stream's leader has it, or None.
+
+    `last_message` is quicker, but any replica may answer it, and one may be a moment behind.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    answer = await api(nc, f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, timeout_s=timeout_s)
+    if "error" in answer:
+        if answer["error"].get("err_code") == NO_MESSAGE:
+            return None
+        raise UnavailableError(f"the broker refused a read of {stream}: {answer['error']['description']}")
+    found = answer["message"]
+    headers = LazyHeaders(base64.b64decode(found.get("hdrs", "")))
+    body = base64.b64decode(found.get("data", ""))
+    return Stored(_subject(found["subject"]), headers, body, found["seq"], 0)
+
+
+async def read_range(
+    nc: Client, stream: str, subject: str, *, start: int = 1, limit: int = PAGE, timeout_s: float
+) -> list[Stored]:
+    """Up to `limit` messages on a subject filter from sequence `start` on, in order.
+
+    Raises:
+        UnavailableError: the broker does not answer, or stops in the middle.
+    """
+    found: list[Stored] = []
+    async with reading(nc, stream) as inbox:
+        while len(found) < limit:
+            query = {"seq": start, "next_by_subj": subject, "batch": min(PAGE, limit - len(found))}
+            if not await take_batch(nc, stream, query, inbox, found, timeout_s):
+                break
+            start = found[-1].seq + 1
+    return found
+
+
+@contextlib.asynccontextmanager
+async def reading(nc: Client, stream: str) -> AsyncIterator[Inbox]:
+    """An inbox for the answers of reads.
+
+    Raises:
+        UnavailableError: the broker does not answer in the block.
+    """
+    try:
+        async with Inbox(nc) as inbox:
+            yield inbox
+    except (nats.errors.Error, TimeoutError) as error:
+        raise UnavailableError(f"the broker does not answer a read of {stream}: {error}") from error
+
+
+async def take_batch(
+    nc: Client, stream: str, query: Mapping[str, Any], inbox: Inbox, found: list[Stored], timeout_s: float
+) -> int:
+    """Ask for one batch and take it; how many more messages are there after it."""
+    await nc.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(query), reply=inbox.subject)
+    pending = 0
+    while True:
+        message = await inbox.next(timeout_s)
+        headers = message.headers or {}
+        status = headers.get("Status")
+        if status == END_OF_BATCH:
+            return pending
+        if status == NOT_FOUND:
+            return 0
+        if status == TOO_MANY:
+            raise TooManyError("the broker refused a read: too many subjects match")
+        if "Nats-Sequence" not in headers:
+            raise UnavailableError(f"the broker refused a read: {headers.get('Description', status)}")
+        pending = int(headers.get("Nats-Num-Pending", "0"))  # the broker's own: it adds its headers last
+        seq = int(headers["Nats-Sequence"])
+        found.append(Stored(_subject(headers["Nats-Subject"]), headers, message.data, seq, pending))
+
+
+async def follow(
+    nc: Client,
+    stream: str,
+    filters: Sequence[str] = (),
+    *,
+    start: int | None = None,
+    latest: bool = False,
+    headers_only: bool = False,
+    timeout_s: float,
+) -> AsyncGenerator[Stored, None]:
+    """Every message from `start` on, one by one; see `follow_batches`."""
+    batches = follow_batches(
+        nc, stream, filters, start=start, latest=latest, headers_only=headers_only, timeout_s=timeout_s
+    )
+    async with contextlib.aclosing(batches):
+        async for batch in batches:
+            for message in batch:
+                yield message
+
+
+async def follow_batches(
+    nc: Client,
+    stream: str,
+    filters: Sequence[str] = (),
+    *,
+    start: int | None = None,
+    latest: bool = False,
+    headers_only: bool = False,
+    batch: int = BATCH,
+    check: Callable[[], Awaitable[None]] | None = None,
+    timeout_s: float,
+) -> AsyncGenerator[list[Stored], None]:
+    """Every message from `start` on, in order, without end, across lost consumers and broker restarts.
+
+    Args:
+        nc: an open connection.
+        stream: the stream.
+        filters: subject filters; none for all.
+        start: first sequence; None for what comes from now on.
+        latest: begin with the last message of each subject, then go on with what comes.
+        headers_only: without what is in them; the header `Nats-Msg-Size` says how much.
+        batch: most messages that are handed over at once; what is there is, without waiting for more.
+        check: called before the first message of each new consumer; what it raises ends this. The broker
+            that it asks is the one whose messages follow: a consumer does not outlive a restart.
+        timeout_s: seconds to wait for any answer of the broker.
+    """
+    last = 0
+    policy: dict[str, Any]
+    if latest:
+        policy = {"deliver_policy": "last_per_subject"}
+        filters = filters or [">"]  # the broker asks for one with this policy
+    elif start is None:
+        # The starting point is pinned now, so that a consumer lost before its first message leaves no gap.
+        info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=timeout_s, expected=NOTHING)
+        last = int(info["state"]["last_seq"])
+        policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": last + 1}
+    else:
+        last = start - 1
+        policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": max(1, start)}
+    while True:
+        if headers_only:
+            policy["headers_only"] = True
+        consumer = _consume(nc, stream, filters, policy, batch, check, timeout_s)
+        async with contextlib.aclosing(consumer):
+            async for messages in consumer:
+                # After `latest`, a recreated consumer starts behind the last sequence seen.
+                last = messages[-1].seq
+                yield messages
+        if last or not latest:
+            policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": last + 1}
+        await asyncio.sleep(RETRY_S)
+
+
+async def _consume(
+    nc: Client,
+    stream: str,
+    filters: Sequence[str],
+    policy: dict[str, Any],
+    batch: int,
+    check: Callable[[], Awaitable[None]] | None,
+    timeout_s: float,
+) -> AsyncGenerator[list[Stored], None]:
+    """The messages of one ephemeral consumer until it is lost or a message is missed."""
+    config = {
+        "ack_policy": "none",
+        "mem_storage": True,
+        "num_replicas": 1,
+        "inactive_threshold": int(CONSUMER_IDLE_S * 1e9),
+        **policy,
+    }
+    if len(filters) == 1:
+        config["filter_subject"] = filters[0]
+    elif filters:
+        config["filter_subjects"] = list(filters)
+    name = None
+    try:
+        async with Inbox(nc) as inbox:
+            body = {"stream_name": stream, "config": config}
+            made = await api(nc, f"CONSUMER.CREATE.{stream}", body, timeout_s=timeout_s)
+            if "error" in made:  # the stream is gone
+                log.warning("consumer_refused", stream=stream, error=made["error"].get("description"))
+                return
+            name = made["name"]
+            if check is not None:
+                await check()
+            pulls = Pulls(nc, inbox.subject, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", batch)
+            expected = 1
+            while True:
+                await pulls.refill()
+                messages = []
+                for message in await inbox.take(SILENCE_S):
+                    if not message.reply:
+                        pulls.on_status(message)
+                        continue
+                    stored, consumer_seq = delivered(message)
+                    if consumer_seq != expected:
+                        return
+                    expected += 1
+                    messages.append(stored)
+                pulls.open -= len(messages)
+                for first in range(0, len(messages), batch):
+                    yield messages[first : first + batch]
+    except FaultError as error:
+        log.warning("consumer_refused", stream=stream, error=str(error))
+    except (LostError, UnavailableError, nats.errors.Error, TimeoutError):
+        return
+    finally:
+        if name is not None and nc.is_connected:
+            with contextlib.suppress(nats.errors.Error):
+                await nc.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
+
+
+class LostError(Exception):
+    """The consumer is not there any more."""
+
+
+class Pulls:
+    """Keeps enough messages asked for that the broker never waits for us, and no more than two batches."""
+
+    def __init__(self, nc: Client, inbox: str, call: str, batch: int) -> None:
+        self._nc = nc
+        self._inbox = inbox
+        self._call = call
+        self._batch = batch
+        self._request = orjson.dumps(
+            {"batch": batch, "expires": int(EXPIRY_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
+        )
+        self.open = 0
+
+    async def refill(self) -> None:
+        """Ask for another batch when less than one is open."""
+        while self.open <= self._batch:
+            await self._nc.publish(self._call, self._request, reply=self._inbox)
+            self.open += self._batch
+
+    def on_status(self, message: Msg) -> None:
+        """Take a status in: a heartbeat, or the end of a pull with what it did not bring."""
+        headers = message.headers or {}
+        status = headers.get("Status")
+        if status == "408":
+            self.open -= int(headers.get("Nats-Pending-Messages", self._batch))
+        elif status != "100":
+            raise LostError
+
+
+def delivered(message: Msg) -> tuple[Stored, int]:
+    """A consumer's message and its sequence within the consumer, from the reply subject.
+
+    Source: `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, with
+    domain and account hash after `$JS.ACK` in the newer form (ADR-15).
+    """
+    tokens = message.reply.split(".")
+    base = 4 if len(tokens) > 9 else 2
+    seq, consumer_seq, at_ns, pending = map(int, tokens[base + 3 : base + 7])
+    return Stored(
+        _subject(message.subject), message.headers or {}, message.data, seq, pending, at_ns
+    ), consumer_seq
+
+
+async def follow_once(nc: Client, stream: str, *, timeout_s: float) -> list[Stored]:
+    """The last message of each subject of a stream, as they stand now.
+
+    Raises:
+        UnavailableError: the broker does not answer, or has brought nothing for that long.
+    """
+    info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=timeout_s)
+    if "error" in info or not info["state"]["messages"]:
+        return []
+    found: list[Stored] = []
+    loop = asyncio.get_running_loop()
+    batches = follow_batches(nc, stream, latest=True, timeout_s=timeout_s)
+    try:
+        async with asyncio.timeout(timeout_s) as bound, contextlib.aclosing(batches):
+            async for batch in batches:
+                found += batch
+                if not batch[-1].pending:
+                    break
+                bound.reschedule(loop.time() + timeout_s)
+    except TimeoutError:
+        raise UnavailableError(f"the broker brings nothing of {stream}") from None
+    return found

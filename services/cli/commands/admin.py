@@ -1,0 +1,70 @@
+"""Commands about the streams and the read model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from services.broker import topology
+from services.cli import options
+from services.cli.output import say
+from services.projector import projector
+from services.run import parts
+
+
+@click.group("topology")
+def topology_group() -> None:
+    """Lay out the streams, buckets and consumers, or show how they differ."""
+
+
+@topology_group.command()
+@options.data_dir
+@options.nats
+def apply(data_dir: Path | None, nats: str | None) -> None:
+    """Make what is missing and change what differs."""
+    settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
+
+    async def main() -> None:
+        async with parts.connected(settings, "cli") as nc:
+            for change in await topology.apply(
+                nc, replicas=settings.replicas, max_bytes=settings.stream_bytes()
+            ):
+                say(str(change))
+
+    options.run(main())
+
+
+@topology_group.command()
+@options.data_dir
+@options.nats
+def diff(data_dir: Path | None, nats: str | None) -> None:
+    """Show every field that differs; exit 1 when one does."""
+    settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
+
+    async def main() -> int:
+        async with parts.connected(settings, "cli") as nc:
+            differences = await topology.diff(
+                nc, replicas=settings.replicas, max_bytes=settings.stream_bytes()
+            )
+        for difference in differences:
+            say(str(difference))
+        return 1 if differences else 0
+
+    sys.exit(options.run(main()))
+
+
+@click.command()
+@options.data_dir
+@options.nats
+def rebuild(data_dir: Path | None, nats: str | None) -> None:
+    """Build the read model anew from the log beside the live file, then swap."""
+    settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
+
+    async def main() -> None:
+        async with parts.connected(settings, "cli") as nc:
+            await projector.rebuild(nc, settings)
+
+    options.run(main())
+    say("rebuilt")

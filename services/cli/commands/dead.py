@@ -1,0 +1,179 @@
+"""Commands about dead letters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from services.cli import options
+from services.cli.client import Api, connect, job_path
+from services.cli.commands.jobs import labels_of
+from services.cli.json_option import object_of
+from services.cli.output import print_json, print_table, say
+
+COLUMNS = ("id", "kind", "reason", "code", "message", "failures", "ended_at")
+
+
+def _filters(command: Any) -> Any:
+    """The options that select dead letters."""
+    for option in (
+        click.option("--ended-before", metavar="TIME", help="Only those that died before this time."),
+        click.option("--ended-after", metavar="TIME", help="Only those that died from this time on."),
+        click.option("--label", multiple=True, metavar="KEY=VALUE", help="Only with this label; often."),
+        click.option("--code", multiple=True, help="Only with this error code; may be given often."),
+        click.option("--reason", multiple=True, help="Only those that died for this reason; often."),
+        click.option("--kind", multiple=True, help="Only of this kind; may be given often."),
+    ):
+        command = option(command)
+    return command
+
+
+def _filter_of(
+    kind: tuple[str, ...],
+    reason: tuple[str, ...],
+    code: tuple[str, ...],
+    label: tuple[str, ...],
+    ended_after: str | None,
+    ended_before: str | None,
+) -> dict[str, Any]:
+    wanted: dict[str, Any] = {"kind": list(kind), "reason": list(reason), "code": list(code)}
+    wanted["label"] = labels_of(label)
+    if ended_after:
+        wanted["ended_after"] = ended_after
+    if ended_before:
+        wanted["ended_before"] = ended_before
+    return wanted
+
+
+@click.group()
+def dead() -> None:
+    """Look at dead letters, give them a new start, or discard them."""
+
+
+@dead.command("list")
+@_filters
+@click.option("--limit", type=click.IntRange(1, 500), default=20, help="Most jobs shown.")
+@options.as_json
+@options.data_dir
+def list_dead(limit: int, as_json: bool, data_dir: Path | None, **selection: Any) -> None:
+    """List the jobs that are dead, those that died last first."""
+    wanted = _filter_of(**selection)
+    query = [("limit", str(limit))]
+    for name, value in wanted.items():
+        if name == "label":
+            query += [(name, f"{key}:{text}") for key, text in value.items()]
+        elif isinstance(value, list):
+            query += [(name, each) for each in value]
+        else:
+            query.append((name, value))
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            page = await api.call("GET", "/v1/dead-letters", params=query)
+        if as_json:
+            print_json(page)
+        else:
+            print_table(COLUMNS, [{**(job["error"] or {}), **job} for job in page["dead_letters"]])
+
+    options.run(main())
+
+
+@dead.command()
+@click.argument("job_id", required=False)
+@click.option("--all", "all_dead", is_flag=True, help="All of the tenant's that the filters select.")
+@_filters
+@click.option("--payload", help="Another payload for the one job, as JSON or @FILE.")
+@click.option("--priority", type=click.IntRange(0, 100), help="Another priority.")
+@options.as_json
+@options.data_dir
+def redrive(
+    job_id: str | None,
+    all_dead: bool,
+    payload: str | None,
+    priority: int | None,
+    as_json: bool,
+    data_dir: Path | None,
+    **selection: Any,
+) -> None:
+    """Give a dead job, or all that are selected, a new start with all of its attempts."""
+    body: dict[str, Any] = {} if priority is None else {"priority": priority}
+    if payload is not None:
+        if job_id is None:
+            raise click.UsageError("--payload needs JOB_ID")
+        body["payload"] = object_of(payload)
+    _do("redrive", "redriven", job_id, all_dead, selection, body, as_json=as_json, data_dir=data_dir)
+
+
+@dead.command()
+@click.argument("job_id", required=False)
+@click.option("--all", "all_dead", is_flag=True, help="All of the tenant's that the filters select.")
+@_filters
+@click.option("--because", default="", help="Why; it stands in the event.")
+@options.yes
+@options.as_json
+@options.data_dir
+def discard(
+    job_id: str | None,
+    all_dead: bool,
+    because: str,
+    yes: bool,
+    as_json: bool,
+    data_dir: Path | None,
+    **selection: Any,
+) -> None:
+    """Archive a dead job, or all that are selected: a summary stays, their history goes."""
+    body = {"reason": because} if because else {}
+    if job_id is None and (all_dead or any(_filter_of(**selection).values())):
+        which = "that the filters select" if any(_filter_of(**selection).values()) else "of the tenant"
+        options.confirm(f"Discard all dead jobs {which}? Their history goes for ever.", yes=yes)
+    _do("discard", "discarded", job_id, all_dead, selection, body, as_json=as_json, data_dir=data_dir)
+
+
+def _do(
+    verb: str,
+    done: str,
+    job_id: str | None,
+    all_dead: bool,
+    selection: dict[str, Any],
+    body: dict[str, Any],
+    *,
+    as_json: bool,
+    data_dir: Path | None,
+) -> None:
+    """Do it to one job or, call after call, to all that are selected."""
+    wanted = _filter_of(**selection)
+    if (job_id is not None) == (all_dead or any(wanted.values())):
+        raise click.UsageError("one of JOB_ID, a filter and --all is needed")
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            if job_id is not None:
+                job = await api.call("POST", job_path(job_id, f"/{verb}"), json=body)
+                _print(job, job["state"], as_json=as_json)
+                return
+            total = await _all(api, verb, done, {**body, "filter": wanted})
+        told = f"{done} {total[done]}, skipped {total['skipped']}, refused {total['refused']}"
+        _print(total, told, as_json=as_json)
+
+    options.run(main())
+
+
+async def _all(api: Api, verb: str, done: str, body: dict[str, Any]) -> dict[str, int]:
+    """The counts of all calls that it took."""
+    total = dict.fromkeys((done, "skipped", "refused"), 0)
+    while True:
+        page = await api.call("POST", f"/v1/dead-letters/{verb}", json=body)
+        for name in total:
+            total[name] += page[name]
+        if page["cursor"] is None:
+            return total
+        body["cursor"] = page["cursor"]
+
+
+def _print(value: Any, text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(value)
+    else:
+        say(text)

@@ -1,0 +1,84 @@
+"""Commands about results that wait for a reviewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from services.cli import options
+from services.cli.client import connect
+from services.cli.commands.jobs import labels_of
+from services.cli.json_option import json_of
+from services.cli.output import print_json, print_table, say
+
+COLUMNS = ("id", "kind", "worker", "proposed_at", "due_at", "reviewer", "checks", "rejections")
+
+
+@click.group()
+def review() -> None:
+    """Look at results that were proposed, and accept or reject them."""
+
+
+@review.command("list")
+@click.option("--kind", multiple=True, help="Only of this kind; may be given often.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="Only with this label; often.")
+@click.option("--limit", type=click.IntRange(1, 500), default=20, help="Most jobs shown.")
+@options.as_json
+@options.data_dir
+def list_reviews(
+    kind: tuple[str, ...], label: tuple[str, ...], limit: int, as_json: bool, data_dir: Path | None
+) -> None:
+    """List the jobs whose results wait for a reviewer, newest first."""
+    query = [("limit", str(limit)), *(("kind", name) for name in kind)]
+    query += [("label", f"{name}:{value}") for name, value in labels_of(label).items()]
+
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            page = await api.call("GET", "/v1/reviews", params=query)
+        if as_json:
+            print_json(page)
+        else:
+            print_table(COLUMNS, [{**job, **job["review"]} for job in page["reviews"]])
+
+    options.run(main())
+
+
+@review.command()
+@click.argument("job_id")
+@options.as_json
+@options.data_dir
+def accept(job_id: str, as_json: bool, data_dir: Path | None) -> None:
+    """Make the proposed result the job's."""
+    _judge(job_id, "accept", {}, as_json=as_json, data_dir=data_dir)
+
+
+@review.command()
+@click.argument("job_id")
+@click.option("--because", required=True, help="Why; it stands in the event.")
+@click.option("--feedback", help="What the next attempt is to read: JSON, or else plain text.")
+@options.as_json
+@options.data_dir
+def reject(job_id: str, because: str, feedback: str | None, as_json: bool, data_dir: Path | None) -> None:
+    """Send the job back for another attempt."""
+    body: dict[str, Any] = {"reason": because}
+    if feedback is not None:
+        try:
+            body["feedback"] = json_of(feedback, "--feedback")
+        except ValueError:
+            body["feedback"] = feedback
+    _judge(job_id, "reject", body, as_json=as_json, data_dir=data_dir)
+
+
+def _judge(job_id: str, verb: str, body: dict[str, Any], *, as_json: bool, data_dir: Path | None) -> None:
+    async def main() -> None:
+        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+            job = await api.call("POST", f"/v1/reviews/{quote(job_id, safe='')}/{verb}", json=body)
+        if as_json:
+            print_json(job)
+        else:
+            say(job["state"])
+
+    options.run(main())

@@ -1,0 +1,1 @@
+"""Child processes in which connectors run code that may block, crash or hang."""

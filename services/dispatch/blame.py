@@ -1,0 +1,51 @@
+"""Who may be the reason for a lost lease: an attempt that had its worker to itself.
+
+What nobody knows is no blame: such losses have a bound of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from nats.aio.client import Client
+
+from events import subjects
+from events.errors import UnavailableError
+from events.job import Job
+from services.broker.reader import last_message
+from services.records import workers
+
+
+def is_alone(fence: int, named: Collection[int], running: Collection[int] = ()) -> bool:
+    """Whether a lease was its worker's only one.
+
+    Args:
+        fence: of the lease.
+        named: the fences that the worker's last heartbeat names.
+        running: those that others know of beside.
+    """
+    return set(named) == {fence} and set(running) <= {fence}
+
+
+async def has_one_slot(nc: Client, worker: str, *, timeout_s: float) -> bool:
+    """Whether a worker on NATS runs one job at a time, as it declares; not, where nobody knows."""
+    try:
+        found = await last_message(
+            nc, workers.DECLARATIONS, subjects.capabilities_entry(worker), timeout_s=timeout_s
+        )
+    except UnavailableError:
+        return False
+    declaration = None if found is None else workers.read_declaration(found)
+    return declaration is not None and declaration.door != workers.REST and declaration.slots == 1
+
+
+async def had_claim_alone(nc: Client, job: Job, *, timeout_s: float) -> bool:
+    """Whether a timed lease is the only one that its worker's record names."""
+    if job.lease is None:
+        return False
+    try:
+        found = await last_message(nc, workers.STREAM, workers.subject(job.lease.worker), timeout_s=timeout_s)
+    except UnavailableError:
+        return False
+    record = None if found is None else workers.read(found)
+    return record is not None and is_alone(job.lease.fence, record.fences)

@@ -1,0 +1,41 @@
+"""A payload's references to results, replaced when an attempt begins."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from events.errors import InvalidError
+from events.job import Job
+from events.references import find, resolve
+from events.values import JobSpec
+from services.concurrency import each
+from services.connectors.protocol import FatalError
+from services.event_store import EventStore
+
+AT_ONCE: Final = 8
+
+
+async def resolved_payload(store: EventStore, spec: JobSpec) -> dict[str, Any]:
+    """The payload with results in the place of references; a job that waited for none costs nothing.
+
+    Raises:
+        FatalError: code `unresolved_reference`; a reference leads nowhere.
+        UnavailableError: the broker does not answer.
+    """
+    payload: dict[str, Any] = spec.payload or {}
+    if not spec.depends_on:
+        return payload
+    try:
+        named = {reference.job for _, reference in find(payload)}.intersection(spec.depends_on)
+        parents = await each(lambda job_id: _parent(store, job_id), named, at_once=AT_ONCE)
+        own = {parent.id: parent for parent in parents if parent.tenant == spec.tenant}
+        resolved: dict[str, Any] = resolve(payload, own)
+    except InvalidError as error:
+        raise FatalError("unresolved_reference", error.message) from error
+    return resolved
+
+
+async def _parent(store: EventStore, job_id: str) -> Job:
+    """A job at its end, though a replica may lag behind that."""
+    last = await store.last_of_leader(job_id)
+    return await store.load(job_id, at_least=0 if last is None else last.seq)

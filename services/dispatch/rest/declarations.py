@@ -1,0 +1,213 @@
+"""What workers declare that claim over REST: stored once per revision, within their tenant's limits.
+
+One entry per worker, with its newest revision alone, stands in the bucket `capabilities`, where any gateway
+finds it. Every write is guarded by the entry's last sequence, so that a revision never stands for two
+declarations; a revision is the time in milliseconds, so that none comes again after the entry has expired.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from nats.aio.client import Client
+
+from events import subjects
+from events.encoding.json_value import encoded
+from events.errors import ConflictError, LimitError, UnavailableError, VersionConflictError
+from services import clock
+from services.broker.publisher import Publisher
+from services.broker.reader import last_of_leader
+from services.records import workers
+from services.records.worker_watch import OVERHEAD_BYTES, Declared, WorkerWatch, declared_in
+from services.records.workers import Declaration
+from services.settings import Settings
+
+MAX_KINDS: Final = 100
+
+
+class Declarations:
+    """Keeps them for one gateway.
+
+    Args:
+        nc: an open connection.
+        publisher: started, on the same connection.
+        watch: what stands in the buckets; it may be a moment behind.
+    """
+
+    def __init__(self, nc: Client, publisher: Publisher, watch: WorkerWatch, settings: Settings) -> None:
+        self._nc = nc
+        self._publisher = publisher
+        self._watch = watch
+        self._settings = settings
+        self._own: dict[str, dict[str, Declared]] = defaultdict(dict)
+        self._admitted: dict[str, dict[str, float]] = defaultdict(dict)
+        self._under_way: Counter[str] = Counter()
+
+    # --- What a claim says
+
+    async def named(self, worker: str, revision: int) -> Declaration:
+        """What a worker has declared under a revision.
+
+        Raises:
+            ConflictError: code `unknown_revision`; it is not the worker's newest, or has expired.
+            UnavailableError: the broker does not answer.
+        """
+        declaration = self._newest(worker).declaration
+        if declaration is None or declaration.revision != revision:
+            declaration = (await self._stored(worker)).declaration
+        if declaration is None or declaration.revision != revision:
+            raise ConflictError(
+                f"revision {revision} of worker {worker} is not known any more: send its capabilities",
+                code="unknown_revision",
+            )
+        return declaration
+
+    async def declare(self, said: Declaration, lasts_s: float, *, adds_kinds: bool) -> Declaration:
+        """Store what a worker says of itself, unless it stands there; as it stands then.
+
+        Args:
+            said: its revision counts for nothing.
+            lasts_s: how long the worker's heartbeat lives.
+            adds_kinds: whether kinds that are declared already stay.
+
+        Raises:
+            LimitError: its tenant has as many workers, or as many bytes, as it may.
+            UnavailableError: the broker does not take it.
+        """
+        self._admit(said.id)
+        known = self._newest(said.id)
+        for _ in range(self._settings.append_tries):
+            fresh = _merged(known.declaration, said, adds_kinds=adds_kinds)
+            if fresh is known.declaration:
+                return fresh
+            fresh = fresh.renewed(lasts_s, self._settings.lease_s, clock.now())
+            try:
+                await self._write(fresh, known)
+            except VersionConflictError:
+                known = await self._stored(said.id)
+            else:
+                return fresh
+        raise UnavailableError(f"what worker {said.id} declares is changed by others all the time")
+
+    async def keep(self, said: Declaration | None, worker: str, lasts_s: float) -> None:
+        """Let what a worker declares outlive a heartbeat.
+
+        Args:
+            said: what its last claim here came to, to be stored again if it is gone.
+            worker: whose it is.
+            lasts_s: how long the heartbeat lives.
+
+        Raises:
+            SwitchyardError: the broker does not take it.
+        """
+        known, now = self._newest(worker), clock.now()
+        declaration = known.declaration
+        if declaration is None and said is not None:
+            known = await self._stored(worker)
+            declaration = known.declaration or said
+        elif declaration is None or not declaration.is_due(lasts_s, self._settings.lease_s, now):
+            return
+        with contextlib.suppress(VersionConflictError):  # another gateway, or a claim, has just written it
+            await self._write(declaration.renewed(lasts_s, self._settings.lease_s, now), known)
+
+    # --- What stands
+
+    def _newest(self, worker: str) -> Declared:
+        """What the watch has, or what this gateway has written since."""
+        own = self._own.get(workers.rest_tenant(worker) or "", {}).get(worker)
+        if own is not None and own.seq > self._watch.declared_seq:
+            return own
+        return self._watch.declared(worker) or Declared()
+
+    async def _stored(self, worker: str) -> Declared:
+        entry = subjects.capabilities_entry(worker)
+        timeout_s = self._settings.request_timeout_s
+        found = await last_of_leader(self._nc, workers.DECLARATIONS, entry, timeout_s=timeout_s)
+        return Declared() if found is None else declared_in(found)
+
+    async def _write(self, fresh: Declaration, known: Declared) -> None:
+        tenant = workers.rest_tenant(fresh.id) or ""
+        body = msgspec.json.encode(fresh)
+        headers = fresh.headers(clock.now()) | {subjects.H_EXPECTED_SEQ: str(known.seq)}
+        size_bytes = len(body) + OVERHEAD_BYTES
+        with self._room(tenant, fresh.id, size_bytes):
+            seq = await self._publisher.publish(subjects.capabilities_entry(fresh.id), body, headers)
+            self._own[tenant][fresh.id] = Declared(fresh, seq, size_bytes)
+
+    # --- Limits
+
+    def _admit(self, worker: str) -> None:
+        """Let a worker in that is alive, or for which there is room.
+
+        Raises:
+            LimitError: the tenant has as many as it may.
+        """
+        tenant = workers.rest_tenant(worker) or ""
+        if self._watch.has_heartbeat(worker):
+            return
+        now = time.monotonic()
+        admitted = self._admitted[tenant] = {
+            each: at
+            for each, at in self._admitted[tenant].items()
+            if now - at < self._settings.lease_s and not self._watch.has_heartbeat(each)
+        }
+        alive = self._watch.alive_of(tenant) + len(admitted)
+        if worker not in admitted and alive >= self._settings.workers:
+            most = self._settings.workers
+            raise LimitError(
+                f"tenant {tenant} has {alive} workers that claim over REST, of at most {most}",
+                code="too_many_workers", field="worker", retry_after_s=self._settings.lease_s,
+            )  # fmt: skip
+        admitted[worker] = now
+
+    @contextlib.contextmanager
+    def _room(self, tenant: str, worker: str, size_bytes: int) -> Iterator[None]:
+        """Keep room for a declaration while it is written.
+
+        Raises:
+            LimitError: the tenant's declarations would be larger than they may.
+        """
+        own = self._own[tenant]
+        for each in [each for each, mine in own.items() if mine.seq <= self._watch.declared_seq]:
+            del own[each]
+        used = self._watch.bytes_of(tenant) + self._under_way[tenant]
+        for each, mine in own.items():
+            used += mine.size_bytes - (self._watch.declared(each) or Declared()).size_bytes
+        before = self._newest(worker).size_bytes
+        used -= before
+        most = self._settings.tenant_capabilities_bytes
+        if size_bytes > before and used + size_bytes > most:
+            raise LimitError(
+                f"the workers of tenant {tenant} that claim over REST declare {used} bytes, and {size_bytes} "
+                f"more are too many: at most {most}",
+                code="too_many_capabilities", field="capabilities", retry_after_s=self._settings.lease_s,
+            )  # fmt: skip
+        self._under_way[tenant] += size_bytes
+        try:
+            yield
+        finally:
+            self._under_way[tenant] -= size_bytes
+
+
+def _merged(known: Declaration | None, said: Declaration, *, adds_kinds: bool) -> Declaration:
+    """What is to stand; `known` itself where nothing changes."""
+    now_ms = int(clock.now().timestamp() * 1000)
+    if known is None:
+        return msgspec.structs.replace(said, revision=now_ms, kinds=tuple(sorted(said.kinds)))
+    kinds = {*said.kinds, *known.kinds} if adds_kinds else {*said.kinds}
+    if len(kinds) > MAX_KINDS:
+        kinds = {*said.kinds}
+    fresh = msgspec.structs.replace(
+        said, kinds=tuple(sorted(kinds)), started_at=known.started_at, expires_at=known.expires_at,
+        revision=max(now_ms, known.revision + 1),
+    )  # fmt: skip
+    # JSON distinguishes 1 from true, which Python does not.
+    if said.capabilities is known.capabilities or encoded(said.capabilities) == encoded(known.capabilities):
+        fresh = msgspec.structs.replace(fresh, revision=known.revision, capabilities=known.capabilities)
+        return known if fresh == known else fresh
+    return fresh

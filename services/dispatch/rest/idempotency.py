@@ -1,0 +1,164 @@
+"""Idempotency keys of claims: which job a key was given, so that a lost answer is given again.
+
+The intent is written before the `claimed` event, and that event tells whether it came to pass. Whoever finds
+an intent that may still come to pass carries it out, so that two requests with one key, of which the first is
+late or its gateway dead, come to the same lease.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import msgspec
+from nats.aio.client import Client
+
+from events import subjects
+from events.commands import Claim
+from events.errors import ConflictError
+from events.job import Job
+from events.numbers import Time
+from services import clock
+from services.broker.bucket_use import Bounds, BucketUse
+from services.broker.publisher import Publisher
+from services.broker.quarantine import read_or
+from services.broker.reader import Stored, last_of_leader
+from services.event_store import EventStore
+from services.settings import Settings
+
+MARGIN_S = 60.0
+STREAM = f"KV_{subjects.BUCKET_CLAIMS}"
+
+
+def use_of(nc: Client, settings: Settings) -> BucketUse:
+    """Counts the keys of each tenant that are remembered."""
+    bounds = Bounds("idempotency keys of claims", settings.tenant_claims, code="too_many_claim_keys")
+    return BucketUse(nc, STREAM, bounds, timeout_s=settings.request_timeout_s, expires=True)
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """What a claim is about to do.
+
+    Args:
+        request: hash of the claim's body.
+        worker: who claims.
+        revision: the capability revision that the match was made with.
+        job: what it is given.
+        seq: the job's last event; when it is still the last, the claim may still come.
+        expires_at: when the lease ends; with the worker, it tells the claim's event from any other.
+        places: as in the lease token.
+    """
+
+    request: str
+    worker: str
+    revision: int
+    job: str
+    seq: int
+    expires_at: Time
+    places: tuple[str, ...] = ()
+
+
+_DECODER: Final = msgspec.json.Decoder(Intent)
+
+
+def _intent(message: Stored) -> Intent:
+    intent = _DECODER.decode(message.data)
+    if subjects.JOB_ID.fullmatch(intent.job) is None:
+        raise ValueError("it names no job")
+    return intent
+
+
+class Key:
+    """One claim's key as it stands in the bucket `claims`."""
+
+    def __init__(
+        self, subject: str, request: str, intent: Intent | None, seq: int, use: BucketUse | None = None
+    ) -> None:
+        self.request = request
+        self.intent = intent
+        self._subject = subject
+        self._use = use
+        self._seq = seq
+
+    async def write(self, publisher: Publisher, intent: Intent) -> None:
+        """Say what is about to be done.
+
+        Raises:
+            VersionConflictError: another claim with this key is under way.
+            UnavailableError: the broker does not answer.
+        """
+        left_s = (intent.expires_at - clock.now()).total_seconds() + MARGIN_S
+        headers = {subjects.H_EXPECTED_SEQ: str(self._seq), subjects.H_TTL: f"{max(1, int(left_s))}s"}
+        body = msgspec.json.encode(intent)
+        self._seq = await publisher.publish(self._subject, body, headers)
+        if self._use is not None:
+            self._use.learn(self._subject, len(body), self._seq, headers)
+        self.intent = intent
+
+
+class ClaimKeys:
+    """Looks keys up.
+
+    Args:
+        nc: an open connection.
+        store: the log.
+        timeout_s: seconds to wait for any answer of the broker.
+        use: how many each tenant has, where new ones are to be refused for that.
+    """
+
+    def __init__(
+        self, nc: Client, store: EventStore, *, timeout_s: float, use: BucketUse | None = None
+    ) -> None:
+        self._nc = nc
+        self._store = store
+        self._use = use
+        self._timeout_s = timeout_s
+
+    async def find(self, tenant: str, caller: str, key: str, request: str) -> Key:
+        """The key as it stands, used or not.
+
+        Raises:
+            ConflictError: code `idempotency_conflict`; it stands for another claim.
+            LimitError: it is new, and the tenant has as many as it may.
+            UnavailableError: the broker does not answer.
+        """
+        digest = hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
+        subject = subjects.claim_entry(tenant, digest)
+        found = await last_of_leader(self._nc, STREAM, subject, timeout_s=self._timeout_s)
+        if found is None or not found.data:
+            if self._use is not None:
+                self._use.check(subject, 1)
+            return Key(subject, request, None, 0 if found is None else found.seq, self._use)
+        intent = await read_or(self._nc, STREAM, found, _intent, None)
+        if intent is None:  # whatever it was, it stands for no claim
+            return Key(subject, request, None, found.seq, self._use)
+        if intent.request != request:
+            raise ConflictError("the idempotency key stands for another claim", code="idempotency_conflict")
+        return Key(subject, request, intent, found.seq, self._use)
+
+    async def lease_of(self, intent: Intent) -> Job | None:
+        """The job under the very lease that was meant; None when it never will be, or has been.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        job = await self._load(intent.job)
+        if job.seq == intent.seq and intent.expires_at > clock.now():
+            command = Claim(
+                now=clock.now(), worker=intent.worker, revision=intent.revision,
+                expires_at=intent.expires_at,
+            )  # fmt: skip
+            try:
+                job, _ = await self._store.transition(job, command, actor=f"worker:{intent.worker}")
+            except ConflictError:
+                job = await self._load(intent.job)
+        if job.lease is None or job.lease.worker != intent.worker:
+            return None
+        granted = await self._store.history(job.id, after=job.lease.fence - 1, limit=1)
+        if not granted or getattr(granted[0].event, "expires_at", None) != intent.expires_at:
+            return None
+        return job
+
+    async def _load(self, job_id: str) -> Job:
+        last = await self._store.last_of_leader(job_id)
+        return await self._store.load(job_id, at_least=0 if last is None else last.seq)

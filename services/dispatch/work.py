@@ -1,0 +1,59 @@
+"""A delivery of a claimable event, as it comes out of `WORK`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from nats.aio.msg import Msg
+
+from events import subjects
+from services.broker.puller import Delivery, delivery_of
+from services.broker.wire import LazyHeaders
+from services.dispatch.limit_tokens import Grant
+
+SOURCE = subjects.H_SOURCE.encode()
+
+
+class Work(NamedTuple):
+    """One delivery of a claimable event.
+
+    Args:
+        subject: of the event in `JOBS`.
+        seq: of the event in `JOBS`.
+        body: the event.
+        reply: where acknowledgement, renewal and hand-back go.
+        delivery: what the broker says of it; `seq` is of the message in `WORK`.
+        priority: of its lane.
+        grant: the tokens that its start takes, where its lane has limits.
+    """
+
+    subject: str
+    seq: int
+    body: bytes
+    reply: str
+    delivery: Delivery
+    priority: int
+    grant: Grant | None = None
+
+    @property
+    def consumer(self) -> str:
+        """Whose message it is."""
+        return self.delivery.consumer
+
+
+def parse_work(message: Msg) -> tuple[str, Work]:
+    """The consumer's name and what it delivered.
+
+    Source: `Nats-Stream-Source` reads `<stream> <seq> <filter> <transform> <subject> …`. What does not is no
+    event of a job, and its work has no subject.
+    """
+    delivery = delivery_of(message)
+    headers: Any = message.headers
+    priority = int(message.subject.rpartition(".")[2])  # as that of the consumer
+    try:
+        found = headers.find(SOURCE) if isinstance(headers, LazyHeaders) else headers[subjects.H_SOURCE]
+        source = str(found).split(" ")
+        subject, seq = source[4], int(source[1])
+    except (LookupError, ValueError):
+        subject, seq = "", 0
+    return delivery.consumer, Work(subject, seq, message.data, message.reply, delivery, priority)

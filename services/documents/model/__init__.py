@@ -1,0 +1,1 @@
+"""What a document is made of, between the readers and the writers."""

@@ -1,0 +1,1 @@
+"""Pages that are images: read by an OCR program, measured and put together."""

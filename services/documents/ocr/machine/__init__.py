@@ -1,0 +1,1 @@
+"""What this machine has for OCR: the program, and its processors."""

@@ -1,0 +1,1 @@
+"""Documents of the Office Open XML formats."""

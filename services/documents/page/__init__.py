@@ -1,0 +1,1 @@
+"""From the lines of a page to its blocks: order, paragraphs, tables."""

@@ -1,0 +1,1 @@
+"""Tables, found by lines, by rules or by how cells stand."""

@@ -1,0 +1,1 @@
+"""PDF: what a page holds, read with pdfium."""

@@ -1,0 +1,1 @@
+"""A document in the forms that were asked for."""

@@ -1,0 +1,63 @@
+"""What a request handler finds in its application."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+from nats.aio.client import Client
+
+from projections.reader import ReadModel
+from services.access.authenticator import Authenticator
+from services.access.lease_tickets import LeaseTokens
+from services.broker.bucket_use import BucketUse
+from services.broker.publisher import Publisher
+from services.dispatch.log_share import LogShare
+from services.dispatch.rest.claiming import Claiming
+from services.dispatch.rest.finder import Claims
+from services.dispatch.rest.log_book import LogBook
+from services.dispatch.rest.workers import RestWorkers
+from services.event_store import EventStore
+from services.files import Files
+from services.gateway.doors.v1.files import FileRoutes
+from services.gateway.http.freshness import Freshness
+from services.gateway.live.feed import LiveFeed
+from services.gateway.metrics import Metrics
+from services.gateway.readiness import Readiness
+from services.intake.shares import Shares
+from services.intake.submitter import Submitter
+from services.records.kinds import Kinds
+from services.records.lanes import Lanes
+from services.records.limits import Limits
+from services.records.schedules import ScheduleStore
+from services.records.worker_watch import WorkerWatch
+from services.settings import Settings
+
+SETTINGS: Final = web.AppKey("settings", Settings)
+NATS: Final = web.AppKey("nats", Client)
+STORE: Final = web.AppKey("store", EventStore)
+SUBMITTER: Final = web.AppKey("submitter", Submitter)
+LIMITS: Final = web.AppKey("limits", Limits)
+KINDS: Final = web.AppKey("kinds", Kinds)
+SHARES: Final = web.AppKey("shares", Shares)
+CLAIM_KEYS_USE: Final = web.AppKey("claim_keys_use", BucketUse)
+SCHEDULES_USE: Final = web.AppKey("schedules_use", BucketUse)
+DOCUMENTS_USE: Final = web.AppKey("documents_use", BucketUse)
+LOG_SHARE: Final = web.AppKey("log_share", LogShare)
+LANES: Final = web.AppKey("lanes", Lanes)
+SCHEDULES: Final = web.AppKey("schedules", ScheduleStore)
+READ_MODEL: Final = web.AppKey("read_model", ReadModel)
+READINESS: Final = web.AppKey("readiness", Readiness)
+FRESHNESS: Final = web.AppKey("freshness", Freshness)
+FILES: Final = web.AppKey("files", Files)
+LOG_BOOK: Final = web.AppKey("log_book", LogBook)
+LIVE: Final = web.AppKey("live", LiveFeed)
+WORKERS: Final = web.AppKey("workers", WorkerWatch)
+PUBLISHER: Final = web.AppKey("publisher", Publisher)
+METRICS: Final = web.AppKey("metrics", Metrics)
+CLAIMS: Final = web.AppKey("claims", Claims)
+CLAIMING: Final = web.AppKey("claiming", Claiming)
+REST_WORKERS: Final = web.AppKey("rest_workers", RestWorkers)
+LEASE_TOKENS: Final = web.AppKey("lease_tokens", LeaseTokens)
+FILE_ROUTES: Final = web.AppKey("file_routes", FileRoutes)
+AUTH: Final = web.AppKey("auth", Authenticator)

@@ -1,0 +1,1 @@
+"""The APIs, each with its routes; no door imports another."""

@@ -1,0 +1,155 @@
+"""`GET` and `PATCH /api/v1/tasks/{id}`: what a task says of itself, and its moves by hand."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from aiohttp import web
+
+from events.commands import ClaimReview, ReleaseReview, RenewClaim, Reprioritise, Unblock
+from events.errors import ConflictError, InvalidError
+from events.values import Status
+from services import clock
+from services.access.authenticator import PRINCIPAL
+from services.gateway.app_keys import CLAIMING, SETTINGS
+from services.gateway.doors.octopoid import flows
+from services.gateway.doors.octopoid.door import json_object, own
+from services.gateway.doors.octopoid.moves import MAX_REASON_CHARS, Order, act, changed, lease_of, move
+from services.gateway.doors.octopoid.tasks import (
+    CLAIMED,
+    DONE,
+    FIELDS,
+    RUNS,
+    Task,
+    priority_of,
+    task_at,
+    task_to_change,
+    task_view,
+)
+from services.gateway.doors.v1.jobs.actions import ensure_lane
+from services.gateway.doors.v1.leases.routes import attempt_ends_at
+from services.gateway.http.callers import json_response
+from services.gateway.http.query import parse_time
+
+# What the job's own events say is passed over in a patch: unchanged clients send it along.
+OF_THE_JOB: Final = frozenset(
+    {"claimed_at", "orchestrator_id", "attempt_count", "rejection_count", "completed_at", "updated_at"}
+)
+FIXED: Final = ("role", "type")
+STRINGS: Final = frozenset(
+    {"title", "file_path", "branch", "content", "project_id", "flow", "execution_notes"}
+)
+MAX_VALUE_CHARS: Final = 256 * 1024
+
+
+async def get(request: web.Request) -> web.Response:
+    """`GET /api/v1/tasks/{id}`."""
+    return json_response(task_view(request, await task_at(request)))
+
+
+async def patch(request: web.Request) -> web.Response:
+    """`PATCH /api/v1/tasks/{id}`: other fields, another priority, another queue, a longer lease."""
+    asked = await json_object(request)
+    own(request, asked.get("scope"))
+    task = await task_to_change(request, "update")
+    version = asked.get("version")
+    if version is not None and version != task.job.seq + task.revision:
+        raise ConflictError("Failed to update task: it has another version by now", code="version")
+    queue = asked.get("queue")
+    if queue is not None:
+        await _check_move(request, task, queue)
+    fields = {name: value for name, value in asked.items() if name in FIELDS}
+    _check_fields(task, asked, fields)
+    known = FIELDS.keys() | OF_THE_JOB | {"queue", "priority", "blocked_by", "claimed_by", "lease_expires_at"}
+    if not asked.keys() & known:
+        raise InvalidError("No fields to update")
+    until = asked.get("lease_expires_at")
+    expires_at = None if until is None else parse_time("lease_expires_at", str(until))
+    priority = priority_of(asked["priority"]) if "priority" in asked else task.job.own_priority
+    if priority != task.job.own_priority and task.job.status is not Status.QUEUED:
+        message = f"Failed to update task: its priority can be changed while it waits, and it is {task.queue}"
+        raise ConflictError(message, code="wrong_queue")
+    task = await changed(request, task, {}, fields)
+    if priority != task.job.own_priority:
+        await ensure_lane(request, task.job, priority)
+        command = Reprioritise(now=clock.now(), priority=priority)
+        task = await act(request, task, command, request[PRINCIPAL].actor)
+    if "blocked_by" in asked and not asked["blocked_by"] and task.job.status is Status.BLOCKED:
+        task = await act(request, task, Unblock(now=clock.now()), request[PRINCIPAL].actor)
+    if queue is not None and queue != task.queue:
+        reason = str(asked.get("execution_notes") or "")[:MAX_REASON_CHARS]
+        task = await move(request, task, Order(to=queue, by=request[PRINCIPAL].actor, reason=reason))
+    elif expires_at is not None:
+        task = await renewed(request, task, expires_at)
+    elif "claimed_by" in asked and asked["claimed_by"] is None:
+        task = await _review_left(request, task)
+    return json_response(task_view(request, task))
+
+
+async def _check_move(request: web.Request, task: Task, queue: Any) -> None:
+    if queue == DONE:
+        raise InvalidError("queue: a task is done when it is accepted: POST .../accept", field="queue")
+    await flows.check_queue(request, task.flow, queue)
+
+
+def _check_fields(task: Task, asked: dict[str, Any], fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        if name in STRINGS and not isinstance(value, str | None):
+            raise InvalidError(f"{name}: a string was expected", field=name)
+        if isinstance(value, str) and len(value) > MAX_VALUE_CHARS:
+            raise InvalidError(f"{name}: at most {MAX_VALUE_CHARS} characters were expected", field=name)
+    for name in FIXED:
+        if name in fields and fields[name] != task.document["fields"].get(name):
+            message = f"{name}: it decides who may claim the task, so it stays; delete and create the task"
+            raise InvalidError(message, field=name)
+    blocker = asked.get("blocked_by")
+    if blocker and blocker != task.document["blocked_by"]:
+        message = "blocked_by: what a task waits for is said when it is created; it can only be taken away"
+        raise InvalidError(message, field="blocked_by")
+
+
+async def _review_left(request: web.Request, task: Task) -> Task:
+    """The task without the reviewer that it has; who works on one leaves it by a requeue."""
+    review = task.job.review
+    if task.job.status is not Status.REVIEW or review is None or review.reviewer is None:
+        return task
+    command = ReleaseReview(now=clock.now(), reviewer=review.reviewer)
+    return await act(request, task, command, request[PRINCIPAL].actor)
+
+
+async def renewed(request: web.Request, task: Task, expires_at: datetime) -> Task:
+    """The task under a lease, of work or of a review, that ends later.
+
+    Raises:
+        ConflictError: nobody holds it, or the lease has ended.
+    """
+    job, now = task.job, clock.now()
+    settings = request.app[SETTINGS]
+    expires_at = min(expires_at, now + timedelta(seconds=settings.timed_lease_max_s))
+    if job.status is Status.REVIEW and job.review is not None and job.review.reviewer is not None:
+        command = ClaimReview(now=now, reviewer=job.review.reviewer, expires_at=expires_at)
+        return await act(request, task, command, request[PRINCIPAL].actor)
+    check_lease(task, "renew")
+    lease = lease_of(request, task)
+    expires_at = min(expires_at, attempt_ends_at(job, settings.attempt_timeout_s) or expires_at)
+    if expires_at <= now:
+        raise ConflictError("Failed to renew task: the lease would end in the past", code="lease_expired")
+    renewal = RenewClaim(now=now, fence=lease.fence, expires_at=expires_at)
+    task = await act(request, task, renewal, f"worker:{lease.worker}")
+    await request.app[CLAIMING].prolonged(lease, job, expires_at)
+    return task
+
+
+def check_lease(task: Task, verb: str) -> None:
+    """Let a task pass that an agent works on.
+
+    Raises:
+        ConflictError: nobody does, or the lease's time is over.
+    """
+    lease = task.job.lease
+    if task.job.status not in RUNS or task.queue != CLAIMED or lease is None:
+        message = f"Failed to {verb} task: it is in {task.queue}, expected claimed"
+        raise ConflictError(message, code="wrong_queue")
+    if lease.expires_at is not None and lease.expires_at <= clock.now():
+        raise ConflictError(f"Failed to {verb} task: the lease has expired", code="lease_expired")

@@ -1,0 +1,211 @@
+"""New tasks, and tasks that are deleted."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Final
+
+import msgspec
+import orjson
+from aiohttp import web
+from msgspec import Meta
+
+from events.commands import ConfirmCancel, Discard, RequestCancel
+from events.encoding.codec import event_name
+from events.encoding.damage import refuse_damaged
+from events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
+from events.job import Job
+from events.values import Status
+from services import clock
+from services.access.authenticator import PRINCIPAL
+from services.gateway.app_keys import METRICS, SETTINGS, STORE, SUBMITTER
+from services.gateway.doors.octopoid import flows
+from services.gateway.doors.octopoid.door import DOCUMENTS, form, now
+from services.gateway.doors.octopoid.moves import Order, move
+from services.gateway.doors.octopoid.tasks import (
+    ANY,
+    FIELDS,
+    INCOMING,
+    KIND,
+    SORT,
+    Task,
+    job_id_of,
+    job_key,
+    priority_of,
+    task_named,
+    task_view,
+)
+from services.gateway.http.callers import caller_of, json_response
+from services.ids import new_id
+from services.intake.request import parse_request
+from services.records.entries import Document
+
+ATTEMPT_S: Final = 86400.0
+MANY: Final = 100
+LABEL_CHARS: Final = 200
+
+Id = Annotated[str, Meta(min_length=1, max_length=LABEL_CHARS)]
+Word = Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class TaskForm(msgspec.Struct, frozen=True):
+    """The body of a creation; what it does not name but tasks have is kept as well."""
+
+    id: Id
+    file_path: Annotated[str, Meta(min_length=1, max_length=4096)]
+    title: str | None = None
+    queue: str | None = None
+    priority: str | None = None
+    role: Word | None = None
+    type: Word | None = None
+    flow: Word | None = None
+    blocked_by: str | None = None
+    content: str | None = None
+    branch: str | None = None
+    project_id: str | None = None
+    complexity: str | None = None
+    auto_accept: bool | int | None = None
+    hooks: Any = None
+    flow_overrides: Any = None
+    metadata: Any = None
+    breakdown_depth: int | None = None
+
+
+async def create(request: web.Request) -> web.Response:
+    """`POST /api/v1/tasks`: the document, then the job; the same request again goes on from there."""
+    asked = await form(request, TaskForm)
+    tenant, documents = request[PRINCIPAL].tenant, request.app[DOCUMENTS]
+    queue = asked.queue or INCOMING
+    await flows.check_queue(request, asked.flow or "default", queue)
+    priority = priority_of(asked.priority or "P2")
+    digest = hashlib.sha256(orjson.dumps(msgspec.to_builtins(asked), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    found = await documents.find(tenant, SORT, asked.id)
+    if found.document is not None and found.document["deleted"]:
+        await _remove(request, found.document, found.revision)
+        found = await documents.find(tenant, SORT, asked.id)
+    document = found.document
+    if document is not None and document["request"] != digest:
+        job_id = job_id_of(tenant, asked.id, document["nonce"])
+        if await request.app[STORE].last_of_leader(job_id) is not None:
+            raise _taken(asked.id)
+        document = None  # what was refused, or broke off, before there was a job: it has no claim to the id
+    again = document is not None
+    waits_for = await _jobs_of(request, asked.blocked_by)
+    if document is None:
+        given = {name: value for name, value in msgspec.structs.asdict(asked).items() if name in FIELDS}
+        at = now()
+        document = {
+            "id": asked.id, "nonce": new_id(), "request": digest, "deleted": False, "queue": queue,
+            "blocked_by": asked.blocked_by or None, "place": None, "created_at": at, "updated_at": at,
+            "fields": {name: value for name, value in given.items() if value is not None},
+        }  # fmt: skip
+        body = _submission(document, priority, waits_for)
+        request.app[SUBMITTER].check_room(tenant, len(body), len(waits_for))
+        await request.app[SUBMITTER].check(parse_request(body), tenant)  # before anything is written
+        try:
+            await documents.create(tenant, SORT, asked.id, document, found.revision)
+        except VersionConflictError:
+            raise _taken(asked.id) from None
+    try:
+        task = await task_named(request, asked.id)
+    except NotFoundError:
+        body = _submission(document, priority, waits_for)
+        key = job_key(asked.id, document["nonce"])
+        caller = caller_of(request, request[PRINCIPAL])
+        submitted = await request.app[SUBMITTER].submit(parse_request(body), body, caller, key)
+        if submitted.event is not None:
+            request.app[METRICS].appended.labels(event_name(submitted.event)).inc()
+        task = await task_named(request, asked.id)
+    if queue != INCOMING and (task.is_new or again):
+        task = await _placed(request, task, queue)
+    return json_response(task_view(request, task), status=200 if again else 201)
+
+
+async def _placed(request: web.Request, task: Task, queue: str) -> Task:
+    """A task that was created elsewhere than in `incoming`, unless it has gone on already."""
+    if task.queue not in (queue, INCOMING):
+        return task
+    return await move(request, task, Order(to=queue, by=request[PRINCIPAL].actor, reason="created there"))
+
+
+def _taken(task_id: str) -> ConflictError:
+    return ConflictError(f"Task {task_id} already exists", code="exists")
+
+
+async def _jobs_of(request: web.Request, blocked_by: str | None) -> list[str]:
+    """The jobs of the tasks that a task waits for.
+
+    Raises:
+        InvalidError: one is not there.
+    """
+    jobs = []
+    for name in (blocked_by or "").split(","):
+        if not name.strip():
+            continue
+        try:
+            jobs.append((await task_named(request, name.strip())).job.id)
+        except NotFoundError:
+            message = f"blocked_by: there is no task {name.strip()[:LABEL_CHARS]!r}"
+            raise InvalidError(message, field="blocked_by") from None
+    return jobs
+
+
+def _submission(document: Document, priority: int, depends_on: list[str]) -> bytes:
+    """The job that a task is, as it would come to `POST /v1/jobs`."""
+    fields = document["fields"]
+    wanted = {
+        f"octopoid.{name}": {"$any": [word for word in (fields.get(name), ANY) if word]}
+        for name in ("role", "type")
+    }
+    return orjson.dumps(
+        {
+            "kind": KIND, "payload": {"id": document["id"], **fields}, "priority": priority,
+            "labels": {"task": document["id"]}, "requires": wanted, "isolation": "strict",
+            "depends_on": depends_on, "max_attempts": MANY, "max_rejections": MANY,
+            "attempt_timeout_s": ATTEMPT_S, "review": {"four_eyes": False},
+        }
+    )  # fmt: skip
+
+
+async def delete(request: web.Request) -> web.Response:
+    """`DELETE /api/v1/tasks/{id}`: hide the task, end its job, and free its id."""
+    tenant, task_id = request[PRINCIPAL].tenant, request.match_info["id"]
+    documents = request.app[DOCUMENTS]
+    found = await documents.find(tenant, SORT, task_id)
+    if found.document is None:
+        raise NotFoundError("Task not found", field="id")
+    if not found.document["deleted"]:
+        task = await task_named(request, task_id)  # one whose creation was never finished is not there
+        if task.job.damage is not None and task.job.damage.newer:
+            raise refuse_damaged(task.job)
+        found = await documents.change(tenant, SORT, task_id, lambda document: document | {"deleted": True})
+    await _remove(request, found.document or {}, found.revision)
+    return json_response({"message": "Task deleted", "task_id": task_id})
+
+
+async def _remove(request: web.Request, document: Document, revision: int) -> None:
+    """Finish a deletion."""
+    tenant = request[PRINCIPAL].tenant
+    job = await request.app[STORE].load(job_id_of(tenant, document["id"], document["nonce"]))
+    await end_job(request, job)
+    try:
+        await request.app[DOCUMENTS].delete(tenant, SORT, document["id"], revision)
+    except VersionConflictError:
+        raise ConflictError(f"Task {document['id']} was changed meanwhile", code="race") from None
+
+
+async def end_job(request: web.Request, job: Job) -> None:
+    """Cancel the job of a task that is deleted; one that has ended stays as it is, a damaged one goes."""
+    actor = request[PRINCIPAL].actor
+    store = request.app[STORE]
+    if job.damage is not None:
+        discard = Discard(now=clock.now(), by=actor, reason="the task was deleted")
+        await store.transition(job, discard, actor=actor)
+        return
+    if job.status in (Status.SUCCEEDED, Status.DEAD, Status.EXPIRED, Status.ARCHIVED, Status.ABSENT):
+        return
+    grace_s = request.app[SETTINGS].cancel_grace_s
+    command = RequestCancel(now=clock.now(), by=actor, grace_s=grace_s, reason="the task was deleted")
+    job, _ = await store.transition(job, command, actor=actor)
+    if job.status is Status.CANCELLING and job.lease is not None:
+        await store.transition(job, ConfirmCancel(now=clock.now(), fence=job.lease.fence), actor=actor)

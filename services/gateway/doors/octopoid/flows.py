@@ -1,0 +1,127 @@
+"""Flows: which queues the tasks of a scope may stand in, and which ways lead from one to another."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from events.errors import ConflictError, InvalidError, VersionConflictError
+from services.access.authenticator import PRINCIPAL
+from services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, form, now
+from services.gateway.doors.octopoid.tasks import BUILT_IN, Task
+from services.gateway.http.callers import json_response
+from services.records.entries import Document
+
+SORT: Final = "flow"
+MAX_QUEUES: Final = 200
+
+QueueName = Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class FlowForm(msgspec.Struct, frozen=True):
+    """The body of a flow's registration."""
+
+    states: Annotated[list[QueueName], Meta(max_length=MAX_QUEUES)]
+    transitions: Annotated[list[dict[str, Any]], Meta(max_length=10 * MAX_QUEUES)]
+    description: str | None = None
+    child_flow: dict[str, Any] | None = None
+
+
+async def flow_named(request: web.Request, name: str) -> Document | None:
+    """A flow of the caller's scope, if it is registered."""
+    return (await request.app[DOCUMENTS].find(request[PRINCIPAL].tenant, SORT, name)).document
+
+
+async def check_queue(request: web.Request, flow: str, queue: str) -> None:
+    """Let a queue pass that tasks of the flow may stand in; any where no such flow is registered.
+
+    Raises:
+        InvalidError: it is none of the flow's.
+    """
+    if queue in BUILT_IN:
+        return
+    if not isinstance(queue, str) or not 0 < len(queue) <= 100:
+        raise InvalidError("queue: the name of a queue was expected", field="queue")
+    known = await flow_named(request, flow)
+    if known is not None and queue not in known["states"]:
+        told = ", ".join(known["states"])
+        raise InvalidError(f'Invalid queue "{queue}". Valid queues for flow "{flow}": {told}', field="queue")
+
+
+async def check_way(request: web.Request, task: Task, to: str, otherwise: frozenset[str], verb: str) -> None:
+    """Let a task pass that may go from its queue to another.
+
+    Args:
+        request: of its scope.
+        task: as it stands.
+        to: where it is to go.
+        otherwise: queues from which it may where its flow is not registered.
+        verb: what is being done.
+
+    Raises:
+        ConflictError: it may not.
+    """
+    queue = task.queue
+    known = await flow_named(request, task.flow)
+    if known is None:
+        if queue in otherwise:
+            return
+        expected = " or ".join(sorted(otherwise))
+        raise ConflictError(
+            f"Failed to {verb} task: it is in {queue}, expected {expected}", code="wrong_queue"
+        )
+    if not any(way.get("from") == queue and way.get("to") == to for way in known["transitions"]):
+        message = f'Failed to {verb} task: flow "{task.flow}" does not allow {queue} -> {to}'
+        raise ConflictError(message, code="wrong_queue")
+
+
+async def put(request: web.Request) -> web.Response:
+    """`PUT /api/v1/flows/{name}`: register a flow, in the place of the one of that name."""
+    tenant, name = request[PRINCIPAL].tenant, request.match_info["name"]
+    asked = await form(request, FlowForm)
+    missing = BUILT_IN - set(asked.states)
+    if missing:
+        told = ", ".join(sorted(missing))
+        raise InvalidError(f"states: the built-in queues {told} are missing", field="states")
+    documents = request.app[DOCUMENTS]
+    found = await documents.find(tenant, SORT, name)
+    at = now()
+    document: Document = {
+        "name": name, "scope": request[SCOPE], **msgspec.structs.asdict(asked),
+        "registered_at": (found.document or {}).get("registered_at", at), "updated_at": at,
+    }  # fmt: skip
+    try:
+        if found.document is None:
+            await documents.create(tenant, SORT, name, document, found.revision)
+        else:
+            await documents.put(tenant, SORT, name, document, found.revision)
+    except VersionConflictError:
+        raise ConflictError(f"flow {name[:64]}: another request changed it meanwhile") from None
+    return json_response(document)
+
+
+async def list_flows(request: web.Request) -> web.Response:
+    """`GET /api/v1/flows`."""
+    found = await request.app[DOCUMENTS].all(request[PRINCIPAL].tenant, SORT)
+    flows = [flow.document for flow in found if flow.document is not None]
+    return json_response({"flows": sorted(flows, key=lambda flow: str(flow["name"]))})
+
+
+async def get(request: web.Request) -> web.Response:
+    """`GET /api/v1/flows/{name}`."""
+    found = await request.app[DOCUMENTS].get(request[PRINCIPAL].tenant, SORT, request.match_info["name"])
+    return json_response(found.document)
+
+
+async def delete(request: web.Request) -> web.Response:
+    """`DELETE /api/v1/flows/{name}`."""
+    tenant, name = request[PRINCIPAL].tenant, request.match_info["name"]
+    found = await request.app[DOCUMENTS].get(tenant, SORT, name)
+    try:
+        await request.app[DOCUMENTS].delete(tenant, SORT, name, found.revision)
+    except VersionConflictError:
+        raise ConflictError(f"flow {name[:64]}: another request changed it meanwhile") from None
+    return json_response({"message": "Flow deleted", "name": name, "scope": request[SCOPE]})

@@ -1,0 +1,191 @@
+"""From one queue to another: the commands that bring a task's job there, one guarded event after the other.
+
+Each event is true by itself. After a crash in between the task stands where the last event left it, the
+request was not answered, and the same request goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from events.commands import (
+    Accept,
+    AnyCommand,
+    Claim,
+    Fail,
+    Propose,
+    Redrive,
+    Reject,
+    Release,
+    ReleaseReview,
+    Reprioritise,
+    Unblock,
+)
+from events.errors import ConflictError
+from events.events import Queued, Rejected
+from events.job import Job, decide
+from events.values import JobError, Status
+from services import clock
+from services.access.authenticator import PRINCIPAL
+from services.access.lease_tickets import LeaseClaims
+from services.gateway.app_keys import CLAIMING
+from services.gateway.doors.octopoid.door import DOCUMENTS, now
+from services.gateway.doors.octopoid.holders import SYSTEM
+from services.gateway.doors.octopoid.tasks import DONE, FAILED, INCOMING, RUNS, SORT, WAITS, Task
+from services.gateway.doors.v1.jobs.actions import append, ensure_lane
+from services.gateway.http.callers import caller_of
+from services.records.entries import Document, Found
+
+MOST_STEPS: Final = 8
+SYSTEM_LEASE_S: Final = 30.0
+MAX_REASON_CHARS: Final = 10_000
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """A move that somebody wants.
+
+    Args:
+        to: the queue.
+        by: who, as it stands in the job's history.
+        reason: why.
+        result: what the work came to, when it is handed in.
+        counts: whether going back is a rejection.
+    """
+
+    to: str
+    by: str
+    reason: str = ""
+    result: Mapping[str, Any] = {}
+    counts: bool = False
+
+
+async def move(request: web.Request, task: Task, order: Order) -> Task:
+    """The task where it was to go.
+
+    Raises:
+        ConflictError: no way leads there from where it is.
+        UnavailableError: the broker does not answer.
+    """
+    for _ in range(MOST_STEPS):
+        if task.is_new and task.job.status in WAITS and order.to == INCOMING:
+            task = await changed(request, task, {"queue": INCOMING})
+        if task.queue == order.to and not (task.is_new or _is_held(task.job)):
+            return task
+        if task.job.status is Status.REVIEW and order.to not in (INCOMING, FAILED, DONE):
+            place = {"attempt": task.job.attempt, "queue": order.to}
+            if task.document.get("place") != place:
+                task = await changed(request, task, {"place": place})
+            if not _is_held(task.job):
+                return task
+        command = _next(request, task, order)
+        if command is None:
+            return task
+        task = await act(request, task, command, order.by)
+    raise ConflictError(f"task {task.id} cannot be brought to {order.to}: others move it", code="race")
+
+
+def _is_held(job: Job) -> bool:
+    return job.review is not None and job.review.reviewer is not None
+
+
+def _next(request: web.Request, task: Task, order: Order) -> AnyCommand | None:
+    """The next step on the way; None at its end."""
+    job, to = task.job, order.to
+    at = clock.now()
+    fence = job.lease.fence if job.lease else 0
+    reviewer = (job.review and job.review.reviewer) or order.by
+    match job.status:
+        case Status.SUCCEEDED if to == DONE:
+            return None
+        case Status.DEAD | Status.CANCELLED | Status.EXPIRED if to == FAILED:
+            return None
+        case Status.DEAD:
+            return Redrive(now=at)
+        case Status.REVIEW if to == DONE:
+            return Accept(now=at, reviewer=reviewer)
+        case Status.REVIEW if to in (INCOMING, FAILED):
+            return Reject(
+                now=at, reviewer=reviewer, reason=order.reason or "requeued", feedback=_feedback(task, order)
+            )
+        case Status.REVIEW:
+            return ReleaseReview(now=at, reviewer=reviewer)
+        case Status.RUNNING | Status.CANCELLING if to == INCOMING:
+            return Release(now=at, fence=fence)
+        case Status.RUNNING | Status.CANCELLING if to == FAILED:
+            error = JobError("failed_by_client", order.reason or "moved to failed", retryable=False)
+            return Fail(now=at, fence=fence, error=error)
+        case Status.RUNNING | Status.CANCELLING:
+            queue = {"queue": to} if to != DONE else {}
+            return Propose(now=at, fence=fence, result={**order.result, **queue}, by=order.by)
+        case _ if job.status in WAITS and to == INCOMING:
+            return None
+        case Status.BLOCKED:
+            return Unblock(now=at)
+        case Status.QUEUED:
+            worker = f"rest.{request[PRINCIPAL].tenant}.{SYSTEM}"
+            return Claim(now=at, worker=worker, revision=0, expires_at=at + timedelta(seconds=SYSTEM_LEASE_S))
+        case _:
+            message = f"no way leads from {task.queue} to {to}: job {job.id} is {job.status.value}"
+            raise ConflictError(message, code="wrong_queue")
+
+
+def _feedback(task: Task, order: Order) -> dict[str, Any]:
+    return {
+        "rejection_count": task.rejections + order.counts, "reason": order.reason, "rejected_by": order.by,
+    }  # fmt: skip
+
+
+async def act(request: web.Request, task: Task, command: AnyCommand, by: str) -> Task:
+    """The task after a command; what a lease had that has ended by it is given up.
+
+    Raises:
+        ConflictError: the job's state does not allow it.
+        UnavailableError: the broker does not answer.
+    """
+    before = task.job
+    ahead = decide(before, command)
+    if isinstance(ahead, Queued | Rejected):
+        # What is open already goes back whatever the limits say.
+        checked = isinstance(command, Redrive | Reprioritise)
+        await ensure_lane(request, before, ahead.priority, checked=checked)
+    trace = caller_of(request, request[PRINCIPAL]).trace
+    job, event = await append(request, before, command, actor=by, trace=trace)
+    if event is not None and before.status in RUNS and before.lease is not None and job.lease is None:
+        await request.app[CLAIMING].ended(lease_of(request, task), before)
+    return task._replace(job=job)
+
+
+def lease_of(request: web.Request, task: Task) -> LeaseClaims:
+    """The lease under which a task runs, with its places under limits, as its claim noted them."""
+    lease = task.job.lease
+    if lease is None:
+        raise AssertionError("the caller knows that it runs")
+    noted = task.document.get("lease") or {}
+    places = tuple(noted["places"]) if noted.get("fence") == lease.fence else ()
+    tenant = request[PRINCIPAL].tenant
+    return LeaseClaims(task.job.id, lease.fence, lease.attempt, lease.worker, tenant, 0.0, places)
+
+
+async def changed(
+    request: web.Request, task: Task, members: Document, fields: Mapping[str, Any] | None = None
+) -> Task:
+    """The task with other members of its document, or other fields.
+
+    Raises:
+        NotFoundError: it was deleted meanwhile.
+        UnavailableError: the broker does not answer.
+    """
+
+    def change(document: Document) -> Document:
+        whole = document | members
+        if fields:
+            whole["fields"] = document["fields"] | fields
+        return document if whole == document else whole | {"updated_at": now()}
+
+    found: Found = await request.app[DOCUMENTS].change(request[PRINCIPAL].tenant, SORT, task.id, change)
+    return task._replace(document=found.document or {}, revision=found.revision)

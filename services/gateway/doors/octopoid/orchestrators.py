@@ -1,0 +1,139 @@
+"""Orchestrators, and how a scope gets its API key."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from events.errors import ForbiddenError, VersionConflictError
+from services import clock
+from services.access.authenticator import PRINCIPAL, Role
+from services.gateway.doors.octopoid.door import DOCUMENTS, KEYS, SCOPE, form, now, words
+from services.gateway.doors.octopoid.scopes import MAX_SCOPE_CHARS, tenant_of
+from services.gateway.http.callers import json_response
+from services.gateway.http.problems import UnauthenticatedError
+from services.gateway.http.query import parse_time
+from services.records.entries import Document, Documents
+
+SORT: Final = "orchestrator"
+STALE_S: Final = 120.0
+
+Word = Annotated[str, Meta(min_length=1, max_length=120)]
+
+
+class RegisterForm(msgspec.Struct, frozen=True):
+    """The body of a registration."""
+
+    cluster: Word
+    machine_id: Word
+    repo_url: Annotated[str, Meta(min_length=1, max_length=2000)]
+    scope: Annotated[str, Meta(min_length=1, max_length=MAX_SCOPE_CHARS)]
+    hostname: str | None = None
+    version: str | None = None
+    capabilities: dict[str, Any] | None = None
+
+
+class StatusForm(msgspec.Struct, frozen=True):
+    """The body of a change."""
+
+    status: Literal["active", "offline", "maintenance"]
+
+
+async def register(request: web.Request) -> web.Response:
+    """`POST /api/v1/orchestrators/register`: without its key, only for a scope that nobody has registered."""
+    if SCOPE not in request and PRINCIPAL in request:
+        request[PRINCIPAL].check(Role.REGISTRAR)
+    asked = await form(request, RegisterForm)
+    tenant = tenant_of(asked.scope)
+    key = None
+    if SCOPE not in request:
+        key = await request.app[KEYS].create(asked.scope)
+        if key is None:
+            message = "the scope is registered: this needs Authorization: Bearer <the scope's api_key>"
+            raise UnauthenticatedError(message, code="token_missing")
+    name, at = f"{asked.cluster}-{asked.machine_id}", now()
+    document: Document = msgspec.structs.asdict(asked) | {
+        "id": name, "registered_at": at, "last_heartbeat": at, "status": "active",
+    }  # fmt: skip
+    is_new = await _written(request.app[DOCUMENTS], tenant, name, document)
+    body = {"orchestrator_id": name, "registered_at": at, "status": "active"}
+    if key is not None:
+        body["api_key"] = key
+    return json_response(body, status=201 if is_new else 200)
+
+
+async def _written(documents: Documents, tenant: str, name: str, document: Document) -> bool:
+    """Write an orchestrator down; whether it was new."""
+    found = await documents.find(tenant, SORT, name)
+    if found.document is None:
+        try:
+            await documents.create(tenant, SORT, name, document, found.revision)
+        except VersionConflictError:
+            pass  # it registers twice at once
+        else:
+            return True
+    await documents.change(
+        tenant, SORT, name, lambda known: document | {"registered_at": known["registered_at"]}
+    )
+    return False
+
+
+async def heartbeat(request: web.Request) -> web.Response:
+    """`POST .../{id}/heartbeat`: the orchestrator lives."""
+    at = now()
+    beat = {"last_heartbeat": at, "status": "active"}
+    await request.app[DOCUMENTS].change(
+        request[PRINCIPAL].tenant, SORT, request.match_info["id"], lambda known: known | beat
+    )
+    return json_response({"success": True, "last_heartbeat": at})
+
+
+async def list_orchestrators(request: web.Request) -> web.Response:
+    """`GET /api/v1/orchestrators`: the last heard of first."""
+    found = await request.app[DOCUMENTS].all(request[PRINCIPAL].tenant, SORT)
+    views = [_view(known.document) for known in found if known.document is not None]
+    for name in ("cluster", "status"):
+        wanted = words(request, name)
+        views = [view for view in views if not wanted or view[name] in wanted]
+    views.sort(key=lambda view: str(view["last_heartbeat"]), reverse=True)
+    return json_response({"orchestrators": views, "total": len(views)})
+
+
+async def get(request: web.Request) -> web.Response:
+    """`GET .../{id}`."""
+    found = await request.app[DOCUMENTS].get(request[PRINCIPAL].tenant, SORT, request.match_info["id"])
+    return json_response(_view(found.document or {}))
+
+
+async def patch(request: web.Request) -> web.Response:
+    """`PATCH .../{id}`: another status."""
+    asked = await form(request, StatusForm)
+    found = await request.app[DOCUMENTS].change(
+        request[PRINCIPAL].tenant,
+        SORT,
+        request.match_info["id"],
+        lambda known: known | {"status": asked.status},
+    )
+    return json_response(_view(found.document or {}))
+
+
+def _view(document: Document) -> Document:
+    """The orchestrator; one that was not heard of for long is offline."""
+    silent = clock.now() - parse_time("last_heartbeat", document["last_heartbeat"])
+    stale = document["status"] == "active" and silent > timedelta(seconds=STALE_S)
+    return document | {"status": "offline" if stale else document["status"]}
+
+
+async def rotate_key(request: web.Request) -> web.Response:
+    """`POST .../scopes/{scope}/rotate-key`: another key, for who has the old one, or an admin."""
+    scope, principal = request.match_info["scope"], request[PRINCIPAL]
+    tenant_of(scope)  # refused where it is no name for a scope
+    if SCOPE in request and request[SCOPE] != scope:
+        raise ForbiddenError("scope: the API key is another scope's", code="scope_mismatch", field="scope")
+    if SCOPE not in request:
+        principal.check(Role.ADMIN)
+    return json_response({"api_key": await request.app[KEYS].rotate(scope), "scope": scope})

@@ -1,0 +1,168 @@
+"""Scopes, the tenants that they are, and their API keys, of which only hashes are kept.
+
+A key is `oct_` and 64 hex digits: 32 that say where its record stands, and 32 that are secret. So one read
+tells whose key it is, and the one record of a scope is written by compare-and-set.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from nats.aio.client import Client
+
+from events import subjects
+from events.errors import ConflictError, InvalidError, LimitError, UnavailableError, VersionConflictError
+from services import clock
+from services.access.authenticator import Principal, Role
+from services.broker.publisher import Publisher
+from services.broker.quarantine import read_or
+from services.broker.reader import Stored, api, last_of_leader
+from services.gateway.http.problems import UnauthenticatedError
+from services.settings import Settings
+
+PREFIX: Final = "oct_"
+FORM: Final = re.compile(r"oct_[0-9a-f]{64}")
+PLAIN: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,57}")
+MAX_SCOPE_CHARS: Final = 255
+STREAM: Final = f"KV_{subjects.BUCKET_KEYS}"
+ROLES: Final = frozenset({Role.VIEWER, Role.SUBMITTER, Role.WORKER, Role.REVIEWER})
+
+
+class ScopeKey(msgspec.Struct, frozen=True):
+    """A scope's record: its name, and the SHA-256 of its key in hex."""
+
+    scope: str
+    hash: str
+    created_at: datetime
+
+
+_DECODER: Final = msgspec.json.Decoder(ScopeKey)
+
+
+def tenant_of(scope: str) -> str:
+    """The tenant that a scope is: `oct-` and its name, or `oct_` and a hash where that is no legal name.
+
+    No two scopes share a tenant, and no scope is a tenant whose name does not begin so.
+
+    Raises:
+        InvalidError: it is empty or too long.
+    """
+    if not scope or len(scope) > MAX_SCOPE_CHARS or not scope.isprintable():
+        rule = f"1 to {MAX_SCOPE_CHARS} printable characters were expected"
+        raise InvalidError(f"scope: {rule}", field="scope")
+    if PLAIN.fullmatch(scope):
+        return f"oct-{scope}"
+    return "oct_" + base64.b32encode(hashlib.sha256(scope.encode()).digest()).decode().rstrip("=").lower()
+
+
+def principal_of(scope: str) -> Principal:
+    """Who calls with a scope's key."""
+    tenant = tenant_of(scope)
+    return Principal(tenant, tenant, ROLES, "", float("inf"))
+
+
+class ScopeKeys:
+    """Reads and writes the keys of scopes.
+
+    Args:
+        nc: an open connection.
+        publisher: started, on the same connection.
+        settings: limits and timeouts.
+    """
+
+    def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
+        self._nc = nc
+        self._publisher = publisher
+        self._settings = settings
+
+    async def scope_of(self, key: str) -> str:
+        """The scope whose key this is.
+
+        Raises:
+            UnauthenticatedError: nobody's.
+            UnavailableError: the broker does not answer.
+        """
+        if FORM.fullmatch(key) is None:
+            raise UnauthenticatedError("an API key is oct_ and 64 hex digits")
+        record, _ = await self._read(key[4:36])
+        if record is None or not hmac.compare_digest(record.hash, _hash(key)):
+            raise UnauthenticatedError("this is nobody's API key")
+        return record.scope
+
+    async def exists(self, scope: str) -> bool:
+        """Whether the scope has a key."""
+        return (await self._read(_place(scope)))[0] is not None
+
+    async def create(self, scope: str) -> str | None:
+        """A new scope's key; None when it has one, or another request was faster.
+
+        Raises:
+            LimitError: there are too many scopes.
+            UnavailableError: the broker does not answer.
+        """
+        record, seq = await self._read(_place(scope))
+        if record is not None:
+            return None
+        query = {"subjects_filter": subjects.scope_key("*")}
+        info = await api(self._nc, f"STREAM.INFO.{STREAM}", query, timeout_s=self._settings.request_timeout_s)
+        if "error" in info:
+            raise UnavailableError(f"the keys cannot be counted: {info['error'].get('description')}")
+        most = self._settings.octopoid_scopes
+        if len(info["state"].get("subjects") or {}) >= most:
+            raise LimitError(f"{most} scopes are registered, which is the most", field="scope")
+        return await self._write(scope, seq)
+
+    async def rotate(self, scope: str) -> str:
+        """Another key for a scope; the one it had counts no more.
+
+        Raises:
+            ConflictError: another request changed it meanwhile.
+            UnavailableError: the broker does not answer.
+        """
+        _, seq = await self._read(_place(scope))
+        key = await self._write(scope, seq)
+        if key is None:
+            raise ConflictError("another request changed the scope's key meanwhile")
+        return key
+
+    async def _write(self, scope: str, seq: int) -> str | None:
+        place = _place(scope)
+        key = f"{PREFIX}{place}{secrets.token_hex(16)}"
+        body = msgspec.json.encode(ScopeKey(scope, _hash(key), clock.now()))
+        headers = {subjects.H_EXPECTED_SEQ: str(seq)}
+        try:
+            await self._publisher.publish(subjects.scope_key(place), body, headers)
+        except VersionConflictError:
+            return None
+        return key
+
+    async def _read(self, place: str) -> tuple[ScopeKey | None, int]:
+        timeout_s = self._settings.request_timeout_s
+        found = await last_of_leader(self._nc, STREAM, subjects.scope_key(place), timeout_s=timeout_s)
+        if found is None or not found.data:
+            return None, 0 if found is None else found.seq
+        # One that cannot be read is nobody's key: it is set aside, and another may take its place.
+        return await read_or(self._nc, STREAM, found, _record, None), found.seq
+
+
+def _record(message: Stored) -> ScopeKey:
+    record = _DECODER.decode(message.data)
+    if message.subject != subjects.scope_key(_place(record.scope)) or not record.hash.isascii():
+        raise ValueError("it stands in another place than its own")
+    tenant_of(record.scope)  # raises if it is no scope
+    return record
+
+
+def _place(scope: str) -> str:
+    return hashlib.sha256(scope.encode()).hexdigest()[:32]
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

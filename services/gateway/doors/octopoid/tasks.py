@@ -1,0 +1,214 @@
+"""A task: its document, the job that it is, and what of both a client sees."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import orjson
+from aiohttp import web
+
+from events.encoding.damage import refuse_damaged
+from events.errors import ConflictError, InvalidError, NotFoundError
+from events.job import Job
+from events.values import FINAL, Status
+from services.access.authenticator import PRINCIPAL
+from services.gateway.app_keys import STORE
+from services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, shown
+from services.gateway.doors.octopoid.holders import is_system, parties_of
+from services.ids import id_for_key
+from services.records.entries import Document
+
+SORT: Final = "task"
+KIND: Final = "agent"
+INCOMING: Final = "incoming"
+CLAIMED: Final = "claimed"
+DONE: Final = "done"
+FAILED: Final = "failed"
+PROVISIONAL: Final = "provisional"
+CONTINUATION: Final = "needs_continuation"
+BUILT_IN: Final = frozenset({INCOMING, CLAIMED, DONE, FAILED})
+PRIORITIES: Final = {"P0": 95, "P1": 75, "P2": 50, "P3": 25}
+ANY: Final = "*"
+WAITS: Final = frozenset({Status.SCHEDULED, Status.BLOCKED, Status.QUEUED, Status.RETRYING})
+RUNS: Final = frozenset({Status.RUNNING, Status.CANCELLING})
+
+# Fields as Octopoid's clients know them, with what they are where nobody has said.
+FIELDS: Final[dict[str, Any]] = {
+    "file_path": None, "title": None, "complexity": None, "role": None, "type": None, "branch": None,
+    "project_id": None, "auto_accept": False, "hooks": None, "flow": "default", "flow_overrides": None,
+    "content": None, "metadata": None, "breakdown_depth": None, "has_plan": False, "plan_id": None,
+    "pr_number": None, "pr_url": None, "checks": None, "check_results": None, "needs_rebase": False,
+    "last_rebase_attempt_at": None, "staging_url": None, "needs_breakdown": None, "review_round": None,
+    "execution_notes": None, "needs_intervention": False, "commits_count": 0, "turns_used": None,
+    "submitted_at": None,
+}  # fmt: skip
+
+
+class Task(NamedTuple):
+    """A task as it stands."""
+
+    document: Document
+    revision: int
+    job: Job
+
+    @property
+    def id(self) -> str:
+        """Its id, which the client chose."""
+        return str(self.document["id"])
+
+    @property
+    def flow(self) -> str:
+        """The flow whose queues it goes through."""
+        return str(self.document["fields"].get("flow") or "default")
+
+    @property
+    def parked(self) -> str:
+        """Of a task whose work waits for a decision: the queue that it waits in."""
+        place = self.document.get("place") or {}
+        if place.get("attempt") == self.job.attempt:
+            return str(place["queue"])
+        result = None if self.job.review is None else self.job.review.result
+        named = result.get("queue") if isinstance(result, dict) else None
+        return named if isinstance(named, str) else PROVISIONAL
+
+    @property
+    def queue(self) -> str:
+        """Where it stands, by the state of its job; one whose log cannot be read is waited for by nobody."""
+        job = self.job
+        if job.damage is not None and not job.damage.newer and job.status is not Status.SUCCEEDED:
+            return FAILED
+        if job.status in WAITS or (job.status in RUNS and is_system(job.worker)):
+            return str(self.document["queue"]) if self.is_new else INCOMING
+        if job.status in RUNS:
+            return CLAIMED
+        if job.status is Status.REVIEW:
+            held = job.review is not None and job.review.reviewer is not None
+            return CLAIMED if held and self.parked != PROVISIONAL else self.parked
+        ended_as = job.archived_as if job.status is Status.ARCHIVED else job.status
+        return DONE if ended_as is Status.SUCCEEDED else FAILED
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has yet to go where it was created, if that is not `incoming`."""
+        taken = 1 if self.job.status in RUNS and is_system(self.job.worker) else 0
+        return self.document["queue"] != INCOMING and self.job.attempt == taken and not self.job.rejections
+
+    @property
+    def rejections(self) -> int:
+        """How often it was rejected; that it went back for another reason does not count."""
+        feedback = self.job.feedback
+        count = feedback.get("rejection_count") if isinstance(feedback, dict) else None
+        return count if isinstance(count, int) else self.job.rejections
+
+    @property
+    def blocked_by(self) -> str | None:
+        """The tasks that it waits for, while it does."""
+        return self.document["blocked_by"] if self.job.status is Status.BLOCKED else None
+
+
+def job_id_of(tenant: str, task_id: str, nonce: str) -> str:
+    """The job that a task is. A task that was deleted and created again has another nonce."""
+    return id_for_key(tenant, job_key(task_id, nonce))
+
+
+def job_key(task_id: str, nonce: str) -> str:
+    """The idempotency key of a task's job; a client's key has no such characters."""
+    return f"octopoid\0{task_id}\0{nonce}"
+
+
+def priority_of(name: Any) -> int:
+    """The priority of a name.
+
+    Raises:
+        InvalidError: there is no such name.
+    """
+    if not isinstance(name, str) or name not in PRIORITIES:
+        raise InvalidError("priority: one of P0, P1, P2, P3 was expected", field="priority")
+    return PRIORITIES[name]
+
+
+def priority_name(priority: int) -> str:
+    """The name of the nearest priority."""
+    return min(PRIORITIES, key=lambda name: abs(PRIORITIES[name] - priority))
+
+
+async def task_named(request: web.Request, task_id: str) -> Task:
+    """A task of the caller's scope, as it stands now.
+
+    Raises:
+        NotFoundError: there is none.
+        UnavailableError: the broker does not answer.
+    """
+    tenant = request[PRINCIPAL].tenant
+    found = await request.app[DOCUMENTS].find(tenant, SORT, task_id)
+    if found.document is not None and not found.document["deleted"]:
+        job_id = job_id_of(tenant, task_id, found.document["nonce"])
+        last = await request.app[STORE].last_of_leader(job_id)
+        if last is not None:
+            job = await request.app[STORE].load(job_id, at_least=last.seq)
+            return Task(found.document, found.revision, job)
+    raise NotFoundError("Task not found", field="id")
+
+
+async def task_at(request: web.Request) -> Task:
+    """The task that the route names."""
+    return await task_named(request, request.match_info["id"])
+
+
+async def task_to_change(request: web.Request, verb: str) -> Task:
+    """The task that the route names, if anything can be done with it.
+
+    Raises:
+        ConflictError: code `damaged`; the log of its job cannot be read.
+        NewerVersionError: a newer version of the program wrote the log of its job.
+    """
+    task = await task_at(request)
+    if task.job.damage is not None:
+        error = refuse_damaged(task.job)
+        if isinstance(error, ConflictError):
+            raise ConflictError(f"Failed to {verb} task: {error}", code=error.code, allowed=error.allowed)
+        raise error
+    return task
+
+
+def task_view(request: web.Request, task: Task) -> dict[str, Any]:
+    """The task as clients see it."""
+    job, document = task.job, task.document
+    queue = task.queue
+    runs = job.status in RUNS and queue == CLAIMED
+    worker, expires_at = (job.worker, job.lease.expires_at) if runs and job.lease else (None, None)
+    if job.status is Status.REVIEW and job.review is not None:
+        worker, expires_at = job.review.reviewer, job.review.expires_at
+    orchestrator, agent = parties_of(worker)
+    under_way = job.status in RUNS or job.status is Status.REVIEW or job.status is Status.SUCCEEDED
+    fields: dict[str, Any] = FIELDS | document["fields"]
+    if job.damage is not None:
+        fields |= {"needs_intervention": True}
+    return fields | {
+        "id": task.id,
+        "title": fields["title"] or task.id,
+        "queue": queue,
+        "priority": priority_name(job.own_priority),
+        "scope": request[SCOPE],
+        "blocked_by": task.blocked_by,
+        "claimed_by": agent,
+        "orchestrator_id": orchestrator,
+        "claimed_at": shown(job.started_at) if runs else None,
+        "lease_expires_at": shown(expires_at),
+        "attempt_count": max(0, job.attempt - under_way),
+        "rejection_count": task.rejections,
+        "feedback": job.feedback,
+        "hooks": _text(fields["hooks"]),
+        "completed_at": shown(job.ended_at) if job.status in FINAL else None,
+        "created_at": document["created_at"],
+        "updated_at": document["updated_at"],
+        "version": job.seq + task.revision,
+        "job_id": job.id,
+        "damage": job.damage and job.damage.reason,
+        "lease_id": f"{job.id}.{job.lease.fence}" if runs and job.lease else None,
+    }
+
+
+def _text(value: Any) -> str | None:
+    """Hooks as Octopoid has them: JSON in a string."""
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()

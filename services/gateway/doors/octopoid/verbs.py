@@ -1,0 +1,249 @@
+"""What is done with a task: submit, accept, reject, requeue, force-queue, renew, complete a hook."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import orjson
+from aiohttp import web
+from msgspec import Meta
+
+from events.commands import ReleaseReview
+from events.encoding.json_bytes import check_bytes
+from events.errors import ConflictError, NotFoundError, RejectedError
+from events.values import Status
+from services import clock
+from services.access.authenticator import PRINCIPAL
+from services.gateway.app_keys import SETTINGS
+from services.gateway.doors.octopoid import flows
+from services.gateway.doors.octopoid.change import check_lease, renewed
+from services.gateway.doors.octopoid.claim import DEFAULT_LEASE_S
+from services.gateway.doors.octopoid.door import DOCUMENTS, form, now
+from services.gateway.doors.octopoid.moves import MAX_REASON_CHARS, Order, act, changed, move
+from services.gateway.doors.octopoid.records import post_message
+from services.gateway.doors.octopoid.tasks import (
+    CLAIMED,
+    CONTINUATION,
+    DONE,
+    INCOMING,
+    PROVISIONAL,
+    RUNS,
+    SORT,
+    Task,
+    task_to_change,
+    task_view,
+)
+from services.gateway.http.callers import json_response
+from services.intake.bodies import decoded
+from services.records.entries import Document
+
+BURNT_OUT_TURNS: Final = 80
+MOST_TURNS: Final = 100
+_ANY: Final = msgspec.json.Decoder()
+JUDGED: Final = frozenset({PROVISIONAL, CLAIMED})
+
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Reason = Annotated[str, Meta(min_length=1, max_length=MAX_REASON_CHARS)]
+Count = Annotated[int, Meta(ge=0)]
+Notes = Annotated[str, Meta(max_length=50_000)]
+
+
+class LeaseForm(msgspec.Struct, frozen=True):
+    """What a holder may say, so that nothing it says is taken for a later holder's word."""
+
+    lease_id: str | None = None
+
+
+class SubmitForm(LeaseForm, frozen=True, kw_only=True):
+    """The body of a submission."""
+
+    commits_count: Count
+    turns_used: Count
+    check_results: Notes | None = None
+    execution_notes: Notes | None = None
+
+
+class RenewForm(LeaseForm, frozen=True):
+    """The body of a renewal, which may be empty."""
+
+    lease_duration_seconds: Annotated[float, Meta(ge=1)] = DEFAULT_LEASE_S
+
+
+class AcceptForm(msgspec.Struct, frozen=True):
+    """The body of an acceptance."""
+
+    accepted_by: Name
+
+
+class RejectForm(msgspec.Struct, frozen=True):
+    """The body of a rejection."""
+
+    reason: Reason
+    rejected_by: Name
+
+
+class ForceForm(msgspec.Struct, frozen=True):
+    """The body of a move past the flow."""
+
+    queue: Name
+    reason: Reason
+
+
+class HookForm(msgspec.Struct, frozen=True):
+    """The body of a hook's end."""
+
+    status: Literal["passed", "failed"]
+    evidence: Any = None
+
+
+def _check_holder(task: Task, lease_id: str | None) -> None:
+    """Let a request pass that names no lease, or the one under which the task runs."""
+    lease = task.job.lease
+    if lease_id is not None and (lease is None or lease_id != f"{task.job.id}.{lease.fence}"):
+        raise ConflictError("the lease is lost: another runs the task, or none", code="lease_lost")
+
+
+def _answer(request: web.Request, task: Task) -> web.Response:
+    return json_response(task_view(request, task))
+
+
+async def submit(request: web.Request) -> web.Response:
+    """`POST .../submit`: hand the work in; one that shows burnout goes to `needs_continuation`."""
+    asked = await form(request, SubmitForm)
+    task = await task_to_change(request, "submit")
+    burnt_out = asked.turns_used >= MOST_TURNS or (
+        not asked.commits_count and asked.turns_used >= BURNT_OUT_TURNS
+    )
+    queue = CONTINUATION if burnt_out else PROVISIONAL
+    said = msgspec.structs.asdict(asked)
+    result = {name: value for name, value in said.items() if value is not None and name != "lease_id"}
+    if (
+        task.job.review is not None
+        and task.queue == queue
+        and task.job.review.result == result | {"queue": queue}
+    ):
+        return _answer(request, task)  # this very call had been here before
+    _check_holder(task, asked.lease_id)
+    if task.job.status is not Status.REVIEW or task.queue != CLAIMED:
+        check_lease(task, "submit")
+    fields = {"check_results": None, "execution_notes": None, **result, "submitted_at": now()}
+    task = await changed(request, task, {}, fields)
+    by = f"worker:{task.job.worker}" if task.job.status in RUNS else request[PRINCIPAL].actor
+    return _answer(request, await move(request, task, Order(to=queue, by=by, result=result)))
+
+
+async def accept(request: web.Request) -> web.Response:
+    """`POST .../accept`: the task is done, and those that wait for it are released."""
+    asked = await form(request, AcceptForm)
+    task = await task_to_change(request, "accept")
+    by = f"agent:{asked.accepted_by}"
+    if task.queue == DONE and task.document.get("accepted_by") == by:
+        return _answer(request, task)
+    await flows.check_way(request, task, DONE, JUDGED, "accept")
+    task = await changed(request, task, {"accepted_by": by})
+    return _answer(request, await move(request, task, Order(to=DONE, by=by)))
+
+
+async def reject(request: web.Request) -> web.Response:
+    """`POST .../reject`: back to `incoming`, with the reason for the next attempt."""
+    asked = await form(request, RejectForm)
+    task = await task_to_change(request, "reject")
+    by = f"agent:{asked.rejected_by}"
+    feedback = task.job.feedback
+    if (
+        task.queue == INCOMING
+        and isinstance(feedback, dict)
+        and (feedback.get("reason"), feedback.get("rejected_by")) == (asked.reason, by)
+    ):
+        return _answer(request, task)
+    await flows.check_way(request, task, INCOMING, JUDGED, "reject")
+    if task.job.status in RUNS:
+        task = await move(request, task, Order(to=PROVISIONAL, by=by))
+    order = Order(to=INCOMING, by=by, reason=asked.reason, counts=True)
+    return _answer(request, await move(request, task, order))
+
+
+async def requeue(request: web.Request) -> web.Response:
+    """`POST .../requeue`: back to `incoming`; it counts as an attempt, not as a rejection."""
+    asked = await form(request, LeaseForm)
+    task = await task_to_change(request, "requeue")
+    _check_holder(task, asked.lease_id)
+    await flows.check_way(request, task, INCOMING, JUDGED, "requeue")
+    by = request[PRINCIPAL].actor
+    return _answer(request, await move(request, task, Order(to=INCOMING, by=by, reason="requeued")))
+
+
+async def force_queue(request: web.Request) -> web.Response:
+    """`POST .../force-queue`: into any queue past the flow's ways; a message tells why."""
+    asked = await form(request, ForceForm)
+    task = await task_to_change(request, "move")
+    await flows.check_queue(request, task.flow, asked.queue)
+    by = request[PRINCIPAL].actor
+    task = await move(request, task, Order(to=asked.queue, by=by, reason=asked.reason))
+    message: Document = {"task_id": task.id, "from_actor": "system", "type": "force_queue"}
+    await post_message(request, message | {"content": asked.reason})
+    return _answer(request, task)
+
+
+async def renew(request: web.Request) -> web.Response:
+    """`POST .../renew`: the lease of work or of a review ends later."""
+    asked = await form(request, RenewForm)
+    task = await task_to_change(request, "renew")
+    _check_holder(task, asked.lease_id)
+    lease_s = min(asked.lease_duration_seconds, request.app[SETTINGS].timed_lease_max_s)
+    expires_at = clock.now() + timedelta(seconds=lease_s)
+    return _answer(request, await renewed(request, task, expires_at))
+
+
+async def release(request: web.Request) -> web.Response:
+    """`POST .../release`: leave a review to others."""
+    task = await task_to_change(request, "release")
+    review = task.job.review
+    if task.job.status is not Status.REVIEW or review is None or review.reviewer is None:
+        raise ConflictError("Failed to release task: nobody reviews it", code="wrong_queue")
+    command = ReleaseReview(now=clock.now(), reviewer=review.reviewer)
+    return _answer(request, await act(request, task, command, request[PRINCIPAL].actor))
+
+
+async def complete_hook(request: web.Request) -> web.Response:
+    """`POST .../hooks/{hook}/complete`: note how a hook of the task ended."""
+    asked = await form(request, HookForm)
+    task = await task_to_change(request, "complete a hook of")
+    wanted = request.match_info["hook"]
+
+    def change(document: Document) -> Document:
+        hooks = _hooks(document["fields"].get("hooks"))
+        if not any(hook.get("name") == wanted for hook in hooks):
+            raise NotFoundError(f"Hook '{wanted[:64]}' not found on task", field="hook")
+        for hook in hooks:
+            if hook.get("name") == wanted:
+                hook["status"] = asked.status
+                if asked.evidence is not None:
+                    hook["evidence"] = asked.evidence
+                break
+        coded = orjson.dumps(hooks)
+        check_bytes(coded, "hooks")  # else they could not be read for the next one
+        fields = document["fields"] | {"hooks": coded.decode()}
+        return document | {"fields": fields, "updated_at": now()}
+
+    found = await request.app[DOCUMENTS].change(request[PRINCIPAL].tenant, SORT, task.id, change)
+    return _answer(request, task._replace(document=found.document or {}, revision=found.revision))
+
+
+def _hooks(value: Any) -> list[dict[str, Any]]:
+    """The hooks of a task, whether they came as JSON in a string or as a list.
+
+    Raises:
+        ConflictError: they are neither.
+    """
+    try:
+        hooks = decoded(value.encode(), _ANY) if isinstance(value, str) else value
+    except RejectedError:
+        hooks = value
+    if hooks is None:
+        return []
+    if not isinstance(hooks, list) or not all(isinstance(hook, dict) for hook in hooks):
+        raise ConflictError("the task's hooks are no list of objects", code="hooks")
+    return [dict(hook) for hook in hooks]

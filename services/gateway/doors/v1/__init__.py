@@ -1,0 +1,1 @@
+"""The API, `/v1`: `docs/api.md`."""

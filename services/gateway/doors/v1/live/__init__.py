@@ -1,0 +1,1 @@
+"""Live updates over WebSockets and as server-sent events."""

@@ -1,0 +1,169 @@
+"""`GET /v1/events/stream`: live updates as server-sent events; `docs/live.md` has the messages."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from events.errors import InvalidError, RejectedError, UnavailableError
+from services.gateway.http.connections import known
+from services.gateway.http.problems import MalformedError, UnauthenticatedError, from_msgspec
+from services.gateway.http.query import Query, wrong
+from services.gateway.live.admission import DOOR, LiveDoor, bearer
+from services.gateway.live.messages import Item, Subscribe, message
+from services.gateway.live.session import Session
+
+NAME: Final = "stream"
+LISTS: Final = {"job": "jobs", "kind": "kinds", "tenant": "tenants", "event": "events"}
+PARAMETERS: Final = {of_message: name for name, of_message in LISTS.items()}
+FLAGS: Final = ("all", "progress", "logs")
+TRUTH: Final = {"true": True, "1": True, "": True, "false": False, "0": False}
+HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # or a proxy would hold events back
+}
+
+
+async def event_stream(request: web.Request) -> web.StreamResponse:
+    """Send the events that the query asks for until one side ends it.
+
+    Raises:
+        RejectedError: the query, the cursor or the token is wrong, or a job is not there.
+        UnavailableError: there is no place for another connection, or the broker does not answer.
+    """
+    door = request.app[DOOR]
+    token = bearer(request)
+    if token is None:
+        raise UnauthenticatedError(
+            "this needs the header Authorization: Bearer <token>", code="token_missing"
+        )
+    principal = door.admit(token)
+    known(request)
+    wish = wish_of(request)
+    response = web.StreamResponse(headers=HEADERS)
+    refusal: RejectedError | UnavailableError | None = None
+    async with door.place(), door.session(principal, token) as session:
+        try:
+            await session.subscribe(wish)
+        except RejectedError as error:
+            refusal = _of_query(error)
+        except UnavailableError as error:
+            refusal = error
+        else:
+            await _send(request, response, session, door)
+    if refusal is not None:
+        raise refusal
+    return response
+
+
+def wish_of(request: web.Request) -> Subscribe:
+    """The subscription that the query and `Last-Event-ID` ask for; everything where it selects nothing.
+
+    Raises:
+        RejectedError: a parameter is unknown or its value breaks a rule.
+    """
+    query = Query(request, *FLAGS, "after", repeated=tuple(LISTS))
+    fields: dict[str, object] = {"type": "subscribe", "id": NAME}
+    for name, of_message in LISTS.items():
+        if values := query.all(name):
+            fields[of_message] = values
+    for name in FLAGS:
+        if (value := query.text(name)) is not None:
+            if value not in TRUTH:
+                raise wrong(name, value, "true or false")
+            fields[name] = TRUTH[value]
+    chosen = [name for name in ("job", "kind", "tenant", "all") if fields.get(LISTS.get(name, name))]
+    if len(chosen) > 1:
+        message = f"{chosen[-1]}: not together with {chosen[0]}"
+        raise MalformedError(message, code="invalid_parameter", field=chosen[-1])
+    if not chosen:
+        fields["all"] = True
+    # A browser that reconnects repeats the query, and with it an older cursor.
+    last = request.headers.get("Last-Event-ID")
+    fields["after"] = last or query.text("after")
+    try:
+        wish = msgspec.convert(fields, Subscribe)
+        wish.check()
+    except msgspec.ValidationError as error:
+        raise _of_query(from_msgspec(error), last) from None
+    except RejectedError as error:
+        raise _of_query(error, last) from None
+    return wish
+
+
+def _of_query(error: RejectedError, last_event_id: str | None = None) -> RejectedError:
+    """The error of a message as that of the query that stands for it, with the name of its parameter."""
+    of_message = (error.field or "").partition("[")[0]
+    name = PARAMETERS.get(of_message, of_message)
+    if name == "after" and last_event_id:
+        name = "Last-Event-ID"
+    error.field = name or None
+    if not isinstance(error, InvalidError):
+        return error
+    rule = error.message.rpartition(": ")[2]
+    return MalformedError(f"{name}: {rule}", code="invalid_parameter", field=error.field)
+
+
+async def _send(request: web.Request, response: web.StreamResponse, session: Session, door: LiveDoor) -> None:
+    transport = request.transport
+    if transport is None:
+        return  # the peer is gone already
+    await response.prepare(request)
+    leaving: asyncio.Task[None] | None = None
+
+    def give_up() -> None:
+        nonlocal leaving
+        leaving = asyncio.create_task(_leave(response, transport, session))
+
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(door.settings.socket_ping_s):
+                    items = await session.take()
+            except TimeoutError:
+                body = _heartbeat(session)
+            else:
+                body = b"".join(map(_event, items))
+            if not body:
+                break
+            with session.sending(give_up):
+                await response.write(body)
+        await (leaving or _leave(response, transport, session))
+    except ConnectionError:
+        transport.abort()  # the peer is gone; what it did not take would hold the connection open
+    finally:
+        if leaving is not None:
+            leaving.cancel()
+
+
+async def _leave(response: web.StreamResponse, transport: asyncio.Transport, session: Session) -> None:
+    """Send the reason for the end, and wait until the reader has taken it, for as long as it may linger."""
+    if session.ending is None:
+        return
+    last = message("end", code=session.ending.code, reason=session.ending.reason)
+    breaking = asyncio.get_running_loop().call_later(session.ending.linger_s, transport.abort)
+    transport.set_write_buffer_limits(high=0)  # the wait for room is one for an empty buffer now
+    try:
+        await response.write(_event(last))
+        await response.write_eof()
+    finally:
+        transport.set_write_buffer_limits()
+        breaking.cancel()
+
+
+def _event(item: Item) -> bytes:
+    place = b"" if item.cursor is None else b"id: %b\n" % item.cursor.encode()
+    return b"event: %b\n%bdata: %b\n\n" % (item.type.encode(), place, item.body)
+
+
+def _heartbeat(session: Session) -> bytes:
+    """A comment, with the place to resume at.
+
+    Source: WHATWG HTML, 9.2: an id without data moves the place and is no event.
+    """
+    cursor = session.cursor()
+    return b": ping\n\n" if cursor is None else b": ping\nid: %b\n\n" % cursor.encode()

@@ -1,0 +1,1 @@
+"""HTTP itself: bodies, queries, errors, connections; nothing of any route."""

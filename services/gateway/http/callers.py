@@ -1,0 +1,95 @@
+"""What the routes share: JSON bodies in and out, and who asks."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final, TypeVar
+
+import msgspec
+from aiohttp import hdrs, web
+
+from events.encoding.json_value import dumps
+from events.errors import LimitError
+from services.access.authenticator import Principal
+from services.gateway.http.connections import CONNECTIONS
+from services.gateway.http.problems import UnsupportedMediaTypeError
+from services.intake.bodies import decoded
+from services.intake.submitter import Caller
+
+_T = TypeVar("_T")
+H_SEQ: Final = "Switchyard-Seq"
+JSON: Final = "application/json"
+PLAIN_ENCODINGS: Final = frozenset({"", "identity"})
+BYTES: Final = "application/octet-stream"
+MEDIA_TYPE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,127}/[!#$%&'*+.^_`|~0-9a-z-]{1,127}")
+"""Source: RFC 9110, section 5.6.2; the lengths are those of RFC 6838, section 4.2."""
+SHOWN_CHARS: Final = 80
+TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""Source: W3C Trace Context, section 3.2."""
+
+
+def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON answer."""
+    return web.Response(body=dumps(value), status=status, headers=headers, content_type=JSON)
+
+
+def check_plain(request: web.Request) -> None:
+    """Refuse a body that is compressed: it would have to be unpacked before anybody knows how large it is.
+
+    Raises:
+        UnsupportedMediaTypeError: it says so, or that it is of some other encoding.
+    """
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "")
+    if encoding.lower() not in PLAIN_ENCODINGS:
+        message = f"Content-Encoding: a body as it is was expected, not {encoding[:SHOWN_CHARS]}"
+        raise UnsupportedMediaTypeError(message, field=hdrs.CONTENT_ENCODING)
+
+
+def media_type(request: web.Request) -> str:
+    """What a body says that it is, without parameters; `application/octet-stream` where that is no type.
+
+    aiohttp's own reading of a long header takes half a second, and one of brackets is too deep for it.
+    """
+    said = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+    return said if MEDIA_TYPE.fullmatch(said) else BYTES
+
+
+async def json_body(request: web.Request) -> bytes:
+    """The bytes of a body that says it is JSON, or says nothing.
+
+    Raises:
+        UnsupportedMediaTypeError: it says that it is something else, or is compressed.
+        LimitError: it does not come in time.
+        web.HTTPRequestEntityTooLarge: it is larger than the settings allow.
+    """
+    check_plain(request)
+    if request.can_read_body and hdrs.CONTENT_TYPE in request.headers:
+        content_type = media_type(request)
+        if content_type != JSON and not content_type.endswith("+json"):
+            raise UnsupportedMediaTypeError(
+                f"Content-Type: {JSON} was expected, not {content_type}", field="Content-Type"
+            )
+    limit_s = request.app[CONNECTIONS].settings.body_s
+    try:
+        async with asyncio.timeout(limit_s):
+            return await request.read()
+    except TimeoutError:
+        message = f"the body has not come within {limit_s:g} s"
+        raise LimitError(message, status=408, code="body_too_slow") from None
+
+
+async def body_of(request: web.Request, decoder: msgspec.json.Decoder[_T], *, empty: bytes = b"") -> _T:
+    """A request's body in the decoder's form; `empty` stands for one that is not there.
+
+    Raises:
+        RejectedError: as for `decoded`, or 415: it says that it is something else.
+    """
+    body = await json_body(request)
+    return decoded(body if body.strip() else empty, decoder)
+
+
+def caller_of(request: web.Request, principal: Principal) -> Caller:
+    """Who submits; a trace context that is not one is left out."""
+    trace = request.headers.get("traceparent", "")
+    return Caller(principal.tenant, principal.actor, trace if TRACE.fullmatch(trace) else "")

@@ -1,0 +1,223 @@
+"""What went wrong, as the API tells it: a problem document (RFC 9457) for every error.
+
+A document has `type`, `title`, `status`, `detail` and `code`; `field` names the part of the request at fault
+and `detail` the rule that it breaks. A bulk line's error is the same thing in short.
+"""
+
+from __future__ import annotations
+
+import http
+import math
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import nats.errors
+import orjson
+import structlog
+from aiohttp import web
+from pydantic_core import ErrorDetails
+
+from events.errors import (
+    ConflictError,
+    InvalidError,
+    LimitError,
+    RejectedError,
+    StorageFullError,
+    SwitchyardError,
+    UnavailableError,
+    UnknownEventError,
+    VersionConflictError,
+)
+from services.broker.jetstream import FaultError
+from services.broker.publisher import AckLostError
+
+log = structlog.get_logger()
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:switchyard:problem:"
+SHOWN_ERRORS: Final = 5
+
+_HTTP_CODES: Final = {
+    400: "bad_request",
+    404: "no_such_route",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    417: "expectation_failed",
+}
+
+
+class MalformedError(RejectedError):
+    """The request's form is wrong: not JSON, an unknown query parameter."""
+
+    status = 400
+    code = "malformed"
+
+
+class UnsupportedMediaTypeError(RejectedError):
+    """The body is not of a type that the route takes."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class UnauthenticatedError(RejectedError):
+    """There is no token, or not one that counts; `code` says which."""
+
+    status = 401
+    code = "token_invalid"
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """An error as the API shows it."""
+
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
+    retry_after_s: float | None = None
+    allowed: tuple[str, ...] | None = None
+    headers: Mapping[str, str] = {}
+    extra: Mapping[str, Any] = {}
+
+    def document(self, instance: str | None = None) -> dict[str, Any]:
+        """The members of the problem document."""
+        members: dict[str, Any] = {
+            "type": TYPE_PREFIX + self.code,
+            "title": http.HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+        }
+        if self.field is not None:
+            members["field"] = self.field
+        if self.allowed is not None:
+            members["allowed"] = self.allowed
+        if instance is not None:
+            members["instance"] = instance
+        members.update(self.extra)
+        return members
+
+    def brief(self) -> dict[str, Any]:
+        """The `error` of a bulk line."""
+        told: dict[str, Any] = {"code": self.code, "message": self.detail, "field": self.field}
+        if self.retry_after_s is not None:
+            told["retry_after_s"] = self.retry_after_s
+        return told
+
+    def response(self, instance: str | None = None) -> web.Response:
+        """The problem document with its status and headers."""
+        headers = dict(self.headers)
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
+        return web.Response(
+            body=orjson.dumps(self.document(instance)),
+            status=self.status,
+            headers=headers,
+            content_type=MEDIA_TYPE,
+        )
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What the API says of an error; one that nobody foresaw is logged and told as `internal`."""
+    match error:
+        case UnauthenticatedError():
+            challenge = f'Bearer realm="switchyard", error="{error.code}"'
+            return Problem(
+                status=401, code=error.code, detail=error.message, headers={"WWW-Authenticate": challenge}
+            )
+        case ConflictError():
+            return Problem(status=409, code=error.code, detail=error.message, allowed=error.allowed)
+        case LimitError():
+            return Problem(
+                status=error.status, code=error.code, detail=error.message, field=error.field,
+                retry_after_s=error.retry_after_s,
+            )  # fmt: skip
+        case RejectedError():
+            return Problem(status=error.status, code=error.code, detail=error.message, field=error.field)
+        case FaultError():
+            log.error("request_failed", error=str(error), exc_info=error)
+        case StorageFullError():
+            return Problem(
+                status=507, code="storage_full", detail=str(error), retry_after_s=error.retry_after_s
+            )
+        case UnavailableError():
+            return _unavailable(str(error), error.retry_after_s)
+        case AckLostError() | VersionConflictError() | nats.errors.Error() | TimeoutError():
+            return _unavailable(f"the broker does not answer: {str(error) or 'it took too long'}", 1.0)
+        case web.HTTPException():
+            return _http_problem(error)
+        case UnknownEventError() | SwitchyardError():
+            log.error("request_failed", error=str(error), exc_info=error)
+        case _:
+            log.error("request_failed", error=type(error).__name__, exc_info=error)
+    return Problem(status=500, code="internal", detail="the request failed for a reason that the log tells")
+
+
+def about_query(problem: Problem, names: Container[str]) -> Problem:
+    """The same problem, as the code for parameters where a parameter of the query is at fault."""
+    if problem.code != InvalidError.code or problem.field not in names:
+        return problem
+    return msgspec.structs.replace(problem, status=400, code="invalid_parameter")
+
+
+def _unavailable(detail: str, retry_after_s: float) -> Problem:
+    return Problem(status=503, code="unavailable", detail=detail, retry_after_s=retry_after_s)
+
+
+def http_problem(status: int, detail: str) -> Problem:
+    """What the API says where no route has been reached."""
+    code = "internal" if status >= 500 else _HTTP_CODES.get(status, "http_error")
+    return Problem(status=status, code=code, detail=detail or http.HTTPStatus(status).phrase)
+
+
+def _http_problem(error: web.HTTPException) -> Problem:
+    kept = {name: value for name, value in error.headers.items() if name in ("Allow", "Retry-After")}
+    code = _HTTP_CODES.get(error.status, "http_error")
+    return Problem(status=error.status, code=code, detail=_http_detail(error), headers=kept)
+
+
+def _http_detail(error: web.HTTPException) -> str:
+    match error:
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            return f"{error.method[:16]} is not allowed here; allowed: {allowed}"
+        case web.HTTPNotFound():
+            return "there is no such route"
+        case _:  # what the server itself refuses says why, save where its text is the status once more
+            said = error.text if error.text != f"{error.status}: {error.reason}" else ""
+            return said or error.reason
+
+
+def from_msgspec(error: Exception, *, within: str = "") -> RejectedError:
+    """The error of a JSON body: 400 if it is no JSON, else 422 with the field's path.
+
+    Args:
+        error: what the decoder raised: a `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError`.
+        within: the path of what was decoded, when that is a part of the request.
+    """
+    if isinstance(error, RecursionError):
+        return InvalidError("the body is nested too deeply", code="nested_too_deeply", field=within or None)
+    if isinstance(error, UnicodeDecodeError):
+        return MalformedError("the body is not UTF-8", code="malformed_json")
+    if not isinstance(error, msgspec.ValidationError):
+        return MalformedError(f"the body is not JSON: {error}", code="malformed_json")
+    rule, _, place = str(error).partition(" - at ")
+    path = place.rpartition("`$")[2].rstrip("`").lstrip(".")
+    for opening in ("Object missing required field `", "Object contains unknown field `"):
+        if rule.startswith(opening):
+            path = f"{path}.{rule[len(opening) : -1]}".lstrip(".")
+            rule = "missing, but required" if "missing" in opening else "there is no such field"
+    if place.startswith("`key`"):
+        rule = f"a name in it breaks the rule: {rule}"
+    field = ".".join(part for part in (within, path) if part)
+    rule = rule[:1].lower() + rule[1:].replace("`", "")
+    return InvalidError(f"{field or 'the body'}: {rule}", field=field or None)
+
+
+def from_details(faults: Sequence[ErrorDetails], *, within: str) -> InvalidError:
+    """The error of a part of the body that a pydantic model describes; names the first field at fault."""
+    found = [(".".join([within, *(str(part) for part in fault["loc"])]), fault["msg"]) for fault in faults]
+    told = "; ".join(f"{field}: {rule}" for field, rule in found[:SHOWN_ERRORS])
+    return InvalidError(told, field=found[0][0])

@@ -1,0 +1,1 @@
+"""Live updates: one reading of the log, and everyone who follows it."""

@@ -1,0 +1,144 @@
+"""How many live connections there are, how long each may last, and how all of them end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from events.errors import UnavailableError
+from services import clock
+from services.access.authenticator import SCHEME, Authenticator, Principal, Role
+from services.gateway.http.problems import UnauthenticatedError
+from services.gateway.live.feed import LiveFeed
+from services.gateway.live.messages import VERSION, Item, message
+from services.gateway.live.session import GOING_AWAY, Session
+
+NORMAL: Final = 1000
+TOKEN_ENDED: Final = 4401
+FULL_RETRY_S: Final = 5.0
+
+
+class LiveDoor:
+    """Lets readers in and sees them out; one per gateway process.
+
+    Args:
+        feed: running.
+        authenticator: judges tokens, at the start and as long as the connection lasts.
+    """
+
+    def __init__(self, feed: LiveFeed, authenticator: Authenticator) -> None:
+        self.feed = feed
+        self.settings = feed.settings
+        self.authenticator = authenticator
+        self.connections = 0
+        self._sessions: set[Session] = set()
+        self._closing = False
+
+    def admit(self, token: str) -> Principal:
+        """The reader that a token names.
+
+        Raises:
+            UnauthenticatedError: it does not count.
+            ForbiddenError: it does not let its holder read.
+        """
+        principal = self.authenticator.authenticate_token(token)
+        principal.check(Role.VIEWER)
+        return principal
+
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold one of the places for live connections; waits a little while the gateway is starting.
+
+        Raises:
+            UnavailableError: none is free, the gateway is stopping, or it cannot read the log.
+        """
+        with self.feed.needed():
+            try:
+                async with asyncio.timeout(self.settings.request_timeout_s):
+                    await self.feed.ready.wait()
+            except TimeoutError:
+                raise UnavailableError("the event log cannot be read yet") from None
+            if self._closing:
+                raise UnavailableError("the gateway is stopping")
+            if self.connections >= self.settings.sockets:
+                raise UnavailableError(
+                    f"all {self.settings.sockets} live connections are in use", retry_after_s=FULL_RETRY_S
+                )
+            self.connections += 1
+            try:
+                yield
+            finally:
+                self.connections -= 1
+
+    @contextlib.asynccontextmanager
+    async def session(self, principal: Principal, token: str) -> AsyncIterator[Session]:
+        """A session that ends when its token does, when the gateway stops, or with the block."""
+        async with asyncio.TaskGroup() as tasks:
+            session = Session(self.feed, principal, tasks)
+            guard = tasks.create_task(self._guard(session, principal, token))
+            self._sessions.add(session)
+            if self._closing:
+                self._see_out(session)
+            try:
+                yield session
+            finally:
+                session.end(NORMAL, "")
+                guard.cancel()
+                self._sessions.discard(session)
+
+    async def _guard(self, session: Session, principal: Principal, token: str) -> None:
+        """End the session when its token expires, or within a ping's time after it was revoked."""
+        while session.ending is None:
+            left_s = principal.expires_at - clock.time_s()
+            await asyncio.sleep(max(0.0, min(left_s, self.settings.socket_ping_s)))
+            try:
+                self.authenticator.authenticate_token(token)
+            except UnauthenticatedError as error:
+                session.end(TOKEN_ENDED, error.code)
+
+    def hello(self) -> Item:
+        """The first message: which version is spoken, which log is read and how far, and the limits."""
+        settings = self.settings
+        limits = {
+            "subscriptions": settings.socket_subscriptions,
+            "buffer": settings.socket_buffer,
+            "buffer_bytes": settings.socket_buffer_bytes,
+            "message_bytes": settings.socket_message_bytes,
+            "messages_per_s": settings.socket_messages_per_s,
+            "ping_s": settings.socket_ping_s,
+        }
+        feed = self.feed
+        return message(
+            "hello", version=VERSION, stream=feed.stream_id, head=feed.cursor(feed.head), limits=limits
+        )
+
+    def close(self) -> None:
+        """Let nobody in any more, and end every session after what is queued for it was sent."""
+        self._closing = True
+        for session in list(self._sessions):
+            self._see_out(session)
+
+    def _see_out(self, session: Session) -> None:
+        cursor = session.cursor()
+        session.end(GOING_AWAY, "shutdown" if cursor is None else f"shutdown; resume after {cursor}")
+
+
+DOOR: Final = web.AppKey("live_door", LiveDoor)
+
+
+def bearer(request: web.Request) -> str | None:
+    """The token in the `Authorization` header; None without the header.
+
+    Raises:
+        UnauthenticatedError: there is something else in it.
+    """
+    header = request.headers.get(hdrs.AUTHORIZATION)
+    if header is None:
+        return None
+    if header[: len(SCHEME)].lower() != SCHEME:
+        raise UnauthenticatedError("the Authorization header must be: Bearer <token>")
+    return header[len(SCHEME) :].strip()

@@ -1,0 +1,162 @@
+"""The messages of a live connection, version 1: what a client may say and what it is told.
+
+The WebSocket carries them as text frames, server-sent events as their data; `docs/live.md` shows each one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+import orjson
+
+from events.encoding.codec import EVENTS
+from events.encoding.json_value import dumps
+from events.errors import InvalidError, RejectedError
+from events.subjects import NAME_PATTERN
+from services.gateway.live.cursor import parse_cursor
+from services.intake.bodies import decoded
+
+VERSION: Final = 1
+JOBS_PER_SUBSCRIPTION: Final = 100
+NAMES_PER_SUBSCRIPTION: Final = 64
+
+SubscriptionId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+JobId = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
+]
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+JobIds = Annotated[tuple[JobId, ...], msgspec.Meta(min_length=1, max_length=JOBS_PER_SUBSCRIPTION)]
+Names = Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=NAMES_PER_SUBSCRIPTION)]
+
+
+class _Message(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag=str.lower
+):
+    """What a client sends; `type` names which."""
+
+
+class Auth(_Message, frozen=True):
+    """The first message of a client that could not send its token with the handshake."""
+
+    token: str
+
+
+class Subscribe(_Message, frozen=True):
+    """Wish for the events of some jobs; exactly one of `jobs`, `kinds`, `tenants` and `all` says which.
+
+    Args:
+        id: the client's own name of the subscription.
+        jobs: these jobs.
+        kinds: every job of these kinds.
+        tenants: every job of these tenants; another tenant than one's own needs the role admin.
+        all: every job of one's own tenant; for the role admin, of every tenant.
+        events: only events of these names.
+        progress: whether progress is sent too.
+        logs: whether log lines are sent too.
+        after: the cursor of the last event received; what came later is sent first.
+    """
+
+    id: SubscriptionId
+    jobs: JobIds | None = None
+    kinds: Names | None = None
+    tenants: Names | None = None
+    all: bool = False
+    events: Names | None = None
+    progress: bool = True
+    logs: bool = False
+    after: str | None = None
+
+    def check(self) -> None:
+        """Judge what the types cannot.
+
+        Raises:
+            InvalidError: not exactly one selection, an event that does not exist, or no cursor.
+        """
+        words = "jobs, kinds, tenants and all"
+        chosen = [name for name in ("jobs", "kinds", "tenants", "all") if getattr(self, name)]
+        if len(chosen) != 1:
+            raise InvalidError(
+                f"exactly one of {words} is expected, not {' and '.join(chosen) or 'none'}",
+                field=chosen[-1] if chosen else "all",
+            )
+        for index, name in enumerate(self.events or ()):
+            if name not in EVENTS:
+                raise InvalidError(f"there is no event named {name!r}", field=f"events[{index}]")
+        if self.after is not None:
+            parse_cursor(self.after)
+
+
+class Unsubscribe(_Message, frozen=True):
+    """No more messages for this subscription."""
+
+    id: SubscriptionId
+
+
+class Ping(_Message, frozen=True):
+    """Ask for a `pong`."""
+
+
+AnyMessage = Auth | Subscribe | Unsubscribe | Ping
+ACCEPTED: Final = frozenset({"auth", "subscribe", "unsubscribe", "ping"})
+_DECODER: Final = msgspec.json.Decoder(AnyMessage)
+
+
+def decode(text: str) -> AnyMessage:
+    """The message in a text frame.
+
+    Raises:
+        RejectedError: it is none; code `malformed_json` when it is not even JSON, `unknown_type` when it is
+            no message that a client may send.
+    """
+    try:
+        said: AnyMessage = decoded(text.encode(), _DECODER)
+    except RejectedError as problem:
+        if problem.field == "type":
+            problem.code = "unknown_type"
+        raise
+    return said
+
+
+def claimed_id(text: str) -> str | None:
+    """The subscription that a refused message was about, as far as it can be told."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    found = value.get("id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) and len(found) <= 64 else None
+
+
+class Item(NamedTuple):
+    """One message on its way out.
+
+    Args:
+        type: the message's `type`.
+        body: the message as JSON.
+        cursor: where a reader that has seen it resumes; None when it does not move the cursor.
+    """
+
+    type: str
+    body: bytes
+    cursor: str | None = None
+
+
+def message(type_: str, /, *, cursor: str | None = None, **fields: Any) -> Item:
+    """A message of one's own; fields that are None are left out, a cursor stands in it too."""
+    body = {"type": type_, **{name: value for name, value in fields.items() if value is not None}}
+    if cursor is not None:
+        body["cursor"] = cursor
+    return Item(type_, dumps(body), cursor)
+
+
+def shared_message(type_: str, ids: list[str], fragment: bytes, cursor: str | None = None) -> Item:
+    """A message that is the same for every reader but for its subscriptions.
+
+    Args:
+        type_: the message's `type`.
+        ids: the reader's subscriptions that it belongs to.
+        fragment: its other fields as JSON, without the braces; encoded once for all readers.
+        cursor: as in `Item`.
+    """
+    return Item(type_, b'{"type":"%b","ids":%b,%b}' % (type_.encode(), orjson.dumps(ids), fragment), cursor)

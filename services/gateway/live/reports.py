@@ -1,0 +1,152 @@
+"""What workers report of running attempts: judged by what the log says of the attempt, then handed out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+
+from events import subjects
+from events.encoding.codec import FINAL_EVENTS
+from events.errors import UnavailableError
+from services.broker.part_reader import last_messages
+from services.broker.reader import Stored, follow_once
+from services.gateway.live.index import LogLine, Progress, Report, by_session
+
+if TYPE_CHECKING:
+    from services.gateway.live.feed import LiveFeed
+    from services.gateway.live.subscription import Subscription
+
+log = structlog.get_logger()
+
+JOBS_AT_ONCE: Final = 32
+RETRY_S: Final = 0.25
+
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_PROGRESS: Final = msgspec.json.Decoder(Progress)
+_LOG_LINE: Final = msgspec.json.Decoder(LogLine)
+_ENDS: Final = FINAL_EVENTS | {"archived"}
+
+
+class Reports:
+    """Hands out progress and lines of output; one per feed.
+
+    The feed sees only a part of the log, so it may not know a job that reports: its attempt may have begun,
+    or have ended, long ago. Then the log is asked before anybody is shown the report.
+    """
+
+    def __init__(self, feed: LiveFeed) -> None:
+        self._feed = feed
+        self._unsure: OrderedDict[str, Progress] = OrderedDict()
+        self._some = asyncio.Event()
+
+    def clear(self) -> None:
+        """Forget what is to be asked about."""
+        self._unsure.clear()
+
+    def heard(self, message: Msg) -> None:
+        """Take in a progress that was just published."""
+        self._saw(message.subject, message.data, kept=False)
+
+    async def latest(self) -> None:
+        """Learn what was reported while nobody listened."""
+        timeout_s = self._feed.settings.request_timeout_s
+        try:
+            await self._feed.log_state(subjects.PROGRESS)
+            async with asyncio.timeout(timeout_s):
+                found = await follow_once(self._feed.nc, subjects.PROGRESS, timeout_s=timeout_s)
+        except (UnavailableError, TimeoutError):
+            return  # the next report of each job will do
+        for stored in found:
+            self._saw(stored.subject, stored.data, kept=True)
+
+    async def settle(self) -> None:
+        """Ask the log about jobs that the feed has not seen, without end."""
+        while True:
+            await self._some.wait()
+            jobs = [job_id for job_id, _ in zip(self._unsure, range(JOBS_AT_ONCE), strict=False)]
+            try:
+                await self._ask(jobs)
+            except UnavailableError:
+                await asyncio.sleep(RETRY_S)
+                continue
+            for job_id in jobs:
+                progress = self._unsure.pop(job_id, None)
+                if progress is not None and self._feed.attempts.knows(job_id):
+                    self._hand_out(job_id, progress)
+            if not self._unsure:
+                self._some.clear()
+
+    async def _ask(self, jobs: Collection[str]) -> None:
+        """Learn the newest events of each kind of these jobs."""
+        feed = self._feed
+        filters = [subjects.job_filter(job_id) for job_id in jobs]
+        found = await last_messages(
+            feed.nc, subjects.JOBS, filters, timeout_s=feed.settings.request_timeout_s
+        )
+        for stored in found:
+            _, job_id, name, *_ = stored.subject.split(".", 3)
+            feed.attempts.saw(job_id, name, stored.seq, final=name in _ENDS)
+
+    def _saw(self, subject: str, data: bytes, *, kept: bool) -> None:
+        """Hand out a progress; a `kept` one only if it is news."""
+        job_id = _job_of(subject)
+        if job_id is None:
+            return
+        try:
+            progress = _PROGRESS.decode(data)
+        except UNREADABLE as error:
+            log.warning("progress_unreadable", subject=subject, error=str(error))
+            return
+        attempts = self._feed.attempts
+        if not attempts.knows(job_id):
+            if not kept or job_id not in self._unsure:
+                self._unsure[job_id] = progress
+                attempts.report(job_id, progress)  # for who asks for the job, which says what it runs
+            if len(self._unsure) > self._feed.settings.progress_jobs:
+                self._unsure.popitem(last=False)
+            self._some.set()
+            return
+        if not kept:
+            self._unsure.pop(job_id, None)  # it is older
+        latest = attempts.latest(job_id)
+        if kept and latest is not None and latest.fence == progress.fence and latest.at >= progress.at:
+            return
+        self._hand_out(job_id, progress)
+
+    def _hand_out(self, job_id: str, progress: Progress) -> None:
+        if not self._feed.attempts.report(job_id, progress):
+            return
+        found = self._selecting(job_id, progress)
+        for session, ids in by_session(entry for entry in found if entry.request.progress):
+            session.progress(job_id, progress, ids)
+
+    def saw_log_line(self, stored: Stored) -> None:
+        """Hand out a line of output."""
+        job_id = _job_of(stored.subject)
+        if job_id is None:
+            return
+        try:
+            line = _LOG_LINE.decode(stored.data)
+        except UNREADABLE as error:
+            log.warning("log_line_unreadable", subject=stored.subject, error=str(error))
+            return
+        found = self._selecting(job_id, line)
+        for session, ids in by_session(entry for entry in found if entry.request.logs):
+            session.log_line(job_id, line, ids)
+
+    def _selecting(self, job_id: str, report: Report) -> Iterator[Subscription]:
+        for subscription in self._feed.index.find(job_id, report.tenant, report.kind):
+            if subscription.selects(job_id, report.tenant, report.kind):
+                yield subscription
+
+
+def _job_of(subject: str) -> str | None:
+    """The job that a report is about; None for a stranger's message, whose subject may hold anything."""
+    job_id = subject.partition(".")[2]
+    return job_id if subjects.JOB_ID.fullmatch(job_id) else None

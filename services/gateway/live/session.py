@@ -1,0 +1,266 @@
+"""One live connection, whatever carries it: its subscriptions and the messages on their way out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from events.errors import LimitError, NotFoundError, RejectedError
+from services.gateway.live.index import LiveEvent, LogLine, Progress
+from services.gateway.live.messages import Item, Subscribe, message, shared_message
+from services.gateway.live.replay import catch_up, first_position
+from services.gateway.live.subscription import Reader, Subscription
+
+if TYPE_CHECKING:
+    from services.gateway.live.feed import LiveFeed
+
+GOING_AWAY: Final = 1001
+SLOW_READER: Final = 1013
+BATCH: Final = 64
+BATCH_BYTES: Final = 256 * 1024
+CLOSE_S: Final = 5.0
+LINGER_S: Final = 60.0
+
+
+class Ending(NamedTuple):
+    """Why a connection is closed, as a WebSocket close code and reason."""
+
+    code: int
+    reason: str
+
+    @property
+    def linger_s(self) -> float:
+        """How long a reader may take to read the reason; a gateway that stops does not wait for long."""
+        return CLOSE_S if self.code == GOING_AWAY else LINGER_S
+
+
+class Session:
+    """The subscriptions of one connection and what waits to be sent to it, within limits.
+
+    Everything but `take` and `room` acts at once and never waits for the reader; a reader that lets more wait
+    than the limits allow is ended.
+
+    Args:
+        feed: where the events come from.
+        reader: whose connection it is.
+        tasks: runs what is replayed; lives as long as the connection.
+    """
+
+    def __init__(self, feed: LiveFeed, reader: Reader, tasks: asyncio.TaskGroup) -> None:
+        self.feed = feed
+        self.reader = reader
+        self.ending: Ending | None = None
+        self.subscriptions: dict[str, Subscription] = {}
+        self._tasks = tasks
+        self._limit = feed.settings.socket_buffer
+        self._limit_bytes = feed.settings.socket_buffer_bytes
+        # Progress stands in the queue as its key, so that the latest is sent in the place of the first.
+        self._queue: deque[Item | tuple[str, int]] = deque()
+        self._progress: dict[tuple[str, int], tuple[list[str], Progress]] = {}
+        self._bytes = 0
+        self._breaking: asyncio.TimerHandle | None = None
+        self._give_up: Callable[[], None] = lambda: None
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    # --- What the client asks for
+
+    async def subscribe(self, request: Subscribe) -> None:
+        """Start a subscription: its first messages are queued when this returns.
+
+        Raises:
+            RejectedError: it cannot be had: see the subclass.
+            UnavailableError: the broker does not answer.
+        """
+        request.check()
+        limit = self.feed.settings.socket_subscriptions
+        if request.id in self.subscriptions:
+            raise RejectedError(f"subscription {request.id} exists", code="duplicate_id", field="id")
+        if len(self.subscriptions) >= limit:
+            raise LimitError(f"a connection may have {limit} subscriptions", code="too_many_subscriptions")
+        subscription = Subscription(self, request)
+        self.subscriptions[request.id] = subscription
+        try:
+            await self._require_jobs(request)
+            start = await first_position(self.feed, request.after)
+        except BaseException:
+            self._remove(subscription)
+            raise
+        if self.ending is not None or self.subscriptions.get(request.id) is not subscription:
+            return
+        subscription.begin(start)
+        self.put(message("subscribed", id=request.id, cursor=subscription.cursor()))
+        if start.resync is not None:
+            self.resync(subscription, start.resync, first=start.first)
+        subscription.replay = self._tasks.create_task(catch_up(self.feed, subscription))
+
+    async def _require_jobs(self, request: Subscribe) -> None:
+        for index, job_id in enumerate(request.jobs or ()):
+            tenant = await self.feed.tenant_of(job_id)
+            if tenant is None or (tenant != self.reader.tenant and not self.reader.is_admin):
+                raise NotFoundError(f"there is no job {job_id}", field=f"jobs[{index}]")
+
+    def unsubscribe(self, subscription_id: str) -> None:
+        """End a subscription; nothing that is not queued yet is sent for it.
+
+        Raises:
+            NotFoundError: there is no such subscription.
+        """
+        subscription = self.subscriptions.get(subscription_id)
+        if subscription is None:
+            raise NotFoundError(f"there is no subscription {subscription_id}", field="id")
+        self._remove(subscription)
+
+    def _remove(self, subscription: Subscription) -> None:
+        if self.subscriptions.get(subscription.id) is subscription:
+            del self.subscriptions[subscription.id]
+        self.feed.index.remove(subscription)
+        if subscription.replay is not None:
+            subscription.replay.cancel()
+
+    def cursor(self) -> str | None:
+        """Where all subscriptions can resume; None while one of them is being brought up to now."""
+        feed, subscriptions = self.feed, self.subscriptions.values()
+        if not all(subscription.caught_up for subscription in subscriptions):
+            return None
+        # A reader that comes from another gateway may be ahead of this one.
+        hindmost = min(subscriptions, key=lambda each: max(feed.head, each.position), default=None)
+        if hindmost is None or hindmost.position <= feed.head:
+            return feed.cursor(feed.head)
+        return hindmost.cursor()
+
+    # --- What it is told
+
+    def event(self, event: LiveEvent, ids: list[str]) -> None:
+        """Queue an event for these subscriptions."""
+        self.put(shared_message("event", ids, event.fragment, event.cursor))
+
+    def progress(self, job_id: str, progress: Progress, ids: list[str]) -> None:
+        """Queue the latest progress of a job in the place of an older one of the same attempt.
+
+        With more jobs than the buffer has places, the job's next progress has to do.
+        """
+        key = (job_id, progress.fence)
+        if key not in self._progress:
+            if len(self._progress) >= self._limit or self.ending is not None:
+                return
+            self._queue.append(key)
+            self._filled.set()
+        else:
+            ids = list(dict.fromkeys([*self._progress[key][0], *ids]))
+        self._progress[key] = (ids, progress)
+
+    def log_line(self, job_id: str, line: LogLine, ids: list[str]) -> None:
+        """Queue a line of a job's output."""
+        self.put(message("log", ids=ids, job_id=job_id, attempt=line.attempt, at=line.at, line=line.line))
+
+    def resync(self, subscription: Subscription, reason: str, *, first: int) -> None:
+        """Tell that events are missing, and go on from the head."""
+        feed = self.feed
+        head = feed.cursor(feed.head)
+        told = message("resync", id=subscription.id, reason=reason, head=head, first=feed.cursor(first))
+        self.put(told._replace(cursor=head))
+
+    def put(self, item: Item) -> None:
+        """Queue a message; a queue that is full ends the connection."""
+        if self.ending is not None:
+            return
+        self._queue.append(item)
+        self._bytes += len(item.body)
+        if len(self._queue) - len(self._progress) > self._limit or self._bytes > self._limit_bytes:
+            self.feed.slow_readers += 1
+            self._queue.clear()
+            self._progress.clear()
+            self._bytes = 0
+            self.end(SLOW_READER, "slow reader")
+            return
+        if not self.has_room:
+            self._room.clear()
+        self._filled.set()
+
+    def end(self, code: int, reason: str) -> None:
+        """Close the connection after what is queued was sent; the first reason counts."""
+        if self.ending is not None:
+            return
+        self.ending = Ending(code, reason)
+        for subscription in list(self.subscriptions.values()):
+            self._remove(subscription)
+        self._filled.set()
+        self._room.set()
+        if self._breaking is not None:
+            self._break_off_in(CLOSE_S)
+
+    # --- The way out
+
+    @property
+    def has_room(self) -> bool:
+        """Whether less than half of the buffer is in use; replays leave the rest to what is new."""
+        return 2 * len(self._queue) < self._limit and 2 * self._bytes < self._limit_bytes
+
+    async def room(self) -> None:
+        """Wait until the reader has taken enough."""
+        while not self.has_room and self.ending is None:
+            self._room.clear()
+            await self._room.wait()
+
+    async def take(self) -> list[Item]:
+        """Wait for messages and take some; [] when the connection is to be closed."""
+        while True:
+            while not self._queue and self.ending is None:
+                self._filled.clear()
+                await self._filled.wait()
+            taken: list[Item] = []
+            size = 0
+            while self._queue and len(taken) < BATCH and size < BATCH_BYTES:
+                entry = self._queue.popleft()
+                if isinstance(entry, Item):
+                    size += len(entry.body)
+                    self._bytes -= len(entry.body)
+                    taken.append(entry)
+                else:
+                    self._take_progress(entry, taken)
+            if self.has_room:
+                self._room.set()
+            if taken or (not self._queue and self.ending is not None):
+                return taken
+
+    @contextlib.contextmanager
+    def sending(self, give_up: Callable[[], None]) -> Iterator[None]:
+        """End the session when the reader does not take what is sent in the block, and give up on it.
+
+        The block is not cancelled: aiohttp cannot wait for its transport any more after such a wait was
+        cancelled once. A transport that is emptied or aborted ends the wait.
+
+        Args:
+            give_up: begins to close the connection, with the reason.
+        """
+        self._give_up = give_up
+        self._break_off_in(2 * self.feed.settings.socket_ping_s if self.ending is None else CLOSE_S)
+        try:
+            yield
+        finally:
+            if self._breaking is not None:
+                self._breaking.cancel()
+                self._breaking = None
+
+    def _break_off_in(self, seconds: float) -> None:
+        if self._breaking is not None:
+            self._breaking.cancel()
+        self._breaking = asyncio.get_running_loop().call_later(seconds, self._break_off)
+
+    def _break_off(self) -> None:
+        self._breaking = None
+        self.end(SLOW_READER, "slow reader")
+        self._give_up()
+
+    def _take_progress(self, key: tuple[str, int], taken: list[Item]) -> None:
+        job_id, fence = key
+        ids, progress = self._progress.pop(key)
+        wanted = [name for name in ids if name in self.subscriptions]
+        if wanted and not self.feed.attempts.stale(job_id, fence):
+            fragment = b'"job_id":"%b","progress":%b' % (job_id.encode(), progress.encoded)
+            taken.append(shared_message("progress", wanted, fragment))

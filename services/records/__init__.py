@@ -1,0 +1,1 @@
+"""What stands in buckets: what operators set, and who is there."""

@@ -1,0 +1,242 @@
+"""What operators have stopped: workers, lanes and kinds that are paused, and workers that are told to drain.
+
+A wish stands in the bucket `controls`. A worker follows its own. That of a lane or a kind is carried out by
+the broker: its consumers are paused, which outlasts restarts of the broker and of everybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+
+from events import subjects
+from events.errors import UnavailableError, VersionConflictError
+from events.lane import LaneKey
+from services.broker.publisher import Publisher
+from services.broker.quarantine import read_or, readable
+from services.broker.reader import Stored, api, follow, follow_once, last_message
+
+STREAM: Final = f"KV_{subjects.BUCKET_CONTROLS}"
+LANES: Final = f"KV_{subjects.BUCKET_LANES}"
+FOREVER: Final = "2200-01-01T00:00:00Z"
+"""Until when a consumer is paused: the broker counts in nanoseconds of 63 bits, which end in 292 years."""
+GONE_TTL: Final = "3600s"
+ASKED_ONE_BY_ONE: Final = 20
+AT_ONCE: Final = 32
+TRIES: Final = 8
+CONSUMER_NOT_FOUND: Final = 10014
+
+What = Literal["worker", "lane", "kind"]
+Wish = Literal["paused", "draining"]
+
+
+class Control(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is wished for, by whom and since when."""
+
+    state: Wish
+    by: str
+    at: datetime
+
+
+log = structlog.get_logger()
+
+_CONTROL: Final = msgspec.json.Decoder(Control)
+_LANE: Final = msgspec.json.Decoder(LaneKey)
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """A lane and the kind of its jobs."""
+
+    name: str
+    kind: str
+
+
+# --- The wishes
+
+
+async def read(nc: Client, what: What, name: str, *, timeout_s: float) -> tuple[Control | None, int]:
+    """The wish for one thing, and the sequence to expect when it is changed.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    found = await last_message(nc, STREAM, subjects.control(what, name), timeout_s=timeout_s)
+    if found is None:
+        return None, 0
+    return await read_or(nc, STREAM, found, _control, None), found.seq
+
+
+async def write(
+    publisher: Publisher, what: What, name: str, control: Control | None, *, expected: int | None = None
+) -> None:
+    """Set the wish for one thing, or take it back.
+
+    Raises:
+        VersionConflictError: it was changed since it had the sequence `expected`.
+        UnavailableError: the broker does not answer.
+    """
+    headers = {} if expected is None else {subjects.H_EXPECTED_SEQ: str(expected)}
+    body = b""
+    if control is None:
+        headers |= {"KV-Operation": "DEL", subjects.H_TTL: GONE_TTL}
+    else:
+        body = msgspec.json.encode(control)
+    await publisher.publish(subjects.control(what, name), body, headers)
+
+
+async def wishes(nc: Client, worker: str, *, timeout_s: float) -> AsyncGenerator[Wish | None, None]:
+    """What is wished for a worker, now and whenever it changes, without end."""
+    changes = follow(nc, STREAM, [subjects.control("worker", worker)], latest=True, timeout_s=timeout_s)
+    async with contextlib.aclosing(changes):
+        async for wish in readable(nc, STREAM, changes, wish_of):
+            yield wish
+
+
+def wish_of(message: Stored) -> Wish | None:
+    """What a message of the bucket wishes; None when a wish is taken back."""
+    control = _control(message)
+    return None if control is None else control.state
+
+
+def entry_of(message: Stored) -> tuple[str, str, Control | None]:
+    """What a message of the bucket is about, its name, and the wish; None when it is taken back."""
+    return *subjects.parse_control(message.subject), _control(message)
+
+
+def _control(message: Stored) -> Control | None:
+    return _CONTROL.decode(message.data) if message.data else None
+
+
+async def all_controls(nc: Client, *, timeout_s: float) -> dict[tuple[str, str], Control]:
+    """Every wish, by what it concerns and its name.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    stored = await follow_once(nc, STREAM, timeout_s=timeout_s)
+    return {
+        (what, name): control
+        async for what, name, control in readable(nc, STREAM, stored, entry_of)
+        if control is not None
+    }
+
+
+async def forget_worker(nc: Client, publisher: Publisher, worker: str, *, timeout_s: float) -> None:
+    """Take back what was wished for a worker that is gone; another one never has its id.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    control, seq = await read(nc, "worker", worker, timeout_s=timeout_s)
+    if control is not None:
+        with contextlib.suppress(VersionConflictError):
+            await write(publisher, "worker", worker, None, expected=seq)
+
+
+# --- Lanes and kinds
+
+
+def is_paused(lane: Lane, controls: Iterable[tuple[str, str]]) -> bool:
+    """Whether the lane or its kind is among what is paused."""
+    return ("lane", lane.name) in controls or ("kind", lane.kind) in controls
+
+
+async def pause_fields(nc: Client, lane: str, kind: str, *, timeout_s: float) -> Mapping[str, Any]:
+    """What the configuration of a lane's new consumer says of a pause: something if lane or kind is paused.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    for what, name in (("lane", lane), ("kind", kind)):
+        control, _ = await read(nc, what, name, timeout_s=timeout_s)  # type: ignore[arg-type]
+        if control is not None:
+            return {"pause_until": FOREVER}
+    return {}
+
+
+def lane_of(message: Stored) -> tuple[str, Lane | None]:
+    """The consumer that a message of the bucket `lanes` stands for, and its lane; None when removed."""
+    lane, priority = subjects.parse_lane_entry(message.subject.split(".", 2)[2])
+    entry = Lane(lane, _LANE.decode(message.data).kind) if message.data else None
+    return subjects.lane_consumer(lane, priority), entry
+
+
+async def carry_out(nc: Client, what: What, name: str, *, timeout_s: float) -> int:
+    """Pause or resume the consumers of a lane or a kind as the bucket wishes; how many there are.
+
+    A wish that changes meanwhile is carried out as well: whoever comes last leaves all as it is wished.
+
+    Raises:
+        UnavailableError: the broker does not answer, or the wish changes all the time.
+    """
+    for _ in range(TRIES):
+        _, before = await read(nc, what, name, timeout_s=timeout_s)
+        controls = await all_controls(nc, timeout_s=timeout_s)
+        stored = await follow_once(nc, LANES, timeout_s=timeout_s)
+        lanes = {
+            consumer: lane
+            async for consumer, lane in readable(nc, LANES, stored, lane_of)
+            if lane is not None
+        }
+        wanted = {
+            consumer: is_paused(lane, controls)
+            for consumer, lane in lanes.items()
+            if name == (lane.name if what == "lane" else lane.kind)
+        }
+        await settle(nc, wanted, timeout_s=timeout_s)
+        _, after = await read(nc, what, name, timeout_s=timeout_s)
+        if after == before:
+            return len(wanted)
+    raise UnavailableError(f"{what} {name} is paused and resumed by others all the time")
+
+
+async def settle(nc: Client, wanted: Mapping[str, bool], *, timeout_s: float) -> int:
+    """Pause and resume consumers where they are not as wanted; how many were changed.
+
+    Raises:
+        UnavailableError: the broker does not answer, or refuses.
+    """
+    found = await _paused(nc, wanted, timeout_s)
+    wrong = [name for name, pause in wanted.items() if found.get(name, pause) is not pause]
+
+    async def change(name: str) -> None:
+        body = {"pause_until": FOREVER} if wanted[name] else None
+        answer = await api(nc, f"CONSUMER.PAUSE.{subjects.WORK}.{name}", body, timeout_s=timeout_s)
+        error = answer.get("error")
+        if error is not None and error.get("err_code") != CONSUMER_NOT_FOUND:
+            raise UnavailableError(f"consumer {name} cannot be paused or resumed: {error['description']}")
+
+    for first in range(0, len(wrong), AT_ONCE):
+        await asyncio.gather(*(change(name) for name in wrong[first : first + AT_ONCE]))
+    return len(wrong)
+
+
+async def _paused(nc: Client, names: Iterable[str], timeout_s: float) -> dict[str, bool]:
+    """Which of the consumers that exist are paused."""
+    asked = list(names)
+    if len(asked) > ASKED_ONE_BY_ONE:
+        return await _all_paused(nc, timeout_s)
+    calls = (api(nc, f"CONSUMER.INFO.{subjects.WORK}.{name}", timeout_s=timeout_s) for name in asked)
+    answers = await asyncio.gather(*calls)
+    return {answer["name"]: bool(answer.get("paused")) for answer in answers if "error" not in answer}
+
+
+async def _all_paused(nc: Client, timeout_s: float) -> dict[str, bool]:
+    found: dict[str, bool] = {}
+    offset = 0
+    while True:
+        answer = await api(nc, f"CONSUMER.LIST.{subjects.WORK}", {"offset": offset}, timeout_s=timeout_s)
+        page = answer.get("consumers") or []
+        if answer.get("missing"):  # the servers that lead them did not answer in time
+            raise UnavailableError(f"the broker does not tell of {len(answer['missing'])} consumers")
+        found |= {consumer["name"]: bool(consumer.get("paused")) for consumer in page}
+        offset += len(page)
+        if not page or offset >= answer.get("total", 0):
+            return found

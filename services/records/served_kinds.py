@@ -1,0 +1,67 @@
+"""Which kinds live workers serve, for all tenants or for their own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Protocol
+
+from services.records.kinds import NONE, Kinds
+from services.records.lane_limits import ServedBy, Serving
+
+
+class Serves(Protocol):
+    """What a worker says of itself."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds that it runs."""
+
+    @property
+    def tenant(self) -> str | None:
+        """Whom it is dedicated to; None when it works for all."""
+
+
+class ServedKinds:
+    """Counts the workers of each kind, by the tenant that they work for alone, or None for all."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, tuple[tuple[str, ...], str | None]] = {}
+        self._counts: dict[str, Counter[str | None]] = {}
+
+    def learn(self, worker: str, record: Serves | None) -> None:
+        """Take in what a worker says of itself, or that it is gone."""
+        said = None if record is None else (record.kinds, record.tenant)
+        known = self._workers.get(worker)
+        if said == known:
+            return
+        if known is not None:
+            del self._workers[worker]
+            self._add(*known, -1)
+        if said is not None:
+            self._workers[worker] = said
+            self._add(*said, 1)
+
+    def _add(self, kinds: tuple[str, ...], tenant: str | None, by: int) -> None:
+        for kind in set(kinds):
+            counts = self._counts.setdefault(kind, Counter())
+            counts[tenant] += by
+            if not counts[tenant]:
+                del counts[tenant]
+            if not counts:
+                del self._counts[kind]
+
+    def serve(self, kind: str, tenant: str | None) -> bool:
+        """Whether workers of a tenant alone, or those of all for None, serve a kind."""
+        return tenant in self._counts.get(kind, ())
+
+
+def served_by(kinds: Kinds, served: ServedKinds) -> ServedBy:
+    """Who cares for a kind, by its configuration and the workers that live."""
+
+    def find(kind: str, tenant: str) -> Serving:
+        defaults = kinds.of(kind)
+        everybody = defaults is not NONE or served.serve(kind, None)
+        priority = 50 if defaults.priority is None else defaults.priority
+        return Serving(everybody, served.serve(kind, tenant), priority)
+
+    return find

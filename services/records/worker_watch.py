@@ -1,0 +1,238 @@
+"""The live workers, kept current in memory from the buckets `workers` and `capabilities`."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import contextlib
+import time
+from collections import Counter
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from nats.aio.client import Client
+
+from events.encoding.json_value import check_json
+from events.errors import InvalidError
+from services import clock
+from services.broker.quarantine import set_aside
+from services.broker.reader import Stored, follow
+from services.records import workers
+from services.records.served_kinds import ServedKinds
+from services.records.workers import Declaration, WorkerRecord, declaration_of, rest_tenant, worker_of
+
+SWEEP_S: Final = 30.0
+CLOCKS: Final = timedelta(minutes=10)
+"""By how much the clocks of a writer and of this host may differ."""
+OVERHEAD_BYTES: Final = 200
+"""What an entry takes beside its body: subject, headers, index."""
+
+
+class Declared(NamedTuple):
+    """An entry of the bucket `capabilities`.
+
+    Args:
+        declaration: None where it is gone or cannot be read.
+        seq: of its message; 0 where there is none.
+        size_bytes: what it counts against its tenant's bytes.
+    """
+
+    declaration: Declaration | None = None
+    seq: int = 0
+    size_bytes: int = 0
+
+
+def declared_in(message: Stored) -> Declared:
+    """The entry in a message."""
+    size_bytes = len(message.data) + OVERHEAD_BYTES if message.data else 0
+    return Declared(workers.read_declaration(message), message.seq, size_bytes)
+
+
+class WorkerWatch:
+    """What each worker declares and said with its last heartbeat; one that expired or left is not in it.
+
+    A heartbeat whose revision is not yet declared here waits for it: until then the worker is as it was.
+
+    Args:
+        nc: an open connection.
+        timeout_s: seconds to wait for any answer of the broker.
+        sweep_s: seconds between looks for workers whose end nobody reported, as after a long disconnection.
+    """
+
+    def __init__(self, nc: Client, *, timeout_s: float, sweep_s: float = SWEEP_S) -> None:
+        self._nc = nc
+        self._timeout_s = timeout_s
+        self._sweep_s = sweep_s
+        self._records: dict[str, WorkerRecord] = {}
+        self._heartbeats: dict[str, tuple[WorkerRecord, float]] = {}
+        self._declared: dict[str, Declared] = {}
+        self.declared_seq = 0
+        """The last message of the bucket `capabilities` that was taken in."""
+        self._unreadable: set[str] = set()
+        self._counts: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+        self.kinds = ServedKinds()
+
+    def get(self, worker: str) -> WorkerRecord | None:
+        """One of them."""
+        return self._records.get(worker)
+
+    def records(self) -> list[WorkerRecord]:
+        """All of them, by id."""
+        return [self._records[worker] for worker in sorted(self._records)]
+
+    def after(self, worker: str) -> list[str]:
+        """The ids of those that come after an id."""
+        ids = sorted(self._records)
+        return ids[bisect.bisect_right(ids, worker) :]
+
+    @property
+    def unreadable(self) -> int:
+        """How many are left out because what stands in a bucket for them cannot be read or shown."""
+        return len(self._unreadable)
+
+    def unreadable_of(self) -> list[str | None]:
+        """For each of those, the tenant that it claims for over REST, if its place says so."""
+        return [rest_tenant(worker_of(subject)) for subject in self._unreadable]
+
+    def declared(self, worker: str) -> Declared | None:
+        """What a worker declares, whether or not it is alive."""
+        return self._declared.get(worker)
+
+    def has_heartbeat(self, worker: str) -> bool:
+        """Whether it is alive, whatever it declares."""
+        return worker in self._heartbeats
+
+    def alive_of(self, tenant: str) -> int:
+        """How many workers of a tenant claim over REST."""
+        return self._counts[tenant]
+
+    def bytes_of(self, tenant: str) -> int:
+        """How many bytes the declarations of a tenant's workers over REST take."""
+        return self._bytes[tenant]
+
+    async def run(self) -> None:
+        """Follow the buckets until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_heartbeats())
+            group.create_task(self._follow_declarations())
+            group.create_task(self._sweep())
+
+    async def _follow_heartbeats(self) -> None:
+        changes = follow(self._nc, workers.STREAM, latest=True, timeout_s=self._timeout_s)
+        async with contextlib.aclosing(changes):
+            async for stored in changes:
+                heartbeat = workers.read(stored)
+                if heartbeat is not None:
+                    self._on_heartbeat(heartbeat)
+                    showable = not heartbeat.is_whole or _is_showable(heartbeat)
+                    await self._note(workers.STREAM, stored, readable=showable)
+                else:
+                    self._forget(worker_of(stored.subject))
+                    is_gone = workers.is_gone(stored.headers, stored.data)
+                    await self._note(workers.STREAM, stored, readable=is_gone)
+
+    async def _follow_declarations(self) -> None:
+        changes = follow(self._nc, workers.DECLARATIONS, latest=True, timeout_s=self._timeout_s)
+        async with contextlib.aclosing(changes):
+            async for stored in changes:
+                found = declared_in(stored)
+                self._on_declared(worker_of(stored.subject), found)
+                self.declared_seq = stored.seq
+                is_gone = workers.is_gone(stored.headers, stored.data)
+                readable = found.declaration is not None or is_gone
+                await self._note(workers.DECLARATIONS, stored, readable=readable)
+
+    # --- Putting the two together
+
+    def _on_heartbeat(self, heartbeat: WorkerRecord) -> None:
+        worker = heartbeat.id
+        if worker not in self._heartbeats and (tenant := rest_tenant(worker)) is not None:
+            self._counts[tenant] += 1
+        self._heartbeats[worker] = heartbeat, time.monotonic()
+        self._combine(worker)
+
+    def _on_declared(self, worker: str, found: Declared) -> None:
+        known = self._declared.pop(worker, Declared())
+        if found.size_bytes:
+            self._declared[worker] = found
+        if (tenant := rest_tenant(worker)) is not None:
+            _add(self._bytes, tenant, found.size_bytes - known.size_bytes)
+        self._combine(worker)
+
+    def _combine(self, worker: str) -> None:
+        """Make the record of what is known now; until the declaration comes it stays, at most for a lease."""
+        heartbeat, _ = self._heartbeats.get(worker, (None, 0.0))
+        if heartbeat is None:
+            return
+        record = self._whole(heartbeat)
+        known = self._records.get(worker)
+        if record is not None:
+            self._records[worker] = record
+            self.kinds.learn(worker, record)
+        elif known is not None and (
+            self._declaration(worker) is None or (heartbeat.at - known.at).total_seconds() > known.lease_s
+        ):
+            del self._records[worker]
+            self.kinds.learn(worker, None)
+
+    def _declaration(self, worker: str) -> Declaration | None:
+        return self._declared.get(worker, Declared()).declaration
+
+    def _whole(self, heartbeat: WorkerRecord) -> WorkerRecord | None:
+        if heartbeat.is_whole:
+            return heartbeat if _is_showable(heartbeat) else None
+        declaration = self._declaration(heartbeat.id)
+        if declaration is not None and declaration.revision == heartbeat.revision:
+            return declaration.with_heartbeat(heartbeat)
+        known = self._records.get(heartbeat.id)
+        if declaration is None or known is None or known.revision != heartbeat.revision:
+            return None
+        # What is declared already is of a revision to come; that of the heartbeat is still known.
+        return declaration_of(known, known.at).with_heartbeat(heartbeat)
+
+    def _forget(self, worker: str) -> None:
+        self._records.pop(worker, None)
+        self.kinds.learn(worker, None)
+        if self._heartbeats.pop(worker, None) is not None and (tenant := rest_tenant(worker)) is not None:
+            _add(self._counts, tenant, -1)
+
+    async def _note(self, stream: str, stored: Stored, *, readable: bool) -> None:
+        if readable:
+            self._unreadable.discard(stored.subject)
+            return
+        self._unreadable.add(stored.subject)
+        await set_aside(self._nc, stream, stored, "what a worker says of itself cannot be read")
+
+    async def _sweep(self) -> None:
+        """Forget those whose time is over though no message said so."""
+        while True:
+            await asyncio.sleep(self._sweep_s)
+            now, wall = time.monotonic(), clock.now()
+            for worker, (heartbeat, heard_at) in list(self._heartbeats.items()):
+                if now - heard_at > _lasts_s(heartbeat) + self._sweep_s:
+                    self._forget(worker)
+            for worker, found in list(self._declared.items()):
+                if found.declaration is not None and found.declaration.expires_at + CLOCKS < wall:
+                    self._on_declared(worker, Declared())
+
+
+def _lasts_s(heartbeat: WorkerRecord) -> float:
+    """How long a heartbeat lives, at most."""
+    until = max(heartbeat.until.values(), default=heartbeat.at)
+    return heartbeat.lease_s + max(0.0, (until - heartbeat.at).total_seconds())
+
+
+def _is_showable(record: WorkerRecord) -> bool:
+    """Whether a record of the version before can be written as JSON again."""
+    try:
+        check_json(record.capabilities, "capabilities")
+    except InvalidError:
+        return False
+    return True
+
+
+def _add(counts: Counter[str], tenant: str, change: int) -> None:
+    counts[tenant] += change
+    if counts[tenant] <= 0:
+        del counts[tenant]

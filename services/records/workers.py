@@ -1,0 +1,303 @@
+"""Who works: the bucket `workers` with a heartbeat per live worker, and `capabilities` with what it declares.
+
+What does not change with a heartbeat stands once per revision in the worker's declaration. A heartbeat names
+the revision; the declaration is written before the heartbeat that names it. Readers put the two together, and
+never a heartbeat with the declaration of another revision.
+
+A heartbeat has the form of a whole record with all that is declared left empty: that is what the version
+before reads, and its own records, which are whole, are read here.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import socket
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Protocol, TypeVar
+
+import msgspec
+import structlog
+from msgspec import Meta
+
+from events import subjects
+from events.encoding.json_value import check_json
+from events.errors import InvalidError
+from events.lane import LOOSE, LaneKey, admits
+from events.requirements.matching import matches, score
+from services import clock
+
+log = structlog.get_logger()
+
+STREAM = f"KV_{subjects.BUCKET_WORKERS}"
+DECLARATIONS = f"KV_{subjects.BUCKET_CAPABILITIES}"
+SHARED_RANK = 5
+AVOID_S: Final = 60.0
+"""How long at most the worker that failed a job leaves its next attempt to others that could take it."""
+REST = "rest"
+UNREGISTERED: Final = "unregistered"
+"""The state of a worker while the broker refuses what it declares."""
+LEASES: Final = 6
+"""How many leases a declaration outlives the heartbeat it is kept for; it is renewed after half of them."""
+
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Time = Annotated[datetime, Meta(tz=True)]
+
+
+class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A worker as others see it: its heartbeat and what it declares.
+
+    Args:
+        id: unique to this run of the process, so a restarted worker is another one.
+        kinds: kinds that it runs.
+        capabilities: what its connectors and its operator declare.
+        revision: raised with every change of the capabilities.
+        slots: 0 in a heartbeat alone.
+        state: running, paused, draining, or unregistered while the broker refuses what it declares.
+        fences: job id by fence of each lease that it holds.
+        lease_s: seconds after which it is taken for dead.
+        at: when it said so.
+        tenant: whom it is dedicated to; None when it works for all.
+        door: `rest` for one that claims timed leases over REST; "" for one on NATS.
+        until: by fence, when each timed lease ends.
+        lost_slots: how many of its slots hold code that outlived its attempt.
+    """
+
+    id: str
+    kinds: tuple[str, ...]
+    capabilities: dict[str, Any]
+    revision: Number
+    version: str
+    host: str
+    slots: Number
+    state: str
+    fences: dict[Number, str]
+    lease_s: Annotated[float, Meta(gt=0, le=1e9)]
+    started_at: Time
+    at: Time
+    tenant: str | None = None
+    door: str = ""
+    until: dict[Number, Time] = {}
+    lost_slots: Number = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says what the worker declares, as a heartbeat alone does not."""
+        return self.slots > 0
+
+    @property
+    def has_free_slot(self) -> bool:
+        """Whether it could start a job now."""
+        return len(self.fences) + self.lost_slots < self.slots
+
+    def heartbeat(self) -> WorkerRecord:
+        """The record without what the declaration says."""
+        return msgspec.structs.replace(
+            self, kinds=(), capabilities={}, version="", host="", slots=0, tenant=None, door=""
+        )
+
+    def fits(self, key: LaneKey) -> bool:
+        """Whether it may run the jobs of a lane; over REST, those of its own tenant among them."""
+        return key.kind in self.kinds and self.admitted(key) and matches(key.requires, self.capabilities)
+
+    def admitted(self, key: LaneKey) -> bool:
+        """Whether the lane's tenants let it in."""
+        if self.door == REST and self.tenant is not None:
+            return key.tenant in ("", self.tenant) and key.isolation.partition(":")[2] in ("", self.tenant)
+        return admits(key.isolation, self.tenant)
+
+    def runs_for(self, tenant: str) -> bool:
+        """Whether it may run a tenant's jobs, where a lane has more than one tenant's."""
+        return self.door != REST or self.tenant in (None, tenant)
+
+    def rank(self, key: LaneKey) -> int:
+        """0 to 9: how far behind the best it comes among those that fit; its tenant's own come first."""
+        level = key.isolation.partition(":")[0]
+        preference = score(key.prefers, self.capabilities) if key.prefers else 0
+        if level != LOOSE:
+            return preference
+        return preference // 2 + (0 if self.tenant is not None else SHARED_RANK)
+
+
+class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What of a worker does not change with its heartbeats; the fields are those of a `WorkerRecord`.
+
+    Args:
+        expires_at: when it goes, unless it is renewed.
+    """
+
+    id: str
+    revision: Number
+    kinds: tuple[str, ...]
+    capabilities: dict[str, Any]
+    version: str
+    host: str
+    slots: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    started_at: Time
+    expires_at: Time
+    tenant: str | None = None
+    door: str = ""
+
+    def is_due(self, lasts_s: float, lease_s: float, now: datetime) -> bool:
+        """Whether it is to be renewed for a heartbeat that lasts so long."""
+        return (self.expires_at - now).total_seconds() < lasts_s + LEASES / 2 * lease_s
+
+    def renewed(self, lasts_s: float, lease_s: float, now: datetime) -> Declaration:
+        """The same, to outlive a heartbeat that lasts so long."""
+        expires_at = now + timedelta(seconds=lasts_s + LEASES * lease_s)
+        return msgspec.structs.replace(self, expires_at=expires_at)
+
+    def headers(self, now: datetime) -> dict[str, str]:
+        """Those that let it expire."""
+        left_s = (self.expires_at - now).total_seconds()
+        return {subjects.H_TTL: f"{max(1, round(left_s))}s"}
+
+    def with_heartbeat(self, heartbeat: WorkerRecord) -> WorkerRecord:
+        """The whole record.
+
+        Raises:
+            ValueError: the heartbeat names another revision.
+        """
+        if heartbeat.revision != self.revision:
+            raise ValueError(f"revision {heartbeat.revision} of {self.id} is not {self.revision}")
+        return msgspec.structs.replace(
+            heartbeat, kinds=self.kinds, capabilities=self.capabilities, version=self.version, host=self.host,
+            slots=self.slots, started_at=self.started_at, tenant=self.tenant, door=self.door,
+        )  # fmt: skip
+
+
+def declaration_of(record: WorkerRecord, expires_at: datetime) -> Declaration:
+    """What a whole record declares."""
+    return Declaration(
+        id=record.id, revision=record.revision, kinds=record.kinds, capabilities=record.capabilities,
+        version=record.version, host=record.host, slots=record.slots, started_at=record.started_at,
+        expires_at=expires_at, tenant=record.tenant, door=record.door,
+    )  # fmt: skip
+
+
+# --- The buckets
+
+
+def subject(worker_id: str) -> str:
+    """Where a worker's heartbeat stands."""
+    return f"$KV.{subjects.BUCKET_WORKERS}.{worker_id}"
+
+
+def worker_of(record_subject: str) -> str:
+    """The worker whose heartbeat or declaration stands at a subject."""
+    return record_subject.split(".", 2)[2]
+
+
+def rest_tenant(worker_id: str) -> str | None:
+    """Whose token a worker claims with over REST; None for one on NATS."""
+    tokens = worker_id.split(".")
+    return tokens[1] if tokens[0] == REST and len(tokens) == 3 else None
+
+
+def is_gone(headers: Mapping[str, str], data: bytes) -> bool:
+    """Whether a message of the buckets says that the entry expired or was deleted."""
+    return not data or "Nats-Marker-Reason" in headers or "KV-Operation" in headers
+
+
+class Entry(Protocol):
+    """A message of one of the buckets."""
+
+    @property
+    def subject(self) -> str:
+        """Where it stands."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Its headers."""
+
+    @property
+    def data(self) -> bytes:
+        """Its body."""
+
+
+DECODER = msgspec.json.Decoder(WorkerRecord)
+_DECLARATION = msgspec.json.Decoder(Declaration)
+_Read = TypeVar("_Read", WorkerRecord, Declaration)
+
+
+def read(message: Entry) -> WorkerRecord | None:
+    """The heartbeat, or the whole record of the version before; None if it is gone or cannot be read."""
+    return _read(message, DECODER)
+
+
+def read_declaration(message: Entry) -> Declaration | None:
+    """What a worker declares; None if it is gone, cannot be read, or could not be written as JSON again."""
+    return _read(message, _DECLARATION)
+
+
+def _read(message: Entry, decoder: msgspec.json.Decoder[_Read]) -> _Read | None:
+    if is_gone(message.headers, message.data):
+        return None
+    try:
+        found = decoder.decode(message.data)
+        if isinstance(found, Declaration):
+            check_json(found.capabilities, "capabilities")
+    except (ValueError, RecursionError, InvalidError) as error:  # what msgspec raises are ValueErrors
+        log.warning("worker_record_unreadable", subject=message.subject[:200], error=str(error)[:500])
+        return None
+    if found.id != worker_of(message.subject):
+        log.warning("worker_record_unreadable", subject=message.subject[:200], error="it is another worker's")
+        return None
+    return found
+
+
+# --- What a worker may declare
+
+
+def declarable(capabilities: Mapping[str, Any], most_bytes: int) -> dict[str, Any]:
+    """Capabilities as others will read them.
+
+    Raises:
+        InvalidError: they are no JSON object of at most so many bytes.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(capabilities))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidError(
+            f"capabilities: expected what JSON can hold: {error}", field="capabilities"
+        ) from None
+    check_capabilities(plain, most_bytes)
+    return plain
+
+
+def check_capabilities(capabilities: dict[str, Any], most_bytes: int) -> None:
+    """Refuse what others cannot read, or is too large.
+
+    Raises:
+        InvalidError: a value in them breaks a rule, or they are larger.
+    """
+    check_json(capabilities, "capabilities")
+    size = len(msgspec.json.encode(capabilities))
+    if size > most_bytes:
+        message = f"capabilities: {size} bytes as JSON, of at most {most_bytes}"
+        raise InvalidError(message, field="capabilities")
+
+
+@functools.cache
+def _version() -> str:
+    return importlib.metadata.version("switchyard")
+
+
+def new_record(
+    *,
+    worker_id: str,
+    kinds: tuple[str, ...],
+    capabilities: dict[str, Any],
+    slots: int,
+    lease_s: float,
+    tenant: str | None = None,
+) -> WorkerRecord:
+    """The record of a worker that starts now."""
+    now = clock.now()
+    return WorkerRecord(
+        id=worker_id, kinds=kinds, capabilities=capabilities, revision=1,
+        version=_version(), host=socket.gethostname(), slots=slots,
+        state="running", fences={}, lease_s=lease_s, started_at=now, at=now, tenant=tenant,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The processes: each part alone, or all in one."""

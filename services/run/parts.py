@@ -1,0 +1,403 @@
+"""The processes: each part alone, or all in one, from start to a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from types import FrameType
+from typing import Any, Final
+
+import aiohttp
+import nats.errors
+import structlog
+from nats.aio.client import Client
+
+from events.errors import InvalidError, UnavailableError
+from projections.database import path_in
+from projections.reader import ReadModel
+from services.access.jwt import load_or_create_secrets, mint
+from services.broker import connection, topology
+from services.broker.server.server import BrokerError, NatsServer, start_broker
+from services.ending import FAREWELL_S, Deadline, at_most
+from services.gateway.app import serve
+from services.keeper.loop import Keeper
+from services.projector.projector import Projector
+from services.run import connection_file
+from services.run.connection_file import ConnectionInfo
+from services.settings import Settings
+from services.worker.connectors import connectors_of
+from services.worker.worker import Worker
+from switchyard._worker.deadline import set_all
+
+log = structlog.get_logger()
+
+Stop = asyncio.Event
+
+TOPOLOGY_TRIES: Final = 5
+TOPOLOGY_PAUSE_S: Final = 1.0
+READY_S: Final = 60.0  # the read model may have to catch up first
+READY_PAUSE_S: Final = 0.05
+EVERYWHERE: Final = {"http://0.0.0.0:": "http://127.0.0.1:", "http://[::]:": "http://[::1]:"}
+
+
+def stop_on_signals() -> Stop:
+    """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    told: list[int] = []
+
+    def on_signal(number: signal.Signals) -> None:
+        log.info("stopping", signal=number.name)
+        stop.set()
+
+    def at_once(number: int, _: FrameType | None) -> None:
+        if told:
+            os._exit(128 + number)
+        told.append(number)
+        set_all()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+        # The loop still hears of it, and hears nothing while a handler blocks it.
+        signal.signal(number, at_once)
+    return stop
+
+
+async def until_stopped(
+    stop: Stop,
+    work: Coroutine[Any, Any, None],
+    *,
+    grace_s: float,
+    on_stop: Callable[[], None] | None = None,
+) -> None:
+    """Run `work` until it ends, or until told to stop: then it is cancelled, or asked by `on_stop` to end.
+
+    What then takes much longer than its grace period is ended with the process.
+    """
+    deadline = Deadline(grace_s)
+
+    async def watch() -> None:
+        await stop.wait()
+        deadline.set()
+        if on_stop is None:
+            running.cancel()
+        else:
+            on_stop()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(work)
+            watching = group.create_task(watch())
+            running.add_done_callback(lambda _: watching.cancel())
+    finally:
+        deadline.lift()
+
+
+@contextlib.asynccontextmanager
+async def connected(settings: Settings, name: str) -> AsyncIterator[Client]:
+    """A connection of a part of its own.
+
+    Raises:
+        UnavailableError: no broker answers.
+    """
+    nc = await connection.connect(
+        str(settings.nats_url), name=name, timeout_s=settings.request_timeout_s, lease_s=settings.lease_s
+    )
+    try:
+        yield nc
+    finally:
+        with contextlib.suppress(nats.errors.Error, OSError):  # a broker that is gone is no reason not to end
+            await at_most(FAREWELL_S, nc.close(), f"the connection of the {name}")
+
+
+# --- Each part, until it is cancelled
+
+
+async def _gateway(settings: Settings, ready: Callable[[str], None]) -> None:
+    async with connected(settings, "gateway") as nc:
+        await serve(settings, nc, ready=ready)
+
+
+async def _projector(settings: Settings, ready: Callable[[], None] | None = None) -> None:
+    async with connected(settings, "projector") as nc, asyncio.TaskGroup() as group:
+        projector = Projector(nc, settings)
+        group.create_task(projector.run())
+        await projector.ready.wait()
+        if ready is not None:
+            ready()
+
+
+async def _keeper(settings: Settings) -> None:
+    async with connected(settings, "keeper") as nc:
+        await Keeper(nc, settings, ReadModel(path_in(settings.data_dir))).run()
+
+
+# --- Each part alone
+
+
+async def run_gateway(settings: Settings, stop: Stop, ready: Callable[[str], None]) -> None:
+    """Serve the API until told to stop."""
+    await until_stopped(stop, _gateway(settings, ready), grace_s=settings.drain_grace_s)
+
+
+async def run_projector(settings: Settings, stop: Stop) -> None:
+    """Keep this host's read model until told to stop."""
+    await until_stopped(stop, _projector(settings), grace_s=0.0)
+
+
+async def run_keeper(settings: Settings, stop: Stop) -> None:
+    """Keep timers, leases and lanes until told to stop."""
+    await until_stopped(stop, _keeper(settings), grace_s=0.0)
+
+
+async def run_worker(
+    settings: Settings,
+    stop: Stop,
+    *,
+    kinds: Sequence[str],
+    handlers: Sequence[str] = (),
+    reload: bool = False,
+    name: str | None = None,
+    tenant: str | None = None,
+    capabilities: Callable[[], dict[str, Any]] = dict,
+    ready: Callable[[], None] | None = None,
+) -> bool:
+    """Work until told to stop, then drain; whether another process is to take this worker's place.
+
+    So it is when code of handlers does not end, which holds slots and can be ended only with its process.
+
+    Args:
+        settings: of the worker.
+        stop: set to end.
+        kinds: the built-in kinds that it runs.
+        handlers: `module:attribute` of each `switchyard.handlers.Handlers` that it runs beside them.
+        reload: whether handlers are read again when their files change.
+        name: what its id begins with.
+        tenant: whom it is dedicated to; None to work for all.
+        capabilities: gives what the operator declares, now and again at every SIGHUP.
+        ready: called once it takes jobs.
+
+    Raises:
+        HandlersError: handlers cannot be used.
+    """
+    loop = asyncio.get_running_loop()
+
+    made: list[Worker] = []
+
+    def make() -> Worker:
+        worker = Worker(
+            nc, connectors_of(kinds, handlers, settings), settings,
+            worker_id=worker_id(name), capabilities=capabilities(), tenant=tenant,
+        )  # fmt: skip
+        made[:] = [worker]
+        return worker
+
+    def obey_hangup(worker: Worker) -> None:
+        loop.add_signal_handler(signal.SIGHUP, _declare_again, worker, capabilities)
+
+    async with connected(settings, "worker") as nc:
+        if reload:
+            from services.worker import reloading  # noqa: PLC0415 - nobody else needs what it imports
+
+            running = reloading.run(make, handlers, stop, ready or _nobody, obey_hangup)
+            await until_stopped(stop, running, grace_s=settings.drain_grace_s, on_stop=_nobody)
+            return made[-1].is_worn
+        worker = make()
+        obey_hangup(worker)
+        async with asyncio.TaskGroup() as group:
+            working = until_stopped(stop, worker.run(), grace_s=settings.drain_grace_s, on_stop=worker.stop)
+            group.create_task(working)
+            await worker.ready.wait()
+            if ready is not None:
+                ready()
+        return worker.is_worn
+
+
+async def _run_worker_anew(
+    settings: Settings, stop: Stop, kinds: Sequence[str], ready: Callable[[], None]
+) -> None:
+    """Work until told to stop, with a new worker whenever code that does not end has worn one out."""
+    while await run_worker(settings, stop, kinds=kinds, ready=ready):
+        log.warning(
+            "worker_begun_anew",
+            effect="the code that did not stop still runs in this process; only a restart ends it",
+        )
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
+def _declare_again(worker: Worker, capabilities: Callable[[], dict[str, Any]]) -> None:
+    try:
+        worker.declare(capabilities())
+    except InvalidError as error:
+        log.warning("capabilities_kept", error=str(error))
+
+
+def worker_id(name: str | None) -> str:
+    """The name, or the host's as far as a subject may hold it, and what makes this run of it unique."""
+    host = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")
+    return f"{name or host or 'worker'}-{secrets.token_hex(3)}"
+
+
+# --- All in one
+
+
+async def run_up(
+    settings: Settings,
+    stop: Stop,
+    *,
+    kinds: Sequence[str],
+    broker_port: int = 0,
+    ready: Callable[[ConnectionInfo], None],
+) -> None:
+    """Run all parts in this process, with an embedded broker unless the settings name one.
+
+    A part that fails ends the whole. On stop the worker drains first; the broker ends last.
+
+    Args:
+        settings: of all parts.
+        stop: set to end.
+        kinds: those of the worker; none runs no worker.
+        broker_port: of the embedded broker; 0 takes the one of the last time, or a free one.
+        ready: called once everything answers.
+
+    Raises:
+        AlreadyRunningError: another one runs on the data directory.
+        BrokerError: the embedded broker does not start, or ended before it was told to.
+        UnavailableError: no broker answers.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(connection_file.claimed(settings.data_dir))
+        pids = {"switchyard": os.getpid()}
+        server = None
+        if settings.nats_url is None:
+            server = await start_broker(
+                settings.data_dir,
+                port=broker_port,
+                sync_interval=settings.sync_interval,
+                file_bytes=settings.broker_file_bytes,
+            )
+            stack.push_async_callback(server.stop)
+            settings = settings.model_copy(update={"nats_url": server.url})
+            pids["nats-server"] = server.pid
+        await _lay_out(settings, stop)
+        if not stop.is_set():
+            await _run_parts(stack, settings, stop, kinds, pids, server, ready)
+
+
+async def _lay_out(settings: Settings, stop: Stop) -> None:
+    """Apply the topology; a broker that is only just starting gets some seconds."""
+    for tries_left in reversed(range(TOPOLOGY_TRIES)):
+        try:
+            async with connected(settings, "topology") as nc:
+                await topology.apply(nc, replicas=settings.replicas, max_bytes=settings.stream_bytes())
+        except UnavailableError as error:
+            if not tries_left:
+                raise
+            log.warning("topology_delayed", error=str(error), tries_left=tries_left)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), TOPOLOGY_PAUSE_S)
+        else:
+            return
+        if stop.is_set():
+            return
+
+
+async def _run_parts(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    stop: Stop,
+    kinds: Sequence[str],
+    pids: dict[str, int],
+    server: NatsServer | None,
+    ready: Callable[[ConnectionInfo], None],
+) -> None:
+    serving: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    projecting, working = asyncio.Event(), asyncio.Event()
+    deadline = Deadline(2 * settings.drain_grace_s)  # the worker's, then that of requests in progress
+    stack.callback(deadline.lift)
+    async with asyncio.TaskGroup() as group:
+
+        def start(name: str, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            return group.create_task(_named(name, part), name=name)
+
+        watching = None if server is None else start("broker", _ended(server, settings))
+        projector = start("projector", _projector(settings, projecting.set))
+        await projecting.wait()
+        gateway = start("gateway", _gateway(settings, serving.set_result))
+        url = await serving
+        for everywhere, here in EVERYWHERE.items():
+            url = url.replace(everywhere, here)
+        keeper = start("keeper", _keeper(settings))
+        worker = None
+        if kinds:
+            worker = start("worker", _run_worker_anew(settings, stop, kinds, working.set))
+            await working.wait()
+        await _until_ready(url)
+        token = mint(
+            load_or_create_secrets(settings.data_dir)[0],
+            tenant="default", roles=["admin"], ttl_s=settings.token_ttl_s, subject="admin",
+        )  # fmt: skip
+        info = ConnectionInfo(url=url, token=token, nats_url=str(settings.nats_url), pids=pids)
+        connection_file.write(settings.data_dir, info)
+        ready(info)
+        await stop.wait()
+        deadline.set()
+        if worker is not None:
+            await asyncio.wait([worker])  # it drains: the others must serve it until it has
+        for task in (gateway, projector, keeper, watching):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+
+
+async def _named(name: str, part: Coroutine[Any, Any, None]) -> None:
+    """Run a part, and say which it was if it fails."""
+    try:
+        await part
+    except Exception as error:
+        log.error("part_failed", part=name, error=str(_cause(error)))  # noqa: TRY400 - who ends the process tells the traceback
+        raise
+
+
+def _cause(error: BaseException) -> BaseException:
+    return _cause(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def _ended(server: NatsServer, settings: Settings) -> None:
+    """Wait for the broker's end.
+
+    Raises:
+        BrokerError: it ended.
+    """
+    status = await server.wait()
+    log_file = settings.data_dir / "broker" / "nats.log"
+    raise BrokerError(f"nats-server ended by itself (status {status}); see {log_file}")
+
+
+async def _until_ready(url: str) -> None:
+    """Return when the gateway says that it is ready.
+
+    Raises:
+        UnavailableError: it did not within `READY_S`.
+    """
+    said = "nothing"
+    try:
+        async with asyncio.timeout(READY_S), aiohttp.ClientSession() as session:
+            while True:
+                async with session.get(f"{url}/readyz") as answer:
+                    if answer.status == 200:
+                        return
+                    said = await answer.text()
+                await asyncio.sleep(READY_PAUSE_S)
+    except (TimeoutError, aiohttp.ClientError):
+        raise UnavailableError(f"the gateway at {url} is not ready after {READY_S:g} s: {said}") from None

@@ -1,0 +1,25 @@
+"""The start of the process that keeps a worker's leases: it needs little, and no handler runs in it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from switchyard._vigil import beside
+
+WEB_SOCKETS: Final = ("ws://", "wss://")
+
+
+def main() -> None:
+    """Keep the leases of the worker at the other end of the socket, until either ends."""
+    channel_fd, stacks_fd, parent = (int(argument) for argument in sys.argv[1:])
+    channel, said = beside.begin(channel_fd, stacks_fd, parent)
+    if not any(url.startswith(WEB_SOCKETS) for url in said["url"].split(",")):
+        sys.modules["aiohttp"] = None  # type: ignore[assignment]  # half of the start, for web sockets alone
+    from services.worker.vigil import duty  # noqa: PLC0415 - what it imports depends on what was said
+
+    duty.run(said, channel, stacks_fd, parent)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,442 @@
+"""The worker process: registers, finds work, runs it attempt by attempt, and drains when told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+from events import subjects
+from events.commands import AnyCommand
+from events.encoding.json_value import encoded
+from events.errors import InvalidError, SwitchyardError
+from services.broker.publisher import Publisher
+from services.broker.reachability import Reachability
+from services.connectors.protocol import Connector
+from services.dispatch.dispatcher import Dispatcher
+from services.dispatch.leasing import Interruption, Lease, Leasing
+from services.dispatch.limit_tokens import kept_while_running
+from services.dispatch.log_share import LogShare
+from services.dispatch.work import Work
+from services.ending import FAREWELL_S, Patience, at_most
+from services.event_store import EventStore
+from services.files import Files
+from services.files.reservations import WorkerQuota
+from services.files.room import FileRoom
+from services.gc import collect_less_often
+from services.records import controls
+from services.records.kinds import Kinds
+from services.records.workers import declarable, new_record
+from services.settings import Settings
+from services.worker import connector_calls
+from services.worker.attempt_run import AttemptRun, Left, Means
+from services.worker.job_log import logged
+from services.worker.registration import Registration
+from services.worker.reporting import Reporter
+from services.worker.slots import Slots
+from services.worker.start_room import StartRoom
+from services.worker.vigil.process import Vigil
+from switchyard._worker.contained import install, ours
+from switchyard._worker.process_state import kept
+
+log = structlog.get_logger()
+
+LAST_SETTLE_S = 2.0  # of a worker that has drained: what is not recorded then is decided by the log
+RENEWALS_AT_ONCE = 64
+SETTLES_S = 1.0  # in which outcomes are recorded as a rule
+LONG_S = 60.0  # longer than other code may block the loop
+
+
+class Worker:
+    """Runs jobs of the connectors' kinds, `settings.slots` at once.
+
+    Args:
+        nc: an open connection.
+        connectors: one per kind.
+        worker_id: unique to this run of the process.
+        capabilities: what the operator declares beside what the connectors find.
+        tenant: whom the worker is dedicated to; None to work for all.
+        settings: limits and timeouts.
+    """
+
+    def __init__(
+        self,
+        nc: Client,
+        connectors: Sequence[Connector],
+        settings: Settings,
+        *,
+        worker_id: str,
+        capabilities: dict[str, Any] | None = None,
+        tenant: str | None = None,
+    ) -> None:
+        self.id = worker_id
+        self._tenant = tenant
+        self._nc = nc
+        self._settings = settings
+        self._connectors = {connector.kind: connector for connector in connectors}
+        self._capabilities = capabilities or {}
+        self._found: dict[str, dict[str, Any]] = {}
+        self._running: dict[int, AttemptRun] = {}
+        self._paused = False
+        self._stopping = asyncio.Event()
+        self._patient = False
+        self._grace: asyncio.Timeout | None = None
+        self._patience = Patience()
+        self.gone = False
+        self.is_worn = False
+        """Whether it drains because of code that does not end: another process is to take its place."""
+        self._slot_freed = asyncio.Event()
+        self.ready = asyncio.Event()
+        self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
+        self._store = EventStore(nc, self._publisher, settings)
+        self._files = Files(nc, timeout_s=settings.request_timeout_s, room=FileRoom(nc, settings))
+        self._reach = Reachability(settings.lease_s)
+        share = LogShare(settings.tenant_log_lines_bytes)
+        self._reporter = Reporter(nc, share, self._publisher, buffer_bytes=settings.log_buffer_bytes)
+        self._kinds = Kinds(nc, self._publisher, settings)
+        self._dispatcher = Dispatcher(
+            nc, settings,
+            record=lambda: self._registration.record, weights=self._weights,
+            free=self._free, room=self._room, start=self._start,
+        )  # fmt: skip
+        self._start_room = StartRoom(nc, self._store, settings, wake=self._dispatcher.wake)
+        self._slots = Slots(settings.slots, self._limit, refit=self._dispatcher.refit)
+        self._changed = asyncio.Event()
+        self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
+        self._means = Means(
+            worker=worker_id, leasing=self._leasing, store=self._store, reporter=self._reporter,
+            files=self._files, quota=WorkerQuota(nc, timeout_s=settings.request_timeout_s),
+            settings=settings, stopping=self._stopping,
+        )  # fmt: skip
+        self._vigil = Vigil(nc, settings, self._on_look)
+        self._attempts: asyncio.TaskGroup
+        self._registration: Registration
+
+    def stop(self) -> None:
+        """Begin to drain: no new jobs, a grace period for running ones, then release them."""
+        self._patient = False
+        self.is_worn = self.is_worn and self.gone
+        if self._grace is not None:
+            self._grace.reschedule(asyncio.get_running_loop().time() + self._settings.drain_grace_s)
+        self._begin_to_drain()
+
+    def retire(self) -> None:
+        """Begin to drain, and give running attempts all the time they need."""
+        self._patient = True
+        self._begin_to_drain()
+
+    def _begin_to_drain(self) -> None:
+        self._stopping.set()
+        self._dispatcher.stopped = True
+        self._dispatcher.wake()
+
+    def declare(self, capabilities: dict[str, Any]) -> None:
+        """Change what the operator declares; it holds for every lease from now on."""
+        self._capabilities = capabilities
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Work until `stop` is called and the worker has drained."""
+        install(asyncio.get_running_loop())
+        with ours(), kept():
+            await self._run()
+
+    async def _run(self) -> None:
+        collect_less_often()
+        await self._publisher.start()
+        await self._dispatcher.start()
+        await self._dispatcher.tokens.load()
+        await self._kinds.load()
+        for connector in self._connectors.values():
+            connector_calls.watch(connector, self._changed.set)
+        self._registration = await self._register()
+        await self._dispatcher.load()
+        await self._start_room.load()
+        heard = [
+            await self._nc.subscribe(subjects.ALL_CANCEL_REQUESTS, cb=self._on_cancel_request),
+            await self._nc.subscribe(subjects.ALL_LANE_PAUSES, cb=self._on_lane_pause),
+        ]
+        try:
+            async with asyncio.TaskGroup() as background:
+                tasks = [
+                    background.create_task(work)
+                    for work in (
+                        self._registration.run(),
+                        self._vigil.run(self._registration),
+                        self._reporter.run(),
+                        self._renew_all(),
+                        self._dispatcher.follow_lanes(),
+                        self._dispatcher.tokens.run(),
+                        self._start_room.run(),
+                        self._kinds.run(),
+                        self._follow_capabilities(),
+                        self._obey(),
+                    )
+                ]
+                self.ready.set()
+                log.info("worker_started", worker=self.id, kinds=sorted(self._connectors))
+                async with asyncio.TaskGroup() as self._attempts:
+                    draining = self._attempts.create_task(self._drain())
+                    async with self._patience.limited():
+                        await self._dispatcher.run()
+                    await draining
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await self._close(heard)
+        self.gone = True
+        log.info("worker_stopped", worker=self.id)
+
+    # --- Slots
+
+    def _free(self) -> int:
+        may_take = not self._paused and self._registration.is_seen and self._start_room.is_open
+        return self._slots.free if may_take else 0
+
+    def _room(self, kind: str) -> int:
+        return self._slots.room(kind)
+
+    def _limit(self, kind: str) -> int | None:
+        """A connector may set a limit below the worker's slots."""
+        limit: int | None = getattr(self._connectors.get(kind), "slots", None)
+        return limit
+
+    def _weights(self, kind: str) -> dict[str, int]:
+        return self._kinds.of(kind).weights
+
+    def _held(self) -> dict[int, str]:
+        held = self._running.items()
+        return {fence: running.lease.job.id for fence, running in held if self._vigil.may_renew(fence)}
+
+    def _start(self, work: Work, kind: str) -> None:
+        self._slots.take(kind)
+        self._attempts.create_task(self._attempt(work, kind))
+
+    def _ended(self, kind: str) -> None:
+        self._slots.end(kind)
+        self._freed()
+
+    def _freed(self) -> None:
+        self._slot_freed.set()
+        self._dispatcher.wake()
+
+    # --- One attempt, step by step
+
+    async def _attempt(self, work: Work, kind: str) -> None:
+        lease, run = None, None
+        try:
+            async with self._patience.limited():
+                lease = await self._leasing.take(work, self._registration.record)
+            if lease is None:
+                return
+            run = AttemptRun(lease, self._connectors[kind], self._means, abandoned=self._slot_lost)
+            self._running[lease.fence] = run
+            self._keep(lease, run.timeout_s + self._settings.cancel_grace_s)
+            try:
+                with logged(lease) as outcome:
+                    command = await run.run()
+                    outcome.append(command)
+                if command is not None:
+                    await self._settle(run, command)
+            finally:
+                self._vigil.ended(lease.fence)
+                del self._running[lease.fence]
+        finally:
+            if work.grant is not None:
+                await self._dispatcher.tokens.end(work.grant, started=lease is not None)
+            if run is None or not run.is_abandoned:
+                self._ended(kind)
+
+    async def _settle(self, run: AttemptRun, command: AnyCommand) -> None:
+        """Record the outcome, and keep the lease until then, however long the broker is away."""
+        if self._vigil.left_s(run.lease.fence) < LONG_S:
+            self._keep(run.lease, None)
+        # Nearly all are recorded within milliseconds: the vigil need not hear of those.
+        later = asyncio.get_running_loop().call_later(SETTLES_S, self._keep, run.lease, None)
+        try:
+            async with self._patience.limited():
+                await run.settle(command)
+        finally:
+            later.cancel()
+
+    def _keep(self, lease: Lease, for_s: float | None) -> None:
+        """Have the lease renewed for so long at most."""
+        tokens = () if lease.work.grant is None else kept_while_running(lease.work.grant)
+        self._vigil.holds(lease.fence, lease.job.id, lease.job.seq, lease.work.reply, tokens, for_s)
+
+    def _slot_lost(self, run: AttemptRun, left: Left) -> None:
+        """Code goes on beyond its attempt: its slot is lost until it ends, and with too many the worker."""
+        kind = run.kind
+        self._slots.end(kind, lost=True)
+        self._registration.change(lost_slots=self._slots.lost)
+        log.error(
+            "slot_lost", job=run.lease.job.id, kind=kind, why=run.interruption, lost_slots=self._slots.lost,
+            effect="its code did not stop, and still runs",
+        )  # fmt: skip
+        left.code.add_done_callback(lambda _: self._slot_regained(run, left))
+        if self._slots.lost >= self._settings.lost_slots and not self._stopping.is_set():
+            log.warning("worker_worn", worker=self.id, effect="it takes no more jobs, and begins anew")
+            self.is_worn = True
+            self.retire()
+        self._freed()
+
+    def _slot_regained(self, run: AttemptRun, left: Left) -> None:
+        self._slots.regain(run.kind)
+        self._registration.change(lost_slots=self._slots.lost)
+        log.info("slot_regained", job=run.lease.job.id, kind=run.kind, late=left.late())
+        self._freed()
+
+    # --- Renewal and cancellation
+
+    async def _renew_all(self) -> None:
+        """Renew every held lease three times within its length, until cancelled."""
+        gate = asyncio.Semaphore(RENEWALS_AT_ONCE)
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s)
+            if self._vigil.stands():
+                continue
+            async with asyncio.TaskGroup() as group:
+                for running in list(self._running.values()):
+                    group.create_task(self._renew(running, gate))
+
+    async def _renew(self, running: AttemptRun, gate: asyncio.Semaphore) -> None:
+        async with gate:
+            if running.lease.fence not in self._running or not self._vigil.may_renew(running.lease.fence):
+                return
+            why = await self._leasing.renew(running.lease)
+            if running.lease.work.grant is not None and why is not Interruption.LOST:
+                await self._dispatcher.tokens.renew(running.lease.work.grant)
+        if why is not None and running.lease.fence in self._running:
+            self._interrupt(running, why)
+
+    def _interrupt(self, running: AttemptRun, why: Interruption) -> None:
+        log.info("attempt_interrupted", job=running.lease.job.id, why=why.value)
+        running.interrupt(why)
+
+    async def _on_look(self, fence: int, lost: bool) -> None:  # noqa: FBT001 - as `Vigil` says it
+        """The vigil has found that a handler has to stop."""
+        running = self._running.get(fence)
+        if running is None:
+            return
+        if lost:
+            self._interrupt(running, Interruption.LOST)
+        else:
+            await self._renew(running, asyncio.Semaphore(1))
+
+    async def _obey(self) -> None:
+        """Pause, go on or drain as operators wish, until cancelled."""
+        wishes = controls.wishes(self._nc, self.id, timeout_s=self._settings.request_timeout_s)
+        async for wish in wishes:
+            if self._stopping.is_set():
+                continue
+            if wish == "draining":
+                self.stop()
+                continue
+            if self._paused is not (wish == "paused"):
+                self._paused = not self._paused
+                self._registration.change(state="paused" if self._paused else "running")
+                self._dispatcher.wake()
+                log.info("worker_paused" if self._paused else "worker_resumed", worker=self.id)
+
+    async def _on_lane_pause(self, message: Any) -> None:
+        """Look at the lanes again: a resumed consumer does not answer the pulls that it had waiting.
+
+        Tried on nats-server 2.15.1: they were left until the next message came or they ran out.
+        """
+        self._dispatcher.puller.forget_wait(message.subject.rpartition(".")[2])
+        self._dispatcher.wake()
+
+    async def _on_cancel_request(self, message: Any) -> None:
+        job_id = message.subject.split(".", 2)[1]
+        for running in list(self._running.values()):
+            if running.lease.job.id == job_id:
+                await self._renew(running, asyncio.Semaphore(1))
+
+    # --- Start and end
+
+    async def _found_capabilities(self) -> dict[str, Any]:
+        """What the connectors find and the operator declares.
+
+        Raises:
+            InvalidError: it is no JSON, or too large.
+        """
+        capabilities: dict[str, Any] = {}
+        for connector in self._connectors.values():
+            before = self._found.get(connector.kind, {})
+            self._found[connector.kind] = await connector_calls.capabilities_of(connector, before)
+            capabilities.update(self._found[connector.kind])
+        return declarable(capabilities | self._capabilities, self._settings.worker_capabilities_bytes)
+
+    async def _follow_capabilities(self) -> None:
+        """Tell everybody when a connector has gained or lost an ability, until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                capabilities = await self._found_capabilities()
+            except InvalidError as error:
+                log.warning("capabilities_refused", error=str(error), effect="those declared before stay")
+                continue
+            if encoded(capabilities) != encoded(self._registration.record.capabilities):
+                self._registration.change(capabilities=capabilities)
+                await self._dispatcher.rematch()
+                log.info("capabilities_changed", revision=self._registration.record.revision)
+
+    async def _register(self) -> Registration:
+        record = new_record(
+            worker_id=self.id,
+            kinds=tuple(sorted(self._connectors)),
+            capabilities=await self._found_capabilities(),
+            tenant=self._tenant,
+            slots=self._settings.slots,
+            lease_s=self._settings.lease_s,
+        )
+        registration = Registration(
+            self._publisher, record, self._held, self._reach, seen_again=self._dispatcher.wake,
+            elsewhere=self._vigil.stands, changed=self._vigil.changed,
+        )  # fmt: skip
+        await registration.beat()
+        return registration
+
+    async def _drain(self) -> None:
+        """After `stop`: give running attempts the grace period, then release them."""
+        await self._stopping.wait()
+        self._registration.change(state="draining")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(
+                None if self._patient else self._settings.drain_grace_s
+            ) as self._grace:
+                while self._slots.running:
+                    self._slot_freed.clear()
+                    await self._slot_freed.wait()
+        self._grace = None
+        for running in list(self._running.values()):
+            running.interrupt(Interruption.DRAIN)
+        self._patience.lose(LAST_SETTLE_S)
+
+    async def _close(self, heard: Sequence[Subscription]) -> None:
+        await at_most(FAREWELL_S, self._stop_hearing(heard), "messages on their way, which come again")
+        for connector in self._connectors.values():
+            await connector_calls.close(connector)
+        await at_most(FAREWELL_S, self._say_goodbye(), "the record, which expires")
+        await at_most(FAREWELL_S, self._publisher.close(), "the inbox")
+
+    async def _stop_hearing(self, heard: Sequence[Subscription]) -> None:
+        with contextlib.suppress(nats.errors.Error):
+            if not self._nc.is_closed:
+                for subscription in heard:
+                    await subscription.unsubscribe()
+            await self._dispatcher.stop()
+
+    async def _say_goodbye(self) -> None:
+        await self._reporter.flush()
+        await self._registration.leave()
+        with contextlib.suppress(SwitchyardError):  # else the keeper does it
+            timeout_s = self._settings.request_timeout_s
+            await controls.forget_worker(self._nc, self._publisher, self.id, timeout_s=timeout_s)

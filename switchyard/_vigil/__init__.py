@@ -1,0 +1,1 @@
+"""The process beside a worker that renews its leases while its event loop is blocked."""

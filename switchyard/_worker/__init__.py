@@ -1,0 +1,1 @@
+"""The worker over REST, and what runs handlers in any process."""

@@ -1,0 +1,311 @@
+"""What a handler is given beside its payload."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import os
+import re
+import stat
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+from events import outcome
+from events.encoding.json_written import type_named
+from switchyard._worker.handler_errors import Cancelled, Fatal, named
+
+ARTIFACT_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+MEDIA_TYPE: Final = re.compile(
+    r"[A-Za-z0-9!#$&^_.+-]{1,100}/[A-Za-z0-9!#$&^_.+-]{1,100}( *;[\x20-\x7e]{0,200})?"
+)
+MAX_FILE_ID_CHARS: Final = 255
+INVALID_CALL: Final = "invalid_call"
+FORKED: Final = "forked"
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """An input file, as it lies at `path` now."""
+
+    path: Path
+    id: str
+    name: str
+    type: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A stored artifact; `file` is the id to download it by, and to name it as an input of another job."""
+
+    file: str
+    name: str
+    type: str
+    size_bytes: int
+    sha256: str
+
+
+class Facts(NamedTuple):
+    """What is known of an attempt when it begins.
+
+    Args:
+        attempt: its number, counted from 1.
+        feedback: what a reviewer said of the last proposal, if there was one.
+    """
+
+    job_id: str
+    tenant: str
+    attempt: int
+    worker: str
+    feedback: Any = None
+
+
+class Surroundings(Protocol):
+    """Who carries out what a handler asks for: a worker, or a test."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the attempt."""
+
+    @property
+    def scratch(self) -> Path:
+        """A directory of the attempt's own."""
+
+    def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
+        """Take a report of progress."""
+
+    def log(self, line: str) -> None:
+        """Take a line of output."""
+
+    async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
+        """Write an input file to `to`; its `{"id", "name", "type", "size_bytes", "sha256"}`."""
+
+    async def save(
+        self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
+    ) -> dict[str, Any]:
+        """Store an artifact; its `{"file", "name", "type", "size_bytes", "sha256"}`."""
+
+
+class SyncSurroundings(Protocol):
+    """The same for a handler that blocks; each call may come from its thread."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the attempt."""
+
+    @property
+    def scratch(self) -> Path:
+        """A directory of the attempt's own."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt is to stop."""
+
+    def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
+        """Take a report of progress."""
+
+    def log(self, line: str) -> None:
+        """Take a line of output."""
+
+    def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
+        """Write an input file to `to`."""
+
+    def save(self, name: str, data: Path | bytes, *, media_type: str) -> dict[str, Any]:
+        """Store an artifact."""
+
+
+class _Context:
+    """What both kinds of handlers have."""
+
+    def __init__(self, facts: Facts, scratch: Surroundings | SyncSurroundings) -> None:
+        self._facts = facts
+        self._where = scratch
+        self._inputs = 0
+        self._ended = False
+        self._pid = os.getpid()
+        self.late = 0
+        """How many calls came after the attempt's end and were dropped."""
+        self.saved: dict[str, dict[str, Any]] = {}
+        self.usage: dict[str, float] = {}
+        """What the attempt used, by unit ("pages": 3); a handler fills it in."""
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        return self._facts.job_id
+
+    @property
+    def tenant(self) -> str:
+        """Whose job it is."""
+        return self._facts.tenant
+
+    @property
+    def attempt(self) -> int:
+        """The attempt's number, counted from 1."""
+        return self._facts.attempt
+
+    @property
+    def worker(self) -> str:
+        """The id of the worker that runs it."""
+        return self._facts.worker
+
+    @property
+    def feedback(self) -> Any:
+        """What a reviewer said of the last proposal; None where there was none."""
+        return self._facts.feedback
+
+    @property
+    def scratch(self) -> Path:
+        """An empty directory of this attempt's own, removed when it ends."""
+        return self._where.scratch
+
+    def end(self) -> None:
+        """Take nothing more from a handler that goes on beyond its attempt."""
+        self._ended = True
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise Fatal("a process that the handler forked cannot use its context", code=FORKED)
+        if self._ended:
+            self.late += 1
+            raise Cancelled
+
+    def progress(
+        self, fraction: float, stage: str = "", message: str = "", *, eta_s: float | None = None
+    ) -> None:
+        """Report progress: `fraction` of 0 to 1. Never blocks; only the latest report counts.
+
+        Raises:
+            Fatal: code `invalid_progress`, a parameter is of another type.
+        """
+        self._check()
+        with named():
+            report = outcome.progress_of(fraction, stage, message, eta_s)
+        self._where.progress(**report)
+
+    def log(self, line: str) -> None:
+        """Report a line of output. Never blocks; all lines are sent, in order.
+
+        Raises:
+            Fatal: code `invalid_log`, it is no string.
+        """
+        self._check()
+        with named():
+            line = outcome.line_of(line)
+        self._where.log(line)
+
+    def _target(self, file_id: str, to: Path | str | None) -> Path:
+        if not isinstance(file_id, str):
+            raise Fatal(f"file_id: expected a string, not {type_named(file_id)}", code=INVALID_CALL)
+        if not 1 <= len(file_id) <= MAX_FILE_ID_CHARS or not file_id.isprintable():
+            raise Fatal(f"there is no file {file_id[:64]!r}", code="file_not_found")
+        if not isinstance(to, str | Path | None):
+            raise Fatal(f"to: expected a path, not {type_named(to)}", code=INVALID_CALL)
+        self._inputs += 1
+        # A file's id comes from outside and names no path.
+        return self.scratch / f"input-{self._inputs}" if to is None else Path(to)
+
+    def _kept(self, reference: dict[str, Any]) -> Artifact:
+        self.saved[reference["name"]] = reference
+        return Artifact(**reference)
+
+
+class Context(_Context):
+    """The context of an `async` handler; cancellation arrives as `asyncio.CancelledError`."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings.facts, surroundings)
+        self._surroundings = surroundings
+
+    async def fetch(self, file_id: str, to: Path | str | None = None) -> InputFile:
+        """An input file on this machine, in `scratch` unless `to` says where.
+
+        Raises:
+            Fatal: code `file_not_found`.
+        """
+        self._check()
+        path = self._target(file_id, to)
+        return InputFile(path=path, **await self._surroundings.fetch(file_id, path))
+
+    async def save(
+        self, name: str, data: Path | bytes | str | AsyncIterator[bytes], *, media_type: str | None = None
+    ) -> Artifact:
+        """Store an artifact of this attempt.
+
+        Args:
+            name: 1 to 100 of A-Z a-z 0-9 . _ -; the same name stores it anew.
+            data: its bytes or text, or where they are.
+            media_type: as in `Content-Type`; told by the name if there is none.
+
+        Raises:
+            Fatal: code `artifact_name`, or `invalid_call` where another parameter cannot be used.
+        """
+        self._check()
+        media_type = _type(name, media_type)
+        body = data if isinstance(data, AsyncIterable | bytes) else await asyncio.to_thread(_body, data)
+        return self._kept(await self._surroundings.save(name, body, media_type=media_type))
+
+
+class SyncContext(_Context):
+    """The context of a plain handler; when the attempt is to stop, its calls raise `Cancelled`."""
+
+    def __init__(self, surroundings: SyncSurroundings) -> None:
+        super().__init__(surroundings.facts, surroundings)
+        self._surroundings = surroundings
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt is to stop; a handler that reports nothing for long asks now and then."""
+        return self._ended or self._surroundings.cancelled
+
+    def _check(self) -> None:
+        super()._check()
+        if self.cancelled:
+            raise Cancelled
+
+    def fetch(self, file_id: str, to: Path | str | None = None) -> InputFile:
+        """As `Context.fetch`."""
+        self._check()
+        path = self._target(file_id, to)
+        return InputFile(path=path, **self._surroundings.fetch(file_id, path))
+
+    def save(self, name: str, data: Path | bytes | str, *, media_type: str | None = None) -> Artifact:
+        """As `Context.save`."""
+        self._check()
+        media_type = _type(name, media_type)
+        return self._kept(self._surroundings.save(name, _body(data), media_type=media_type))
+
+
+def _type(name: str, given: str | None) -> str:
+    if not isinstance(name, str) or not ARTIFACT_NAME.fullmatch(name):
+        rule = "name: expected 1 to 100 of A-Z a-z 0-9 . _ -"
+        raise Fatal(f"{rule}, not {type_named(name)}", code="artifact_name")
+    if given is not None and not (isinstance(given, str) and MEDIA_TYPE.fullmatch(given)):
+        rule = "media_type: expected words as in `text/plain`"
+        raise Fatal(f"{rule}, not {type_named(given)}", code=INVALID_CALL)
+    return given or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def _body(data: Any) -> Path | bytes:
+    """What is to be stored, as bytes or where they are."""
+    match data:
+        case Path():
+            if not stat.S_ISREG(data.stat().st_mode):  # a pipe gives nothing, a device has no end
+                raise Fatal("data: expected the path of a regular file", code=INVALID_CALL)
+            return data
+        case bytes():
+            return data
+        case bytearray() | memoryview():
+            return bytes(data)
+        case str():
+            try:
+                return data.encode()
+            except UnicodeEncodeError:
+                rule = "data: expected text of whole Unicode characters"
+                raise Fatal(rule, code=INVALID_CALL) from None
+        case _:
+            rule = "data: expected bytes, text or a path"
+            raise Fatal(f"{rule}, not {type_named(data)}", code=INVALID_CALL)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from services.cli import cli
+from services.cli.errors import EXIT_CODES
+from services.cli.page import page, walk
+
+PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
+
+
+def test_the_page_is_that_of_the_commands() -> None:
+    assert PAGE.read_text() == page(cli), "run make docs"
+
+
+def test_every_command_option_and_exit_code_stands_on_the_page() -> None:
+    sections = {part.partition("`\n")[0]: part for part in PAGE.read_text().split("\n## `")[1:]}
+    for path, command in walk(cli, "switchyard"):
+        options = [each for each in command.params if isinstance(each, click.Option)]
+        assert path in sections, f"{path} is missing"
+        for option in options:
+            assert f"`{option.opts[-1]}" in sections[path], f"{path} {option.opts[-1]} is missing"
+            assert option.help, f"{path} {option.opts[-1]} does not say what it does"
+    for code in EXIT_CODES:
+        assert f"| {code} |" in PAGE.read_text()
+
+
+def test_every_command_says_what_it_does() -> None:
+    for path, command in walk(cli, "switchyard"):
+        assert command.help, path

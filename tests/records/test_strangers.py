@@ -1,0 +1,205 @@
+"""Buckets and queues that a stranger wrote into: what cannot be read stands for nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+
+from events import subjects
+from events.errors import NotFoundError
+from services.broker import topology
+from services.broker.publisher import Publisher
+from services.broker.reader import read_range
+from services.dispatch.rest.idempotency import ClaimKeys, Intent
+from services.event_store import EventStore
+from services.files import Files
+from services.gateway.doors.octopoid.scopes import ScopeKeys
+from services.keeper.waits import Waits
+from services.records.entries import Documents
+from services.records.kinds import KindDefaults, Kinds
+from services.records.limits import Limit, Limits
+from services.records.schedules import ScheduleStore
+from services.settings import Settings
+from tests.files.test_files import put, read
+
+JUNK = [b"hi", b"\xff", b"null", b"[]", b"{}", b'{"x":' * 3000, b"[" * 300 + b"]" * 300, b"1e400"]
+PARENT, CHILD = (f"01940000-0000-7000-8000-{number:012}" for number in (1, 2))
+SETTINGS = Settings()
+
+
+@pytest.fixture
+async def nc(nats_connection: Client) -> Client:
+    await topology.apply(nats_connection)
+    return nats_connection
+
+
+@pytest.fixture
+async def publisher(nc: Client) -> AsyncIterator[Publisher]:
+    async with Publisher(nc, window=10, timeout_s=5.0) as publisher:
+        yield publisher
+
+
+async def store(nc: Client, subject: str, body: bytes) -> None:
+    assert b'"seq"' in (await nc.request(subject, body, timeout=5)).data
+
+
+async def set_aside(nc: Client, stream: str) -> int:
+    """How many messages of a stream were set aside."""
+    return len(await read_range(nc, subjects.QUARANTINE, subjects.all_quarantined(stream), timeout_s=5))
+
+
+def meta(**other: Any) -> bytes:
+    """A file record that somebody made up."""
+    known = {
+        "tenant": "acme", "name": "f", "type": "text/plain", "sha256": "0" * 64, "index": "[1]",
+        "expires_at": "2999-01-01T00:00:00Z",
+    }  # fmt: skip
+    fields = {"name": "acme/f", "nuid": "N", "size": 2, "chunks": 1, "mtime": "2026-01-01T00:00:00Z"}
+    metadata = known | {name: other.pop(name) for name in list(other) if name in known and name != "name"}
+    return json.dumps({**fields, "metadata": metadata, **other}).encode()
+
+
+ODD_METAS = [
+    *JUNK, meta(nuid=">"), meta(nuid="a.b"), meta(size=10**30), meta(size=-1), meta(chunks=7),
+    meta(index="[]"), meta(index="x"), meta(type="text/html\r\nX: y"), meta(mtime="yesterday"),
+    meta(tenant="A/b"), meta(sha256="x"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ODD_METAS, ids=range(len(ODD_METAS)))
+async def test_a_file_record_that_cannot_be_read_is_no_file_and_an_upload_takes_its_place(
+    nc: Client, body: bytes
+) -> None:
+    files = Files(nc, timeout_s=3.0)
+    other = await put(files, b"other")
+    await store(nc, subjects.file_meta("acme", "f"), body)
+    with pytest.raises(NotFoundError):
+        await files.info("acme", "f")
+    with pytest.raises(NotFoundError):
+        await files.delete("acme", "f")
+    assert await files.sweep(older_than_s=0) == 0
+    assert await set_aside(nc, subjects.FILES) == 1
+    mended = await put(files, b"mine", file_id="f")
+    assert await read(files, mended) == b"mine"
+    assert await read(files, other) == b"other"
+
+
+async def test_a_file_whose_record_was_overwritten_keeps_its_bytes(nc: Client) -> None:
+    files = Files(nc, timeout_s=3.0, upload_timeout_s=-60.0)
+    info = await put(Files(nc, timeout_s=3.0), b"mine")
+    await store(nc, subjects.file_meta("acme", info.id), b"hi")
+    assert await files.sweep(older_than_s=-1) == 0
+    assert await read_range(nc, subjects.FILES, subjects.file_chunks(info.nuid), timeout_s=5)
+
+
+async def test_a_token_that_is_no_place_is_taken_away_and_the_others_stay(
+    nc: Client, publisher: Publisher
+) -> None:
+    limits = Limits(nc, publisher, SETTINGS)
+    for key in ("junk", "99999", "-1", "1x"):
+        await store(nc, subjects.token("run", "acme.gpu", key), b"")
+    await limits.put("acme.gpu", Limit(2, None, datetime.now(UTC)))
+    tokens = await read_range(nc, subjects.TOKENS, subjects.token("run", "acme.gpu", "*"), timeout_s=5)
+    assert sorted(token.subject.rpartition(".")[2] for token in tokens) == ["0", "1"]
+
+
+async def test_a_wait_that_is_none_keeps_nobody_waiting(nc: Client, publisher: Publisher) -> None:
+    waits = Waits(nc, publisher, SETTINGS)
+    for child in ("junk", "a\x0bb", CHILD.replace("2", "A")):
+        await store(nc, f"$KV.waits.{PARENT}.{child}", b"1")
+    assert await waits.of([PARENT]) == []
+    await waits.add(CHILD, [PARENT])
+    assert await waits.of([PARENT]) == [(PARENT, CHILD)]
+
+
+@pytest.mark.parametrize(
+    "subject", ["$KV.schedules.*.x", "$KV.schedules.acme.>", "$KV.schedules.A.x", "$KV.schedules.a.b.c"]
+)
+def test_a_wildcard_is_nobodys_schedule(subject: str) -> None:
+    """The timers under it would be purged with it."""
+    with pytest.raises(ValueError, match="expected"):
+        subjects.parse_schedule_record(subject)
+    with pytest.raises(ValueError, match="expected"):
+        subjects.parse_schedule_due(subject.replace("$KV.schedules", "timer.due.schedule"))
+
+
+@pytest.mark.parametrize("purpose", [">", "*", "a.b", "a.>", ""])
+def test_a_wildcard_is_no_wake_up_of_a_job(purpose: str) -> None:
+    with pytest.raises(ValueError, match="not that of a job"):
+        subjects.parse_timer_due(subjects.timer_due(PARENT, purpose))
+
+
+async def test_the_names_of_schedules_are_names(nc: Client, publisher: Publisher) -> None:
+    schedules = ScheduleStore(nc, publisher, tries=3, timeout_s=5.0)
+    for name in ("x", "A", "a\x0bb"):
+        await store(nc, f"$KV.schedules.acme.{name}", b"hi")
+    assert await schedules.names("acme") == ["x"]
+    assert (await schedules.load("acme", "x")).schedule is None
+
+
+@pytest.mark.parametrize("body", JUNK, ids=range(len(JUNK)))
+async def test_a_claims_key_that_cannot_be_read_stands_for_no_claim(
+    nc: Client, publisher: Publisher, body: bytes
+) -> None:
+    keys = ClaimKeys(nc, EventStore(nc, publisher, SETTINGS), timeout_s=5.0)
+    fresh = await keys.find("acme", "ann", "k", "hash")
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    await store(nc, fresh._subject, body)
+    found = await keys.find("acme", "ann", "k", "hash")
+    assert found.intent is None
+    await found.write(publisher, Intent("hash", "w", 1, CHILD, 1, later))
+    again = (await keys.find("acme", "ann", "k", "hash")).intent
+    assert again is not None
+    assert again.job == CHILD
+    assert await set_aside(nc, "KV_claims") == 1
+
+
+@pytest.mark.parametrize("body", [body for body in JUNK if body != b"{}"], ids=range(len(JUNK) - 1))
+async def test_a_document_that_cannot_be_read_is_none_and_is_written_over(
+    nc: Client, publisher: Publisher, body: bytes
+) -> None:
+    documents = Documents(nc, publisher, SETTINGS)
+    await documents.create("acme", "flows", "one", {"id": "one"})
+    await documents.create("acme", "flows", "two", {"id": "two"})
+    taken = [message.subject for message in await read_range(nc, "KV_octopoid", ">", timeout_s=5)]
+    await store(nc, taken[0], body)
+    assert [found.document for found in await documents.all("acme", "flows")] == [{"id": "two"}]
+    with pytest.raises(NotFoundError):
+        await documents.get("acme", "flows", "one")
+    revision = (await documents.find("acme", "flows", "one")).revision
+    await documents.put("acme", "flows", "one", {"id": "new"}, revision)
+    assert (await documents.get("acme", "flows", "one")).document == {"id": "new"}
+
+
+@pytest.mark.parametrize("body", [*JUNK, b'{"scope":"evil","hash":"x","created_at":"2026-01-01T00:00:00Z"}'])
+async def test_a_scope_whose_record_cannot_be_read_can_be_made_anew(
+    nc: Client, publisher: Publisher, body: bytes
+) -> None:
+    scopes = ScopeKeys(nc, publisher, SETTINGS)
+    assert await scopes.create("team") is not None
+    place = (await read_range(nc, "KV_keys", ">", timeout_s=5))[0].subject
+    await store(nc, place, body)
+    assert await scopes.exists("team") is False
+    key = await scopes.create("team")
+    assert key is not None
+    assert await scopes.scope_of(key) == "team"
+
+
+async def test_defaults_that_cannot_be_read_are_none_and_those_of_other_kinds_hold(
+    nc: Client, publisher: Publisher
+) -> None:
+    writer = Kinds(nc, publisher, SETTINGS)
+    for kind in ("good", "bad"):
+        await writer.put(kind, KindDefaults(priority=80))
+    for body in JUNK:
+        await store(nc, subjects.kind_entry("bad"), body)
+        await store(nc, subjects.kind_entry("A b".replace(" ", "_")), body)
+    await store(nc, subjects.kind_entry("bad"), b'{"priority":1000}')
+    reader = Kinds(nc, publisher, SETTINGS)
+    await reader.load()
+    assert reader.all() == {"good": KindDefaults(priority=80)}
