@@ -26,8 +26,8 @@ from events.lane import LaneKey
 from events.values import JobSpec
 from services.broker import connection, topology
 from services.broker.inbox import Inbox
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
-from services.broker.reader import api
 from services.broker.server.server import start_broker
 from services.connectors.simulate import SimulateConnector
 from services.event_store import EventStore

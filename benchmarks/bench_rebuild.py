@@ -19,8 +19,8 @@ from events.events import Leased, Submitted, Succeeded
 from events.subjects import claimable_event, job_event
 from events.values import JobSpec
 from services.broker import connection, topology
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
-from services.broker.reader import api
 from services.broker.server.server import start_broker
 from services.ids import new_id
 from services.projector.projector import build

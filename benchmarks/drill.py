@@ -32,8 +32,8 @@ from nats.aio.client import Client
 
 from events.errors import UnavailableError
 from services.broker import connection
+from services.broker.jetstream import api
 from services.broker.part_reader import read_page
-from services.broker.reader import api
 from services.broker.server.server import find_binary
 
 LEASE_S = 10.0

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 import msgspec
 
+from events import allowed, wakes
 from events.commands import (
     Accept,
     AnyCommand,
@@ -65,8 +66,9 @@ from events.events import (
     Succeeded,
 )
 from events.numbers import later
+from events.outcome import timed_out
 from events.retry import MAX_RELEASES, release_delay_s, retry_delay_s
-from events.state import STILL_WAITING, Job, evolve
+from events.state import STILL_WAITING, Job, evolve, summary
 from events.values import (
     FINAL,
     WAITING,
@@ -78,7 +80,7 @@ from events.values import (
     Status,
 )
 
-__all__ = ["Job", "allowed_commands", "decide", "evolve", "next_wake", "timed_out", "too_late"]
+__all__ = ["Job", "decide", "evolve"]
 
 RULE_CHECKS: Final = "rule:auto_accept"
 RULE_DEADLINE: Final = "rule:deadline"
@@ -99,7 +101,7 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
     match command:
         case Submit(job=spec):
             if status is not Status.ABSENT:
-                raise _refused(job, "submit")
+                raise allowed.refused(job, "submit")
             if spec.depends_on:
                 return Blocked(at=now, depends_on=spec.depends_on, job=spec)
             if spec.start_at is not None and spec.start_at > now:
@@ -121,36 +123,36 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             return Dead(at=now, reason="dependency_died", error=error)
         case TakeLease(worker=worker, revision=revision):
             if status is not Status.QUEUED:
-                raise _refused(job, "lease")
+                raise allowed.refused(job, "lease")
             leased = Leased(at=now, worker=worker, attempt=job.attempt + 1, revision=revision)
-            return too_late(job, now) or leased
+            return wakes.too_late(job, now) or leased
         case Claim(worker=worker, revision=revision, expires_at=expires_at):
             if status is not Status.QUEUED:
-                raise _refused(job, "claim")
+                raise allowed.refused(job, "claim")
             attempt = job.attempt + 1
             claimed = Claimed(
                 at=now, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision
             )
-            return too_late(job, now) or claimed
+            return wakes.too_late(job, now) or claimed
         case RenewClaim(fence=fence, expires_at=expires_at):
-            lease = _current(job, fence, "renew")
+            lease = allowed.current_lease(job, fence, "renew")
             if lease.expires_at is None:
                 raise ConflictError(f"the lease of job {job.id} is held, not timed", code="not_timed")
             return ClaimRenewed(at=now, fence=fence, expires_at=expires_at)
         case Complete(fence=fence):
             if job.ended_by == fence:
                 return None
-            _current(job, fence, "complete")
+            allowed.current_lease(job, fence, "complete")
             return Succeeded(
                 at=now, fence=fence, result=command.result, artifacts=command.artifacts, usage=command.usage
             )
         case Fail(fence=fence, error=error, jitter=jitter):
-            _current(job, fence, "fail")
+            allowed.current_lease(job, fence, "fail")
             if status is Status.CANCELLING:
                 return _stopped(job, now, "failed")
             return _failed(job, now, fence, error, jitter)
         case Release(fence=fence):
-            _current(job, fence, "release")
+            allowed.current_lease(job, fence, "release")
             if status is Status.CANCELLING:
                 return _stopped(job, now, "released")
             return _released(job, command) if command.by_handler else _queued(job, now, "released")
@@ -159,9 +161,9 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
                 return None  # a timed lease needs no holder: it ends at its time
             return _lease_lost(job, command, "lease_lost")
         case ConfirmCancel(fence=fence):
-            _current(job, fence, "confirm the cancel of")
+            allowed.current_lease(job, fence, "confirm the cancel of")
             if status is not Status.CANCELLING:
-                raise _refused(job, "confirm the cancel of")
+                raise allowed.refused(job, "confirm the cancel of")
             return _stopped(job, now, "confirmed")
         case RequestCancel(by=by, reason=reason, grace_s=grace_s):
             if status in (Status.CANCELLED, Status.CANCELLING):
@@ -169,11 +171,11 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             if status in WAITING:
                 return Cancelled(at=now, cause="requested", by=by, reason=reason)
             if status is not Status.RUNNING:
-                raise _refused(job, "cancel")
+                raise allowed.refused(job, "cancel")
             force_at = later(now, grace_s)
             return CancelRequested(at=now, by=by, force_at=force_at, reason=reason)
         case Propose(fence=fence):
-            _current(job, fence, "propose a result for")
+            allowed.current_lease(job, fence, "propose a result for")
             if status is Status.CANCELLING:
                 return _stopped(job, now, "released")
             rules = job.review_rules or ReviewRules()
@@ -184,28 +186,28 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
                 by=command.by, checks=command.checks, due_at=due_at, passed=passed,
             )  # fmt: skip
         case ClaimReview(reviewer=reviewer, expires_at=expires_at):
-            review = _review(job, reviewer, "claim the review of")
+            review = allowed.claimed_review(job, reviewer, "claim the review of")
             if review.reviewer == reviewer and review.expires_at == expires_at:
                 return None
             return ReviewClaimed(at=now, reviewer=reviewer, expires_at=expires_at)
         case ReleaseReview(reviewer=reviewer):
-            if _review(job, reviewer, "release the review of").reviewer is None:
+            if allowed.claimed_review(job, reviewer, "release the review of").reviewer is None:
                 return None
             return ReviewReleased(at=now, cause="released")
         case Accept(reviewer=reviewer):
-            review = _review(job, reviewer, "accept")
+            review = allowed.claimed_review(job, reviewer, "accept")
             if reviewer == review.by and (job.review_rules or ReviewRules()).four_eyes:
                 message = f"cannot accept job {job.id}: {reviewer} proposed its result, and another has to"
                 raise ForbiddenError(message, code="four_eyes")
             return Accepted(at=now, reviewer=reviewer)
         case Reject(reviewer=reviewer, reason=reason, feedback=feedback):
-            _review(job, reviewer, "reject")
+            allowed.claimed_review(job, reviewer, "reject")
             return _rejected(job, now, reviewer, reason, feedback)
         case Wake():
             return _due(job, command)
         case Reprioritise(priority=priority):
             if status is not Status.QUEUED:
-                raise _refused(job, "reprioritise")
+                raise allowed.refused(job, "reprioritise")
             if job.priority == priority:
                 return None
             return _timed(job, Queued(at=now, cause="reprioritised", lane=job.lane, priority=priority))
@@ -215,7 +217,7 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             return _queued(job, now, "requeued")
         case Redrive(payload=payload, size_bytes=size_bytes):
             if status is not Status.DEAD:
-                raise _refused(job, "redrive")
+                raise allowed.refused(job, "redrive")
             priority = job.own_priority if command.priority is None else command.priority
             redriven = Queued(
                 at=now, cause="redriven", lane=job.lane, priority=priority, payload=payload,
@@ -226,97 +228,18 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             if job.archived_as is Status.DEAD:
                 return None
             if status is not Status.DEAD:
-                raise _refused(job, "discard")
-            return Archived(at=now, status=status, summary=_summary(job), by=by, reason=reason)
+                raise allowed.refused(job, "discard")
+            return Archived(at=now, status=status, summary=summary(job), by=by, reason=reason)
         case Archive(by=by):
             if status is Status.ARCHIVED:
                 return None
             if status not in FINAL:
-                raise _refused(job, "archive")
-            return Archived(at=now, status=status, summary=_summary(job), by=by)
+                raise allowed.refused(job, "archive")
+            return Archived(at=now, status=status, summary=summary(job), by=by)
         case Repair():
             raise refuse_whole(job)
         case _:
             assert_never(command)
-
-
-def next_wake(job: Job) -> datetime | None:
-    """When `Wake` has something to do next, or None when it never has."""
-    if job.damage is not None:
-        return None
-    times: list[datetime | None] = []
-    match job.status:
-        case Status.SCHEDULED:
-            times = [job.start_at, job.deadline_at]
-        case Status.BLOCKED:
-            times = [job.deadline_at]
-        case Status.QUEUED:
-            times = [job.deadline_at, _queue_deadline(job), _next_rise(job), _shared_at(job)]
-        case Status.RETRYING:
-            times = [job.retry_at, job.deadline_at]
-        case Status.RUNNING:
-            times = [job.lease.expires_at if job.lease else None, job.deadline_at]
-        case Status.CANCELLING:
-            times = [
-                job.lease.expires_at if job.lease else None,
-                job.cancellation.force_at if job.cancellation else None,
-            ]
-        case Status.REVIEW:
-            times = [job.deadline_at]
-            if job.review:
-                passed_at = job.review.at if job.review.passed else None
-                times += [job.review.expires_at, job.review.due_at, passed_at]
-        case _:
-            pass
-    return min((time for time in times if time is not None), default=None)
-
-
-def allowed_commands(status: Status) -> tuple[str, ...]:
-    """The actions of the API that this state allows, for the answer to one that it does not."""
-    return _ALLOWED[status]
-
-
-_ALLOWED: Final[dict[Status, tuple[str, ...]]] = {
-    Status.ABSENT: (),
-    Status.SCHEDULED: ("cancel",),
-    Status.BLOCKED: ("cancel",),
-    Status.QUEUED: ("claim", "cancel", "reprioritise"),
-    Status.RUNNING: ("succeed", "fail", "release", "propose", "renew", "cancel"),
-    Status.RETRYING: ("cancel",),
-    Status.REVIEW: ("claim_review", "release_review", "accept", "reject", "cancel"),
-    Status.CANCELLING: ("succeed", "fail", "release", "renew", "cancel"),
-    Status.SUCCEEDED: ("archive",),
-    Status.DEAD: ("redrive", "discard", "archive"),
-    Status.CANCELLED: ("archive",),
-    Status.EXPIRED: ("archive",),
-    Status.ARCHIVED: (),
-}
-
-
-def _refused(job: Job, verb: str) -> ConflictError:
-    allowed = allowed_commands(job.status)
-    named = ", ".join(allowed) or "nothing"
-    message = f"cannot {verb} job {job.id}: it is {job.status.value}, which allows {named}"
-    return ConflictError(message, code="illegal_transition", allowed=allowed)
-
-
-def _current(job: Job, fence: int, verb: str) -> Lease:
-    """The job's lease, if it is the one that the fence names."""
-    if job.lease is None:
-        raise _refused(job, verb)
-    if job.lease.fence != fence:
-        message = f"cannot {verb} job {job.id}: lease {fence} is lost; lease {job.lease.fence} runs it now"
-        raise ConflictError(message, code="lease_lost", allowed=allowed_commands(job.status))
-    return job.lease
-
-
-def _review(job: Job, reviewer: str, verb: str) -> Review:
-    if job.status is not Status.REVIEW or job.review is None:
-        raise _refused(job, verb)
-    if job.review.reviewer not in (None, reviewer):
-        message = f"cannot {verb} job {job.id}: {job.review.reviewer} has claimed its review"
-        raise ConflictError(message, code="review_claimed", allowed=allowed_commands(job.status))
-    return job.review
 
 
 def _queued(job: Job, now: datetime, cause: str, *, failed_worker: str | None = None) -> Queued:
@@ -334,7 +257,7 @@ def _timed(job: Job, event: _Claimable) -> _Claimable:
     anew = isinstance(event, Queued) and event.cause == "redriven" and job.deadline_at is not None
     if job.ageing is None and job.queue_timeout_s is None and not job.shared_lane and not anew:
         return event
-    return msgspec.structs.replace(event, wake_at=next_wake(evolve(job, event, job.seq)))
+    return msgspec.structs.replace(event, wake_at=wakes.next_wake(evolve(job, event, job.seq)))
 
 
 def _failed(job: Job, now: datetime, fence: int, error: JobError, jitter: float) -> Failed | Dead:
@@ -345,11 +268,6 @@ def _failed(job: Job, now: datetime, fence: int, error: JobError, jitter: float)
         return Dead(at=now, reason="failures_spent", error=error)
     retry_at = later(now, retry_delay_s(job.retry, failures, jitter))
     return Failed(at=now, fence=fence, error=error, retry_at=retry_at)
-
-
-def timed_out(timeout_s: float) -> JobError:
-    """The error of an attempt that took longer than it may, whoever notices."""
-    return JobError("timeout", f"the attempt took longer than {timeout_s:g} s")
 
 
 def _claim_expired(job: Job, lease: Lease, expires_at: datetime, wake: Wake) -> AnyEvent:
@@ -373,33 +291,11 @@ def _released(job: Job, release: Release) -> Queued | Scheduled | Dead:
     return msgspec.structs.replace(_queued(job, now, "released"), by_handler=True)
 
 
-def _queue_deadline(job: Job) -> datetime | None:
-    """When a job that has never started has waited too long."""
-    if job.queue_timeout_s is None or job.queued_at is None or job.attempt:
-        return None
-    return later(job.queued_at, job.queue_timeout_s)
-
-
-def too_late(job: Job, now: datetime) -> Expired | None:
-    """The end of a waiting job whose time is over, whoever comes to it first."""
-    if job.deadline_at is not None and job.deadline_at <= now:
-        return Expired(at=now, cause="waiting")
-    deadline = _queue_deadline(job)
-    return Expired(at=now, cause="not_started") if deadline is not None and deadline <= now else None
-
-
-def _next_rise(job: Job) -> datetime | None:
-    """When the priority of a waiting job rises next."""
-    if job.ageing is None or job.claimable_at is None or job.priority >= job.ageing.max:
-        return None
-    return later(job.claimable_at, job.ageing.every_s)
-
-
 def _waited(job: Job, now: datetime) -> Queued | Expired | None:
     """What time brings to a job in its lane; rises that were missed are made up for at once."""
-    if (late := too_late(job, now)) is not None:
+    if (late := wakes.too_late(job, now)) is not None:
         return late
-    rise, shared_at = _next_rise(job), _shared_at(job)
+    rise, shared_at = wakes.next_rise(job), wakes.shared_at(job)
     if shared_at is not None and shared_at <= now:
         return _timed(job, Queued(at=now, cause="shared", lane=job.shared_lane, priority=job.priority))
     if rise is None or rise > now or job.ageing is None or job.claimable_at is None:
@@ -464,13 +360,6 @@ def _judged(job: Job, review: Review, now: datetime) -> Accepted | Rejected | De
             return Expired(at=now, cause="not_reviewed")
 
 
-def _shared_at(job: Job) -> datetime | None:
-    """When a loosely isolated job stops waiting for its tenant's own workers."""
-    if not job.shared_lane or job.lane == job.shared_lane or job.queued_at is None:
-        return None
-    return later(job.queued_at, job.shared_after_s)
-
-
 def _due(job: Job, wake: Wake) -> AnyEvent | None:
     now = wake.now
     status = job.status
@@ -500,13 +389,3 @@ def _due(job: Job, wake: Wake) -> AnyEvent | None:
         if job.review.expires_at is not None and job.review.expires_at <= now:
             return ReviewReleased(at=now, cause="expired")
     return None
-
-
-def _summary(job: Job) -> dict[str, Any]:
-    """What an archived job is still known by."""
-    fields = msgspec.structs.asdict(job)
-    kept = ("kind", "tenant", "lane", "priority", "labels", "request_hash", "max_attempts", "attempt",
-            "failures", "worker", "reason", "error", "usage", "created_at", "started_at",
-            "ended_at")  # fmt: skip
-    summary: dict[str, Any] = msgspec.to_builtins({name: fields[name] for name in kept})
-    return summary

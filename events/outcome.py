@@ -233,3 +233,8 @@ def _float(value: Any) -> float:
 
 def _refuse(code: str, field: str, rule: str) -> Any:
     raise InvalidError(f"{field}: {rule}", code=code, field=field)
+
+
+def timed_out(timeout_s: float) -> JobError:
+    """The error of an attempt that took longer than it may, whoever notices."""
+    return JobError("timeout", f"the attempt took longer than {timeout_s:g} s")

@@ -344,3 +344,14 @@ def _known(job: Job, fields: dict[str, Any]) -> Job:
         if name and not is_name(name):
             raise ValueError(f"{name[:64]!r} is no name")
     return known
+
+
+def summary(job: Job) -> dict[str, Any]:
+    """What stays of a job that is archived."""
+    """What an archived job is still known by."""
+    fields = msgspec.structs.asdict(job)
+    kept = ("kind", "tenant", "lane", "priority", "labels", "request_hash", "max_attempts", "attempt",
+            "failures", "worker", "reason", "error", "usage", "created_at", "started_at",
+            "ended_at")  # fmt: skip
+    summary: dict[str, Any] = msgspec.to_builtins({name: fields[name] for name in kept})
+    return summary

@@ -62,7 +62,8 @@ def page() -> str:
         [
             "# The life of a job",
             "",
-            "Made by `make docs` from `events/transitions.py`, which a test compares with `decide` and `evolve`.",
+            "Made by `make docs` from `events/transitions.py`, which a test compares with `decide` and",
+            "`evolve`.",
             "",
             "```mermaid",
             mermaid(),

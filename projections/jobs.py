@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from events.job import Job, next_wake
+from events.job import Job
+from events.wakes import next_wake
 
 # JSON, like the events: a result may hold integers that MessagePack has no room for.
 _ENCODER: Final = msgspec.json.Encoder()

@@ -7,7 +7,8 @@ import events
 import projections
 import services
 import switchyard
-from services.settings import Settings, page
+from services.cli.settings_page import page
+from services.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 

@@ -23,8 +23,9 @@ from events.job import Job, evolve
 from events.values import JobSpec, Status
 from services import event_store
 from services.broker import topology
+from services.broker.jetstream import api
 from services.broker.publisher import AckLostError, InProcessError, Publisher
-from services.broker.reader import api, follow
+from services.broker.reader import follow
 from services.broker.server.server import NatsServer
 from services.dispatch.renewal import judge
 from services.event_store import EventStore

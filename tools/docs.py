@@ -7,7 +7,7 @@ from pathlib import Path
 from events.transitions import page
 from services.cli import cli
 from services.cli.page import page as cli_page
-from services.settings import page as settings_page
+from services.cli.settings_page import page as settings_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -4,92 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-from aiohttp import hdrs, web
-
-from events.errors import ForbiddenError
 from services import clock
+from services.access.errors import UnauthenticatedError
 from services.access.jwt import Claims, TokenVerifier
+from services.access.principal import Principal, Role
 from services.access.revocations import Revocations
-from services.gateway.http.problems import UnauthenticatedError
 
-ANYBODY: Final = "*"
-"""No tenant has this name."""
 SCHEME: Final = "bearer "
-
-
-class Role(StrEnum):
-    """What a token allows; `admin` implies all, and all but `registrar` imply `viewer`."""
-
-    VIEWER = "viewer"
-    SUBMITTER = "submitter"
-    WORKER = "worker"
-    REVIEWER = "reviewer"
-    OPERATOR = "operator"
-    REGISTRAR = "registrar"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The caller, as its token says.
-
-    Args:
-        subject: a name for people and logs.
-        tenant: whose jobs it sees.
-        roles: with those that they imply.
-        token_id: the token's `jti`.
-        expires_at: seconds since the epoch.
-    """
-
-    subject: str
-    tenant: str
-    roles: frozenset[Role]
-    token_id: str
-    expires_at: float
-
-    @property
-    def actor(self) -> str:
-        """The caller's name in the events that it causes."""
-        return f"user:{self.subject}"
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether the jobs of every tenant may be seen."""
-        return Role.ADMIN in self.roles
-
-    def sees(self, tenant: str | None) -> bool:
-        """Whether it may know of what is a tenant's own, such as its workers; None is what all share."""
-        return tenant in (None, self.tenant) or Role.OPERATOR in self.roles
-
-    def check(self, role: Role) -> None:
-        """Let a caller with the role pass.
-
-        Raises:
-            ForbiddenError: it does not have it.
-        """
-        if role not in self.roles:
-            had = ", ".join(sorted(self.roles))
-            raise ForbiddenError(
-                f"this needs a token with role {role.value}; this one has {had}", field="roles"
-            )
-
-
-PRINCIPAL: Final = web.RequestKey("principal", Principal)
-
-
-def require(request: web.Request, role: Role) -> Principal:
-    """The caller, if it has the role.
-
-    Raises:
-        ForbiddenError: it does not.
-    """
-    principal = request[PRINCIPAL]
-    principal.check(role)
-    return principal
 
 
 class Authenticator:
@@ -102,13 +25,12 @@ class Authenticator:
         # By hash: a token itself is kept nowhere.
         self._known: OrderedDict[bytes, Principal] = OrderedDict()
 
-    def authenticate(self, request: web.Request) -> Principal:
-        """The caller that the request's `Authorization` header names.
+    def authenticate(self, header: str | None) -> Principal:
+        """The caller that an `Authorization` header names.
 
         Raises:
             UnauthenticatedError: codes token_missing, token_invalid, token_expired, token_revoked.
         """
-        header = request.headers.get(hdrs.AUTHORIZATION)
         if header is None:
             raise UnauthenticatedError(
                 "this needs the header Authorization: Bearer <token>", code="token_missing"

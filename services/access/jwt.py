@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from events.errors import InvalidError
 from events.subjects import NAME
 from services import clock
-from services.gateway.http.problems import UnauthenticatedError
+from services.access.errors import UnauthenticatedError
 from services.ids import new_id
 
 SECRET_FILE: Final = "secret"  # noqa: S105 - the name of a file

@@ -7,12 +7,9 @@ from typing import Final
 
 import jwt
 import msgspec
-from aiohttp import web
 
 from events.errors import ForbiddenError
 from services.access.jwt import TokenVerifier
-from services.broker.puller import delivery_of_reply
-from services.dispatch.limit_tokens import Grant, Token
 
 HEADER: Final = "Switchyard-Lease-Token"
 PURPOSE: Final = b"switchyard timed lease"
@@ -45,11 +42,6 @@ class LeaseClaims(msgspec.Struct, frozen=True):
         """The lease's name in URLs."""
         return lease_id(self.job, self.fence)
 
-    @property
-    def grant(self) -> Grant:
-        """The tokens behind the places."""
-        return Grant(tuple(Token(delivery_of_reply(reply)[0], reply, False) for reply in self.places))
-
 
 def lease_id(job: str, fence: int) -> str:
     """The lease's name in URLs."""
@@ -69,13 +61,16 @@ class LeaseTokens:
         """The token."""
         return jwt.encode(msgspec.to_builtins(claims), self._keys()[0], algorithm=ALGORITHM)
 
-    def check(self, request: web.Request) -> LeaseClaims:
-        """What the token of a request says, if it is that of the lease which the route names.
+    def check(self, token: str | None, lease: str) -> LeaseClaims:
+        """What a lease's token says.
+
+        Args:
+            token: what the header `HEADER` of a request holds.
+            lease: the id of the lease that it is to be for.
 
         Raises:
             ForbiddenError: code `lease_token_invalid`.
         """
-        token = request.headers.get(HEADER)
         if token is None:
             raise _refused(f"this needs the header {HEADER}, with what the claim answered")
         for key in self._keys():
@@ -85,7 +80,7 @@ class LeaseTokens:
                 continue
             except (jwt.InvalidTokenError, msgspec.ValidationError, UnicodeEncodeError):
                 raise _refused("the lease token is malformed") from None
-            if found.id != request.match_info["id"]:
+            if found.id != lease:
                 raise _refused("the lease token is another lease's")
             return found
         raise _refused("the lease token was not signed here")

@@ -13,8 +13,13 @@ good by the redelivery, which is judged by the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 from typing import Any, Final
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
 
 from events.errors import UnavailableError
 
@@ -107,3 +112,51 @@ def refusal_of(call: str, error: Mapping[str, Any]) -> UnavailableError:
     if is_not_now(error):
         return UnavailableError(f"the broker is not ready for {call}: {why}")
     return FaultError(f"the broker refused {call}: {why}", code)
+
+
+NOT_NOW_PAUSE_S = 0.05
+
+
+MAX_NOT_NOW_PAUSE_S = 0.5
+
+
+async def api(
+    nc: Client,
+    call: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    timeout_s: float,
+    expected: Collection[int] = GONE,
+) -> dict[str, Any]:
+    """Ask the JetStream API, again while the broker answers that it is not ready.
+
+    Args:
+        nc: an open connection.
+        call: what follows `$JS.API.` in its subject.
+        body: what is asked.
+        timeout_s: seconds for all of it.
+        expected: the codes that the caller takes itself: their answer is returned, and holds `error`.
+
+    Raises:
+        FaultError: it refused for a reason that another try does not mend.
+        UnavailableError: no answer in time, not ready in time, or no room.
+    """
+    data = orjson.dumps(body) if body else b""
+    shown = ".".join(call.split(".", 2)[0:2])
+    loop = asyncio.get_running_loop()
+    until, pause_s = loop.time() + timeout_s, NOT_NOW_PAUSE_S
+    left_s = timeout_s
+    while True:
+        try:
+            reply = await nc.request(f"$JS.API.{call}", data, timeout=left_s)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise UnavailableError(f"the broker does not answer {shown}: {error}") from error
+        answer: dict[str, Any] = orjson.loads(reply.data)
+        refusal = answer.get("error") or leaderless(answer)
+        if refusal is None or refusal.get("err_code") in expected:
+            return answer
+        left_s = until - loop.time() - pause_s
+        if not is_not_now(refusal) or left_s <= 0:
+            raise refusal_of(shown, refusal)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, MAX_NOT_NOW_PAUSE_S)

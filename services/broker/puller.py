@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import nats.errors
 import orjson
@@ -14,7 +14,6 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from services.broker.connection import is_clustered, listen, unlisten
-from services.records.lanes import GROUP
 
 ACK = b"+ACK"
 WORKING = b"+WPI"
@@ -253,3 +252,6 @@ def delivery_of_reply(reply: str) -> Delivery:
     base = 4 if len(tokens) > 9 else 2
     times, seq, number, _, pending = tokens[base + 2 : base + 7]
     return Delivery(tokens[base + 1], int(times), int(seq), int(number), int(pending))
+
+
+GROUP: Final = "workers"

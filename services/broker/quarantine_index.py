@@ -17,8 +17,9 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import NotFoundError, UnavailableError
+from services.broker.jetstream import api
 from services.broker.quarantine import DECODER, REASON_CHARS, SUBJECT_CHARS, UNREADABLE, Reference
-from services.broker.reader import Stored, api, last_message, read_range
+from services.broker.reader import Stored, last_message, read_range
 from services.broker.topology_spec import load
 from services.broker.wire import LazyHeaders
 from services.concurrency import each

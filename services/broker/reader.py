@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 
 from events.errors import UnavailableError
 from services.broker.inbox import Inbox
-from services.broker.jetstream import GONE, NOTHING, FaultError, is_not_now, leaderless, refusal_of
+from services.broker.jetstream import NOTHING, FaultError, api
 from services.broker.wire import LazyHeaders
 
 log = structlog.get_logger()
@@ -33,8 +33,6 @@ HEARTBEAT_S = 1.0
 SILENCE_S = 2.5  # after it the consumer is taken for lost, as after a restart of the broker
 CONSUMER_IDLE_S = 60.0
 RETRY_S = 0.25
-NOT_NOW_PAUSE_S = 0.05
-MAX_NOT_NOW_PAUSE_S = 0.5
 
 
 class TooManyError(UnavailableError):
@@ -56,48 +54,6 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     seq: int
     pending: int
     at_ns: int = 0
-
-
-async def api(
-    nc: Client,
-    call: str,
-    body: Mapping[str, Any] | None = None,
-    *,
-    timeout_s: float,
-    expected: Collection[int] = GONE,
-) -> dict[str, Any]:
-    """Ask the JetStream API, again while the broker answers that it is not ready.
-
-    Args:
-        nc: an open connection.
-        call: what follows `$JS.API.` in its subject.
-        body: what is asked.
-        timeout_s: seconds for all of it.
-        expected: the codes that the caller takes itself: their answer is returned, and holds `error`.
-
-    Raises:
-        FaultError: it refused for a reason that another try does not mend.
-        UnavailableError: no answer in time, not ready in time, or no room.
-    """
-    data = orjson.dumps(body) if body else b""
-    shown = ".".join(call.split(".", 2)[0:2])
-    loop = asyncio.get_running_loop()
-    until, pause_s = loop.time() + timeout_s, NOT_NOW_PAUSE_S
-    left_s = timeout_s
-    while True:
-        try:
-            reply = await nc.request(f"$JS.API.{call}", data, timeout=left_s)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise UnavailableError(f"the broker does not answer {shown}: {error}") from error
-        answer: dict[str, Any] = orjson.loads(reply.data)
-        refusal = answer.get("error") or leaderless(answer)
-        if refusal is None or refusal.get("err_code") in expected:
-            return answer
-        left_s = until - loop.time() - pause_s
-        if not is_not_now(refusal) or left_s <= 0:
-            raise refusal_of(shown, refusal)
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, MAX_NOT_NOW_PAUSE_S)
 
 
 async def last_message(nc: Client, stream: str, subject: str, *, timeout_s: float) -> Stored | None:

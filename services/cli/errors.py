@@ -19,11 +19,11 @@ from events.errors import (
     SwitchyardError,
     UnavailableError,
 )
-from services.broker.server.server import BrokerError
+from services.broker.server.files import BrokerError
 from services.broker.topology_spec import TopologyError
 from services.cli.output import say
+from services.environment import UnknownSettingError
 from services.run.connection_file import AlreadyRunningError
-from services.settings import UnknownSettingError
 from switchyard.errors import InvalidValueError
 from switchyard.handlers import HandlersError
 

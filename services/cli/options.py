@@ -11,8 +11,9 @@ import click
 import uvloop
 
 from events.errors import UnavailableError
+from services.environment import from_environment
 from services.run import connection_file
-from services.settings import Settings, from_environment
+from services.settings import Settings
 from switchyard._worker import runner
 
 data_dir = click.option(

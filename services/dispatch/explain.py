@@ -9,11 +9,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from events.job import Job, too_late
+from events.job import Job
 from events.lane import LaneKey
 from events.numbers import later
 from events.requirements.matching import Clause, explain
 from events.values import FINAL, Damage, Status
+from events.wakes import too_late
 from projections.job_view import next_attempt_at, time_view
 from services.records.workers import AVOID_S, UNREGISTERED, WorkerRecord
 

@@ -38,8 +38,9 @@ from events.errors import (
     VersionConflictError,
 )
 from events.events import Submitted
-from events.job import Job, decide, evolve, timed_out
+from events.job import Job, decide, evolve
 from events.lane import NONE
+from events.outcome import timed_out
 from events.values import FINAL, JobError, JobSpec, Status
 from services import clock
 from services.broker.puller import ACK, NAK, TERM, WORKING, Puller

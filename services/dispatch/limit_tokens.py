@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from events import subjects
-from services.broker.puller import NAK, WORKING, Puller, delivery_of
+from services.broker.puller import NAK, WORKING, Puller, delivery_of, delivery_of_reply
 from services.broker.quarantine import readable
 from services.broker.reader import follow, follow_once
 from services.records.limits import BUCKET, Limit, parse_limit
@@ -35,6 +35,11 @@ class Grant(NamedTuple):
     """All the tokens that the start of one job takes."""
 
     tokens: tuple[Token, ...]
+
+
+def grant_of(places: Iterable[str]) -> Grant:
+    """The tokens behind the places of a timed lease."""
+    return Grant(tuple(Token(delivery_of_reply(reply)[0], reply, False) for reply in places))
 
 
 def kept_while_running(grant: Grant) -> list[str]:

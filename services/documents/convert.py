@@ -11,8 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from services.connectors.protocol import ConnectorError, FatalError
 from services.documents import defeated
+from services.documents.errors import DocumentError, FatalError
 from services.documents.model.album import Album
 from services.documents.model.document import Document, Format, Options
 from services.documents.ocr.machine.cores import Cores
@@ -70,7 +70,7 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
             form=arguments.get("scripts", "unicode"),
         ) as outputs:  # fmt: skip
             written = _write(document, outputs, report, album, told)
-    except (ConnectorError, MemoryError):
+    except (DocumentError, MemoryError):
         raise
     except RecursionError as error:
         raise FatalError("corrupt_file", "the document is nested too deeply to be read") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from services.connectors.protocol import ConnectorError
+from services.documents.errors import DocumentError
 from services.documents.model.blocks import Block
 from services.documents.model.document import Page
 from services.documents.write import markdown
@@ -16,7 +16,7 @@ MAX_TEXT: Final = 10_000_000  # characters of what stands for a page
 
 def passed_on(error: Exception) -> bool:
     """Whether an error is not one of reading: a refusal, the disk's or memory's."""
-    if isinstance(error, (ConnectorError, MemoryError)):
+    if isinstance(error, (DocumentError, MemoryError)):
         return True
     return (isinstance(error, OSError) and error.errno is not None) or is_out_of_memory(error)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from services.connectors.protocol import FatalError
+from services.documents.errors import FatalError
 from services.documents.model import pieces
 from services.documents.model import runs as inline
 from services.documents.model.document import Document, Options, Page

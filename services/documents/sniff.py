@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Final, get_args
 
-from services.connectors.protocol import FatalError
+from services.documents.errors import FatalError
 from services.documents.model.document import Format
 from services.documents.office import archive, ole
 

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import StorageFullError, UnavailableError
-from services.broker.reader import api
+from services.broker.jetstream import api
 from services.records.room import DISK_ADVICE, disk_of, fill_of
 from services.settings import Settings
 

@@ -35,9 +35,10 @@ from events.errors import (
     UnavailableError,
 )
 from services import clock
+from services.broker.jetstream import api
 from services.broker.publisher import AckLostError, NoRoomError, Publisher
 from services.broker.quarantine import read_or
-from services.broker.reader import Stored, api, last_message, last_of_leader, read_range
+from services.broker.reader import Stored, last_message, last_of_leader, read_range
 from services.files.info import (
     CHUNK_BYTES,
     CHUNKS_PER_ENTRY,

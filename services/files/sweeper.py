@@ -10,8 +10,9 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import UnavailableError
 from services import clock
+from services.broker.jetstream import api
 from services.broker.quarantine import readable
-from services.broker.reader import PAGE, Stored, api, read_range
+from services.broker.reader import PAGE, Stored, read_range
 from services.files.info import nuid_of
 
 UUID_VERSION: Final = 7

@@ -15,13 +15,13 @@ from nats.aio.client import Client
 from events.errors import LimitError, SwitchyardError
 from projections.database import path_in
 from projections.reader import ReadModel
-from services.access.authenticator import PRINCIPAL, Authenticator
+from services.access.authenticator import Authenticator
 from services.access.jwt import TokenVerifier
 from services.access.lease_tickets import LeaseTokens
 from services.access.revocations import Revocations
 from services.broker.bucket_use import BucketUse
 from services.broker.publisher import Publisher
-from services.connectors import CONNECTORS, payload_model
+from services.connectors.registry import CONNECTORS, payload_model
 from services.dispatch.log_share import LogShare
 from services.dispatch.rest import idempotency
 from services.dispatch.rest.claiming import Claiming
@@ -37,10 +37,11 @@ from services.gateway import app_keys, health
 from services.gateway.doors.octopoid import door as octopoid_door
 from services.gateway.doors.octopoid import routes as octopoid
 from services.gateway.doors.v1 import controls, kinds, limits, quarantine, queues, schedules, usage, workers
-from services.gateway.doors.v1.files import FileRoutes, answer_expectations, continue_later
+from services.gateway.doors.v1.files import FILE_ROUTES, FileRoutes, answer_expectations, continue_later
 from services.gateway.doors.v1.jobs import actions, bulk, dead_letters, explain, reviews, routes
 from services.gateway.doors.v1.leases import routes as leases
 from services.gateway.doors.v1.live import sse, websocket
+from services.gateway.http.callers import PRINCIPAL
 from services.gateway.http.connections import (
     CONNECTIONS,
     Connections,
@@ -122,7 +123,9 @@ async def _answered(request: web.Request, handler: Handler, started: float) -> w
                 request.path == "/metrics" and app[app_keys.SETTINGS].metrics_public
             ):
                 by_key = await octopoid_door.api_key_principal(request)
-                request[PRINCIPAL] = by_key or app[app_keys.AUTH].authenticate(request)
+                request[PRINCIPAL] = by_key or app[app_keys.AUTH].authenticate(
+                    request.headers.get("Authorization")
+                )
                 known(request)
             async with asyncio.timeout(_bound_s(request)):
                 response = await handler(request)
@@ -189,7 +192,7 @@ def add_routes(app: web.Application) -> None:
     router.add_delete("/v1/limits/{name}", limits.delete)
     router.add_get("/v1/ws", websocket.websocket, allow_head=False)
     router.add_get("/v1/events/stream", sse.event_stream, allow_head=False)
-    app.add_routes(app[app_keys.FILE_ROUTES].routes())
+    app.add_routes(app[FILE_ROUTES].routes())
     leases.add_routes(router, continue_later)
     router.add_get("/healthz", health.healthz)
     router.add_get("/readyz", health.readyz)
@@ -246,9 +249,9 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[app_keys.FILES] = files
         app[app_keys.METRICS] = Metrics(store)
         app[app_keys.AUTH] = authenticator
-        app[app_keys.FILE_ROUTES] = FileRoutes(files, read_model, settings)
+        app[FILE_ROUTES] = FileRoutes(files, read_model, settings)
         app[app_keys.LEASE_TOKENS] = LeaseTokens(verifier)
-        reservations = Reservations(nc, app[app_keys.FILE_ROUTES].quota, timeout_s=timeout_s)
+        reservations = Reservations(nc, app[FILE_ROUTES].quota, timeout_s=timeout_s)
         claiming = await _add_claims(app, nc)
         app[DOOR] = LiveDoor(live, authenticator)
         _add_all_routes(app, nc)

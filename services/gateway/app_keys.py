@@ -19,7 +19,6 @@ from services.dispatch.rest.log_book import LogBook
 from services.dispatch.rest.workers import RestWorkers
 from services.event_store import EventStore
 from services.files import Files
-from services.gateway.doors.v1.files import FileRoutes
 from services.gateway.http.freshness import Freshness
 from services.gateway.live.feed import LiveFeed
 from services.gateway.metrics import Metrics
@@ -59,5 +58,4 @@ CLAIMS: Final = web.AppKey("claims", Claims)
 CLAIMING: Final = web.AppKey("claiming", Claiming)
 REST_WORKERS: Final = web.AppKey("rest_workers", RestWorkers)
 LEASE_TOKENS: Final = web.AppKey("lease_tokens", LeaseTokens)
-FILE_ROUTES: Final = web.AppKey("file_routes", FileRoutes)
 AUTH: Final = web.AppKey("auth", Authenticator)

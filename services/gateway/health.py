@@ -8,10 +8,10 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from events.errors import UnavailableError
-from services.access.authenticator import ANYBODY, Principal, Role, require
+from services.access.principal import ANYBODY, Principal, Role
 from services.broker import quarantine_index
 from services.gateway.app_keys import METRICS, NATS, READ_MODEL, READINESS, SETTINGS, WORKERS
-from services.gateway.http.callers import json_response
+from services.gateway.http.callers import json_response, require
 from services.gateway.http.query import Query
 from services.gateway.live.admission import DOOR
 from services.gateway.metrics import tenant_text

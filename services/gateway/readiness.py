@@ -17,7 +17,8 @@ from events import subjects
 from events.errors import UnavailableError
 from projections.reader import ReadModel
 from services import clock
-from services.broker.reader import api, read_range
+from services.broker.jetstream import api
+from services.broker.reader import read_range
 from services.broker.topology_spec import load
 from services.concurrency import each
 from services.files.info import CHUNK_BYTES

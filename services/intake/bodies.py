@@ -9,7 +9,7 @@ import msgspec
 
 from events.encoding.json_bytes import check_bytes, refuse_fault
 from events.errors import RejectedError
-from services.gateway.http.problems import from_msgspec
+from services.intake.faults import from_msgspec
 
 _T = TypeVar("_T")
 _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

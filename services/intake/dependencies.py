@@ -12,7 +12,7 @@ from events.references import MARK, Place, dotted, excuses, find
 from events.subjects import JOB_ID
 from services.concurrency import each
 from services.event_store import EventStore
-from services.gateway.http.problems import from_details
+from services.intake.faults import from_details
 from services.settings import Settings
 
 AT_ONCE: Final = 16

@@ -23,8 +23,8 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import LimitError, UnavailableError
 from projections.tenants import NOTHING, Use
+from services.broker.jetstream import api
 from services.broker.publisher import AckLostError
-from services.broker.reader import api
 from services.records.room import Room
 from services.settings import Settings
 

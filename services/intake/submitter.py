@@ -29,8 +29,8 @@ from events.values import JobSpec, Status
 from projections.job_view import time_view
 from services import clock
 from services.broker.publisher import AckLostError
-from services.connectors import payload_model
 from services.connectors.payload import file_fields
+from services.connectors.registry import payload_model
 from services.event_store import EventStore
 from services.ids import id_for_key, new_id
 from services.intake.dependencies import check_known, check_model, distinct, references_in

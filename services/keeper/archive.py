@@ -6,7 +6,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import UnavailableError
-from services.broker.reader import api
+from services.broker.jetstream import api
 
 
 async def purge_archived(nc: Client, job_id: str, seq: int, *, timeout_s: float) -> None:

@@ -12,9 +12,9 @@ from events.commands import LoseLease
 from events.errors import SwitchyardError, UnavailableError
 from projections.reader import ReadModel
 from services import clock
-from services.broker.jetstream import NOTHING
+from services.broker.jetstream import NOTHING, api
 from services.broker.reachability import Reachability
-from services.broker.reader import api, follow, last_message
+from services.broker.reader import follow, last_message
 from services.dispatch.blame import has_one_slot, is_alone
 from services.event_store import EventStore
 from services.keeper.timers import ACTOR

@@ -19,10 +19,10 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import LimitError, VersionConflictError
 from services import clock
-from services.broker.jetstream import NOTHING
+from services.broker.jetstream import NOTHING, api
 from services.broker.publisher import Publisher
 from services.broker.quarantine import readable
-from services.broker.reader import api, follow_once
+from services.broker.reader import follow_once
 from services.keeper.source import is_behind
 from services.records.lanes import BUCKET, Entry, Lanes, entry_subject, parse_entry
 from services.settings import Settings

@@ -14,7 +14,8 @@ from nats.aio.client import Client
 
 from events import subjects
 from projections.reader import ReadModel
-from services.broker.reader import api, last_message, read_range
+from services.broker.jetstream import api
+from services.broker.reader import last_message, read_range
 from services.keeper.stale import delete
 
 log = structlog.get_logger()

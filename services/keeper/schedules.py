@@ -18,8 +18,8 @@ from events.errors import ConflictError, RejectedError, UnavailableError, Versio
 from events.schedules.schedule import Overlap, Refusal, Schedule, decide, fired, next_tick
 from events.values import FINAL, Status
 from services import clock
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
-from services.broker.reader import api
 from services.event_store import EventStore
 from services.intake.request import parse_request
 from services.intake.submitter import Caller, Submitter

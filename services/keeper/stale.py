@@ -19,9 +19,9 @@ from events import subjects
 from events.encoding.codec import FINAL_EVENTS
 from events.errors import UnavailableError
 from events.subjects import JOB_ID
-from services.broker.jetstream import DELETE_FAILED, GONE
+from services.broker.jetstream import DELETE_FAILED, GONE, api
 from services.broker.part_reader import last_messages
-from services.broker.reader import Stored, api, last_of_leader, read_range
+from services.broker.reader import Stored, last_of_leader, read_range
 from services.concurrency import each
 
 log = structlog.get_logger()

@@ -17,9 +17,9 @@ from events.errors import SwitchyardError, UnavailableError
 from projections.reader import ReadModel
 from services import clock
 from services.broker.connection import on_reconnect
-from services.broker.jetstream import NOTHING
+from services.broker.jetstream import NOTHING, api
 from services.broker.publisher import Publisher
-from services.broker.reader import api, read_range
+from services.broker.reader import read_range
 from services.event_store import EventStore
 from services.files import Files
 from services.keeper.dependencies import Dependencies, overdue

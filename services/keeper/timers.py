@@ -33,7 +33,8 @@ from events.events import (
     Scheduled,
     Submitted,
 )
-from events.job import Job, decide, evolve, next_wake
+from events.job import Job, decide, evolve
+from events.wakes import next_wake
 from services import clock
 from services.broker.publisher import Publisher
 from services.dispatch.blame import had_claim_alone

@@ -13,8 +13,9 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import UnavailableError
 from services.broker.inbox import Inbox
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
-from services.broker.reader import END_OF_BATCH, NOT_FOUND, api
+from services.broker.reader import END_OF_BATCH, NOT_FOUND
 from services.concurrency import each
 from services.settings import Settings
 

@@ -14,7 +14,8 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import SwitchyardError, UnavailableError
 from projections.checkpoint import Place
-from services.broker.reader import Stored, api, last_of_leader
+from services.broker.jetstream import api
+from services.broker.reader import Stored, last_of_leader
 
 NO_MESSAGE: Final = 10037
 

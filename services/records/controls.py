@@ -19,9 +19,10 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import UnavailableError, VersionConflictError
 from events.lane import LaneKey
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
 from services.broker.quarantine import read_or, readable
-from services.broker.reader import Stored, api, follow, follow_once, last_message
+from services.broker.reader import Stored, follow, follow_once, last_message
 
 STREAM: Final = f"KV_{subjects.BUCKET_CONTROLS}"
 LANES: Final = f"KV_{subjects.BUCKET_LANES}"

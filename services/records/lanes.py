@@ -14,17 +14,17 @@ from events.errors import InvalidError, LimitError, UnavailableError, VersionCon
 from events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
 from events.requirements.requirement import canonical, canonical_prefers
 from events.values import MAX_PRIORITY, JobSpec
-from services.broker.jetstream import MAX_CONSUMERS
+from services.broker.jetstream import MAX_CONSUMERS, api
 from services.broker.publisher import Publisher
+from services.broker.puller import GROUP
 from services.broker.quarantine import read_or, readable
-from services.broker.reader import Stored, api, follow, last_message
+from services.broker.reader import Stored, follow, last_message
 from services.records.controls import pause_fields
 from services.records.lane_limits import LaneLimits, ServedBy, nobody
 from services.settings import Settings
 
 MAX_ACK_PENDING = 1_000_000
 MAX_WAITING = 100_000
-GROUP: Final = "workers"
 BUCKET: Final = f"KV_{subjects.BUCKET_LANES}"
 
 DECODER: Final = msgspec.json.Decoder(LaneEntry)

@@ -20,7 +20,7 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.errors import UnavailableError
-from services.broker.reader import api
+from services.broker.jetstream import api
 from services.settings import Settings
 
 log = structlog.get_logger()

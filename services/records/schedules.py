@@ -16,9 +16,10 @@ from events import subjects
 from events.errors import UnavailableError, VersionConflictError
 from events.schedules.schedule import Schedule, next_tick
 from services.broker.bucket_use import BucketUse
+from services.broker.jetstream import api
 from services.broker.publisher import AckLostError, Publisher
 from services.broker.quarantine import read_or, readable
-from services.broker.reader import Stored, api, read_range
+from services.broker.reader import Stored, read_range
 from services.broker.wire import LazyHeaders
 from services.ids import id_for_key
 

@@ -10,7 +10,6 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from types import FrameType
 from typing import Any, Final
 
 import aiohttp
@@ -23,81 +22,27 @@ from projections.database import path_in
 from projections.reader import ReadModel
 from services.access.jwt import load_or_create_secrets, mint
 from services.broker import connection, topology
-from services.broker.server.server import BrokerError, NatsServer, start_broker
+from services.broker.server.files import BrokerError
+from services.broker.server.server import NatsServer, start_broker
 from services.ending import FAREWELL_S, Deadline, at_most
 from services.gateway.app import serve
 from services.keeper.loop import Keeper
 from services.projector.projector import Projector
 from services.run import connection_file
 from services.run.connection_file import ConnectionInfo
+from services.run.stopping import Stop, until_stopped
 from services.settings import Settings
 from services.worker.connectors import connectors_of
 from services.worker.worker import Worker
-from switchyard._worker.deadline import set_all
 
 log = structlog.get_logger()
 
-Stop = asyncio.Event
 
 TOPOLOGY_TRIES: Final = 5
 TOPOLOGY_PAUSE_S: Final = 1.0
 READY_S: Final = 60.0  # the read model may have to catch up first
 READY_PAUSE_S: Final = 0.05
 EVERYWHERE: Final = {"http://0.0.0.0:": "http://127.0.0.1:", "http://[::]:": "http://[::1]:"}
-
-
-def stop_on_signals() -> Stop:
-    """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    told: list[int] = []
-
-    def on_signal(number: signal.Signals) -> None:
-        log.info("stopping", signal=number.name)
-        stop.set()
-
-    def at_once(number: int, _: FrameType | None) -> None:
-        if told:
-            os._exit(128 + number)
-        told.append(number)
-        set_all()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-        # The loop still hears of it, and hears nothing while a handler blocks it.
-        signal.signal(number, at_once)
-    return stop
-
-
-async def until_stopped(
-    stop: Stop,
-    work: Coroutine[Any, Any, None],
-    *,
-    grace_s: float,
-    on_stop: Callable[[], None] | None = None,
-) -> None:
-    """Run `work` until it ends, or until told to stop: then it is cancelled, or asked by `on_stop` to end.
-
-    What then takes much longer than its grace period is ended with the process.
-    """
-    deadline = Deadline(grace_s)
-
-    async def watch() -> None:
-        await stop.wait()
-        deadline.set()
-        if on_stop is None:
-            running.cancel()
-        else:
-            on_stop()
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            running = group.create_task(work)
-            watching = group.create_task(watch())
-            running.add_done_callback(lambda _: watching.cancel())
-    finally:
-        deadline.lift()
 
 
 @contextlib.asynccontextmanager

@@ -25,8 +25,7 @@ from msgspec.structs import replace
 
 from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, Release
 from events.errors import NewerVersionError, UnavailableError
-from events.job import timed_out
-from events.outcome import exception_text, failure_of, trace_of
+from events.outcome import exception_text, failure_of, timed_out, trace_of
 from events.values import JobError
 from services import clock
 from services.connectors.protocol import (

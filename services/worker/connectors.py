@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.connectors import CONNECTORS
 from services.connectors.handlers.connector import CustomConnector
 from services.connectors.protocol import Connector
+from services.connectors.registry import CONNECTORS
 from services.settings import Settings
 from switchyard._client.load import load
 from switchyard.handlers import Handler, HandlersError

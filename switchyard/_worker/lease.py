@@ -16,8 +16,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from events.job import timed_out
-from events.outcome import failure_of
+from events.outcome import failure_of, timed_out
 from events.values import RESULT_ARTIFACT, JobError
 from switchyard._client import files
 from switchyard._client.transport import CONNECT_S, Body, Transport

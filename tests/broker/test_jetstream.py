@@ -14,9 +14,9 @@ from nats.aio.msg import Msg
 from events.errors import SwitchyardError, UnavailableError
 from services.broker import topology
 from services.broker.connection import listen
-from services.broker.jetstream import DELETE_FAILED, GONE, NOTHING, FaultError
+from services.broker.jetstream import DELETE_FAILED, GONE, NOTHING, FaultError, api
 from services.broker.publisher import Publisher
-from services.broker.reader import api, follow_once, last_message
+from services.broker.reader import follow_once, last_message
 from services.gateway.http.problems import problem_of
 from services.keeper.stale import delete
 from services.records.limits import Limits

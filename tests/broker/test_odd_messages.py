@@ -10,7 +10,8 @@ from nats.aio.client import Client
 
 from services.broker import connection as connections
 from services.broker import topology
-from services.broker.reader import Stored, api, follow, last_message, read_range
+from services.broker.jetstream import api
+from services.broker.reader import Stored, follow, last_message, read_range
 from services.broker.server.server import NatsServer
 from services.broker.wire import LazyHeaders, MessageParser
 from tests.broker.raw_nats import ODD_ENDS, ODD_HEADERS, raw_publisher

@@ -14,17 +14,16 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
+from services.broker.server import files
 from services.broker.server import server as nats_server
-from services.broker.server.server import (
+from services.broker.server.files import (
     BinaryNotFoundError,
     BrokerError,
     BrokerStartError,
     DirectoryInUseError,
-    NatsServer,
     PortTakenError,
-    find_binary,
-    start_broker,
 )
+from services.broker.server.server import NatsServer, find_binary, start_broker
 from tests.broker.shared import SharedBroker
 
 DEADLINE_S = 20.0
@@ -195,15 +194,15 @@ async def _killed_parent(data_dir: Path, how: str) -> tuple[int, str]:
 async def test_broker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid, _ = await _killed_parent(tmp_path, "tied")
     async with asyncio.timeout(DEADLINE_S):
-        while nats_server._is_our_broker(pid, nats_server.Files(tmp_path / "broker")):
+        while nats_server._is_our_broker(pid, files.Files(tmp_path / "broker")):
             await asyncio.sleep(0.01)
 
 
 async def test_orphan_of_a_killed_parent_is_replaced_on_the_same_port(tmp_path: Path) -> None:
     pid, url = await _killed_parent(tmp_path, "untied")
-    assert nats_server._is_our_broker(pid, nats_server.Files(tmp_path / "broker"))
+    assert nats_server._is_our_broker(pid, files.Files(tmp_path / "broker"))
     server = await start_broker(tmp_path)
-    assert not nats_server._is_our_broker(pid, nats_server.Files(tmp_path / "broker"))
+    assert not nats_server._is_our_broker(pid, files.Files(tmp_path / "broker"))
     assert server.url == url
     await server.stop()
 

@@ -10,7 +10,7 @@ import pytest
 
 from events import subjects
 from services import clock
-from services.broker import puller, reader
+from services.broker import jetstream, puller, reader
 from services.broker.server.server import NatsServer
 from tests.dispatch.crowd import seen, submit_to, until_seen, workers
 from tests.worker.site import DEADLINE_S, Site, open_site
@@ -65,7 +65,7 @@ async def until_all_wait(site: Site, job_id: str) -> None:
     job = await site.store.load(job_id)
     call = f"CONSUMER.INFO.WORK.{subjects.lane_consumer(job.lane, job.priority)}"
     async with asyncio.timeout(DEADLINE_S):
-        while (await reader.api(site.nc, call, timeout_s=5))["num_waiting"] != WORKERS:
+        while (await jetstream.api(site.nc, call, timeout_s=5))["num_waiting"] != WORKERS:
             await asyncio.sleep(0.05)
 
 

@@ -17,9 +17,9 @@ from events.lane import isolated, keys_of, lane_id
 from events.requirements.matching import canonical, canonical_prefers
 from events.retry import RetryPolicy
 from events.values import JobSpec, Status
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
 from services.broker.puller import WAIT_S
-from services.broker.reader import api
 from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt, BusyError, RetryableError
 from services.ids import new_id

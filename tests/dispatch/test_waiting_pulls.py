@@ -10,8 +10,8 @@ import pytest
 from events import subjects
 from events.lane import LaneKey
 from services.broker import puller as puller_module
+from services.broker.jetstream import api
 from services.broker.puller import BEAT_S, WAIT_S, Puller
-from services.broker.reader import api
 from services.broker.server.server import NatsServer
 from services.dispatch.work import Work, parse_work
 from services.records.lanes import lane_for

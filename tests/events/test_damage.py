@@ -11,8 +11,9 @@ from events.commands import Archive, Discard, LoseLease, Repair, Requeue, Unbloc
 from events.encoding.damage import CODE
 from events.errors import ConflictError, NewerVersionError
 from events.events import AnyEvent, Archived, Repaired, Unreadable
-from events.job import Job, decide, evolve, next_wake
+from events.job import Job, decide, evolve
 from events.values import FINAL, Status
+from events.wakes import next_wake
 from tests.events.examples import (
     BLOCKED,
     CANCELLING,

@@ -32,10 +32,11 @@ from events.commands import (
 from events.encoding.codec import event_name
 from events.errors import ConflictError
 from events.events import AnyEvent, Archived, Expired, Failed, Queued
-from events.job import Job, decide, evolve, next_wake
+from events.job import Job, decide, evolve
 from events.retry import RetryPolicy, retry_delay_s
 from events.transitions import TRANSITIONS, page
 from events.values import FINAL, Status
+from events.wakes import next_wake
 from tests.events.examples import (
     AGEING,
     BLOCKED,

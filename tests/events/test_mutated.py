@@ -14,7 +14,8 @@ from events.encoding.codec import EVENTS, decode, fold
 from events.encoding.envelope import event_view, recorded
 from events.encoding.json_value import dumps
 from events.events import Unreadable
-from events.job import Job, evolve, next_wake
+from events.job import Job, evolve
+from events.wakes import next_wake
 from projections import database
 from projections.fold import Folder, Message
 from projections.job_view import job_view

@@ -16,8 +16,9 @@ from events.encoding.envelope import event_view, recorded
 from events.encoding.json_value import dumps
 from events.errors import SwitchyardError, UnwritableError
 from events.events import AnyEvent, Event, Repaired, Unreadable
-from events.job import Job, decide, evolve, next_wake
+from events.job import Job, decide, evolve
 from events.values import Status
+from events.wakes import next_wake
 from projections import database
 from projections.fold import Folder, Message
 from projections.job_view import job_view

@@ -19,7 +19,8 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import InvalidError, LimitError, NotFoundError, UnavailableError
 from services.broker import topology
-from services.broker.reader import api, read_range
+from services.broker.jetstream import api
+from services.broker.reader import read_range
 from services.broker.server.server import NatsServer
 from services.files import DamagedFileError, FileInfo, Files, artifact_id
 from services.files.info import CHUNK_BYTES, CHUNKS_PER_ENTRY, encode

@@ -14,7 +14,7 @@ from events import subjects
 from projections.database import path_in
 from projections.reader import ReadModel
 from services.broker.connection import connect
-from services.broker.reader import api as broker_api
+from services.broker.jetstream import api as broker_api
 from services.connectors.protocol import Attempt
 from services.keeper.loop import Keeper
 from services.worker.worker import Worker

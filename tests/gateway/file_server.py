@@ -14,10 +14,11 @@ from events import subjects
 from projections import database, files
 from projections.checkpoint import Place
 from projections.reader import ReadModel
-from services.access.authenticator import PRINCIPAL, Principal, Role
+from services.access.principal import Principal, Role
 from services.files import FileInfo, Files
 from services.files.info import encode
 from services.gateway.doors.v1.files import FileRoutes
+from services.gateway.http.callers import PRINCIPAL
 from services.gateway.http.problems import problem_of
 from services.ids import new_id
 from services.settings import Settings

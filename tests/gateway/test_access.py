@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from events.errors import InvalidError
+from services.access.errors import UnauthenticatedError
 from services.access.jwt import TokenVerifier, load_or_create_secrets, mint, rotate_secrets
 from services.access.revocations import PREFIX, Revocations, revoke
-from services.gateway.http.problems import UnauthenticatedError
 from services.ids import new_id
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway

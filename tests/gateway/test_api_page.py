@@ -15,14 +15,14 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from events import errors, job
+from events import allowed, errors, job
 from events.values import DeadReason, Status
+from services.access import errors as access_errors
 from services.gateway import app as gateway_app
-from services.gateway import app_keys
 from services.gateway.doors.v1 import files as file_routes
 from services.gateway.doors.v1 import schedule_request
 from services.gateway.http import problems
-from services.intake import request
+from services.intake import faults, request
 from tests.gateway.rest import Gateway
 
 ROOT: Final = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ OF_LIVE: Final = ("live", "websocket")
 def routes() -> list[tuple[str, str, Any]]:
     """Every route of the API with its handler."""
     app = web.Application()
-    app[app_keys.FILE_ROUTES] = file_routes.FileRoutes.__new__(file_routes.FileRoutes)
+    app[file_routes.FILE_ROUTES] = file_routes.FileRoutes.__new__(file_routes.FileRoutes)
     gateway_app.add_routes(app)
     return [
         (route.method, route.resource.canonical, route.handler)
@@ -168,7 +168,8 @@ def _sources() -> Iterator[tuple[str, ast.Module]]:
 
 
 def _class_of(name: str) -> type[errors.RejectedError] | None:
-    found = getattr(errors, name, None) or getattr(problems, name, None)
+    modules = (errors, access_errors, faults, problems)
+    found = next((vars(module)[name] for module in modules if name in vars(module)), None)
     return found if isinstance(found, type) and issubclass(found, errors.RejectedError) else None
 
 
@@ -242,7 +243,10 @@ def test_every_code_of_a_live_connection_is_documented() -> None:
 
 def test_every_action_that_a_refusal_may_allow_is_a_route_of_the_page() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| `([A-Z]+ /[^`]+)`", PAGE, re.MULTILINE))
-    actions = {action for status in Status for action in job.allowed_commands(status)} | {"repair", "discard"}
+    actions = {action for status in Status for action in allowed.allowed_commands(status)} | {
+        "repair",
+        "discard",
+    }
     assert set(rows) == actions
     assert {tuple(route.split(" ")) for route in rows.values()} <= set(SECTIONS)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from events import subjects
-from services.broker.reader import api as broker_api
+from services.broker.jetstream import api as broker_api
 from services.broker.reader import last_message
 from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt

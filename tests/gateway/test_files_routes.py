@@ -27,7 +27,8 @@ from structlog.testing import capture_logs
 
 from events import subjects
 from services.broker import topology
-from services.broker.reader import api, read_range
+from services.broker.jetstream import api
+from services.broker.reader import read_range
 from services.files import Files
 from services.files.info import CHUNK_BYTES
 from services.gateway.http.conditions import RANGE

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from events import subjects
-from services.broker.reader import api as ask
+from services.broker.jetstream import api as ask
 from services.broker.server.server import NatsServer
 from services.gateway.readiness import Stalls
 from services.keeper.loop import Keeper

@@ -13,8 +13,8 @@ from events.commands import AnyCommand, Archive, Discard, Redrive, Repair, Reque
 from events.events import Blocked, Cancelled, Dead, Expired, Queued, Scheduled, Succeeded
 from events.job import Job
 from events.values import DependencyFailure, Status
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
-from services.broker.reader import api
 from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt, FatalError
 from services.ids import new_id

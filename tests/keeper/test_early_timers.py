@@ -9,7 +9,7 @@ import pytest
 
 from events import subjects
 from services import clock
-from services.broker.reader import api
+from services.broker.jetstream import api
 from services.broker.server.server import NatsServer
 from tests.worker.site import Site, open_site
 

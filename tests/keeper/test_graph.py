@@ -9,7 +9,8 @@ from typing import Any
 
 from events import subjects
 from events.encoding.envelope import Recorded, recorded
-from services.broker.reader import api, follow, follow_once, read_range
+from services.broker.jetstream import api
+from services.broker.reader import follow, follow_once, read_range
 from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt
 from services.keeper.waits import STREAM

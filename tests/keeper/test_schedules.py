@@ -20,8 +20,9 @@ from events.events import Submitted
 from events.schedules.schedule import Missed, Overlap, Schedule, paused, resumed
 from events.schedules.ticks import Timing
 from events.values import Status
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
-from services.broker.reader import api, follow, last_message, read_range
+from services.broker.reader import follow, last_message, read_range
 from services.broker.server.server import NatsServer
 from services.event_store import EventStore
 from services.ids import new_id

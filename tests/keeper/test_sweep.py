@@ -19,7 +19,8 @@ from projections.database import path_in
 from projections.reader import ReadModel
 from services.broker import connection as broker
 from services.broker.inbox import Inbox
-from services.broker.reader import api, last_message, read_range
+from services.broker.jetstream import api
+from services.broker.reader import last_message, read_range
 from services.broker.server.server import NatsServer
 from services.keeper.lanes import consumer_names
 from services.keeper.leftovers import delete_leftovers, purge_leftovers

@@ -19,7 +19,7 @@ from events.errors import UnavailableError
 from projections import checkpoint, database
 from projections.reader import ReadModel
 from services.broker.connection import connect
-from services.broker.reader import api as ask
+from services.broker.jetstream import api as ask
 from services.broker.server.server import NatsServer
 from services.cli.doctor import storage
 from services.keeper.loop import Keeper

@@ -151,7 +151,7 @@ async def test_a_projector_killed_in_the_middle_goes_on_where_it_was(site: Site,
         "import asyncio, sys\n"
         "from services.broker.connection import connection as broker\n"
         "from services.projector.projector import Projector\n"
-        "from services.settings import from_environment\n"
+        "from services.environment import from_environment\n"
         "async def main():\n"
         "    nc = await broker.connect(sys.argv[1], name='projector')\n"
         "    await Projector(nc, from_environment()).run()\n"

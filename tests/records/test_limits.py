@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from events import subjects
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
-from services.broker.reader import api
 from services.broker.server.server import NatsServer
 from services.dispatch.limit_tokens import Grant, Tokens
 from services.records.limits import Limit, Limits

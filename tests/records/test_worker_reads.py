@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from events import subjects
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
-from services.broker.reader import api, follow
+from services.broker.reader import follow
 from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt
 from services.records import workers

@@ -11,9 +11,10 @@ import pytest
 
 from events import subjects
 from events.errors import InvalidError
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
 from services.broker.reachability import Reachability
-from services.broker.reader import Stored, api, follow, last_message
+from services.broker.reader import Stored, follow, last_message
 from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt
 from services.records import workers

@@ -20,7 +20,8 @@ from events.encoding.envelope import Recorded, recorded
 from events.events import Failed
 from services.access.jwt import load_or_create_secrets, mint
 from services.broker import connection
-from services.broker.reader import Stored, api, follow, read_range
+from services.broker.jetstream import api
+from services.broker.reader import Stored, follow, read_range
 from tests.system.log_check import check_log
 from tests.system.shifted import ShiftedDeployment
 

@@ -20,9 +20,9 @@ from events.job import Job
 from events.lane import LaneKey
 from events.values import JobSpec
 from services.broker import connection, topology
-from services.broker.jetstream import FaultError
+from services.broker.jetstream import FaultError, api
 from services.broker.publisher import InProcessError, Publisher
-from services.broker.reader import api, follow_once
+from services.broker.reader import follow_once
 from services.broker.server.server import find_binary
 from services.broker.topology_spec import TopologyError
 from services.dispatch.heads import UNSEEN, Heads

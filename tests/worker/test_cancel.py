@@ -15,7 +15,8 @@ from events.commands import RequestCancel
 from events.events import Cancelled, CancelRequested, Expired
 from events.retry import RetryPolicy
 from services.broker.inbox import Inbox
-from services.broker.reader import api, read_range
+from services.broker.jetstream import api
+from services.broker.reader import read_range
 from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt, RetryableError
 from services.connectors.simulate import SimulateConnector

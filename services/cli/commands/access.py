@@ -13,8 +13,8 @@ import msgspec
 
 from events.errors import NotFoundError, SwitchyardError
 from services import clock
-from services.access.authenticator import Role
 from services.access.jwt import SECRET_FILE, TokenId, load_or_create_secrets, mint, rotate_secrets
+from services.access.principal import Role
 from services.access.revocations import revoke as revoke_token
 from services.broker.publisher import Publisher
 from services.cli import options

@@ -11,8 +11,8 @@ from events.subjects import NAME
 from services.cli import options
 from services.cli.anew import Start
 from services.cli.output import say
-from services.connectors import CONNECTORS
-from services.run import parts
+from services.connectors.registry import CONNECTORS
+from services.run import parts, stopping
 from services.run.connection_file import FILE_NAME, ConnectionInfo
 from services.settings import Settings
 from services.worker.abilities import declared
@@ -86,7 +86,7 @@ def up(
         say(f"ready; commands find it through {settings.data_dir}, Ctrl-C stops it")
 
     async def main() -> None:
-        stop = parts.stop_on_signals()
+        stop = stopping.stop_on_signals()
         await parts.run_up(settings, stop, kinds=names, broker_port=broker_port, ready=ready)
 
     options.run(main(), contain=True)
@@ -104,7 +104,7 @@ def gateway(host: str | None, port: int | None, data_dir: Path | None, nats: str
     )
 
     async def main() -> None:
-        stop = parts.stop_on_signals()
+        stop = stopping.stop_on_signals()
         await parts.run_gateway(settings, stop, lambda url: _say_where(url, settings))
 
     options.run(main())
@@ -118,7 +118,7 @@ def projector(data_dir: Path | None, nats: str | None) -> None:
     settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
 
     async def main() -> None:
-        await parts.run_projector(settings, parts.stop_on_signals())
+        await parts.run_projector(settings, stopping.stop_on_signals())
 
     options.run(main())
 
@@ -132,7 +132,7 @@ def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None
     settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats, lease_s=lease))
 
     async def main() -> None:
-        await parts.run_keeper(settings, parts.stop_on_signals())
+        await parts.run_keeper(settings, stopping.stop_on_signals())
 
     options.run(main())
 
@@ -192,7 +192,7 @@ def worker(  # noqa: PLR0917 - click passes options by name
     )
 
     async def main() -> bool:
-        stop = parts.stop_on_signals()
+        stop = stopping.stop_on_signals()
         return await parts.run_worker(
             settings, stop, kinds=names, handlers=handlers, reload=reload, name=name, tenant=tenant,
             capabilities=lambda: declared(file, capability), ready=_say_ready,

@@ -20,7 +20,8 @@ from events.errors import SwitchyardError, UnavailableError
 from services import clock
 from services.broker import quarantine_index, topology
 from services.broker.connection import without_password
-from services.broker.server.server import BrokerError, find_binary
+from services.broker.server.files import BrokerError
+from services.broker.server.server import find_binary
 from services.broker.topology_spec import TopologyError, load
 from services.cli import options
 from services.cli.client import connect
@@ -29,7 +30,7 @@ from services.cli.doctor import storage
 from services.cli.doctor.check import Check
 from services.cli.errors import exit_code
 from services.cli.output import print_json, print_table
-from services.connectors import CONNECTORS
+from services.connectors.registry import CONNECTORS
 from services.run import connection_file, parts
 from services.settings import GIB, Settings
 

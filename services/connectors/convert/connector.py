@@ -146,7 +146,7 @@ class ConvertConnector:
         try:
             made: dict[str, Any] = await run_isolated(
                 self._pool,
-                "services.documents.convert:convert",
+                "services.connectors.convert.engine:convert",
                 arguments,
                 attempt=attempt,
                 timeout_s=self._timeout_s,

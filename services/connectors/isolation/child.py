@@ -1,4 +1,4 @@
-"""The child side of `services.connectors.isolation.processes`: one process that runs one function after another.
+"""One process that runs one function after another: the child side of `processes`.
 
 Frames are a length of four bytes (big-endian) and that much JSON, over a socket of their own, so that a
 library that prints disturbs nothing. From the parent: `{"call", "function", "arguments"}`, and "before" with

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
-from aiohttp import web
 from msgspec import Meta
 from nats.aio.client import Client
 
@@ -18,15 +18,15 @@ from events.job import Job
 from events.subjects import NAME_PATTERN
 from events.values import JobError, JobSpec
 from services import clock
-from services.access.authenticator import Principal
 from services.access.lease_tickets import LeaseClaims
+from services.access.principal import Principal
 from services.broker.bucket_use import BucketUse
 from services.broker.publisher import Publisher
 from services.broker.puller import ACK, Puller
 from services.broker.reachability import Reachability
 from services.connectors.protocol import FatalError
 from services.dispatch.leasing import Lease, Leasing
-from services.dispatch.limit_tokens import Grant
+from services.dispatch.limit_tokens import Grant, grant_of
 from services.dispatch.references import resolved_payload
 from services.dispatch.rest.declarations import Declarations
 from services.dispatch.rest.finder import Claims
@@ -190,9 +190,22 @@ class Claiming:
         return self.claims.wish(worker_id(principal, asked))
 
     async def claim(
-        self, request: web.Request, principal: Principal, asked: ClaimRequest, raw: bytes
+        self,
+        principal: Principal,
+        asked: ClaimRequest,
+        raw: bytes,
+        *,
+        idempotency_key: str | None,
+        alive: Callable[[], bool],
     ) -> Claimed | Nothing:
         """A job for the worker, or nothing when none came in time.
+
+        Args:
+            principal: who asks.
+            asked: what for.
+            raw: the body as it came.
+            idempotency_key: as its header holds it.
+            alive: whether anybody still waits for the answer.
 
         Raises:
             RejectedError: the request breaks a rule, its key stands for another one, it names a revision that
@@ -203,9 +216,11 @@ class Claiming:
         self._check(principal, asked)
         lease_s = asked.lease_s or self.settings.timed_lease_s
         key = None
-        if (header := request.headers.get("Idempotency-Key")) is not None:
+        if idempotency_key is not None:
             caller = f"{principal.actor}\0{worker_id(principal, asked)}"
-            key = await self._keys.find(principal.tenant, caller, parse_key(header), request_hashes(raw)[0])
+            key = await self._keys.find(
+                principal.tenant, caller, parse_key(idempotency_key), request_hashes(raw)[0]
+            )
             if key.intent is not None and (job := await self._keys.lease_of(key.intent)) is not None:
                 return await self._again(job, key.intent, lease_s)
         self._room.start()
@@ -213,10 +228,6 @@ class Claiming:
         none = Nothing(record.revision)
         wait_s = max(SETTLE_S, min(asked.wait_s, self.settings.wait_s))
         until = asyncio.get_running_loop().time() + wait_s
-
-        def alive() -> bool:
-            return request.transport is not None and not request.transport.is_closing()
-
         for _ in range(STALE_AT_ONCE):
             found = await self.claims.find(record, until, alive)
             if found is None:
@@ -296,7 +307,7 @@ class Claiming:
         """Keep what a renewed lease has."""
         if claims.places and _places_are_ours(before):
             left_s = (expires_at - clock.now()).total_seconds()
-            await self.claims.tokens.reserve(claims.grant, left_s + PLACE_MARGIN_S)
+            await self.claims.tokens.reserve(grant_of(claims.places), left_s + PLACE_MARGIN_S)
         self._workers.holds(claims.worker, claims.fence, claims.job, expires_at)
 
     async def ended(self, claims: LeaseClaims, before: Job) -> None:
@@ -307,7 +318,7 @@ class Claiming:
     async def release_places(self, claims: LeaseClaims, before: Job) -> None:
         """Hand back the places of a lease that has just ended."""
         if claims.places and _places_are_ours(before):
-            await self.claims.tokens.end(claims.grant, started=True)
+            await self.claims.tokens.end(grant_of(claims.places), started=True)
 
     # --- Who claims
 

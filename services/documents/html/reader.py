@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from services.connectors.protocol import FatalError
+from services.documents.errors import FatalError
 from services.documents.html import letters, styles
 from services.documents.html.encoding import decode
 from services.documents.html.hidden import is_hidden

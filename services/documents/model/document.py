@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from services.connectors.protocol import FatalError
+from services.documents.errors import FatalError
 from services.documents.model import blocks as made_of
 from services.documents.model.blocks import Block
 from services.documents.ocr.machine.cores import Cores

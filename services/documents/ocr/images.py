@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image, ImageOps
 
-from services.connectors.protocol import FatalError
+from services.documents.errors import FatalError
 from services.documents.model.document import Document, Options, Page, check_pages
 from services.documents.ocr.ahead import ahead
 from services.documents.ocr.reading import Reading

@@ -10,12 +10,12 @@ from typing import IO, Final
 
 from PIL import Image
 
-from services.connectors.isolation.child import die_with_parent
-from services.connectors.protocol import FatalError, RetryableError
+from services.documents.errors import FatalError, RetryableError
 from services.documents.model.blocks import Block
 from services.documents.ocr import skew
 from services.documents.ocr.hocr import parse
 from services.documents.ocr.machine.cores import Cores
+from services.documents.ocr.machine.parent import die_with_parent
 from services.documents.ocr.machine.tesseract import Installed, installed
 from services.documents.ocr.recognised import Recognised
 

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from services.connectors.protocol import FatalError
+from services.documents.errors import FatalError
 
 MAX_MEMBERS: Final = 20_000
 MAX_UNPACKED_BYTES: Final = 1024**3

@@ -12,9 +12,8 @@ from typing import IO, Any, Final, Self
 
 from lxml import etree
 
-from services.connectors.protocol import FatalError
+from services.documents.errors import FatalError
 from services.documents.model.album import MAX_BYTES, Album, TooLargeError
-from services.settings import MIB
 
 Element = Any  # lxml's own; its stubs are not ours to ship
 RELATIONSHIPS: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
@@ -25,6 +24,7 @@ SAYING: Final = frozenset({
     "footnoteReference", "endnoteReference", "commentReference", "br", "tab", "noBreakHyphen", "cr",
 })  # fmt: skip
 # ISO/IEC 29500 strict names the same elements by other namespaces.
+BLOCK_BYTES = 1024 * 1024
 STRICT: Final = b"http://purl.oclc.org/ooxml/"
 TRANSITIONAL: Final = {
     b"http://purl.oclc.org/ooxml/officeDocument/relationships": (
@@ -129,7 +129,7 @@ class Package:
         """Whether some bytes are in a part."""
         with self._archive.open(part) as file:
             tail = b""
-            while chunk := file.read(MIB):
+            while chunk := file.read(BLOCK_BYTES):
                 if word in tail + chunk:
                     return True
                 tail = chunk[-len(word) :]
@@ -155,7 +155,7 @@ class Package:
         A document in strict namespaces is read as a whole, any other piece by piece.
         """
         with self._archive.open(part) as file:
-            strict = STRICT in file.read(MIB)
+            strict = STRICT in file.read(BLOCK_BYTES)
         if strict:
             root = self.parse(part)
             found = root.find(f".//{parent}") if root is not None else None

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.connectors.protocol import FatalError
 from services.documents import defeated, self_check
+from services.documents.errors import FatalError
 from services.documents.model import blocks
 from services.documents.model.document import Document, Options, Page, check_pages
 from services.documents.ocr.ahead import ahead

@@ -9,7 +9,7 @@ from typing import Any, Final, Self, TextIO
 
 import orjson
 
-from services.connectors.protocol import FatalError
+from services.documents.errors import FatalError
 from services.documents.model import scripts
 from services.documents.model.document import Format, Page
 from services.documents.write.flow import Flow

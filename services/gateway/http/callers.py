@@ -1,17 +1,18 @@
-"""What the routes share: JSON bodies in and out, and who asks."""
+"""What all routes share: who asks, and JSON bodies in and out."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, TypedDict, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
 
 from events.encoding.json_value import dumps
 from events.errors import LimitError
-from services.access.authenticator import Principal
+from services.access.principal import Principal, Role
 from services.gateway.http.connections import CONNECTIONS
 from services.gateway.http.problems import UnsupportedMediaTypeError
 from services.intake.bodies import decoded
@@ -93,3 +94,33 @@ def caller_of(request: web.Request, principal: Principal) -> Caller:
     """Who submits; a trace context that is not one is left out."""
     trace = request.headers.get("traceparent", "")
     return Caller(principal.tenant, principal.actor, trace if TRACE.fullmatch(trace) else "")
+
+
+PRINCIPAL: Final = web.RequestKey("principal", Principal)
+
+
+def require(request: web.Request, role: Role) -> Principal:
+    """The caller, if it has the role.
+
+    Raises:
+        ForbiddenError: it does not.
+    """
+    principal = request[PRINCIPAL]
+    principal.check(role)
+    return principal
+
+
+class Heard(TypedDict):
+    """What a claim is told of its request."""
+
+    idempotency_key: str | None
+    alive: Callable[[], bool]
+
+
+def heard(request: web.Request) -> Heard:
+    """The idempotency key of a claim, and whether its client still waits."""
+
+    def alive() -> bool:
+        return request.transport is not None and not request.transport.is_closing()
+
+    return Heard(idempotency_key=request.headers.get("Idempotency-Key"), alive=alive)

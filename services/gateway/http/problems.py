@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +16,6 @@ import nats.errors
 import orjson
 import structlog
 from aiohttp import web
-from pydantic_core import ErrorDetails
 
 from events.errors import (
     ConflictError,
@@ -29,6 +28,7 @@ from events.errors import (
     UnknownEventError,
     VersionConflictError,
 )
+from services.access.errors import UnauthenticatedError
 from services.broker.jetstream import FaultError
 from services.broker.publisher import AckLostError
 
@@ -36,7 +36,6 @@ log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:switchyard:problem:"
-SHOWN_ERRORS: Final = 5
 
 _HTTP_CODES: Final = {
     400: "bad_request",
@@ -48,25 +47,11 @@ _HTTP_CODES: Final = {
 }
 
 
-class MalformedError(RejectedError):
-    """The request's form is wrong: not JSON, an unknown query parameter."""
-
-    status = 400
-    code = "malformed"
-
-
 class UnsupportedMediaTypeError(RejectedError):
     """The body is not of a type that the route takes."""
 
     status = 415
     code = "unsupported_media_type"
-
-
-class UnauthenticatedError(RejectedError):
-    """There is no token, or not one that counts; `code` says which."""
-
-    status = 401
-    code = "token_invalid"
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,36 +173,3 @@ def _http_detail(error: web.HTTPException) -> str:
         case _:  # what the server itself refuses says why, save where its text is the status once more
             said = error.text if error.text != f"{error.status}: {error.reason}" else ""
             return said or error.reason
-
-
-def from_msgspec(error: Exception, *, within: str = "") -> RejectedError:
-    """The error of a JSON body: 400 if it is no JSON, else 422 with the field's path.
-
-    Args:
-        error: what the decoder raised: a `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError`.
-        within: the path of what was decoded, when that is a part of the request.
-    """
-    if isinstance(error, RecursionError):
-        return InvalidError("the body is nested too deeply", code="nested_too_deeply", field=within or None)
-    if isinstance(error, UnicodeDecodeError):
-        return MalformedError("the body is not UTF-8", code="malformed_json")
-    if not isinstance(error, msgspec.ValidationError):
-        return MalformedError(f"the body is not JSON: {error}", code="malformed_json")
-    rule, _, place = str(error).partition(" - at ")
-    path = place.rpartition("`$")[2].rstrip("`").lstrip(".")
-    for opening in ("Object missing required field `", "Object contains unknown field `"):
-        if rule.startswith(opening):
-            path = f"{path}.{rule[len(opening) : -1]}".lstrip(".")
-            rule = "missing, but required" if "missing" in opening else "there is no such field"
-    if place.startswith("`key`"):
-        rule = f"a name in it breaks the rule: {rule}"
-    field = ".".join(part for part in (within, path) if part)
-    rule = rule[:1].lower() + rule[1:].replace("`", "")
-    return InvalidError(f"{field or 'the body'}: {rule}", field=field or None)
-
-
-def from_details(faults: Sequence[ErrorDetails], *, within: str) -> InvalidError:
-    """The error of a part of the body that a pydantic model describes; names the first field at fault."""
-    found = [(".".join([within, *(str(part) for part in fault["loc"])]), fault["msg"]) for fault in faults]
-    told = "; ".join(f"{field}: {rule}" for field, rule in found[:SHOWN_ERRORS])
-    return InvalidError(told, field=found[0][0])

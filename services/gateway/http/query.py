@@ -11,8 +11,9 @@ import msgspec
 from aiohttp import hdrs, web
 
 from events.subjects import NAME
-from services.access.authenticator import Role, require
-from services.gateway.http.problems import MalformedError
+from services.access.principal import Role
+from services.gateway.http.callers import require
+from services.intake.faults import MalformedError
 
 MAX_SEQ: Final = 2**63 - 1
 SHOWN_CHARS: Final = 80

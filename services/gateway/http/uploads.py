@@ -17,8 +17,9 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from events.errors import LimitError
 from services.gateway.http.callers import check_plain, media_type
-from services.gateway.http.problems import MalformedError, UnsupportedMediaTypeError
+from services.gateway.http.problems import UnsupportedMediaTypeError
 from services.gateway.http.query import SECONDS, Query, wrong
+from services.intake.faults import MalformedError
 from services.settings import Settings
 
 T = TypeVar("T")

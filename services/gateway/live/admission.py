@@ -11,8 +11,9 @@ from aiohttp import hdrs, web
 
 from events.errors import UnavailableError
 from services import clock
-from services.access.authenticator import SCHEME, Authenticator, Principal, Role
-from services.gateway.http.problems import UnauthenticatedError
+from services.access.authenticator import SCHEME, Authenticator
+from services.access.errors import UnauthenticatedError
+from services.access.principal import Principal, Role
 from services.gateway.live.feed import LiveFeed
 from services.gateway.live.messages import VERSION, Item, message
 from services.gateway.live.session import GOING_AWAY, Session

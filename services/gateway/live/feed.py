@@ -20,8 +20,9 @@ from events import subjects
 from events.encoding.codec import FINAL_EVENTS
 from events.errors import UnavailableError
 from services.broker.connection import listen, unlisten
+from services.broker.jetstream import api
 from services.broker.part_reader import read_few
-from services.broker.reader import Stored, api, follow_batches, last_message
+from services.broker.reader import Stored, follow_batches, last_message
 from services.gateway.live.cursor import Cursor
 from services.gateway.live.index import (
     Attempts,

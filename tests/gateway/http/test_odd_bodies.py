@@ -19,6 +19,7 @@ from services.access.jwt import load_or_create_secrets
 from services.gateway import app as gateway_app
 from services.gateway import app_keys
 from services.gateway.doors.octopoid import routes as octopoid_routes
+from services.gateway.doors.v1 import files
 from services.settings import Settings
 from tests.gateway.http.odd import HERE, ROUTES, VALUES, WHOLE, Route, Stage, nested, staged
 from tests.gateway.live.site import Reader
@@ -227,7 +228,7 @@ async def test_an_odd_cursor_is_refused(api: Gateway) -> None:
 def test_no_route_with_a_body_is_left_out() -> None:
     app = web.Application()
     nothing: Any = SimpleNamespace(routes=list)
-    app[app_keys.FILE_ROUTES], app[app_keys.PUBLISHER], app[app_keys.SETTINGS] = nothing, nothing, Settings()
+    app[files.FILE_ROUTES], app[app_keys.PUBLISHER], app[app_keys.SETTINGS] = nothing, nothing, Settings()
     app[app_keys.DOCUMENTS_USE] = nothing
     gateway_app.add_routes(app)
     octopoid_routes.add(app, nothing)

@@ -16,7 +16,7 @@ from events.lane import LaneKey
 from events.values import Status
 from projections.job_view import job_view, time_view
 from services import clock
-from services.broker.reader import api as js_api
+from services.broker.jetstream import api as js_api
 from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt, BusyError, FatalError
 from services.dispatch.explain import Situation, explained

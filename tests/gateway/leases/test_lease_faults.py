@@ -15,7 +15,7 @@ from events import subjects
 from events.commands import Claim
 from events.errors import ConflictError
 from services.broker.inbox import Inbox
-from services.broker.reader import api as js_api
+from services.broker.jetstream import api as js_api
 from services.broker.server.server import NatsServer
 from services.dispatch.rest.idempotency import ClaimKeys, Intent
 from services.intake.request import request_hashes

@@ -11,7 +11,7 @@ import pytest
 
 from events import subjects
 from services.broker import connection as nats_broker
-from services.broker.reader import api as js_api
+from services.broker.jetstream import api as js_api
 from services.broker.reader import follow, last_message
 from services.broker.server.server import NatsServer
 from services.records import workers

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from events import subjects
-from services.broker.reader import api
+from services.broker.jetstream import api
 from services.broker.server.server import NatsServer, start_broker
 from services.gateway.live.cursor import Cursor, parse_cursor
 from services.projector import place

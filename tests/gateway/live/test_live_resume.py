@@ -9,7 +9,8 @@ import pytest
 
 from events import subjects
 from services.broker.connection import listen
-from services.broker.reader import Stored, api
+from services.broker.jetstream import api
+from services.broker.reader import Stored
 from services.broker.server.server import NatsServer
 from services.gateway.live import index, replay
 from services.ids import new_id

@@ -14,7 +14,7 @@ import pytest
 from events.commands import Submit
 from events.job import Job
 from events.values import JobSpec
-from services.broker.reader import api as ask
+from services.broker.jetstream import api as ask
 from services.broker.server.server import NatsServer
 from services.connectors.protocol import Attempt
 from services.files import Files

@@ -15,13 +15,14 @@ from nats.aio.client import Client
 from events import subjects
 from projections.reader import ReadModel
 from services.broker import topology
-from services.broker.reader import api as ask
+from services.broker.jetstream import api as ask
 from services.broker.server.server import NatsServer, start_broker
 from services.broker.topology_spec import TopologyError, load
 from services.cli.doctor import storage as doctor_storage
+from services.environment import from_environment
 from services.keeper.loop import Keeper
 from services.records import room
-from services.settings import Settings, from_environment
+from services.settings import Settings
 from services.stream_sizes import StreamSizes, stream_of
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 

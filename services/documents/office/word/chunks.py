@@ -7,8 +7,8 @@ import posixpath
 import zipfile
 from typing import Final
 
-from services.connectors.protocol import FatalError
 from services.documents import rtf
+from services.documents.errors import FatalError
 from services.documents.html import reader as html
 from services.documents.html.encoding import decode
 from services.documents.model import pieces, runs

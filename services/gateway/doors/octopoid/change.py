@@ -11,7 +11,6 @@ from events.commands import ClaimReview, ReleaseReview, RenewClaim, Reprioritise
 from events.errors import ConflictError, InvalidError
 from events.values import Status
 from services import clock
-from services.access.authenticator import PRINCIPAL
 from services.gateway.app_keys import CLAIMING, SETTINGS
 from services.gateway.doors.octopoid import flows
 from services.gateway.doors.octopoid.door import json_object, own
@@ -29,7 +28,7 @@ from services.gateway.doors.octopoid.tasks import (
 )
 from services.gateway.doors.v1.jobs.actions import ensure_lane
 from services.gateway.doors.v1.leases.routes import attempt_ends_at
-from services.gateway.http.callers import json_response
+from services.gateway.http.callers import PRINCIPAL, json_response
 from services.gateway.http.query import parse_time
 
 # What the job's own events say is passed over in a patch: unchanged clients send it along.

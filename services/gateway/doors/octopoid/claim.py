@@ -15,7 +15,7 @@ from events.errors import ConflictError, LimitError, VersionConflictError
 from events.job import decide, evolve
 from events.values import Status
 from services import clock
-from services.access.authenticator import PRINCIPAL, Role, require
+from services.access.principal import Role
 from services.dispatch.rest.claiming import Claimed, ClaimRequest, Nothing
 from services.gateway.app_keys import CLAIMING, METRICS, SETTINGS, STORE
 from services.gateway.doors.octopoid import flows
@@ -36,7 +36,7 @@ from services.gateway.doors.octopoid.tasks import (
     task_named,
     task_view,
 )
-from services.gateway.http.callers import caller_of, json_body, json_response
+from services.gateway.http.callers import PRINCIPAL, caller_of, heard, json_body, json_response, require
 
 DEFAULT_LEASE_S: Final = 300.0
 MISPLACED: Final = 100
@@ -106,7 +106,7 @@ async def _claimed(request: web.Request, asked: ClaimForm) -> Task | None:
     )  # fmt: skip
     raw = await json_body(request)
     for _ in range(MISPLACED):
-        claimed = await request.app[CLAIMING].claim(request, request[PRINCIPAL], claim_request, raw)
+        claimed = await request.app[CLAIMING].claim(request[PRINCIPAL], claim_request, raw, **heard(request))
         if isinstance(claimed, Nothing):
             return None
         if claimed.is_new:

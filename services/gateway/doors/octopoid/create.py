@@ -17,7 +17,6 @@ from events.errors import ConflictError, InvalidError, NotFoundError, VersionCon
 from events.job import Job
 from events.values import Status
 from services import clock
-from services.access.authenticator import PRINCIPAL
 from services.gateway.app_keys import METRICS, SETTINGS, STORE, SUBMITTER
 from services.gateway.doors.octopoid import flows
 from services.gateway.doors.octopoid.door import DOCUMENTS, form, now
@@ -35,7 +34,7 @@ from services.gateway.doors.octopoid.tasks import (
     task_named,
     task_view,
 )
-from services.gateway.http.callers import caller_of, json_response
+from services.gateway.http.callers import PRINCIPAL, caller_of, json_response
 from services.ids import new_id
 from services.intake.request import parse_request
 from services.records.entries import Document

@@ -12,12 +12,15 @@ from aiohttp import hdrs, web
 
 from events.errors import ForbiddenError, InvalidError
 from services import clock
-from services.access.authenticator import PRINCIPAL, SCHEME, Principal
+from services.access.authenticator import SCHEME
+from services.access.errors import UnauthenticatedError
+from services.access.principal import Principal
 from services.gateway.app_keys import AUTH, SETTINGS
 from services.gateway.doors.octopoid.scopes import PREFIX, ScopeKeys, principal_of
-from services.gateway.http.callers import body_of, json_response
+from services.gateway.http.callers import PRINCIPAL, body_of, json_response
 from services.gateway.http.connections import known
-from services.gateway.http.problems import UnauthenticatedError, from_msgspec, problem_of
+from services.gateway.http.problems import problem_of
+from services.intake.faults import from_msgspec
 from services.records.entries import Documents
 
 ROOT: Final = "/api/"
@@ -64,7 +67,7 @@ async def _identify(request: web.Request) -> None:
     if not token.startswith(PREFIX):
         if request.path != REGISTER and not request.path.startswith(ROTATE):
             raise UnauthenticatedError("an API key begins with oct_")
-        request[PRINCIPAL] = request.app[AUTH].authenticate(request)
+        request[PRINCIPAL] = request.app[AUTH].authenticate(request.headers.get("Authorization"))
         known(request)
         return
     scope = await request.app[KEYS].scope_of(token)

@@ -9,10 +9,9 @@ from aiohttp import web
 from msgspec import Meta
 
 from events.errors import ConflictError, InvalidError, VersionConflictError
-from services.access.authenticator import PRINCIPAL
 from services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, form, now
 from services.gateway.doors.octopoid.tasks import BUILT_IN, Task
-from services.gateway.http.callers import json_response
+from services.gateway.http.callers import PRINCIPAL, json_response
 from services.records.entries import Document
 
 SORT: Final = "flow"

@@ -9,8 +9,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from events.errors import UnavailableError
-from services.access.authenticator import PRINCIPAL
-from services.broker.reader import api
+from services.broker.jetstream import api
 from services.gateway.app_keys import FRESHNESS, NATS, READ_MODEL, SETTINGS
 from services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, page_of, words
 from services.gateway.doors.octopoid.tasks import (
@@ -22,7 +21,7 @@ from services.gateway.doors.octopoid.tasks import (
     job_id_of,
     task_view,
 )
-from services.gateway.http.callers import json_response
+from services.gateway.http.callers import PRINCIPAL, json_response
 
 AT_ONCE: Final = 200
 

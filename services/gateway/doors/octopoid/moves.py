@@ -31,14 +31,13 @@ from events.events import Queued, Rejected
 from events.job import Job, decide
 from events.values import JobError, Status
 from services import clock
-from services.access.authenticator import PRINCIPAL
 from services.access.lease_tickets import LeaseClaims
 from services.gateway.app_keys import CLAIMING
 from services.gateway.doors.octopoid.door import DOCUMENTS, now
 from services.gateway.doors.octopoid.holders import SYSTEM
 from services.gateway.doors.octopoid.tasks import DONE, FAILED, INCOMING, RUNS, SORT, WAITS, Task
 from services.gateway.doors.v1.jobs.actions import append, ensure_lane
-from services.gateway.http.callers import caller_of
+from services.gateway.http.callers import PRINCIPAL, caller_of
 from services.records.entries import Document, Found
 
 MOST_STEPS: Final = 8

@@ -11,11 +11,11 @@ from msgspec import Meta
 
 from events.errors import ForbiddenError, VersionConflictError
 from services import clock
-from services.access.authenticator import PRINCIPAL, Role
+from services.access.errors import UnauthenticatedError
+from services.access.principal import Role
 from services.gateway.doors.octopoid.door import DOCUMENTS, KEYS, SCOPE, form, now, words
 from services.gateway.doors.octopoid.scopes import MAX_SCOPE_CHARS, tenant_of
-from services.gateway.http.callers import json_response
-from services.gateway.http.problems import UnauthenticatedError
+from services.gateway.http.callers import PRINCIPAL, json_response
 from services.gateway.http.query import parse_time
 from services.records.entries import Document, Documents
 

@@ -11,11 +11,10 @@ from aiohttp import web
 from msgspec import Meta
 
 from events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
-from services.access.authenticator import PRINCIPAL
 from services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, form, now, page_of
 from services.gateway.doors.octopoid.listing import tasks_of
 from services.gateway.doors.octopoid.tasks import task_view
-from services.gateway.http.callers import json_response
+from services.gateway.http.callers import PRINCIPAL, json_response
 from services.records.entries import Document
 
 MESSAGE: Final = "message"

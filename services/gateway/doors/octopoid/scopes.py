@@ -20,11 +20,12 @@ from nats.aio.client import Client
 from events import subjects
 from events.errors import ConflictError, InvalidError, LimitError, UnavailableError, VersionConflictError
 from services import clock
-from services.access.authenticator import Principal, Role
+from services.access.errors import UnauthenticatedError
+from services.access.principal import Principal, Role
+from services.broker.jetstream import api
 from services.broker.publisher import Publisher
 from services.broker.quarantine import read_or
-from services.broker.reader import Stored, api, last_of_leader
-from services.gateway.http.problems import UnauthenticatedError
+from services.broker.reader import Stored, last_of_leader
 from services.settings import Settings
 
 PREFIX: Final = "oct_"

@@ -11,10 +11,10 @@ from events.encoding.damage import refuse_damaged
 from events.errors import ConflictError, InvalidError, NotFoundError
 from events.job import Job
 from events.values import FINAL, Status
-from services.access.authenticator import PRINCIPAL
 from services.gateway.app_keys import STORE
 from services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, shown
 from services.gateway.doors.octopoid.holders import is_system, parties_of
+from services.gateway.http.callers import PRINCIPAL
 from services.ids import id_for_key
 from services.records.entries import Document
 

@@ -15,7 +15,6 @@ from events.encoding.json_bytes import check_bytes
 from events.errors import ConflictError, NotFoundError, RejectedError
 from events.values import Status
 from services import clock
-from services.access.authenticator import PRINCIPAL
 from services.gateway.app_keys import SETTINGS
 from services.gateway.doors.octopoid import flows
 from services.gateway.doors.octopoid.change import check_lease, renewed
@@ -35,7 +34,7 @@ from services.gateway.doors.octopoid.tasks import (
     task_to_change,
     task_view,
 )
-from services.gateway.http.callers import json_response
+from services.gateway.http.callers import PRINCIPAL, json_response
 from services.intake.bodies import decoded
 from services.records.entries import Document
 

@@ -11,12 +11,12 @@ from aiohttp import web
 from events import subjects
 from events.errors import ConflictError, InvalidError, NotFoundError, UnavailableError, VersionConflictError
 from services import clock
-from services.access.authenticator import ANYBODY, Principal, Role, require
+from services.access.principal import ANYBODY, Principal, Role
 from services.broker.reader import last_message
-from services.connectors import CONNECTORS
+from services.connectors.registry import CONNECTORS
 from services.gateway.app_keys import NATS, PUBLISHER, READ_MODEL, SETTINGS, WORKERS
 from services.gateway.doors.v1.workers import live_worker
-from services.gateway.http.callers import json_response
+from services.gateway.http.callers import json_response, require
 from services.gateway.http.query import SHOWN_CHARS, Query
 from services.records import controls
 from services.records.controls import Control, What, Wish

@@ -18,10 +18,10 @@ from aiohttp import hdrs, web
 
 from events.errors import ConflictError, LimitError, NotFoundError, SwitchyardError, UnavailableError
 from services import clock
-from services.access.authenticator import PRINCIPAL, Principal, Role, require
+from services.access.principal import Principal, Role
 from services.files import FileInfo, Files
 from services.files.quota import Quota
-from services.gateway.http.callers import json_response
+from services.gateway.http.callers import PRINCIPAL, json_response, require
 from services.gateway.http.conditions import Unsatisfiable, Version, is_unchanged, wanted_range
 from services.gateway.http.problems import Problem, problem_of
 from services.gateway.http.query import Query, scope
@@ -342,3 +342,6 @@ def _disposition(name: str) -> str:
     plain = NOT_PLAIN.sub("_", name)
     header = f'attachment; filename="{plain}"'
     return header if plain == name else f"{header}; filename*=UTF-8''{quote(name, safe='')}"
+
+
+FILE_ROUTES: Final = web.AppKey("file_routes", FileRoutes)

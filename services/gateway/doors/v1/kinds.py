@@ -9,9 +9,9 @@ from aiohttp import web
 
 from events.errors import InvalidError, NotFoundError
 from events.subjects import NAME
-from services.access.authenticator import Role, require
+from services.access.principal import Role
 from services.gateway.app_keys import KINDS
-from services.gateway.http.callers import body_of, json_response
+from services.gateway.http.callers import body_of, json_response, require
 from services.gateway.http.query import Query
 from services.records.kinds import DECODER, KindDefaults
 

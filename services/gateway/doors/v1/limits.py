@@ -10,9 +10,9 @@ from aiohttp import web
 from events import subjects
 from events.errors import InvalidError, NotFoundError
 from services import clock
-from services.access.authenticator import Role, require
+from services.access.principal import Role
 from services.gateway.app_keys import LANES, LIMITS, READ_MODEL
-from services.gateway.http.callers import body_of, json_response
+from services.gateway.http.callers import body_of, json_response, require
 from services.gateway.http.query import SHOWN_CHARS, Query, scope
 from services.records.limits import Limit, Places, limit_key
 

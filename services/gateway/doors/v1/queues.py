@@ -10,7 +10,7 @@ from aiohttp import web
 
 from events.lane import LaneKey
 from services import clock
-from services.access.authenticator import Role
+from services.access.principal import Role
 from services.gateway.app_keys import FRESHNESS, LANES, READ_MODEL, WORKERS
 from services.gateway.http.callers import H_SEQ, json_response
 from services.gateway.http.query import Query, min_seq, wide_scope

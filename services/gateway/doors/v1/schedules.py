@@ -18,7 +18,7 @@ from events.schedules.schedule import Schedule, next_tick, paused, resumed, upco
 from events.schedules.ticks import ticks
 from events.subjects import NAME
 from services import clock
-from services.access.authenticator import Role, require
+from services.access.principal import Role
 from services.broker.bucket_use import Bounds, BucketUse
 from services.gateway.app_keys import SCHEDULES, SETTINGS, SUBMITTER
 from services.gateway.doors.v1.schedule_request import (
@@ -29,7 +29,7 @@ from services.gateway.doors.v1.schedule_request import (
     parse_schedule,
     timing_of,
 )
-from services.gateway.http.callers import json_body, json_response
+from services.gateway.http.callers import json_body, json_response, require
 from services.gateway.http.query import Query, scope, wrong
 from services.ids import new_id
 from services.records.schedules import Found, iso, tick_job_id

@@ -7,18 +7,11 @@ from typing import Any
 
 from aiohttp import web
 
-from services.access.authenticator import Role, require
+from services.access.principal import Role
 from services.broker.bucket_use import BucketUse
-from services.gateway.app_keys import (
-    CLAIM_KEYS_USE,
-    DOCUMENTS_USE,
-    FILE_ROUTES,
-    LANES,
-    SCHEDULES_USE,
-    SETTINGS,
-    SHARES,
-)
-from services.gateway.http.callers import json_response
+from services.gateway.app_keys import CLAIM_KEYS_USE, DOCUMENTS_USE, LANES, SCHEDULES_USE, SETTINGS, SHARES
+from services.gateway.doors.v1.files import FILE_ROUTES
+from services.gateway.http.callers import json_response, require
 from services.gateway.http.query import Query, scope
 
 

@@ -10,10 +10,10 @@ from aiohttp import web
 from events.errors import NotFoundError
 from events.job import Job
 from projections.job_view import job_view
-from services.access.authenticator import PRINCIPAL, Role, require
+from services.access.principal import Role
 from services.gateway.app_keys import FRESHNESS, READ_MODEL, WORKERS
 from services.gateway.doors.v1.jobs.routes import current_progress, page_limit
-from services.gateway.http.callers import H_SEQ, json_response
+from services.gateway.http.callers import H_SEQ, PRINCIPAL, json_response, require
 from services.gateway.http.query import SHOWN_CHARS, Query, min_seq, wide_scope, wrong
 from services.records.workers import WorkerRecord
 

@@ -12,11 +12,11 @@ from events.encoding.codec import event_name, place_of
 from events.job import Job, decide
 from events.values import Status
 from services import clock
-from services.access.authenticator import Principal, Role, require
+from services.access.principal import Principal, Role
 from services.event_store import Transition
 from services.gateway.app_keys import LANES, METRICS, SHARES, STORE, SUBMITTER
 from services.gateway.doors.v1.jobs.routes import answer, last_of
-from services.gateway.http.callers import body_of, caller_of
+from services.gateway.http.callers import body_of, caller_of, require
 from services.gateway.http.query import Query
 from services.records.kinds import Priority
 from services.records.lanes import key_of

@@ -19,9 +19,9 @@ from events.encoding.codec import NAMES
 from events.errors import LimitError, SwitchyardError
 from events.events import AnyEvent
 from services import clock
-from services.access.authenticator import Role, require
+from services.access.principal import Role
 from services.gateway.app_keys import METRICS, SETTINGS, SUBMITTER
-from services.gateway.http.callers import caller_of, check_plain, media_type
+from services.gateway.http.callers import caller_of, check_plain, media_type, require
 from services.gateway.http.problems import UnsupportedMediaTypeError, problem_of
 from services.gateway.http.query import Query
 from services.gateway.metrics import Metrics

@@ -23,11 +23,11 @@ from projections.job_list import TOP
 from projections.job_view import job_view
 from projections.jobs import microseconds
 from services import clock
-from services.access.authenticator import Role, require
+from services.access.principal import Role
 from services.gateway.app_keys import FRESHNESS, READ_MODEL, SETTINGS
 from services.gateway.doors.v1.jobs.actions import MAX_REASON_CHARS, ensure_lane, transition
 from services.gateway.doors.v1.jobs.routes import labels_of, page_limit, words_of
-from services.gateway.http.callers import H_SEQ, body_of, json_response
+from services.gateway.http.callers import H_SEQ, body_of, json_response, require
 from services.gateway.http.query import Query, min_seq, wide_scope, wrong
 from services.records.kinds import Priority
 

@@ -8,12 +8,11 @@ from events.job import Job
 from events.lane import LaneKey
 from events.values import Status
 from services import clock
-from services.access.authenticator import PRINCIPAL
 from services.dispatch.explain import LimitUse, Situation, explained
 from services.gateway.app_keys import LIMITS, NATS, READ_MODEL, SETTINGS, SHARES, STORE, WORKERS
 from services.gateway.doors.v1.jobs.routes import current_job
 from services.gateway.doors.v1.limits import use_of
-from services.gateway.http.callers import H_SEQ, json_response
+from services.gateway.http.callers import H_SEQ, PRINCIPAL, json_response
 from services.gateway.http.query import Query
 from services.records import controls
 from services.records.lanes import key_of

@@ -16,11 +16,11 @@ from events.job import Job, decide
 from events.values import Status
 from projections.job_view import job_view
 from services import clock
-from services.access.authenticator import Principal, Role, require
+from services.access.principal import Principal, Role
 from services.gateway.app_keys import FRESHNESS, READ_MODEL, SETTINGS, SHARES, STORE
 from services.gateway.doors.v1.jobs.actions import ensure_lane, transition
 from services.gateway.doors.v1.jobs.routes import answer, labels_of, last_of, page_limit, words_of
-from services.gateway.http.callers import H_SEQ, body_of, json_response
+from services.gateway.http.callers import H_SEQ, body_of, json_response, require
 from services.gateway.http.query import Query, min_seq, wide_scope
 
 MAX_REASON_CHARS: Final = 10_000

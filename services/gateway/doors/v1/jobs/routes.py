@@ -19,11 +19,12 @@ from events.subjects import JOB_ID, NAME
 from events.values import DAMAGED, FINAL, RESULT_ARTIFACT, Status
 from projections.job_view import job_view
 from services import clock
-from services.access.authenticator import Role, require
+from services.access.principal import Role
 from services.gateway.app_keys import FRESHNESS, LIVE, METRICS, READ_MODEL, SETTINGS, STORE, SUBMITTER
-from services.gateway.http.callers import H_SEQ, body_of, caller_of, json_body, json_response
-from services.gateway.http.problems import MalformedError, Problem
+from services.gateway.http.callers import H_SEQ, body_of, caller_of, json_body, json_response, require
+from services.gateway.http.problems import Problem
 from services.gateway.http.query import MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
+from services.intake.faults import MalformedError
 from services.intake.request import parse_key, parse_request
 
 RUNNING: Final = frozenset({Status.RUNNING, Status.CANCELLING})

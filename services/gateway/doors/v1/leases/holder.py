@@ -7,15 +7,18 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from events.allowed import allowed_commands
 from events.encoding.damage import refuse_damaged
 from events.errors import ConflictError, NotFoundError
 from events.events import Unreadable
-from events.job import Job, allowed_commands
+from events.job import Job
 from projections.job_view import time_view
-from services.access.authenticator import Principal, Role, require
+from services.access import lease_tickets
 from services.access.lease_tickets import LeaseClaims
+from services.access.principal import Principal, Role
 from services.gateway.app_keys import LEASE_TOKENS, REST_WORKERS, STORE
 from services.gateway.doors.v1.jobs.routes import answer
+from services.gateway.http.callers import require
 from services.gateway.http.problems import problem_of
 from services.gateway.http.query import Query
 
@@ -38,7 +41,8 @@ def holder(request: web.Request, *parameters: str) -> tuple[Principal, LeaseClai
     """
     principal = require(request, Role.WORKER)
     Query(request, *parameters)
-    claims = request.app[LEASE_TOKENS].check(request)
+    token = request.headers.get(lease_tickets.HEADER)
+    claims = request.app[LEASE_TOKENS].check(token, request.match_info["id"])
     if not principal.is_admin and principal.tenant != claims.tenant:
         raise NotFoundError(f"there is no lease {claims.id}", field="id")
     return principal, claims

@@ -20,16 +20,8 @@ from services import clock
 from services.access.lease_tickets import LeaseClaims
 from services.broker.publisher import AckLostError
 from services.files import FileInfo, artifact_id
-from services.gateway.app_keys import (
-    FILE_ROUTES,
-    FILES,
-    LOG_BOOK,
-    LOG_SHARE,
-    NATS,
-    PUBLISHER,
-    SETTINGS,
-    STORE,
-)
+from services.gateway.app_keys import FILES, LOG_BOOK, LOG_SHARE, NATS, PUBLISHER, SETTINGS, STORE
+from services.gateway.doors.v1.files import FILE_ROUTES
 from services.gateway.doors.v1.leases.holder import cancel_view, check, holder, loaded, stale
 from services.gateway.http.callers import H_SEQ, body_of, json_response
 

@@ -27,8 +27,8 @@ from events.subjects import NAME_PATTERN
 from events.values import JobError, Status
 from projections.job_view import time_view
 from services import clock
-from services.access.authenticator import Principal, Role, require
 from services.access.lease_tickets import LeaseClaims
+from services.access.principal import Principal, Role
 from services.dispatch.leasing import jitter
 from services.dispatch.rest.claiming import Claimed, ClaimRequest, Nothing, attempt_s
 from services.event_store import Transition
@@ -42,7 +42,7 @@ from services.gateway.app_keys import (
 from services.gateway.doors.v1.jobs.routes import answer
 from services.gateway.doors.v1.leases import results
 from services.gateway.doors.v1.leases.holder import cancel_view, holder, loaded, stale
-from services.gateway.http.callers import H_SEQ, body_of, caller_of, json_body, json_response
+from services.gateway.http.callers import H_SEQ, body_of, caller_of, heard, json_body, json_response, require
 from services.gateway.http.query import Query
 
 H_REVISION: Final = "Switchyard-Worker-Revision"
@@ -107,7 +107,7 @@ async def claim(request: web.Request) -> web.Response:
     Query(request)
     raw = await json_body(request)
     asked = await body_of(request, _CLAIM)
-    claimed = await request.app[CLAIMING].claim(request, principal, asked, raw)
+    claimed = await request.app[CLAIMING].claim(principal, asked, raw, **heard(request))
     if isinstance(claimed, Nothing):
         wish = request.app[CLAIMING].wish(principal, asked)
         state = {"Switchyard-Worker-State": wish or "running"}

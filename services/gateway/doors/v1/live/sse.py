@@ -9,12 +9,13 @@ import msgspec
 from aiohttp import web
 
 from events.errors import InvalidError, RejectedError, UnavailableError
+from services.access.errors import UnauthenticatedError
 from services.gateway.http.connections import known
-from services.gateway.http.problems import MalformedError, UnauthenticatedError, from_msgspec
 from services.gateway.http.query import Query, wrong
 from services.gateway.live.admission import DOOR, LiveDoor, bearer
 from services.gateway.live.messages import Item, Subscribe, message
 from services.gateway.live.session import Session
+from services.intake.faults import MalformedError, from_msgspec
 
 NAME: Final = "stream"
 LISTS: Final = {"job": "jobs", "kind": "kinds", "tenant": "tenants", "event": "events"}

@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 from aiohttp import WSMessage, WSMsgType, hdrs, web
 
 from events.errors import LimitError, RejectedError, UnavailableError
-from services.access.authenticator import Principal
+from services.access.errors import UnauthenticatedError
+from services.access.principal import Principal
 from services.gateway.http.connections import CONNECTIONS, known
-from services.gateway.http.problems import UnauthenticatedError
 from services.gateway.http.query import Query
 from services.gateway.live.admission import DOOR, NORMAL, TOKEN_ENDED, LiveDoor, bearer
 from services.gateway.live.messages import (

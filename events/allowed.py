@@ -1,0 +1,59 @@
+"""What a state allows, and the refusal of what it does not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from events.errors import ConflictError
+from events.state import Job
+from events.values import Lease, Review, Status
+
+
+def allowed_commands(status: Status) -> tuple[str, ...]:
+    """The actions of the API that this state allows, for the answer to one that it does not."""
+    return _ALLOWED[status]
+
+
+_ALLOWED: Final[dict[Status, tuple[str, ...]]] = {
+    Status.ABSENT: (),
+    Status.SCHEDULED: ("cancel",),
+    Status.BLOCKED: ("cancel",),
+    Status.QUEUED: ("claim", "cancel", "reprioritise"),
+    Status.RUNNING: ("succeed", "fail", "release", "propose", "renew", "cancel"),
+    Status.RETRYING: ("cancel",),
+    Status.REVIEW: ("claim_review", "release_review", "accept", "reject", "cancel"),
+    Status.CANCELLING: ("succeed", "fail", "release", "renew", "cancel"),
+    Status.SUCCEEDED: ("archive",),
+    Status.DEAD: ("redrive", "discard", "archive"),
+    Status.CANCELLED: ("archive",),
+    Status.EXPIRED: ("archive",),
+    Status.ARCHIVED: (),
+}
+
+
+def refused(job: Job, verb: str) -> ConflictError:
+    """The refusal of what the state does not allow."""
+    allowed = allowed_commands(job.status)
+    named = ", ".join(allowed) or "nothing"
+    message = f"cannot {verb} job {job.id}: it is {job.status.value}, which allows {named}"
+    return ConflictError(message, code="illegal_transition", allowed=allowed)
+
+
+def current_lease(job: Job, fence: int, verb: str) -> Lease:
+    """The job's lease, if it is the one that the fence names."""
+    if job.lease is None:
+        raise refused(job, verb)
+    if job.lease.fence != fence:
+        message = f"cannot {verb} job {job.id}: lease {fence} is lost; lease {job.lease.fence} runs it now"
+        raise ConflictError(message, code="lease_lost", allowed=allowed_commands(job.status))
+    return job.lease
+
+
+def claimed_review(job: Job, reviewer: str, verb: str) -> Review:
+    """The job's review, if nobody else has claimed it."""
+    if job.status is not Status.REVIEW or job.review is None:
+        raise refused(job, verb)
+    if job.review.reviewer not in (None, reviewer):
+        message = f"cannot {verb} job {job.id}: {job.review.reviewer} has claimed its review"
+        raise ConflictError(message, code="review_claimed", allowed=allowed_commands(job.status))
+    return job.review
