@@ -19,7 +19,7 @@ setup-score:
 	@tools/setup.sh --score
 
 demo: setup ## Convert a PDF through the whole platform, with progress and event history
-	$(PYTHON) -m services.cli.demo
+	$(PYTHON) -m switchyard.services.cli.demo
 
 up: setup ## Run everything in one process until Ctrl-C; options: make up ARGS="--port 8081"
 	.venv/bin/switchyard up $(ARGS)

@@ -17,9 +17,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from benchmarks.gateway_process import started
-from services.access.jwt import load_or_create_secrets, mint
-from services.broker import topology
-from services.broker.server.server import start_broker
+from switchyard.services.access.jwt import load_or_create_secrets, mint
+from switchyard.services.broker import topology
+from switchyard.services.broker.server.server import start_broker
 
 LINES = 30_000
 ROUNDS = 3

@@ -18,24 +18,24 @@ from typing import Any
 import uvloop
 from nats.aio.client import Client
 
-from events.lane import LaneKey, lane_id
-from events.requirements.matching import canonical
-from events.values import JobSpec
-from services.broker import connection as broker
-from services.broker import topology
-from services.broker.publisher import Publisher
-from services.broker.puller import ACK
-from services.broker.reachability import Reachability
-from services.broker.server.server import start_broker
-from services.dispatch.dispatcher import Dispatcher
-from services.dispatch.leasing import Leasing
-from services.dispatch.work import Work
-from services.event_store import EventStore
-from services.gc import collect_less_often
-from services.ids import new_id
-from services.records.lanes import Lanes
-from services.records.workers import WorkerRecord, new_record
-from services.settings import Settings
+from switchyard.events.lane import LaneKey, lane_id
+from switchyard.events.requirements.matching import canonical
+from switchyard.events.values import JobSpec
+from switchyard.services.broker import connection as broker
+from switchyard.services.broker import topology
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.puller import ACK
+from switchyard.services.broker.reachability import Reachability
+from switchyard.services.broker.server.server import start_broker
+from switchyard.services.dispatch.dispatcher import Dispatcher
+from switchyard.services.dispatch.leasing import Leasing
+from switchyard.services.dispatch.work import Work
+from switchyard.services.event_store import EventStore
+from switchyard.services.gc import collect_less_often
+from switchyard.services.ids import new_id
+from switchyard.services.records.lanes import Lanes
+from switchyard.services.records.workers import WorkerRecord, new_record
+from switchyard.services.settings import Settings
 
 WORKERS = 1000
 CONNECTIONS = 20

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import pypdfium2 as pdfium
 
-from services.documents.model.document import Options
-from services.documents.ocr import reading
-from services.documents.ocr.machine.cores import Cores, count
-from services.documents.ocr.machine.tesseract import installed
-from services.documents.pdf import read
+from switchyard.services.documents.model.document import Options
+from switchyard.services.documents.ocr import reading
+from switchyard.services.documents.ocr.machine.cores import Cores, count
+from switchyard.services.documents.ocr.machine.tesseract import installed
+from switchyard.services.documents.pdf import read
 
 DOCUMENTS: Final = Path(__file__).parents[1] / "tests" / "documents"
 TEXT: Final = ("docling_wiki.pdf", "docling_duck.pdf", "fieldreport.pdf", "invoice.pdf")

@@ -20,21 +20,21 @@ import uvloop
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events.commands import Submit
-from events.job import Job
-from events.lane import LaneKey
-from events.values import JobSpec
-from services.broker import connection, topology
-from services.broker.inbox import Inbox
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.broker.server.server import start_broker
-from services.connectors.simulate import SimulateConnector
-from services.event_store import EventStore
-from services.ids import new_id
-from services.records.lanes import Lanes, lane_for
-from services.settings import Settings
-from services.worker.worker import Worker
+from switchyard.events.commands import Submit
+from switchyard.events.job import Job
+from switchyard.events.lane import LaneKey
+from switchyard.events.values import JobSpec
+from switchyard.services.broker import connection, topology
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.server.server import start_broker
+from switchyard.services.connectors.simulate import SimulateConnector
+from switchyard.services.event_store import EventStore
+from switchyard.services.ids import new_id
+from switchyard.services.records.lanes import Lanes, lane_for
+from switchyard.services.settings import Settings
+from switchyard.services.worker.worker import Worker
 
 JOBS = 20_000
 ROUNDS = 5

@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 import uvloop
 
-from services.run import connection_file
+from switchyard.services.run import connection_file
 
 JOBS = 200
 WARM_UP = 20
@@ -52,7 +52,7 @@ async def measure() -> list[dict[str, Any]]:
     """Start everything and measure."""
     with tempfile.TemporaryDirectory() as directory:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.cli", "--log-level", "error",
+            sys.executable, "-m", "switchyard.services.cli", "--log-level", "error",
             "up", "--port", "0", "--data-dir", directory, "--kinds", "simulate",
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip

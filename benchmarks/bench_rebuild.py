@@ -14,18 +14,18 @@ import orjson
 import uvloop
 from nats.aio.msg import Msg
 
-from events.encoding.codec import encode
-from events.events import Leased, Submitted, Succeeded
-from events.subjects import claimable_event, job_event
-from events.values import JobSpec
-from services.broker import connection, topology
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.broker.server.server import start_broker
-from services.ids import new_id
-from services.projector.projector import build
-from services.records.lanes import lane_for
-from services.settings import Settings
+from switchyard.events.encoding.codec import encode
+from switchyard.events.events import Leased, Submitted, Succeeded
+from switchyard.events.subjects import claimable_event, job_event
+from switchyard.events.values import JobSpec
+from switchyard.services.broker import connection, topology
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.server.server import start_broker
+from switchyard.services.ids import new_id
+from switchyard.services.projector.projector import build
+from switchyard.services.records.lanes import lane_for
+from switchyard.services.settings import Settings
 
 JOBS = 30_000
 EVENTS = 3 * JOBS

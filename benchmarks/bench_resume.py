@@ -15,12 +15,12 @@ from nats.aio.client import Client
 
 from benchmarks.bench_rebuild import fill
 from benchmarks.gateway_process import started
-from events.subjects import JOBS as LOG
-from services.access.jwt import load_or_create_secrets, mint
-from services.broker import connection, topology
-from services.broker.part_reader import read_page
-from services.broker.publisher import Publisher
-from services.broker.server.server import start_broker
+from switchyard.events.subjects import JOBS as LOG
+from switchyard.services.access.jwt import load_or_create_secrets, mint
+from switchyard.services.broker import connection, topology
+from switchyard.services.broker.part_reader import read_page
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.server.server import start_broker
 
 JOBS = 100_000
 EVENTS = 3 * JOBS

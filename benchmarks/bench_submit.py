@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import uvloop
 
 from benchmarks.gateway_process import started
-from services.access.jwt import load_or_create_secrets, mint
-from services.broker import connection as broker
-from services.broker import topology
-from services.broker.server.server import start_broker
+from switchyard.services.access.jwt import load_or_create_secrets, mint
+from switchyard.services.broker import connection as broker
+from switchyard.services.broker import topology
+from switchyard.services.broker.server.server import start_broker
 
 CONNECTIONS = 32
 REQUESTS = 12_000

@@ -30,11 +30,11 @@ import aiohttp
 import orjson
 from nats.aio.client import Client
 
-from events.errors import UnavailableError
-from services.broker import connection
-from services.broker.jetstream import api
-from services.broker.part_reader import read_page
-from services.broker.server.server import find_binary
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker import connection
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.part_reader import read_page
+from switchyard.services.broker.server.server import find_binary
 
 LEASE_S = 10.0
 PER_S = 25
@@ -150,7 +150,7 @@ async def deployed(directory: Path, cluster: Cluster) -> AsyncIterator[tuple[str
     (directory / "data").mkdir()
 
     async def start(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
-        command = (sys.executable, "-m", "services.cli", *arguments)
+        command = (sys.executable, "-m", "switchyard.services.cli", *arguments)
         return await asyncio.create_subprocess_exec(*command, env=environment, **options)
 
     while await (await start("topology", "apply", stderr=asyncio.subprocess.DEVNULL)).wait():

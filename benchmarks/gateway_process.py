@@ -14,14 +14,14 @@ import uvloop
 from aiohttp import web
 from nats.aio.client import Client
 
-from events.subjects import H_EXPECTED_SEQ, H_EXPECTED_SUBJECT, claimable_event, job_filter
-from services.access.jwt import load_or_create_secrets
-from services.broker import connection
-from services.broker.publisher import Publisher
-from services.gateway.app import serve
-from services.ids import new_id
-from services.records.lanes import lane_for
-from services.settings import Settings
+from switchyard.events.subjects import H_EXPECTED_SEQ, H_EXPECTED_SUBJECT, claimable_event, job_filter
+from switchyard.services.access.jwt import load_or_create_secrets
+from switchyard.services.broker import connection
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.gateway.app import serve
+from switchyard.services.ids import new_id
+from switchyard.services.records.lanes import lane_for
+from switchyard.services.settings import Settings
 
 STARTED_S = 30.0
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from events.errors import ConflictError
-from events.state import Job
-from events.values import Lease, Review, Status
+from switchyard.events.errors import ConflictError
+from switchyard.events.state import Job
+from switchyard.events.values import Lease, Review, Status
 
 
 def allowed_commands(status: Status) -> tuple[str, ...]:

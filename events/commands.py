@@ -1,4 +1,4 @@
-"""What may be asked of a job; `events.job.decide` turns each into at most one event."""
+"""What may be asked of a job; `switchyard.events.job.decide` turns each into at most one event."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from events.values import JobError, JobSpec, Status
+from switchyard.events.values import JobError, JobSpec, Status
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

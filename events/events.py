@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from events.numbers import Int64, SizeBytes, Time
-from events.values import JobError, JobSpec, Status
+from switchyard.events.numbers import Int64, SizeBytes, Time
+from switchyard.events.values import JobError, JobSpec, Status
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
@@ -222,7 +222,7 @@ class Repaired(Event, frozen=True):
     """A damaged job was given a state again; it holds all of that state, so nothing before it counts.
 
     Args:
-        state: the job, as `events.state.Job`.
+        state: the job, as `switchyard.events.state.Job`.
         by: who repaired it.
         reason: what they said.
         lane: where it waits again, if it does.

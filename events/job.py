@@ -1,8 +1,8 @@
 """The life of a job: what a command makes of its state.
 
-`decide` says which event, if any, a command makes of a state; `evolve`, of `events.state` what follows.
-Time, ids and jitter arrive in the command. A command that finds its effect already there gives no event;
-one that the state does not allow raises `ConflictError`.
+`decide` says which event, if any, a command makes of a state; `evolve`, of `switchyard.events.state` what
+follows. Time, ids and jitter arrive in the command. A command that finds its effect already there gives no
+event; one that the state does not allow raises `ConflictError`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar, assert_never
 
 import msgspec
 
-from events import allowed, wakes
-from events.commands import (
+from switchyard.events import allowed, wakes
+from switchyard.events.commands import (
     Accept,
     AnyCommand,
     Archive,
@@ -41,9 +41,9 @@ from events.commands import (
     Unblock,
     Wake,
 )
-from events.encoding.damage import decide_damaged, refuse_whole
-from events.errors import ConflictError, ForbiddenError
-from events.events import (
+from switchyard.events.encoding.damage import decide_damaged, refuse_whole
+from switchyard.events.errors import ConflictError, ForbiddenError
+from switchyard.events.events import (
     Accepted,
     AnyEvent,
     Archived,
@@ -65,11 +65,11 @@ from events.events import (
     Submitted,
     Succeeded,
 )
-from events.numbers import later
-from events.outcome import timed_out
-from events.retry import MAX_RELEASES, release_delay_s, retry_delay_s
-from events.state import STILL_WAITING, Job, evolve, summary
-from events.values import (
+from switchyard.events.numbers import later
+from switchyard.events.outcome import timed_out
+from switchyard.events.retry import MAX_RELEASES, release_delay_s, retry_delay_s
+from switchyard.events.state import STILL_WAITING, Job, evolve, summary
+from switchyard.events.values import (
     FINAL,
     WAITING,
     DependencyFailure,

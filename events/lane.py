@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from events.values import JobSpec
+from switchyard.events.values import JobSpec
 
 MAX_KIND_IN_LANE: Final = 50
 HASH_CHARS: Final = 12
@@ -21,7 +21,7 @@ class LaneKey(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Args:
         kind: the jobs' kind.
-        requires: canonical requirement, in the language of `events.requirements.matching`.
+        requires: canonical requirement, in the language of `switchyard.events.requirements.matching`.
         prefers: canonical preference.
         isolation: `none`, `loose:<tenant>` or `strict:<tenant>`.
         limits: `<tenant>.<name>` of each limit of which a start needs a token.

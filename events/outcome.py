@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import msgspec
 
-from events.encoding.json_value import MAX_INT, MIN_INT, shown
-from events.encoding.json_written import type_name, type_named, written
-from events.errors import InvalidError
-from events.subjects import NAME
-from events.values import JobError
+from switchyard.events.encoding.json_value import MAX_INT, MIN_INT, shown
+from switchyard.events.encoding.json_written import type_name, type_named, written
+from switchyard.events.errors import InvalidError
+from switchyard.events.subjects import NAME
+from switchyard.events.values import JobError
 
 INVALID_RESULT: Final = "invalid_result"
 INVALID_USAGE: Final = "invalid_usage"

@@ -18,9 +18,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from events.errors import InvalidError
-from events.job import Job
-from events.values import RESULT_ARTIFACT, Status
+from switchyard.events.errors import InvalidError
+from switchyard.events.job import Job
+from switchyard.events.values import RESULT_ARTIFACT, Status
 
 KEY: Final = "$result"
 MARK: Final = f'"{KEY}"'.encode()

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from events.numbers import Seconds
+from switchyard.events.numbers import Seconds
 
 RELEASE_BASE_S: Final = 1.0
 RELEASE_MAX_S: Final = 60.0

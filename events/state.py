@@ -11,7 +11,7 @@ from typing import Any, Final, assert_never
 
 import msgspec
 
-from events.events import (
+from switchyard.events.events import (
     Accepted,
     AnyEvent,
     Archived,
@@ -35,10 +35,10 @@ from events.events import (
     Succeeded,
     Unreadable,
 )
-from events.numbers import Time
-from events.retry import RetryPolicy
-from events.subjects import is_name
-from events.values import (
+from switchyard.events.numbers import Time
+from switchyard.events.retry import RetryPolicy
+from switchyard.events.subjects import is_name
+from switchyard.events.values import (
     DAMAGED,
     Ageing,
     Cancellation,

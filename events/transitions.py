@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from events.values import Status
+from switchyard.events.values import Status
 
 _S = Status
 _WAITING = (_S.SCHEDULED, _S.BLOCKED, _S.QUEUED, _S.RETRYING, _S.REVIEW)

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from events.numbers import Int64, PositiveSeconds, Seconds, SizeBytes, Time
-from events.retry import RetryPolicy
+from switchyard.events.numbers import Int64, PositiveSeconds, Seconds, SizeBytes, Time
+from switchyard.events.retry import RetryPolicy
 
 
 class Status(StrEnum):

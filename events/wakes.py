@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from events.events import Expired
-from events.numbers import later
-from events.state import Job
-from events.values import Status
+from switchyard.events.events import Expired
+from switchyard.events.numbers import later
+from switchyard.events.state import Job
+from switchyard.events.values import Status
 
 
 def next_wake(job: Job) -> datetime | None:

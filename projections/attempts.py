@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
-from events.encoding.codec import NAMES
-from events.events import AnyEvent, Dead, Queued, Unreadable
-from events.job import Job
-from projections.jobs import microseconds
+from switchyard.events.encoding.codec import NAMES
+from switchyard.events.events import AnyEvent, Dead, Queued, Unreadable
+from switchyard.events.job import Job
+from switchyard.projections.jobs import microseconds
 
 _WRITE: Final = """
     INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)

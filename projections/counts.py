@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from events.job import Job
+from switchyard.events.job import Job
 
 _KEY: Final = "tenant, kind, state, lane, priority"
 _WRITE: Final = (

@@ -11,10 +11,10 @@ from typing import Final
 
 import msgspec
 
-from events.encoding.codec import VERSIONS
-from events.values import DAMAGED
-from projections import checkpoint
-from projections.checkpoint import Place
+from switchyard.events.encoding.codec import VERSIONS
+from switchyard.events.values import DAMAGED
+from switchyard.projections import checkpoint
+from switchyard.projections.checkpoint import Place
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 INDEXES = Path(__file__).with_name("indexes.sql")

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from events.job import Job
-from events.values import Status
-from projections.job_list import TOP, Place
-from projections.jobs import microseconds
+from switchyard.events.job import Job
+from switchyard.events.values import Status
+from switchyard.projections.job_list import TOP, Place
+from switchyard.projections.jobs import microseconds
 
 _WRITE: Final = "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?)"
 _DELETE: Final = "DELETE FROM dead_letters WHERE job_id = ?"

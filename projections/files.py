@@ -9,11 +9,11 @@ from typing import Final
 
 import msgspec
 
-from events.encoding.codec import MAX_LEVELS
-from events.encoding.nesting import deeper_than
-from events.numbers import Int64
-from projections import checkpoint
-from projections.checkpoint import Place
+from switchyard.events.encoding.codec import MAX_LEVELS
+from switchyard.events.encoding.nesting import deeper_than
+from switchyard.events.numbers import Int64
+from switchyard.projections import checkpoint
+from switchyard.projections.checkpoint import Place
 
 _WRITE: Final = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 

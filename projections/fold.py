@@ -7,13 +7,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from events import subjects
-from events.encoding.codec import decode
-from events.events import Unreadable
-from events.job import Job, evolve
-from events.values import Status
-from projections import attempts, checkpoint, counts, dead_letters, jobs, labels, tenants, workers
-from projections.checkpoint import Place
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import decode
+from switchyard.events.events import Unreadable
+from switchyard.events.job import Job, evolve
+from switchyard.events.values import Status
+from switchyard.projections import attempts, checkpoint, counts, dead_letters, jobs, labels, tenants, workers
+from switchyard.projections.checkpoint import Place
 
 _LOOK_UP_AT_ONCE: Final = 500
 _TOKENS: Final = 3

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from events.errors import UnavailableError
-from projections.database import damage_of
+from switchyard.events.errors import UnavailableError
+from switchyard.projections.database import damage_of
 
 
 class _Reader(Protocol):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from events.job import Job
-from events.values import JobError, Review, Status
+from switchyard.events.job import Job
+from switchyard.events.values import JobError, Review, Status
 
 PROGRESS_FIELDS = ("fraction", "stage", "message", "eta_s")
 

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from events.job import Job
-from events.wakes import next_wake
+from switchyard.events.job import Job
+from switchyard.events.wakes import next_wake
 
 # JSON, like the events: a result may hold integers that MessagePack has no room for.
 _ENCODER: Final = msgspec.json.Encoder()

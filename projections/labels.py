@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
-from events.job import Job
-from projections.jobs import microseconds
+from switchyard.events.job import Job
+from switchyard.projections.jobs import microseconds
 
 _WRITE: Final = "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?)"
 

@@ -14,15 +14,15 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from events.errors import InvalidError, UnavailableError
-from events.job import Job
-from projections import checkpoint, database, files, tenants
-from projections.checkpoint import Checkpoint
-from projections.dead_letters import DeadFilters
-from projections.dead_letters import places as dead_places
-from projections.guarded import guarded
-from projections.job_list import TOP, Filters, places
-from projections.jobs import decode, microseconds
+from switchyard.events.errors import InvalidError, UnavailableError
+from switchyard.events.job import Job
+from switchyard.projections import checkpoint, database, files, tenants
+from switchyard.projections.checkpoint import Checkpoint
+from switchyard.projections.dead_letters import DeadFilters
+from switchyard.projections.dead_letters import places as dead_places
+from switchyard.projections.guarded import guarded
+from switchyard.projections.job_list import TOP, Filters, places
+from switchyard.projections.jobs import decode, microseconds
 
 _Key = TypeVar("_Key")
 _JOB_CURSOR: Final = msgspec.json.Decoder(tuple[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], str])

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from events.job import Job
-from events.values import FINAL, Status
+from switchyard.events.job import Job
+from switchyard.events.values import FINAL, Status
 
 _WRITE: Final = (
     "INSERT INTO tenants VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (tenant) DO UPDATE SET "

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
-from events.events import AnyEvent, Unreadable
-from events.job import Job
-from projections import attempts
+from switchyard.events.events import AnyEvent, Unreadable
+from switchyard.events.job import Job
+from switchyard.projections import attempts
 
 _WRITE: Final = """
     INSERT INTO workers VALUES (?, ?, ?, ?, ?, ?)

@@ -26,7 +26,7 @@ import orjson
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
+from switchyard.events import subjects
 
 log = structlog.get_logger()
 

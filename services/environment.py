@@ -7,8 +7,8 @@ import os
 import re
 from typing import Final
 
-from events.errors import SwitchyardError
-from services.settings import Settings
+from switchyard.events.errors import SwitchyardError
+from switchyard.services.settings import Settings
 
 PREFIX: Final = "SWITCHYARD_"
 

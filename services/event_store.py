@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import AnyCommand, Submit
-from events.encoding.codec import event_name, fold, write
-from events.encoding.envelope import Recorded, recorded
-from events.errors import (
+from switchyard.events import subjects
+from switchyard.events.commands import AnyCommand, Submit
+from switchyard.events.encoding.codec import event_name, fold, write
+from switchyard.events.encoding.envelope import Recorded, recorded
+from switchyard.events.errors import (
     ConflictError,
     NewerVersionError,
     NotFoundError,
@@ -23,16 +23,16 @@ from events.errors import (
     UnavailableError,
     VersionConflictError,
 )
-from events.events import AnyEvent, Unreadable
-from events.job import Job, decide, evolve
-from events.values import JobSpec
-from services.broker.connection import is_clustered
-from services.broker.part_reader import read_few
-from services.broker.publisher import AckLostError, InProcessError, Publisher
-from services.broker.reader import last_message, last_of_leader
+from switchyard.events.events import AnyEvent, Unreadable
+from switchyard.events.job import Job, decide, evolve
+from switchyard.events.values import JobSpec
+from switchyard.services.broker.connection import is_clustered
+from switchyard.services.broker.part_reader import read_few
+from switchyard.services.broker.publisher import AckLostError, InProcessError, Publisher
+from switchyard.services.broker.reader import last_message, last_of_leader
 
 if TYPE_CHECKING:
-    from services.settings import (
+    from switchyard.services.settings import (
         Settings,  # what it is made with is much to load for a process that only reads
     )
 

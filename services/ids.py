@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 
-from services import clock
+from switchyard.services import clock
 
 # The two highest bits of this digit are the variant; the other two are random.
 _VARIANT = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}

@@ -10,7 +10,7 @@ from typing import Any, Final, TextIO, cast
 
 import structlog
 
-from services.visible import visible
+from switchyard.services.visible import visible
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 _configured: dict[str, Any] = {}

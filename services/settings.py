@@ -12,7 +12,7 @@ from typing import Annotated
 import pydantic
 from pydantic import Field
 
-from services.stream_sizes import StreamSizes
+from switchyard.services.stream_sizes import StreamSizes
 
 KIB = 1024
 MIB = 1024 * KIB

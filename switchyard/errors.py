@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from events.errors import SwitchyardError
+from switchyard.events.errors import SwitchyardError
 
 if TYPE_CHECKING:
     from switchyard.models import Job

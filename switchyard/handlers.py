@@ -15,7 +15,6 @@ from typing import Any, Final, TypeVar
 
 import pydantic
 
-from events.subjects import NAME
 from switchyard._worker.contained import end_if_forked
 from switchyard._worker.context import Artifact, Context, InputFile, SyncContext
 from switchyard._worker.handler_errors import (
@@ -29,6 +28,7 @@ from switchyard._worker.handler_errors import (
     contained,
     plain,
 )
+from switchyard.events.subjects import NAME
 
 __all__ = [
     "Artifact", "Cancelled", "Context", "Fatal", "Handler", "HandlerError", "Handlers", "HandlersError",

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from nats.aio.client import Client
 
-from services.broker.connection import connect
-from services.broker.server.server import NatsServer, start_broker
+from switchyard.services.broker.connection import connect
+from switchyard.services.broker.server.server import NatsServer, start_broker
 from tests.broker.shared import SharedBroker
 
 

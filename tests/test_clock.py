@@ -13,10 +13,10 @@ import pytest
 import structlog
 from nats.aio.client import Client
 
-from services.broker import connection as broker
-from services.broker import topology
-from services.broker.server.server import NatsServer
-from services.clock import BrokerClock, said
+from switchyard.services.broker import connection as broker
+from switchyard.services.broker import topology
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.clock import BrokerClock, said
 from tests.worker.cable import open_cable
 
 ROOT = Path(__file__).parents[1]
@@ -187,8 +187,8 @@ async def test_the_time_is_asked_again_and_again(broker: NatsServer, monkeypatch
         return await ask(self, nc)
 
     monkeypatch.setattr(BrokerClock, "ask", noted)
-    monkeypatch.setattr("services.clock.REFRESH_S", 0.01)
-    monkeypatch.setattr("services.clock.AGAIN_S", 0.01)
+    monkeypatch.setattr("switchyard.services.clock.REFRESH_S", 0.01)
+    monkeypatch.setattr("switchyard.services.clock.AGAIN_S", 0.01)
     nc = await connect(broker.url)  # without our streams: it has no answer yet
     async with asyncio.timeout(DEADLINE_S):
         for _ in range(3):

@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services import clock
-from services.broker import connection as connections
-from services.broker import topology
-from services.broker.server.server import NatsServer
-from services.clock import BrokerClock
-from services.connectors.protocol import Attempt
+from switchyard.services import clock
+from switchyard.services.broker import connection as connections
+from switchyard.services.broker import topology
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.clock import BrokerClock
+from switchyard.services.connectors.protocol import Attempt
 from tests.worker.cable import Cable
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
@@ -103,7 +103,7 @@ async def test_a_jump_is_followed_after_a_reconnection_and_before_it_time_goes_o
 async def test_a_jump_is_followed_by_the_next_reading_without_a_reconnection(
     broker: NatsServer, monkeypatch: pytest.MonkeyPatch, jump_s: int
 ) -> None:
-    monkeypatch.setattr("services.clock.REFRESH_S", 0.05)
+    monkeypatch.setattr("switchyard.services.clock.REFRESH_S", 0.05)
     async with other_time(broker) as wire:
         nc = await connections.connect(wire.url, name="test")
         await topology.apply(nc)

@@ -3,12 +3,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import events
-import projections
-import services
 import switchyard
-from services.cli.settings_page import page
-from services.settings import Settings
+from switchyard import events, projections, services
+from switchyard.services.cli.settings_page import page
+from switchyard.services.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +30,7 @@ def test_every_file_that_a_page_names_is_there() -> None:
 
 def test_the_top_level_packages_are_ours() -> None:
     for package in (events, projections, services, switchyard):
-        where = Path(str(package.__file__)).parents[1]
+        where = Path(str(package.__file__)).resolve().parents[1]
         assert where == ROOT, f"{package.__name__} comes from {where}, another distribution's"
 
 

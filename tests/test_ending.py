@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from services.ending import Patience
+from switchyard.services.ending import Patience
 
 ENDS_S = 60.0
 DEAF = """
 import asyncio
-from services.run import parts as runtime
+from switchyard.services.run import stopping as runtime
 
 async def deaf():
     print("ready", flush=True)

@@ -9,28 +9,28 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import Complete, RequestCancel, Submit, TakeLease
-from events.encoding.envelope import Recorded
-from events.errors import (
+from switchyard.events import subjects
+from switchyard.events.commands import Complete, RequestCancel, Submit, TakeLease
+from switchyard.events.encoding.envelope import Recorded
+from switchyard.events.errors import (
     ConflictError,
     NotFoundError,
     SwitchyardError,
     UnavailableError,
     VersionConflictError,
 )
-from events.job import Job, evolve
-from events.values import JobSpec, Status
-from services import event_store
-from services.broker import topology
-from services.broker.jetstream import api
-from services.broker.publisher import AckLostError, InProcessError, Publisher
-from services.broker.reader import follow
-from services.broker.server.server import NatsServer
-from services.dispatch.renewal import judge
-from services.event_store import EventStore
-from services.ids import id_for_key, new_id
-from services.settings import Settings
+from switchyard.events.job import Job, evolve
+from switchyard.events.values import JobSpec, Status
+from switchyard.services import event_store
+from switchyard.services.broker import topology
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import AckLostError, InProcessError, Publisher
+from switchyard.services.broker.reader import follow
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.dispatch.renewal import judge
+from switchyard.services.event_store import EventStore
+from switchyard.services.ids import id_for_key, new_id
+from switchyard.services.settings import Settings
 
 SPEC = JobSpec(kind="simulate", tenant="acme", lane="simulate-1", payload={"n": 1})
 ACTOR = "user:ann"

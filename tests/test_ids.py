@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from uuid import RFC_4122, UUID
 
-from services.ids import id_for_key, new_id
+from switchyard.services.ids import id_for_key, new_id
 
 
 def test_new_id_is_a_version_7_uuid_of_this_moment() -> None:

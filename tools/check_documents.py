@@ -27,7 +27,7 @@ import openpyxl
 import pypdfium2 as pdfium
 from lxml import etree
 
-from services.documents.convert import convert
+from switchyard.services.documents.convert import convert
 
 SUFFIXES: Final = {".pdf", ".docx", ".pptx", ".xlsx"}
 WORD: Final = re.compile(r"[^\W_]+")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from services.documents.ocr.machine.tesseract import installed
+from switchyard.services.documents.ocr.machine.tesseract import installed
 
 MANIFEST: Final = "manifest.json"
 CORPUS: Final = Path(__file__).parents[2] / "tests" / "documents"

@@ -9,7 +9,7 @@ from typing import Final
 
 from benchmarks.score.converters import Run
 from benchmarks.score.corpus import CATEGORIES
-from services.documents.write import markdown
+from switchyard.services.documents.write import markdown
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "documents.md"
 BEGIN: Final = "<!-- written by make score ARGS=--write -->"

@@ -19,8 +19,8 @@ Convert = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def ours() -> tuple[str, Convert]:
-    from services.documents.convert import convert  # noqa: PLC0415 - not there for the others
-    from services.documents.ocr.machine.tesseract import installed  # noqa: PLC0415
+    from switchyard.services.documents.convert import convert  # noqa: PLC0415 - not there for the others
+    from switchyard.services.documents.ocr.machine.tesseract import installed  # noqa: PLC0415
 
     ocr = installed()
 

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import msgspec
 
-from events import subjects
-from events.encoding.json_value import check_json
-from events.encoding.nesting import deeper_than
-from events.errors import InvalidError, UnwritableError
-from events.events import (
+from switchyard.events import subjects
+from switchyard.events.encoding.json_value import check_json
+from switchyard.events.encoding.nesting import deeper_than
+from switchyard.events.errors import InvalidError, UnwritableError
+from switchyard.events.events import (
     AnyEvent,
     Blocked,
     Event,
@@ -30,9 +30,9 @@ from events.events import (
     Submitted,
     Unreadable,
 )
-from events.state import Job, evolve
-from events.subjects import JOB_ID, NAME, is_name
-from events.values import MAX_PRIORITY
+from switchyard.events.state import Job, evolve
+from switchyard.events.subjects import JOB_ID, NAME, is_name
+from switchyard.events.values import MAX_PRIORITY
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 

@@ -1,8 +1,8 @@
 """What may be done with a damaged job: give it a state again, or put it away.
 
-A damaged job has an event that cannot be read (`events.state`). Nothing else is decided about it: callers get
-a conflict, and what the keeper and workers would do by themselves comes to nothing. Where a newer version
-wrote the event, nothing at all may be decided before this one is upgraded.
+A damaged job has an event that cannot be read (`switchyard.events.state`). Nothing else is decided about it:
+callers get a conflict, and what the keeper and workers would do by themselves comes to nothing. Where a newer
+version wrote the event, nothing at all may be decided before this one is upgraded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from events.commands import (
+from switchyard.events.commands import (
     AnyCommand,
     Archive,
     Discard,
@@ -23,10 +23,10 @@ from events.commands import (
     Unblock,
     Wake,
 )
-from events.errors import ConflictError, NewerVersionError
-from events.events import AnyEvent, Archived, Repaired
-from events.state import Job
-from events.values import FINAL, JobError, Status
+from switchyard.events.errors import ConflictError, NewerVersionError
+from switchyard.events.events import AnyEvent, Archived, Repaired
+from switchyard.events.state import Job
+from switchyard.events.values import FINAL, JobError, Status
 
 CODE: Final = "damaged"
 ALLOWED: Final = ("repair", "discard")

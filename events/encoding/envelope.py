@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from events import subjects
-from events.encoding.codec import decode
-from events.events import AnyEvent, Unreadable
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import decode
+from switchyard.events.events import AnyEvent, Unreadable
 
 UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
 

@@ -12,9 +12,16 @@ import math
 import re
 from typing import Final
 
-from events.encoding.json_value import MAX_INT, MAX_NESTING, MIN_INT, SHOWN_PATH_CHARS, refuse, shown_key
-from events.encoding.nesting import deeper_than, unescaped
-from events.errors import InvalidError
+from switchyard.events.encoding.json_value import (
+    MAX_INT,
+    MAX_NESTING,
+    MIN_INT,
+    SHOWN_PATH_CHARS,
+    refuse,
+    shown_key,
+)
+from switchyard.events.encoding.nesting import deeper_than, unescaped
+from switchyard.events.errors import InvalidError
 
 MAX_BODY_NESTING: Final = MAX_NESTING + 1
 """Levels of a body, in which a value of `MAX_NESTING` levels stands under a key."""

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 import orjson
 
-from events.errors import InvalidError
+from switchyard.events.errors import InvalidError
 
 # What is nested deeper is not looked at: it could not be written without exhausting the stack.
 MAX_NESTING: Final = 64

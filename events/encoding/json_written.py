@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import orjson
 
-from events.encoding.json_value import MAX_INT, MAX_NESTING, MIN_INT, refuse, shown, shown_key
-from events.encoding.nesting import deeper_than
+from switchyard.events.encoding.json_value import MAX_INT, MAX_NESTING, MIN_INT, refuse, shown, shown_key
+from switchyard.events.encoding.nesting import deeper_than
 
 MAX_TYPE_CHARS: Final = 200
 _NAME: Final[Any] = type.__dict__["__name__"]  # not the class's own word, which may raise anything

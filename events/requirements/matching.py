@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from events.encoding.json_value import shown, shown_path
-from events.requirements.operators import GROUPS, MISSING, TESTS, Verdict
-from events.requirements.requirement import WEIGHTED, Limits, canonical, canonical_prefers
+from switchyard.events.encoding.json_value import shown, shown_path
+from switchyard.events.requirements.operators import GROUPS, MISSING, TESTS, Verdict
+from switchyard.events.requirements.requirement import WEIGHTED, Limits, canonical, canonical_prefers
 
 __all__ = ["WORST", "Clause", "Limits", "canonical", "canonical_prefers", "explain", "matches", "score"]
 

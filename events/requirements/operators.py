@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import re2
 
-from events.requirements.semver import parse_range
+from switchyard.events.requirements.semver import parse_range
 
 Verdict = bool | None
 Test = Callable[[Any, Any], Verdict]

@@ -11,9 +11,17 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from events.encoding.json_value import check_json, distinct, encoded, literal, named, refuse, shown_key
-from events.requirements.operators import GROUPS, TESTS, compiled, is_number, is_text
-from events.requirements.semver import parse_range
+from switchyard.events.encoding.json_value import (
+    check_json,
+    distinct,
+    encoded,
+    literal,
+    named,
+    refuse,
+    shown_key,
+)
+from switchyard.events.requirements.operators import GROUPS, TESTS, compiled, is_number, is_text
+from switchyard.events.requirements.semver import parse_range
 
 MAX_WEIGHT: Final = 100
 WEIGHTED: Final = "$weighted"

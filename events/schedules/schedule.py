@@ -13,8 +13,8 @@ from enum import StrEnum
 
 import msgspec
 
-from events.numbers import Time
-from events.schedules.ticks import Timing, newest, ticks
+from switchyard.events.numbers import Time
+from switchyard.events.schedules.ticks import Timing, newest, ticks
 
 
 class Missed(StrEnum):

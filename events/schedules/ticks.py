@@ -23,8 +23,8 @@ from zoneinfo import ZoneInfo, available_timezones
 import msgspec
 from cronsim import CronSim, CronSimError
 
-from events.errors import InvalidError, LimitError
-from events.numbers import PositiveSeconds, Time
+from switchyard.events.errors import InvalidError, LimitError
+from switchyard.events.numbers import PositiveSeconds, Time
 
 NICKNAMES: Final = {
     "@yearly": "0 0 1 1 *",

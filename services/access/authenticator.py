@@ -6,11 +6,11 @@ import hashlib
 from collections import OrderedDict
 from typing import Final
 
-from services import clock
-from services.access.errors import UnauthenticatedError
-from services.access.jwt import Claims, TokenVerifier
-from services.access.principal import Principal, Role
-from services.access.revocations import Revocations
+from switchyard.services import clock
+from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.access.jwt import Claims, TokenVerifier
+from switchyard.services.access.principal import Principal, Role
+from switchyard.services.access.revocations import Revocations
 
 SCHEME: Final = "bearer "
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from events.errors import RejectedError
+from switchyard.events.errors import RejectedError
 
 
 class UnauthenticatedError(RejectedError):

@@ -19,11 +19,11 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from events.errors import InvalidError
-from events.subjects import NAME
-from services import clock
-from services.access.errors import UnauthenticatedError
-from services.ids import new_id
+from switchyard.events.errors import InvalidError
+from switchyard.events.subjects import NAME
+from switchyard.services import clock
+from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.ids import new_id
 
 SECRET_FILE: Final = "secret"  # noqa: S105 - the name of a file
 SECRET_BYTES: Final = 32

@@ -8,8 +8,8 @@ from typing import Final
 import jwt
 import msgspec
 
-from events.errors import ForbiddenError
-from services.access.jwt import TokenVerifier
+from switchyard.events.errors import ForbiddenError
+from switchyard.services.access.jwt import TokenVerifier
 
 HEADER: Final = "Switchyard-Lease-Token"
 PURPOSE: Final = b"switchyard timed lease"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from events.errors import ForbiddenError
+from switchyard.events.errors import ForbiddenError
 
 ANYBODY: Final = "*"
 """No tenant has this name."""

@@ -9,10 +9,10 @@ from typing import Final
 import orjson
 from nats.aio.client import Client
 
-from events import subjects
-from services import clock
-from services.broker.publisher import Publisher
-from services.broker.reader import PAGE, Stored, follow, read_range
+from switchyard.events import subjects
+from switchyard.services import clock
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import PAGE, Stored, follow, read_range
 
 STREAM: Final = f"KV_{subjects.BUCKET_KEYS}"
 PREFIX: Final = f"$KV.{subjects.BUCKET_KEYS}.revoked."

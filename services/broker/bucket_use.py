@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import LimitError
-from services.broker.reader import follow
+from switchyard.events import subjects
+from switchyard.events.errors import LimitError
+from switchyard.services.broker.reader import follow
 
 RETRY_S: Final = 5.0
 DAY_S: Final = 86400.0

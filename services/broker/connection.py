@@ -13,9 +13,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from events.errors import UnavailableError
-from services import clock
-from services.broker.wire import LazyHeaders, MessageParser, header_block, text_of
+from switchyard.events.errors import UnavailableError
+from switchyard.services import clock
+from switchyard.services.broker.wire import LazyHeaders, MessageParser, header_block, text_of
 
 log = structlog.get_logger()
 

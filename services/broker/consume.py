@@ -12,11 +12,11 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events.errors import NewerVersionError, SwitchyardError
-from services.broker import topology
-from services.broker.inbox import Inbox
-from services.broker.quarantine import set_aside
-from services.broker.reader import SILENCE_S, LostError, Pulls, Stored, delivered
+from switchyard.events.errors import NewerVersionError, SwitchyardError
+from switchyard.services.broker import topology
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.quarantine import set_aside
+from switchyard.services.broker.reader import SILENCE_S, LostError, Pulls, Stored, delivered
 
 log = structlog.get_logger()
 

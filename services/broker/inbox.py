@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from services.broker.connection import listen, unlisten
+from switchyard.services.broker.connection import listen, unlisten
 
 
 class Inbox:

@@ -21,7 +21,7 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 
-from events.errors import UnavailableError
+from switchyard.events.errors import UnavailableError
 
 WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 """Somebody wrote first."""

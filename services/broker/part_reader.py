@@ -7,7 +7,7 @@ from typing import Final
 
 from nats.aio.client import Client
 
-from services.broker.reader import PAGE, Stored, TooManyError, last_message, reading, take_batch
+from switchyard.services.broker.reader import PAGE, Stored, TooManyError, last_message, reading, take_batch
 
 MANY: Final = 1024
 """Most messages that the broker answers `multi_last` with. Source: ADR-31."""

@@ -17,9 +17,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from events.errors import SwitchyardError, UnavailableError, VersionConflictError
-from services.broker.connection import listen, unlisten
-from services.broker.jetstream import BUSY, IN_PROCESS, NO_ROOM, NOT_NOW, WRONG_LAST_SEQUENCE
+from switchyard.events.errors import SwitchyardError, UnavailableError, VersionConflictError
+from switchyard.services.broker.connection import listen, unlisten
+from switchyard.services.broker.jetstream import BUSY, IN_PROCESS, NO_ROOM, NOT_NOW, WRONG_LAST_SEQUENCE
 
 LAST_SEQUENCE = re.compile(r"wrong last sequence: (\d+)")
 
@@ -95,7 +95,7 @@ class Publisher:
         Args:
             subject: where to.
             body: what.
-            headers: a mapping, or what `services.broker.wire.header_block` makes of one.
+            headers: a mapping, or what `switchyard.services.broker.wire.header_block` makes of one.
 
         Returns:
             A future of the sequence that the message got in its stream. It may fail with
@@ -115,8 +115,8 @@ class Publisher:
         if self._expiry is None:
             self._expiry = self._loop.call_later(self._timeout_s, self._expire)
         try:
-            # A connection of `services.broker.connection.connect` takes a ready block where nats-py has a
-            # mapping.
+            # A connection of `switchyard.services.broker.connection.connect` takes a ready block where
+            # nats-py has a mapping.
             await self._nc.publish(subject, body, self._prefix + token, headers)  # type: ignore[arg-type]
         except nats.errors.Error as error:
             self._pending.pop(token, None)

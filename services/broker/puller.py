@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from services.broker.connection import is_clustered, listen, unlisten
+from switchyard.services.broker.connection import is_clustered, listen, unlisten
 
 ACK = b"+ACK"
 WORKING = b"+WPI"

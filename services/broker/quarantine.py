@@ -18,12 +18,12 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.encoding.nesting import deeper_than
-from events.errors import RejectedError
-from services import clock
-from services.broker.reader import Stored
-from services.broker.wire import header_block
+from switchyard.events import subjects
+from switchyard.events.encoding.nesting import deeper_than
+from switchyard.events.errors import RejectedError
+from switchyard.services import clock
+from switchyard.services.broker.reader import Stored
+from switchyard.services.broker.wire import header_block
 
 log = structlog.get_logger()
 

@@ -15,14 +15,14 @@ from typing import Final, NamedTuple
 import msgspec
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import NotFoundError, UnavailableError
-from services.broker.jetstream import api
-from services.broker.quarantine import DECODER, REASON_CHARS, SUBJECT_CHARS, UNREADABLE, Reference
-from services.broker.reader import Stored, last_message, read_range
-from services.broker.topology_spec import load
-from services.broker.wire import LazyHeaders
-from services.concurrency import each
+from switchyard.events import subjects
+from switchyard.events.errors import NotFoundError, UnavailableError
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.quarantine import DECODER, REASON_CHARS, SUBJECT_CHARS, UNREADABLE, Reference
+from switchyard.services.broker.reader import Stored, last_message, read_range
+from switchyard.services.broker.topology_spec import load
+from switchyard.services.broker.wire import LazyHeaders
+from switchyard.services.concurrency import each
 
 STREAM: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 WINDOW: Final = 1000

@@ -15,10 +15,10 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events.errors import UnavailableError
-from services.broker.inbox import Inbox
-from services.broker.jetstream import NOTHING, FaultError, api
-from services.broker.wire import LazyHeaders
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.jetstream import NOTHING, FaultError, api
+from switchyard.services.broker.wire import LazyHeaders
 
 log = structlog.get_logger()
 

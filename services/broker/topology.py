@@ -30,9 +30,9 @@ import orjson
 import structlog
 from nats.aio.client import Client
 
-from events.errors import UnavailableError
-from services.broker.jetstream import is_not_now
-from services.broker.topology_spec import (
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker.jetstream import is_not_now
+from switchyard.services.broker.topology_spec import (
     UNLIMITED,
     Consumer,
     Difference,

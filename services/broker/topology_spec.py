@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import orjson
 import pydantic
 
-from events.errors import SwitchyardError
+from switchyard.events.errors import SwitchyardError
 
 UNLIMITED: Final = -1
 
@@ -196,7 +196,7 @@ def load(replicas: int = 1, max_bytes: Mapping[str, int] | None = None) -> Topol
         TopologyError: the file is missing or breaks a rule.
     """
     beside = Path(__file__).with_name("streams.json")  # in a wheel; in a source tree it is one level up
-    path = beside if beside.exists() else Path(__file__).parents[2] / "streams.json"
+    path = beside if beside.exists() else Path(__file__).resolve().parents[2] / "streams.json"
     try:
         declared = orjson.loads(path.read_bytes())
         for stream in declared["streams"]:

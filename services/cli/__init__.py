@@ -8,22 +8,22 @@ from typing import NoReturn
 
 import click
 
-from services.cli.commands.access import token
-from services.cli.commands.admin import rebuild, topology_group
-from services.cli.commands.control import drain, pause, paused, priority, resume, workers
-from services.cli.commands.dead import dead
-from services.cli.commands.explain import explain
-from services.cli.commands.jobs import archive, cancel, get, history, list_jobs, submit, watch
-from services.cli.commands.limits import limit
-from services.cli.commands.parts import gateway, keeper, projector, up, worker
-from services.cli.commands.quarantine import quarantine, repair
-from services.cli.commands.review import review
-from services.cli.commands.schedules import schedule_group
-from services.cli.commands.usage import usage
-from services.cli.doctor.command import doctor
-from services.cli.errors import guarded
-from services.log import LEVELS, configure
 from switchyard._worker.runner import end, left_threads
+from switchyard.services.cli.commands.access import token
+from switchyard.services.cli.commands.admin import rebuild, topology_group
+from switchyard.services.cli.commands.control import drain, pause, paused, priority, resume, workers
+from switchyard.services.cli.commands.dead import dead
+from switchyard.services.cli.commands.explain import explain
+from switchyard.services.cli.commands.jobs import archive, cancel, get, history, list_jobs, submit, watch
+from switchyard.services.cli.commands.limits import limit
+from switchyard.services.cli.commands.parts import gateway, keeper, projector, up, worker
+from switchyard.services.cli.commands.quarantine import quarantine, repair
+from switchyard.services.cli.commands.review import review
+from switchyard.services.cli.commands.schedules import schedule_group
+from switchyard.services.cli.commands.usage import usage
+from switchyard.services.cli.doctor.command import doctor
+from switchyard.services.cli.errors import guarded
+from switchyard.services.log import LEVELS, configure
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,7 +59,7 @@ for command in (
 
 
 def main() -> NoReturn:
-    """Run the command line; exits with a code of `services.cli.errors.EXIT_CODES`."""
+    """Run the command line; exits with a code of `switchyard.services.cli.errors.EXIT_CODES`."""
     try:
         guarded(lambda: cli(prog_name="switchyard", standalone_mode=False), debug="--debug" in sys.argv)
     except SystemExit as exit_:

@@ -1,6 +1,6 @@
-"""`python -m services.cli` is `switchyard`."""
+"""`python -m switchyard.services.cli` is `switchyard`."""
 
-from services.cli import main
+from switchyard.services.cli import main
 
 if __name__ == "__main__":  # a process that a handler spawns imports this too
     main()

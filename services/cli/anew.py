@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from services.cli.output import say
+from switchyard.services.cli.output import say
 
 
 class Start:

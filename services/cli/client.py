@@ -13,12 +13,12 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from events.encoding.codec import FINAL_EVENTS
-from events.errors import UnavailableError
-from services.cli.errors import ApiError
-from services.run import connection_file
-from services.settings import MIB
 from switchyard._client.json import body_json
+from switchyard.events.encoding.codec import FINAL_EVENTS
+from switchyard.events.errors import UnavailableError
+from switchyard.services.cli.errors import ApiError
+from switchyard.services.run import connection_file
+from switchyard.services.settings import MIB
 
 CONNECT_S: Final = 5.0
 ANSWER_S: Final = 60.0

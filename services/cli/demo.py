@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import aiohttp
 
-from events.errors import SwitchyardError
-from services.cli.client import Api
-from services.cli.output import describe
-from services.run.connection_file import read
+from switchyard.events.errors import SwitchyardError
+from switchyard.services.cli.client import Api
+from switchyard.services.cli.output import describe
+from switchyard.services.run.connection_file import read
 
-DOCUMENT: Final = Path(__file__).parents[2] / "examples" / "fieldreport.pdf"
+DOCUMENT: Final = Path(__file__).resolve().parents[2] / "examples" / "fieldreport.pdf"
 READY_S: Final = 60.0
 CONVERT_S: Final = 120.0
 STOP_S: Final = 30.0
@@ -40,7 +40,7 @@ async def demo() -> None:
     with tempfile.TemporaryDirectory(prefix="switchyard-demo-") as directory:
         print("Starting Switchyard: broker, gateway, projector, keeper and worker …", flush=True)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.cli", "--log-level", "warning",
+            sys.executable, "-m", "switchyard.services.cli", "--log-level", "warning",
             "up", "--port", "0", "--data-dir", directory,
             stdout=asyncio.subprocess.PIPE, start_new_session=True,
         )  # fmt: skip

@@ -12,20 +12,20 @@ import aiohttp
 import click
 import pydantic
 
-from events.errors import (
+from switchyard.errors import InvalidValueError
+from switchyard.events.errors import (
     ForbiddenError,
     NotFoundError,
     RejectedError,
     SwitchyardError,
     UnavailableError,
 )
-from services.broker.server.files import BrokerError
-from services.broker.topology_spec import TopologyError
-from services.cli.output import say
-from services.environment import UnknownSettingError
-from services.run.connection_file import AlreadyRunningError
-from switchyard.errors import InvalidValueError
 from switchyard.handlers import HandlersError
+from switchyard.services.broker.server.files import BrokerError
+from switchyard.services.broker.topology_spec import TopologyError
+from switchyard.services.cli.output import say
+from switchyard.services.environment import UnknownSettingError
+from switchyard.services.run.connection_file import AlreadyRunningError
 
 EXIT_CODES: Final = {
     0: "done",

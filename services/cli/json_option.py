@@ -8,8 +8,8 @@ from typing import Any
 import click
 import msgspec
 
-from events.encoding.json_bytes import check_bytes, refuse_fault
-from events.errors import InvalidError
+from switchyard.events.encoding.json_bytes import check_bytes, refuse_fault
+from switchyard.events.errors import InvalidError
 
 
 def json_of(text: str, option: str) -> Any:

@@ -10,11 +10,11 @@ from typing import Any
 import click
 import uvloop
 
-from events.errors import UnavailableError
-from services.environment import from_environment
-from services.run import connection_file
-from services.settings import Settings
 from switchyard._worker import runner
+from switchyard.events.errors import UnavailableError
+from switchyard.services.environment import from_environment
+from switchyard.services.run import connection_file
+from switchyard.services.settings import Settings
 
 data_dir = click.option(
     "--data-dir",

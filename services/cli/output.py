@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from services.visible import UNSEEN, visible
+from switchyard.services.visible import UNSEEN, visible
 
 LARGE: Final = frozenset({"job", "result", "artifacts", "state"})  # too much for a line
 FILE_WIDTH: Final = 400  # columns where nobody's terminal sets a limit: what is piped is not folded

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from services.cli.errors import EXIT_CODES
+from switchyard.services.cli.errors import EXIT_CODES
 
 INTRODUCTION = """\
 # The command line

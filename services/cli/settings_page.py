@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.settings import Settings
+from switchyard.services.settings import Settings
 
 
 def page() -> str:

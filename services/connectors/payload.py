@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import pydantic
 
-from services.connectors.protocol import FatalError
+from switchyard.services.connectors.protocol import FatalError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 

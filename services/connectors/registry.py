@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import pydantic
 
-from services.connectors.protocol import Connector
+from switchyard.services.connectors.protocol import Connector
 
 # By name, so that a process holds only what it needs.
 _CLASSES: Final = {
-    "convert": "services.connectors.convert.connector:ConvertConnector",
-    "simulate": "services.connectors.simulate:SimulateConnector",
+    "convert": "switchyard.services.connectors.convert.connector:ConvertConnector",
+    "simulate": "switchyard.services.connectors.simulate:SimulateConnector",
 }
 
 

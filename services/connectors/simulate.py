@@ -11,11 +11,11 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel, Field
 
-from services.connectors.isolation.calls import run_isolated
-from services.connectors.isolation.processes import Limits, ProcessPool
-from services.connectors.payload import Payload, parse
-from services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
-from services.settings import GIB
+from switchyard.services.connectors.isolation.calls import run_isolated
+from switchyard.services.connectors.isolation.processes import Limits, ProcessPool
+from switchyard.services.connectors.payload import Payload, parse
+from switchyard.services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
+from switchyard.services.settings import GIB
 
 HANG_TIMEOUT_S: Final = 7 * 86_400.0
 LOADED_MODELS: Final = 2

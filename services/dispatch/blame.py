@@ -9,11 +9,11 @@ from collections.abc import Collection
 
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import UnavailableError
-from events.job import Job
-from services.broker.reader import last_message
-from services.records import workers
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError
+from switchyard.events.job import Job
+from switchyard.services.broker.reader import last_message
+from switchyard.services.records import workers
 
 
 def is_alone(fence: int, named: Collection[int], running: Collection[int] = ()) -> bool:

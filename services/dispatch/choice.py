@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from events.lane import LaneKey
-from services.dispatch.fair_share import FairShare
-from services.dispatch.heads import Head
-from services.dispatch.work import Work
+from switchyard.events.lane import LaneKey
+from switchyard.services.dispatch.fair_share import FairShare
+from switchyard.services.dispatch.heads import Head
+from switchyard.services.dispatch.work import Work
 
 
 class Source(NamedTuple):

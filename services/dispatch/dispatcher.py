@@ -11,19 +11,19 @@ from typing import Final
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.lane import LaneEntry
-from services.broker.connection import on_reconnect
-from services.broker.puller import NAK, Puller
-from services.broker.quarantine import readable
-from services.broker.reader import follow, follow_once
-from services.dispatch.choice import Candidate, Choice, Source
-from services.dispatch.heads import UNSEEN, Head, Heads
-from services.dispatch.limit_tokens import Tokens
-from services.dispatch.work import Work, parse_work
-from services.records.lanes import BUCKET, Entry, is_ranked, parse_entry
-from services.records.workers import WorkerRecord
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.lane import LaneEntry
+from switchyard.services.broker.connection import on_reconnect
+from switchyard.services.broker.puller import NAK, Puller
+from switchyard.services.broker.quarantine import readable
+from switchyard.services.broker.reader import follow, follow_once
+from switchyard.services.dispatch.choice import Candidate, Choice, Source
+from switchyard.services.dispatch.heads import UNSEEN, Head, Heads
+from switchyard.services.dispatch.limit_tokens import Tokens
+from switchyard.services.dispatch.work import Work, parse_work
+from switchyard.services.records.lanes import BUCKET, Entry, is_ranked, parse_entry
+from switchyard.services.records.workers import WorkerRecord
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -9,14 +9,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from events.job import Job
-from events.lane import LaneKey
-from events.numbers import later
-from events.requirements.matching import Clause, explain
-from events.values import FINAL, Damage, Status
-from events.wakes import too_late
-from projections.job_view import next_attempt_at, time_view
-from services.records.workers import AVOID_S, UNREGISTERED, WorkerRecord
+from switchyard.events.job import Job
+from switchyard.events.lane import LaneKey
+from switchyard.events.numbers import later
+from switchyard.events.requirements.matching import Clause, explain
+from switchyard.events.values import FINAL, Damage, Status
+from switchyard.events.wakes import too_late
+from switchyard.projections.job_view import next_attempt_at, time_view
+from switchyard.services.records.workers import AVOID_S, UNREGISTERED, WorkerRecord
 
 SHOWN_WORKERS: Final = 100
 SHOWN_VALUES: Final = 5

@@ -14,10 +14,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from events import subjects
-from services.broker.connection import listen, unlisten
-from services.broker.jetstream import GONE
-from services.dispatch.work import Work
+from switchyard.events import subjects
+from switchyard.services.broker.connection import listen, unlisten
+from switchyard.services.broker.jetstream import GONE
+from switchyard.services.dispatch.work import Work
 
 SEQUENCE: Final = "Nats-Sequence"
 

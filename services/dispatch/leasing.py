@@ -25,11 +25,11 @@ from typing import Final
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import AnyCommand, Fail, LoseLease, Release, TakeLease, Wake
-from events.encoding.codec import decode
-from events.encoding.damage import CODE as DAMAGED
-from events.errors import (
+from switchyard.events import subjects
+from switchyard.events.commands import AnyCommand, Fail, LoseLease, Release, TakeLease, Wake
+from switchyard.events.encoding.codec import decode
+from switchyard.events.encoding.damage import CODE as DAMAGED
+from switchyard.events.errors import (
     ConflictError,
     NewerVersionError,
     SwitchyardError,
@@ -37,22 +37,22 @@ from events.errors import (
     UnwritableError,
     VersionConflictError,
 )
-from events.events import Submitted
-from events.job import Job, decide, evolve
-from events.lane import NONE
-from events.outcome import timed_out
-from events.values import FINAL, JobError, JobSpec, Status
-from services import clock
-from services.broker.puller import ACK, NAK, TERM, WORKING, Puller
-from services.broker.reachability import Reachability
-from services.broker.reader import Stored, follow_once, last_message
-from services.dispatch.blame import has_one_slot
-from services.dispatch.renewal import Interruption, judge
-from services.dispatch.work import Work
-from services.event_store import EventStore
-from services.records import workers
-from services.records.lanes import key_of
-from services.settings import Settings
+from switchyard.events.events import Submitted
+from switchyard.events.job import Job, decide, evolve
+from switchyard.events.lane import NONE
+from switchyard.events.outcome import timed_out
+from switchyard.events.values import FINAL, JobError, JobSpec, Status
+from switchyard.services import clock
+from switchyard.services.broker.puller import ACK, NAK, TERM, WORKING, Puller
+from switchyard.services.broker.reachability import Reachability
+from switchyard.services.broker.reader import Stored, follow_once, last_message
+from switchyard.services.dispatch.blame import has_one_slot
+from switchyard.services.dispatch.renewal import Interruption, judge
+from switchyard.services.dispatch.work import Work
+from switchyard.services.event_store import EventStore
+from switchyard.services.records import workers
+from switchyard.services.records.lanes import key_of
+from switchyard.services.settings import Settings
 
 __all__ = ["Interruption", "Lease", "Leasing", "failed_by", "jitter"]
 

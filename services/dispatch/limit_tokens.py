@@ -15,12 +15,12 @@ from typing import NamedTuple
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events import subjects
-from services.broker.puller import NAK, WORKING, Puller, delivery_of, delivery_of_reply
-from services.broker.quarantine import readable
-from services.broker.reader import follow, follow_once
-from services.records.limits import BUCKET, Limit, parse_limit
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.services.broker.puller import NAK, WORKING, Puller, delivery_of, delivery_of_reply
+from switchyard.services.broker.quarantine import readable
+from switchyard.services.broker.reader import follow, follow_once
+from switchyard.services.records.limits import BUCKET, Limit, parse_limit
+from switchyard.services.settings import Settings
 
 
 class Token(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from events.errors import InvalidError
-from events.job import Job
-from events.references import find, resolve
-from events.values import JobSpec
-from services.concurrency import each
-from services.connectors.protocol import FatalError
-from services.event_store import EventStore
+from switchyard.events.errors import InvalidError
+from switchyard.events.job import Job
+from switchyard.events.references import find, resolve
+from switchyard.events.values import JobSpec
+from switchyard.services.concurrency import each
+from switchyard.services.connectors.protocol import FatalError
+from switchyard.services.event_store import EventStore
 
 AT_ONCE: Final = 8
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 
-from events.job import Job
-from events.values import Status
-from services.event_store import EventStore
+from switchyard.events.job import Job
+from switchyard.events.values import Status
+from switchyard.services.event_store import EventStore
 
 
 class Interruption(enum.Enum):

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
 
-from events import subjects
-from services.broker.puller import Delivery, delivery_of
-from services.broker.wire import LazyHeaders
-from services.dispatch.limit_tokens import Grant
+from switchyard.events import subjects
+from switchyard.services.broker.puller import Delivery, delivery_of
+from switchyard.services.broker.wire import LazyHeaders
+from switchyard.services.dispatch.limit_tokens import Grant
 
 SOURCE = subjects.H_SOURCE.encode()
 

@@ -11,27 +11,27 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from services.documents import defeated
-from services.documents.errors import DocumentError, FatalError
-from services.documents.model.album import Album
-from services.documents.model.document import Document, Format, Options
-from services.documents.ocr.machine.cores import Cores
-from services.documents.sniff import NAMES, pdf_start, sniff
-from services.documents.write.outputs import Outputs
+from switchyard.services.documents import defeated
+from switchyard.services.documents.errors import DocumentError, FatalError
+from switchyard.services.documents.model.album import Album
+from switchyard.services.documents.model.document import Document, Format, Options
+from switchyard.services.documents.ocr.machine.cores import Cores
+from switchyard.services.documents.sniff import NAMES, pdf_start, sniff
+from switchyard.services.documents.write.outputs import Outputs
 
 MAX_WARNINGS: Final = 50
 PARSERS: Final = frozenset({"lxml", "pypdfium2", "PIL", "zipfile", "zlib"})
 # By name, so that a process holds only the libraries it needs.
 READERS: Final[dict[Format, str]] = {
-    "pdf": "services.documents.pdf.read:read",
-    "png": "services.documents.ocr.images:read",
-    "jpeg": "services.documents.ocr.images:read",
-    "tiff": "services.documents.ocr.images:read",
-    "docx": "services.documents.office.read:read_docx",
-    "pptx": "services.documents.office.read:read_pptx",
-    "xlsx": "services.documents.office.read:read_xlsx",
-    "html": "services.documents.html.reader:read",
-    "rtf": "services.documents.rtf:read",
+    "pdf": "switchyard.services.documents.pdf.read:read",
+    "png": "switchyard.services.documents.ocr.images:read",
+    "jpeg": "switchyard.services.documents.ocr.images:read",
+    "tiff": "switchyard.services.documents.ocr.images:read",
+    "docx": "switchyard.services.documents.office.read:read_docx",
+    "pptx": "switchyard.services.documents.office.read:read_pptx",
+    "xlsx": "switchyard.services.documents.office.read:read_xlsx",
+    "html": "switchyard.services.documents.html.reader:read",
+    "rtf": "switchyard.services.documents.rtf:read",
 }
 
 

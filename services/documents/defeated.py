@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from services.documents.errors import DocumentError
-from services.documents.model.blocks import Block
-from services.documents.model.document import Page
-from services.documents.write import markdown
+from switchyard.services.documents.errors import DocumentError
+from switchyard.services.documents.model.blocks import Block
+from switchyard.services.documents.model.document import Page
+from switchyard.services.documents.write import markdown
 
 XML_ERR_NO_MEMORY: Final = 2  # libxml2's number, in the syntax error that lxml makes of it
 MAX_TEXT: Final = 10_000_000  # characters of what stands for a page

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from services.documents.errors import FatalError
-from services.documents.model import pieces
-from services.documents.model import runs as inline
-from services.documents.model.document import Document, Options, Page
-from services.documents.model.pieces import Piece
-from services.documents.model.runs import PLAIN, Look, Run
-from services.documents.model.scripts import DOWN, UP
+from switchyard.services.documents.errors import FatalError
+from switchyard.services.documents.model import pieces
+from switchyard.services.documents.model import runs as inline
+from switchyard.services.documents.model.document import Document, Options, Page
+from switchyard.services.documents.model.pieces import Piece
+from switchyard.services.documents.model.runs import PLAIN, Look, Run
+from switchyard.services.documents.model.scripts import DOWN, UP
 
 TOKEN: Final = re.compile(
     rb"\\([A-Za-z]{1,32})(-?[0-9]{1,10})? ?|\\'([0-9A-Fa-f]{2})|\\([^A-Za-z])|([{}])|([^\\{}\r\n]+)|[\r\n]+"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import Any, Final
 
-from services.documents.model.blocks import Block
-from services.documents.office.package import chosen
+from switchyard.services.documents.model.blocks import Block
+from switchyard.services.documents.office.package import chosen
 
 LEAST, MOST = 0.9, 1.1  # of the letters
 SLACK: Final = 20  # letters by which a short page may differ

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Final, get_args
 
-from services.documents.errors import FatalError
-from services.documents.model.document import Format
-from services.documents.office import archive, ole
+from switchyard.services.documents.errors import FatalError
+from switchyard.services.documents.model.document import Format
+from switchyard.services.documents.office import archive, ole
 
 HEAD_BYTES: Final = 4096
 PDF_HEADER_WITHIN: Final = 1024  # ISO 32000-1, annex H.3.4.1: viewers accept the header in the first 1024

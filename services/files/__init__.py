@@ -1,6 +1,6 @@
 """Files: inputs and artifacts, kept in the format of NATS's object store."""
 
-from services.files.info import FileInfo, artifact_id
-from services.files.store import DamagedFileError, Files
+from switchyard.services.files.info import FileInfo, artifact_id
+from switchyard.services.files.store import DamagedFileError, Files
 
 __all__ = ["DamagedFileError", "FileInfo", "Files", "artifact_id"]

@@ -13,10 +13,10 @@ import msgspec
 import orjson
 from msgspec import Meta
 
-from events import subjects
-from events.errors import InvalidError, NotFoundError
-from events.numbers import Time
-from services import clock
+from switchyard.events import subjects
+from switchyard.events.errors import InvalidError, NotFoundError
+from switchyard.events.numbers import Time
+from switchyard.services import clock
 
 CHUNK_BYTES: Final = 128 * 1024
 CHUNKS_PER_ENTRY: Final = 16

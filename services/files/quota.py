@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from events.errors import LimitError, UnavailableError
+from switchyard.events.errors import LimitError, UnavailableError
 
 RECHECK_BYTES: Final = 16 * 1024 * 1024
 SETTLE_S: Final = 5.0
@@ -80,7 +80,8 @@ class Quota:
     """Counts the uploads of this process on top of what is stored.
 
     Uploads through other gateways count once they are stored, so several gateways together can pass the limit
-    by what they take in at once. Those of workers are reserved here, see `services.files.reservations`.
+    by what they take in at once. Those of workers are reserved here, see
+    `switchyard.services.files.reservations`.
 
     Args:
         stored: how many files a tenant keeps, their bytes, and up to which sequence of the object store

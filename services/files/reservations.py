@@ -25,11 +25,11 @@ from msgspec import Meta
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events import subjects
-from events.errors import LimitError, SwitchyardError, UnavailableError
-from services.broker.connection import unlisten
-from services.files.quota import MOST_TENANTS, RESERVED_S, Quota
-from services.ids import new_id
+from switchyard.events import subjects
+from switchyard.events.errors import LimitError, SwitchyardError, UnavailableError
+from switchyard.services.broker.connection import unlisten
+from switchyard.services.files.quota import MOST_TENANTS, RESERVED_S, Quota
+from switchyard.services.ids import new_id
 
 log = structlog.get_logger()
 

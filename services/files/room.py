@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import StorageFullError, UnavailableError
-from services.broker.jetstream import api
-from services.records.room import DISK_ADVICE, disk_of, fill_of
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import StorageFullError, UnavailableError
+from switchyard.services.broker.jetstream import api
+from switchyard.services.records.room import DISK_ADVICE, disk_of, fill_of
+from switchyard.services.settings import Settings
 
 FOR_DELETIONS: Final = 0.01
 """The part of the stream that uploads leave, for what marks files as deleted."""

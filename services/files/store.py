@@ -25,8 +25,8 @@ from typing import Final
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import (
+from switchyard.events import subjects
+from switchyard.events.errors import (
     InvalidError,
     LimitError,
     NotFoundError,
@@ -34,12 +34,12 @@ from events.errors import (
     SwitchyardError,
     UnavailableError,
 )
-from services import clock
-from services.broker.jetstream import api
-from services.broker.publisher import AckLostError, NoRoomError, Publisher
-from services.broker.quarantine import read_or
-from services.broker.reader import Stored, last_message, last_of_leader, read_range
-from services.files.info import (
+from switchyard.services import clock
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import AckLostError, NoRoomError, Publisher
+from switchyard.services.broker.quarantine import read_or
+from switchyard.services.broker.reader import Stored, last_message, last_of_leader, read_range
+from switchyard.services.files.info import (
     CHUNK_BYTES,
     CHUNKS_PER_ENTRY,
     ID,
@@ -50,9 +50,9 @@ from services.files.info import (
     encode_deleted,
     nuid_of,
 )
-from services.files.room import RETRY_S, FileRoom
-from services.files.sweeper import Sweeper
-from services.files.upload import Upload, limited, ttl
+from switchyard.services.files.room import RETRY_S, FileRoom
+from switchyard.services.files.sweeper import Sweeper
+from switchyard.services.files.upload import Upload, limited, ttl
 
 log = structlog.get_logger()
 

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import UnavailableError
-from services import clock
-from services.broker.jetstream import api
-from services.broker.quarantine import readable
-from services.broker.reader import PAGE, Stored, read_range
-from services.files.info import nuid_of
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError
+from switchyard.services import clock
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.quarantine import readable
+from switchyard.services.broker.reader import PAGE, Stored, read_range
+from switchyard.services.files.info import nuid_of
 
 UUID_VERSION: Final = 7
 

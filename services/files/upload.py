@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from events import subjects
-from events.errors import InvalidError, LimitError, UnavailableError
-from services.broker.publisher import Publisher
-from services.files.info import CHUNK_BYTES, CHUNKS_PER_ENTRY
-from services.ids import new_id
+from switchyard.events import subjects
+from switchyard.events.errors import InvalidError, LimitError, UnavailableError
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.files.info import CHUNK_BYTES, CHUNKS_PER_ENTRY
+from switchyard.services.ids import new_id
 
 CHUNKS_IN_FLIGHT: Final = 16
 

@@ -12,61 +12,75 @@ import structlog
 from aiohttp import hdrs, web
 from nats.aio.client import Client
 
-from events.errors import LimitError, SwitchyardError
-from projections.database import path_in
-from projections.reader import ReadModel
-from services.access.authenticator import Authenticator
-from services.access.jwt import TokenVerifier
-from services.access.lease_tickets import LeaseTokens
-from services.access.revocations import Revocations
-from services.broker.bucket_use import BucketUse
-from services.broker.publisher import Publisher
-from services.connectors.registry import CONNECTORS, payload_model
-from services.dispatch.log_share import LogShare
-from services.dispatch.rest import idempotency
-from services.dispatch.rest.claiming import Claiming
-from services.dispatch.rest.declarations import Declarations
-from services.dispatch.rest.finder import Claims
-from services.dispatch.rest.log_book import LogBook
-from services.dispatch.rest.workers import RestWorkers
-from services.event_store import EventStore
-from services.files import Files
-from services.files.reservations import Reservations
-from services.files.room import FileRoom
-from services.gateway import app_keys, health
-from services.gateway.doors.octopoid import door as octopoid_door
-from services.gateway.doors.octopoid import routes as octopoid
-from services.gateway.doors.v1 import controls, kinds, limits, quarantine, queues, schedules, usage, workers
-from services.gateway.doors.v1.files import FILE_ROUTES, FileRoutes, answer_expectations, continue_later
-from services.gateway.doors.v1.jobs import actions, bulk, dead_letters, explain, reviews, routes
-from services.gateway.doors.v1.leases import routes as leases
-from services.gateway.doors.v1.live import sse, websocket
-from services.gateway.http.callers import PRINCIPAL
-from services.gateway.http.connections import (
+from switchyard.events.errors import LimitError, SwitchyardError
+from switchyard.projections.database import path_in
+from switchyard.projections.reader import ReadModel
+from switchyard.services.access.authenticator import Authenticator
+from switchyard.services.access.jwt import TokenVerifier
+from switchyard.services.access.lease_tickets import LeaseTokens
+from switchyard.services.access.revocations import Revocations
+from switchyard.services.broker.bucket_use import BucketUse
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.connectors.registry import CONNECTORS, payload_model
+from switchyard.services.dispatch.log_share import LogShare
+from switchyard.services.dispatch.rest import idempotency
+from switchyard.services.dispatch.rest.claiming import Claiming
+from switchyard.services.dispatch.rest.declarations import Declarations
+from switchyard.services.dispatch.rest.finder import Claims
+from switchyard.services.dispatch.rest.log_book import LogBook
+from switchyard.services.dispatch.rest.workers import RestWorkers
+from switchyard.services.event_store import EventStore
+from switchyard.services.files import Files
+from switchyard.services.files.reservations import Reservations
+from switchyard.services.files.room import FileRoom
+from switchyard.services.gateway import app_keys, health
+from switchyard.services.gateway.doors.octopoid import door as octopoid_door
+from switchyard.services.gateway.doors.octopoid import routes as octopoid
+from switchyard.services.gateway.doors.v1 import (
+    controls,
+    kinds,
+    limits,
+    quarantine,
+    queues,
+    schedules,
+    usage,
+    workers,
+)
+from switchyard.services.gateway.doors.v1.files import (
+    FILE_ROUTES,
+    FileRoutes,
+    answer_expectations,
+    continue_later,
+)
+from switchyard.services.gateway.doors.v1.jobs import actions, bulk, dead_letters, explain, reviews, routes
+from switchyard.services.gateway.doors.v1.leases import routes as leases
+from switchyard.services.gateway.doors.v1.live import sse, websocket
+from switchyard.services.gateway.http.callers import PRINCIPAL
+from switchyard.services.gateway.http.connections import (
     CONNECTIONS,
     Connections,
     GuardedSite,
     known,
     raise_descriptors,
 )
-from services.gateway.http.freshness import Freshness
-from services.gateway.http.problems import about_query, problem_of
-from services.gateway.http.query import SECONDS, check_form
-from services.gateway.live.admission import DOOR, LiveDoor
-from services.gateway.live.feed import LiveFeed
-from services.gateway.metrics import Metrics
-from services.gateway.readiness import Readiness
-from services.gc import collect_less_often
-from services.intake.shares import Shares
-from services.intake.submitter import Submitter
-from services.records import entries
-from services.records.kinds import Kinds
-from services.records.lanes import Lanes
-from services.records.limits import Limits
-from services.records.schedules import ScheduleStore
-from services.records.served_kinds import served_by
-from services.records.worker_watch import WorkerWatch
-from services.settings import Settings
+from switchyard.services.gateway.http.freshness import Freshness
+from switchyard.services.gateway.http.problems import about_query, problem_of
+from switchyard.services.gateway.http.query import SECONDS, check_form
+from switchyard.services.gateway.live.admission import DOOR, LiveDoor
+from switchyard.services.gateway.live.feed import LiveFeed
+from switchyard.services.gateway.metrics import Metrics
+from switchyard.services.gateway.readiness import Readiness
+from switchyard.services.gc import collect_less_often
+from switchyard.services.intake.shares import Shares
+from switchyard.services.intake.submitter import Submitter
+from switchyard.services.records import entries
+from switchyard.services.records.kinds import Kinds
+from switchyard.services.records.lanes import Lanes
+from switchyard.services.records.limits import Limits
+from switchyard.services.records.schedules import ScheduleStore
+from switchyard.services.records.served_kinds import served_by
+from switchyard.services.records.worker_watch import WorkerWatch
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -7,30 +7,30 @@ from typing import Final
 from aiohttp import web
 from nats.aio.client import Client
 
-from projections.reader import ReadModel
-from services.access.authenticator import Authenticator
-from services.access.lease_tickets import LeaseTokens
-from services.broker.bucket_use import BucketUse
-from services.broker.publisher import Publisher
-from services.dispatch.log_share import LogShare
-from services.dispatch.rest.claiming import Claiming
-from services.dispatch.rest.finder import Claims
-from services.dispatch.rest.log_book import LogBook
-from services.dispatch.rest.workers import RestWorkers
-from services.event_store import EventStore
-from services.files import Files
-from services.gateway.http.freshness import Freshness
-from services.gateway.live.feed import LiveFeed
-from services.gateway.metrics import Metrics
-from services.gateway.readiness import Readiness
-from services.intake.shares import Shares
-from services.intake.submitter import Submitter
-from services.records.kinds import Kinds
-from services.records.lanes import Lanes
-from services.records.limits import Limits
-from services.records.schedules import ScheduleStore
-from services.records.worker_watch import WorkerWatch
-from services.settings import Settings
+from switchyard.projections.reader import ReadModel
+from switchyard.services.access.authenticator import Authenticator
+from switchyard.services.access.lease_tickets import LeaseTokens
+from switchyard.services.broker.bucket_use import BucketUse
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.dispatch.log_share import LogShare
+from switchyard.services.dispatch.rest.claiming import Claiming
+from switchyard.services.dispatch.rest.finder import Claims
+from switchyard.services.dispatch.rest.log_book import LogBook
+from switchyard.services.dispatch.rest.workers import RestWorkers
+from switchyard.services.event_store import EventStore
+from switchyard.services.files import Files
+from switchyard.services.gateway.http.freshness import Freshness
+from switchyard.services.gateway.live.feed import LiveFeed
+from switchyard.services.gateway.metrics import Metrics
+from switchyard.services.gateway.readiness import Readiness
+from switchyard.services.intake.shares import Shares
+from switchyard.services.intake.submitter import Submitter
+from switchyard.services.records.kinds import Kinds
+from switchyard.services.records.lanes import Lanes
+from switchyard.services.records.limits import Limits
+from switchyard.services.records.schedules import ScheduleStore
+from switchyard.services.records.worker_watch import WorkerWatch
+from switchyard.services.settings import Settings
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 NATS: Final = web.AppKey("nats", Client)

@@ -7,15 +7,15 @@ import contextlib
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from events.errors import UnavailableError
-from services.access.principal import ANYBODY, Principal, Role
-from services.broker import quarantine_index
-from services.gateway.app_keys import METRICS, NATS, READ_MODEL, READINESS, SETTINGS, WORKERS
-from services.gateway.http.callers import json_response, require
-from services.gateway.http.query import Query
-from services.gateway.live.admission import DOOR
-from services.gateway.metrics import tenant_text
-from services.records import room
+from switchyard.events.errors import UnavailableError
+from switchyard.services.access.principal import ANYBODY, Principal, Role
+from switchyard.services.broker import quarantine_index
+from switchyard.services.gateway.app_keys import METRICS, NATS, READ_MODEL, READINESS, SETTINGS, WORKERS
+from switchyard.services.gateway.http.callers import json_response, require
+from switchyard.services.gateway.http.query import Query
+from switchyard.services.gateway.live.admission import DOOR
+from switchyard.services.gateway.metrics import tenant_text
+from switchyard.services.records import room
 
 
 async def healthz(request: web.Request) -> web.Response:

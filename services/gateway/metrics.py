@@ -18,9 +18,9 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services import clock
-from services.event_store import EventStore
-from services.records.room import Fill
+from switchyard.services import clock
+from switchyard.services.event_store import EventStore
+from switchyard.services.records.room import Fill
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every one, which nobody reads
 

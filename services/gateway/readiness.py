@@ -13,19 +13,19 @@ from typing import Any, Final, NamedTuple
 
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import UnavailableError
-from projections.reader import ReadModel
-from services import clock
-from services.broker.jetstream import api
-from services.broker.reader import read_range
-from services.broker.topology_spec import load
-from services.concurrency import each
-from services.files.info import CHUNK_BYTES
-from services.files.room import FileRoom
-from services.gateway.live.feed import LiveFeed
-from services.records.room import FOR_ENDS, disk_of, fill_of, why_full
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError
+from switchyard.projections.reader import ReadModel
+from switchyard.services import clock
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import read_range
+from switchyard.services.broker.topology_spec import load
+from switchyard.services.concurrency import each
+from switchyard.services.files.info import CHUNK_BYTES
+from switchyard.services.files.room import FileRoom
+from switchyard.services.gateway.live.feed import LiveFeed
+from switchyard.services.records.room import FOR_ENDS, disk_of, fill_of, why_full
+from switchyard.services.settings import Settings
 
 Checks = dict[str, dict[str, Any]]
 

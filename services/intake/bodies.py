@@ -7,9 +7,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from events.encoding.json_bytes import check_bytes, refuse_fault
-from events.errors import RejectedError
-from services.intake.faults import from_msgspec
+from switchyard.events.encoding.json_bytes import check_bytes, refuse_fault
+from switchyard.events.errors import RejectedError
+from switchyard.services.intake.faults import from_msgspec
 
 _T = TypeVar("_T")
 _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

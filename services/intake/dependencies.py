@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import pydantic
 
-from events.errors import InvalidError
-from events.references import MARK, Place, dotted, excuses, find
-from events.subjects import JOB_ID
-from services.concurrency import each
-from services.event_store import EventStore
-from services.intake.faults import from_details
-from services.settings import Settings
+from switchyard.events.errors import InvalidError
+from switchyard.events.references import MARK, Place, dotted, excuses, find
+from switchyard.events.subjects import JOB_ID
+from switchyard.services.concurrency import each
+from switchyard.services.event_store import EventStore
+from switchyard.services.intake.faults import from_details
+from switchyard.services.settings import Settings
 
 AT_ONCE: Final = 16
 SHOWN_CHARS: Final = 64

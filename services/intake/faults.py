@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from pydantic_core import ErrorDetails
 
-from events.errors import InvalidError, RejectedError
+from switchyard.events.errors import InvalidError, RejectedError
 
 SHOWN_ERRORS: Final = 5
 

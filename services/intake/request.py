@@ -11,11 +11,11 @@ import msgspec
 import orjson
 from msgspec import Meta
 
-from events.errors import InvalidError
-from events.subjects import NAME_PATTERN
-from events.values import DependencyFailure, ReviewRules
-from services.intake.bodies import decoded
-from services.records.kinds import (
+from switchyard.events.errors import InvalidError
+from switchyard.events.subjects import NAME_PATTERN
+from switchyard.events.values import DependencyFailure, ReviewRules
+from switchyard.services.intake.bodies import decoded
+from switchyard.services.records.kinds import (
     MAX_WAIT_S,
     AgeingRequest,
     Attempts,
@@ -42,7 +42,7 @@ class AutoAccept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReviewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a proposed result is judged, as in `events.values.ReviewRules`."""
+    """How a proposed result is judged, as in `switchyard.events.values.ReviewRules`."""
 
     auto_accept: AutoAccept | None = None
     deadline_s: WaitSeconds | None = None

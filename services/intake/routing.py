@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import orjson
 
-from events.errors import InvalidError
-from events.lane import LaneKey, keys_of, lane_id
-from events.requirements.matching import canonical, canonical_prefers
-from events.values import JobSpec
+from switchyard.events.errors import InvalidError
+from switchyard.events.lane import LaneKey, keys_of, lane_id
+from switchyard.events.requirements.matching import canonical, canonical_prefers
+from switchyard.events.values import JobSpec
 
 KNOWN_ROUTES: Final = 4096
 
@@ -39,7 +39,7 @@ def route_of(spec: JobSpec) -> Route:
     """The lanes of a job; its requirement and preference are as the client wrote them.
 
     Raises:
-        InvalidError: they are not in the language of `events.requirements.matching`.
+        InvalidError: they are not in the language of `switchyard.events.requirements.matching`.
     """
     conditions = (
         spec.kind,

@@ -20,13 +20,13 @@ from typing import Final
 
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import LimitError, UnavailableError
-from projections.tenants import NOTHING, Use
-from services.broker.jetstream import api
-from services.broker.publisher import AckLostError
-from services.records.room import Room
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import LimitError, UnavailableError
+from switchyard.projections.tenants import NOTHING, Use
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import AckLostError
+from switchyard.services.records.room import Room
+from switchyard.services.settings import Settings
 
 FRESH_S: Final = 1.0
 NEAR_S: Final = 0.05

@@ -12,8 +12,8 @@ import msgspec
 import orjson
 import pydantic
 
-from events.encoding.damage import refuse_damaged
-from events.errors import (
+from switchyard.events.encoding.damage import refuse_damaged
+from switchyard.events.errors import (
     ConflictError,
     InvalidError,
     LimitError,
@@ -21,29 +21,29 @@ from events.errors import (
     UnavailableError,
     VersionConflictError,
 )
-from events.events import AnyEvent
-from events.job import Job, evolve
-from events.lane import LOOSE, NONE, LaneKey, isolated
-from events.subjects import NAME
-from events.values import JobSpec, Status
-from projections.job_view import time_view
-from services import clock
-from services.broker.publisher import AckLostError
-from services.connectors.payload import file_fields
-from services.connectors.registry import payload_model
-from services.event_store import EventStore
-from services.ids import id_for_key, new_id
-from services.intake.dependencies import check_known, check_model, distinct, references_in
-from services.intake.request import JobRequest, request_hashes
-from services.intake.routing import route_of
-from services.intake.shares import Shares
-from services.records.kinds import (
+from switchyard.events.events import AnyEvent
+from switchyard.events.job import Job, evolve
+from switchyard.events.lane import LOOSE, NONE, LaneKey, isolated
+from switchyard.events.subjects import NAME
+from switchyard.events.values import JobSpec, Status
+from switchyard.projections.job_view import time_view
+from switchyard.services import clock
+from switchyard.services.broker.publisher import AckLostError
+from switchyard.services.connectors.payload import file_fields
+from switchyard.services.connectors.registry import payload_model
+from switchyard.services.event_store import EventStore
+from switchyard.services.ids import id_for_key, new_id
+from switchyard.services.intake.dependencies import check_known, check_model, distinct, references_in
+from switchyard.services.intake.request import JobRequest, request_hashes
+from switchyard.services.intake.routing import route_of
+from switchyard.services.intake.shares import Shares
+from switchyard.services.records.kinds import (
     KindDefaults,
     Kinds,
 )
-from services.records.lanes import Lanes, lane_for
-from services.records.limits import Limits
-from services.settings import Settings
+from switchyard.services.records.lanes import Lanes, lane_for
+from switchyard.services.records.limits import Limits
+from switchyard.services.settings import Settings
 
 SHOWN_NAME_CHARS: Final = 64
 MAX_NAME_CHARS: Final = 63

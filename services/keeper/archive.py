@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import UnavailableError
-from services.broker.jetstream import api
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker.jetstream import api
 
 
 async def purge_archived(nc: Client, job_id: str, seq: int, *, timeout_s: float) -> None:

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 import structlog
 from nats.aio.client import Client
 
-from events.errors import SwitchyardError, UnavailableError
-from services.broker.publisher import Publisher
-from services.broker.quarantine import readable
-from services.broker.reader import follow, last_message
-from services.records import controls, workers
-from services.records.controls import LANES, STREAM, Lane, is_paused, lane_of, settle
-from services.settings import Settings
+from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.quarantine import readable
+from switchyard.services.broker.reader import follow, last_message
+from switchyard.services.records import controls, workers
+from switchyard.services.records.controls import LANES, STREAM, Lane, is_paused, lane_of, settle
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

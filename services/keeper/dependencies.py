@@ -15,16 +15,16 @@ from typing import Final
 import structlog
 from nats.aio.client import Client
 
-from events.commands import FailDependency, Unblock
-from events.encoding.envelope import Recorded
-from events.errors import (
+from switchyard.events.commands import FailDependency, Unblock
+from switchyard.events.encoding.envelope import Recorded
+from switchyard.events.errors import (
     ConflictError,
     LimitError,
     NewerVersionError,
     NotFoundError,
     SwitchyardError,
 )
-from events.events import (
+from switchyard.events.events import (
     Accepted,
     AnyEvent,
     Archived,
@@ -36,17 +36,17 @@ from events.events import (
     Succeeded,
     Unreadable,
 )
-from events.job import Job, evolve
-from events.values import FINAL, DependencyFailure, Status
-from projections.reader import ReadModel
-from services import clock
-from services.broker.publisher import Publisher
-from services.concurrency import each
-from services.event_store import EventStore
-from services.keeper.timers import ACTOR
-from services.keeper.waits import Waits
-from services.records.lanes import Lanes, key_of
-from services.settings import Settings
+from switchyard.events.job import Job, evolve
+from switchyard.events.values import FINAL, DependencyFailure, Status
+from switchyard.projections.reader import ReadModel
+from switchyard.services import clock
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.concurrency import each
+from switchyard.services.event_store import EventStore
+from switchyard.services.keeper.timers import ACTOR
+from switchyard.services.keeper.waits import Waits
+from switchyard.services.records.lanes import Lanes, key_of
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -8,19 +8,19 @@ import contextlib
 import structlog
 from nats.aio.client import Client
 
-from events.commands import LoseLease
-from events.errors import SwitchyardError, UnavailableError
-from projections.reader import ReadModel
-from services import clock
-from services.broker.jetstream import NOTHING, api
-from services.broker.reachability import Reachability
-from services.broker.reader import follow, last_message
-from services.dispatch.blame import has_one_slot, is_alone
-from services.event_store import EventStore
-from services.keeper.timers import ACTOR
-from services.records import workers
-from services.records.served_kinds import ServedKinds
-from services.settings import Settings
+from switchyard.events.commands import LoseLease
+from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.projections.reader import ReadModel
+from switchyard.services import clock
+from switchyard.services.broker.jetstream import NOTHING, api
+from switchyard.services.broker.reachability import Reachability
+from switchyard.services.broker.reader import follow, last_message
+from switchyard.services.dispatch.blame import has_one_slot, is_alone
+from switchyard.services.event_store import EventStore
+from switchyard.services.keeper.timers import ACTOR
+from switchyard.services.records import workers
+from switchyard.services.records.served_kinds import ServedKinds
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -16,16 +16,16 @@ import msgspec
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import LimitError, VersionConflictError
-from services import clock
-from services.broker.jetstream import NOTHING, api
-from services.broker.publisher import Publisher
-from services.broker.quarantine import readable
-from services.broker.reader import follow_once
-from services.keeper.source import is_behind
-from services.records.lanes import BUCKET, Entry, Lanes, entry_subject, parse_entry
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import LimitError, VersionConflictError
+from switchyard.services import clock
+from switchyard.services.broker.jetstream import NOTHING, api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.quarantine import readable
+from switchyard.services.broker.reader import follow_once
+from switchyard.services.keeper.source import is_behind
+from switchyard.services.records.lanes import BUCKET, Entry, Lanes, entry_subject, parse_entry
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

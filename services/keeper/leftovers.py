@@ -12,11 +12,11 @@ from typing import NamedTuple
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from projections.reader import ReadModel
-from services.broker.jetstream import api
-from services.broker.reader import last_message, read_range
-from services.keeper.stale import delete
+from switchyard.events import subjects
+from switchyard.projections.reader import ReadModel
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import last_message, read_range
+from switchyard.services.keeper.stale import delete
 
 log = structlog.get_logger()
 

@@ -7,34 +7,34 @@ import asyncio
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.encoding.codec import decode, place_of
-from events.errors import NewerVersionError, UnavailableError
-from events.events import AnyEvent, Archived, Submitted, Unreadable
-from projections.fold import NO_JOB
-from projections.reader import ReadModel
-from projections.tenants import Use
-from services.broker.consume import UnreadableError, consume, consume_batches
-from services.broker.publisher import Publisher
-from services.broker.reader import Stored
-from services.event_store import EventStore
-from services.files import Files
-from services.intake.shares import Shares
-from services.intake.submitter import Submitter
-from services.keeper.archive import purge_archived
-from services.keeper.controls import Controls
-from services.keeper.dependencies import Dependencies
-from services.keeper.expiry import Expiry
-from services.keeper.schedules import Schedules
-from services.keeper.source import watch_source
-from services.keeper.stale import purge_ended
-from services.keeper.sweep import Sweep
-from services.keeper.timers import Timers
-from services.records.kinds import Kinds
-from services.records.lanes import Lanes, key_of
-from services.records.limits import Limits
-from services.records.served_kinds import served_by
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import decode, place_of
+from switchyard.events.errors import NewerVersionError, UnavailableError
+from switchyard.events.events import AnyEvent, Archived, Submitted, Unreadable
+from switchyard.projections.fold import NO_JOB
+from switchyard.projections.reader import ReadModel
+from switchyard.projections.tenants import Use
+from switchyard.services.broker.consume import UnreadableError, consume, consume_batches
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import Stored
+from switchyard.services.event_store import EventStore
+from switchyard.services.files import Files
+from switchyard.services.intake.shares import Shares
+from switchyard.services.intake.submitter import Submitter
+from switchyard.services.keeper.archive import purge_archived
+from switchyard.services.keeper.controls import Controls
+from switchyard.services.keeper.dependencies import Dependencies
+from switchyard.services.keeper.expiry import Expiry
+from switchyard.services.keeper.schedules import Schedules
+from switchyard.services.keeper.source import watch_source
+from switchyard.services.keeper.stale import purge_ended
+from switchyard.services.keeper.sweep import Sweep
+from switchyard.services.keeper.timers import Timers
+from switchyard.services.records.kinds import Kinds
+from switchyard.services.records.lanes import Lanes, key_of
+from switchyard.services.records.limits import Limits
+from switchyard.services.records.served_kinds import served_by
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

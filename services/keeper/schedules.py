@@ -1,8 +1,8 @@
 """Schedules: timers set from what the bucket holds, and ticks turned into jobs.
 
 A timer only wakes. Whoever wakes reads the record, decides every tick that is due by compare-and-set, and
-then submits their jobs under ids that the ticks give (`events.schedules.schedule`). The timer is set from the
-record that stands when it is set, so the order in which changes are handled does not matter.
+then submits their jobs under ids that the ticks give (`switchyard.events.schedules.schedule`). The timer is
+set from the record that stands when it is set, so the order in which changes are handled does not matter.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from datetime import datetime, timedelta
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import RequestCancel
-from events.errors import ConflictError, RejectedError, UnavailableError, VersionConflictError
-from events.schedules.schedule import Overlap, Refusal, Schedule, decide, fired, next_tick
-from events.values import FINAL, Status
-from services import clock
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.event_store import EventStore
-from services.intake.request import parse_request
-from services.intake.submitter import Caller, Submitter
-from services.records.schedules import ScheduleStore, iso, tick_body, tick_job_id, tick_key
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.commands import RequestCancel
+from switchyard.events.errors import ConflictError, RejectedError, UnavailableError, VersionConflictError
+from switchyard.events.schedules.schedule import Overlap, Refusal, Schedule, decide, fired, next_tick
+from switchyard.events.values import FINAL, Status
+from switchyard.services import clock
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.event_store import EventStore
+from switchyard.services.intake.request import parse_request
+from switchyard.services.intake.submitter import Caller, Submitter
+from switchyard.services.records.schedules import ScheduleStore, iso, tick_body, tick_job_id, tick_key
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

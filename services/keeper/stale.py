@@ -15,14 +15,14 @@ from typing import Final
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.encoding.codec import FINAL_EVENTS
-from events.errors import UnavailableError
-from events.subjects import JOB_ID
-from services.broker.jetstream import DELETE_FAILED, GONE, api
-from services.broker.part_reader import last_messages
-from services.broker.reader import Stored, last_of_leader, read_range
-from services.concurrency import each
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import FINAL_EVENTS
+from switchyard.events.errors import UnavailableError
+from switchyard.events.subjects import JOB_ID
+from switchyard.services.broker.jetstream import DELETE_FAILED, GONE, api
+from switchyard.services.broker.part_reader import last_messages
+from switchyard.services.broker.reader import Stored, last_of_leader, read_range
+from switchyard.services.concurrency import each
 
 log = structlog.get_logger()
 

@@ -11,26 +11,26 @@ from datetime import datetime, timedelta
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import Requeue
-from events.errors import SwitchyardError, UnavailableError
-from projections.reader import ReadModel
-from services import clock
-from services.broker.connection import on_reconnect
-from services.broker.jetstream import NOTHING, api
-from services.broker.publisher import Publisher
-from services.broker.reader import read_range
-from services.event_store import EventStore
-from services.files import Files
-from services.keeper.dependencies import Dependencies, overdue
-from services.keeper.expiry import Expiry
-from services.keeper.lanes import LaneSweep
-from services.keeper.leftovers import delete_leftovers, purge_leftovers
-from services.keeper.schedules import Schedules
-from services.keeper.stale import purge_acknowledged, purge_overdue, purge_page
-from services.keeper.timers import ACTOR, Timers
-from services.records.lanes import Lanes
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.commands import Requeue
+from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.projections.reader import ReadModel
+from switchyard.services import clock
+from switchyard.services.broker.connection import on_reconnect
+from switchyard.services.broker.jetstream import NOTHING, api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import read_range
+from switchyard.services.event_store import EventStore
+from switchyard.services.files import Files
+from switchyard.services.keeper.dependencies import Dependencies, overdue
+from switchyard.services.keeper.expiry import Expiry
+from switchyard.services.keeper.lanes import LaneSweep
+from switchyard.services.keeper.leftovers import delete_leftovers, purge_leftovers
+from switchyard.services.keeper.schedules import Schedules
+from switchyard.services.keeper.stale import purge_acknowledged, purge_overdue, purge_page
+from switchyard.services.keeper.timers import ACTOR, Timers
+from switchyard.services.records.lanes import Lanes
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -14,10 +14,10 @@ import msgspec
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import Wake
-from events.errors import LimitError
-from events.events import (
+from switchyard.events import subjects
+from switchyard.events.commands import Wake
+from switchyard.events.errors import LimitError
+from switchyard.events.events import (
     Accepted,
     AnyEvent,
     Blocked,
@@ -33,14 +33,14 @@ from events.events import (
     Scheduled,
     Submitted,
 )
-from events.job import Job, decide, evolve
-from events.wakes import next_wake
-from services import clock
-from services.broker.publisher import Publisher
-from services.dispatch.blame import had_claim_alone
-from services.event_store import EventStore
-from services.records.lanes import Lanes, key_of
-from services.settings import Settings
+from switchyard.events.job import Job, decide, evolve
+from switchyard.events.wakes import next_wake
+from switchyard.services import clock
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.dispatch.blame import had_claim_alone
+from switchyard.services.event_store import EventStore
+from switchyard.services.records.lanes import Lanes, key_of
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -10,14 +10,14 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import UnavailableError
-from services.broker.inbox import Inbox
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.broker.reader import END_OF_BATCH, NOT_FOUND
-from services.concurrency import each
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import END_OF_BATCH, NOT_FOUND
+from switchyard.services.concurrency import each
+from switchyard.services.settings import Settings
 
 STREAM: Final = f"KV_{subjects.BUCKET_WAITS}"
 TOO_MANY: Final = "413"

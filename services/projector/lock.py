@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from events.errors import SwitchyardError
+from switchyard.events.errors import SwitchyardError
 
 
 class ProjectorBusyError(SwitchyardError):

@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import SwitchyardError, UnavailableError
-from projections.checkpoint import Place
-from services.broker.jetstream import api
-from services.broker.reader import Stored, last_of_leader
+from switchyard.events import subjects
+from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.projections.checkpoint import Place
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import Stored, last_of_leader
 
 NO_MESSAGE: Final = 10037
 

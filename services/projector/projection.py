@@ -17,15 +17,15 @@ from typing import Final
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from projections import checkpoint, files
-from projections.checkpoint import Place
-from projections.fold import Folder
-from services import clock
-from services.broker import quarantine
-from services.broker.reader import Stored, follow_batches
-from services.projector.place import ReplacedError, confirm, place_of, stream_now
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.projections import checkpoint, files
+from switchyard.projections.checkpoint import Place
+from switchyard.projections.fold import Folder
+from switchyard.services import clock
+from switchyard.services.broker import quarantine
+from switchyard.services.broker.reader import Stored, follow_batches
+from switchyard.services.projector.place import ReplacedError, confirm, place_of, stream_now
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -18,16 +18,16 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events import subjects
-from events.errors import SwitchyardError, UnavailableError
-from projections import checkpoint, database
-from services.broker.connection import unlisten
-from services.broker.reader import read_range
-from services.gc import collect_less_often
-from services.projector.lock import ProjectorBusyError, ProjectorLock
-from services.projector.place import ReplacedError, confirm, place_of, stream_now
-from services.projector.projection import Projection, write_of_files
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.projections import checkpoint, database
+from switchyard.services.broker.connection import unlisten
+from switchyard.services.broker.reader import read_range
+from switchyard.services.gc import collect_less_often
+from switchyard.services.projector.lock import ProjectorBusyError, ProjectorLock
+from switchyard.services.projector.place import ReplacedError, confirm, place_of, stream_now
+from switchyard.services.projector.projection import Projection, write_of_files
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

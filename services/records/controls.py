@@ -16,13 +16,13 @@ import msgspec
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import UnavailableError, VersionConflictError
-from events.lane import LaneKey
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.broker.quarantine import read_or, readable
-from services.broker.reader import Stored, follow, follow_once, last_message
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError, VersionConflictError
+from switchyard.events.lane import LaneKey
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.quarantine import read_or, readable
+from switchyard.services.broker.reader import Stored, follow, follow_once, last_message
 
 STREAM: Final = f"KV_{subjects.BUCKET_CONTROLS}"
 LANES: Final = f"KV_{subjects.BUCKET_LANES}"

@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 import orjson
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import LimitError, NotFoundError, UnavailableError, VersionConflictError
-from services.broker.bucket_use import Bounds, BucketUse
-from services.broker.publisher import AckLostError, Publisher
-from services.broker.quarantine import read_or, readable
-from services.broker.reader import Stored, last_of_leader, read_range
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import LimitError, NotFoundError, UnavailableError, VersionConflictError
+from switchyard.services.broker.bucket_use import Bounds, BucketUse
+from switchyard.services.broker.publisher import AckLostError, Publisher
+from switchyard.services.broker.quarantine import read_or, readable
+from switchyard.services.broker.reader import Stored, last_of_leader, read_range
+from switchyard.services.settings import Settings
 
 STREAM: Final = f"KV_{subjects.BUCKET_OCTOPOID}"
 # The revision of what is deleted is needed no more after a minute: no request takes that long.

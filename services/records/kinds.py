@@ -9,15 +9,15 @@ import msgspec
 from msgspec import Meta
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import LimitError
-from events.retry import RetryPolicy
-from events.subjects import NAME_PATTERN
-from events.values import Ageing
-from services.broker.publisher import Publisher
-from services.broker.quarantine import read_or
-from services.broker.reader import PAGE, Stored, follow, read_range
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import LimitError
+from switchyard.events.retry import RetryPolicy
+from switchyard.events.subjects import NAME_PATTERN
+from switchyard.events.values import Ageing
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.quarantine import read_or
+from switchyard.services.broker.reader import PAGE, Stored, follow, read_range
+from switchyard.services.settings import Settings
 
 STREAM: Final = f"KV_{subjects.BUCKET_KINDS}"
 DAY_S: Final = 86400.0
@@ -33,7 +33,7 @@ Tenant = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 
 class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Delays between attempts, as in `events.retry.RetryPolicy`."""
+    """Delays between attempts, as in `switchyard.events.retry.RetryPolicy`."""
 
     base_s: Annotated[float, Meta(ge=0, le=MAX_RETRY_S)] = 5.0
     factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
@@ -46,7 +46,7 @@ class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AgeingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a waiting job's priority rises, as in `events.values.Ageing`."""
+    """How a waiting job's priority rises, as in `switchyard.events.values.Ageing`."""
 
     every_s: Annotated[float, Meta(ge=1, le=MAX_RETRY_S)]
     step: Annotated[int, Meta(ge=1, le=100)] = 1

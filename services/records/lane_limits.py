@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from events.errors import LimitError
-from events.lane import NONE, LaneEntry, LaneKey
-from services.records.limits import TENANT_WIDE, limit_key
-from services.settings import Settings
+from switchyard.events.errors import LimitError
+from switchyard.events.lane import NONE, LaneEntry, LaneKey
+from switchyard.services.records.limits import TENANT_WIDE, limit_key
+from switchyard.services.settings import Settings
 
 NAMED_KEYS: Final = 3
 TOLD_S: Final = 1.0

@@ -9,19 +9,19 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import InvalidError, LimitError, UnavailableError, VersionConflictError
-from events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
-from events.requirements.requirement import canonical, canonical_prefers
-from events.values import MAX_PRIORITY, JobSpec
-from services.broker.jetstream import MAX_CONSUMERS, api
-from services.broker.publisher import Publisher
-from services.broker.puller import GROUP
-from services.broker.quarantine import read_or, readable
-from services.broker.reader import Stored, follow, last_message
-from services.records.controls import pause_fields
-from services.records.lane_limits import LaneLimits, ServedBy, nobody
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import InvalidError, LimitError, UnavailableError, VersionConflictError
+from switchyard.events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
+from switchyard.events.requirements.requirement import canonical, canonical_prefers
+from switchyard.events.values import MAX_PRIORITY, JobSpec
+from switchyard.services.broker.jetstream import MAX_CONSUMERS, api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.puller import GROUP
+from switchyard.services.broker.quarantine import read_or, readable
+from switchyard.services.broker.reader import Stored, follow, last_message
+from switchyard.services.records.controls import pause_fields
+from switchyard.services.records.lane_limits import LaneLimits, ServedBy, nobody
+from switchyard.services.settings import Settings
 
 MAX_ACK_PENDING = 1_000_000
 MAX_WAITING = 100_000

@@ -16,14 +16,21 @@ import structlog
 from msgspec import Meta
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import UnavailableError, VersionConflictError
-from services.broker.inbox import Inbox
-from services.broker.jetstream import DELETE_FAILED, GONE, NOTHING, api
-from services.broker.publisher import Publisher, PublishRefusedError
-from services.broker.quarantine import read_or, readable
-from services.broker.reader import NO_MESSAGE, Stored, follow, follow_once, last_message, last_of_leader
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError, VersionConflictError
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.jetstream import DELETE_FAILED, GONE, NOTHING, api
+from switchyard.services.broker.publisher import Publisher, PublishRefusedError
+from switchyard.services.broker.quarantine import read_or, readable
+from switchyard.services.broker.reader import (
+    NO_MESSAGE,
+    Stored,
+    follow,
+    follow_once,
+    last_message,
+    last_of_leader,
+)
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

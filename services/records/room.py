@@ -18,10 +18,10 @@ from typing import Any, Final, NamedTuple
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import UnavailableError
-from services.broker.jetstream import api
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker.jetstream import api
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

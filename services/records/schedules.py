@@ -12,16 +12,16 @@ import orjson
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import UnavailableError, VersionConflictError
-from events.schedules.schedule import Schedule, next_tick
-from services.broker.bucket_use import BucketUse
-from services.broker.jetstream import api
-from services.broker.publisher import AckLostError, Publisher
-from services.broker.quarantine import read_or, readable
-from services.broker.reader import Stored, read_range
-from services.broker.wire import LazyHeaders
-from services.ids import id_for_key
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError, VersionConflictError
+from switchyard.events.schedules.schedule import Schedule, next_tick
+from switchyard.services.broker.bucket_use import BucketUse
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import AckLostError, Publisher
+from switchyard.services.broker.quarantine import read_or, readable
+from switchyard.services.broker.reader import Stored, read_range
+from switchyard.services.broker.wire import LazyHeaders
+from switchyard.services.ids import id_for_key
 
 log = structlog.get_logger()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Protocol
 
-from services.records.kinds import NONE, Kinds
-from services.records.lane_limits import ServedBy, Serving
+from switchyard.services.records.kinds import NONE, Kinds
+from switchyard.services.records.lane_limits import ServedBy, Serving
 
 
 class Serves(Protocol):

@@ -12,14 +12,20 @@ from typing import Final, NamedTuple
 
 from nats.aio.client import Client
 
-from events.encoding.json_value import check_json
-from events.errors import InvalidError
-from services import clock
-from services.broker.quarantine import set_aside
-from services.broker.reader import Stored, follow
-from services.records import workers
-from services.records.served_kinds import ServedKinds
-from services.records.workers import Declaration, WorkerRecord, declaration_of, rest_tenant, worker_of
+from switchyard.events.encoding.json_value import check_json
+from switchyard.events.errors import InvalidError
+from switchyard.services import clock
+from switchyard.services.broker.quarantine import set_aside
+from switchyard.services.broker.reader import Stored, follow
+from switchyard.services.records import workers
+from switchyard.services.records.served_kinds import ServedKinds
+from switchyard.services.records.workers import (
+    Declaration,
+    WorkerRecord,
+    declaration_of,
+    rest_tenant,
+    worker_of,
+)
 
 SWEEP_S: Final = 30.0
 CLOCKS: Final = timedelta(minutes=10)

@@ -22,12 +22,12 @@ import msgspec
 import structlog
 from msgspec import Meta
 
-from events import subjects
-from events.encoding.json_value import check_json
-from events.errors import InvalidError
-from events.lane import LOOSE, LaneKey, admits
-from events.requirements.matching import matches, score
-from services import clock
+from switchyard.events import subjects
+from switchyard.events.encoding.json_value import check_json
+from switchyard.events.errors import InvalidError
+from switchyard.events.lane import LOOSE, LaneKey, admits
+from switchyard.events.requirements.matching import matches, score
+from switchyard.services import clock
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pydantic
 
-from events.errors import SwitchyardError
+from switchyard.events.errors import SwitchyardError
 
 FILE_NAME: Final = "connection.json"
 LOCK_NAME: Final = "up.lock"

@@ -17,23 +17,23 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
-from events.errors import InvalidError, UnavailableError
-from projections.database import path_in
-from projections.reader import ReadModel
-from services.access.jwt import load_or_create_secrets, mint
-from services.broker import connection, topology
-from services.broker.server.files import BrokerError
-from services.broker.server.server import NatsServer, start_broker
-from services.ending import FAREWELL_S, Deadline, at_most
-from services.gateway.app import serve
-from services.keeper.loop import Keeper
-from services.projector.projector import Projector
-from services.run import connection_file
-from services.run.connection_file import ConnectionInfo
-from services.run.stopping import Stop, until_stopped
-from services.settings import Settings
-from services.worker.connectors import connectors_of
-from services.worker.worker import Worker
+from switchyard.events.errors import InvalidError, UnavailableError
+from switchyard.projections.database import path_in
+from switchyard.projections.reader import ReadModel
+from switchyard.services.access.jwt import load_or_create_secrets, mint
+from switchyard.services.broker import connection, topology
+from switchyard.services.broker.server.files import BrokerError
+from switchyard.services.broker.server.server import NatsServer, start_broker
+from switchyard.services.ending import FAREWELL_S, Deadline, at_most
+from switchyard.services.gateway.app import serve
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.projector.projector import Projector
+from switchyard.services.run import connection_file
+from switchyard.services.run.connection_file import ConnectionInfo
+from switchyard.services.run.stopping import Stop, until_stopped
+from switchyard.services.settings import Settings
+from switchyard.services.worker.connectors import connectors_of
+from switchyard.services.worker.worker import Worker
 
 log = structlog.get_logger()
 
@@ -149,7 +149,7 @@ async def run_worker(
 
     async with connected(settings, "worker") as nc:
         if reload:
-            from services.worker import reloading  # noqa: PLC0415 - nobody else needs what it imports
+            from switchyard.services.worker import reloading  # noqa: PLC0415 - nobody else needs what it imports
 
             running = reloading.run(make, handlers, stop, ready or _nobody, obey_hangup)
             await until_stopped(stop, running, grace_s=settings.drain_grace_s, on_stop=_nobody)

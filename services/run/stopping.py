@@ -11,8 +11,8 @@ from typing import Any
 
 import structlog
 
-from services.ending import Deadline
 from switchyard._worker.deadline import set_all
+from switchyard.services.ending import Deadline
 
 log = structlog.get_logger()
 

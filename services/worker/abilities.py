@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from events.errors import InvalidError
+from switchyard.events.errors import InvalidError
 
 
 def declared(file: Path | None, pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -12,18 +12,18 @@ from typing import Any
 
 import orjson
 
-from events import outcome as outcome_of
-from events.errors import InvalidError, NotFoundError, RejectedError
-from events.job import Job
-from events.values import RESULT_ARTIFACT, JobSpec
-from services.connectors.protocol import FatalError, Outcome, RetryableError
-from services.dispatch.log_lines import LogLines
-from services.files import Files, artifact_id
-from services.files.reservations import Room, WorkerQuota
-from services.records.room import FOR_ENDS
-from services.settings import Settings
-from services.worker.reporting import Reporter
 from switchyard._worker.scratch import remove
+from switchyard.events import outcome as outcome_of
+from switchyard.events.errors import InvalidError, NotFoundError, RejectedError
+from switchyard.events.job import Job
+from switchyard.events.values import RESULT_ARTIFACT, JobSpec
+from switchyard.services.connectors.protocol import FatalError, Outcome, RetryableError
+from switchyard.services.dispatch.log_lines import LogLines
+from switchyard.services.files import Files, artifact_id
+from switchyard.services.files.reservations import Room, WorkerQuota
+from switchyard.services.records.room import FOR_ENDS
+from switchyard.services.settings import Settings
+from switchyard.services.worker.reporting import Reporter
 
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 READ_BYTES = 1024 * 1024
@@ -33,7 +33,7 @@ LINES_S = 2.0  # that the end of an attempt waits for its last lines
 
 
 class HeldAttempt:
-    """An attempt under a held lease; implements `services.connectors.protocol.Attempt`."""
+    """An attempt under a held lease; implements `switchyard.services.connectors.protocol.Attempt`."""
 
     def __init__(
         self,

@@ -23,12 +23,13 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, Release
-from events.errors import NewerVersionError, UnavailableError
-from events.outcome import exception_text, failure_of, timed_out, trace_of
-from events.values import JobError
-from services import clock
-from services.connectors.protocol import (
+from switchyard._worker.contained import Ended, Foreign, StillRunning
+from switchyard.events.commands import AnyCommand, Complete, ConfirmCancel, Fail, Propose, Release
+from switchyard.events.errors import NewerVersionError, UnavailableError
+from switchyard.events.outcome import exception_text, failure_of, timed_out, trace_of
+from switchyard.events.values import JobError
+from switchyard.services import clock
+from switchyard.services.connectors.protocol import (
     BusyError,
     Connector,
     FatalError,
@@ -36,15 +37,14 @@ from services.connectors.protocol import (
     RetryableError,
     traceback_of,
 )
-from services.dispatch.leasing import Interruption, Lease, Leasing, jitter
-from services.dispatch.references import resolved_payload
-from services.event_store import EventStore
-from services.files import Files
-from services.files.reservations import WorkerQuota
-from services.settings import Settings
-from services.worker.attempt import HeldAttempt
-from services.worker.reporting import Reporter
-from switchyard._worker.contained import Ended, Foreign, StillRunning
+from switchyard.services.dispatch.leasing import Interruption, Lease, Leasing, jitter
+from switchyard.services.dispatch.references import resolved_payload
+from switchyard.services.event_store import EventStore
+from switchyard.services.files import Files
+from switchyard.services.files.reservations import WorkerQuota
+from switchyard.services.settings import Settings
+from switchyard.services.worker.attempt import HeldAttempt
+from switchyard.services.worker.reporting import Reporter
 
 log = structlog.get_logger()
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import structlog
 
-from events.outcome import trace_of
-from services.connectors.protocol import Connector
 from switchyard._worker.contained import Foreign
+from switchyard.events.outcome import trace_of
+from switchyard.services.connectors.protocol import Connector
 
 log = structlog.get_logger()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.connectors.handlers.connector import CustomConnector
-from services.connectors.protocol import Connector
-from services.connectors.registry import CONNECTORS
-from services.settings import Settings
 from switchyard._client.load import load
 from switchyard.handlers import Handler, HandlersError
+from switchyard.services.connectors.handlers.connector import CustomConnector
+from switchyard.services.connectors.protocol import Connector
+from switchyard.services.connectors.registry import CONNECTORS
+from switchyard.services.settings import Settings
 
 
 def handlers_of(sources: Sequence[str]) -> list[tuple[str, Handler]]:

@@ -9,11 +9,17 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import structlog
 
-from events import subjects
-from events.errors import SwitchyardError
-from services import clock
-from services.broker.publisher import AckLostError, Publisher
-from services.records.workers import UNREGISTERED, Declaration, WorkerRecord, declaration_of, subject
+from switchyard.events import subjects
+from switchyard.events.errors import SwitchyardError
+from switchyard.services import clock
+from switchyard.services.broker.publisher import AckLostError, Publisher
+from switchyard.services.records.workers import (
+    UNREGISTERED,
+    Declaration,
+    WorkerRecord,
+    declaration_of,
+    subject,
+)
 
 log = structlog.get_logger()
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import structlog
 
-from events.commands import AnyCommand, Fail
-from services.dispatch.leasing import Lease
+from switchyard.events.commands import AnyCommand, Fail
+from switchyard.services.dispatch.leasing import Lease
 
 log = structlog.get_logger()
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from events import subjects
-from events.errors import SwitchyardError
-from services.broker.publisher import AckLostError, Publisher
-from services.broker.reachability import Reachability
-from services.records.workers import WorkerRecord, subject
-from services.worker.heartbeats import Heartbeats
+from switchyard.events import subjects
+from switchyard.events.errors import SwitchyardError
+from switchyard.services.broker.publisher import AckLostError, Publisher
+from switchyard.services.broker.reachability import Reachability
+from switchyard.services.records.workers import WorkerRecord, subject
+from switchyard.services.worker.heartbeats import Heartbeats
 
 log = structlog.get_logger()
 

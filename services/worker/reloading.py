@@ -14,8 +14,8 @@ from types import ModuleType
 import structlog
 from watchfiles import PythonFilter, awatch
 
-from services.worker.worker import Worker
 from switchyard.handlers import HandlersError
+from switchyard.services.worker.worker import Worker
 
 log = structlog.get_logger()
 
@@ -88,7 +88,7 @@ def _afresh(roots: Sequence[Path]) -> Iterator[None]:
     old: dict[str, ModuleType] = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        own = name.partition(".")[0] in {"events", "projections", "services", "switchyard"}
+        own = name.partition(".")[0] == "switchyard"
         if file and not own and name != "__main__" and _is_below(Path(file).resolve(), roots):
             old[name] = sys.modules.pop(name)
     importlib.invalidate_caches()

@@ -11,13 +11,13 @@ import orjson
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import SwitchyardError, UnavailableError
-from services import clock
-from services.broker.publisher import AckLostError, Publisher
-from services.dispatch.log_share import LogShare
-from services.ids import new_id
-from services.settings import MIB
+from switchyard.events import subjects
+from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.services import clock
+from switchyard.services.broker.publisher import AckLostError, Publisher
+from switchyard.services.dispatch.log_share import LogShare
+from switchyard.services.ids import new_id
+from switchyard.services.settings import MIB
 
 log = structlog.get_logger()
 

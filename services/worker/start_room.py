@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from nats.aio.client import Client
 
-from services.event_store import EventStore
-from services.records.room import Room
-from services.settings import Settings
+from switchyard.services.event_store import EventStore
+from switchyard.services.records.room import Room
+from switchyard.services.settings import Settings
 
 
 class StartRoom:

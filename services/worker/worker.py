@@ -12,38 +12,38 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-from events import subjects
-from events.commands import AnyCommand
-from events.encoding.json_value import encoded
-from events.errors import InvalidError, SwitchyardError
-from services.broker.publisher import Publisher
-from services.broker.reachability import Reachability
-from services.connectors.protocol import Connector
-from services.dispatch.dispatcher import Dispatcher
-from services.dispatch.leasing import Interruption, Lease, Leasing
-from services.dispatch.limit_tokens import kept_while_running
-from services.dispatch.log_share import LogShare
-from services.dispatch.work import Work
-from services.ending import FAREWELL_S, Patience, at_most
-from services.event_store import EventStore
-from services.files import Files
-from services.files.reservations import WorkerQuota
-from services.files.room import FileRoom
-from services.gc import collect_less_often
-from services.records import controls
-from services.records.kinds import Kinds
-from services.records.workers import declarable, new_record
-from services.settings import Settings
-from services.worker import connector_calls
-from services.worker.attempt_run import AttemptRun, Left, Means
-from services.worker.job_log import logged
-from services.worker.registration import Registration
-from services.worker.reporting import Reporter
-from services.worker.slots import Slots
-from services.worker.start_room import StartRoom
-from services.worker.vigil.process import Vigil
 from switchyard._worker.contained import install, ours
 from switchyard._worker.process_state import kept
+from switchyard.events import subjects
+from switchyard.events.commands import AnyCommand
+from switchyard.events.encoding.json_value import encoded
+from switchyard.events.errors import InvalidError, SwitchyardError
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reachability import Reachability
+from switchyard.services.connectors.protocol import Connector
+from switchyard.services.dispatch.dispatcher import Dispatcher
+from switchyard.services.dispatch.leasing import Interruption, Lease, Leasing
+from switchyard.services.dispatch.limit_tokens import kept_while_running
+from switchyard.services.dispatch.log_share import LogShare
+from switchyard.services.dispatch.work import Work
+from switchyard.services.ending import FAREWELL_S, Patience, at_most
+from switchyard.services.event_store import EventStore
+from switchyard.services.files import Files
+from switchyard.services.files.reservations import WorkerQuota
+from switchyard.services.files.room import FileRoom
+from switchyard.services.gc import collect_less_often
+from switchyard.services.records import controls
+from switchyard.services.records.kinds import Kinds
+from switchyard.services.records.workers import declarable, new_record
+from switchyard.services.settings import Settings
+from switchyard.services.worker import connector_calls
+from switchyard.services.worker.attempt_run import AttemptRun, Left, Means
+from switchyard.services.worker.job_log import logged
+from switchyard.services.worker.registration import Registration
+from switchyard.services.worker.reporting import Reporter
+from switchyard.services.worker.slots import Slots
+from switchyard.services.worker.start_room import StartRoom
+from switchyard.services.worker.vigil.process import Vigil
 
 log = structlog.get_logger()
 

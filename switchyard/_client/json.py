@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from events.encoding.json_bytes import MAX_BODY_NESTING
-from events.encoding.json_written import written
-from events.errors import InvalidError
 from switchyard.errors import InvalidValueError
+from switchyard.events.encoding.json_bytes import MAX_BODY_NESTING
+from switchyard.events.encoding.json_written import written
+from switchyard.events.errors import InvalidError
 
 
 def body_json(value: Any, field: str = "") -> bytes:

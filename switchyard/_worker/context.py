@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
-from events import outcome
-from events.encoding.json_written import type_named
 from switchyard._worker.handler_errors import Cancelled, Fatal, named
+from switchyard.events import outcome
+from switchyard.events.encoding.json_written import type_named
 
 ARTIFACT_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 MEDIA_TYPE: Final = re.compile(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from events.outcome import failure_of, trace_of
-from events.values import JobError
 from switchyard._worker.handler_errors import HandlerError, Release, failure
 from switchyard._worker.traceback import told
 from switchyard.errors import ApiError, UnreachableError
+from switchyard.events.outcome import failure_of, trace_of
+from switchyard.events.values import JobError
 
 log = logging.getLogger("switchyard.worker")
 

@@ -16,10 +16,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, Final
 
-from events.encoding.json_written import type_name
-from events.errors import InvalidError, SwitchyardError
-from events.outcome import ERROR_BYTES, exception_text, failure_of, text_of
-from events.values import JobError
+from switchyard.events.encoding.json_written import type_name
+from switchyard.events.errors import InvalidError, SwitchyardError
+from switchyard.events.outcome import ERROR_BYTES, exception_text, failure_of, text_of
+from switchyard.events.values import JobError
 
 STOPPED: Final = "stopped"
 

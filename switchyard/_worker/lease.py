@@ -16,8 +16,6 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from events.outcome import failure_of, timed_out
-from events.values import RESULT_ARTIFACT, JobError
 from switchyard._client import files
 from switchyard._client.transport import CONNECT_S, Body, Transport
 from switchyard._vigil.vigil import Vigil, every_s
@@ -29,6 +27,8 @@ from switchyard._worker.ready import Readiness
 from switchyard._worker.run import Finished, run
 from switchyard._worker.scratch import remove
 from switchyard.errors import ApiError, ConflictError, NotFoundError, UnreachableError
+from switchyard.events.outcome import failure_of, timed_out
+from switchyard.events.values import RESULT_ARTIFACT, JobError
 from switchyard.handlers import Handler
 
 log = logging.getLogger("switchyard.worker")

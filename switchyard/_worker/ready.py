@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from events.encoding.json_written import type_name
 from switchyard._worker.handler_errors import Retry, plain
 from switchyard._worker.process_state import adopt
 from switchyard._worker.traceback import text_of
+from switchyard.events.encoding.json_written import type_name
 from switchyard.handlers import Handler
 
 log = logging.getLogger("switchyard.worker")

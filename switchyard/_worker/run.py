@@ -15,12 +15,12 @@ from typing import Any
 import orjson
 import pydantic
 
-from events import outcome
-from events.encoding.json_written import type_name
 from switchyard._worker.contained import FOREIGN, OWNER, Foreign, StillRunning
 from switchyard._worker.context import Context, Facts, Surroundings, SyncContext
 from switchyard._worker.handler_errors import Cancelled, as_failure, contained, named
 from switchyard._worker.process_state import restore
+from switchyard.events import outcome
+from switchyard.events.encoding.json_written import type_name
 from switchyard.handlers import Handler, Proposal
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from events.encoding.json_written import type_name
+from switchyard.events.encoding.json_written import type_name
 
 MAX_CHARS: Final = 8_000
 MAX_TEXT_CHARS: Final = 2_000
@@ -21,7 +21,8 @@ _RUNNERS: Final = (
     *(
         f"{_ROOT}/{name}"
         for name in (
-            "services/worker/", "services/connectors/handlers/", "services/connectors/isolation/",
+            "switchyard/services/worker/", "switchyard/services/connectors/handlers/",
+            "switchyard/services/connectors/isolation/",
             "switchyard/_worker/", "switchyard/handlers.py",
         )
     ),

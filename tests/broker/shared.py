@@ -6,7 +6,7 @@ import asyncio
 import threading
 from pathlib import Path
 
-from services.broker.server.server import NatsServer, start_broker
+from switchyard.services.broker.server.server import NatsServer, start_broker
 
 
 class SharedBroker:

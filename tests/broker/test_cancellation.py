@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from nats.aio.client import Client
 
-from services.broker.connection import connect, on_reconnect
+from switchyard.services.broker.connection import connect, on_reconnect
 from tests.broker.shared import SharedBroker
 
 ASKS: dict[str, Callable[[Client], Awaitable[object]]] = {

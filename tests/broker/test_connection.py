@@ -16,9 +16,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.protocol.parser import Parser
 
-from services.broker.connection import connect, listen, unlisten
-from services.broker.server.server import NatsServer, start_broker
-from services.broker.wire import LazyHeaders, MessageParser, header_block
+from switchyard.services.broker.connection import connect, listen, unlisten
+from switchyard.services.broker.server.server import NatsServer, start_broker
+from switchyard.services.broker.wire import LazyHeaders, MessageParser, header_block
 
 HEADERS = [
     {"A": "1"},

@@ -11,16 +11,16 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events.errors import SwitchyardError, UnavailableError
-from services.broker import topology
-from services.broker.connection import listen
-from services.broker.jetstream import DELETE_FAILED, GONE, NOTHING, FaultError, api
-from services.broker.publisher import Publisher
-from services.broker.reader import follow_once, last_message
-from services.gateway.http.problems import problem_of
-from services.keeper.stale import delete
-from services.records.limits import Limits
-from services.settings import Settings
+from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.services.broker import topology
+from switchyard.services.broker.connection import listen
+from switchyard.services.broker.jetstream import DELETE_FAILED, GONE, NOTHING, FaultError, api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import follow_once, last_message
+from switchyard.services.gateway.http.problems import problem_of
+from switchyard.services.keeper.stale import delete
+from switchyard.services.records.limits import Limits
+from switchyard.services.settings import Settings
 
 CALL = "TEST.CALL"
 OK = {"ok": True}

@@ -14,15 +14,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from events import subjects
-from events.commands import Repair
-from services.broker.quarantine import set_aside
-from services.broker.reader import Stored
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
-from services.files.store import Files
-from services.records.lanes import lane_for
-from services.run.connection_file import ConnectionInfo, write
+from switchyard.events import subjects
+from switchyard.events.commands import Repair
+from switchyard.services.broker.quarantine import set_aside
+from switchyard.services.broker.reader import Stored
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
+from switchyard.services.files.store import Files
+from switchyard.services.records.lanes import lane_for
+from switchyard.services.run.connection_file import ConnectionInfo, write
 from tests.programs import NATS, needs_nats
 from tests.worker.site import Site, TestConnector, open_site
 

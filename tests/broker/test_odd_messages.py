@@ -8,12 +8,12 @@ import contextlib
 import pytest
 from nats.aio.client import Client
 
-from services.broker import connection as connections
-from services.broker import topology
-from services.broker.jetstream import api
-from services.broker.reader import Stored, follow, last_message, read_range
-from services.broker.server.server import NatsServer
-from services.broker.wire import LazyHeaders, MessageParser
+from switchyard.services.broker import connection as connections
+from switchyard.services.broker import topology
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import Stored, follow, last_message, read_range
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.broker.wire import LazyHeaders, MessageParser
 from tests.broker.raw_nats import ODD_ENDS, ODD_HEADERS, raw_publisher
 from tests.broker.test_connection import Recorder
 

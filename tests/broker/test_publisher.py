@@ -9,10 +9,10 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events.errors import SwitchyardError, UnavailableError, VersionConflictError
-from services.broker.connection import listen
-from services.broker.publisher import InProcessError, NoRoomError, Publisher, PublishRefusedError
-from services.gateway.http.problems import problem_of
+from switchyard.events.errors import SwitchyardError, UnavailableError, VersionConflictError
+from switchyard.services.broker.connection import listen
+from switchyard.services.broker.publisher import InProcessError, NoRoomError, Publisher, PublishRefusedError
+from switchyard.services.gateway.http.problems import problem_of
 
 
 async def refusal(nc: Client, error: dict[str, object]) -> SwitchyardError:

@@ -10,13 +10,13 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events import subjects
-from services.broker import topology
-from services.broker.connection import listen
-from services.broker.part_reader import MANY, last_messages, read_few, read_page
-from services.broker.publisher import Publisher
-from services.broker.reader import Stored, read_range
-from services.ids import new_id
+from switchyard.events import subjects
+from switchyard.services.broker import topology
+from switchyard.services.broker.connection import listen
+from switchyard.services.broker.part_reader import MANY, last_messages, read_few, read_page
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import Stored, read_range
+from switchyard.services.ids import new_id
 
 CALL = f"$JS.API.DIRECT.GET.{subjects.JOBS}"
 TIMEOUT_S = 10.0

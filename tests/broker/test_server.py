@@ -14,16 +14,16 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
-from services.broker.server import files
-from services.broker.server import server as nats_server
-from services.broker.server.files import (
+from switchyard.services.broker.server import files
+from switchyard.services.broker.server import server as nats_server
+from switchyard.services.broker.server.files import (
     BinaryNotFoundError,
     BrokerError,
     BrokerStartError,
     DirectoryInUseError,
     PortTakenError,
 )
-from services.broker.server.server import NatsServer, find_binary, start_broker
+from switchyard.services.broker.server.server import NatsServer, find_binary, start_broker
 from tests.broker.shared import SharedBroker
 
 DEADLINE_S = 20.0
@@ -164,7 +164,7 @@ async def test_second_broker_in_the_same_directory_names_the_first_ones_pid(tmp_
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from services.broker.connection.server import server as nats_server
+from switchyard.services.broker.server import server as nats_server
 
 async def main():
     if sys.argv[2] == "untied":

@@ -13,13 +13,13 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 
-from events import subjects
-from events.errors import UnavailableError
-from services.broker import topology, topology_spec
-from services.broker.server.server import NatsServer
-from services.broker.topology import DriftError
-from services.broker.topology_spec import Difference, TopologyError, load
-from services.ids import new_id
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker import topology, topology_spec
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.broker.topology import DriftError
+from switchyard.services.broker.topology_spec import Difference, TopologyError, load
+from switchyard.services.ids import new_id
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 10.0

@@ -61,7 +61,7 @@ class Site:
     def open(self, *arguments: str, errors: IO[str] | int | None = None) -> subprocess.Popen[str]:
         """Start a command whose output is read while it runs."""
         return subprocess.Popen(
-            [sys.executable, "-m", "services.cli", *arguments],
+            [sys.executable, "-m", "switchyard.services.cli", *arguments],
             cwd=self.directory, env=self.environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
         )  # fmt: skip
@@ -69,7 +69,7 @@ class Site:
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "services.cli", *arguments],
+            [sys.executable, "-m", "switchyard.services.cli", *arguments],
             cwd=self.directory, env=self.environment | environment, text=True, check=False,
             stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_S,
         )  # fmt: skip

@@ -21,7 +21,7 @@ def at_terminal(site: Site, *arguments: str, typed: str = "", until: str | None 
     """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.cli", *arguments],
+        [sys.executable, "-m", "switchyard.services.cli", *arguments],
         cwd=site.directory, env=site.environment | {"TERM": "dumb", "COLUMNS": "400"}, text=True,
         stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import pytest
 
-from services.ids import new_id
+from switchyard.services.ids import new_id
 from tests.cli.site import Site
 from tests.cli.terminal import at_terminal
 from tests.cli.test_control import dead, die

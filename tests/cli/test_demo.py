@@ -9,7 +9,11 @@ import pytest
 @pytest.mark.system
 def test_the_demo_converts_a_document_and_shows_what_happened() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "services.cli.demo"], capture_output=True, text=True, timeout=150, check=False
+        [sys.executable, "-m", "switchyard.services.cli.demo"],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "progress  100%" in done.stdout

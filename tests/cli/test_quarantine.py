@@ -11,9 +11,9 @@ import orjson
 import pytest
 import structlog
 
-from services.cli.output import json_of
-from services.log import configure
-from services.visible import visible
+from switchyard.services.cli.output import json_of
+from switchyard.services.log import configure
+from switchyard.services.visible import visible
 from tests.cli.site import COMMAND_S, Site, deadline
 from tests.cli.test_cli import submit
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import psutil
 
-from services.connectors.protocol import FatalError
+from switchyard.services.connectors.protocol import FatalError
 
 
 @dataclass
 class LocalAttempt:
-    """Implements `services.connectors.protocol.Attempt` in one directory and keeps what it is told."""
+    """An `Attempt` of `switchyard.services.connectors.protocol` in one directory; keeps what it is told."""
 
     directory: Path
     payload: dict[str, Any] = field(default_factory=dict)

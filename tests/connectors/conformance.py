@@ -12,8 +12,8 @@ import orjson
 import psutil
 import pytest
 
-from services.connectors.protocol import Connector, FatalError, Outcome
-from services.connectors.registry import payload_model
+from switchyard.services.connectors.protocol import Connector, FatalError, Outcome
+from switchyard.services.connectors.registry import payload_model
 from tests.connectors.attempts import LocalAttempt
 
 DEADLINE_S = 60

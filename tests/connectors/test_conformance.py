@@ -7,9 +7,9 @@ from pathlib import Path
 import pypdfium2 as pdfium
 import pytest
 
-from services.connectors.convert.connector import ConvertConnector
-from services.connectors.registry import CONNECTORS, payload_model
-from services.connectors.simulate import SimulateConnector
+from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.connectors.registry import CONNECTORS, payload_model
+from switchyard.services.connectors.simulate import SimulateConnector
 from tests.connectors.attempts import LocalAttempt
 from tests.connectors.conformance import ConnectorConformance, Subject
 from tests.documents.corpus import DOCUMENTS
@@ -71,7 +71,7 @@ def test_unknown_kind_has_no_payload_model() -> None:
 def test_payload_models_are_had_without_the_parsers() -> None:
     code = (
         "import sys\n"
-        "from services.connectors.registry import CONNECTORS, payload_model\n"
+        "from switchyard.services.connectors.registry import CONNECTORS, payload_model\n"
         "assert all(payload_model(kind) for kind in CONNECTORS)\n"
         "assert all(make(slots=1).capabilities() is not None for make in CONNECTORS.values())\n"
         "heavy = {'pypdfium2', 'openpyxl', 'lxml', 'PIL'}\n"

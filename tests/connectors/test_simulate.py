@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.connectors.protocol import FatalError, RetryableError
-from services.connectors.simulate import SimulateConnector, SimulatePayload
+from switchyard.services.connectors.protocol import FatalError, RetryableError
+from switchyard.services.connectors.simulate import SimulateConnector, SimulatePayload
 from tests.connectors.attempts import LocalAttempt, workers
 
 

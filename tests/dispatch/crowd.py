@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from events import subjects
-from events.commands import Submit
-from events.events import Submitted
-from events.job import Job
-from events.lane import keys_of, lane_id
-from events.requirements.matching import canonical
-from events.values import JobSpec
-from services.broker.inbox import Inbox
-from services.connectors.protocol import Attempt
-from services.ids import new_id
-from services.worker.worker import Worker
+from switchyard.events import subjects
+from switchyard.events.commands import Submit
+from switchyard.events.events import Submitted
+from switchyard.events.job import Job
+from switchyard.events.lane import keys_of, lane_id
+from switchyard.events.requirements.matching import canonical
+from switchyard.events.values import JobSpec
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.connectors.protocol import Attempt
+from switchyard.services.ids import new_id
+from switchyard.services.worker.worker import Worker
 from tests.system.log_check import read_log
 from tests.worker.site import DEADLINE_S, Site, TestConnector
 

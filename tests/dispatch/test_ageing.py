@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from events.events import Expired, Leased, Queued, Scheduled
-from events.values import Ageing
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
+from switchyard.events.events import Expired, Leased, Queued, Scheduled
+from switchyard.events.values import Ageing
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from events.commands import Claim
-from events.events import Dead, Queued
-from events.job import Job
-from services.broker.publisher import Publisher
-from services.broker.reachability import Reachability
-from services.broker.server.server import NatsServer
-from services.records.workers import new_record
-from services.worker.registration import Registration
+from switchyard.events.commands import Claim
+from switchyard.events.events import Dead, Queued
+from switchyard.events.job import Job
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reachability import Reachability
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.records.workers import new_record
+from switchyard.services.worker.registration import Registration
 from tests.worker.site import Site, TestConnector, open_site
 
 

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from events import subjects
-from services.broker.connection import listen, unlisten
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
-from services.records import workers
+from switchyard.events import subjects
+from switchyard.services.broker.connection import listen, unlisten
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
+from switchyard.services.records import workers
 from tests.dispatch.crowd import seen, starts, submit_to, until_seen
 from tests.events.test_matching import naive
 from tests.sizes import sizes

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.broker.publisher import Publisher
-from services.broker.server.server import NatsServer
-from services.records.kinds import KindDefaults, Kinds
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.records.kinds import KindDefaults, Kinds
 from tests.dispatch.crowd import seen, starts, submit_to, until_seen, work_has_all, workers
 from tests.worker.site import Site, open_site
 

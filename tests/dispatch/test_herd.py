@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from events import subjects
-from services import clock
-from services.broker import jetstream, puller, reader
-from services.broker.server.server import NatsServer
+from switchyard.events import subjects
+from switchyard.services import clock
+from switchyard.services.broker import jetstream, puller, reader
+from switchyard.services.broker.server.server import NatsServer
 from tests.dispatch.crowd import seen, submit_to, until_seen, workers
 from tests.worker.site import DEADLINE_S, Site, open_site
 

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.aio.msg import Msg
 
-from services.broker.connection import listen, unlisten
-from services.broker.server.server import NatsServer
+from switchyard.services.broker.connection import listen, unlisten
+from switchyard.services.broker.server.server import NatsServer
 from tests.dispatch.crowd import seen, submit_to, until_seen, workers
 from tests.worker.site import Site, open_site
 

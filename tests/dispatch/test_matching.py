@@ -10,20 +10,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from events import subjects
-from events.commands import Submit
-from events.job import Job
-from events.lane import isolated, keys_of, lane_id
-from events.requirements.matching import canonical, canonical_prefers
-from events.retry import RetryPolicy
-from events.values import JobSpec, Status
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.broker.puller import WAIT_S
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt, BusyError, RetryableError
-from services.ids import new_id
-from services.records.limits import Limit, Limits
+from switchyard.events import subjects
+from switchyard.events.commands import Submit
+from switchyard.events.job import Job
+from switchyard.events.lane import isolated, keys_of, lane_id
+from switchyard.events.requirements.matching import canonical, canonical_prefers
+from switchyard.events.retry import RetryPolicy
+from switchyard.events.values import JobSpec, Status
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.puller import WAIT_S
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt, BusyError, RetryableError
+from switchyard.services.ids import new_id
+from switchyard.services.records.limits import Limit, Limits
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
-from services.worker.worker import Worker
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
+from switchyard.services.worker.worker import Worker
 from tests.dispatch.crowd import Start, seen, starts, submit_to, until_seen, work_has_all, workers
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
-from events.events import Dead, Succeeded
-from events.values import DependencyFailure
-from services.broker.server.server import NatsServer
-from services.connectors.convert.connector import ConvertConnector
-from services.connectors.protocol import Attempt, FatalError
+from switchyard.events.events import Dead, Succeeded
+from switchyard.events.values import DependencyFailure
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.connectors.protocol import Attempt, FatalError
 from tests.worker.site import Site, TestConnector, open_site
 
 PAGE = b"<h1>Kept</h1><p>for the next job</p>"

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from events import subjects
-from events.lane import LaneKey
-from services.broker import puller as puller_module
-from services.broker.jetstream import api
-from services.broker.puller import BEAT_S, WAIT_S, Puller
-from services.broker.server.server import NatsServer
-from services.dispatch.work import Work, parse_work
-from services.records.lanes import lane_for
+from switchyard.events import subjects
+from switchyard.events.lane import LaneKey
+from switchyard.services.broker import puller as puller_module
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.puller import BEAT_S, WAIT_S, Puller
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.dispatch.work import Work, parse_work
+from switchyard.services.records.lanes import lane_for
 from tests.worker.site import Site, TestConnector, open_site
 
 LANE = lane_for("simulate")

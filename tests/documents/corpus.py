@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.score.corpus import CORPUS, read
 from benchmarks.score.measures import likeness, plain
-from services.documents.convert import convert
-from services.documents.ocr.machine.tesseract import installed
+from switchyard.services.documents.convert import convert
+from switchyard.services.documents.ocr.machine.tesseract import installed
 
 __all__ = [
     "CORPUS",

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from services.connectors.convert.connector import ConvertConnector
-from services.connectors.protocol import FatalError, Outcome
+from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.connectors.protocol import FatalError, Outcome
 from tests.connectors.attempts import LocalAttempt
 
 MIB: Final = 1024 * 1024

@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw
 from pptx import Presentation
 from pypdfium2 import raw
 
-from events.requirements.matching import matches
-from services.connectors.convert.connector import INLINE_BYTES, ConvertConnector
-from services.connectors.protocol import FatalError, Outcome, RetryableError
-from services.documents.ocr.machine import tesseract
+from switchyard.events.requirements.matching import matches
+from switchyard.services.connectors.convert.connector import INLINE_BYTES, ConvertConnector
+from switchyard.services.connectors.protocol import FatalError, Outcome, RetryableError
+from switchyard.services.documents.ocr.machine import tesseract
 from tests.connectors.attempts import LocalAttempt, workers
 from tests.documents.corpus import DOCUMENTS, cells, expected, headings, likeness, needs_german, needs_ocr
 

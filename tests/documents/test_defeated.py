@@ -11,13 +11,13 @@ from openpyxl import Workbook
 from openpyxl.formatting.rule import CellIsRule
 from pptx import Presentation
 
-from services.connectors.protocol import FatalError
-from services.documents.ocr.recognised import Recognised
-from services.documents.office.sheets.read import Sheet
-from services.documents.office.slides.read import SlideReader
-from services.documents.office.word.read import DocxReader
-from services.documents.page import reading_order
-from services.documents.pdf.text.layer import _Reader
+from switchyard.services.documents.errors import FatalError
+from switchyard.services.documents.ocr.recognised import Recognised
+from switchyard.services.documents.office.sheets.read import Sheet
+from switchyard.services.documents.office.slides.read import SlideReader
+from switchyard.services.documents.office.word.read import DocxReader
+from switchyard.services.documents.page import reading_order
+from switchyard.services.documents.pdf.text.layer import _Reader
 from tests.documents.corpus import DOCUMENTS, needs_ocr, told
 from tests.documents.pdf_files import pages_of, texts_of
 

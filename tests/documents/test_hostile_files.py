@@ -17,8 +17,8 @@ import pytest_asyncio
 from PIL import Image
 from pptx import Presentation
 
-from services.connectors.convert.connector import ConvertConnector
-from services.connectors.protocol import FatalError
+from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.connectors.protocol import FatalError
 from tests.documents.corpus import DOCUMENTS
 from tests.documents.hostile import MIB, convert, zipped
 

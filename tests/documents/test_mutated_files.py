@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from services.connectors.convert.connector import ConvertConnector
+from switchyard.services.connectors.convert.connector import ConvertConnector
 from tests.connectors.attempts import workers
 from tests.documents.corpus import DOCUMENTS
 from tests.documents.hostile import MIB, convert, mutations, verdict, zipped

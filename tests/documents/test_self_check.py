@@ -12,14 +12,14 @@ import pytest
 from openpyxl import Workbook
 from pptx import Presentation
 
-from services.documents.convert import convert
-from services.documents.html import reader
-from services.documents.model.pieces import Piece
-from services.documents.ocr.recognised import Recognised
-from services.documents.office.sheets import read as xlsx
-from services.documents.office.slides.read import SlideReader
-from services.documents.office.word.read import DocxReader
-from services.documents.page import assemble
+from switchyard.services.documents.convert import convert
+from switchyard.services.documents.html import reader
+from switchyard.services.documents.model.pieces import Piece
+from switchyard.services.documents.ocr.recognised import Recognised
+from switchyard.services.documents.office.sheets import read as xlsx
+from switchyard.services.documents.office.slides.read import SlideReader
+from switchyard.services.documents.office.word.read import DocxReader
+from switchyard.services.documents.page import assemble
 from tests.documents.corpus import CORPUS, DOCUMENTS, needs_ocr, told
 from tests.documents.pdf_files import pages_of, texts_of
 

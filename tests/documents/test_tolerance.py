@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from services.connectors.convert.connector import ConvertConnector
-from services.connectors.protocol import FatalError
+from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.connectors.protocol import FatalError
 from tests.documents.hostile import convert, verdict
 from tests.documents.pdf_files import page_of, stream_of, texts_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from events.commands import (
+from switchyard.events.commands import (
     Accept,
     AnyCommand,
     Archive,
@@ -30,7 +30,7 @@ from events.commands import (
     Unblock,
     Wake,
 )
-from events.events import (
+from switchyard.events.events import (
     Accepted,
     AnyEvent,
     Archived,
@@ -54,9 +54,9 @@ from events.events import (
     Succeeded,
     Unreadable,
 )
-from events.job import Job, decide, evolve
-from events.retry import RetryPolicy
-from events.values import Ageing, JobError, JobSpec, ReviewRules, Status
+from switchyard.events.job import Job, decide, evolve
+from switchyard.events.retry import RetryPolicy
+from switchyard.events.values import Ageing, JobError, JobSpec, ReviewRules, Status
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from events.events import AnyEvent, Event
+from switchyard.events.events import AnyEvent, Event
 from tests.events.examples import JOB_ID, LATER, NOW
 
 Path = tuple[str | int, ...]

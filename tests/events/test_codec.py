@@ -5,14 +5,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from events.encoding import codec
-from events.encoding.codec import EVENTS as EVENT_TYPES
-from events.encoding.codec import decode, encode, event_name, fold, write
-from events.encoding.envelope import event_view, recorded
-from events.errors import UnwritableError
-from events.events import AnyEvent, Queued, Submitted, Unreadable
-from events.job import Job
-from events.values import Status
+from switchyard.events.encoding import codec
+from switchyard.events.encoding.codec import EVENTS as EVENT_TYPES
+from switchyard.events.encoding.codec import decode, encode, event_name, fold, write
+from switchyard.events.encoding.envelope import event_view, recorded
+from switchyard.events.errors import UnwritableError
+from switchyard.events.events import AnyEvent, Queued, Submitted, Unreadable
+from switchyard.events.job import Job
+from switchyard.events.values import Status
 from tests.events.examples import EVENTS, JOB_ID, NOW, OTHER_FORMS, QUEUED, SPEC
 
 GOLDEN = Path(__file__).parent / "golden"

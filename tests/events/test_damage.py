@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.commands import Archive, Discard, LoseLease, Repair, Requeue, Unblock, Wake
-from events.encoding.damage import CODE
-from events.errors import ConflictError, NewerVersionError
-from events.events import AnyEvent, Archived, Repaired, Unreadable
-from events.job import Job, decide, evolve
-from events.values import FINAL, Status
-from events.wakes import next_wake
+from switchyard.events.commands import Archive, Discard, LoseLease, Repair, Requeue, Unblock, Wake
+from switchyard.events.encoding.damage import CODE
+from switchyard.events.errors import ConflictError, NewerVersionError
+from switchyard.events.events import AnyEvent, Archived, Repaired, Unreadable
+from switchyard.events.job import Job, decide, evolve
+from switchyard.events.values import FINAL, Status
+from switchyard.events.wakes import next_wake
 from tests.events.examples import (
     BLOCKED,
     CANCELLING,

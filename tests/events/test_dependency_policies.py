@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from events.commands import FailDependency, RequestCancel, Submit, Unblock, Wake
-from events.events import AnyEvent, Blocked, Cancelled, Dead, Queued, Scheduled
-from events.job import Job, decide, evolve
-from events.values import DependencyFailure, JobSpec, Status
+from switchyard.events.commands import FailDependency, RequestCancel, Submit, Unblock, Wake
+from switchyard.events.events import AnyEvent, Blocked, Cancelled, Dead, Queued, Scheduled
+from switchyard.events.job import Job, decide, evolve
+from switchyard.events.values import DependencyFailure, JobSpec, Status
 from tests.events.examples import JOB_ID, LATER, NOW, run
 
 FAILED = FailDependency(now=NOW, dependency="p1", outcome=Status.EXPIRED)

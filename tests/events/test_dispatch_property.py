@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.lane import LaneKey, isolated, keys_of, lane_id
-from events.requirements.matching import canonical
-from events.values import JobSpec
-from services.records.lanes import key_of
-from services.records.workers import WorkerRecord, new_record
+from switchyard.events.lane import LaneKey, isolated, keys_of, lane_id
+from switchyard.events.requirements.matching import canonical
+from switchyard.events.values import JobSpec
+from switchyard.services.records.lanes import key_of
+from switchyard.services.records.workers import WorkerRecord, new_record
 from tests.events.test_matching import CAPABILITIES, REQUIREMENTS, ROOMY, naive
 
 GAMES_PLAYED = 300

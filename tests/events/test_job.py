@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.commands import (
+from switchyard.events.commands import (
     AnyCommand,
     Archive,
     Claim,
@@ -29,14 +29,14 @@ from events.commands import (
     TakeLease,
     Wake,
 )
-from events.encoding.codec import event_name
-from events.errors import ConflictError
-from events.events import AnyEvent, Archived, Expired, Failed, Queued
-from events.job import Job, decide, evolve
-from events.retry import RetryPolicy, retry_delay_s
-from events.transitions import TRANSITIONS, page
-from events.values import FINAL, Status
-from events.wakes import next_wake
+from switchyard.events.encoding.codec import event_name
+from switchyard.events.errors import ConflictError
+from switchyard.events.events import AnyEvent, Archived, Expired, Failed, Queued
+from switchyard.events.job import Job, decide, evolve
+from switchyard.events.retry import RetryPolicy, retry_delay_s
+from switchyard.events.transitions import TRANSITIONS, page
+from switchyard.events.values import FINAL, Status
+from switchyard.events.wakes import next_wake
 from tests.events.examples import (
     AGEING,
     BLOCKED,

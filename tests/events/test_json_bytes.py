@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.encoding.json_bytes import MAX_BODY_NESTING, check_bytes, refuse_fault
-from events.encoding.json_written import written
-from events.encoding.nesting import deeper_than
-from events.errors import InvalidError
+from switchyard.events.encoding.json_bytes import MAX_BODY_NESTING, check_bytes, refuse_fault
+from switchyard.events.encoding.json_written import written
+from switchyard.events.encoding.nesting import deeper_than
+from switchyard.events.errors import InvalidError
 
 TEXT = st.text('ab[]{}"\\,:é\n\U0001f600', max_size=6)
 LEAVES = (

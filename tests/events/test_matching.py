@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from events.errors import InvalidError
-from events.requirements.matching import (
+from switchyard.events.errors import InvalidError
+from switchyard.events.requirements.matching import (
     WORST,
     Clause,
     Limits,

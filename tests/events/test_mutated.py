@@ -9,18 +9,18 @@ from tempfile import TemporaryDirectory
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from events import subjects
-from events.encoding.codec import EVENTS, decode, fold
-from events.encoding.envelope import event_view, recorded
-from events.encoding.json_value import dumps
-from events.events import Unreadable
-from events.job import Job, evolve
-from events.wakes import next_wake
-from projections import database
-from projections.fold import Folder, Message
-from projections.job_view import job_view
-from projections.reader import ReadModel
-from services.broker.wire import LazyHeaders
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import EVENTS, decode, fold
+from switchyard.events.encoding.envelope import event_view, recorded
+from switchyard.events.encoding.json_value import dumps
+from switchyard.events.events import Unreadable
+from switchyard.events.job import Job, evolve
+from switchyard.events.wakes import next_wake
+from switchyard.projections import database
+from switchyard.projections.fold import Folder, Message
+from switchyard.projections.job_view import job_view
+from switchyard.projections.reader import ReadModel
+from switchyard.services.broker.wire import LazyHeaders
 from tests.events.examples import JOB_ID, STATES
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))

@@ -10,19 +10,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from events.commands import Repair
-from events.encoding import codec
-from events.encoding.envelope import event_view, recorded
-from events.encoding.json_value import dumps
-from events.errors import SwitchyardError, UnwritableError
-from events.events import AnyEvent, Event, Repaired, Unreadable
-from events.job import Job, decide, evolve
-from events.values import Status
-from events.wakes import next_wake
-from projections import database
-from projections.fold import Folder, Message
-from projections.job_view import job_view
-from projections.reader import ReadModel
+from switchyard.events.commands import Repair
+from switchyard.events.encoding import codec
+from switchyard.events.encoding.envelope import event_view, recorded
+from switchyard.events.encoding.json_value import dumps
+from switchyard.events.errors import SwitchyardError, UnwritableError
+from switchyard.events.events import AnyEvent, Event, Repaired, Unreadable
+from switchyard.events.job import Job, decide, evolve
+from switchyard.events.values import Status
+from switchyard.events.wakes import next_wake
+from switchyard.projections import database
+from switchyard.projections.fold import Folder, Message
+from switchyard.projections.job_view import job_view
+from switchyard.projections.reader import ReadModel
 from tests.events import odd
 from tests.events.examples import JOB_ID, NOW, SPEC, STATES, commands
 

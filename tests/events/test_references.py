@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.errors import InvalidError
-from events.job import Job
-from events.references import MARK, excuses, find, resolve
-from events.values import Status
+from switchyard.events.errors import InvalidError
+from switchyard.events.job import Job
+from switchyard.events.references import MARK, excuses, find, resolve
+from switchyard.events.values import Status
 
 FILE = {"file": "p.7.result.json", "name": "result.json", "size_bytes": 70_000}
 PAGE = {"file": "p.7.page.md", "name": "page.md", "size_bytes": 3}

@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
-from events.errors import InvalidError
-from events.requirements.matching import Limits, canonical, canonical_prefers, explain, matches, score
+from switchyard.events.errors import InvalidError
+from switchyard.events.requirements.matching import (
+    Limits,
+    canonical,
+    canonical_prefers,
+    explain,
+    matches,
+    score,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "requirements.md").read_text()
 

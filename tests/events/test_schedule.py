@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from events.schedules.schedule import (
+from switchyard.events.schedules.schedule import (
     Missed,
     Overlap,
     Refusal,
@@ -19,7 +19,7 @@ from events.schedules.schedule import (
     resumed,
     upcoming,
 )
-from events.schedules.ticks import Timing
+from switchyard.events.schedules.ticks import Timing
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATE_S = 60.0

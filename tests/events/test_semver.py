@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.requirements.semver import parse_range, parse_version
+from switchyard.events.requirements.semver import parse_range, parse_version
 
 # Source: https://semver.org/spec/v2.0.0.html, section 11.
 ASCENDING = [

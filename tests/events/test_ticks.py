@@ -11,8 +11,8 @@ from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.errors import InvalidError, LimitError
-from events.schedules.ticks import NICKNAMES, Timing, check, newest, ticks, zones
+from switchyard.events.errors import InvalidError, LimitError
+from switchyard.events.schedules.ticks import NICKNAMES, Timing, check, newest, ticks, zones
 
 BERLIN = "Europe/Berlin"  # 2026: 29 March 02:00 becomes 03:00, 25 October 03:00 becomes 02:00
 MADE = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import InvalidError, LimitError, NotFoundError, UnavailableError
-from services.broker import topology
-from services.broker.jetstream import api
-from services.broker.reader import read_range
-from services.broker.server.server import NatsServer
-from services.files import DamagedFileError, FileInfo, Files, artifact_id
-from services.files.info import CHUNK_BYTES, CHUNKS_PER_ENTRY, encode
-from services.ids import new_id
+from switchyard.events import subjects
+from switchyard.events.errors import InvalidError, LimitError, NotFoundError, UnavailableError
+from switchyard.services.broker import topology
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import read_range
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.files import DamagedFileError, FileInfo, Files, artifact_id
+from switchyard.services.files.info import CHUNK_BYTES, CHUNKS_PER_ENTRY, encode
+from switchyard.services.ids import new_id
 from tests.programs import NATS, needs_nats
 
 DEADLINE_S = 20.0

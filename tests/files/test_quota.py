@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from events.errors import LimitError, UnavailableError
-from services.broker.connection import connect
-from services.connectors.protocol import Attempt, FatalError
-from services.files import quota, reservations
-from services.files.reservations import WorkerQuota
-from services.worker.worker import Worker
+from switchyard.events.errors import LimitError, UnavailableError
+from switchyard.services.broker.connection import connect
+from switchyard.services.connectors.protocol import Attempt, FatalError
+from switchyard.services.files import quota, reservations
+from switchyard.services.files.reservations import WorkerQuota
+from switchyard.services.worker.worker import Worker
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 from tests.worker.site import TestConnector

@@ -10,14 +10,14 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from events import subjects
-from projections.database import path_in
-from projections.reader import ReadModel
-from services.broker.connection import connect
-from services.broker.jetstream import api as broker_api
-from services.connectors.protocol import Attempt
-from services.keeper.loop import Keeper
-from services.worker.worker import Worker
+from switchyard.events import subjects
+from switchyard.projections.database import path_in
+from switchyard.projections.reader import ReadModel
+from switchyard.services.broker.connection import connect
+from switchyard.services.broker.jetstream import api as broker_api
+from switchyard.services.connectors.protocol import Attempt
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.worker.worker import Worker
 from tests.gateway.rest import Answer, Gateway
 from tests.worker.site import TestConnector
 

@@ -10,18 +10,18 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from nats.aio.client import Client
 
-from events import subjects
-from projections import database, files
-from projections.checkpoint import Place
-from projections.reader import ReadModel
-from services.access.principal import Principal, Role
-from services.files import FileInfo, Files
-from services.files.info import encode
-from services.gateway.doors.v1.files import FileRoutes
-from services.gateway.http.callers import PRINCIPAL
-from services.gateway.http.problems import problem_of
-from services.ids import new_id
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.projections import database, files
+from switchyard.projections.checkpoint import Place
+from switchyard.projections.reader import ReadModel
+from switchyard.services.access.principal import Principal, Role
+from switchyard.services.files import FileInfo, Files
+from switchyard.services.files.info import encode
+from switchyard.services.gateway.doors.v1.files import FileRoutes
+from switchyard.services.gateway.http.callers import PRINCIPAL
+from switchyard.services.gateway.http.problems import problem_of
+from switchyard.services.ids import new_id
+from switchyard.services.settings import Settings
 
 H_CALLER = "Test-Caller"
 """`{"tenant": ..., "roles": [...]}` as JSON."""

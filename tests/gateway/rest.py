@@ -15,17 +15,17 @@ import aiohttp
 import orjson
 from nats.aio.client import Client
 
-from events.commands import Complete, Fail, TakeLease
-from events.job import Job
-from events.values import JobError
-from services.access.jwt import load_or_create_secrets, mint
-from services.broker import topology
-from services.broker.connection import connect
-from services.broker.publisher import Publisher
-from services.event_store import EventStore
-from services.gateway.app import serve
-from services.projector.projector import Projector
-from services.settings import Settings
+from switchyard.events.commands import Complete, Fail, TakeLease
+from switchyard.events.job import Job
+from switchyard.events.values import JobError
+from switchyard.services.access.jwt import load_or_create_secrets, mint
+from switchyard.services.broker import topology
+from switchyard.services.broker.connection import connect
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.event_store import EventStore
+from switchyard.services.gateway.app import serve
+from switchyard.services.projector.projector import Projector
+from switchyard.services.settings import Settings
 
 DEADLINE_S = 20.0
 

@@ -14,11 +14,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from events.errors import InvalidError
-from services.access.errors import UnauthenticatedError
-from services.access.jwt import TokenVerifier, load_or_create_secrets, mint, rotate_secrets
-from services.access.revocations import PREFIX, Revocations, revoke
-from services.ids import new_id
+from switchyard.events.errors import InvalidError
+from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.access.jwt import TokenVerifier, load_or_create_secrets, mint, rotate_secrets
+from switchyard.services.access.revocations import PREFIX, Revocations, revoke
+from switchyard.services.ids import new_id
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
@@ -262,7 +262,7 @@ async def test_revocation_is_known_from_the_first_request_on_until_its_entry_goe
 async def test_rotated_secret_is_taken_up_without_a_restart(
     api: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.access.jwt.RELOAD_S", 0)
+    monkeypatch.setattr("switchyard.services.access.jwt.RELOAD_S", 0)
     oldest = api.token()
     assert (await api.get("/v1/jobs", token=oldest)).status == 200
     rotate_secrets(api.settings.data_dir)

@@ -15,14 +15,14 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from events import allowed, errors, job
-from events.values import DeadReason, Status
-from services.access import errors as access_errors
-from services.gateway import app as gateway_app
-from services.gateway.doors.v1 import files as file_routes
-from services.gateway.doors.v1 import schedule_request
-from services.gateway.http import problems
-from services.intake import faults, request
+from switchyard.events import allowed, errors, job
+from switchyard.events.values import DeadReason, Status
+from switchyard.services.access import errors as access_errors
+from switchyard.services.gateway import app as gateway_app
+from switchyard.services.gateway.doors.v1 import files as file_routes
+from switchyard.services.gateway.doors.v1 import schedule_request
+from switchyard.services.gateway.http import problems
+from switchyard.services.intake import faults, request
 from tests.gateway.rest import Gateway
 
 ROOT: Final = Path(__file__).parents[2]
@@ -128,7 +128,9 @@ def test_the_bodies_of_all_routes_are_found() -> None:
     for path in paths:
         if {"octopoid", "live"} & {*path.parts}:
             continue
-        module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        module = importlib.import_module(
+            ".".join(("switchyard", *path.relative_to(ROOT).with_suffix("").parts))
+        )
         for name, value in vars(module).items():
             if isinstance(value, msgspec.json.Decoder) and re.search(
                 rf"(body_of|decoded)\([^)]*\b{name}\b", inspect.getsource(module)
@@ -218,7 +220,7 @@ def documented(page: str) -> dict[str, set[str]]:
 def test_every_code_is_documented_with_its_status() -> None:
     found = codes_in_the_code(live=False)
     for kind in _all_of(errors.RejectedError):
-        if kind.__module__.startswith(("events", "services")) and kind is not errors.LimitError:
+        if kind.__module__.startswith("switchyard.") and kind is not errors.LimitError:
             found.setdefault(kind.code, set()).add(kind.status)
     for status, code in problems._HTTP_CODES.items():
         found.setdefault(code, set()).add(status)

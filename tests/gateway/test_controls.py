@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from events import subjects
-from services.broker.jetstream import api as broker_api
-from services.broker.reader import last_message
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
-from services.keeper.loop import Keeper
-from services.records import controls
-from services.records.lanes import lane_for
+from switchyard.events import subjects
+from switchyard.services.broker.jetstream import api as broker_api
+from switchyard.services.broker.reader import last_message
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.records import controls
+from switchyard.services.records.lanes import lane_for
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
 from tests.worker.site import Site, TestConnector
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from services.broker.server.server import NatsServer
-from services.gateway.app import running_app
-from services.ids import new_id
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.gateway.app import running_app
+from switchyard.services.ids import new_id
 from tests.gateway.leases.test_leases import Worker, until_in_registry
 from tests.gateway.octopoid.client import Octopoid
 from tests.gateway.rest import Gateway, gateway

@@ -25,14 +25,14 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from structlog.testing import capture_logs
 
-from events import subjects
-from services.broker import topology
-from services.broker.jetstream import api
-from services.broker.reader import read_range
-from services.files import Files
-from services.files.info import CHUNK_BYTES
-from services.gateway.http.conditions import RANGE
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.services.broker import topology
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import read_range
+from switchyard.services.files import Files
+from switchyard.services.files.info import CHUNK_BYTES
+from switchyard.services.gateway.http.conditions import RANGE
+from switchyard.services.settings import Settings
 from tests.gateway.file_server import H_CALLER, Index, application
 
 DEADLINE_S = 20.0

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from events.encoding.envelope import Recorded
-from events.values import Ageing, JobSpec
-from services.broker.server.server import NatsServer
+from switchyard.events.encoding.envelope import Recorded
+from switchyard.events.values import Ageing, JobSpec
+from switchyard.services.broker.server.server import NatsServer
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from events.errors import RejectedError, UnavailableError
-from services.broker import topology
-from services.broker.connection import connect
-from services.broker.reachability import Reachability
-from services.broker.server.server import NatsServer
-from services.gateway.app import CannotListenError, running_app, serve
-from services.gateway.http.problems import problem_of
-from services.records.workers import new_record
-from services.settings import Settings
-from services.worker.registration import Registration
+from switchyard.events.errors import RejectedError, UnavailableError
+from switchyard.services.broker import topology
+from switchyard.services.broker.connection import connect
+from switchyard.services.broker.reachability import Reachability
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.gateway.app import CannotListenError, running_app, serve
+from switchyard.services.gateway.http.problems import problem_of
+from switchyard.services.records.workers import new_record
+from switchyard.services.settings import Settings
+from switchyard.services.worker.registration import Registration
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from events import subjects
-from services.broker import quarantine_index
-from services.broker.quarantine import set_aside
-from services.broker.reader import Stored
-from services.broker.server.server import NatsServer
+from switchyard.events import subjects
+from switchyard.services.broker import quarantine_index
+from switchyard.services.broker.quarantine import set_aside
+from switchyard.services.broker.reader import Stored
+from switchyard.services.broker.server.server import NatsServer
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
 

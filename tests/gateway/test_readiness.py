@@ -11,12 +11,12 @@ from typing import Any
 import orjson
 import pytest
 
-from events import subjects
-from services.broker.jetstream import api as ask
-from services.broker.server.server import NatsServer
-from services.gateway.readiness import Stalls
-from services.keeper.loop import Keeper
-from services.projector.projector import Projector
+from switchyard.events import subjects
+from switchyard.services.broker.jetstream import api as ask
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.gateway.readiness import Stalls
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.projector.projector import Projector
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
 STALL_S = 0.3
@@ -131,7 +131,7 @@ async def test_a_live_feed_that_stands_still_counts_while_somebody_needs_it(
     async def never(*_: object) -> None:
         await blocked.wait()
 
-    monkeypatch.setattr("services.gateway.live.feed.LiveFeed._events", never)
+    monkeypatch.setattr("switchyard.services.gateway.live.feed.LiveFeed._events", never)
     async with gateway(broker.url, tmp_path, ready_stall_s=STALL_S) as api, running(api, Keeper):
         job = await api.submit()
         assert ready(await until(api, ready))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from services.connectors.handlers.connector import CustomConnector
-from services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError
-from services.connectors.registry import payload_model
+from switchyard.services.connectors.handlers.connector import CustomConnector
+from switchyard.services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError
+from switchyard.services.connectors.registry import payload_model
 from tests.connectors.attempts import LocalAttempt
 from tests.connectors.conformance import DEADLINE_S, ConnectorConformance, Subject
 from tests.handlers.samples import DEAF_DONE, DEAF_GO, handlers

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from services.connectors.handlers.connector import CustomConnector
-from services.connectors.protocol import FatalError, RetryableError
 from switchyard._worker.traceback import MAX_CHARS, told
 from switchyard.handlers import Handlers, HandlersError
+from switchyard.services.connectors.handlers.connector import CustomConnector
+from switchyard.services.connectors.protocol import FatalError, RetryableError
 from switchyard.testing import Harness
 from tests.connectors.attempts import LocalAttempt
 from tests.connectors.isolation.test_processes import gone

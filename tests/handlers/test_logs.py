@@ -10,11 +10,11 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from events.events import Dead
-from services.broker.reader import read_range
-from services.broker.server.server import NatsServer
-from services.connectors.handlers.connector import CustomConnector
-from services.dispatch.log_lines import LogLines
+from switchyard.events.events import Dead
+from switchyard.services.broker.reader import read_range
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.handlers.connector import CustomConnector
+from switchyard.services.dispatch.log_lines import LogLines
 from tests.gateway.live.site import live_gateway
 from tests.handlers import in_processes
 from tests.handlers.in_processes import handlers

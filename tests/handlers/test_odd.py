@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from events.events import Dead, Succeeded
-from services.broker.server.server import NatsServer
-from services.connectors.handlers.connector import CustomConnector
 from switchyard._worker.contained import install, ours
+from switchyard.events.events import Dead, Succeeded
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.handlers.connector import CustomConnector
 from tests.handlers import hostile, odd
 from tests.handlers.odd import ASYNC, CASES, CASES_OF_FILES, LARGE, PROCESS, THREAD, handlers
 from tests.handlers.remains import Remains

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from events.events import Dead, Failed, Proposed, Succeeded
-from services.broker.server.server import NatsServer
-from services.connectors.handlers.connector import CustomConnector
+from switchyard.events.events import Dead, Failed, Proposed, Succeeded
 from switchyard.handlers import Handler, Handlers
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.handlers.connector import CustomConnector
 from tests.handlers.samples import handlers
 from tests.worker.site import DEADLINE_S, open_site
 

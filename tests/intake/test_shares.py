@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from events.errors import LimitError, UnavailableError, VersionConflictError
-from projections.tenants import NOTHING, Use
-from services.broker.publisher import AckLostError
-from services.intake.shares import MOST_TENANTS, Share, Shares
-from services.settings import Settings
+from switchyard.events.errors import LimitError, UnavailableError, VersionConflictError
+from switchyard.projections.tenants import NOTHING, Use
+from switchyard.services.broker.publisher import AckLostError
+from switchyard.services.intake.shares import MOST_TENANTS, Share, Shares
+from switchyard.services.settings import Settings
 
 SETTINGS = Settings(tenant_jobs=5, tenant_job_bytes=100, tenant_waits=3)
 

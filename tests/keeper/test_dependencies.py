@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from events.commands import AnyCommand, Archive, Discard, Redrive, Repair, RequestCancel
-from events.events import Blocked, Cancelled, Dead, Expired, Queued, Scheduled, Succeeded
-from events.job import Job
-from events.values import DependencyFailure, Status
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt, FatalError
-from services.ids import new_id
-from services.keeper.waits import STREAM, Waits
+from switchyard.events.commands import AnyCommand, Archive, Discard, Redrive, Repair, RequestCancel
+from switchyard.events.events import Blocked, Cancelled, Dead, Expired, Queued, Scheduled, Succeeded
+from switchyard.events.job import Job
+from switchyard.events.values import DependencyFailure, Status
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt, FatalError
+from switchyard.services.ids import new_id
+from switchyard.services.keeper.waits import STREAM, Waits
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 LATER_S = 3600

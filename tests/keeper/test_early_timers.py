@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from events import subjects
-from services import clock
-from services.broker.jetstream import api
-from services.broker.server.server import NatsServer
+from switchyard.events import subjects
+from switchyard.services import clock
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.server.server import NatsServer
 from tests.worker.site import Site, open_site
 
 FEW = 20

@@ -7,13 +7,13 @@ import random
 from contextlib import AsyncExitStack
 from typing import Any
 
-from events import subjects
-from events.encoding.envelope import Recorded, recorded
-from services.broker.jetstream import api
-from services.broker.reader import follow, follow_once, read_range
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
-from services.keeper.waits import STREAM
+from switchyard.events import subjects
+from switchyard.events.encoding.envelope import Recorded, recorded
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import follow, follow_once, read_range
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
+from switchyard.services.keeper.waits import STREAM
 from tests.worker.site import Site, TestConnector, open_site
 
 LAYERS = 19

@@ -12,24 +12,24 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import Complete, TakeLease
-from events.encoding.codec import decode
-from events.errors import VersionConflictError
-from events.events import Submitted
-from events.schedules.schedule import Missed, Overlap, Schedule, paused, resumed
-from events.schedules.ticks import Timing
-from events.values import Status
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.broker.reader import follow, last_message, read_range
-from services.broker.server.server import NatsServer
-from services.event_store import EventStore
-from services.ids import new_id
-from services.intake.request import parse_request
-from services.intake.submitter import Caller, Submitter
-from services.keeper.loop import Keeper
-from services.records.schedules import (
+from switchyard.events import subjects
+from switchyard.events.commands import Complete, TakeLease
+from switchyard.events.encoding.codec import decode
+from switchyard.events.errors import VersionConflictError
+from switchyard.events.events import Submitted
+from switchyard.events.schedules.schedule import Missed, Overlap, Schedule, paused, resumed
+from switchyard.events.schedules.ticks import Timing
+from switchyard.events.values import Status
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import follow, last_message, read_range
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.event_store import EventStore
+from switchyard.services.ids import new_id
+from switchyard.services.intake.request import parse_request
+from switchyard.services.intake.submitter import Caller, Submitter
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.records.schedules import (
     LABEL_SCHEDULE,
     LABEL_TICK,
     ScheduleStore,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.keeper.source import MAX_PAUSE_S, Sight, SourceWatch, sight_of
+from switchyard.services.keeper.source import MAX_PAUSE_S, Sight, SourceWatch, sight_of
 
 LAG_S = 1.0
 HEALTHY = Sight(silent_s=0.3, lag=0, last_seq=10, leading_s=100.0)

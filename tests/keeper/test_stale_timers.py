@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from events import subjects
-from events.commands import Fail, Redrive
-from events.values import JobError
-from services.broker.reader import read_range
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
+from switchyard.events import subjects
+from switchyard.events.commands import Fail, Redrive
+from switchyard.events.values import JobError
+from switchyard.services.broker.reader import read_range
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 JOBS = 20

@@ -10,24 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from events import subjects
-from events.commands import AnyCommand, Complete, Fail, RequestCancel, TakeLease
-from events.lane import LaneEntry, LaneKey
-from events.values import JobError
-from projections.checkpoint import Place
-from projections.database import path_in
-from projections.reader import ReadModel
-from services.broker import connection as broker
-from services.broker.inbox import Inbox
-from services.broker.jetstream import api
-from services.broker.reader import last_message, read_range
-from services.broker.server.server import NatsServer
-from services.keeper.lanes import consumer_names
-from services.keeper.leftovers import delete_leftovers, purge_leftovers
-from services.keeper.loop import Keeper
-from services.keeper.stale import delete
-from services.projector.projector import Projector
-from services.records.lanes import BUCKET, entry_subject, lane_for, parse_entry
+from switchyard.events import subjects
+from switchyard.events.commands import AnyCommand, Complete, Fail, RequestCancel, TakeLease
+from switchyard.events.lane import LaneEntry, LaneKey
+from switchyard.events.values import JobError
+from switchyard.projections.checkpoint import Place
+from switchyard.projections.database import path_in
+from switchyard.projections.reader import ReadModel
+from switchyard.services.broker import connection as broker
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import last_message, read_range
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.keeper.lanes import consumer_names
+from switchyard.services.keeper.leftovers import delete_leftovers, purge_leftovers
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.keeper.stale import delete
+from switchyard.services.projector.projector import Projector
+from switchyard.services.records.lanes import BUCKET, entry_subject, lane_for, parse_entry
 from tests.worker.site import Site, open_site
 
 LANE = lane_for("simulate")

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 
 from hypothesis import strategies as st
 
-from events import subjects
-from events.commands import AnyCommand, Discard, Repair, Submit
-from events.encoding.codec import encode, fold, subject_of
-from events.errors import ConflictError, NewerVersionError
-from events.job import Job, decide, evolve
-from events.values import JobSpec, Status
-from projections.fold import Message
+from switchyard.events import subjects
+from switchyard.events.commands import AnyCommand, Discard, Repair, Submit
+from switchyard.events.encoding.codec import encode, fold, subject_of
+from switchyard.events.errors import ConflictError, NewerVersionError
+from switchyard.events.job import Job, decide, evolve
+from switchyard.events.values import JobSpec, Status
+from switchyard.projections.fold import Message
 from tests.events.examples import NOW, commands
 
 PARENTS = tuple(f"01940000-0000-7000-9000-{n:012}" for n in range(2))

@@ -11,17 +11,17 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events import subjects
-from events.commands import Archive
-from events.encoding.codec import encode
-from events.job import Job, decide
-from events.values import FINAL, Status
-from projections import checkpoint, database
-from projections.dead_letters import DeadFilters
-from projections.fold import Batch, Folder, Message
-from projections.job_list import TOP, Filters, places
-from projections.jobs import microseconds
-from projections.reader import ReadModel
+from switchyard.events import subjects
+from switchyard.events.commands import Archive
+from switchyard.events.encoding.codec import encode
+from switchyard.events.job import Job, decide
+from switchyard.events.values import FINAL, Status
+from switchyard.projections import checkpoint, database
+from switchyard.projections.dead_letters import DeadFilters
+from switchyard.projections.fold import Batch, Folder, Message
+from switchyard.projections.job_list import TOP, Filters, places
+from switchyard.projections.jobs import microseconds
+from switchyard.projections.reader import ReadModel
 from tests.events.examples import NOW, SUCCEEDED
 from tests.projections.logs import logs
 

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from events import subjects
-from events.commands import Archive, RequestCancel
-from events.errors import UnavailableError
-from projections import checkpoint, database
-from projections.reader import ReadModel
-from services.broker.connection import connect
-from services.broker.jetstream import api as ask
-from services.broker.server.server import NatsServer
-from services.cli.doctor import storage
-from services.keeper.loop import Keeper
-from services.projector.projector import Projector, rebuild
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.commands import Archive, RequestCancel
+from switchyard.events.errors import UnavailableError
+from switchyard.projections import checkpoint, database
+from switchyard.projections.reader import ReadModel
+from switchyard.services.broker.connection import connect
+from switchyard.services.broker.jetstream import api as ask
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.cli.doctor import storage
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.projector.projector import Projector, rebuild
+from switchyard.services.settings import Settings
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
 JOBS = 300

@@ -14,25 +14,25 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import Complete, Fail, RequestCancel, Submit, TakeLease, Wake
-from events.errors import InvalidError, NewerVersionError
-from events.job import Job
-from events.values import JobError, JobSpec, Status
-from projections import checkpoint, database
-from projections.job_view import job_view
-from projections.reader import ReadModel
-from services import clock
-from services.broker import quarantine, topology
-from services.broker.inbox import Inbox
-from services.broker.publisher import Publisher
-from services.broker.reader import last_message
-from services.broker.server.server import NatsServer
-from services.event_store import EventStore
-from services.files import Files
-from services.ids import new_id
-from services.projector.projector import Projector, ProjectorBusyError, build, rebuild
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.commands import Complete, Fail, RequestCancel, Submit, TakeLease, Wake
+from switchyard.events.errors import InvalidError, NewerVersionError
+from switchyard.events.job import Job
+from switchyard.events.values import JobError, JobSpec, Status
+from switchyard.projections import checkpoint, database
+from switchyard.projections.job_view import job_view
+from switchyard.projections.reader import ReadModel
+from switchyard.services import clock
+from switchyard.services.broker import quarantine, topology
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import last_message
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.event_store import EventStore
+from switchyard.services.files import Files
+from switchyard.services.ids import new_id
+from switchyard.services.projector.projector import Projector, ProjectorBusyError, build, rebuild
+from switchyard.services.settings import Settings
 
 TABLES = ("jobs", "labels", "attempts", "counts", "workers", "files")
 ACTOR = "user:ann"
@@ -149,9 +149,9 @@ async def test_a_projector_killed_in_the_middle_goes_on_where_it_was(site: Site,
     }
     program = (
         "import asyncio, sys\n"
-        "from services.broker.connection import connection as broker\n"
-        "from services.projector.projector import Projector\n"
-        "from services.environment import from_environment\n"
+        "from switchyard.services.broker import connection as broker\n"
+        "from switchyard.services.projector.projector import Projector\n"
+        "from switchyard.services.environment import from_environment\n"
         "async def main():\n"
         "    nc = await broker.connect(sys.argv[1], name='projector')\n"
         "    await Projector(nc, from_environment()).run()\n"

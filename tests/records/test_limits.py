@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from events import subjects
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.broker.server.server import NatsServer
-from services.dispatch.limit_tokens import Grant, Tokens
-from services.records.limits import Limit, Limits
+from switchyard.events import subjects
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.dispatch.limit_tokens import Grant, Tokens
+from switchyard.services.records.limits import Limit, Limits
 from tests.broker.raw_nats import raw_publisher
 from tests.worker.site import Site, open_site
 

@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import NotFoundError
-from services.broker import topology
-from services.broker.publisher import Publisher
-from services.broker.reader import read_range
-from services.dispatch.rest.idempotency import ClaimKeys, Intent
-from services.event_store import EventStore
-from services.files import Files
-from services.gateway.doors.octopoid.scopes import ScopeKeys
-from services.keeper.waits import Waits
-from services.records.entries import Documents
-from services.records.kinds import KindDefaults, Kinds
-from services.records.limits import Limit, Limits
-from services.records.schedules import ScheduleStore
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import NotFoundError
+from switchyard.services.broker import topology
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import read_range
+from switchyard.services.dispatch.rest.idempotency import ClaimKeys, Intent
+from switchyard.services.event_store import EventStore
+from switchyard.services.files import Files
+from switchyard.services.gateway.doors.octopoid.scopes import ScopeKeys
+from switchyard.services.keeper.waits import Waits
+from switchyard.services.records.entries import Documents
+from switchyard.services.records.kinds import KindDefaults, Kinds
+from switchyard.services.records.limits import Limit, Limits
+from switchyard.services.records.schedules import ScheduleStore
+from switchyard.services.settings import Settings
 from tests.files.test_files import put, read
 
 JUNK = [b"hi", b"\xff", b"null", b"[]", b"{}", b'{"x":' * 3000, b"[" * 300 + b"]" * 300, b"1e400"]

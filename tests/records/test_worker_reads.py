@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from events import subjects
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.broker.reader import follow
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
-from services.records import workers
-from services.records.worker_watch import WorkerWatch
-from services.records.workers import WorkerRecord
+from switchyard.events import subjects
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import follow
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
+from switchyard.services.records import workers
+from switchyard.services.records.worker_watch import WorkerWatch
+from switchyard.services.records.workers import WorkerRecord
 from tests.dispatch.crowd import submit_to
 from tests.records.test_workers import done, heartbeat, registration
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site

@@ -9,17 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from events import subjects
-from events.errors import InvalidError
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.broker.reachability import Reachability
-from services.broker.reader import Stored, follow, last_message
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
-from services.records import workers
-from services.records.workers import declarable, new_record
-from services.worker.registration import Registration
+from switchyard.events import subjects
+from switchyard.events.errors import InvalidError
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reachability import Reachability
+from switchyard.services.broker.reader import Stored, follow, last_message
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
+from switchyard.services.records import workers
+from switchyard.services.records.workers import declarable, new_record
+from switchyard.services.worker.registration import Registration
 from tests.dispatch.crowd import submit_to
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 

@@ -9,7 +9,6 @@ from typing import get_type_hints
 
 import pytest
 
-from services.intake.request import BulkLine
 from switchyard import models
 from switchyard.client import (
     ApiError,
@@ -27,6 +26,7 @@ from switchyard.client import (
     Submission,
     UnreachableError,
 )
+from switchyard.services.intake.request import BulkLine
 from tests.gateway.rest import Gateway
 from tests.switchyard.cable import cable, refusal
 

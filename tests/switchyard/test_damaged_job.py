@@ -8,7 +8,6 @@ from contextlib import aclosing
 import orjson
 import pytest
 
-from events import subjects
 from switchyard.client import (
     AsyncClient,
     Client,
@@ -17,6 +16,7 @@ from switchyard.client import (
     ServerError,
     Transition,
 )
+from switchyard.events import subjects
 from tests.gateway.rest import DEADLINE_S, Gateway
 
 

@@ -6,7 +6,6 @@ from contextlib import aclosing
 
 import pytest
 
-from events import subjects
 from switchyard.client import (
     AsyncClient,
     CaughtUp,
@@ -16,6 +15,7 @@ from switchyard.client import (
     Resync,
     Transition,
 )
+from switchyard.events import subjects
 from tests.gateway.rest import Gateway
 from tests.switchyard.cable import cable
 

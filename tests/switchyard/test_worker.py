@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from events.commands import Fail
-from events.values import JobError
 from switchyard.client import AsyncClient, AuthenticationError, JobFailedError, LogLine, ProgressReport
+from switchyard.events.commands import Fail
+from switchyard.events.values import JobError
 from switchyard.handlers import Context, Fatal, Handlers, HandlersError, Proposal, Release, SyncContext
 from switchyard.worker import Worker
 from tests.gateway.rest import Gateway, now

@@ -12,8 +12,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from events import subjects
 from switchyard.client import AsyncClient
+from switchyard.events import subjects
 from switchyard.handlers import Context
 from switchyard.worker import Worker
 from tests.gateway.rest import Gateway

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from services.broker.server.server import NatsServer, start_broker
+from switchyard.services.broker.server.server import NatsServer, start_broker
 
 READY_S = 30.0
 STOP_S = 20.0
@@ -99,14 +99,14 @@ class Deployment:
     async def command(self, *arguments: str) -> str:
         """Run a command to its end; its standard output."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.cli", *arguments,
+            sys.executable, "-m", "switchyard.services.cli", *arguments,
             env=self.environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, errors = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, errors.decode()
         return output.decode()
 
-    async def start(self, name: str, *arguments: str, module: str = "services.cli") -> Part:
+    async def start(self, name: str, *arguments: str, module: str = "switchyard.services.cli") -> Part:
         """Start a process; `name` is what the test calls it, `arguments` those of the module."""
         log = self.directory / f"{name}.log"
         with log.open("ab") as target:

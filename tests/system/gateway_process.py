@@ -7,12 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from services.access.jwt import load_or_create_secrets, mint
-from services.broker import topology
-from services.broker.connection import connect
-from services.gateway.app import serve
-from services.projector.projector import Projector
-from services.settings import Settings
+from switchyard.services.access.jwt import load_or_create_secrets, mint
+from switchyard.services.broker import topology
+from switchyard.services.broker.connection import connect
+from switchyard.services.gateway.app import serve
+from switchyard.services.projector.projector import Projector
+from switchyard.services.settings import Settings
 
 
 async def main(nats_url: str, data_dir: Path) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from nats.aio.client import Client
 
-from events import subjects
-from events.encoding.codec import FINAL_EVENTS
-from events.encoding.envelope import Recorded, recorded
-from events.job import Job, evolve
-from events.transitions import TRANSITIONS
-from services.broker.reader import read_range
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import FINAL_EVENTS
+from switchyard.events.encoding.envelope import Recorded, recorded
+from switchyard.events.job import Job, evolve
+from switchyard.events.transitions import TRANSITIONS
+from switchyard.services.broker.reader import read_range
 
 
 @dataclass

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from nats.aio.client import Client
 
-from events import subjects
-from services.broker.jetstream import api
+from switchyard.events import subjects
+from switchyard.services.broker.jetstream import api
 
 FILE = Path(__file__).with_name("log_of_before.jsonl")
 """Written by the version that first failed at 10**30: jobs by fate with their views, then all messages."""

@@ -48,7 +48,7 @@ class ShiftedDeployment(Deployment):
         with path.open("r+b") as file:  # mapped by the process: never replaced
             file.write(struct.pack("d", seconds))
 
-    async def start(self, name: str, *arguments: str, module: str = "services.cli") -> Part:
+    async def start(self, name: str, *arguments: str, module: str = "switchyard.services.cli") -> Part:
         """Start a process on its own clock."""
         with self._on_clock(name):
             return await super().start(name, *arguments, module=module)

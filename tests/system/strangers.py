@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from services.broker.topology_spec import load
+from switchyard.services.broker.topology_spec import load
 from tests.broker.raw_nats import ODD_ENDS, ODD_HEADERS
 
 UNKNOWN = "0194aaaa-0000-7000-8000-{:012}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.access.jwt import load_or_create_secrets, mint
+from switchyard.services.access.jwt import load_or_create_secrets, mint
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import Gateway, gateway
 

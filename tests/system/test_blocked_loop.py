@@ -70,7 +70,7 @@ async def names(client: AsyncClient, job: str) -> list[str]:
 
 def vigil_of(part: Part) -> psutil.Process | None:
     children = psutil.Process(part.pid).children()
-    return next((child for child in children if "vigil_child" in " ".join(child.cmdline())), None)
+    return next((child for child in children if "_vigil" in " ".join(child.cmdline())), None)
 
 
 async def until_gone(process: psutil.Process) -> None:

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import pytest
 
-from events import subjects
-from events.encoding.codec import FINAL_EVENTS
-from events.events import Dead, Succeeded
-from events.retry import RetryPolicy
-from events.values import Status
-from services.broker import connection
-from services.broker.inbox import Inbox
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import FINAL_EVENTS
+from switchyard.events.events import Dead, Succeeded
+from switchyard.events.retry import RetryPolicy
+from switchyard.events.values import Status
+from switchyard.services.broker import connection
+from switchyard.services.broker.inbox import Inbox
 from tests.sizes import sizes
 from tests.system.deployment import Deployment
 from tests.system.log_check import check_log, read_log

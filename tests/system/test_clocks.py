@@ -14,14 +14,14 @@ import pytest
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.encoding.codec import FINAL_EVENTS
-from events.encoding.envelope import Recorded, recorded
-from events.events import Failed
-from services.access.jwt import load_or_create_secrets, mint
-from services.broker import connection
-from services.broker.jetstream import api
-from services.broker.reader import Stored, follow, read_range
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import FINAL_EVENTS
+from switchyard.events.encoding.envelope import Recorded, recorded
+from switchyard.events.events import Failed
+from switchyard.services.access.jwt import load_or_create_secrets, mint
+from switchyard.services.broker import connection
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import Stored, follow, read_range
 from tests.system.log_check import check_log
 from tests.system.shifted import ShiftedDeployment
 

@@ -13,24 +13,24 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import Submit
-from events.errors import SwitchyardError, UnavailableError
-from events.job import Job
-from events.lane import LaneKey
-from events.values import JobSpec
-from services.broker import connection, topology
-from services.broker.jetstream import FaultError, api
-from services.broker.publisher import InProcessError, Publisher
-from services.broker.reader import follow_once
-from services.broker.server.server import find_binary
-from services.broker.topology_spec import TopologyError
-from services.dispatch.heads import UNSEEN, Heads
-from services.event_store import EventStore
-from services.ids import new_id
-from services.keeper.source import SourceWatch, watch_source
-from services.records.lanes import Lanes, lane_for
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.commands import Submit
+from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.events.job import Job
+from switchyard.events.lane import LaneKey
+from switchyard.events.values import JobSpec
+from switchyard.services.broker import connection, topology
+from switchyard.services.broker.jetstream import FaultError, api
+from switchyard.services.broker.publisher import InProcessError, Publisher
+from switchyard.services.broker.reader import follow_once
+from switchyard.services.broker.server.server import find_binary
+from switchyard.services.broker.topology_spec import TopologyError
+from switchyard.services.dispatch.heads import UNSEEN, Heads
+from switchyard.services.event_store import EventStore
+from switchyard.services.ids import new_id
+from switchyard.services.keeper.source import SourceWatch, watch_source
+from switchyard.services.records.lanes import Lanes, lane_for
+from switchyard.services.settings import Settings
 from tests.system.deployment import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]

@@ -13,13 +13,13 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from events import subjects
-from events.encoding.codec import write
-from events.events import Repaired
-from events.job import Job
-from events.values import Status
-from services.broker import connection
-from services.broker.reader import read_range
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import write
+from switchyard.events.events import Repaired
+from switchyard.events.job import Job
+from switchyard.events.values import Status
+from switchyard.services.broker import connection
+from switchyard.services.broker.reader import read_range
 from tests.system.deployment import Deployment
 from tests.system.test_version_before import job_of
 

@@ -11,9 +11,9 @@ import aiohttp
 import orjson
 import pytest
 
-from events.values import Status
-from services.broker import connection
-from services.ids import new_id
+from switchyard.events.values import Status
+from switchyard.services.broker import connection
+from switchyard.services.ids import new_id
 from tests.system.deployment import Deployment, free_port
 from tests.system.log_check import check_log
 

@@ -111,7 +111,7 @@ async def test_a_part_without_clients_ends(site: Deployment, name: str) -> None:
 
 async def test_all_in_one_ends_with_its_broker(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.cli", "up", "--port", str(free_port()),
+        sys.executable, "-m", "switchyard.services.cli", "up", "--port", str(free_port()),
         *("--data-dir", str(tmp_path), "--kinds", "simulate"),
         env=os.environ | {"SWITCHYARD_LEASE_S": "3"},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,

@@ -15,7 +15,7 @@ import aiohttp
 import psutil
 import pytest
 
-from services.broker.server.server import start_broker
+from switchyard.services.broker.server.server import start_broker
 
 MIB = 1024 * 1024
 FILE_BYTES = 1024 * MIB

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from events import subjects
-from events.encoding.codec import FINAL_EVENTS
-from events.values import FINAL, Status
-from projections import database
-from services.broker import connection as broker
-from services.broker.inbox import Inbox
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import FINAL_EVENTS
+from switchyard.events.values import FINAL, Status
+from switchyard.projections import database
+from switchyard.services.broker import connection as broker
+from switchyard.services.broker.inbox import Inbox
 from tests.system.deployment import Deployment
 from tests.system.log_check import LogReport, check_log
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from events import subjects
-from events.encoding.codec import decode
-from events.events import Submitted
-from services.broker import connection
-from services.broker.inbox import Inbox
-from services.broker.reader import read_range
-from services.records.schedules import LABEL_TICK
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import decode
+from switchyard.events.events import Submitted
+from switchyard.services.broker import connection
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.reader import read_range
+from switchyard.services.records.schedules import LABEL_TICK
 from tests.system.deployment import Deployment
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from events import subjects
-from events.encoding.codec import FINAL_EVENTS, fold
-from events.job import Job
-from events.values import Status
-from projections import database
-from services.broker import connection as broker
-from services.broker.reader import read_range
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import FINAL_EVENTS, fold
+from switchyard.events.job import Job
+from switchyard.events.values import Status
+from switchyard.projections import database
+from switchyard.services.broker import connection as broker
+from switchyard.services.broker.reader import read_range
 from tests.broker.raw_nats import raw_publisher
 from tests.gateway.live.site import Reader
 from tests.sizes import sizes

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from events import subjects
-from events.encoding.envelope import recorded
-from events.job import Job, evolve
-from events.values import Status
-from services.broker import connection
-from services.broker.reader import read_range
+from switchyard.events import subjects
+from switchyard.events.encoding.envelope import recorded
+from switchyard.events.job import Job, evolve
+from switchyard.events.values import Status
+from switchyard.services.broker import connection
+from switchyard.services.broker.reader import read_range
 from tests.system.deployment import Deployment
 from tests.system.old_log import replay
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from events import subjects
-from events.encoding.codec import FINAL_EVENTS
-from services.broker import connection
-from services.broker.inbox import Inbox
 from switchyard.client import AsyncClient
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import FINAL_EVENTS
+from switchyard.services.broker import connection
+from switchyard.services.broker.inbox import Inbox
 from tests.handlers import outlasting
 from tests.handlers.table import MODES, SOURCES, Entry, table
 from tests.sizes import sizes

@@ -66,7 +66,8 @@ async def own_process(
     said = {"lease_s": site.settings.lease_s, "drain_grace_s": 0.2, "cancel_grace_s": 0.5} | settings
     with log.open("ab") as target:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.cli", "worker", "--handlers", "tests.worker.blockers:handlers",
+            sys.executable, "-m", "switchyard.services.cli", "worker",
+            "--handlers", "tests.worker.blockers:handlers",
             *("--slots", str(slots), "--name", name, "--nats", site.url),
             env=os.environ | {f"SWITCHYARD_{key.upper()}": str(value) for key, value in said.items()},
             cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=target, stderr=target,

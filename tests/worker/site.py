@@ -11,22 +11,22 @@ from typing import Any
 import pydantic
 from nats.aio.client import Client
 
-from events.commands import Submit, TakeLease
-from events.encoding.codec import FINAL_EVENTS
-from events.encoding.envelope import Recorded, recorded
-from events.job import Job
-from events.lane import LaneKey
-from events.values import JobSpec
-from services.broker import connection, topology
-from services.broker.publisher import Publisher
-from services.broker.reader import follow
-from services.connectors.protocol import Attempt, Connector, Outcome
-from services.event_store import EventStore
-from services.ids import new_id
-from services.keeper.loop import Keeper
-from services.records.lanes import Lanes, lane_for
-from services.settings import Settings
-from services.worker.worker import Worker
+from switchyard.events.commands import Submit, TakeLease
+from switchyard.events.encoding.codec import FINAL_EVENTS
+from switchyard.events.encoding.envelope import Recorded, recorded
+from switchyard.events.job import Job
+from switchyard.events.lane import LaneKey
+from switchyard.events.values import JobSpec
+from switchyard.services.broker import connection, topology
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import follow
+from switchyard.services.connectors.protocol import Attempt, Connector, Outcome
+from switchyard.services.event_store import EventStore
+from switchyard.services.ids import new_id
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.records.lanes import Lanes, lane_for
+from switchyard.services.settings import Settings
+from switchyard.services.worker.worker import Worker
 
 Handler = Callable[[Attempt], Awaitable[Any]]
 DEADLINE_S = 40.0

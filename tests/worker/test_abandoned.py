@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from events.commands import LoseLease, RequestCancel
-from events.events import Cancelled, Dead, Queued, Succeeded
-from services.broker.reader import follow
-from services.broker.server.server import NatsServer
-from services.connectors.handlers.connector import CustomConnector
-from services.records import workers
-from services.worker.worker import Worker
+from switchyard.events.commands import LoseLease, RequestCancel
+from switchyard.events.events import Cancelled, Dead, Queued, Succeeded
 from switchyard.handlers import Context, Handlers, SyncContext
+from switchyard.services.broker.reader import follow
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.handlers.connector import CustomConnector
+from switchyard.services.records import workers
+from switchyard.services.worker.worker import Worker
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 KINDS = ("on-the-loop", "in-a-thread")

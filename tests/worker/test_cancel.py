@@ -10,16 +10,16 @@ from typing import Any
 import orjson
 import pytest
 
-from events import subjects
-from events.commands import RequestCancel
-from events.events import Cancelled, CancelRequested, Expired
-from events.retry import RetryPolicy
-from services.broker.inbox import Inbox
-from services.broker.jetstream import api
-from services.broker.reader import read_range
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt, RetryableError
-from services.connectors.simulate import SimulateConnector
+from switchyard.events import subjects
+from switchyard.events.commands import RequestCancel
+from switchyard.events.events import Cancelled, CancelRequested, Expired
+from switchyard.events.retry import RetryPolicy
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import read_range
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt, RetryableError
+from switchyard.services.connectors.simulate import SimulateConnector
 from tests.worker.cable import open_cable
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 

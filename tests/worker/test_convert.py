@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 from PIL import Image
 
-from services.broker.server.server import NatsServer
-from services.connectors.convert.connector import ConvertConnector
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.convert.connector import ConvertConnector
 from tests.documents.office_files import p, r, write_docx
 from tests.gateway.rest import Gateway, gateway
 from tests.worker.site import open_site

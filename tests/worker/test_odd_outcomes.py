@@ -7,13 +7,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from events.events import Dead, Succeeded
-from services.broker import connection as broker_of
-from services.broker.publisher import Publisher
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt, ConnectorError, FatalError, Outcome, RetryableError
-from services.dispatch.log_share import LogShare
-from services.worker.reporting import Reporter
+from switchyard.events.events import Dead, Succeeded
+from switchyard.services.broker import connection as broker_of
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import (
+    Attempt,
+    ConnectorError,
+    FatalError,
+    Outcome,
+    RetryableError,
+)
+from switchyard.services.dispatch.log_share import LogShare
+from switchyard.services.worker.reporting import Reporter
 from tests.worker.site import DEADLINE_S, TestConnector, open_site
 
 REFERENCE = {"file": "f", "name": "n", "type": "t/t", "size_bytes": 1, "sha256": "0"}

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import structlog
 
-from events.events import Dead, Failed, Queued, Succeeded
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
+from switchyard.events.events import Dead, Failed, Queued, Succeeded
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
 from tests.worker.own_process import OwnProcess, own_process, until_dead
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from events.commands import Submit
-from events.events import Succeeded
-from events.job import Job
-from events.lane import LaneKey
-from events.values import JobSpec
-from services.broker.publisher import Publisher
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
-from services.ids import new_id
-from services.records.limits import LEASES_OF_A_PLACE, Limit, Limits
+from switchyard.events.commands import Submit
+from switchyard.events.events import Succeeded
+from switchyard.events.job import Job
+from switchyard.events.lane import LaneKey
+from switchyard.events.values import JobSpec
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
+from switchyard.services.ids import new_id
+from switchyard.services.records.limits import LEASES_OF_A_PLACE, Limit, Limits
 from tests.worker.own_process import own_process
 from tests.worker.site import Site, TestConnector, open_site
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from events.commands import LoseLease, RequestCancel
-from events.errors import UnavailableError
-from events.events import Cancelled, Dead, Failed, Queued, Succeeded
-from events.retry import RetryPolicy
-from services.broker.jetstream import api
-from services.broker.reader import follow, last_message
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt, BusyError, FatalError, RetryableError
-from services.records import workers
+from switchyard.events.commands import LoseLease, RequestCancel
+from switchyard.events.errors import UnavailableError
+from switchyard.events.events import Cancelled, Dead, Failed, Queued, Succeeded
+from switchyard.events.retry import RetryPolicy
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import follow, last_message
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt, BusyError, FatalError, RetryableError
+from switchyard.services.records import workers
 from tests.worker.site import Site, TestConnector, open_site
 
 

@@ -31,7 +31,7 @@ from typing import Final
 import nats.errors
 from nats.aio.client import Client
 
-from services.broker.server.files import (
+from switchyard.services.broker.server.files import (
     BinaryNotFoundError,
     BrokerError,
     BrokerStartError,

@@ -11,16 +11,16 @@ import click
 import jwt
 import msgspec
 
-from events.errors import NotFoundError, SwitchyardError
-from services import clock
-from services.access.jwt import SECRET_FILE, TokenId, load_or_create_secrets, mint, rotate_secrets
-from services.access.principal import Role
-from services.access.revocations import revoke as revoke_token
-from services.broker.publisher import Publisher
-from services.cli import options
-from services.cli.output import say
-from services.run import parts
-from services.settings import Settings
+from switchyard.events.errors import NotFoundError, SwitchyardError
+from switchyard.services import clock
+from switchyard.services.access.jwt import SECRET_FILE, TokenId, load_or_create_secrets, mint, rotate_secrets
+from switchyard.services.access.principal import Role
+from switchyard.services.access.revocations import revoke as revoke_token
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.cli import options
+from switchyard.services.cli.output import say
+from switchyard.services.run import parts
+from switchyard.services.settings import Settings
 
 ROLES = tuple(role.value for role in Role)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from services.broker import topology
-from services.cli import options
-from services.cli.output import say
-from services.projector import projector
-from services.run import parts
+from switchyard.services.broker import topology
+from switchyard.services.cli import options
+from switchyard.services.cli.output import say
+from switchyard.services.projector import projector
+from switchyard.services.run import parts
 
 
 @click.group("topology")

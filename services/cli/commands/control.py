@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import click
 
-from services.cli import options
-from services.cli.client import Api, connect, job_path
-from services.cli.output import print_json, print_table, say
+from switchyard.services.cli import options
+from switchyard.services.cli.client import Api, connect, job_path
+from switchyard.services.cli.output import print_json, print_table, say
 
 
 @click.command()

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from services.cli import options
-from services.cli.client import Api, connect, job_path
-from services.cli.commands.jobs import labels_of
-from services.cli.json_option import object_of
-from services.cli.output import print_json, print_table, say
+from switchyard.services.cli import options
+from switchyard.services.cli.client import Api, connect, job_path
+from switchyard.services.cli.commands.jobs import labels_of
+from switchyard.services.cli.json_option import object_of
+from switchyard.services.cli.output import print_json, print_table, say
 
 COLUMNS = ("id", "kind", "reason", "code", "message", "failures", "ended_at")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from services.cli import options
-from services.cli.client import connect, job_path
-from services.cli.output import print_json, print_table, say
+from switchyard.services.cli import options
+from switchyard.services.cli.client import connect, job_path
+from switchyard.services.cli.output import print_json, print_table, say
 
 WORKER_COLUMNS = ("id", "verdict", "running", "slots", "message")
 LIMIT_COLUMNS = ("name", "concurrency", "running", "per_minute", "starts_left", "full")

@@ -13,13 +13,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from services.cli import options
-from services.cli.client import Api, connect, key_header
-from services.cli.errors import ApiError
-from services.cli.json_option import object_of
-from services.cli.output import describe, json_of, pass_on, print_json, print_table, say
-from services.visible import visible
 from switchyard.errors import InvalidValueError
+from switchyard.services.cli import options
+from switchyard.services.cli.client import Api, connect, key_header
+from switchyard.services.cli.errors import ApiError
+from switchyard.services.cli.json_option import object_of
+from switchyard.services.cli.output import describe, json_of, pass_on, print_json, print_table, say
+from switchyard.services.visible import visible
 
 COLUMNS = ("id", "kind", "state", "priority", "attempt", "worker", "created_at")
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import click
 
-from events.subjects import NAME
-from services.cli import options
-from services.cli.anew import Start
-from services.cli.output import say
-from services.connectors.registry import CONNECTORS
-from services.run import parts, stopping
-from services.run.connection_file import FILE_NAME, ConnectionInfo
-from services.settings import Settings
-from services.worker.abilities import declared
-from services.worker.connectors import handlers_of
+from switchyard.events.subjects import NAME
+from switchyard.services.cli import options
+from switchyard.services.cli.anew import Start
+from switchyard.services.cli.output import say
+from switchyard.services.connectors.registry import CONNECTORS
+from switchyard.services.run import parts, stopping
+from switchyard.services.run.connection_file import FILE_NAME, ConnectionInfo
+from switchyard.services.settings import Settings
+from switchyard.services.worker.abilities import declared
+from switchyard.services.worker.connectors import handlers_of
 
 
 def _kinds(kinds: str | None) -> tuple[str, ...]:

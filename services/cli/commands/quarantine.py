@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import click
 
-from services.cli import options
-from services.cli.client import Api, connect, job_path
-from services.cli.output import print_json, print_table, say
-from services.visible import visible
+from switchyard.services.cli import options
+from switchyard.services.cli.client import Api, connect, job_path
+from switchyard.services.cli.output import print_json, print_table, say
+from switchyard.services.visible import visible
 
 COLUMNS = ("stream", "seq", "tenant", "subject", "size_bytes", "reason", "at")
 FIELDS = ("stream", "seq", "subject", "job_id", "tenant", "kind", "reason", "at")

@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 import click
 
-from services.cli import options
-from services.cli.client import connect
-from services.cli.commands.jobs import labels_of
-from services.cli.json_option import json_of
-from services.cli.output import print_json, print_table, say
+from switchyard.services.cli import options
+from switchyard.services.cli.client import connect
+from switchyard.services.cli.commands.jobs import labels_of
+from switchyard.services.cli.json_option import json_of
+from switchyard.services.cli.output import print_json, print_table, say
 
 COLUMNS = ("id", "kind", "worker", "proposed_at", "due_at", "reviewer", "checks", "rejections")
 

@@ -16,23 +16,23 @@ from typing import Final
 import click
 from nats.aio.client import Client
 
-from events.errors import SwitchyardError, UnavailableError
-from services import clock
-from services.broker import quarantine_index, topology
-from services.broker.connection import without_password
-from services.broker.server.files import BrokerError
-from services.broker.server.server import find_binary
-from services.broker.topology_spec import TopologyError, load
-from services.cli import options
-from services.cli.client import connect
-from services.cli.commands.control import all_workers
-from services.cli.doctor import storage
-from services.cli.doctor.check import Check
-from services.cli.errors import exit_code
-from services.cli.output import print_json, print_table
-from services.connectors.registry import CONNECTORS
-from services.run import connection_file, parts
-from services.settings import GIB, Settings
+from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.services import clock
+from switchyard.services.broker import quarantine_index, topology
+from switchyard.services.broker.connection import without_password
+from switchyard.services.broker.server.files import BrokerError
+from switchyard.services.broker.server.server import find_binary
+from switchyard.services.broker.topology_spec import TopologyError, load
+from switchyard.services.cli import options
+from switchyard.services.cli.client import connect
+from switchyard.services.cli.commands.control import all_workers
+from switchyard.services.cli.doctor import storage
+from switchyard.services.cli.doctor.check import Check
+from switchyard.services.cli.errors import exit_code
+from switchyard.services.cli.output import print_json, print_table
+from switchyard.services.connectors.registry import CONNECTORS
+from switchyard.services.run import connection_file, parts
+from switchyard.services.settings import GIB, Settings
 
 MIN_PYTHON: Final = (3, 11)
 TRIED_BROKER: Final = (2, 15, 0)

@@ -10,12 +10,12 @@ from typing import Final
 
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import UnavailableError
-from projections import database
-from services.cli.doctor.check import Check
-from services.records import room
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError
+from switchyard.projections import database
+from switchyard.services.cli.doctor.check import Check
+from switchyard.services.records import room
+from switchyard.services.settings import Settings
 
 LOOK_S: Final = 5.0
 STEPS: Final = 10_000

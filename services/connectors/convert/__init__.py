@@ -1,1 +1,1 @@
-"""Kind `convert`: a document becomes Markdown, read and written by `services.documents`."""
+"""Kind `convert`: a document becomes Markdown, read and written by `switchyard.services.documents`."""

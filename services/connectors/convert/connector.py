@@ -11,16 +11,16 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from services.connectors.isolation.calls import run_isolated
-from services.connectors.isolation.processes import Limits, ProcessCrashed, ProcessPool
-from services.connectors.payload import FileId, Payload, parse
-from services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
-from services.documents.model.document import Ocr
-from services.documents.model.scripts import Form
-from services.documents.ocr.machine.tesseract import installed
-from services.documents.sniff import FORMATS
-from services.documents.write.outputs import MEDIA_TYPES, NAMES
-from services.settings import GIB
+from switchyard.services.connectors.isolation.calls import run_isolated
+from switchyard.services.connectors.isolation.processes import Limits, ProcessCrashed, ProcessPool
+from switchyard.services.connectors.payload import FileId, Payload, parse
+from switchyard.services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
+from switchyard.services.documents.model.document import Ocr
+from switchyard.services.documents.model.scripts import Form
+from switchyard.services.documents.ocr.machine.tesseract import installed
+from switchyard.services.documents.sniff import FORMATS
+from switchyard.services.documents.write.outputs import MEDIA_TYPES, NAMES
+from switchyard.services.settings import GIB
 
 INLINE_BYTES: Final = 64 * 1024
 MAX_PAGES: Final = 10_000
@@ -146,7 +146,7 @@ class ConvertConnector:
         try:
             made: dict[str, Any] = await run_isolated(
                 self._pool,
-                "services.connectors.convert.engine:convert",
+                "switchyard.services.connectors.convert.engine:convert",
                 arguments,
                 attempt=attempt,
                 timeout_s=self._timeout_s,

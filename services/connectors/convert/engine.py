@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.connectors import protocol
-from services.documents import convert as documents
-from services.documents import errors
+from switchyard.services.connectors import protocol
+from switchyard.services.documents import convert as documents
+from switchyard.services.documents import errors
 
 
 def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """As `services.documents.convert.convert`.
+    """As `switchyard.services.documents.convert.convert`.
 
     Raises:
         FatalError: the document cannot be converted.

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import orjson
 
-from events.errors import SwitchyardError
 from switchyard._worker.context import Surroundings
 from switchyard._worker.handler_errors import HandlerError, Release, Retry, failure
 from switchyard._worker.scratch import remove
+from switchyard.events.errors import SwitchyardError
 
 TEMPORARY: Final = tempfile.gettempdir()  # asked before a handler can change the answer
 SOCKET: Final = "calls"

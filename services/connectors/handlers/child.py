@@ -11,16 +11,16 @@ from typing import Any, Final
 
 import orjson
 
-from events.encoding.json_written import type_name
-from services.connectors.handlers.connector import connector_error
-from services.connectors.isolation.child import NO_CONTEXT
-from services.connectors.protocol import FatalError, RetryableError
 from switchyard._client.load import load
 from switchyard._worker.context import Facts, SyncContext
 from switchyard._worker.handler_errors import Cancelled, Fatal, HandlerError, Release, Retry
 from switchyard._worker.ready import SETUP_FAILED
 from switchyard._worker.run import finished
 from switchyard._worker.traceback import text_of
+from switchyard.events.encoding.json_written import type_name
+from switchyard.services.connectors.handlers.connector import connector_error
+from switchyard.services.connectors.isolation.child import NO_CONTEXT
+from switchyard.services.connectors.protocol import FatalError, RetryableError
 
 ERRORS: Final[dict[str, type[HandlerError]]] = {kind.__name__: kind for kind in (Fatal, Release, Retry)}
 

@@ -10,11 +10,16 @@ from typing import Any, Final
 
 import pydantic
 
-from events.errors import RejectedError
-from services.connectors.handlers.calls import served
-from services.connectors.isolation.calls import run_isolated
-from services.connectors.isolation.processes import Limits, ProcessPool
-from services.connectors.protocol import (
+from switchyard._worker.context import Facts
+from switchyard._worker.handler_errors import Fatal, HandlerError, Release, Retry, failure
+from switchyard._worker.ready import Readiness
+from switchyard._worker.run import run
+from switchyard.events.errors import RejectedError
+from switchyard.handlers import Handler
+from switchyard.services.connectors.handlers.calls import served
+from switchyard.services.connectors.isolation.calls import run_isolated
+from switchyard.services.connectors.isolation.processes import Limits, ProcessPool
+from switchyard.services.connectors.protocol import (
     Attempt,
     BusyError,
     ConnectorError,
@@ -22,14 +27,9 @@ from services.connectors.protocol import (
     Outcome,
     RetryableError,
 )
-from services.settings import GIB
-from switchyard._worker.context import Facts
-from switchyard._worker.handler_errors import Fatal, HandlerError, Release, Retry, failure
-from switchyard._worker.ready import Readiness
-from switchyard._worker.run import run
-from switchyard.handlers import Handler
+from switchyard.services.settings import GIB
 
-CHILD: Final = "services.connectors.handlers.child"
+CHILD: Final = "switchyard.services.connectors.handlers.child"
 # The worker's own clock ends an attempt; a call has no other end.
 TOO_MANY: Final = 429
 NO_TIMEOUT_S: Final = 366 * 86_400.0
@@ -77,7 +77,7 @@ class _Printed:
 
 
 class CustomConnector:
-    """Runs one handler; implements `services.connectors.protocol.Connector`.
+    """Runs one handler; implements `switchyard.services.connectors.protocol.Connector`.
 
     Args:
         handler: what runs.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.connectors.isolation.output import OnOutput
-from services.connectors.isolation.processes import (
+from switchyard.services.connectors.isolation.output import OnOutput
+from switchyard.services.connectors.isolation.processes import (
     ProcessCrashed,
     ProcessMemoryExceeded,
     ProcessPool,
     ProcessTimedOut,
 )
-from services.connectors.protocol import Attempt, FatalError, RetryableError
+from switchyard.services.connectors.protocol import Attempt, FatalError, RetryableError
 
 
 async def run_isolated(

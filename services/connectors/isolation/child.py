@@ -28,10 +28,16 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
-from events.outcome import exception_text, failure_of
-from services.connectors.isolation.supervisor import die_with_parent
-from services.connectors.isolation.traces import Traces
-from services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError, traceback_of
+from switchyard.events.outcome import exception_text, failure_of
+from switchyard.services.connectors.isolation.supervisor import die_with_parent
+from switchyard.services.connectors.isolation.traces import Traces
+from switchyard.services.connectors.protocol import (
+    BusyError,
+    ConnectorError,
+    FatalError,
+    RetryableError,
+    traceback_of,
+)
 
 __all__ = ["ERRORS", "HEADER", "MAX_FRAME_BYTES", "NO_CONTEXT", "die_with_parent", "frame", "serve"]
 

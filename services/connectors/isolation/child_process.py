@@ -19,11 +19,11 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from services.connectors.isolation.child import ERRORS, HEADER, MAX_FRAME_BYTES, frame
-from services.connectors.isolation.output import OnOutput, Output
-from services.connectors.isolation.supervisor import END_S, KILL, MARK, TERM, sweep
-from services.ids import new_id
 from switchyard._worker.process_state import restore
+from switchyard.services.connectors.isolation.child import ERRORS, HEADER, MAX_FRAME_BYTES, frame
+from switchyard.services.connectors.isolation.output import OnOutput, Output
+from switchyard.services.connectors.isolation.supervisor import END_S, KILL, MARK, TERM, sweep
+from switchyard.services.ids import new_id
 
 log = structlog.get_logger()
 
@@ -186,7 +186,7 @@ class Child:
             restore()  # what a handler in a thread has changed for now is not for this child
             transport, protocol = await asyncio.get_running_loop().subprocess_exec(
                 lambda: _Watch(control),
-                *(sys.executable, "-P", "-m", "services.connectors.isolation.supervisor"),
+                *(sys.executable, "-P", "-m", "switchyard.services.connectors.isolation.supervisor"),
                 *(str(channel.fileno()), str(other.fileno()), str(os.getpid())),
                 orjson.dumps(options).decode(),
                 stdin=asyncio.subprocess.DEVNULL,

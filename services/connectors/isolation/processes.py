@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import structlog
 
-from services.connectors.isolation.child import frame
-from services.connectors.isolation.child_process import (
+from switchyard.services.connectors.isolation.child import frame
+from switchyard.services.connectors.isolation.child_process import (
     Child,
     Limits,
     ProcessCrashed,
@@ -28,8 +28,8 @@ from services.connectors.isolation.child_process import (
     ProcessMemoryExceeded,
     ProcessTimedOut,
 )
-from services.connectors.isolation.output import OnOutput
-from services.connectors.protocol import BusyError
+from switchyard.services.connectors.isolation.output import OnOutput
+from switchyard.services.connectors.protocol import BusyError
 
 __all__ = [
     "Limits", "ProcessCrashed", "ProcessError", "ProcessMemoryExceeded", "ProcessPool", "ProcessTimedOut",

@@ -236,7 +236,7 @@ def main() -> None:
         for descriptor in (control, woken, wake):
             os.close(descriptor)
         os.setsid()
-        from services.connectors.isolation.child import serve  # noqa: PLC0415 - the supervisor itself stays small
+        from switchyard.services.connectors.isolation.child import serve  # noqa: PLC0415 - the supervisor itself stays small
 
         serve(channel, supervisor, options)
     os.close(channel)

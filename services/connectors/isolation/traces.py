@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from services.connectors.isolation.supervisor import children
+from switchyard.services.connectors.isolation.supervisor import children
 
 # Devices that drivers and libraries open once and keep; nothing of a job can be read from them.
 KEPT_DEVICES: Final = re.compile(r"/dev/(nvidia.*|dri/.*|kfd|u?random|null|zero)|anon_inode:\[event.*\]")

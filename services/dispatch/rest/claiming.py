@@ -11,36 +11,42 @@ import msgspec
 from msgspec import Meta
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import AnyCommand, Claim, Fail, Release
-from events.errors import ForbiddenError, InvalidError, UnavailableError, VersionConflictError
-from events.job import Job
-from events.subjects import NAME_PATTERN
-from events.values import JobError, JobSpec
-from services import clock
-from services.access.lease_tickets import LeaseClaims
-from services.access.principal import Principal
-from services.broker.bucket_use import BucketUse
-from services.broker.publisher import Publisher
-from services.broker.puller import ACK, Puller
-from services.broker.reachability import Reachability
-from services.connectors.protocol import FatalError
-from services.dispatch.leasing import Lease, Leasing
-from services.dispatch.limit_tokens import Grant, grant_of
-from services.dispatch.references import resolved_payload
-from services.dispatch.rest.declarations import Declarations
-from services.dispatch.rest.finder import Claims
-from services.dispatch.rest.hand import Candidate
-from services.dispatch.rest.idempotency import ClaimKeys, Intent, Key
-from services.dispatch.rest.workers import RestWorkers
-from services.dispatch.work import Work, parse_work
-from services.event_store import EventStore
-from services.intake.request import parse_key, request_hashes
-from services.records import controls
-from services.records.room import Room
-from services.records.worker_watch import WorkerWatch
-from services.records.workers import REST, WorkerRecord, check_capabilities, declaration_of, new_record
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.commands import AnyCommand, Claim, Fail, Release
+from switchyard.events.errors import ForbiddenError, InvalidError, UnavailableError, VersionConflictError
+from switchyard.events.job import Job
+from switchyard.events.subjects import NAME_PATTERN
+from switchyard.events.values import JobError, JobSpec
+from switchyard.services import clock
+from switchyard.services.access.lease_tickets import LeaseClaims
+from switchyard.services.access.principal import Principal
+from switchyard.services.broker.bucket_use import BucketUse
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.puller import ACK, Puller
+from switchyard.services.broker.reachability import Reachability
+from switchyard.services.connectors.protocol import FatalError
+from switchyard.services.dispatch.leasing import Lease, Leasing
+from switchyard.services.dispatch.limit_tokens import Grant, grant_of
+from switchyard.services.dispatch.references import resolved_payload
+from switchyard.services.dispatch.rest.declarations import Declarations
+from switchyard.services.dispatch.rest.finder import Claims
+from switchyard.services.dispatch.rest.hand import Candidate
+from switchyard.services.dispatch.rest.idempotency import ClaimKeys, Intent, Key
+from switchyard.services.dispatch.rest.workers import RestWorkers
+from switchyard.services.dispatch.work import Work, parse_work
+from switchyard.services.event_store import EventStore
+from switchyard.services.intake.request import parse_key, request_hashes
+from switchyard.services.records import controls
+from switchyard.services.records.room import Room
+from switchyard.services.records.worker_watch import WorkerWatch
+from switchyard.services.records.workers import (
+    REST,
+    WorkerRecord,
+    check_capabilities,
+    declaration_of,
+    new_record,
+)
+from switchyard.services.settings import Settings
 
 MAX_KINDS: Final = 100
 STALE_AT_ONCE: Final = 500

@@ -16,16 +16,16 @@ from typing import Final
 import msgspec
 from nats.aio.client import Client
 
-from events import subjects
-from events.encoding.json_value import encoded
-from events.errors import ConflictError, LimitError, UnavailableError, VersionConflictError
-from services import clock
-from services.broker.publisher import Publisher
-from services.broker.reader import last_of_leader
-from services.records import workers
-from services.records.worker_watch import OVERHEAD_BYTES, Declared, WorkerWatch, declared_in
-from services.records.workers import Declaration
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.encoding.json_value import encoded
+from switchyard.events.errors import ConflictError, LimitError, UnavailableError, VersionConflictError
+from switchyard.services import clock
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import last_of_leader
+from switchyard.services.records import workers
+from switchyard.services.records.worker_watch import OVERHEAD_BYTES, Declared, WorkerWatch, declared_in
+from switchyard.services.records.workers import Declaration
+from switchyard.services.settings import Settings
 
 MAX_KINDS: Final = 100
 

@@ -17,22 +17,22 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import LimitError, UnavailableError
-from projections.reader import ReadModel
-from services.broker.connection import on_reconnect
-from services.broker.puller import NAK, Delivery
-from services.broker.quarantine import readable
-from services.broker.reader import follow
-from services.dispatch.fair_share import FairShare
-from services.dispatch.limit_tokens import Tokens
-from services.dispatch.rest.hand import Candidate, Hand
-from services.dispatch.rest.lane_board import LaneBoard, Profile, Source
-from services.dispatch.work import Work
-from services.records import controls
-from services.records.lanes import BUCKET, parse_entry
-from services.records.workers import WorkerRecord
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import LimitError, UnavailableError
+from switchyard.projections.reader import ReadModel
+from switchyard.services.broker.connection import on_reconnect
+from switchyard.services.broker.puller import NAK, Delivery
+from switchyard.services.broker.quarantine import readable
+from switchyard.services.broker.reader import follow
+from switchyard.services.dispatch.fair_share import FairShare
+from switchyard.services.dispatch.limit_tokens import Tokens
+from switchyard.services.dispatch.rest.hand import Candidate, Hand
+from switchyard.services.dispatch.rest.lane_board import LaneBoard, Profile, Source
+from switchyard.services.dispatch.work import Work
+from switchyard.services.records import controls
+from switchyard.services.records.lanes import BUCKET, parse_entry
+from switchyard.services.records.workers import WorkerRecord
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

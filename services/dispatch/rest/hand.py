@@ -9,11 +9,11 @@ from typing import NamedTuple
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events import subjects
-from services.broker.puller import Puller
-from services.dispatch.limit_tokens import Grant
-from services.dispatch.work import Work, parse_work
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.services.broker.puller import Puller
+from switchyard.services.dispatch.limit_tokens import Grant
+from switchyard.services.dispatch.work import Work, parse_work
+from switchyard.services.settings import Settings
 
 
 class Candidate(NamedTuple):

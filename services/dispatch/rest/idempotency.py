@@ -13,18 +13,18 @@ from typing import Final
 import msgspec
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import Claim
-from events.errors import ConflictError
-from events.job import Job
-from events.numbers import Time
-from services import clock
-from services.broker.bucket_use import Bounds, BucketUse
-from services.broker.publisher import Publisher
-from services.broker.quarantine import read_or
-from services.broker.reader import Stored, last_of_leader
-from services.event_store import EventStore
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.commands import Claim
+from switchyard.events.errors import ConflictError
+from switchyard.events.job import Job
+from switchyard.events.numbers import Time
+from switchyard.services import clock
+from switchyard.services.broker.bucket_use import Bounds, BucketUse
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.quarantine import read_or
+from switchyard.services.broker.reader import Stored, last_of_leader
+from switchyard.services.event_store import EventStore
+from switchyard.services.settings import Settings
 
 MARGIN_S = 60.0
 STREAM = f"KV_{subjects.BUCKET_CLAIMS}"

@@ -7,10 +7,10 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from events import subjects
-from events.lane import LaneKey
-from services.records.lanes import Entry, is_ranked
-from services.records.workers import WorkerRecord
+from switchyard.events import subjects
+from switchyard.events.lane import LaneKey
+from switchyard.services.records.lanes import Entry, is_ranked
+from switchyard.services.records.workers import WorkerRecord
 
 PROFILES: Final = 256
 

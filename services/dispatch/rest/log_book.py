@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from services.dispatch.log_lines import LogLines
-from services.settings import Settings
+from switchyard.services.dispatch.log_lines import LogLines
+from switchyard.services.settings import Settings
 
 MOST_ATTEMPTS: Final = 10_000  # remembered; the one that said nothing for longest is forgotten first
 

@@ -15,16 +15,16 @@ import msgspec
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import SwitchyardError, UnavailableError, VersionConflictError
-from services import clock
-from services.broker.publisher import Publisher
-from services.broker.reader import last_message
-from services.concurrency import each
-from services.dispatch.rest.declarations import Declarations
-from services.records import workers
-from services.records.workers import Declaration, WorkerRecord
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import SwitchyardError, UnavailableError, VersionConflictError
+from switchyard.services import clock
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.reader import last_message
+from switchyard.services.concurrency import each
+from switchyard.services.dispatch.rest.declarations import Declarations
+from switchyard.services.records import workers
+from switchyard.services.records.workers import Declaration, WorkerRecord
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from services.documents import self_check
-from services.documents.model.blocks import Block
-from services.documents.self_check import letters
+from switchyard.services.documents import self_check
+from switchyard.services.documents.model.blocks import Block
+from switchyard.services.documents.self_check import letters
 
 # What is no content (see `docs/documents.md`), or stands there in other words.
 LEFT_OUT: Final = frozenset({

@@ -11,18 +11,18 @@ from typing import Any, Final
 
 from lxml import etree
 
-from services.documents.errors import FatalError
-from services.documents.html import letters, styles
-from services.documents.html.encoding import decode
-from services.documents.html.hidden import is_hidden
-from services.documents.html.tables import grid, is_layout, own_cells, strays
-from services.documents.model import pieces, scripts
-from services.documents.model import runs as inline
-from services.documents.model.album import Album
-from services.documents.model.document import Document, Options, Page
-from services.documents.model.pieces import Piece
-from services.documents.model.runs import PLAIN, Look, Run
-from services.documents.model.scripts import DOWN, UP
+from switchyard.services.documents.errors import FatalError
+from switchyard.services.documents.html import letters, styles
+from switchyard.services.documents.html.encoding import decode
+from switchyard.services.documents.html.hidden import is_hidden
+from switchyard.services.documents.html.tables import grid, is_layout, own_cells, strays
+from switchyard.services.documents.model import pieces, scripts
+from switchyard.services.documents.model import runs as inline
+from switchyard.services.documents.model.album import Album
+from switchyard.services.documents.model.document import Document, Options, Page
+from switchyard.services.documents.model.pieces import Piece
+from switchyard.services.documents.model.runs import PLAIN, Look, Run
+from switchyard.services.documents.model.scripts import DOWN, UP
 
 Element = Any
 BLOCKS: Final = frozenset({

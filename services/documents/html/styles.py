@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from services.documents.model.scripts import DOWN, UP
+from switchyard.services.documents.model.scripts import DOWN, UP
 
 NAMED: Final = {"super": UP, "sub": DOWN}
 MOVED: Final = re.compile(r"(?<![\w-])vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)

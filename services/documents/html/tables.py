@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from typing import Any, Final
 
-from services.documents.html.hidden import is_hidden
-from services.documents.model.spans import Spanning, spread
+from switchyard.services.documents.html.hidden import is_hidden
+from switchyard.services.documents.model.spans import Spanning, spread
 
 Element = Any
 MAX_SPAN: Final = 100

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from PIL import Image
 
-from services.documents.model.blocks import Box
+from switchyard.services.documents.model.blocks import Box
 
 MAX_IMAGES: Final = 1_000
 MAX_BYTES: Final = 64 * 1024 * 1024  # of one

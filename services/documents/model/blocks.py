@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from services.documents.write import markdown
+from switchyard.services.documents.write import markdown
 
 Kind = Literal["heading", "paragraph", "item", "table", "code", "image", "footnote", "quote"]
 Box = tuple[float, float, float, float]

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from services.documents.errors import FatalError
-from services.documents.model import blocks as made_of
-from services.documents.model.blocks import Block
-from services.documents.ocr.machine.cores import Cores
+from switchyard.services.documents.errors import FatalError
+from switchyard.services.documents.model import blocks as made_of
+from switchyard.services.documents.model.blocks import Block
+from switchyard.services.documents.ocr.machine.cores import Cores
 
 if TYPE_CHECKING:  # the worker's own process holds no library that parses
-    from services.documents.model.album import Album
+    from switchyard.services.documents.model.album import Album
 
 Format = Literal["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html", "rtf"]
 Ocr = Literal["auto", "always", "never"]

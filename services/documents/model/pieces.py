@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from services.documents.model import runs
-from services.documents.model.blocks import Block
-from services.documents.write import markdown
+from switchyard.services.documents.model import runs
+from switchyard.services.documents.model.blocks import Block
+from switchyard.services.documents.write import markdown
 
 MAX_DEPTH: Final = 12  # of items; deeper ones stand there
 MAX_REPEATED: Final = 200  # characters of a cell that spans several, which each of them repeats

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from services.documents.model import scripts
-from services.documents.write import markdown
+from switchyard.services.documents.model import scripts
+from switchyard.services.documents.write import markdown
 
 UNSAFE_LINK: Final = re.compile(r"(javascript|data|vbscript|file):", re.IGNORECASE)
 IGNORED: Final = re.compile(r"[\x00-\x20\x7f]+")  # what browsers take out of an address

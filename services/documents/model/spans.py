@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from services.documents.model import pieces
+from switchyard.services.documents.model import pieces
 
 
 class Spanning(NamedTuple):

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from services.documents import defeated, self_check
-from services.documents.model import blocks
-from services.documents.model.document import Page
-from services.documents.ocr.machine.cores import count
-from services.documents.ocr.reading import Reading
-from services.documents.self_check import letters
+from switchyard.services.documents import defeated, self_check
+from switchyard.services.documents.model import blocks
+from switchyard.services.documents.model.document import Page
+from switchyard.services.documents.ocr.machine.cores import count
+from switchyard.services.documents.ocr.reading import Reading
+from switchyard.services.documents.self_check import letters
 
 MAX_READ: Final = 16  # at once, each of 9 MB for a page in letter format
 MAX_WAITING: Final = 64  # pages that are done behind one that is not

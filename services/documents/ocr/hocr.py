@@ -11,13 +11,13 @@ from xml.etree.ElementTree import Element
 from defusedxml import ElementTree
 from PIL import Image
 
-from services.documents.model.blocks import Box
-from services.documents.ocr.ink import Ink
-from services.documents.ocr.recognised import Recognised, Size, turned
-from services.documents.ocr.sizes import measured, without_specks
-from services.documents.ocr.tables import tables_of
-from services.documents.page.lines import Line, Word
-from services.documents.page.tables.rows import with_bullets
+from switchyard.services.documents.model.blocks import Box
+from switchyard.services.documents.ocr.ink import Ink
+from switchyard.services.documents.ocr.recognised import Recognised, Size, turned
+from switchyard.services.documents.ocr.sizes import measured, without_specks
+from switchyard.services.documents.ocr.tables import tables_of
+from switchyard.services.documents.page.lines import Line, Word
+from switchyard.services.documents.page.tables.rows import with_bullets
 
 LINES: Final = frozenset({"ocr_line", "ocr_header", "ocr_caption", "ocr_textfloat"})
 BOX: Final = re.compile(r"bbox (-?\d+) (-?\d+) (-?\d+) (-?\d+)")

@@ -8,11 +8,11 @@ from typing import Final
 
 from PIL import Image, ImageOps
 
-from services.documents.errors import FatalError
-from services.documents.model.document import Document, Options, Page, check_pages
-from services.documents.ocr.ahead import ahead
-from services.documents.ocr.reading import Reading
-from services.documents.page import across_pages
+from switchyard.services.documents.errors import FatalError
+from switchyard.services.documents.model.document import Document, Options, Page, check_pages
+from switchyard.services.documents.ocr.ahead import ahead
+from switchyard.services.documents.ocr.reading import Reading
+from switchyard.services.documents.page import across_pages
 
 MAX_PIXELS: Final = 100_000_000  # A2 at 300 dpi is 35 million; grey, it takes 100 MB
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS

@@ -6,7 +6,7 @@ from typing import Final
 
 from PIL import Image, ImageChops
 
-from services.documents.model.blocks import Box
+from switchyard.services.documents.model.blocks import Box
 
 LEVELS: Final = 256
 INK: Final = 255

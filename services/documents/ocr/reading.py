@@ -10,14 +10,14 @@ from typing import IO, Final
 
 from PIL import Image
 
-from services.documents.errors import FatalError, RetryableError
-from services.documents.model.blocks import Block
-from services.documents.ocr import skew
-from services.documents.ocr.hocr import parse
-from services.documents.ocr.machine.cores import Cores
-from services.documents.ocr.machine.parent import die_with_parent
-from services.documents.ocr.machine.tesseract import Installed, installed
-from services.documents.ocr.recognised import Recognised
+from switchyard.services.documents.errors import FatalError, RetryableError
+from switchyard.services.documents.model.blocks import Block
+from switchyard.services.documents.ocr import skew
+from switchyard.services.documents.ocr.hocr import parse
+from switchyard.services.documents.ocr.machine.cores import Cores
+from switchyard.services.documents.ocr.machine.parent import die_with_parent
+from switchyard.services.documents.ocr.machine.tesseract import Installed, installed
+from switchyard.services.documents.ocr.recognised import Recognised
 
 DPI: Final = 300
 GOOD_CONFIDENCE: Final = 60.0  # of 100; below it the page may stand on its head

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from math import cos, radians, sin
 from typing import Final
 
-from services.documents.model.blocks import Block, Box, fractions
-from services.documents.page import assemble
-from services.documents.page.lines import Body, Line, Table
+from switchyard.services.documents.model.blocks import Block, Box, fractions
+from switchyard.services.documents.page import assemble
+from switchyard.services.documents.page.lines import Body, Line, Table
 
 SIZE_SLACK: Final = 1.02  # the boxes of words are a pixel or two too large or too small
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from PIL import Image, ImageChops
 
-from services.documents.ocr.ink import INK, LEVELS, between
-from services.documents.page.tables.grid import Rule, root, unite
+from switchyard.services.documents.ocr.ink import INK, LEVELS, between
+from switchyard.services.documents.page.tables.grid import Rule, root, unite
 
 BESIDE: Final = 6  # pixels from a fine line, where there is paper
 FAINT: Final = 9  # of 255, by which a fine line is darker than that, on average over a block

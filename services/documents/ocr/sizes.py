@@ -11,9 +11,9 @@ from dataclasses import replace
 from statistics import median
 from typing import Final
 
-from services.documents.model.blocks import Box
-from services.documents.ocr.ink import Ink
-from services.documents.page.lines import Line, Word
+from switchyard.services.documents.model.blocks import Box
+from switchyard.services.documents.ocr.ink import Ink
+from switchyard.services.documents.page.lines import Line, Word
 
 ALIKE: Final = 0.08  # of the size, by which lines of plain text differ as OCR tells them
 MIN_WORDS: Final = 3  # of one shape

@@ -9,12 +9,12 @@ from typing import Final
 
 from PIL import Image
 
-from services.documents.ocr import rules
-from services.documents.page.lines import Line, Table, Word
-from services.documents.page.tables import open_grid
-from services.documents.page.tables.grid import Rule
-from services.documents.page.tables.rows import RULES
-from services.documents.pdf.drawn.rules import Ruling
+from switchyard.services.documents.ocr import rules
+from switchyard.services.documents.page.lines import Line, Table, Word
+from switchyard.services.documents.page.tables import open_grid
+from switchyard.services.documents.page.tables.grid import Rule
+from switchyard.services.documents.page.tables.rows import RULES
+from switchyard.services.documents.pdf.drawn.rules import Ruling
 
 SIZE: Final = 10.0  # points, of the text on the page as tables are told by them
 MIN_ROWS: Final = 2

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from services.documents.office.package import RELATIONSHIPS, Package
+from switchyard.services.documents.office.package import RELATIONSHIPS, Package
 
 AX: Final = "{http://schemas.microsoft.com/office/2006/activeX}"
 SIGNS: Final = {

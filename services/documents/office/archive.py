@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from services.documents.errors import FatalError
+from switchyard.services.documents.errors import FatalError
 
 MAX_MEMBERS: Final = 20_000
 MAX_UNPACKED_BYTES: Final = 1024**3

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from services.documents.model import pieces, runs
-from services.documents.model.pieces import Piece
-from services.documents.office.package import Element
-from services.documents.write import markdown
+from switchyard.services.documents.model import pieces, runs
+from switchyard.services.documents.model.pieces import Piece
+from switchyard.services.documents.office.package import Element
+from switchyard.services.documents.write import markdown
 
 CHART: Final = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 DRAWING: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"

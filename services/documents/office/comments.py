@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from services.documents.model import runs
-from services.documents.model.pieces import Piece
-from services.documents.office.package import Element, Package
-from services.documents.office.sheets.places import place
+from switchyard.services.documents.model import runs
+from switchyard.services.documents.model.pieces import Piece
+from switchyard.services.documents.office.package import Element, Package
+from switchyard.services.documents.office.sheets.places import place
 
 MAX_COMMENTS: Final = 10_000
 COMMENTS: Final = {"cm", "comment", "threadedComment", "reply"}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from unicodedata import normalize
 
-from services.documents.office.package import Element
+from switchyard.services.documents.office.package import Element
 
 M: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"

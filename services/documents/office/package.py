@@ -12,8 +12,8 @@ from typing import IO, Any, Final, Self
 
 from lxml import etree
 
-from services.documents.errors import FatalError
-from services.documents.model.album import MAX_BYTES, Album, TooLargeError
+from switchyard.services.documents.errors import FatalError
+from switchyard.services.documents.model.album import MAX_BYTES, Album, TooLargeError
 
 Element = Any  # lxml's own; its stubs are not ours to ship
 RELATIONSHIPS: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"

@@ -12,17 +12,17 @@ from typing import IO, Any, Final
 import openpyxl
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
-from services.documents import defeated, self_check
-from services.documents.model import pieces
-from services.documents.model.document import Document, Options, Page, check_pages
-from services.documents.office import archive, comments
-from services.documents.office.package import STRICT, Package, transitional
-from services.documents.office.sheets import letters as sheet_letters
-from services.documents.office.sheets.cells import mark_scripts
-from services.documents.office.sheets.read import MAX_CELLS, Sheet, bare, extras_of
-from services.documents.office.slides.read import SlideReader, slide_parts
-from services.documents.office.word.read import DocxReader
-from services.documents.self_check import letters
+from switchyard.services.documents import defeated, self_check
+from switchyard.services.documents.model import pieces
+from switchyard.services.documents.model.document import Document, Options, Page, check_pages
+from switchyard.services.documents.office import archive, comments
+from switchyard.services.documents.office.package import STRICT, Package, transitional
+from switchyard.services.documents.office.sheets import letters as sheet_letters
+from switchyard.services.documents.office.sheets.cells import mark_scripts
+from switchyard.services.documents.office.sheets.read import MAX_CELLS, Sheet, bare, extras_of
+from switchyard.services.documents.office.slides.read import SlideReader, slide_parts
+from switchyard.services.documents.office.word.read import DocxReader
+from switchyard.services.documents.self_check import letters
 
 BOM: Final = b"\xef\xbb\xbf"
 

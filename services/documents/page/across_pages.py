@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from services.documents.model.blocks import Block
-from services.documents.model.document import Page
-from services.documents.page.hyphens import joint
-from services.documents.page.lines import SENTENCE_END
-from services.documents.page.paragraphs import CAPTION
+from switchyard.services.documents.model.blocks import Block
+from switchyard.services.documents.model.document import Page
+from switchyard.services.documents.page.hyphens import joint
+from switchyard.services.documents.page.lines import SENTENCE_END
+from switchyard.services.documents.page.paragraphs import CAPTION
 
 HYPHEN: Final = re.compile(r"(?<=[^\W_])[-\u00ad\u2010]([*_~]*)$")  # and what ends its emphasis
 PARTED: Final = ("paragraph", "item")

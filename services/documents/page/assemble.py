@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from services.documents.model import blocks as made_of
-from services.documents.model import runs as inline
-from services.documents.model.blocks import Block
-from services.documents.model.runs import PLAIN, Run
-from services.documents.page.footnotes import Note, label
-from services.documents.page.lines import Body, Line, Table, around
-from services.documents.page.paragraphs import Paragraph, joined, paragraphs, text_of
-from services.documents.write import markdown
+from switchyard.services.documents.model import blocks as made_of
+from switchyard.services.documents.model import runs as inline
+from switchyard.services.documents.model.blocks import Block
+from switchyard.services.documents.model.runs import PLAIN, Run
+from switchyard.services.documents.page.footnotes import Note, label
+from switchyard.services.documents.page.lines import Body, Line, Table, around
+from switchyard.services.documents.page.paragraphs import Paragraph, joined, paragraphs, text_of
+from switchyard.services.documents.write import markdown
 
 MUCH: Final = 0.5  # of a page's letters: what so many are does not stand out
 

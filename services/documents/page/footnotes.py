@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from services.documents.model import scripts
-from services.documents.page.lines import Line, spaced
+from switchyard.services.documents.model import scripts
+from switchyard.services.documents.page.lines import Line, spaced
 
 SMALLER: Final = 0.95  # of the plain text's size, at most
 LABEL: Final = re.compile(r"[(\[]?([1-9]\d{0,2}|[*\u2217\u2020\u2021\u00a7\u00b6]{1,3})[.)\]]?")

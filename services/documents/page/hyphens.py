@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from services.documents.page.lines import Line, Word
+from switchyard.services.documents.page.lines import Line, Word
 
 KEPT: Final = "\u2011"  # a hyphen that is the word's own
 HYPHEN: Final = re.compile(rf"(?<=[^\W_])[-\u00ad\u2010{KEPT}]$")

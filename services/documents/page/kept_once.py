@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from services.documents.model import blocks
-from services.documents.model.blocks import Block
-from services.documents.model.document import Page
-from services.documents.page.lines import Line
-from services.documents.page.page_number import ANY, ONLY_NUMBER, is_long, number_in
-from services.documents.page.running_lines import NEAR_PAGES, is_marked
-from services.documents.write import markdown
+from switchyard.services.documents.model import blocks
+from switchyard.services.documents.model.blocks import Block
+from switchyard.services.documents.model.document import Page
+from switchyard.services.documents.page.lines import Line
+from switchyard.services.documents.page.page_number import ANY, ONLY_NUMBER, is_long, number_in
+from switchyard.services.documents.page.running_lines import NEAR_PAGES, is_marked
+from switchyard.services.documents.write import markdown
 
 NO_LETTER: Final = re.compile(r"[\W_]+")
 OF_PARTS: Final = re.compile(r"(?=(?:\D*\d){1,5}\D*$)[\W\d_]+")  # such as 7-45

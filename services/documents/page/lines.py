@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from services.documents.model import blocks as made_of
-from services.documents.model.blocks import Block
-from services.documents.model.runs import PLAIN, Look
+from switchyard.services.documents.model import blocks as made_of
+from switchyard.services.documents.model.blocks import Block
+from switchyard.services.documents.model.runs import PLAIN, Look
 
 Start = tuple[float, float]
 SENTENCE_END: Final = (".", "!", "?", ":", ";", '"', "\u201d", "\u3002")

@@ -6,7 +6,7 @@ import re
 from itertools import islice
 from typing import Final
 
-from services.documents.page.lines import Line
+from switchyard.services.documents.page.lines import Line
 
 NUMBERED: Final = "\0"  # stands around how far a number is from the page's own
 PAGES: Final = (

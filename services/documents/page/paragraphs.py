@@ -9,10 +9,10 @@ from itertools import pairwise, zip_longest
 from statistics import median
 from typing import Final, Literal
 
-from services.documents.model import scripts
-from services.documents.model.runs import PLAIN, Look, Run
-from services.documents.page.hyphens import KEPT, joint
-from services.documents.page.lines import SENTENCE_END, Body, Line, Table
+from switchyard.services.documents.model import scripts
+from switchyard.services.documents.model.runs import PLAIN, Look, Run
+from switchyard.services.documents.page.hyphens import KEPT, joint
+from switchyard.services.documents.page.lines import SENTENCE_END, Body, Line, Table
 
 BULLETS: Final = "\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\u25c6\u25ba\u27a2\u2714\uf0b7\u00b7"
 BULLET: Final = re.compile(rf"^(?:[{BULLETS}]\s*|[\x80-\x9f\ue000-\uf8ff*\u2013-]\s+)(?=\S)")

@@ -9,8 +9,8 @@ from math import inf
 from statistics import median
 from typing import Final
 
-from services.documents.page.lines import Line, Table, Word
-from services.documents.pdf.text.letters import is_rtl
+from switchyard.services.documents.page.lines import Line, Table, Word
+from switchyard.services.documents.pdf.text.letters import is_rtl
 
 GUTTER: Final = 0.8  # of the size of plain text: narrower gaps are between words
 MAX_LINES: Final = 3_000  # more on a page are a drawing, whose order is its content's

@@ -13,8 +13,8 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from services.documents.page.lines import PAGINATION, Line
-from services.documents.page.page_number import NUMBERED, ONLY_NUMBER, number_in, numbers_in
+from switchyard.services.documents.page.lines import PAGINATION, Line
+from switchyard.services.documents.page.page_number import NUMBERED, ONLY_NUMBER, number_in, numbers_in
 
 EDGE: Final = 0.12  # of the page's height
 MIN_PAGES: Final = 3

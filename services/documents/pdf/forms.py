@@ -17,10 +17,10 @@ from typing import Final, NamedTuple
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.documents.model.blocks import Block, Box, fractions
-from services.documents.model.runs import Run, render
-from services.documents.page.lines import Body, Line, Word, spaced
-from services.documents.pdf.frame import Frame
+from switchyard.services.documents.model.blocks import Block, Box, fractions
+from switchyard.services.documents.model.runs import Run, render
+from switchyard.services.documents.page.lines import Body, Line, Word, spaced
+from switchyard.services.documents.pdf.frame import Frame
 
 MAX_ANNOTATIONS: Final = 5_000  # a page
 MAX_OPTIONS: Final = 1_000

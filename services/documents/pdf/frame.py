@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pypdfium2 as pdfium
 
-from services.documents.model.blocks import Box
+from switchyard.services.documents.model.blocks import Box
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Final
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.documents.model.blocks import Box
-from services.documents.page.lines import Line, Word
-from services.documents.pdf.frame import Frame
+from switchyard.services.documents.model.blocks import Box
+from switchyard.services.documents.page.lines import Line, Word
+from switchyard.services.documents.pdf.frame import Frame
 
 MAX_LINKS: Final = 2_000
 MAX_ADDRESS: Final = 2_048  # bytes, which is what browsers and servers agree on

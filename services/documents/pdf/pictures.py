@@ -13,15 +13,15 @@ import pypdfium2 as pdfium
 from PIL import Image
 from pypdfium2 import raw
 
-from services.documents.model.album import MAX_BYTES, MIN_PIXELS, Album, TooLargeError
-from services.documents.model.blocks import Block, Box, fractions
-from services.documents.page import assemble
-from services.documents.page.lines import Body, Line
-from services.documents.page.running_lines import EDGE, NEAR_PAGES, STEP
-from services.documents.pdf.drawn.matrices import matrix_of, moved
-from services.documents.pdf.frame import Frame
-from services.documents.pdf.regions import part
-from services.documents.pdf.text_in_pictures import covered, is_paper
+from switchyard.services.documents.model.album import MAX_BYTES, MIN_PIXELS, Album, TooLargeError
+from switchyard.services.documents.model.blocks import Block, Box, fractions
+from switchyard.services.documents.page import assemble
+from switchyard.services.documents.page.lines import Body, Line
+from switchyard.services.documents.page.running_lines import EDGE, NEAR_PAGES, STEP
+from switchyard.services.documents.pdf.drawn.matrices import matrix_of, moved
+from switchyard.services.documents.pdf.frame import Frame
+from switchyard.services.documents.pdf.regions import part
+from switchyard.services.documents.pdf.text_in_pictures import covered, is_paper
 
 MAX_PICTURES: Final = 200  # a page
 MAX_LOOKED_PIXELS: Final = 400_000_000  # a page, of all its pictures

@@ -12,32 +12,32 @@ from typing import Final, NamedTuple
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.documents import defeated, self_check
-from services.documents.errors import FatalError
-from services.documents.model import blocks
-from services.documents.model.document import Document, Options, Page, check_pages
-from services.documents.ocr.ahead import ahead
-from services.documents.ocr.machine.tesseract import installed
-from services.documents.ocr.reading import Reading
-from services.documents.office import form_states
-from services.documents.page import across_pages, assemble, reading_order
-from services.documents.page import footnotes as notes
-from services.documents.page.hyphens import Vocabulary
-from services.documents.page.kept_once import KeptOnce
-from services.documents.page.lines import Body, Line
-from services.documents.page.running_lines import NEAR_PAGES, Running, Seen
-from services.documents.page.tables import next_page, open_grid
-from services.documents.page.tables.next_page import OpenTable
-from services.documents.pdf import forms, regions, text_in_pictures
-from services.documents.pdf.drawn import objects
-from services.documents.pdf.drawn.objects import Drawing
-from services.documents.pdf.links import linked
-from services.documents.pdf.pictures import Pictures
-from services.documents.pdf.tags import tables
-from services.documents.pdf.tags.structure import Structure, Structures
-from services.documents.pdf.text import layer
-from services.documents.pdf.text.garbled import Garbled, is_unreadable
-from services.documents.self_check import letters
+from switchyard.services.documents import defeated, self_check
+from switchyard.services.documents.errors import FatalError
+from switchyard.services.documents.model import blocks
+from switchyard.services.documents.model.document import Document, Options, Page, check_pages
+from switchyard.services.documents.ocr.ahead import ahead
+from switchyard.services.documents.ocr.machine.tesseract import installed
+from switchyard.services.documents.ocr.reading import Reading
+from switchyard.services.documents.office import form_states
+from switchyard.services.documents.page import across_pages, assemble, reading_order
+from switchyard.services.documents.page import footnotes as notes
+from switchyard.services.documents.page.hyphens import Vocabulary
+from switchyard.services.documents.page.kept_once import KeptOnce
+from switchyard.services.documents.page.lines import Body, Line
+from switchyard.services.documents.page.running_lines import NEAR_PAGES, Running, Seen
+from switchyard.services.documents.page.tables import next_page, open_grid
+from switchyard.services.documents.page.tables.next_page import OpenTable
+from switchyard.services.documents.pdf import forms, regions, text_in_pictures
+from switchyard.services.documents.pdf.drawn import objects
+from switchyard.services.documents.pdf.drawn.objects import Drawing
+from switchyard.services.documents.pdf.links import linked
+from switchyard.services.documents.pdf.pictures import Pictures
+from switchyard.services.documents.pdf.tags import tables
+from switchyard.services.documents.pdf.tags.structure import Structure, Structures
+from switchyard.services.documents.pdf.text import layer
+from switchyard.services.documents.pdf.text.garbled import Garbled, is_unreadable
+from switchyard.services.documents.self_check import letters
 
 SAMPLED_PAGES: Final = 12  # enough to tell the size of plain text
 ENOUGH_LETTERS: Final = 50  # fewer on a page of pictures are a stamp or a page number

@@ -7,8 +7,8 @@ from typing import Final
 import pypdfium2 as pdfium
 from PIL import Image
 
-from services.documents.model.blocks import Box
-from services.documents.ocr import reading
+from switchyard.services.documents.model.blocks import Box
+from switchyard.services.documents.ocr import reading
 
 POINTS_PER_INCH: Final = 72
 MARGIN: Final = 4.0  # points around a part

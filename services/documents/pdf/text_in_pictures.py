@@ -11,13 +11,13 @@ from typing import Final
 import pypdfium2 as pdfium
 from PIL import Image
 
-from services.documents.model.blocks import Box
-from services.documents.model.document import Options
-from services.documents.ocr import reading
-from services.documents.ocr.recognised import Recognised
-from services.documents.page.lines import Line, Table
-from services.documents.page.running_lines import EDGE
-from services.documents.pdf.regions import part
+from switchyard.services.documents.model.blocks import Box
+from switchyard.services.documents.model.document import Options
+from switchyard.services.documents.ocr import reading
+from switchyard.services.documents.ocr.recognised import Recognised
+from switchyard.services.documents.page.lines import Line, Table
+from switchyard.services.documents.page.running_lines import EDGE
+from switchyard.services.documents.pdf.regions import part
 
 MIN_SHARE: Final = 0.01  # of the page
 MIN_HEIGHT: Final = 18.0  # points

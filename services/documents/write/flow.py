@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from services.documents.model.blocks import Block
-from services.documents.model.document import Page
-from services.documents.page.across_pages import open_at, together
-from services.documents.write import markdown
+from switchyard.services.documents.model.blocks import Block
+from switchyard.services.documents.model.document import Page
+from switchyard.services.documents.page.across_pages import open_at, together
+from switchyard.services.documents.write import markdown
 
 
 class Flow:

@@ -9,10 +9,10 @@ from typing import Any, Final, Self, TextIO
 
 import orjson
 
-from services.documents.errors import FatalError
-from services.documents.model import scripts
-from services.documents.model.document import Format, Page
-from services.documents.write.flow import Flow
+from switchyard.services.documents.errors import FatalError
+from switchyard.services.documents.model import scripts
+from switchyard.services.documents.model.document import Format, Page
+from switchyard.services.documents.write.flow import Flow
 
 MAX_CHARS: Final = 200_000_000
 NAMES: Final = {"markdown": "document.md", "json": "document.json", "text": "document.txt"}

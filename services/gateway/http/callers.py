@@ -10,13 +10,13 @@ from typing import Any, Final, TypedDict, TypeVar
 import msgspec
 from aiohttp import hdrs, web
 
-from events.encoding.json_value import dumps
-from events.errors import LimitError
-from services.access.principal import Principal, Role
-from services.gateway.http.connections import CONNECTIONS
-from services.gateway.http.problems import UnsupportedMediaTypeError
-from services.intake.bodies import decoded
-from services.intake.submitter import Caller
+from switchyard.events.encoding.json_value import dumps
+from switchyard.events.errors import LimitError
+from switchyard.services.access.principal import Principal, Role
+from switchyard.services.gateway.http.connections import CONNECTIONS
+from switchyard.services.gateway.http.problems import UnsupportedMediaTypeError
+from switchyard.services.intake.bodies import decoded
+from switchyard.services.intake.submitter import Caller
 
 _T = TypeVar("_T")
 H_SEQ: Final = "Switchyard-Seq"

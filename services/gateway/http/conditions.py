@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import ETag, hdrs, web
 
-from events.errors import RejectedError
+from switchyard.events.errors import RejectedError
 
 RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 

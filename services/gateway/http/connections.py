@@ -15,9 +15,9 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
 
-from events.errors import LimitError
-from services.gateway.http.problems import http_problem
-from services.settings import Settings
+from switchyard.events.errors import LimitError
+from switchyard.services.gateway.http.problems import http_problem
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -9,10 +9,10 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events import subjects
-from events.errors import UnavailableError
-from projections.reader import ReadModel
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError
+from switchyard.projections.reader import ReadModel
+from switchyard.services.settings import Settings
 
 
 class Freshness:

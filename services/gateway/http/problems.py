@@ -17,7 +17,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from events.errors import (
+from switchyard.events.errors import (
     ConflictError,
     InvalidError,
     LimitError,
@@ -28,9 +28,9 @@ from events.errors import (
     UnknownEventError,
     VersionConflictError,
 )
-from services.access.errors import UnauthenticatedError
-from services.broker.jetstream import FaultError
-from services.broker.publisher import AckLostError
+from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.broker.jetstream import FaultError
+from switchyard.services.broker.publisher import AckLostError
 
 log = structlog.get_logger()
 

@@ -10,10 +10,10 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from aiohttp import hdrs, web
 
-from events.subjects import NAME
-from services.access.principal import Role
-from services.gateway.http.callers import require
-from services.intake.faults import MalformedError
+from switchyard.events.subjects import NAME
+from switchyard.services.access.principal import Role
+from switchyard.services.gateway.http.callers import require
+from switchyard.services.intake.faults import MalformedError
 
 MAX_SEQ: Final = 2**63 - 1
 SHOWN_CHARS: Final = 80

@@ -15,12 +15,12 @@ from aiohttp import BodyPartReader, ClientError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
-from events.errors import LimitError
-from services.gateway.http.callers import check_plain, media_type
-from services.gateway.http.problems import UnsupportedMediaTypeError
-from services.gateway.http.query import SECONDS, Query, wrong
-from services.intake.faults import MalformedError
-from services.settings import Settings
+from switchyard.events.errors import LimitError
+from switchyard.services.gateway.http.callers import check_plain, media_type
+from switchyard.services.gateway.http.problems import UnsupportedMediaTypeError
+from switchyard.services.gateway.http.query import SECONDS, Query, wrong
+from switchyard.services.intake.faults import MalformedError
+from switchyard.services.settings import Settings
 
 T = TypeVar("T")
 

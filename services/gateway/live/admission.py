@@ -9,14 +9,14 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from events.errors import UnavailableError
-from services import clock
-from services.access.authenticator import SCHEME, Authenticator
-from services.access.errors import UnauthenticatedError
-from services.access.principal import Principal, Role
-from services.gateway.live.feed import LiveFeed
-from services.gateway.live.messages import VERSION, Item, message
-from services.gateway.live.session import GOING_AWAY, Session
+from switchyard.events.errors import UnavailableError
+from switchyard.services import clock
+from switchyard.services.access.authenticator import SCHEME, Authenticator
+from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.access.principal import Principal, Role
+from switchyard.services.gateway.live.feed import LiveFeed
+from switchyard.services.gateway.live.messages import VERSION, Item, message
+from switchyard.services.gateway.live.session import GOING_AWAY, Session
 
 NORMAL: Final = 1000
 TOKEN_ENDED: Final = 4401

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from events.errors import InvalidError
+from switchyard.events.errors import InvalidError
 
 CURSOR: Final = re.compile(r"([0-9a-f]{1,64}):([0-9]{1,18})(?::([0-9a-f]{1,16}))?")
 

@@ -16,25 +16,25 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
-from events import subjects
-from events.encoding.codec import FINAL_EVENTS
-from events.errors import UnavailableError
-from services.broker.connection import listen, unlisten
-from services.broker.jetstream import api
-from services.broker.part_reader import read_few
-from services.broker.reader import Stored, follow_batches, last_message
-from services.gateway.live.cursor import Cursor
-from services.gateway.live.index import (
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import FINAL_EVENTS
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker.connection import listen, unlisten
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.part_reader import read_few
+from switchyard.services.broker.reader import Stored, follow_batches, last_message
+from switchyard.services.gateway.live.cursor import Cursor
+from switchyard.services.gateway.live.index import (
     Attempts,
     Index,
     LiveEvent,
     Recent,
     by_session,
 )
-from services.gateway.live.reports import Reports
-from services.gateway.live.subscription import Subscription
-from services.projector.place import is_there
-from services.settings import Settings
+from switchyard.services.gateway.live.reports import Reports
+from switchyard.services.gateway.live.subscription import Subscription
+from switchyard.services.projector.place import is_there
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from events import subjects
-from events.encoding.codec import decode
-from events.encoding.envelope import event_view, recorded
-from events.encoding.json_value import dumps
-from events.events import Unreadable
-from services.broker.reader import Stored
-from services.gateway.live.cursor import Cursor
-from services.projector.place import taken_in_ns
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import decode
+from switchyard.events.encoding.envelope import event_view, recorded
+from switchyard.events.encoding.json_value import dumps
+from switchyard.events.events import Unreadable
+from switchyard.services.broker.reader import Stored
+from switchyard.services.gateway.live.cursor import Cursor
+from switchyard.services.projector.place import taken_in_ns
 
 if TYPE_CHECKING:
-    from services.gateway.live.session import Session
-    from services.gateway.live.subscription import Subscription
+    from switchyard.services.gateway.live.session import Session
+    from switchyard.services.gateway.live.subscription import Subscription
 
 RECENT_EVENTS: Final = 4096
 RECENT_BYTES: Final = 32 * 1024 * 1024

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 import orjson
 
-from events.encoding.codec import EVENTS
-from events.encoding.json_value import dumps
-from events.errors import InvalidError, RejectedError
-from events.subjects import NAME_PATTERN
-from services.gateway.live.cursor import parse_cursor
-from services.intake.bodies import decoded
+from switchyard.events.encoding.codec import EVENTS
+from switchyard.events.encoding.json_value import dumps
+from switchyard.events.errors import InvalidError, RejectedError
+from switchyard.events.subjects import NAME_PATTERN
+from switchyard.services.gateway.live.cursor import parse_cursor
+from switchyard.services.intake.bodies import decoded
 
 VERSION: Final = 1
 JOBS_PER_SUBSCRIPTION: Final = 100

@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from events import subjects
-from events.errors import UnavailableError
-from services.broker.part_reader import read_few, read_page
-from services.broker.reader import Stored
-from services.gateway.live.cursor import parse_cursor
-from services.gateway.live.index import LiveEvent
-from services.gateway.live.messages import message
+from switchyard.events import subjects
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker.part_reader import read_few, read_page
+from switchyard.services.broker.reader import Stored
+from switchyard.services.gateway.live.cursor import parse_cursor
+from switchyard.services.gateway.live.index import LiveEvent
+from switchyard.services.gateway.live.messages import message
 
 if TYPE_CHECKING:
-    from services.gateway.live.feed import LiveFeed
-    from services.gateway.live.subscription import Subscription
+    from switchyard.services.gateway.live.feed import LiveFeed
+    from switchyard.services.gateway.live.subscription import Subscription
 
 PAGE: Final = 1000
 PAGE_BYTES: Final = 1024 * 1024

@@ -11,16 +11,16 @@ import msgspec
 import structlog
 from nats.aio.msg import Msg
 
-from events import subjects
-from events.encoding.codec import FINAL_EVENTS
-from events.errors import UnavailableError
-from services.broker.part_reader import last_messages
-from services.broker.reader import Stored, follow_once
-from services.gateway.live.index import LogLine, Progress, Report, by_session
+from switchyard.events import subjects
+from switchyard.events.encoding.codec import FINAL_EVENTS
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker.part_reader import last_messages
+from switchyard.services.broker.reader import Stored, follow_once
+from switchyard.services.gateway.live.index import LogLine, Progress, Report, by_session
 
 if TYPE_CHECKING:
-    from services.gateway.live.feed import LiveFeed
-    from services.gateway.live.subscription import Subscription
+    from switchyard.services.gateway.live.feed import LiveFeed
+    from switchyard.services.gateway.live.subscription import Subscription
 
 log = structlog.get_logger()
 

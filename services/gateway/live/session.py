@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from events.errors import LimitError, NotFoundError, RejectedError
-from services.gateway.live.index import LiveEvent, LogLine, Progress
-from services.gateway.live.messages import Item, Subscribe, message, shared_message
-from services.gateway.live.replay import catch_up, first_position
-from services.gateway.live.subscription import Reader, Subscription
+from switchyard.events.errors import LimitError, NotFoundError, RejectedError
+from switchyard.services.gateway.live.index import LiveEvent, LogLine, Progress
+from switchyard.services.gateway.live.messages import Item, Subscribe, message, shared_message
+from switchyard.services.gateway.live.replay import catch_up, first_position
+from switchyard.services.gateway.live.subscription import Reader, Subscription
 
 if TYPE_CHECKING:
-    from services.gateway.live.feed import LiveFeed
+    from switchyard.services.gateway.live.feed import LiveFeed
 
 GOING_AWAY: Final = 1001
 SLOW_READER: Final = 1013

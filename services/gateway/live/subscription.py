@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from events.errors import ForbiddenError
-from services.gateway.live.index import ANY, Key, LiveEvent
-from services.gateway.live.messages import Subscribe
+from switchyard.events.errors import ForbiddenError
+from switchyard.services.gateway.live.index import ANY, Key, LiveEvent
+from switchyard.services.gateway.live.messages import Subscribe
 
 if TYPE_CHECKING:
-    from services.gateway.live.replay import Start
-    from services.gateway.live.session import Session
+    from switchyard.services.gateway.live.replay import Start
+    from switchyard.services.gateway.live.session import Session
 
 
 class Reader(Protocol):

@@ -16,7 +16,7 @@ def main() -> None:
     channel, said = beside.begin(channel_fd, stacks_fd, parent)
     if not any(url.startswith(WEB_SOCKETS) for url in said["url"].split(",")):
         sys.modules["aiohttp"] = None  # type: ignore[assignment]  # half of the start, for web sockets alone
-    from services.worker.vigil import duty  # noqa: PLC0415 - what it imports depends on what was said
+    from switchyard.services.worker.vigil import duty  # noqa: PLC0415 - what it imports depends on what was said
 
     duty.run(said, channel, stacks_fd, parent)
 

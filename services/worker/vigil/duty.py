@@ -32,20 +32,20 @@ import orjson
 import structlog
 from nats.aio.client import Client
 
-from events.errors import SwitchyardError, UnavailableError
-from events.job import Job
-from events.values import Lease, Status
-from services import log as logs
-from services.broker.connection import connect
-from services.broker.publisher import AckLostError, Publisher
-from services.dispatch.renewal import Interruption, judge
-from services.event_store import EventStore
-from services.records.workers import WorkerRecord
-from services.worker.heartbeats import Heartbeats
 from switchyard._vigil.blockage import Blockage
+from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.events.job import Job
+from switchyard.events.values import Lease, Status
+from switchyard.services import log as logs
+from switchyard.services.broker.connection import connect
+from switchyard.services.broker.publisher import AckLostError, Publisher
+from switchyard.services.dispatch.renewal import Interruption, judge
+from switchyard.services.event_store import EventStore
+from switchyard.services.records.workers import WorkerRecord
+from switchyard.services.worker.heartbeats import Heartbeats
 
 if TYPE_CHECKING:
-    from services.settings import Settings
+    from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -1,7 +1,7 @@
 """The worker's side of the process that renews its leases and sends its heartbeats.
 
 Nothing that a handler does to this process stops those: not a blocked event loop, nor code that holds the
-interpreter lock. What the two say to each other stands in `services.worker.vigil.duty`.
+interpreter lock. What the two say to each other stands in `switchyard.services.worker.vigil.duty`.
 
 While that process does not stand, because it is starting, has ended or does not answer, the worker does it
 on its own loop; both go by the same rules, so it does no harm when both do it.
@@ -25,15 +25,15 @@ import orjson
 import structlog
 from nats.aio.client import Client
 
-import services
-from services import log as logs
-from services.broker.connection import url_of
-from services.records.workers import WorkerRecord
-from services.settings import Settings
-from services.worker.registration import Registration
+import switchyard
 from switchyard._vigil.beside import HEADER
 from switchyard._vigil.loop_watch import LoopWatch
 from switchyard._worker.process_state import restore
+from switchyard.services import log as logs
+from switchyard.services.broker.connection import url_of
+from switchyard.services.records.workers import WorkerRecord
+from switchyard.services.settings import Settings
+from switchyard.services.worker.registration import Registration
 
 log = structlog.get_logger()
 
@@ -175,12 +175,12 @@ class Vigil:
             undo.callback(ours.close)
             restore()  # what a handler in a thread has changed for now is not for this process
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "services.worker.vigil.child"),
+                *(sys.executable, "-P", "-m", "switchyard.services.worker.vigil.child"),
                 *(str(theirs.fileno()), str(watch.stacks_fd), str(os.getpid())),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), watch.stacks_fd),
-                env=os.environ | {"PYTHONPATH": str(Path(services.__file__).parents[1])},
+                env=os.environ | {"PYTHONPATH": str(Path(switchyard.__file__).parents[1])},
                 start_new_session=True,
             )
             undo.pop_all()

@@ -46,7 +46,7 @@ def place(tmp_path: Path) -> Iterator[Site]:
     """A directory where `switchyard` and `python` are those of this test."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, arguments in (("switchyard", "-m services.cli"), ("python", "")):
+    for name, arguments in (("switchyard", "-m switchyard.services.cli"), ("python", "")):
         program = programs / name
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
         program.chmod(0o755)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from services.cli import cli
-from services.cli.errors import EXIT_CODES
-from services.cli.page import page, walk
+from switchyard.services.cli import cli
+from switchyard.services.cli.errors import EXIT_CODES
+from switchyard.services.cli.page import page, walk
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
-from services.connectors.isolation.child import die_with_parent
-from services.connectors.protocol import BusyError, FatalError, RetryableError
+from switchyard.services.connectors.isolation.child import die_with_parent
+from switchyard.services.connectors.protocol import BusyError, FatalError, RetryableError
 
 type_of_error = {"fatal": FatalError, "retryable": RetryableError, "busy": BusyError}
 Report = Callable[[dict[str, Any]], None]

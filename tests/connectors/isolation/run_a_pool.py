@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from services.connectors.isolation.processes import Limits, ProcessPool
+from switchyard.services.connectors.isolation.processes import Limits, ProcessPool
 
 
 def tell(progress: dict[str, Any]) -> None:

@@ -16,14 +16,14 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from services.connectors.isolation import child_process
-from services.connectors.isolation.processes import (
+from switchyard.services.connectors.isolation import child_process
+from switchyard.services.connectors.isolation.processes import (
     Limits,
     ProcessCrashed,
     ProcessMemoryExceeded,
     ProcessPool,
 )
-from services.connectors.protocol import RetryableError
+from switchyard.services.connectors.protocol import RetryableError
 from tests.connectors.isolation.hostile_functions import TRACES
 from tests.connectors.isolation.test_processes import DEADLINE_S, Started, gone, nothing, runs
 

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from services.connectors.isolation.processes import Limits, ProcessPool
 from switchyard._worker.process_state import kept
+from switchyard.services.connectors.isolation.processes import Limits, ProcessPool
 from tests.connectors.isolation.test_processes import DEADLINE_S, nothing
 
 

@@ -17,16 +17,16 @@ import psutil
 import pytest
 import uvloop
 
-from services.connectors.isolation import child_process
-from services.connectors.isolation.child import MAX_FRAME_BYTES
-from services.connectors.isolation.processes import (
+from switchyard.services.connectors.isolation import child_process
+from switchyard.services.connectors.isolation.child import MAX_FRAME_BYTES
+from switchyard.services.connectors.isolation.processes import (
     Limits,
     ProcessCrashed,
     ProcessMemoryExceeded,
     ProcessPool,
     ProcessTimedOut,
 )
-from services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError
+from switchyard.services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError
 
 GIB = 1024**3
 DEADLINE_S = 30

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from pptx import Presentation
 
-from services.connectors.convert.connector import ConvertConnector
-from services.documents.model import album as albums
-from services.documents.model.album import Album
+from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.documents.model import album as albums
+from switchyard.services.documents.model.album import Album
 from tests.connectors.attempts import LocalAttempt
 from tests.documents.office_files import p, r, write_docx
 from tests.documents.pdf_files import page_of, stream_of

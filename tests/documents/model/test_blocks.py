@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.documents.model import blocks
-from services.documents.model.document import Page
-from services.documents.ocr import hocr
-from services.documents.page import assemble
-from services.documents.page.lines import Body, Line, Table
+from switchyard.services.documents.model import blocks
+from switchyard.services.documents.model.document import Page
+from switchyard.services.documents.ocr import hocr
+from switchyard.services.documents.page import assemble
+from switchyard.services.documents.page.lines import Body, Line, Table
 
 BODY = Body(10.0)
 PAGE = (600.0, 800.0)

@@ -13,8 +13,8 @@ from openpyxl.cell.rich_text import CellRichText, TextBlock
 from openpyxl.cell.text import InlineFont
 from pptx import Presentation
 
-from services.connectors.convert.connector import ConvertConnector
-from services.documents.model import scripts
+from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.documents.model import scripts
 from tests.documents.corpus import converted
 from tests.documents.hostile import convert
 from tests.documents.office_files import p, r, style, write_docx

@@ -12,12 +12,12 @@ from pathlib import Path
 import pypdfium2 as pdfium
 import pytest
 
-from services.connectors.protocol import RetryableError
-from services.documents.model.document import Options, Page
-from services.documents.ocr.ahead import ahead
-from services.documents.ocr.machine.cores import Cores, count
-from services.documents.ocr.reading import Reading
-from services.documents.pdf import read
+from switchyard.services.connectors.protocol import RetryableError
+from switchyard.services.documents.model.document import Options, Page
+from switchyard.services.documents.ocr.ahead import ahead
+from switchyard.services.documents.ocr.machine.cores import Cores, count
+from switchyard.services.documents.ocr.reading import Reading
+from switchyard.services.documents.pdf import read
 from tests.documents.corpus import DOCUMENTS, needs_ocr
 
 TRY = """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.documents.model.document import Options
-from services.documents.pdf import read as pdf
+from switchyard.services.documents.model.document import Options
+from switchyard.services.documents.pdf import read as pdf
 from tests.documents.corpus import needs_german
 from tests.documents.pdf_files import page_of
 

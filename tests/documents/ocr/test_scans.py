@@ -9,11 +9,11 @@ import pypdfium2 as pdfium
 import pytest
 from PIL import Image, ImageDraw
 
-from services.documents.model.document import Options
-from services.documents.ocr import images, rules
-from services.documents.ocr.ink import Ink
-from services.documents.ocr.sizes import measured
-from services.documents.page.lines import Line, Word
+from switchyard.services.documents.model.document import Options
+from switchyard.services.documents.ocr import images, rules
+from switchyard.services.documents.ocr.ink import Ink
+from switchyard.services.documents.ocr.sizes import measured
+from switchyard.services.documents.page.lines import Line, Word
 from tests.documents.corpus import needs_ocr
 from tests.documents.pdf_files import BOLD_TOO, page_of
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from services.documents.model.document import Options, Page
-from services.documents.ocr import images, skew
+from switchyard.services.documents.model.document import Options, Page
+from switchyard.services.documents.ocr import images, skew
 from tests.documents.corpus import DOCUMENTS, expected, likeness, needs_ocr
 
 NAME = "phototest.tif"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.documents.office.sheets.number_format import shown
+from switchyard.services.documents.office.sheets.number_format import shown
 
 ACCOUNTING = '_("$"* #,##0.00_);_("$"* (#,##0.00);_("$"* "-"??_);_(@_)'
 MOMENT = dt.datetime(2026, 3, 4, 15, 6, 7)  # noqa: DTZ001 - spreadsheets have no time zones

@@ -13,8 +13,8 @@ from openpyxl import Workbook
 from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngInfo
 
-from services.connectors.convert.connector import ConvertConnector
-from services.documents.office.package import TRANSITIONAL
+from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.documents.office.package import TRANSITIONAL
 from tests.documents.corpus import DOCUMENTS, converted
 from tests.documents.hostile import convert, zipped
 from tests.documents.office_files import p, r, relationships, write_docx

@@ -14,8 +14,8 @@ from openpyxl.chart import BarChart, Reference
 from openpyxl.drawing.image import Image as SheetImage
 from PIL import Image
 
-from services.connectors.convert.connector import ConvertConnector
-from services.documents.office.sheets import read
+from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.documents.office.sheets import read
 from tests.documents.corpus import converted
 from tests.documents.hostile import convert
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.documents.convert import convert
+from switchyard.services.documents.convert import convert
 from tests.documents.corpus import converted
 from tests.documents.pdf_files import pages_of, texts_of
 

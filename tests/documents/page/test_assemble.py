@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from services.documents.page import assemble
-from services.documents.page.lines import Body, Line
-from services.documents.pdf.frame import Frame
-from services.documents.pdf.text.faces import UNKNOWN
-from services.documents.pdf.text.letters import Letters
+from switchyard.services.documents.page import assemble
+from switchyard.services.documents.page.lines import Body, Line
+from switchyard.services.documents.pdf.frame import Frame
+from switchyard.services.documents.pdf.text.faces import UNKNOWN
+from switchyard.services.documents.pdf.text.letters import Letters
 
 Box = tuple[float, float, float, float]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.documents.page.hyphens import joint, unbroken
+from switchyard.services.documents.page.hyphens import joint, unbroken
 from tests.documents.corpus import converted
 from tests.documents.pdf_files import page_of, pages_of, texts_of
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from services.documents.page import reading_order
-from services.documents.page.lines import Line
+from switchyard.services.documents.page import reading_order
+from switchyard.services.documents.page.lines import Line
 
 Parts = tuple[list[reading_order._Item], list[reading_order._Item]]
 

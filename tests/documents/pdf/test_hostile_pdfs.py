@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from services.connectors.convert.connector import ConvertConnector
+from switchyard.services.connectors.convert.connector import ConvertConnector
 from tests.documents.corpus import needs_ocr
 from tests.documents.hostile import (
     MIB,

@@ -14,7 +14,7 @@ MOST_BYTES = 400 * 1024 * 1024
 
 MEASURE = """
 import json, re, sys
-from services.documents.convert import convert
+from switchyard.services.documents.convert import convert
 made = convert(json.loads(sys.argv[1]), lambda _: None)
 # Not `ru_maxrss`: that begins with what the process had which started this one.
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024

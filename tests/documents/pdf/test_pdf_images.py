@@ -11,8 +11,8 @@ import orjson
 import pytest
 from PIL import Image, ImageDraw
 
-from services.connectors.convert.connector import ConvertConnector
-from services.documents.pdf.pictures import MAX_PICTURES
+from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.documents.pdf.pictures import MAX_PICTURES
 from tests.connectors.attempts import LocalAttempt
 from tests.documents.corpus import needs_ocr
 from tests.documents.pdf_files import HELVETICA, page_of, pdf_of, stream_of

@@ -11,9 +11,9 @@ import pypdfium2 as pdfium
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from services.documents.model.document import Ocr, Options, Page
-from services.documents.pdf import read
-from services.documents.pdf.text.garbled import is_odd
+from switchyard.services.documents.model.document import Ocr, Options, Page
+from switchyard.services.documents.pdf import read
+from switchyard.services.documents.pdf.text.garbled import is_odd
 from tests.documents.corpus import DOCUMENTS, needs_ocr
 from tests.documents.pdf_files import page_of, stream_of
 

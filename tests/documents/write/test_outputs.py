@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from services.connectors.convert.connector import ConvertConnector
-from services.connectors.protocol import FatalError
-from services.documents.write import markdown
+from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.connectors.protocol import FatalError
+from switchyard.services.documents.write import markdown
 from tests.connectors.attempts import LocalAttempt
 from tests.documents.corpus import DOCUMENTS, needs_ocr
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 import pytest
 
-from services.broker.server.server import NatsServer
+from switchyard.services.broker.server.server import NatsServer
 from tests.gateway import every_route
 from tests.gateway.every_route import Said
 from tests.gateway.rest import gateway

@@ -11,9 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from services.gateway.doors.v1.live import websocket
-from services.gateway.http import connections
-from services.gateway.http.connections import Failures, network
+from switchyard.services.gateway.doors.v1.live import websocket
+from switchyard.services.gateway.http import connections
+from switchyard.services.gateway.http.connections import Failures, network
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 

@@ -15,12 +15,12 @@ import jwt
 import pytest
 from aiohttp import web
 
-from services.access.jwt import load_or_create_secrets
-from services.gateway import app as gateway_app
-from services.gateway import app_keys
-from services.gateway.doors.octopoid import routes as octopoid_routes
-from services.gateway.doors.v1 import files
-from services.settings import Settings
+from switchyard.services.access.jwt import load_or_create_secrets
+from switchyard.services.gateway import app as gateway_app
+from switchyard.services.gateway import app_keys
+from switchyard.services.gateway.doors.octopoid import routes as octopoid_routes
+from switchyard.services.gateway.doors.v1 import files
+from switchyard.services.settings import Settings
 from tests.gateway.http.odd import HERE, ROUTES, VALUES, WHOLE, Route, Stage, nested, staged
 from tests.gateway.live.site import Reader
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway

@@ -14,10 +14,10 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from services.gateway.http import callers
-from services.gateway.http.connections import Connections
-from services.gateway.http.query import SINGLE
-from services.settings import Settings
+from switchyard.services.gateway.http import callers
+from switchyard.services.gateway.http.connections import Connections
+from switchyard.services.gateway.http.query import SINGLE
+from switchyard.services.settings import Settings
 from tests.gateway.rest import DEADLINE_S, Gateway
 
 JOB = b'{"kind":"noop"}'

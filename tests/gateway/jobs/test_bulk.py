@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from services.broker.server.server import NatsServer
+from switchyard.services.broker.server.server import NatsServer
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 

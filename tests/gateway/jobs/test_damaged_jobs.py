@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from events import subjects
-from services.broker.jetstream import api as ask
-from services.broker.server.server import NatsServer
+from switchyard.events import subjects
+from switchyard.services.broker.jetstream import api as ask
+from switchyard.services.broker.server.server import NatsServer
 from tests.gateway.leases.test_leases import Worker
 from tests.gateway.octopoid.client import Octopoid
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from projections import database
-from services.broker.reader import read_range
-from services.broker.server.server import NatsServer
-from services.keeper.loop import Keeper
-from services.projector.projector import rebuild
+from switchyard.projections import database
+from switchyard.services.broker.reader import read_range
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.projector.projector import rebuild
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 from tests.projections.test_fold import TABLES

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from events.commands import RequestCancel
-from events.encoding.codec import encode
-from services.ids import id_for_key, new_id
+from switchyard.events.commands import RequestCancel
+from switchyard.events.encoding.codec import encode
+from switchyard.services.ids import id_for_key, new_id
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import Gateway, gateway, now
 

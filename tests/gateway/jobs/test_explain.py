@@ -11,16 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from events.job import Job
-from events.lane import LaneKey
-from events.values import Status
-from projections.job_view import job_view, time_view
-from services import clock
-from services.broker.jetstream import api as js_api
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt, BusyError, FatalError
-from services.dispatch.explain import Situation, explained
-from services.records import workers as registry
+from switchyard.events.job import Job
+from switchyard.events.lane import LaneKey
+from switchyard.events.values import Status
+from switchyard.projections.job_view import job_view, time_view
+from switchyard.services import clock
+from switchyard.services.broker.jetstream import api as js_api
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt, BusyError, FatalError
+from switchyard.services.dispatch.explain import Situation, explained
+from switchyard.services.records import workers as registry
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 from tests.worker.site import Site, TestConnector
 

@@ -6,8 +6,8 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
-from events.commands import Archive
-from services.ids import new_id
+from switchyard.events.commands import Archive
+from switchyard.services.ids import new_id
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway, now
 

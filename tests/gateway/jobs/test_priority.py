@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from events import subjects
-from services.broker.reader import last_message, read_range
-from services.records.lanes import lane_for
+from switchyard.events import subjects
+from switchyard.services.broker.reader import last_message, read_range
+from switchyard.services.records.lanes import lane_for
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 

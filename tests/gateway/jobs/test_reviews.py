@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from events.commands import Propose
-from services.access.jwt import load_or_create_secrets, mint
-from services.keeper.loop import Keeper
+from switchyard.events.commands import Propose
+from switchyard.services.access.jwt import load_or_create_secrets, mint
+from switchyard.services.keeper.loop import Keeper
 from tests.gateway.leases.test_leases import Worker, events_of, submit
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway
 

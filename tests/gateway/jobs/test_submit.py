@@ -13,16 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events.commands import Submit
-from events.errors import RejectedError
-from events.job import Job
-from events.subjects import job_filter
-from events.values import JobSpec
-from services.broker.inbox import Inbox
-from services.broker.server.server import NatsServer
-from services.ids import id_for_key
-from services.intake.request import BulkLine, parse_line, parse_request, request_hashes
-from services.settings import Settings
+from switchyard.events.commands import Submit
+from switchyard.events.errors import RejectedError
+from switchyard.events.job import Job
+from switchyard.events.subjects import job_filter
+from switchyard.events.values import JobSpec
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.ids import id_for_key
+from switchyard.services.intake.request import BulkLine, parse_line, parse_request, request_hashes
+from switchyard.services.settings import Settings
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway, now
 
 MIB = 1024 * 1024

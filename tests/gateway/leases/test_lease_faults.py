@@ -11,17 +11,17 @@ import aiohttp
 import orjson
 import pytest
 
-from events import subjects
-from events.commands import Claim
-from events.errors import ConflictError
-from services.broker.inbox import Inbox
-from services.broker.jetstream import api as js_api
-from services.broker.server.server import NatsServer
-from services.dispatch.rest.idempotency import ClaimKeys, Intent
-from services.intake.request import request_hashes
-from services.keeper.loop import Keeper
-from services.records import workers
-from services.records.limits import Limit, Limits
+from switchyard.events import subjects
+from switchyard.events.commands import Claim
+from switchyard.events.errors import ConflictError
+from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.jetstream import api as js_api
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.dispatch.rest.idempotency import ClaimKeys, Intent
+from switchyard.services.intake.request import request_hashes
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.records import workers
+from switchyard.services.records.limits import Limit, Limits
 from tests.broker.shared import SharedBroker
 from tests.gateway.leases.test_leases import Worker, events_of, state_of, submit, until_in_registry
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway

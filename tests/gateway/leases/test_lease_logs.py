@@ -5,10 +5,10 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from services.broker.reader import read_range
-from services.dispatch.rest import log_book
-from services.dispatch.rest.log_book import LogBook
-from services.settings import Settings
+from switchyard.services.broker.reader import read_range
+from switchyard.services.dispatch.rest import log_book
+from switchyard.services.dispatch.rest.log_book import LogBook
+from switchyard.services.settings import Settings
 from tests.gateway.leases.test_leases import Worker, submit, worker
 from tests.gateway.rest import Gateway
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from events import subjects
-from services.broker.server.server import NatsServer
-from services.cli.client import Api
-from services.cli.commands.control import all_workers
-from services.keeper.loop import Keeper
-from services.records import workers
+from switchyard.events import subjects
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.cli.client import Api
+from switchyard.services.cli.commands.control import all_workers
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.records import workers
 from tests.gateway.leases.test_leases import Worker, submit, until_in_registry
 from tests.gateway.leases.test_worker_records import LARGE, declared
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway, now

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from events import subjects
-from services.broker import connection as nats_broker
-from services.broker.jetstream import api as js_api
-from services.broker.reader import follow, last_message
-from services.broker.server.server import NatsServer
-from services.records import workers
-from services.worker.worker import Worker as NatsWorker
+from switchyard.events import subjects
+from switchyard.services.broker import connection as nats_broker
+from switchyard.services.broker.jetstream import api as js_api
+from switchyard.services.broker.reader import follow, last_message
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.records import workers
+from switchyard.services.worker.worker import Worker as NatsWorker
 from tests.broker.shared import SharedBroker
 from tests.gateway.leases.test_leases import Worker, submit, until_in_registry
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway

@@ -15,28 +15,28 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from nats.aio.client import Client
 
-from events import subjects
-from events.commands import Complete, Submit, TakeLease
-from events.errors import UnavailableError
-from events.job import Job
-from events.values import JobSpec
-from services.access.authenticator import Authenticator
-from services.access.jwt import TokenVerifier, load_or_create_secrets, mint
-from services.access.revocations import Revocations, revoke
-from services.broker import topology
-from services.broker.connection import connect
-from services.broker.publisher import Publisher
-from services.broker.server.server import NatsServer
-from services.event_store import EventStore
-from services.gateway.doors.v1.live.sse import event_stream
-from services.gateway.doors.v1.live.websocket import websocket
-from services.gateway.http.connections import CONNECTIONS, Connections
-from services.gateway.http.problems import problem_of
-from services.gateway.live.admission import DOOR, LiveDoor
-from services.gateway.live.feed import LiveFeed
-from services.gateway.live.session import Session
-from services.ids import new_id
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.commands import Complete, Submit, TakeLease
+from switchyard.events.errors import UnavailableError
+from switchyard.events.job import Job
+from switchyard.events.values import JobSpec
+from switchyard.services.access.authenticator import Authenticator
+from switchyard.services.access.jwt import TokenVerifier, load_or_create_secrets, mint
+from switchyard.services.access.revocations import Revocations, revoke
+from switchyard.services.broker import topology
+from switchyard.services.broker.connection import connect
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.event_store import EventStore
+from switchyard.services.gateway.doors.v1.live.sse import event_stream
+from switchyard.services.gateway.doors.v1.live.websocket import websocket
+from switchyard.services.gateway.http.connections import CONNECTIONS, Connections
+from switchyard.services.gateway.http.problems import problem_of
+from switchyard.services.gateway.live.admission import DOOR, LiveDoor
+from switchyard.services.gateway.live.feed import LiveFeed
+from switchyard.services.gateway.live.session import Session
+from switchyard.services.ids import new_id
+from switchyard.services.settings import Settings
 
 DEADLINE_S = 20.0
 LIFE = ["submitted", "leased", "succeeded"]

@@ -11,11 +11,11 @@ import aiohttp
 import orjson
 import pytest
 
-from events.encoding.codec import EVENTS
-from services.broker.server.server import NatsServer
-from services.gateway.doors.v1.live import websocket
-from services.gateway.live import admission, messages, session
-from services.ids import new_id
+from switchyard.events.encoding.codec import EVENTS
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.gateway.doors.v1.live import websocket
+from switchyard.services.gateway.live import admission, messages, session
+from switchyard.services.ids import new_id
 from tests.gateway.live.site import DEADLINE_S, LiveGateway, Reader, live_gateway
 
 PAGE = (Path(__file__).parents[3] / "docs/live.md").read_text()

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from events.commands import Release, RequestCancel
-from events.errors import UnavailableError
-from services.broker.part_reader import last_messages
-from services.gateway.live import feed, reports
+from switchyard.events.commands import Release, RequestCancel
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker.part_reader import last_messages
+from switchyard.services.gateway.live import feed, reports
 from tests.broker.shared import SharedBroker
 from tests.gateway.live.site import DEADLINE_S, LIFE, LiveGateway, live_gateway, names, now
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from events import subjects
-from services.broker.jetstream import api
-from services.broker.server.server import NatsServer, start_broker
-from services.gateway.live.cursor import Cursor, parse_cursor
-from services.projector import place
+from switchyard.events import subjects
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.server.server import NatsServer, start_broker
+from switchyard.services.gateway.live.cursor import Cursor, parse_cursor
+from switchyard.services.projector import place
 from tests.gateway.live.site import LiveGateway, crash, live_gateway, seqs
 
 BEFORE, LOST, AFTER = 2, 2, 5  # whole lives, of three events each

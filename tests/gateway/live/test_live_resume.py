@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from events import subjects
-from services.broker.connection import listen
-from services.broker.jetstream import api
-from services.broker.reader import Stored
-from services.broker.server.server import NatsServer
-from services.gateway.live import index, replay
-from services.ids import new_id
+from switchyard.events import subjects
+from switchyard.services.broker.connection import listen
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.reader import Stored
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.gateway.live import index, replay
+from switchyard.services.ids import new_id
 from tests.gateway.live.site import (
     DEADLINE_S,
     LIFE,
@@ -214,7 +214,7 @@ async def test_a_cursor_of_a_purged_part_is_answered_resync(gateway: LiveGateway
 async def test_a_log_that_is_replaced_under_a_subscriber_is_told_and_followed(
     broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.gateway.live.feed.CHECK_S", 0.1)
+    monkeypatch.setattr("switchyard.services.gateway.live.feed.CHECK_S", 0.1)
     async with live_gateway(broker.url, tmp_path) as gateway:
         reader = await gateway.reader()
         await reader.subscribe(all=True)

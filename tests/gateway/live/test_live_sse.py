@@ -9,8 +9,8 @@ import aiohttp
 import orjson
 import pytest
 
-from services.broker.server.server import NatsServer
-from services.gateway.live.session import SLOW_READER
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.gateway.live.session import SLOW_READER
 from tests.gateway.live.site import DEADLINE_S, LIFE, LiveGateway, eventually, given_up, live_gateway
 from tests.gateway.rest import gateway as whole_gateway
 
@@ -201,8 +201,8 @@ async def test_a_gateway_that_stops_ends_its_streams(gateway: LiveGateway) -> No
 async def test_a_stream_that_is_not_read_is_broken_off(
     broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.gateway.live.session.CLOSE_S", 0.1)
-    monkeypatch.setattr("services.gateway.live.session.LINGER_S", 0.1)
+    monkeypatch.setattr("switchyard.services.gateway.live.session.CLOSE_S", 0.1)
+    monkeypatch.setattr("switchyard.services.gateway.live.session.LINGER_S", 0.1)
     async with live_gateway(broker.url, tmp_path, socket_buffer=8) as gateway:
         stream = await source(gateway)
         (session,) = gateway.door._sessions
@@ -216,7 +216,7 @@ async def test_a_stream_that_is_not_read_is_broken_off(
 async def test_a_stream_that_is_read_again_after_it_was_given_up_says_why_it_ended(
     broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.gateway.live.session.CLOSE_S", 0.05)
+    monkeypatch.setattr("switchyard.services.gateway.live.session.CLOSE_S", 0.05)
     async with live_gateway(broker.url, tmp_path, socket_buffer=8) as gateway:
         stream = await source(gateway)
         (session,) = gateway.door._sessions

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.broker.server.server import NatsServer
+from switchyard.services.broker.server.server import NatsServer
 from tests.gateway.live.site import LiveGateway, live_gateway
 
 

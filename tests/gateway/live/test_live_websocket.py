@@ -12,11 +12,11 @@ import orjson
 import psutil
 import pytest
 
-from services.broker.server.server import NatsServer
-from services.gateway.live import index
-from services.gateway.live import session as live_session
-from services.gateway.live.session import SLOW_READER
-from services.ids import new_id
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.gateway.live import index
+from switchyard.services.gateway.live import session as live_session
+from switchyard.services.gateway.live.session import SLOW_READER
+from switchyard.services.ids import new_id
 from tests.gateway.live.site import DEADLINE_S, LiveGateway, eventually, given_up, live_gateway, names, seqs
 
 
@@ -78,7 +78,7 @@ async def test_a_first_message_without_a_good_token_closes_with_4401(
 async def test_a_client_that_never_sends_its_token_is_closed(
     gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.gateway.doors.v1.live.websocket.AUTH_S", 0.05)
+    monkeypatch.setattr("switchyard.services.gateway.doors.v1.live.websocket.AUTH_S", 0.05)
     reader = await gateway.connect()
     assert (await reader.receive())["code"] == "token_missing"
     assert await reader.closed() == (4401, "token_missing")

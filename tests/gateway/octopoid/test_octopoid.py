@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from events.commands import Wake
-from events.job import Job
-from services.gateway.doors.octopoid.scopes import tenant_of
+from switchyard.events.commands import Wake
+from switchyard.events.job import Job
+from switchyard.services.gateway.doors.octopoid.scopes import tenant_of
 from tests.broker.shared import SharedBroker
 from tests.gateway.octopoid.client import Octopoid
 from tests.gateway.rest import Gateway, gateway

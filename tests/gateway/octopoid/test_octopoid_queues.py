@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from events.commands import Claim
-from services.gateway.doors.octopoid.holders import holder_of, parties_of
-from services.gateway.doors.octopoid.scopes import tenant_of
-from services.gateway.doors.octopoid.tasks import job_id_of, job_key
-from services.records.entries import Documents
+from switchyard.events.commands import Claim
+from switchyard.services.gateway.doors.octopoid.holders import holder_of, parties_of
+from switchyard.services.gateway.doors.octopoid.scopes import tenant_of
+from switchyard.services.gateway.doors.octopoid.tasks import job_id_of, job_key
+from switchyard.services.records.entries import Documents
 from tests.broker.shared import SharedBroker
 from tests.gateway.octopoid.client import Octopoid
 from tests.gateway.rest import Answer, Gateway, gateway, now

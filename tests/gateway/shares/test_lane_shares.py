@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from events.lane import LaneEntry, LaneKey, lane_id
-from events.values import JobSpec
-from services.broker.reachability import Reachability
-from services.broker.server.server import NatsServer
-from services.intake.routing import route_of
-from services.records.lanes import DECODER, entry_subject
-from services.records.workers import new_record
-from services.worker.registration import Registration
+from switchyard.events.lane import LaneEntry, LaneKey, lane_id
+from switchyard.events.values import JobSpec
+from switchyard.services.broker.reachability import Reachability
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.intake.routing import route_of
+from switchyard.services.records.lanes import DECODER, entry_subject
+from switchyard.services.records.workers import new_record
+from switchyard.services.worker.registration import Registration
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from events.commands import Submit
-from events.job import Job
-from events.values import JobSpec
-from services.broker.jetstream import api as ask
-from services.broker.server.server import NatsServer
-from services.connectors.protocol import Attempt
-from services.files import Files
-from services.ids import new_id
-from services.keeper.loop import Keeper
-from services.records import room
-from services.records.lanes import lane_for
+from switchyard.events.commands import Submit
+from switchyard.events.job import Job
+from switchyard.events.values import JobSpec
+from switchyard.services.broker.jetstream import api as ask
+from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.connectors.protocol import Attempt
+from switchyard.services.files import Files
+from switchyard.services.ids import new_id
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.records import room
+from switchyard.services.records.lanes import lane_for
 from tests.gateway.leases.test_leases import Worker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway, now
 from tests.gateway.shares.test_storage import PAYLOAD, SMALL, fill, on_disk, resize
@@ -34,7 +34,9 @@ MIB = 1024 * 1024
 async def small(
     broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Gateway]:
-    monkeypatch.setattr("services.intake.shares.EVENTS_BYTES", 0)  # or the tenant's share may be spent first
+    monkeypatch.setattr(
+        "switchyard.services.intake.shares.EVENTS_BYTES", 0
+    )  # or the tenant's share may be spent first
     sizes = {"JOBS": SMALL, "OBJ_files": SMALL}
     async with gateway(broker.url, tmp_path, max_bytes=sizes, tenant_log_share=1.0, lease_s=1.5) as api:
         yield api

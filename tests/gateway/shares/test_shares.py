@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from services.projector.projector import rebuild
+from switchyard.services.projector.projector import rebuild
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 from tests.gateway.shares.test_lane_shares import submit, usage

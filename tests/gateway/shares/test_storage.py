@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from events import subjects
-from projections.reader import ReadModel
-from services.broker import topology
-from services.broker.jetstream import api as ask
-from services.broker.server.server import NatsServer, start_broker
-from services.broker.topology_spec import TopologyError, load
-from services.cli.doctor import storage as doctor_storage
-from services.environment import from_environment
-from services.keeper.loop import Keeper
-from services.records import room
-from services.settings import Settings
-from services.stream_sizes import StreamSizes, stream_of
+from switchyard.events import subjects
+from switchyard.projections.reader import ReadModel
+from switchyard.services.broker import topology
+from switchyard.services.broker.jetstream import api as ask
+from switchyard.services.broker.server.server import NatsServer, start_broker
+from switchyard.services.broker.topology_spec import TopologyError, load
+from switchyard.services.cli.doctor import storage as doctor_storage
+from switchyard.services.environment import from_environment
+from switchyard.services.keeper.loop import Keeper
+from switchyard.services.records import room
+from switchyard.services.settings import Settings
+from switchyard.services.stream_sizes import StreamSizes, stream_of
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
 SMALL = 4 * 1024 * 1024
@@ -100,7 +100,9 @@ async def test_a_limit_on_what_must_have_none_is_taken_away(nats_connection: Cli
 async def small(
     broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Gateway]:
-    monkeypatch.setattr("services.intake.shares.EVENTS_BYTES", 0)  # or the tenant's share may be spent first
+    monkeypatch.setattr(
+        "switchyard.services.intake.shares.EVENTS_BYTES", 0
+    )  # or the tenant's share may be spent first
     async with gateway(broker.url, tmp_path, max_bytes={"JOBS": SMALL}, tenant_log_share=1.0) as api:
         yield api
 

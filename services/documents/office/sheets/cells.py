@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from openpyxl.worksheet._reader import FORMULA_TAG, INLINE_STRING, WorkSheetParser
 
-from services.documents.model import scripts
-from services.documents.office.package import Element, Package
+from switchyard.services.documents.model import scripts
+from switchyard.services.documents.office.package import Element, Package
 
 MAIN: Final = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 SCRIPTS: Final = {"superscript": scripts.UP, "subscript": scripts.DOWN}

@@ -7,8 +7,8 @@ from typing import Final
 
 from lxml import etree
 
-from services.documents.model import pieces, runs
-from services.documents.model.pieces import Piece
+from switchyard.services.documents.model import pieces, runs
+from switchyard.services.documents.model.pieces import Piece
 
 EXCEL: Final = "{urn:schemas-microsoft-com:office:excel}"
 VML: Final = "{urn:schemas-microsoft-com:vml}"

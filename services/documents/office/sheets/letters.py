@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import IO, Final
 from xml.parsers import expat
 
-from services.documents.office.package import Package
-from services.documents.office.sheets.cells import unescaped
-from services.documents.self_check import letters
+from switchyard.services.documents.office.package import Package
+from switchyard.services.documents.office.sheets.cells import unescaped
+from switchyard.services.documents.self_check import letters
 
 # As expat names them.
 MAIN: Final = "http://schemas.openxmlformats.org/spreadsheetml/2006/main}"

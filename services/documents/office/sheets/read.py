@@ -10,16 +10,16 @@ from typing import Any, Final
 from openpyxl.cell.read_only import ReadOnlyCell
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
-from services.documents.model import pieces, runs
-from services.documents.model.pieces import Piece
-from services.documents.office import activex, charts
-from services.documents.office.package import RELATIONSHIPS, Element, Package
-from services.documents.office.sheets.cells import CellParser
-from services.documents.office.sheets.controls import controls
-from services.documents.office.sheets.number_format import shown
-from services.documents.office.sheets.places import place
-from services.documents.self_check import letters
-from services.documents.write import markdown
+from switchyard.services.documents.model import pieces, runs
+from switchyard.services.documents.model.pieces import Piece
+from switchyard.services.documents.office import activex, charts
+from switchyard.services.documents.office.package import RELATIONSHIPS, Element, Package
+from switchyard.services.documents.office.sheets.cells import CellParser
+from switchyard.services.documents.office.sheets.controls import controls
+from switchyard.services.documents.office.sheets.number_format import shown
+from switchyard.services.documents.office.sheets.places import place
+from switchyard.services.documents.self_check import letters
+from switchyard.services.documents.write import markdown
 
 XDR: Final = "{http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing}"
 A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"

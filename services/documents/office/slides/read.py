@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from services.documents.model import pieces, runs
-from services.documents.model.pieces import Piece
-from services.documents.office import activex, charts
-from services.documents.office.package import RELATIONSHIPS, Element, Package, Relation, chosen
-from services.documents.office.slides.layout import A, P, Shape, Templates, in_reading_order, shapes_of
-from services.documents.office.slides.text import TextReader
+from switchyard.services.documents.model import pieces, runs
+from switchyard.services.documents.model.pieces import Piece
+from switchyard.services.documents.office import activex, charts
+from switchyard.services.documents.office.package import RELATIONSHIPS, Element, Package, Relation, chosen
+from switchyard.services.documents.office.slides.layout import (
+    A,
+    P,
+    Shape,
+    Templates,
+    in_reading_order,
+    shapes_of,
+)
+from switchyard.services.documents.office.slides.text import TextReader
 
 Relations = dict[str, Relation]
 TITLES: Final = {"title", "ctrTitle"}

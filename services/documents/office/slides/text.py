@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from services.documents.model import runs as inline
-from services.documents.model.pieces import Depths, Piece
-from services.documents.model.runs import Look, Run
-from services.documents.model.scripts import DOWN, UP
-from services.documents.office.formulas import M, latex
-from services.documents.office.package import RELATIONSHIPS, Element, Relation, chosen
-from services.documents.office.slides.layout import A, Shape, Template
-from services.documents.office.word.numbering import written
-from services.documents.office.word.styles import MONOSPACED, integer
+from switchyard.services.documents.model import runs as inline
+from switchyard.services.documents.model.pieces import Depths, Piece
+from switchyard.services.documents.model.runs import Look, Run
+from switchyard.services.documents.model.scripts import DOWN, UP
+from switchyard.services.documents.office.formulas import M, latex
+from switchyard.services.documents.office.package import RELATIONSHIPS, Element, Relation, chosen
+from switchyard.services.documents.office.slides.layout import A, Shape, Template
+from switchyard.services.documents.office.word.numbering import written
+from switchyard.services.documents.office.word.styles import MONOSPACED, integer
 
 BULLETS: Final = {f"{A}{name}" for name in ("buNone", "buChar", "buAutoNum", "buBlip")}
 FORMATS: Final = {

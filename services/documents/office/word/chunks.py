@@ -7,15 +7,15 @@ import posixpath
 import zipfile
 from typing import Final
 
-from services.documents import rtf
-from services.documents.errors import FatalError
-from services.documents.html import reader as html
-from services.documents.html.encoding import decode
-from services.documents.model import pieces, runs
-from services.documents.model.pieces import Piece
-from services.documents.office import archive
-from services.documents.office.package import Package
-from services.documents.sniff import NAMES, by_content
+from switchyard.services.documents import rtf
+from switchyard.services.documents.errors import FatalError
+from switchyard.services.documents.html import reader as html
+from switchyard.services.documents.html.encoding import decode
+from switchyard.services.documents.model import pieces, runs
+from switchyard.services.documents.model.pieces import Piece
+from switchyard.services.documents.office import archive
+from switchyard.services.documents.office.package import Package
+from switchyard.services.documents.sniff import NAMES, by_content
 
 MAX_DEPTH: Final = 4
 MAX_CHUNKS: Final = 1_000  # of a document
@@ -56,7 +56,7 @@ class Chunks:
                 return [], [f"{name}, which is put into the document, is {NAMES[found]} and was left out"]
 
     def _document(self, source: bytes, name: str) -> tuple[list[Piece], list[str]]:
-        from services.documents.office.word.read import DocxReader  # noqa: PLC0415 - which reads what it is part of
+        from switchyard.services.documents.office.word.read import DocxReader  # noqa: PLC0415 - which reads what it is part of
 
         try:
             with zipfile.ZipFile(io.BytesIO(source)) as packed:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.documents.office.package import Element
-from services.documents.office.word.styles import Styles, W, integer, value
+from switchyard.services.documents.office.package import Element
+from switchyard.services.documents.office.word.styles import Styles, W, integer, value
 
 LEVELS: Final = 9
 PLACE: Final = re.compile(r"%([1-9])")

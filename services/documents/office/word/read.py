@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from services.documents import defeated
-from services.documents.model import pieces, runs
-from services.documents.model.pieces import Depths, Piece
-from services.documents.office import charts
-from services.documents.office.formulas import M
-from services.documents.office.package import RELATIONSHIPS, Element, Package, chosen
-from services.documents.office.word.chunks import Chunks
-from services.documents.office.word.numbering import Label, Numbering
-from services.documents.office.word.runs import Found, Notes, RunReader
-from services.documents.office.word.styles import (
+from switchyard.services.documents import defeated
+from switchyard.services.documents.model import pieces, runs
+from switchyard.services.documents.model.pieces import Depths, Piece
+from switchyard.services.documents.office import charts
+from switchyard.services.documents.office.formulas import M
+from switchyard.services.documents.office.package import RELATIONSHIPS, Element, Package, chosen
+from switchyard.services.documents.office.word.chunks import Chunks
+from switchyard.services.documents.office.word.numbering import Label, Numbering
+from switchyard.services.documents.office.word.runs import Found, Notes, RunReader
+from switchyard.services.documents.office.word.styles import (
     BODY_LEVEL,
     ParagraphLook,
     Styles,
@@ -24,8 +24,8 @@ from services.documents.office.word.styles import (
     outline_level,
     value,
 )
-from services.documents.self_check import XmlLetters
-from services.documents.write import markdown
+from switchyard.services.documents.self_check import XmlLetters
+from switchyard.services.documents.write import markdown
 
 WRAPPERS: Final = {f"{W}{name}" for name in ("ins", "moveTo", "customXml", "smartTag", "sdt", "sdtContent")}
 LOOSE: Final = {

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from services.documents.model.runs import PLAIN, Look, Run
-from services.documents.office import activex
-from services.documents.office.formulas import M, latex
-from services.documents.office.package import RELATIONSHIPS, Element, Package, chosen
-from services.documents.office.word.styles import OFF, RunLook, Styles, W, integer, run_look, value
+from switchyard.services.documents.model.runs import PLAIN, Look, Run
+from switchyard.services.documents.office import activex
+from switchyard.services.documents.office.formulas import M, latex
+from switchyard.services.documents.office.package import RELATIONSHIPS, Element, Package, chosen
+from switchyard.services.documents.office.word.styles import OFF, RunLook, Styles, W, integer, run_look, value
 
 A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 VML: Final = "{urn:schemas-microsoft-com:vml}"

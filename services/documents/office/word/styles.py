@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from services.documents.model.scripts import DOWN, UP
-from services.documents.office.package import Element
+from switchyard.services.documents.model.scripts import DOWN, UP
+from switchyard.services.documents.office.package import Element
 
 W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 MAX_CHAIN: Final = 16  # styles based on styles, more than Word allows; a longer chain is a loop

@@ -8,14 +8,14 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from services.documents.page.lines import Start, Table
-from services.documents.page.tables import columns as white
-from services.documents.page.tables.cell_lines import BULLETS, is_numeric
-from services.documents.page.tables.cells import Placed, logical
-from services.documents.page.tables.columns import Piece, Span
-from services.documents.page.tables.grid import Rule
-from services.documents.page.tables.rows import Row
-from services.documents.write import markdown
+from switchyard.services.documents.page.lines import Start, Table
+from switchyard.services.documents.page.tables import columns as white
+from switchyard.services.documents.page.tables.cell_lines import BULLETS, is_numeric
+from switchyard.services.documents.page.tables.cells import Placed, logical
+from switchyard.services.documents.page.tables.columns import Piece, Span
+from switchyard.services.documents.page.tables.grid import Rule
+from switchyard.services.documents.page.tables.rows import Row
+from switchyard.services.documents.write import markdown
 
 MIN_ROWS: Final = 2
 MIN_NAMES: Final = 4  # columns of a table that has one row below its header only

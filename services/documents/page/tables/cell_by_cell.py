@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from services.documents.page.tables.rows import Row
+from switchyard.services.documents.page.tables.rows import Row
 
 MOST_LINES: Final = 8  # of a cell: longer ones are columns of text
 SAME_LINE: Final = 0.5  # of the lower one's height

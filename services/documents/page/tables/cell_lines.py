@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from services.documents.page.lines import Word, spaced
+from switchyard.services.documents.page.lines import Word, spaced
 
 SAME_LINE: Final = 0.5  # of the lower one's height, by which words overlap
 ALIGNED: Final = 0.3  # of a line's height

@@ -10,11 +10,11 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from services.documents.page.hyphens import unbroken
-from services.documents.page.tables.cell_lines import is_numeric
-from services.documents.page.tables.columns import Piece, Span
-from services.documents.page.tables.grid import Rule
-from services.documents.page.tables.rows import Row
+from switchyard.services.documents.page.hyphens import unbroken
+from switchyard.services.documents.page.tables.cell_lines import is_numeric
+from switchyard.services.documents.page.tables.columns import Piece, Span
+from switchyard.services.documents.page.tables.grid import Rule
+from switchyard.services.documents.page.tables.rows import Row
 
 TIGHT: Final = 1.5  # of the size: the pitch of lines in one cell
 SAME: Final = 1.12  # of the smallest pitch: lines of one cell

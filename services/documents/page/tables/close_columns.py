@@ -8,8 +8,8 @@ from itertools import pairwise
 from statistics import quantiles
 from typing import Final
 
-from services.documents.page.lines import Table
-from services.documents.page.tables.aligned import (
+from switchyard.services.documents.page.lines import Table
+from switchyard.services.documents.page.tables.aligned import (
     LEADERS,
     MAX_COLUMNS,
     MAX_ROWS,
@@ -18,10 +18,10 @@ from services.documents.page.tables.aligned import (
     is_sure,
     made,
 )
-from services.documents.page.tables.cells import Placed
-from services.documents.page.tables.columns import Piece, Span
-from services.documents.page.tables.grid import Rule
-from services.documents.page.tables.rows import Row
+from switchyard.services.documents.page.tables.cells import Placed
+from switchyard.services.documents.page.tables.columns import Piece, Span
+from switchyard.services.documents.page.tables.grid import Rule
+from switchyard.services.documents.page.tables.rows import Row
 
 MIN_ROWS: Final = 5
 MIN_RIVERS: Final = 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Final
 
-from services.documents.page.tables.rows import Row, Word
+from switchyard.services.documents.page.tables.rows import Row, Word
 
 GUTTER: Final = 0.5  # of the size: the narrowest white between columns
 REACHED: Final = 0.5  # of a column's width, or of the words

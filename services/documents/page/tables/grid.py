@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from services.documents.page.hyphens import unbroken
-from services.documents.page.lines import Table, Word
-from services.documents.page.tables import cell_lines
-from services.documents.write import markdown
+from switchyard.services.documents.page.hyphens import unbroken
+from switchyard.services.documents.page.lines import Table, Word
+from switchyard.services.documents.page.tables import cell_lines
+from switchyard.services.documents.write import markdown
 
 NEAR: Final = 3.0  # points within which lines are one, and meet
 MAX_CELLS: Final = 20_000

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from services.documents.page.lines import Line, Start, Table
-from services.documents.page.tables import columns as white
-from services.documents.page.tables.cells import Placed, logical
-from services.documents.page.tables.columns import Piece, Span
-from services.documents.page.tables.open_grid import stacked
-from services.documents.write import markdown
+from switchyard.services.documents.page.lines import Line, Start, Table
+from switchyard.services.documents.page.tables import columns as white
+from switchyard.services.documents.page.tables.cells import Placed, logical
+from switchyard.services.documents.page.tables.columns import Piece, Span
+from switchyard.services.documents.page.tables.open_grid import stacked
+from switchyard.services.documents.write import markdown
 
 MAX_ROWS: Final = 100
 NEXT: Final = 2.0  # of the size, between rows

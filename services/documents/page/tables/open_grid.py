@@ -7,12 +7,12 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from services.documents.page.lines import Line, Table
-from services.documents.page.paragraphs import BULLET, NUMBER
-from services.documents.page.tables import cell_by_cell, close_columns, rule_per_row, three_rules
-from services.documents.page.tables.aligned import find_tables, may_be_within, table_of
-from services.documents.page.tables.grid import Rule
-from services.documents.page.tables.rows import Row, Word
+from switchyard.services.documents.page.lines import Line, Table
+from switchyard.services.documents.page.paragraphs import BULLET, NUMBER
+from switchyard.services.documents.page.tables import cell_by_cell, close_columns, rule_per_row, three_rules
+from switchyard.services.documents.page.tables.aligned import find_tables, may_be_within, table_of
+from switchyard.services.documents.page.tables.grid import Rule
+from switchyard.services.documents.page.tables.rows import Row, Word
 
 MIN_ROWS: Final = 3
 MIN_RULED_ROWS: Final = 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from services.documents.page.lines import Line, Start
+from switchyard.services.documents.page.lines import Line, Start
 
 # A bullet has no letter of its own in the OCR data and comes out as one of these.
 BULLET_SIGNS: Final = frozenset("\u2022\u00b7\u00a2\u00a9\u00ae\u00bb\u00b0*+")

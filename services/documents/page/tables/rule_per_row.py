@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from services.documents.page.hyphens import unbroken
-from services.documents.page.lines import Start, Table
-from services.documents.page.tables import columns as white
-from services.documents.page.tables.aligned import MAX_COLUMNS
-from services.documents.page.tables.cells import Placed
-from services.documents.page.tables.columns import Span
-from services.documents.page.tables.grid import Rule
-from services.documents.page.tables.rows import Row
-from services.documents.page.tables.three_rules import HEADER_ROWS, titles_of
-from services.documents.write import markdown
+from switchyard.services.documents.page.hyphens import unbroken
+from switchyard.services.documents.page.lines import Start, Table
+from switchyard.services.documents.page.tables import columns as white
+from switchyard.services.documents.page.tables.aligned import MAX_COLUMNS
+from switchyard.services.documents.page.tables.cells import Placed
+from switchyard.services.documents.page.tables.columns import Span
+from switchyard.services.documents.page.tables.grid import Rule
+from switchyard.services.documents.page.tables.rows import Row
+from switchyard.services.documents.page.tables.three_rules import HEADER_ROWS, titles_of
+from switchyard.services.documents.write import markdown
 
 APART: Final = 0.9  # of the size: white within what stands between two lines parts it
 NEAR: Final = 1.5  # of the size, from the names of the columns to the line below them

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from services.documents.page.hyphens import unbroken
-from services.documents.page.lines import Start, Table
-from services.documents.page.tables import columns as white
-from services.documents.page.tables.aligned import MAX_COLUMNS, MAX_ROWS, is_prose
-from services.documents.page.tables.cell_lines import is_numeric
-from services.documents.page.tables.cells import Placed
-from services.documents.page.tables.columns import Piece, Span
-from services.documents.page.tables.grid import Rule
-from services.documents.page.tables.rows import Row
-from services.documents.write import markdown
+from switchyard.services.documents.page.hyphens import unbroken
+from switchyard.services.documents.page.lines import Start, Table
+from switchyard.services.documents.page.tables import columns as white
+from switchyard.services.documents.page.tables.aligned import MAX_COLUMNS, MAX_ROWS, is_prose
+from switchyard.services.documents.page.tables.cell_lines import is_numeric
+from switchyard.services.documents.page.tables.cells import Placed
+from switchyard.services.documents.page.tables.columns import Piece, Span
+from switchyard.services.documents.page.tables.grid import Rule
+from switchyard.services.documents.page.tables.rows import Row
+from switchyard.services.documents.write import markdown
 
 MIN_RULES: Final = 3
 MIN_ROWS: Final = 2

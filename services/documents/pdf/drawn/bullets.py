@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.documents.model.blocks import Box
-from services.documents.page.lines import Line, Word, spaced
-from services.documents.pdf.drawn.matrices import Point, moved, outer_matrix_of
-from services.documents.pdf.frame import Frame
+from switchyard.services.documents.model.blocks import Box
+from switchyard.services.documents.page.lines import Line, Word, spaced
+from switchyard.services.documents.pdf.drawn.matrices import Point, moved, outer_matrix_of
+from switchyard.services.documents.pdf.frame import Frame
 
 BULLET: Final = "\u2022"
 SIZES: Final = (0.2, 0.65)  # em: smaller ones are dots of a drawing, larger ones boxes to tick

@@ -9,13 +9,13 @@ from typing import Final
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.documents.model.blocks import Box
-from services.documents.page.lines import Line, Table
-from services.documents.page.tables.grid import Rule
-from services.documents.pdf.drawn.bullets import Bullets
-from services.documents.pdf.drawn.matrices import matrix_of, moved
-from services.documents.pdf.drawn.rules import Rules
-from services.documents.pdf.frame import Frame
+from switchyard.services.documents.model.blocks import Box
+from switchyard.services.documents.page.lines import Line, Table
+from switchyard.services.documents.page.tables.grid import Rule
+from switchyard.services.documents.pdf.drawn.bullets import Bullets
+from switchyard.services.documents.pdf.drawn.matrices import matrix_of, moved
+from switchyard.services.documents.pdf.drawn.rules import Rules
+from switchyard.services.documents.pdf.frame import Frame
 
 TABLE_PATHS: Final = range(1, 5_000)  # more are a drawing
 MAX_SEGMENTS: Final = 2_000

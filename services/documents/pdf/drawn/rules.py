@@ -11,10 +11,10 @@ from typing import Final
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.documents.page.lines import Line, Table, parted
-from services.documents.page.tables.grid import NEAR, Grid, Rule, root, unite
-from services.documents.pdf.drawn.matrices import Point, matrix_of, moved
-from services.documents.pdf.frame import Frame
+from switchyard.services.documents.page.lines import Line, Table, parted
+from switchyard.services.documents.page.tables.grid import NEAR, Grid, Rule, root, unite
+from switchyard.services.documents.pdf.drawn.matrices import Point, matrix_of, moved
+from switchyard.services.documents.pdf.frame import Frame
 
 MIN_LENGTH: Final = 3.0
 MAX_RULES: Final = 1_500  # of each direction: more are a drawing

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.documents.page.lines import SENTENCE_END, Line
+from switchyard.services.documents.page.lines import SENTENCE_END, Line
 
 MAX_DEPTH: Final = 100
 MAX_PLACES: Final = 20_000  # in the tree of a page: to look at them takes as long as to read the page

@@ -9,13 +9,13 @@ from itertools import pairwise
 from math import inf
 from typing import Final
 
-from services.documents.model.blocks import Box
-from services.documents.model.spans import Spanning, spread
-from services.documents.page.hyphens import unbroken
-from services.documents.page.lines import Line, Table, Word, parted
-from services.documents.page.tables import cell_lines
-from services.documents.pdf.tags.structure import EMPTY, Cell, Structure
-from services.documents.write import markdown
+from switchyard.services.documents.model.blocks import Box
+from switchyard.services.documents.model.spans import Spanning, spread
+from switchyard.services.documents.page.hyphens import unbroken
+from switchyard.services.documents.page.lines import Line, Table, Word, parted
+from switchyard.services.documents.page.tables import cell_lines
+from switchyard.services.documents.pdf.tags.structure import EMPTY, Cell, Structure
+from switchyard.services.documents.write import markdown
 
 MAX_CELL_CHARS: Final = 1_500  # a cell with more arranges a part of the page
 MAX_COLUMNS: Final = 100

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from pypdfium2 import raw
 
-from services.documents.model.runs import PLAIN, Look
-from services.documents.page.lines import PAGINATION
+from switchyard.services.documents.model.runs import PLAIN, Look
+from switchyard.services.documents.page.lines import PAGINATION
 
 BOLD: Final = re.compile(r"bold|black|heavy|semibold|demi|cmbx|cmssbx|sfbx|sfsx|-medi\b", re.IGNORECASE)
 ITALIC: Final = re.compile(r"italic|oblique|cmti|cmsl|sfti|sfsl|-(?:regu|medi)ital|slanted", re.IGNORECASE)

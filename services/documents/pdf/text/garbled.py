@@ -11,10 +11,10 @@ from unicodedata import normalize
 import pypdfium2 as pdfium
 from PIL import ImageOps
 
-from services.documents.model.document import Options
-from services.documents.ocr import reading
-from services.documents.page.lines import Line
-from services.documents.pdf.regions import part
+from switchyard.services.documents.model.document import Options
+from switchyard.services.documents.ocr import reading
+from switchyard.services.documents.page.lines import Line
+from switchyard.services.documents.pdf.regions import part
 
 UNREADABLE: Final = re.compile("[\ufffd\ue000-\uf8ff\x80-\x9f]")
 UNREADABLE_SHARE: Final = 0.3

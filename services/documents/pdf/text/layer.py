@@ -12,15 +12,15 @@ from typing import Final, NamedTuple
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from services.documents.model import scripts
-from services.documents.model.blocks import Box
-from services.documents.model.runs import PLAIN
-from services.documents.page.lines import Line, Word, most_of, spaced
-from services.documents.pdf.frame import Frame
-from services.documents.pdf.tags import structure
-from services.documents.pdf.text import letters, levels, markers
-from services.documents.pdf.text.faces import Face, Faces
-from services.documents.self_check import letters as letters_of
+from switchyard.services.documents.model import scripts
+from switchyard.services.documents.model.blocks import Box
+from switchyard.services.documents.model.runs import PLAIN
+from switchyard.services.documents.page.lines import Line, Word, most_of, spaced
+from switchyard.services.documents.pdf.frame import Frame
+from switchyard.services.documents.pdf.tags import structure
+from switchyard.services.documents.pdf.text import letters, levels, markers
+from switchyard.services.documents.pdf.text.faces import Face, Faces
+from switchyard.services.documents.self_check import letters as letters_of
 
 HYPHENS: Final = "\x02\ufffe"  # pdfium writes a hyphen at a line's end so, and the next line right after it
 PIECE: Final = re.compile(rf"[\r\n]+|[{HYPHENS}]|[^\s{HYPHENS}]+")

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from services.documents.model import scripts
-from services.documents.model.blocks import Box
-from services.documents.page.lines import Line, Word, most_of
-from services.documents.pdf.frame import Frame
-from services.documents.pdf.text.faces import UNKNOWN, Face
-from services.documents.pdf.text.levels import may_be_script
+from switchyard.services.documents.model import scripts
+from switchyard.services.documents.model.blocks import Box
+from switchyard.services.documents.page.lines import Line, Word, most_of
+from switchyard.services.documents.pdf.frame import Frame
+from switchyard.services.documents.pdf.text.faces import UNKNOWN, Face
+from switchyard.services.documents.pdf.text.levels import may_be_script
 
 WORD_GAP: Final = 1.0  # em: letters that stand farther apart are not of one word
 

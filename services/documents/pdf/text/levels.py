@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from pypdfium2 import raw
 
-from services.documents.model import scripts
-from services.documents.page.lines import Line
+from switchyard.services.documents.model import scripts
+from switchyard.services.documents.page.lines import Line
 
 SIZE: Final = (0.4, 0.87)  # of the text beside it; browsers take 0.83
 UP, DOWN = 0.15, -0.05  # of the size of the text beside it, from line to line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from services.documents.page.lines import Line, spaced
+from switchyard.services.documents.page.lines import Line, spaced
 
 MARKER: Final = re.compile("[\u2022\u25cf\u25aa\u25e6\u2023\u25a0\u25cb\u2043\u25a1\uf0b7]|\\d{1,3}[.)]")
 MAX_PAIRS: Final = 200_000  # of markers and lines: a page with more is no text with lists

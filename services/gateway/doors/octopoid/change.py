@@ -7,15 +7,22 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from events.commands import ClaimReview, ReleaseReview, RenewClaim, Reprioritise, Unblock
-from events.errors import ConflictError, InvalidError
-from events.values import Status
-from services import clock
-from services.gateway.app_keys import CLAIMING, SETTINGS
-from services.gateway.doors.octopoid import flows
-from services.gateway.doors.octopoid.door import json_object, own
-from services.gateway.doors.octopoid.moves import MAX_REASON_CHARS, Order, act, changed, lease_of, move
-from services.gateway.doors.octopoid.tasks import (
+from switchyard.events.commands import ClaimReview, ReleaseReview, RenewClaim, Reprioritise, Unblock
+from switchyard.events.errors import ConflictError, InvalidError
+from switchyard.events.values import Status
+from switchyard.services import clock
+from switchyard.services.gateway.app_keys import CLAIMING, SETTINGS
+from switchyard.services.gateway.doors.octopoid import flows
+from switchyard.services.gateway.doors.octopoid.door import json_object, own
+from switchyard.services.gateway.doors.octopoid.moves import (
+    MAX_REASON_CHARS,
+    Order,
+    act,
+    changed,
+    lease_of,
+    move,
+)
+from switchyard.services.gateway.doors.octopoid.tasks import (
     CLAIMED,
     DONE,
     FIELDS,
@@ -26,10 +33,10 @@ from services.gateway.doors.octopoid.tasks import (
     task_to_change,
     task_view,
 )
-from services.gateway.doors.v1.jobs.actions import ensure_lane
-from services.gateway.doors.v1.leases.routes import attempt_ends_at
-from services.gateway.http.callers import PRINCIPAL, json_response
-from services.gateway.http.query import parse_time
+from switchyard.services.gateway.doors.v1.jobs.actions import ensure_lane
+from switchyard.services.gateway.doors.v1.leases.routes import attempt_ends_at
+from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
+from switchyard.services.gateway.http.query import parse_time
 
 # What the job's own events say is passed over in a patch: unchanged clients send it along.
 OF_THE_JOB: Final = frozenset(

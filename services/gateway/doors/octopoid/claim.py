@@ -9,22 +9,22 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from events.commands import ClaimReview
-from events.encoding.codec import event_name
-from events.errors import ConflictError, LimitError, VersionConflictError
-from events.job import decide, evolve
-from events.values import Status
-from services import clock
-from services.access.principal import Role
-from services.dispatch.rest.claiming import Claimed, ClaimRequest, Nothing
-from services.gateway.app_keys import CLAIMING, METRICS, SETTINGS, STORE
-from services.gateway.doors.octopoid import flows
-from services.gateway.doors.octopoid.create import end_job
-from services.gateway.doors.octopoid.door import DOCUMENTS, form
-from services.gateway.doors.octopoid.holders import holder_of
-from services.gateway.doors.octopoid.listing import matching, tasks_of
-from services.gateway.doors.octopoid.moves import Order, changed, move
-from services.gateway.doors.octopoid.tasks import (
+from switchyard.events.commands import ClaimReview
+from switchyard.events.encoding.codec import event_name
+from switchyard.events.errors import ConflictError, LimitError, VersionConflictError
+from switchyard.events.job import decide, evolve
+from switchyard.events.values import Status
+from switchyard.services import clock
+from switchyard.services.access.principal import Role
+from switchyard.services.dispatch.rest.claiming import Claimed, ClaimRequest, Nothing
+from switchyard.services.gateway.app_keys import CLAIMING, METRICS, SETTINGS, STORE
+from switchyard.services.gateway.doors.octopoid import flows
+from switchyard.services.gateway.doors.octopoid.create import end_job
+from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, form
+from switchyard.services.gateway.doors.octopoid.holders import holder_of
+from switchyard.services.gateway.doors.octopoid.listing import matching, tasks_of
+from switchyard.services.gateway.doors.octopoid.moves import Order, changed, move
+from switchyard.services.gateway.doors.octopoid.tasks import (
     ANY,
     BUILT_IN,
     CLAIMED,
@@ -36,7 +36,14 @@ from services.gateway.doors.octopoid.tasks import (
     task_named,
     task_view,
 )
-from services.gateway.http.callers import PRINCIPAL, caller_of, heard, json_body, json_response, require
+from switchyard.services.gateway.http.callers import (
+    PRINCIPAL,
+    caller_of,
+    heard,
+    json_body,
+    json_response,
+    require,
+)
 
 DEFAULT_LEASE_S: Final = 300.0
 MISPLACED: Final = 100

@@ -10,18 +10,18 @@ import orjson
 from aiohttp import web
 from msgspec import Meta
 
-from events.commands import ConfirmCancel, Discard, RequestCancel
-from events.encoding.codec import event_name
-from events.encoding.damage import refuse_damaged
-from events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
-from events.job import Job
-from events.values import Status
-from services import clock
-from services.gateway.app_keys import METRICS, SETTINGS, STORE, SUBMITTER
-from services.gateway.doors.octopoid import flows
-from services.gateway.doors.octopoid.door import DOCUMENTS, form, now
-from services.gateway.doors.octopoid.moves import Order, move
-from services.gateway.doors.octopoid.tasks import (
+from switchyard.events.commands import ConfirmCancel, Discard, RequestCancel
+from switchyard.events.encoding.codec import event_name
+from switchyard.events.encoding.damage import refuse_damaged
+from switchyard.events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
+from switchyard.events.job import Job
+from switchyard.events.values import Status
+from switchyard.services import clock
+from switchyard.services.gateway.app_keys import METRICS, SETTINGS, STORE, SUBMITTER
+from switchyard.services.gateway.doors.octopoid import flows
+from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, form, now
+from switchyard.services.gateway.doors.octopoid.moves import Order, move
+from switchyard.services.gateway.doors.octopoid.tasks import (
     ANY,
     FIELDS,
     INCOMING,
@@ -34,10 +34,10 @@ from services.gateway.doors.octopoid.tasks import (
     task_named,
     task_view,
 )
-from services.gateway.http.callers import PRINCIPAL, caller_of, json_response
-from services.ids import new_id
-from services.intake.request import parse_request
-from services.records.entries import Document
+from switchyard.services.gateway.http.callers import PRINCIPAL, caller_of, json_response
+from switchyard.services.ids import new_id
+from switchyard.services.intake.request import parse_request
+from switchyard.services.records.entries import Document
 
 ATTEMPT_S: Final = 86400.0
 MANY: Final = 100

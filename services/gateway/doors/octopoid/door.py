@@ -10,18 +10,18 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import hdrs, web
 
-from events.errors import ForbiddenError, InvalidError
-from services import clock
-from services.access.authenticator import SCHEME
-from services.access.errors import UnauthenticatedError
-from services.access.principal import Principal
-from services.gateway.app_keys import AUTH, SETTINGS
-from services.gateway.doors.octopoid.scopes import PREFIX, ScopeKeys, principal_of
-from services.gateway.http.callers import PRINCIPAL, body_of, json_response
-from services.gateway.http.connections import known
-from services.gateway.http.problems import problem_of
-from services.intake.faults import from_msgspec
-from services.records.entries import Documents
+from switchyard.events.errors import ForbiddenError, InvalidError
+from switchyard.services import clock
+from switchyard.services.access.authenticator import SCHEME
+from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.access.principal import Principal
+from switchyard.services.gateway.app_keys import AUTH, SETTINGS
+from switchyard.services.gateway.doors.octopoid.scopes import PREFIX, ScopeKeys, principal_of
+from switchyard.services.gateway.http.callers import PRINCIPAL, body_of, json_response
+from switchyard.services.gateway.http.connections import known
+from switchyard.services.gateway.http.problems import problem_of
+from switchyard.services.intake.faults import from_msgspec
+from switchyard.services.records.entries import Documents
 
 ROOT: Final = "/api/"
 HEALTH: Final = "/api/health"

@@ -8,11 +8,11 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from events.errors import ConflictError, InvalidError, VersionConflictError
-from services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, form, now
-from services.gateway.doors.octopoid.tasks import BUILT_IN, Task
-from services.gateway.http.callers import PRINCIPAL, json_response
-from services.records.entries import Document
+from switchyard.events.errors import ConflictError, InvalidError, VersionConflictError
+from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, form, now
+from switchyard.services.gateway.doors.octopoid.tasks import BUILT_IN, Task
+from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
+from switchyard.services.records.entries import Document
 
 SORT: Final = "flow"
 MAX_QUEUES: Final = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from events.errors import InvalidError
+from switchyard.events.errors import InvalidError
 
 MAX_CHARS: Final = 200
 SYSTEM: Final = "octopoid"

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from events.errors import UnavailableError
-from services.broker.jetstream import api
-from services.gateway.app_keys import FRESHNESS, NATS, READ_MODEL, SETTINGS
-from services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, page_of, words
-from services.gateway.doors.octopoid.tasks import (
+from switchyard.events.errors import UnavailableError
+from switchyard.services.broker.jetstream import api
+from switchyard.services.gateway.app_keys import FRESHNESS, NATS, READ_MODEL, SETTINGS
+from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, page_of, words
+from switchyard.services.gateway.doors.octopoid.tasks import (
     CLAIMED,
     INCOMING,
     PROVISIONAL,
@@ -21,7 +21,7 @@ from services.gateway.doors.octopoid.tasks import (
     job_id_of,
     task_view,
 )
-from services.gateway.http.callers import PRINCIPAL, json_response
+from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
 
 AT_ONCE: Final = 200
 

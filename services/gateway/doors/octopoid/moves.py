@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from events.commands import (
+from switchyard.events.commands import (
     Accept,
     AnyCommand,
     Claim,
@@ -26,19 +26,19 @@ from events.commands import (
     Reprioritise,
     Unblock,
 )
-from events.errors import ConflictError
-from events.events import Queued, Rejected
-from events.job import Job, decide
-from events.values import JobError, Status
-from services import clock
-from services.access.lease_tickets import LeaseClaims
-from services.gateway.app_keys import CLAIMING
-from services.gateway.doors.octopoid.door import DOCUMENTS, now
-from services.gateway.doors.octopoid.holders import SYSTEM
-from services.gateway.doors.octopoid.tasks import DONE, FAILED, INCOMING, RUNS, SORT, WAITS, Task
-from services.gateway.doors.v1.jobs.actions import append, ensure_lane
-from services.gateway.http.callers import PRINCIPAL, caller_of
-from services.records.entries import Document, Found
+from switchyard.events.errors import ConflictError
+from switchyard.events.events import Queued, Rejected
+from switchyard.events.job import Job, decide
+from switchyard.events.values import JobError, Status
+from switchyard.services import clock
+from switchyard.services.access.lease_tickets import LeaseClaims
+from switchyard.services.gateway.app_keys import CLAIMING
+from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, now
+from switchyard.services.gateway.doors.octopoid.holders import SYSTEM
+from switchyard.services.gateway.doors.octopoid.tasks import DONE, FAILED, INCOMING, RUNS, SORT, WAITS, Task
+from switchyard.services.gateway.doors.v1.jobs.actions import append, ensure_lane
+from switchyard.services.gateway.http.callers import PRINCIPAL, caller_of
+from switchyard.services.records.entries import Document, Found
 
 MOST_STEPS: Final = 8
 SYSTEM_LEASE_S: Final = 30.0

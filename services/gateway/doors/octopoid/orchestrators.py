@@ -9,15 +9,15 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from events.errors import ForbiddenError, VersionConflictError
-from services import clock
-from services.access.errors import UnauthenticatedError
-from services.access.principal import Role
-from services.gateway.doors.octopoid.door import DOCUMENTS, KEYS, SCOPE, form, now, words
-from services.gateway.doors.octopoid.scopes import MAX_SCOPE_CHARS, tenant_of
-from services.gateway.http.callers import PRINCIPAL, json_response
-from services.gateway.http.query import parse_time
-from services.records.entries import Document, Documents
+from switchyard.events.errors import ForbiddenError, VersionConflictError
+from switchyard.services import clock
+from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.access.principal import Role
+from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, KEYS, SCOPE, form, now, words
+from switchyard.services.gateway.doors.octopoid.scopes import MAX_SCOPE_CHARS, tenant_of
+from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
+from switchyard.services.gateway.http.query import parse_time
+from switchyard.services.records.entries import Document, Documents
 
 SORT: Final = "orchestrator"
 STALE_S: Final = 120.0

@@ -10,12 +10,12 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
-from services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, form, now, page_of
-from services.gateway.doors.octopoid.listing import tasks_of
-from services.gateway.doors.octopoid.tasks import task_view
-from services.gateway.http.callers import PRINCIPAL, json_response
-from services.records.entries import Document
+from switchyard.events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
+from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, form, now, page_of
+from switchyard.services.gateway.doors.octopoid.listing import tasks_of
+from switchyard.services.gateway.doors.octopoid.tasks import task_view
+from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
+from switchyard.services.records.entries import Document
 
 MESSAGE: Final = "message"
 PROJECT: Final = "project"

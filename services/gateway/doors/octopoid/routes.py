@@ -7,8 +7,8 @@ from typing import Final
 from aiohttp import web
 from nats.aio.client import Client
 
-from services.gateway.app_keys import DOCUMENTS_USE, NATS, PUBLISHER, SETTINGS
-from services.gateway.doors.octopoid import (
+from switchyard.services.gateway.app_keys import DOCUMENTS_USE, NATS, PUBLISHER, SETTINGS
+from switchyard.services.gateway.doors.octopoid import (
     change,
     claim,
     create,
@@ -18,10 +18,10 @@ from services.gateway.doors.octopoid import (
     records,
     verbs,
 )
-from services.gateway.doors.octopoid.door import DOCUMENTS, HEALTH, KEYS, now
-from services.gateway.doors.octopoid.scopes import ScopeKeys
-from services.gateway.http.callers import json_response
-from services.records.entries import Documents
+from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, HEALTH, KEYS, now
+from switchyard.services.gateway.doors.octopoid.scopes import ScopeKeys
+from switchyard.services.gateway.http.callers import json_response
+from switchyard.services.records.entries import Documents
 
 VERSION: Final = "2.0.0"
 """The version of Octopoid's API that is served. Source: octopoid-server 73d3511, `src/config.ts`."""

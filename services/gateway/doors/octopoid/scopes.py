@@ -17,16 +17,22 @@ from typing import Final
 import msgspec
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import ConflictError, InvalidError, LimitError, UnavailableError, VersionConflictError
-from services import clock
-from services.access.errors import UnauthenticatedError
-from services.access.principal import Principal, Role
-from services.broker.jetstream import api
-from services.broker.publisher import Publisher
-from services.broker.quarantine import read_or
-from services.broker.reader import Stored, last_of_leader
-from services.settings import Settings
+from switchyard.events import subjects
+from switchyard.events.errors import (
+    ConflictError,
+    InvalidError,
+    LimitError,
+    UnavailableError,
+    VersionConflictError,
+)
+from switchyard.services import clock
+from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.access.principal import Principal, Role
+from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.quarantine import read_or
+from switchyard.services.broker.reader import Stored, last_of_leader
+from switchyard.services.settings import Settings
 
 PREFIX: Final = "oct_"
 FORM: Final = re.compile(r"oct_[0-9a-f]{64}")

@@ -7,16 +7,16 @@ from typing import Any, Final, NamedTuple
 import orjson
 from aiohttp import web
 
-from events.encoding.damage import refuse_damaged
-from events.errors import ConflictError, InvalidError, NotFoundError
-from events.job import Job
-from events.values import FINAL, Status
-from services.gateway.app_keys import STORE
-from services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, shown
-from services.gateway.doors.octopoid.holders import is_system, parties_of
-from services.gateway.http.callers import PRINCIPAL
-from services.ids import id_for_key
-from services.records.entries import Document
+from switchyard.events.encoding.damage import refuse_damaged
+from switchyard.events.errors import ConflictError, InvalidError, NotFoundError
+from switchyard.events.job import Job
+from switchyard.events.values import FINAL, Status
+from switchyard.services.gateway.app_keys import STORE
+from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, shown
+from switchyard.services.gateway.doors.octopoid.holders import is_system, parties_of
+from switchyard.services.gateway.http.callers import PRINCIPAL
+from switchyard.services.ids import id_for_key
+from switchyard.services.records.entries import Document
 
 SORT: Final = "task"
 KIND: Final = "agent"

@@ -10,19 +10,19 @@ import orjson
 from aiohttp import web
 from msgspec import Meta
 
-from events.commands import ReleaseReview
-from events.encoding.json_bytes import check_bytes
-from events.errors import ConflictError, NotFoundError, RejectedError
-from events.values import Status
-from services import clock
-from services.gateway.app_keys import SETTINGS
-from services.gateway.doors.octopoid import flows
-from services.gateway.doors.octopoid.change import check_lease, renewed
-from services.gateway.doors.octopoid.claim import DEFAULT_LEASE_S
-from services.gateway.doors.octopoid.door import DOCUMENTS, form, now
-from services.gateway.doors.octopoid.moves import MAX_REASON_CHARS, Order, act, changed, move
-from services.gateway.doors.octopoid.records import post_message
-from services.gateway.doors.octopoid.tasks import (
+from switchyard.events.commands import ReleaseReview
+from switchyard.events.encoding.json_bytes import check_bytes
+from switchyard.events.errors import ConflictError, NotFoundError, RejectedError
+from switchyard.events.values import Status
+from switchyard.services import clock
+from switchyard.services.gateway.app_keys import SETTINGS
+from switchyard.services.gateway.doors.octopoid import flows
+from switchyard.services.gateway.doors.octopoid.change import check_lease, renewed
+from switchyard.services.gateway.doors.octopoid.claim import DEFAULT_LEASE_S
+from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, form, now
+from switchyard.services.gateway.doors.octopoid.moves import MAX_REASON_CHARS, Order, act, changed, move
+from switchyard.services.gateway.doors.octopoid.records import post_message
+from switchyard.services.gateway.doors.octopoid.tasks import (
     CLAIMED,
     CONTINUATION,
     DONE,
@@ -34,9 +34,9 @@ from services.gateway.doors.octopoid.tasks import (
     task_to_change,
     task_view,
 )
-from services.gateway.http.callers import PRINCIPAL, json_response
-from services.intake.bodies import decoded
-from services.records.entries import Document
+from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
+from switchyard.services.intake.bodies import decoded
+from switchyard.services.records.entries import Document
 
 BURNT_OUT_TURNS: Final = 80
 MOST_TURNS: Final = 100

@@ -8,19 +8,25 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from events import subjects
-from events.errors import ConflictError, InvalidError, NotFoundError, UnavailableError, VersionConflictError
-from services import clock
-from services.access.principal import ANYBODY, Principal, Role
-from services.broker.reader import last_message
-from services.connectors.registry import CONNECTORS
-from services.gateway.app_keys import NATS, PUBLISHER, READ_MODEL, SETTINGS, WORKERS
-from services.gateway.doors.v1.workers import live_worker
-from services.gateway.http.callers import json_response, require
-from services.gateway.http.query import SHOWN_CHARS, Query
-from services.records import controls
-from services.records.controls import Control, What, Wish
-from services.records.workers import rest_tenant
+from switchyard.events import subjects
+from switchyard.events.errors import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    UnavailableError,
+    VersionConflictError,
+)
+from switchyard.services import clock
+from switchyard.services.access.principal import ANYBODY, Principal, Role
+from switchyard.services.broker.reader import last_message
+from switchyard.services.connectors.registry import CONNECTORS
+from switchyard.services.gateway.app_keys import NATS, PUBLISHER, READ_MODEL, SETTINGS, WORKERS
+from switchyard.services.gateway.doors.v1.workers import live_worker
+from switchyard.services.gateway.http.callers import json_response, require
+from switchyard.services.gateway.http.query import SHOWN_CHARS, Query
+from switchyard.services.records import controls
+from switchyard.services.records.controls import Control, What, Wish
+from switchyard.services.records.workers import rest_tenant
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 WISHES: Final[dict[str, Wish | None]] = {"pause": "paused", "resume": None, "drain": "draining"}

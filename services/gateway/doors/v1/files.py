@@ -16,20 +16,26 @@ from urllib.parse import quote
 import structlog
 from aiohttp import hdrs, web
 
-from events.errors import ConflictError, LimitError, NotFoundError, SwitchyardError, UnavailableError
-from services import clock
-from services.access.principal import Principal, Role
-from services.files import FileInfo, Files
-from services.files.quota import Quota
-from services.gateway.http.callers import PRINCIPAL, json_response, require
-from services.gateway.http.conditions import Unsatisfiable, Version, is_unchanged, wanted_range
-from services.gateway.http.problems import Problem, problem_of
-from services.gateway.http.query import Query, scope
-from services.gateway.http.uploads import Upload, is_form, open_upload, ttl_s
-from services.ids import id_for_key, new_id
-from services.intake.request import parse_key
-from services.records.room import FOR_ENDS
-from services.settings import Settings
+from switchyard.events.errors import (
+    ConflictError,
+    LimitError,
+    NotFoundError,
+    SwitchyardError,
+    UnavailableError,
+)
+from switchyard.services import clock
+from switchyard.services.access.principal import Principal, Role
+from switchyard.services.files import FileInfo, Files
+from switchyard.services.files.quota import Quota
+from switchyard.services.gateway.http.callers import PRINCIPAL, json_response, require
+from switchyard.services.gateway.http.conditions import Unsatisfiable, Version, is_unchanged, wanted_range
+from switchyard.services.gateway.http.problems import Problem, problem_of
+from switchyard.services.gateway.http.query import Query, scope
+from switchyard.services.gateway.http.uploads import Upload, is_form, open_upload, ttl_s
+from switchyard.services.ids import id_for_key, new_id
+from switchyard.services.intake.request import parse_key
+from switchyard.services.records.room import FOR_ENDS
+from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from events.errors import InvalidError, NotFoundError
-from events.subjects import NAME
-from services.access.principal import Role
-from services.gateway.app_keys import KINDS
-from services.gateway.http.callers import body_of, json_response, require
-from services.gateway.http.query import Query
-from services.records.kinds import DECODER, KindDefaults
+from switchyard.events.errors import InvalidError, NotFoundError
+from switchyard.events.subjects import NAME
+from switchyard.services.access.principal import Role
+from switchyard.services.gateway.app_keys import KINDS
+from switchyard.services.gateway.http.callers import body_of, json_response, require
+from switchyard.services.gateway.http.query import Query
+from switchyard.services.records.kinds import DECODER, KindDefaults
 
 
 async def list_kinds(request: web.Request) -> web.Response:

@@ -7,14 +7,14 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from events import subjects
-from events.errors import InvalidError, NotFoundError
-from services import clock
-from services.access.principal import Role
-from services.gateway.app_keys import LANES, LIMITS, READ_MODEL
-from services.gateway.http.callers import body_of, json_response, require
-from services.gateway.http.query import SHOWN_CHARS, Query, scope
-from services.records.limits import Limit, Places, limit_key
+from switchyard.events import subjects
+from switchyard.events.errors import InvalidError, NotFoundError
+from switchyard.services import clock
+from switchyard.services.access.principal import Role
+from switchyard.services.gateway.app_keys import LANES, LIMITS, READ_MODEL
+from switchyard.services.gateway.http.callers import body_of, json_response, require
+from switchyard.services.gateway.http.query import SHOWN_CHARS, Query, scope
+from switchyard.services.records.limits import Limit, Places, limit_key
 
 
 class LimitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,15 +9,15 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from events import subjects
-from events.errors import NotFoundError
-from services.access.principal import Role
-from services.broker import quarantine_index
-from services.broker.quarantine import Reference
-from services.gateway.app_keys import NATS, SETTINGS
-from services.gateway.doors.v1.jobs.routes import page_limit
-from services.gateway.http.callers import json_response, require
-from services.gateway.http.query import ALL_TENANTS, MAX_SEQ, Query, scope, wrong
+from switchyard.events import subjects
+from switchyard.events.errors import NotFoundError
+from switchyard.services.access.principal import Role
+from switchyard.services.broker import quarantine_index
+from switchyard.services.broker.quarantine import Reference
+from switchyard.services.gateway.app_keys import NATS, SETTINGS
+from switchyard.services.gateway.doors.v1.jobs.routes import page_limit
+from switchyard.services.gateway.http.callers import json_response, require
+from switchyard.services.gateway.http.query import ALL_TENANTS, MAX_SEQ, Query, scope, wrong
 
 SHOWN_BYTES: Final = 64 * 1024
 

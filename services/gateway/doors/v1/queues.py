@@ -8,13 +8,13 @@ from typing import Any
 
 from aiohttp import web
 
-from events.lane import LaneKey
-from services import clock
-from services.access.principal import Role
-from services.gateway.app_keys import FRESHNESS, LANES, READ_MODEL, WORKERS
-from services.gateway.http.callers import H_SEQ, json_response
-from services.gateway.http.query import Query, min_seq, wide_scope
-from services.records.workers import WorkerRecord
+from switchyard.events.lane import LaneKey
+from switchyard.services import clock
+from switchyard.services.access.principal import Role
+from switchyard.services.gateway.app_keys import FRESHNESS, LANES, READ_MODEL, WORKERS
+from switchyard.services.gateway.http.callers import H_SEQ, json_response
+from switchyard.services.gateway.http.query import Query, min_seq, wide_scope
+from switchyard.services.records.workers import WorkerRecord
 
 
 async def list_queues(request: web.Request) -> web.Response:

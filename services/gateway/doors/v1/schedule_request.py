@@ -9,16 +9,16 @@ import msgspec
 import orjson
 from msgspec import Meta
 
-from events.errors import InvalidError, RejectedError
-from events.schedules.schedule import Missed, Overlap
-from events.schedules.ticks import MAX_CRON_CHARS, SMALLEST, Timing, check
-from events.subjects import NAME_PATTERN
-from services import clock
-from services.intake.bodies import decoded
-from services.intake.request import Time, parse_request
-from services.intake.submitter import Submitter
-from services.records.kinds import DAY_S, MAX_WAIT_S
-from services.records.schedules import LABEL_SCHEDULE, LABEL_TICK, tick_body
+from switchyard.events.errors import InvalidError, RejectedError
+from switchyard.events.schedules.schedule import Missed, Overlap
+from switchyard.events.schedules.ticks import MAX_CRON_CHARS, SMALLEST, Timing, check
+from switchyard.events.subjects import NAME_PATTERN
+from switchyard.services import clock
+from switchyard.services.intake.bodies import decoded
+from switchyard.services.intake.request import Time, parse_request
+from switchyard.services.intake.submitter import Submitter
+from switchyard.services.records.kinds import DAY_S, MAX_WAIT_S
+from switchyard.services.records.schedules import LABEL_SCHEDULE, LABEL_TICK, tick_body
 
 LONGEST_INTERVAL_S: Final = 366 * DAY_S
 # Times that mean one job; a schedule's jobs get theirs from the ticks.
@@ -71,7 +71,7 @@ def timing_of(request: PreviewRequest, now: datetime, *, shortest_s: float) -> T
     """When the schedule ticks; an interval without a start is counted from now.
 
     Raises:
-        InvalidError, LimitError: as for `events.schedules.ticks.check`, or a time is out of range.
+        InvalidError, LimitError: as for `switchyard.events.schedules.ticks.check`, or a time is out of range.
     """
     timing = Timing(
         anchor_at=now.replace(microsecond=0),

@@ -12,16 +12,16 @@ import orjson
 from aiohttp import web
 from nats.aio.client import Client
 
-from events import subjects
-from events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
-from events.schedules.schedule import Schedule, next_tick, paused, resumed, upcoming
-from events.schedules.ticks import ticks
-from events.subjects import NAME
-from services import clock
-from services.access.principal import Role
-from services.broker.bucket_use import Bounds, BucketUse
-from services.gateway.app_keys import SCHEDULES, SETTINGS, SUBMITTER
-from services.gateway.doors.v1.schedule_request import (
+from switchyard.events import subjects
+from switchyard.events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
+from switchyard.events.schedules.schedule import Schedule, next_tick, paused, resumed, upcoming
+from switchyard.events.schedules.ticks import ticks
+from switchyard.events.subjects import NAME
+from switchyard.services import clock
+from switchyard.services.access.principal import Role
+from switchyard.services.broker.bucket_use import Bounds, BucketUse
+from switchyard.services.gateway.app_keys import SCHEDULES, SETTINGS, SUBMITTER
+from switchyard.services.gateway.doors.v1.schedule_request import (
     ScheduleRequest,
     begins_at,
     checked_job,
@@ -29,11 +29,11 @@ from services.gateway.doors.v1.schedule_request import (
     parse_schedule,
     timing_of,
 )
-from services.gateway.http.callers import json_body, json_response, require
-from services.gateway.http.query import Query, scope, wrong
-from services.ids import new_id
-from services.records.schedules import Found, iso, tick_job_id
-from services.settings import Settings
+from switchyard.services.gateway.http.callers import json_body, json_response, require
+from switchyard.services.gateway.http.query import Query, scope, wrong
+from switchyard.services.ids import new_id
+from switchyard.services.records.schedules import Found, iso, tick_job_id
+from switchyard.services.settings import Settings
 
 NEXT_SHOWN: Final = 5
 

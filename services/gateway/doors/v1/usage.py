@@ -7,12 +7,19 @@ from typing import Any
 
 from aiohttp import web
 
-from services.access.principal import Role
-from services.broker.bucket_use import BucketUse
-from services.gateway.app_keys import CLAIM_KEYS_USE, DOCUMENTS_USE, LANES, SCHEDULES_USE, SETTINGS, SHARES
-from services.gateway.doors.v1.files import FILE_ROUTES
-from services.gateway.http.callers import json_response, require
-from services.gateway.http.query import Query, scope
+from switchyard.services.access.principal import Role
+from switchyard.services.broker.bucket_use import BucketUse
+from switchyard.services.gateway.app_keys import (
+    CLAIM_KEYS_USE,
+    DOCUMENTS_USE,
+    LANES,
+    SCHEDULES_USE,
+    SETTINGS,
+    SHARES,
+)
+from switchyard.services.gateway.doors.v1.files import FILE_ROUTES
+from switchyard.services.gateway.http.callers import json_response, require
+from switchyard.services.gateway.http.query import Query, scope
 
 
 async def usage(request: web.Request) -> web.Response:

@@ -7,15 +7,15 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from events.errors import NotFoundError
-from events.job import Job
-from projections.job_view import job_view
-from services.access.principal import Role
-from services.gateway.app_keys import FRESHNESS, READ_MODEL, WORKERS
-from services.gateway.doors.v1.jobs.routes import current_progress, page_limit
-from services.gateway.http.callers import H_SEQ, PRINCIPAL, json_response, require
-from services.gateway.http.query import SHOWN_CHARS, Query, min_seq, wide_scope, wrong
-from services.records.workers import WorkerRecord
+from switchyard.events.errors import NotFoundError
+from switchyard.events.job import Job
+from switchyard.projections.job_view import job_view
+from switchyard.services.access.principal import Role
+from switchyard.services.gateway.app_keys import FRESHNESS, READ_MODEL, WORKERS
+from switchyard.services.gateway.doors.v1.jobs.routes import current_progress, page_limit
+from switchyard.services.gateway.http.callers import H_SEQ, PRINCIPAL, json_response, require
+from switchyard.services.gateway.http.query import SHOWN_CHARS, Query, min_seq, wide_scope, wrong
+from switchyard.services.records.workers import WorkerRecord
 
 TALLIES = ("started", "succeeded", "failed", "lost")
 PAGE_BYTES: Final = 1024 * 1024

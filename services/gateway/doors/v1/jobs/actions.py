@@ -7,19 +7,19 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from aiohttp import web
 
-from events.commands import AnyCommand, Archive, Discard, Redrive, Repair, Reprioritise
-from events.encoding.codec import event_name, place_of
-from events.job import Job, decide
-from events.values import Status
-from services import clock
-from services.access.principal import Principal, Role
-from services.event_store import Transition
-from services.gateway.app_keys import LANES, METRICS, SHARES, STORE, SUBMITTER
-from services.gateway.doors.v1.jobs.routes import answer, last_of
-from services.gateway.http.callers import body_of, caller_of, require
-from services.gateway.http.query import Query
-from services.records.kinds import Priority
-from services.records.lanes import key_of
+from switchyard.events.commands import AnyCommand, Archive, Discard, Redrive, Repair, Reprioritise
+from switchyard.events.encoding.codec import event_name, place_of
+from switchyard.events.job import Job, decide
+from switchyard.events.values import Status
+from switchyard.services import clock
+from switchyard.services.access.principal import Principal, Role
+from switchyard.services.event_store import Transition
+from switchyard.services.gateway.app_keys import LANES, METRICS, SHARES, STORE, SUBMITTER
+from switchyard.services.gateway.doors.v1.jobs.routes import answer, last_of
+from switchyard.services.gateway.http.callers import body_of, caller_of, require
+from switchyard.services.gateway.http.query import Query
+from switchyard.services.records.kinds import Priority
+from switchyard.services.records.lanes import key_of
 
 MAX_REASON_CHARS: Final = 1000
 

@@ -13,23 +13,23 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from events.commands import Discard, Redrive
-from events.errors import ConflictError, InvalidError, RejectedError, UnavailableError
-from events.job import Job
-from events.subjects import NAME_PATTERN
-from events.values import DeadReason
-from projections.dead_letters import DeadFilters
-from projections.job_list import TOP
-from projections.job_view import job_view
-from projections.jobs import microseconds
-from services import clock
-from services.access.principal import Role
-from services.gateway.app_keys import FRESHNESS, READ_MODEL, SETTINGS
-from services.gateway.doors.v1.jobs.actions import MAX_REASON_CHARS, ensure_lane, transition
-from services.gateway.doors.v1.jobs.routes import labels_of, page_limit, words_of
-from services.gateway.http.callers import H_SEQ, body_of, json_response, require
-from services.gateway.http.query import Query, min_seq, wide_scope, wrong
-from services.records.kinds import Priority
+from switchyard.events.commands import Discard, Redrive
+from switchyard.events.errors import ConflictError, InvalidError, RejectedError, UnavailableError
+from switchyard.events.job import Job
+from switchyard.events.subjects import NAME_PATTERN
+from switchyard.events.values import DeadReason
+from switchyard.projections.dead_letters import DeadFilters
+from switchyard.projections.job_list import TOP
+from switchyard.projections.job_view import job_view
+from switchyard.projections.jobs import microseconds
+from switchyard.services import clock
+from switchyard.services.access.principal import Role
+from switchyard.services.gateway.app_keys import FRESHNESS, READ_MODEL, SETTINGS
+from switchyard.services.gateway.doors.v1.jobs.actions import MAX_REASON_CHARS, ensure_lane, transition
+from switchyard.services.gateway.doors.v1.jobs.routes import labels_of, page_limit, words_of
+from switchyard.services.gateway.http.callers import H_SEQ, body_of, json_response, require
+from switchyard.services.gateway.http.query import Query, min_seq, wide_scope, wrong
+from switchyard.services.records.kinds import Priority
 
 CODE_CHARS: Final = 100
 DEAD_REASONS: Final = tuple(reason.value for reason in DeadReason)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from events.job import Job
-from events.lane import LaneKey
-from events.values import Status
-from services import clock
-from services.dispatch.explain import LimitUse, Situation, explained
-from services.gateway.app_keys import LIMITS, NATS, READ_MODEL, SETTINGS, SHARES, STORE, WORKERS
-from services.gateway.doors.v1.jobs.routes import current_job
-from services.gateway.doors.v1.limits import use_of
-from services.gateway.http.callers import H_SEQ, PRINCIPAL, json_response
-from services.gateway.http.query import Query
-from services.records import controls
-from services.records.lanes import key_of
+from switchyard.events.job import Job
+from switchyard.events.lane import LaneKey
+from switchyard.events.values import Status
+from switchyard.services import clock
+from switchyard.services.dispatch.explain import LimitUse, Situation, explained
+from switchyard.services.gateway.app_keys import LIMITS, NATS, READ_MODEL, SETTINGS, SHARES, STORE, WORKERS
+from switchyard.services.gateway.doors.v1.jobs.routes import current_job
+from switchyard.services.gateway.doors.v1.limits import use_of
+from switchyard.services.gateway.http.callers import H_SEQ, PRINCIPAL, json_response
+from switchyard.services.gateway.http.query import Query
+from switchyard.services.records import controls
+from switchyard.services.records.lanes import key_of
 
 
 async def explain(request: web.Request) -> web.Response:

@@ -9,19 +9,19 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from events.commands import Accept, AnyCommand, ClaimReview, Reject, ReleaseReview
-from events.errors import InvalidError
-from events.events import Rejected
-from events.job import Job, decide
-from events.values import Status
-from projections.job_view import job_view
-from services import clock
-from services.access.principal import Principal, Role
-from services.gateway.app_keys import FRESHNESS, READ_MODEL, SETTINGS, SHARES, STORE
-from services.gateway.doors.v1.jobs.actions import ensure_lane, transition
-from services.gateway.doors.v1.jobs.routes import answer, labels_of, last_of, page_limit, words_of
-from services.gateway.http.callers import H_SEQ, body_of, json_response, require
-from services.gateway.http.query import Query, min_seq, wide_scope
+from switchyard.events.commands import Accept, AnyCommand, ClaimReview, Reject, ReleaseReview
+from switchyard.events.errors import InvalidError
+from switchyard.events.events import Rejected
+from switchyard.events.job import Job, decide
+from switchyard.events.values import Status
+from switchyard.projections.job_view import job_view
+from switchyard.services import clock
+from switchyard.services.access.principal import Principal, Role
+from switchyard.services.gateway.app_keys import FRESHNESS, READ_MODEL, SETTINGS, SHARES, STORE
+from switchyard.services.gateway.doors.v1.jobs.actions import ensure_lane, transition
+from switchyard.services.gateway.doors.v1.jobs.routes import answer, labels_of, last_of, page_limit, words_of
+from switchyard.services.gateway.http.callers import H_SEQ, body_of, json_response, require
+from switchyard.services.gateway.http.query import Query, min_seq, wide_scope
 
 MAX_REASON_CHARS: Final = 10_000
 

@@ -9,23 +9,38 @@ from typing import Annotated, Any, Final
 import msgspec
 from aiohttp import web
 
-from events.commands import RequestCancel
-from events.encoding.codec import event_name
-from events.encoding.damage import refuse_damaged
-from events.encoding.envelope import event_view
-from events.errors import NotFoundError, UnavailableError
-from events.job import Job, evolve
-from events.subjects import JOB_ID, NAME
-from events.values import DAMAGED, FINAL, RESULT_ARTIFACT, Status
-from projections.job_view import job_view
-from services import clock
-from services.access.principal import Role
-from services.gateway.app_keys import FRESHNESS, LIVE, METRICS, READ_MODEL, SETTINGS, STORE, SUBMITTER
-from services.gateway.http.callers import H_SEQ, body_of, caller_of, json_body, json_response, require
-from services.gateway.http.problems import Problem
-from services.gateway.http.query import MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
-from services.intake.faults import MalformedError
-from services.intake.request import parse_key, parse_request
+from switchyard.events.commands import RequestCancel
+from switchyard.events.encoding.codec import event_name
+from switchyard.events.encoding.damage import refuse_damaged
+from switchyard.events.encoding.envelope import event_view
+from switchyard.events.errors import NotFoundError, UnavailableError
+from switchyard.events.job import Job, evolve
+from switchyard.events.subjects import JOB_ID, NAME
+from switchyard.events.values import DAMAGED, FINAL, RESULT_ARTIFACT, Status
+from switchyard.projections.job_view import job_view
+from switchyard.services import clock
+from switchyard.services.access.principal import Role
+from switchyard.services.gateway.app_keys import (
+    FRESHNESS,
+    LIVE,
+    METRICS,
+    READ_MODEL,
+    SETTINGS,
+    STORE,
+    SUBMITTER,
+)
+from switchyard.services.gateway.http.callers import (
+    H_SEQ,
+    body_of,
+    caller_of,
+    json_body,
+    json_response,
+    require,
+)
+from switchyard.services.gateway.http.problems import Problem
+from switchyard.services.gateway.http.query import MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
+from switchyard.services.intake.faults import MalformedError
+from switchyard.services.intake.request import parse_key, parse_request
 
 RUNNING: Final = frozenset({Status.RUNNING, Status.CANCELLING})
 STATES: Final = frozenset(status.value for status in Status) - {Status.ABSENT.value} | {DAMAGED}

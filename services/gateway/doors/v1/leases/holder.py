@@ -7,20 +7,20 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from events.allowed import allowed_commands
-from events.encoding.damage import refuse_damaged
-from events.errors import ConflictError, NotFoundError
-from events.events import Unreadable
-from events.job import Job
-from projections.job_view import time_view
-from services.access import lease_tickets
-from services.access.lease_tickets import LeaseClaims
-from services.access.principal import Principal, Role
-from services.gateway.app_keys import LEASE_TOKENS, REST_WORKERS, STORE
-from services.gateway.doors.v1.jobs.routes import answer
-from services.gateway.http.callers import require
-from services.gateway.http.problems import problem_of
-from services.gateway.http.query import Query
+from switchyard.events.allowed import allowed_commands
+from switchyard.events.encoding.damage import refuse_damaged
+from switchyard.events.errors import ConflictError, NotFoundError
+from switchyard.events.events import Unreadable
+from switchyard.events.job import Job
+from switchyard.projections.job_view import time_view
+from switchyard.services.access import lease_tickets
+from switchyard.services.access.lease_tickets import LeaseClaims
+from switchyard.services.access.principal import Principal, Role
+from switchyard.services.gateway.app_keys import LEASE_TOKENS, REST_WORKERS, STORE
+from switchyard.services.gateway.doors.v1.jobs.routes import answer
+from switchyard.services.gateway.http.callers import require
+from switchyard.services.gateway.http.problems import problem_of
+from switchyard.services.gateway.http.query import Query
 
 ENDED_BY: Final = {
     "succeed": {"succeeded"},

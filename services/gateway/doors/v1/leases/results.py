@@ -11,19 +11,19 @@ import orjson
 from aiohttp import web
 from msgspec import Meta
 
-from events import subjects
-from events.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
-from events.job import Job
-from events.outcome import LINE_CHARS, MESSAGE_CHARS, STAGE_CHARS
-from events.values import RESULT_ARTIFACT
-from services import clock
-from services.access.lease_tickets import LeaseClaims
-from services.broker.publisher import AckLostError
-from services.files import FileInfo, artifact_id
-from services.gateway.app_keys import FILES, LOG_BOOK, LOG_SHARE, NATS, PUBLISHER, SETTINGS, STORE
-from services.gateway.doors.v1.files import FILE_ROUTES
-from services.gateway.doors.v1.leases.holder import cancel_view, check, holder, loaded, stale
-from services.gateway.http.callers import H_SEQ, body_of, json_response
+from switchyard.events import subjects
+from switchyard.events.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
+from switchyard.events.job import Job
+from switchyard.events.outcome import LINE_CHARS, MESSAGE_CHARS, STAGE_CHARS
+from switchyard.events.values import RESULT_ARTIFACT
+from switchyard.services import clock
+from switchyard.services.access.lease_tickets import LeaseClaims
+from switchyard.services.broker.publisher import AckLostError
+from switchyard.services.files import FileInfo, artifact_id
+from switchyard.services.gateway.app_keys import FILES, LOG_BOOK, LOG_SHARE, NATS, PUBLISHER, SETTINGS, STORE
+from switchyard.services.gateway.doors.v1.files import FILE_ROUTES
+from switchyard.services.gateway.doors.v1.leases.holder import cancel_view, check, holder, loaded, stale
+from switchyard.services.gateway.http.callers import H_SEQ, body_of, json_response
 
 LINES_AT_ONCE: Final = 100
 

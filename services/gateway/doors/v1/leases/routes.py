@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from events.commands import (
+from switchyard.events.commands import (
     AnyCommand,
     Complete,
     ConfirmCancel,
@@ -19,31 +19,39 @@ from events.commands import (
     RenewClaim,
     Wake,
 )
-from events.encoding.codec import event_name
-from events.errors import ConflictError, InvalidError
-from events.job import RULE_CHECKS, Job
-from events.outcome import ERROR_BYTES, MAX_NAME_CHARS, MAX_NAMES
-from events.subjects import NAME_PATTERN
-from events.values import JobError, Status
-from projections.job_view import time_view
-from services import clock
-from services.access.lease_tickets import LeaseClaims
-from services.access.principal import Principal, Role
-from services.dispatch.leasing import jitter
-from services.dispatch.rest.claiming import Claimed, ClaimRequest, Nothing, attempt_s
-from services.event_store import Transition
-from services.gateway.app_keys import (
+from switchyard.events.encoding.codec import event_name
+from switchyard.events.errors import ConflictError, InvalidError
+from switchyard.events.job import RULE_CHECKS, Job
+from switchyard.events.outcome import ERROR_BYTES, MAX_NAME_CHARS, MAX_NAMES
+from switchyard.events.subjects import NAME_PATTERN
+from switchyard.events.values import JobError, Status
+from switchyard.projections.job_view import time_view
+from switchyard.services import clock
+from switchyard.services.access.lease_tickets import LeaseClaims
+from switchyard.services.access.principal import Principal, Role
+from switchyard.services.dispatch.leasing import jitter
+from switchyard.services.dispatch.rest.claiming import Claimed, ClaimRequest, Nothing, attempt_s
+from switchyard.services.event_store import Transition
+from switchyard.services.gateway.app_keys import (
     CLAIMING,
     LEASE_TOKENS,
     METRICS,
     SETTINGS,
     STORE,
 )
-from services.gateway.doors.v1.jobs.routes import answer
-from services.gateway.doors.v1.leases import results
-from services.gateway.doors.v1.leases.holder import cancel_view, holder, loaded, stale
-from services.gateway.http.callers import H_SEQ, body_of, caller_of, heard, json_body, json_response, require
-from services.gateway.http.query import Query
+from switchyard.services.gateway.doors.v1.jobs.routes import answer
+from switchyard.services.gateway.doors.v1.leases import results
+from switchyard.services.gateway.doors.v1.leases.holder import cancel_view, holder, loaded, stale
+from switchyard.services.gateway.http.callers import (
+    H_SEQ,
+    body_of,
+    caller_of,
+    heard,
+    json_body,
+    json_response,
+    require,
+)
+from switchyard.services.gateway.http.query import Query
 
 H_REVISION: Final = "Switchyard-Worker-Revision"
 Code = Annotated[str, Meta(min_length=1, max_length=100)]

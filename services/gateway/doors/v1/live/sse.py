@@ -8,14 +8,14 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from events.errors import InvalidError, RejectedError, UnavailableError
-from services.access.errors import UnauthenticatedError
-from services.gateway.http.connections import known
-from services.gateway.http.query import Query, wrong
-from services.gateway.live.admission import DOOR, LiveDoor, bearer
-from services.gateway.live.messages import Item, Subscribe, message
-from services.gateway.live.session import Session
-from services.intake.faults import MalformedError, from_msgspec
+from switchyard.events.errors import InvalidError, RejectedError, UnavailableError
+from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.gateway.http.connections import known
+from switchyard.services.gateway.http.query import Query, wrong
+from switchyard.services.gateway.live.admission import DOOR, LiveDoor, bearer
+from switchyard.services.gateway.live.messages import Item, Subscribe, message
+from switchyard.services.gateway.live.session import Session
+from switchyard.services.intake.faults import MalformedError, from_msgspec
 
 NAME: Final = "stream"
 LISTS: Final = {"job": "jobs", "kind": "kinds", "tenant": "tenants", "event": "events"}

@@ -9,13 +9,13 @@ from typing import Final, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType, hdrs, web
 
-from events.errors import LimitError, RejectedError, UnavailableError
-from services.access.errors import UnauthenticatedError
-from services.access.principal import Principal
-from services.gateway.http.connections import CONNECTIONS, known
-from services.gateway.http.query import Query
-from services.gateway.live.admission import DOOR, NORMAL, TOKEN_ENDED, LiveDoor, bearer
-from services.gateway.live.messages import (
+from switchyard.events.errors import LimitError, RejectedError, UnavailableError
+from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.access.principal import Principal
+from switchyard.services.gateway.http.connections import CONNECTIONS, known
+from switchyard.services.gateway.http.query import Query
+from switchyard.services.gateway.live.admission import DOOR, NORMAL, TOKEN_ENDED, LiveDoor, bearer
+from switchyard.services.gateway.live.messages import (
     Auth,
     Item,
     Ping,
@@ -25,7 +25,7 @@ from services.gateway.live.messages import (
     decode,
     message,
 )
-from services.gateway.live.session import CLOSE_S, SLOW_READER, Ending, Session
+from switchyard.services.gateway.live.session import CLOSE_S, SLOW_READER, Ending, Session
 
 PROTOCOL: Final = "switchyard.v1"
 TOKEN_PROTOCOL: Final = "bearer."  # noqa: S105 -- the word before a token, not a token
