@@ -52,7 +52,8 @@ class ApiError(SwitchyardError):
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
         field = problem.get("field")
         detail = problem.get("detail") or problem.get("title") or f"the gateway answered {status}"
-        super().__init__(f"{field}: {detail}" if field else str(detail))
+        is_named = not field or str(detail).startswith(f"{field}:")
+        super().__init__(str(detail) if is_named else f"{field}: {detail}")
         self.status = status
         self.problem = problem
 

@@ -24,11 +24,6 @@ class Source(NamedTuple):
     key: LaneKey
     rank: int | None
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether other tenants' jobs may be in the lane."""
-        return not self.key.tenant and ":" not in self.key.isolation
-
 
 class Watcher(Protocol):
     """A claim under way."""
