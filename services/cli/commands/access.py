@@ -43,9 +43,7 @@ class Duration(click.ParamType[float]):
 
 @click.group(invoke_without_command=True)
 @click.option("--tenant", help="Whose jobs the token is for; required.")
-@click.option(
-    "--role", multiple=True, type=click.Choice(ROLES), help="What it allows; required, may be given often."
-)
+@click.option("--role", multiple=True, type=click.Choice(ROLES), help="What it allows; required, repeatable.")
 @click.option("--ttl", type=Duration(), default="1h", help="How long it is valid: 30s, 15m, 1h, 7d.")
 @click.option("--subject", default="user", help="Who holds it; it stands in the events.")
 @options.data_dir

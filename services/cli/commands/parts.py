@@ -148,7 +148,7 @@ def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None
     "--capability",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Declare an ability, such as gpu.memory_gb=24; may be given often.",
+    help="Declare an ability, such as gpu.memory_gb=24; repeatable.",
 )
 @click.option(
     "--capabilities",
@@ -160,7 +160,7 @@ def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None
     "--handlers",
     multiple=True,
     metavar="MODULE:NAME",
-    help="Handlers of your own, may be given often; built-in kinds run beside them with --kinds.",
+    help="Handlers of your own; repeatable. Built-in kinds run beside them with --kinds.",
 )
 @click.option("--reload", is_flag=True, help="Read handlers again when their files change: for development.")
 @options.data_dir
