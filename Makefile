@@ -47,4 +47,4 @@ docs: setup ## Write the generated documents anew
 lock: setup ## Write requirements.lock anew from pyproject.toml
 	$(PYTHON) -m pip install --quiet uv
 	$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --no-header --no-annotate --group dev pyproject.toml -o requirements.lock
+	  --no-emit-find-links --no-header --no-annotate --all-extras --group dev pyproject.toml -o requirements.lock
