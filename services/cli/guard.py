@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from switchyard.services import distribution
 from switchyard.services.distribution import IncompleteError
 
 
@@ -30,10 +31,12 @@ def guarded(command: Callable[[], int | None], *, debug: bool) -> NoReturn:
         # Whoever read our output has enough; Python must not try to flush the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except IncompleteError as error:
-        if debug:
+    except (IncompleteError, ImportError) as error:
+        ours = isinstance(error, ImportError) and distribution.is_ours(error)
+        if debug or ours:
             raise
-        sys.stderr.write(f"switchyard: {error}\n")
+        told = distribution.broken("switchyard", error) if isinstance(error, ImportError) else error
+        sys.stderr.write(f"switchyard: {told}\n")
         sys.exit(2)
     except (Exception, BaseExceptionGroup) as error:
         # Imported now, because it knows the errors of many libraries.

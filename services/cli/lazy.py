@@ -40,10 +40,10 @@ class Lazy(NamedTuple):
             IncompleteError: its libraries are not there.
         """
         what = f"`switchyard {name}`"
-        if self.extra:
-            distribution.check(what, self.extra)
         module, _, attribute = self.where.partition(":")
         try:
+            if self.extra:
+                distribution.check(what, self.extra)
             found: click.Command = getattr(import_module(f"{PACKAGE}.{module}"), attribute)
         except ImportError as error:
             if distribution.is_ours(error):
