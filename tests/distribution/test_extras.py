@@ -6,6 +6,7 @@ import contextlib
 import json
 import signal
 import subprocess
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from switchyard.services import distribution
 from switchyard.services.cli.root import COMMANDS
 from tests.cli.site import READY_S, STOP_S, deadline, first_line
 from tests.distribution.conftest import Make
-from tests.distribution.environments import Environment
+from tests.distribution.environments import COMMAND_S, INSTALL_S, Environment
 from tools.release import version_of
 
 pytestmark = pytest.mark.system
@@ -218,3 +219,21 @@ def test_half_a_bare_install_is_named(make: Make, tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1, done.stderr
         assert "pip install " in done.stderr
         assert "switchyard-jobs" in done.stderr
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("extra", ["", *distribution.MARKS, "all"])
+def test_pip_installs_an_extra_from_the_index(built: Path, tmp_path: Path, extra: str) -> None:
+    venv.create(tmp_path / "env", with_pip=True)
+    wanted = f"switchyard-jobs{f'[{extra}]' if extra else ''} @ {next(built.glob('*.whl')).as_uri()}"
+    python = tmp_path / "env" / "bin" / "python"
+    for command in (["install", "--quiet", wanted], ["check"]):
+        subprocess.run([python, "-m", "pip", *command], check=True, timeout=INSTALL_S)
+    done = subprocess.run(
+        [tmp_path / "env" / "bin" / "switchyard", "doctor", "--json"],
+        cwd=tmp_path, text=True, capture_output=True, timeout=COMMAND_S, check=False,
+    )  # fmt: skip
+    checks = {check["what"]: check for check in json.loads(done.stdout)}
+    installed = {each for each in distribution.MARKS if "as required" in checks[f"[{each}]"]["found"]}
+    brings = {"all": {*distribution.MARKS}, "server": {"server", "worker"}, "": set()}
+    assert installed == brings.get(extra, {extra})
