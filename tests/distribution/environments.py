@@ -43,7 +43,7 @@ class Environment:
         subprocess.run(
             [
                 sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet",
-                "--no-index", "--no-deps", "--disable-pip-version-check", str(wheel),
+                "--no-index", "--no-deps", "--no-compile", "--disable-pip-version-check", str(wheel),
             ],
             check=True, capture_output=True, timeout=INSTALL_S,
         )  # fmt: skip
