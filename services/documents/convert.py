@@ -57,7 +57,7 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
         album,
         comments=arguments.get("comments", False),
     )
-    found, told = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
+    found, mismatches = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
     if found == "pdf":
         source = _from_its_header(source, Path(arguments["directory"]))
     module, _, name = READERS[found].partition(":")
@@ -69,7 +69,7 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
             kind=found, total=document.total, page_breaks=arguments["page_breaks"],
             form=arguments.get("scripts", "unicode"),
         ) as outputs:  # fmt: skip
-            written = _write(document, outputs, report, album, told)
+            written = _write(document, outputs, report, album, mismatches)
     except (DocumentError, MemoryError):
         raise
     except RecursionError as error:
@@ -106,11 +106,11 @@ def _write(
     outputs: Outputs,
     report: Callable[[dict[str, Any]], None],
     album: Album | None,
-    told: tuple[str, ...],
+    mismatches: tuple[str, ...],
 ) -> dict[str, Any]:
     by_ocr = running = 0
     confidence = letters = 0.0
-    warnings = list(told)
+    warnings = list(mismatches)
     for number, page in enumerate(document.pages, start=1):
         outputs.add(page)
         by_ocr += page.by_ocr
@@ -148,6 +148,6 @@ def _is_damage(error: Exception) -> bool:
 
 def _described(error: Exception, source: Path) -> str:
     """A library's error in a line, without where the file lies on this machine."""
-    told = str(error).replace(str(source), source.name)
-    text = told.splitlines()[0][:200] if told else ""
+    message = str(error).replace(str(source), source.name)
+    text = message.splitlines()[0][:200] if message else ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -227,7 +227,7 @@ class _Reader:
                 self._looks(word, on=number != 0)
 
     def _encodes(self, word: str, number: int) -> bool:
-        """Whether a word tells a character, or how those after it are written."""
+        """Whether a word stands for a character, or says how those after it are written."""
         group = self._group
         match word:
             case "u":

@@ -126,7 +126,7 @@ MAIN_PARTS: Final = {
     "word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx",
     "xl/workbook.bin": "xlsb",
 }  # fmt: skip
-# Some programs name the main part otherwise and tell it by its type; templates have types of their own.
+# Some programs name the main part otherwise and mark it by its type; templates have types of their own.
 CONTENT_TYPES: Final = "[Content_Types].xml"
 MAIN_TYPES: Final = (
     (re.compile(rb"wordprocessingml\.(document|template)\.main|ms-word\.\w+\.macroEnabled"), "docx"),
@@ -203,10 +203,10 @@ def sniff(path: Path, *, name: str, media_type: str) -> tuple[Format, tuple[str,
     for claim, formats in claims:
         if found in formats:
             continue
-        told = f"the file is {claim}, but its content is {NAMES[found]}"
+        mismatch = f"the file is {claim}, but its content is {NAMES[found]}"
         if known is None or not any(formats <= named and found in opened for named, opened in OPENED):
-            raise FatalError("mislabelled_file", told)
-        warnings.append(f"{told}; it was read as that")
+            raise FatalError("mislabelled_file", mismatch)
+        warnings.append(f"{mismatch}; it was read as that")
     if known is None:
         raise FatalError("unsupported_format", f"the file is {NAMES[found]}, which cannot be converted")
     if known == "pdf":

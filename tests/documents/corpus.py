@@ -25,7 +25,7 @@ __all__ = [
     "needs_german",
     "needs_ocr",
     "plain",
-    "told",
+    "report",
 ]
 
 DOCUMENTS: Final = CORPUS
@@ -43,11 +43,11 @@ needs_german = pytest.mark.skipif(
 
 def converted(path: Path, **arguments: Any) -> str:
     """The Markdown of a document, converted in this process."""
-    return str(told(path, **arguments)["markdown"])
+    return str(report(path, **arguments)["markdown"])
 
 
-def told(path: Path, **arguments: Any) -> dict[str, Any]:
-    """What the conversion tells of a document, with its Markdown."""
+def report(path: Path, **arguments: Any) -> dict[str, Any]:
+    """What the conversion reports of a document, with its Markdown."""
     given = {"ocr": "never", "languages": ["eng"], "page_breaks": False, "max_pages": 1_000, **arguments}
     with tempfile.TemporaryDirectory() as directory:
         place = {"source": str(path), "directory": directory, "name": path.name, "media_type": ""}

@@ -15,7 +15,7 @@ from switchyard.services.connectors.protocol import FatalError, Outcome
 from tests.connectors.attempts import LocalAttempt
 
 MIB: Final = 1024 * 1024
-# The ways in which a file that cannot be read may be told of; anything else is a fault of ours.
+# The ways in which a file that cannot be read may be reported; anything else is a fault of ours.
 REASONS: Final = frozenset(
     {
         "archive_too_large",

@@ -50,7 +50,7 @@ def test_breaks_part_words_and_the_footer_of_a_slide_is_not_missed(tmp_path: Pat
     footer = deepcopy(layout.element)
     footer.xpath(".//a:p")[0].get_or_add_endParaRPr()
     slide.shapes._spTree.append(footer)
-    slide.shapes[-1].text_frame.text = "Confidential and not to be told to anybody"
+    slide.shapes[-1].text_frame.text = "Confidential and not to be shown to anybody"
     deck.save(str(path := tmp_path / "a.pptx"))
     assert check(path).recall == 1.0
 

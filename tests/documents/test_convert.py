@@ -262,26 +262,26 @@ async def test_pdf_with_text_needs_no_ocr_program(no_programs: None, convert: Co
     assert "Invoice" in (await convert("invoice.pdf")).result["markdown"]
 
 
-def test_capabilities_tell_of_the_ocr_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_capabilities_describe_the_ocr_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = tesseract.installed()
-    told = ConvertConnector(slots=1).capabilities()["convert"]
-    assert told["formats"] == ["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html", "rtf"]
-    assert told["ocr"] is (found is not None)
+    stated = ConvertConnector(slots=1).capabilities()["convert"]
+    assert stated["formats"] == ["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html", "rtf"]
+    assert stated["ocr"] is (found is not None)
     monkeypatch.setenv("PATH", str(tmp_path))
     tesseract.installed.cache_clear()
-    told = ConvertConnector(slots=1).capabilities()["convert"]
+    stated = ConvertConnector(slots=1).capabilities()["convert"]
     tesseract.installed.cache_clear()
-    assert (told["ocr"], told["ocr_version"], told["ocr_languages"]) == (False, None, [])
+    assert (stated["ocr"], stated["ocr_version"], stated["ocr_languages"]) == (False, None, [])
 
 
 @needs_ocr
 def test_capabilities_name_version_and_languages() -> None:
     declared = ConvertConnector(slots=1).capabilities()
-    told = declared["convert"]
-    assert told["ocr_version"][0].isdigit()
+    stated = declared["convert"]
+    assert stated["ocr_version"][0].isdigit()
     assert matches({"convert.ocr_languages": {"$all": ["eng"]}}, declared)
     assert not matches({"convert.ocr_languages": {"$all": ["xyz", "eng"]}}, declared)
-    assert "osd" not in told["ocr_languages"]
+    assert "osd" not in stated["ocr_languages"]
 
 
 @needs_german

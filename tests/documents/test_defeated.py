@@ -18,7 +18,7 @@ from switchyard.services.documents.office.slides.read import SlideReader
 from switchyard.services.documents.office.word.read import DocxReader
 from switchyard.services.documents.page import reading_order
 from switchyard.services.documents.pdf.text.layer import _Reader
-from tests.documents.corpus import DOCUMENTS, needs_ocr, told
+from tests.documents.corpus import DOCUMENTS, needs_ocr, report
 from tests.documents.pdf_files import pages_of, texts_of
 
 FAULT = "max() arg is an empty sequence"
@@ -43,7 +43,7 @@ def test_a_page_that_defeats_the_layout_comes_out_bare_and_the_others_stand(
     path = tmp_path / "form.pdf"
     path.write_bytes(pages_of([texts_of([(72, 700, f"Text of <b>page {n}")]) for n in range(1, 6)]))
     failing_at(monkeypatch, holder, "in_order" if holder is reading_order else "lines", {2})
-    made = told(path)
+    made = report(path)
     assert [f"Text of \\<b>page {n}" in made["markdown"] for n in range(1, 6)] == [True] * 5
     assert made["warnings"] == [
         "the converter failed on page 2, and its bare text stands in its place (ValueError)"
@@ -55,7 +55,7 @@ def test_a_scan_that_defeats_the_layout_comes_out_bare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing_at(monkeypatch, Recognised, "blocks", {1})
-    made = told(DOCUMENTS / "phototest.tif", ocr="auto")
+    made = report(DOCUMENTS / "phototest.tif", ocr="auto")
     assert "quick brown dog" in made["markdown"]
     assert made["ocr_pages"] == 1
     assert "bare text" in made["warnings"][0]
@@ -69,7 +69,7 @@ def test_a_slide_that_defeats_its_reader_comes_out_bare_and_the_others_stand(
         deck.slides.add_slide(deck.slide_layouts[5]).shapes.title.text = f"Slide {n}"
     deck.save(str(path := tmp_path / "deck.pptx"))
     failing_at(monkeypatch, SlideReader, "read", {2})
-    made = told(path)
+    made = report(path)
     assert made["markdown"] == "# Slide 1\n\nSlide 2\n\n# Slide 3\n"
     assert [warning.partition(",")[0] for warning in made["warnings"]] == ["the converter failed on slide 2"]
 
@@ -85,7 +85,7 @@ def test_a_sheet_that_defeats_its_reader_comes_out_bare_and_the_others_stand(
         sheet.append(["Bolt", 17])
     book.save(path := tmp_path / "book.xlsx")
     failing_at(monkeypatch, Sheet, "read", {1})
-    made = told(path)
+    made = report(path)
     assert "One\n\nNut of One\n\nBolt 17\n" in made["markdown"]
     assert "| Bolt | 17 |" in made["markdown"]
     assert [warning.partition(",")[0] for warning in made["warnings"]] == [
@@ -96,9 +96,9 @@ def test_a_sheet_that_defeats_its_reader_comes_out_bare_and_the_others_stand(
 def test_a_table_that_defeats_its_reader_comes_out_bare_and_all_else_stands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = told(DOCUMENTS / "tablecell.docx")
+    whole = report(DOCUMENTS / "tablecell.docx")
     failing_at(monkeypatch, DocxReader, "_table", {1})
-    made = told(DOCUMENTS / "tablecell.docx")
+    made = report(DOCUMENTS / "tablecell.docx")
     words = {word for word in whole["markdown"].split() if word.isalpha()}
     assert words <= set(made["markdown"].split())
     assert [warning.partition(",")[0] for warning in made["warnings"]] == ["the converter failed on a table"]
@@ -107,7 +107,7 @@ def test_a_table_that_defeats_its_reader_comes_out_bare_and_all_else_stands(
 def test_a_fault_of_ours_never_says_that_the_file_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
     failing_at(monkeypatch, DocxReader, "read", {1})
     with pytest.raises(FatalError) as caught:
-        told(DOCUMENTS / "tablecell.docx")
+        report(DOCUMENTS / "tablecell.docx")
     assert caught.value.code == "reader_failed"
     assert "damaged" not in str(caught.value)
 
@@ -129,6 +129,6 @@ def test_a_sheet_with_a_rule_or_style_that_excel_does_not_know_is_read(tmp_path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in parts.items():
             archive.writestr(name, data)
-    made = told(path)
+    made = report(path)
     assert "| Bolt | 17 |" in made["markdown"]
     assert made["warnings"] == []

@@ -1,4 +1,4 @@
-"""Letters that are lost or doubled are told of, by the page, slide or sheet."""
+"""Letters that are lost or doubled are reported, by the page, slide or sheet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from switchyard.services.documents.office.sheets import read as xlsx
 from switchyard.services.documents.office.slides.read import SlideReader
 from switchyard.services.documents.office.word.read import DocxReader
 from switchyard.services.documents.page import assemble
-from tests.documents.corpus import CORPUS, DOCUMENTS, needs_ocr, told
+from tests.documents.corpus import CORPUS, DOCUMENTS, needs_ocr, report
 from tests.documents.pdf_files import pages_of, texts_of
 
 SENTENCE = "A sentence of this page that says more than twenty letters do."
@@ -52,9 +52,9 @@ def pdf(tmp_path: Path) -> Path:
 def test_a_page_of_a_pdf_whose_letters_are_lost_or_doubled_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    assert told(pdf(tmp_path))["warnings"] == []
+    assert report(pdf(tmp_path))["warnings"] == []
     halved(monkeypatch, assemble, "arrange", times)
-    warnings = told(pdf(tmp_path))["warnings"]
+    warnings = report(pdf(tmp_path))["warnings"]
     assert [warning.partition(":")[0] for warning in warnings] == ["page 1", "page 2"]
     assert all(warning.endswith("letters came out, and its text layer has 102") for warning in warnings)
 
@@ -73,10 +73,10 @@ def test_the_json_has_the_warnings_of_each_page(tmp_path: Path, monkeypatch: pyt
 
 
 @needs_ocr
-def test_letters_that_ocr_read_and_that_are_lost_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_letters_that_ocr_read_and_that_are_lost_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Recognised.blocks
     monkeypatch.setattr(Recognised, "blocks", lambda read: real(replace(read, lines=read.lines[:2])))
-    warnings = told(DOCUMENTS / "phototest.tif", ocr="auto")["warnings"]
+    warnings = report(DOCUMENTS / "phototest.tif", ocr="auto")["warnings"]
     assert len(warnings) == 1
     assert "what OCR read has" in warnings[0]
 
@@ -96,7 +96,7 @@ def test_a_slide_a_sheet_and_a_document_whose_letters_are_lost_are_named(
         book.worksheets[0].cell(at, 1, SENTENCE)
     book.save(sheets := tmp_path / "book.xlsx")
     text = DOCUMENTS / "docx_lists.docx"
-    assert [told(path)["warnings"] for path in (slides, sheets, text)] == [[], [], []]
+    assert [report(path)["warnings"] for path in (slides, sheets, text)] == [[], [], []]
 
     def none(*_: Any) -> Iterator[Piece]:
         yield from ()
@@ -104,23 +104,23 @@ def test_a_slide_a_sheet_and_a_document_whose_letters_are_lost_are_named(
     monkeypatch.setattr(SlideReader, "_shape", none)
     monkeypatch.setattr(xlsx.Sheet, "_table", none)
     monkeypatch.setattr(DocxReader, "_item", lambda *_: Piece("paragraph"))
-    found = [told(path)["warnings"] for path in (slides, sheets, text)]
+    found = [report(path)["warnings"] for path in (slides, sheets, text)]
     assert [warning.partition(":")[0] for warnings in found for warning in warnings] == [
         "slide 1", "slide 2", 'the sheet "Sheet"', "the document",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("value", [SENTENCE, 12345.5])
-def test_cells_that_the_parser_does_not_see_are_told_of(
+def test_cells_that_the_parser_does_not_see_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any
 ) -> None:
     book = Workbook()
     for _ in range(20):
         book.worksheets[0].append([value, value])
     book.save(path := tmp_path / "book.xlsx")
-    assert told(path)["warnings"] == []
+    assert report(path)["warnings"] == []
     halved(monkeypatch, xlsx.Sheet, "_parsed")
-    (warning,) = told(path)["warnings"]
+    (warning,) = report(path)["warnings"]
     assert warning.startswith('the sheet "Sheet": ')
     assert "its XML has" in warning
 
@@ -133,26 +133,26 @@ def test_merged_cells_hide_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for row in range(1, 41):
         sheet.cell(row, 2, SENTENCE)
     book.save(path := tmp_path / "book.xlsx")
-    assert told(path)["warnings"] == []
+    assert report(path)["warnings"] == []
     halved(monkeypatch, xlsx.Sheet, "_parsed")
-    assert len(told(path)["warnings"]) == 1
+    assert len(report(path)["warnings"]) == 1
 
 
-def test_a_page_whose_letters_are_lost_or_doubled_is_told_of(
+def test_a_page_whose_letters_are_lost_or_doubled_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (path := tmp_path / "a.html").write_text(
         f"<title>T</title><nav>{SENTENCE}</nav><table><tr><td>{SENTENCE}</table><script>{SENTENCE}</script>"
         f"<svg><text>{SENTENCE}</text></svg><ul><li>{SENTENCE}</ul><p>{SENTENCE}<p hidden>{SENTENCE}"
     )
-    assert told(path)["warnings"] == []
+    assert report(path)["warnings"] == []
     with monkeypatch.context() as patch:
         patch.setattr(reader._Reader, "_table", lambda *_: iter(()))
-        (warning,) = told(path)["warnings"]
+        (warning,) = report(path)["warnings"]
         assert warning.startswith("the page: ")
         assert "its HTML has" in warning
     halved(monkeypatch, reader._Reader, "_flush", 2)
-    assert "its HTML has" in told(path)["warnings"][0]
+    assert "its HTML has" in report(path)["warnings"][0]
 
 
 def test_cells_that_span_several_are_no_doubled_letters(tmp_path: Path) -> None:
@@ -162,11 +162,11 @@ def test_cells_that_span_several_are_no_doubled_letters(tmp_path: Path) -> None:
     sheet.append(["a", "b", "c", "d"])
     sheet.merge_cells("A1:D1")
     book.save(path := tmp_path / "book.xlsx")
-    assert told(path)["warnings"] == []
+    assert report(path)["warnings"] == []
 
 
 def test_the_documents_of_the_tests_are_not_warned_of() -> None:
     paths = [path for path in CORPUS.iterdir() if path.suffix in {".pdf", ".docx", ".pptx", ".xlsx", ".html"}]
-    warned = [warning for path in paths for warning in told(path)["warnings"] if "letters" in warning]
+    warned = [warning for path in paths for warning in report(path)["warnings"] if "letters" in warning]
     assert len(paths) > 10
     assert warned == []

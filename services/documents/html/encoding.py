@@ -1,4 +1,4 @@
-"""The text of a page, whose encoding it may tell in several ways."""
+"""The text of a page, whose encoding may be declared in several ways."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import re
 from typing import Final
 
-# WHATWG HTML 13.2.3.2: the encoding is told within the first 1024 bytes.
+# WHATWG HTML 13.2.3.2: the encoding is declared within the first 1024 bytes.
 PRESCAN_BYTES: Final = 1024
 CHARSET: Final = re.compile(rb"""<meta[^>]*?charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
 DECLARED: Final = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
@@ -17,7 +17,7 @@ READ_AS: Final = {
     "iso-8859-9": "cp1254", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "sjis": "cp932",
     "euc-kr": "cp949", "ks_c_5601-1987": "cp949", "x-sjis": "cp932", "macintosh": "mac-roman",
 }  # fmt: skip
-# Of what Python knows only the encodings of pages; UTF-16 has its mark, or is told by its zeros.
+# Python knows more; these are the encodings of pages. UTF-16 has its mark, or is recognised by its zeros.
 ENCODING: Final = re.compile(
     r"utf-?8|cp\d+|iso-8859-\d+|windows-\d+|koi8-[ru]|gb18030|big5(-hkscs)?|euc-jp|iso-2022-jp|mac-roman|tis-620|ibm866"
 )

@@ -342,7 +342,7 @@ def _formula(element: Element) -> str:
 
 
 def _linear(element: Element, depth: int = 0) -> str:
-    """A formula in one line, whose powers, indices and fractions can be told from what stands beside them."""
+    """A formula in one line, whose powers, indices and fractions stand apart from what is beside them."""
     tag = str(element.tag).rpartition("}")[2].rpartition(":")[2]
     children = [child for child in element if isinstance(child.tag, str)]
     if depth == MAX_DEPTH or not children:

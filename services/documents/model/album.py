@@ -61,17 +61,17 @@ class Album:
     _bytes: int = 0
 
     def once(
-        self, told_by: bytes, data: Callable[[], bytes], *, page: int | None = None, box: Box | None = None
+        self, identity: bytes, data: Callable[[], bytes], *, page: int | None = None, box: Box | None = None
     ) -> str:
-        """Save an image and tell its name; nothing for one that is too small, too large, or none.
+        """Save an image and return its name; nothing for one that is too small, too large, or none.
 
         Args:
-            told_by: the same for the same image, which is then not read again.
+            identity: the same for the same image, which is then not read again.
             data: reads it; may raise `TooLargeError`, and `ValueError` for one that is damaged.
             page: where it is shown, from 1; the one being read without.
             box: where on the page, as a block has it.
         """
-        key = hashlib.sha256(told_by).digest()
+        key = hashlib.sha256(identity).digest()
         if key not in self._names:
             if self._is_full():
                 return self.leave_out()
@@ -122,7 +122,7 @@ class Album:
         return name
 
     def add_data(self, address: str) -> str:
-        """Save the image in a `data:` address and tell its name; nothing where there is none."""
+        """Save the image in a `data:` address and return its name; nothing where there is none."""
         found = DATA.match(address)
         if found is None:
             return ""

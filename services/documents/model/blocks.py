@@ -24,7 +24,7 @@ class Block:
         level: of a heading from 1, of a list item from 0.
         box: left, top, right, bottom as fractions of the page from its top left; None where unknown.
         image: the name of an image, or where the document says that it is.
-        continues: whether it goes on with a block at the end of the page before.
+        continues: whether it continues a block at the end of the page before.
     """
 
     kind: Kind

@@ -41,7 +41,7 @@ class Page:
     """One page, slide or sheet as Markdown.
 
     Args:
-        blocks: what the Markdown is made of, where a reader tells.
+        blocks: what the Markdown is made of, where a reader knows them.
         confidence: of OCR, 0 to 100; None without OCR.
         running: how many lines were left out as headers, footers and page numbers.
         pictured: how many letters OCR read in pictures on it.

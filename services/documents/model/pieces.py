@@ -90,7 +90,7 @@ class Depths:
 
     @property
     def within(self) -> int:
-        """How deep what goes on within the last item is; 0 after `end`."""
+        """How deep what continues the last item is; 0 after `end`."""
         return min(len(self._open), MAX_DEPTH + 1)
 
     def end(self) -> None:

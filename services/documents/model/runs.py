@@ -147,7 +147,7 @@ def address(link: str) -> str:
 
 
 def image(description: str, source: str) -> str:
-    """A reference to an image, or its description alone where the source cannot be told."""
+    """A reference to an image, or its description alone where the source is unknown."""
     description = markdown.inline(SPACE.sub(" ", description).strip()).replace("[", "").replace("]", "")
     if not source or not safe(source):
         return description

@@ -31,7 +31,7 @@ def spread(rows: Iterable[Sequence[Spanning]]) -> list[list[str]]:
                 line.append(again)
         _fill(line, hanging)
         hanging = {at: (deep - 1, text) for at, (deep, text) in hanging.items() if deep > 1}
-        # A row of nothing but cells that go on below says nothing that the next does not say again.
+        # A row of nothing but cells that continue below says nothing that the next does not repeat.
         if not row or any(cell.rows == 1 for cell in row):
             made.append(line)
     return made

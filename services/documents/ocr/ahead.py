@@ -48,11 +48,11 @@ def _done(page: Page | Reading) -> Page:
     try:
         made = tuple(read.blocks())
         has = sum(letters(line.text) for line in read.lines)
-        told = self_check.warning("a page read by OCR", has, made, "what OCR read")
+        lost = self_check.warning("a page read by OCR", has, made, "what OCR read")
         said = "".join("".join(block.text.split()) for block in made)
         missing = [field for field in page.fields if "".join(field.text.split()) not in said]
         shown = blocks.among(made, (*page.pictures, *missing))
-        return Page.of(shown, confidence=read.confidence, warnings=told)
+        return Page.of(shown, confidence=read.confidence, warnings=lost)
     except Exception as error:
         if defeated.passed_on(error):
             raise

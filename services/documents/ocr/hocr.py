@@ -52,7 +52,7 @@ def parse(hocr: bytes, image: Image.Image | None = None) -> Recognised:
 
     Args:
         hocr: what the program says.
-        image: what it read, by which the weight of lines is told; grey.
+        image: what it read, by which the weight of lines is measured; grey.
     """
     lines: list[Line] = []
     weighted = letters = 0
@@ -90,7 +90,7 @@ def parse(hocr: bytes, image: Image.Image | None = None) -> Recognised:
 
 
 def _frame(root: Element) -> _Frame:
-    """By how much tesseract found most of the text turned; it tells boxes on the image as it was given."""
+    """By how much tesseract found most of the text turned; it reports boxes on the image as it was given."""
     pages = _of_class(root, frozenset({"ocr_page"}))
     page = BOX.search(pages[0].get("title", "")) if pages else None
     width, height = (float(page[3]), float(page[4])) if page is not None else (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""What the pixels of an image tell that its words do not: how bold a line is, and what is a bullet."""
+"""What the pixels of an image show that its words do not: how bold a line is, and what is a bullet."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Ink:
         self._table = [INK if value <= limit else 0 for value in range(LEVELS)]
 
     def width_of_strokes(self, box: Box) -> float:
-        """How many pixels go on dark, on average, in the rows of a part of the image; 0 without any."""
+        """How many pixels a dark run has, on average, in the rows of a part of the image; 0 without any."""
         dark = self._dark(box)
         # The offset of a row begins with its own end, which a column of paper keeps apart.
         starts = ImageChops.subtract(dark, ImageChops.offset(dark, 1, 0))

@@ -130,13 +130,13 @@ class _Run:
     def result(self) -> Recognised:
         """Wait for what it says."""
         status = self._process.wait()
-        told, errors = _content(self._said), _content(self._errors)
+        output, errors = _content(self._said), _content(self._errors)
         if status:
             said = errors.decode(errors="replace").strip()[-500:]
             if "bad_alloc" in said:
                 raise MemoryError(said)
             raise RetryableError("ocr_failed", f"the OCR program ended with status {status}: {said}")
-        read = parse(told, self._image)
+        read = parse(output, self._image)
         return replace(read, given=self._size, turned=read.turned + self._turn)
 
     def cancel(self) -> None:

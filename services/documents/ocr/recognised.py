@@ -21,7 +21,7 @@ class Recognised:
 
     Args:
         confidence: 0 to 100, weighted by length.
-        size: width and height of the image in pixels, as it was read; None where not told.
+        size: width and height of the image in pixels, as it was read; None where unknown.
         given: the same as it was given.
         turned: by how many degrees counterclockwise it was turned to be read.
     """

@@ -19,7 +19,7 @@ BLOCK: Final = 12  # pixels looked at as one
 DARK: Final = 230  # of 255, of a block that a line goes through
 RUN: Final = re.compile(rb"\xff{8,}")  # blocks, about 8 mm at 300 dpi: no letter of plain text is as long
 LONG_RUN: Final = re.compile(rb"\xff{18,}")  # letters below each other leave fine white between them
-STEEP: Final = 2  # rows of pixels by which a line that is a little askew goes on
+STEEP: Final = 2  # rows of pixels by which a line that is a little askew continues
 MAX_THICK: Final = 14  # pixels; what is thicker is an area
 MAX_RUNS: Final = 20_000  # a page with more is a picture
 
@@ -44,7 +44,7 @@ def of(image: Image.Image) -> tuple[list[Rule], list[Rule]]:
 def _lines(image: Image.Image, limit: int, paper: int, faint_run: re.Pattern[bytes]) -> Iterator[Rule]:
     dark = image.point([INK if value <= limit else 0 for value in range(LEVELS)]).reduce((BLOCK, 1))
     strong = dark.point([INK if value >= DARK else 0 for value in range(LEVELS)])
-    # Runs of grey blocks between paper: what is faint alone is told from noise by its neighbours.
+    # Runs of grey blocks between paper: its neighbours distinguish what is faint from noise.
     grey = image.reduce((BLOCK, 1))
     beside = ImageChops.darker(ImageChops.offset(grey, 0, BESIDE), ImageChops.offset(grey, 0, -BESIDE))
     faint = ImageChops.subtract(beside, grey).point([INK if value >= FAINT else 0 for value in range(LEVELS)])
@@ -79,7 +79,7 @@ def _runs(blocks: Image.Image, run: re.Pattern[bytes]) -> Iterator[_Run]:
     for found in run.finditer(blocks.tobytes()):
         at, left = divmod(found.start(), blocks.width)
         last, right = divmod(found.end(), blocks.width)
-        if last > at:  # it goes on in the next row, as the edge of a scan does
+        if last > at:  # it continues in the next row, as the edge of a scan does
             right = blocks.width
         yield _Run(at, left * BLOCK, right * BLOCK)
 

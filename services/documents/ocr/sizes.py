@@ -1,6 +1,6 @@
-"""Recognised lines with what their letters and ink tell: the size, the weight, and bullets.
+"""Recognised lines with what their letters and ink show: the size, the weight, and bullets.
 
-OCR tells the size of a line by rules of thumb, and whether it is bold not at all.
+OCR estimates the size of a line by rules of thumb, and does not report whether it is bold.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from switchyard.services.documents.model.blocks import Box
 from switchyard.services.documents.ocr.ink import Ink
 from switchyard.services.documents.page.lines import Line, Word
 
-ALIKE: Final = 0.08  # of the size, by which lines of plain text differ as OCR tells them
+ALIKE: Final = 0.08  # of the size, by which lines of plain text differ as OCR reports them
 MIN_WORDS: Final = 3  # of one shape
 CUT_OFF: Final = 1.1
 BOLD: Final = (1.3, 2.6)  # times as wide strokes as plain text has; more is no writing
@@ -35,11 +35,11 @@ Shape = tuple[bool, bool, bool]
 
 
 def measured(lines: Sequence[Line], ink: Ink | None) -> list[Line]:
-    """The lines with sizes by the heights of their words, told from each other by their letters.
+    """The lines with sizes by the heights of their words, distinguished by their letters.
 
     Args:
         lines: with their words, upright.
-        ink: of the image they are on; without, nothing is told of weight and bullets.
+        ink: of the image they are on; without, weight and bullets are not detected.
     """
     usual = _middle([(line.size, len(line.text)) for line in lines])
     plain = [abs(line.size - usual) <= usual * ALIKE for line in lines]
@@ -99,17 +99,17 @@ def _heights(lines: Sequence[Line]) -> dict[Shape, float]:
     return {shape: median(each) for shape, each in found.items() if len(each) >= MIN_WORDS}
 
 
-def _ratio(line: Line, heights: dict[Shape, float], told: float) -> float:
-    """How large a line is beside plain text, by its words or else as told."""
+def _ratio(line: Line, heights: dict[Shape, float], reported: float) -> float:
+    """How large a line is beside plain text, by its words or else as reported."""
     ratios = [
         (word.bottom - word.top) / heights[shape] for word in line.words if (shape := _shape(word)) in heights
     ]
     if len(ratios) >= MIN_WORDS:
         return median(ratios)
     if not ratios:
-        return told
+        return reported
     best = max(ratios)  # the box of a single word may be cut off
-    return min(max(told, best), best * CUT_OFF)
+    return min(max(reported, best), best * CUT_OFF)
 
 
 def _is_bold(stroke: float, size: float, usual: float) -> bool:

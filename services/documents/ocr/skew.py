@@ -1,4 +1,4 @@
-"""By how much a scan is askew, told by the white between its lines."""
+"""By how much a scan is askew, measured by the white between its lines."""
 
 from __future__ import annotations
 

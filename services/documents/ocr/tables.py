@@ -16,7 +16,7 @@ from switchyard.services.documents.page.tables.grid import Rule
 from switchyard.services.documents.page.tables.rows import RULES
 from switchyard.services.documents.pdf.drawn.rules import Ruling
 
-SIZE: Final = 10.0  # points, of the text on the page as tables are told by them
+SIZE: Final = 10.0  # points, of the text on the page by which tables are detected
 MIN_ROWS: Final = 2
 BESIDE: Final = 0.3  # of the size
 TOUCHING: Final = 0.15

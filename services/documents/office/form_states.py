@@ -1,4 +1,4 @@
-"""What a PDF form does not tell: boxes whose state is stored nowhere that it can be read, and XFA alone."""
+"""What a PDF form does not show: boxes whose state is stored nowhere that it can be read, and XFA alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Place = tuple[int, int]  # of a page and an annotation on it
 def begin(pdf: pdfium.PdfDocument) -> tuple[str, ...]:
     """Make the fields of a document known, before any page of it is opened; warnings.
 
-    A box has its own state, or its group has that of all. The library tells the first alone, and gives a box
+    A box has its own state, or its group has that of all. The library reads the first alone, and gives a box
     without one the state Off as soon as it knows the form.
     """
     kind = pdf.get_formtype()
@@ -34,7 +34,7 @@ def begin(pdf: pdfium.PdfDocument) -> tuple[str, ...]:
     if kind == raw.FORMTYPE_XFA_FULL or (kind == raw.FORMTYPE_XFA_FOREGROUND and not widgets):
         warnings.append(XFA)
     if stateless and pdf.formenv is not None and (unknown := _unknown(pdf, stateless)):
-        warnings.append(f"{unknown} check boxes or options of the form do not tell whether they are chosen")
+        warnings.append(f"{unknown} check boxes or options of the form do not show whether they are chosen")
     return tuple(warnings)
 
 

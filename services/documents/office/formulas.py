@@ -141,14 +141,14 @@ def _value(element: Element | None) -> str:
 
 
 def _property(element: Element, name: str) -> str | None:
-    """A property of an element by its path; None where it is not told."""
+    """A property of an element by its path; None where it is not given."""
     found = element.find("/".join(f"{M}{part}" for part in name.split("/")))
     return None if found is None else _value(found)
 
 
 def _is_on(element: Element, name: str) -> bool:
-    told = _property(element, name)
-    return told is not None and told not in ("0", "off", "false")
+    given = _property(element, name)
+    return given is not None and given not in ("0", "off", "false")
 
 
 def _part(element: Element, name: str, depth: int) -> str:
@@ -190,8 +190,8 @@ def _root(element: Element, depth: int) -> str:
 
 def _large(element: Element, depth: int) -> str:
     """A sum, an integral or the like."""
-    told = _property(element, "naryPr/chr")
-    written = _shown("\u222b" if told is None else told).strip()
+    given = _property(element, "naryPr/chr")
+    written = _shown("\u222b" if given is None else given).strip()
     for name, mark in (("sub", "_"), ("sup", "^")):
         inner = _part(element, name, depth)
         if inner and not _is_on(element, f"naryPr/{name}Hide"):
@@ -207,8 +207,8 @@ def _fenced(element: Element, depth: int) -> str:
         _inner(each, depth).strip() for each in element.iterfind(f"{M}e")
     )
     left, right = (
-        _shown(usual if told is None else told).strip() or "."
-        for told, usual in ((opening, "("), (closing, ")"))
+        _shown(usual if given is None else given).strip() or "."
+        for given, usual in ((opening, "("), (closing, ")"))
     )
     return rf"\left{left}{inner}\right{right}"
 
@@ -247,8 +247,8 @@ def _equations(element: Element, depth: int) -> str:
 
 
 def _accent(element: Element, depth: int) -> str:
-    told = _property(element, "accPr/chr")
-    return rf"\{ACCENTS.get(told or '', 'hat')}{{{_part(element, 'e', depth)}}}"
+    given = _property(element, "accPr/chr")
+    return rf"\{ACCENTS.get(given or '', 'hat')}{{{_part(element, 'e', depth)}}}"
 
 
 def _bar(element: Element, depth: int) -> str:
@@ -257,8 +257,8 @@ def _bar(element: Element, depth: int) -> str:
 
 
 def _group(element: Element, depth: int) -> str:
-    told = _property(element, "groupChrPr/chr")
-    return rf"\{GROUPS.get(told or '', 'underbrace')}{{{_part(element, 'e', depth)}}}"
+    given = _property(element, "groupChrPr/chr")
+    return rf"\{GROUPS.get(given or '', 'underbrace')}{{{_part(element, 'e', depth)}}}"
 
 
 def _boxed(element: Element, depth: int) -> str:

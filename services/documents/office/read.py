@@ -37,10 +37,10 @@ def read_docx(path: Path, options: Options) -> Document:
             made = Page.of(pieces.blocks(reader.read()))
             found = reader.letters
             more = found.more or options.comments or reader.has_chunks
-            told = self_check.warning(
+            lost = self_check.warning(
                 "the document", found.count, made.blocks, "its XML", without={"footnote"}, more=more
             )
-            yield replace(made, warnings=(*reader.warnings, *told))
+            yield replace(made, warnings=(*reader.warnings, *lost))
 
     return Document(1, pages())
 
@@ -91,7 +91,7 @@ def read_xlsx(path: Path, options: Options) -> Document:
         strings: list[int] = []
         with Package(file, options.album) as package:
             for number, sheet in enumerate(shown):
-                part = sheet._worksheet_path  # noqa: SLF001 - told by nothing else
+                part = sheet._worksheet_path  # noqa: SLF001 - nothing else has it
                 found = warnings if number == 0 else []
                 try:
                     if number == 0:
@@ -146,7 +146,7 @@ def _sheet_warning(
         return ()
     has = sheet_letters.of(package, part, strings)
     count = letters(reader.title) + has.texts + reader.drawn
-    # Of numbers and dates only their count can be held against the XML.
+    # Only the count of numbers and dates can be held against the XML.
     count += reader.letters * has.others // reader.others if reader.others else has.others
     of = f'the sheet "{reader.title}"'
     return self_check.warning(of, count, made.blocks, "its XML", repeated=reader.repeated)

@@ -1,4 +1,4 @@
-"""What the end of a page leaves open, and the next page goes on with."""
+"""What the end of a page leaves open, and the next page continues."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ LOWER, UPPER = 0.5, 0.5  # of the page: where a part must end, and where the nex
 SAME_SIDE: Final = 0.01  # of the page's width
 MIN_WIDTH: Final = 0.1  # of the page: narrower are labels, and what runs up its side
 MIN_REST: Final = 0.03
-MIN_CHARS: Final = 30  # of a part that goes on
+MIN_CHARS: Final = 30  # of a part that continues
 OPEN_END: Final = (
     ",-\u00ad\u2010\u2013\u2014)\u201d\u2019\"'"  # beside letters: page numbers and dates end otherwise
 )
 
 
 def continued(pages: Iterable[Page]) -> Iterator[Page]:
-    """Pages whose first blocks tell whether they go on with the page before."""
+    """Pages whose first blocks say whether they continue the page before."""
     before: Block | None = None
     for page in pages:
-        told = page
+        marked = page
         if page.blocks:
             goes_on = before is not None and _goes_on(before, page.blocks[0])
             if goes_on != page.blocks[0].continues:
                 first = replace(page.blocks[0], continues=goes_on)
-                told = replace(page, blocks=(first, *page.blocks[1:]))
-        yield told
+                marked = replace(page, blocks=(first, *page.blocks[1:]))
+        yield marked
         at = open_at(page.blocks)
         before = page.blocks[at] if at is not None else None
 
 
 def open_at(blocks: Sequence[Block]) -> int | None:
-    """The place of the block that may go on on the next page; notes, pictures and captions may follow it."""
+    """The place of the block that may continue on the next page; notes, pictures, captions may follow it."""
     for at in range(len(blocks) - 1, -1, -1):
         block = blocks[at]
         if block.kind in ("footnote", "image") or CAPTION.match(block.text):
@@ -67,7 +67,7 @@ def _goes_on(before: Block, first: Block) -> bool:
 
 
 def _is_same_table(before: Block, first: Block) -> bool:
-    """Whether two tables are one: by the program that made it, by a header told again, or by their sides."""
+    """Whether two tables are one: by the program that made it, by a repeated header, or by their sides."""
     one, other = before.header.split("\t"), first.header.split("\t")
     if len(one) != len(other) or before.box is None or first.box is None:
         return False
@@ -80,7 +80,7 @@ def together(one: str, other: str) -> str:
     broken = HYPHEN.search(one)
     marks = broken[1] if broken else ""
     before = one[: len(one) - len(marks)]
-    within = bool(marks) and other.startswith(marks)  # emphasis that goes on
+    within = bool(marks) and other.startswith(marks)  # emphasis that continues
     after = other.removeprefix(marks) if within else other
     dropped, between = joint(before, after)
     if between == " ":

@@ -46,7 +46,7 @@ def parted(lines: Sequence[Line], *, body: float) -> tuple[list[Line], list[Note
         return list(lines), []
     kept: list[Line] = []
     notes: list[Note] = []
-    last: Line | None = None  # of the note that may go on
+    last: Line | None = None  # of the note that may continue
     for line in lines:
         if (
             line.size < body * SMALLER

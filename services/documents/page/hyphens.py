@@ -16,7 +16,7 @@ LINKING: Final = re.compile(r"(?:und|oder|sowie|bzw|and|or|et|ou)\b")  # "pre- a
 WORD: Final = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 BROKEN: Final = re.compile(r"([^\W\d_]+(?:-[^\W\d_]+)*)-$")
 MAX_WORDS: Final = 200_000
-MAX_BELOW: Final = 3  # lines in the page's content, among which is the one that goes on
+MAX_BELOW: Final = 3  # lines in the page's content, among which is the one that continues
 CELL_GAP: Final = 1.0  # em
 MIN_CHARS: Final = 4  # of a word of its own: shorter ones also begin and end others
 
@@ -44,7 +44,7 @@ def unbroken(texts: Iterable[str]) -> str:
 
 
 class Vocabulary:
-    """The words of a document as far as it is read, by which hyphens are told that are the word's own."""
+    """The words of a document as far as it is read; they show which hyphens are the word's own."""
 
     def __init__(self) -> None:
         self._words: Counter[str] = Counter()
@@ -60,14 +60,14 @@ class Vocabulary:
             broken = line.text.endswith("-")
             self._words.update(rest[:-1] if broken else rest)
 
-    def mended(self, lines: Sequence[Line]) -> list[Line]:
+    def with_hyphens(self, lines: Sequence[Line]) -> list[Line]:
         """The lines of a page, with `KEPT` at the ends of lines and cells for a hyphen of the word itself."""
         return [
-            self._mended(line, lines[at + 1 : at + 1 + MAX_BELOW]) if "-" in line.text else line
+            self._with_hyphens(line, lines[at + 1 : at + 1 + MAX_BELOW]) if "-" in line.text else line
             for at, line in enumerate(lines)
         ]
 
-    def _mended(self, line: Line, following: Sequence[Line]) -> Line:
+    def _with_hyphens(self, line: Line, following: Sequence[Line]) -> Line:
         words = list(line.words)
         for at, word in enumerate(words):
             last = at == len(words) - 1

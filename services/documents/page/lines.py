@@ -97,7 +97,7 @@ class Table:
     """A table where it stands on the page.
 
     Args:
-        lines: where those begin that it tells (left, top); without it, all within its bounds.
+        lines: where those begin that it holds (left, top); without it, all within its bounds.
         columns: from where to where each goes across the page; none where lines rule them.
         continues: whether rows of it are on a page before.
     """
@@ -112,7 +112,7 @@ class Table:
     continues: bool = False
 
     def holds(self, line: Line) -> bool:
-        """Whether the table tells a line."""
+        """Whether the table holds a line."""
         return self.covers(line) and (self.lines is None or (line.left, line.top) in self.lines)
 
     def covers(self, line: Line) -> bool:
@@ -133,7 +133,7 @@ class Body:
     Args:
         size: 0 without text.
         font: empty where unknown.
-        mono: whether it is in a font of one width, by which code is not told then.
+        mono: whether it is in a font of one width, by which code is not recognised then.
         headed: whether the document says what its headings are; bold lines are none then.
     """
 
@@ -147,11 +147,11 @@ class Body:
         """How most of the text in some lines looks, be there more code than text."""
         lines = list(lines)
         letters = sum(len(line.text) for line in lines)
-        told = [line for line in lines if not line.is_code]
-        mono = sum(len(line.text) for line in told) < letters * TEXT_SHARE
+        prose = [line for line in lines if not line.is_code]
+        mono = sum(len(line.text) for line in prose) < letters * TEXT_SHARE
         sizes: Counter[float] = Counter()
         fonts: Counter[str] = Counter()
-        for line in lines if mono else told:
+        for line in lines if mono else prose:
             sizes[round(line.size * 2) / 2] += len(line.text)
             fonts[line.font] += len(line.text)
         if not sizes:

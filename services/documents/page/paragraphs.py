@@ -148,7 +148,7 @@ def paragraphs(
         lines: in reading order.
         body: how plain text looks.
         slack: by how much more than usual a heading must exceed the body.
-        page: all lines of the page, by which is told what stands out; these ones without.
+        page: all lines of the page, which show what stands out; these ones without.
     """
     found: list[Paragraph] = []
     gaps = [after.top - before.bottom for before, after in pairwise(lines)]
@@ -224,7 +224,7 @@ def _is_plain(paragraph: Paragraph, body: Body) -> bool:
 def _kind(
     line: Line, *, body: Body, slack: float, bold_stands_out: bool, listed: bool
 ) -> tuple[Paragraph, int]:
-    """What a line begins or goes on with, and how long its marker is."""
+    """What a line begins or continues, and how long its marker is."""
     if line.image:
         return Paragraph("image"), 0
     if line.upended:
@@ -235,7 +235,7 @@ def _kind(
     if bullet := BULLET.match(line.text):
         return Paragraph("item"), bullet.end()
     if BOX.match(line.text):
-        return Paragraph("item"), 0  # the box stays: it tells whether it is checked
+        return Paragraph("item"), 0  # the box stays: it shows whether it is checked
     if line.item and not NUMBER.match(line.text) and not LABEL.match(line.text):
         return Paragraph("item"), 0
     if _has_leaders(line.text):  # of a table of contents
@@ -248,8 +248,8 @@ def _kind(
         return Paragraph("item", marker=number[1]), number.end()
     short = len(line.text) <= MAX_BOLD_HEADING_CHARS and not CAPTION.match(line.text)
     tall = ratio > 0.9 or (ratio > 0.75 and line.text.isupper())
-    told = line.bold and bold_stands_out and not body.headed and not line.level
-    if told and tall and short and not _has_gaps(line):
+    marked = line.bold and bold_stands_out and not body.headed and not line.level
+    if marked and tall and short and not _has_gaps(line):
         return Paragraph("heading", level=BOLD_LEVEL), 0
     return Paragraph("text"), 0
 

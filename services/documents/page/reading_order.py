@@ -78,7 +78,7 @@ class _Item:
 def in_order(lines: Sequence[Line], tables: Sequence[Table], *, body: float) -> list[Line]:
     """The lines as they are read; those of a table stay together, those that run up or down come last.
 
-    Where there are no columns, what is above comes first. Columns are told by the gaps between them, and
+    Where there are no columns, what is above comes first. The gaps between columns show them; they
     are read one after the other where they hold prose, or where the page's content has them so.
 
     Args:

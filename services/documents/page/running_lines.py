@@ -100,7 +100,9 @@ class Running:
                 same = [key for key in _keys(line, height, number) if self._is_known(key, others)]
                 if same and not _is_value(line, row, number):
                     running[id(line)] = any(NUMBERED in text for text, _ in same)
-        gone = {id(line) for line in lines if id(line) not in kept and _is_told(line, lines, height, number)}
+        gone = {
+            id(line) for line in lines if id(line) not in kept and _is_running(line, lines, height, number)
+        }
         usual = _usual_gap([row for row in rows if not any(id(line) in running for line in row)])
         for at, row in enumerate(rows):
             if not any(id(line) in running for line in row):
@@ -140,7 +142,7 @@ def _keys(line: Line, height: float, number: int) -> list[Key]:
     ]
 
 
-def _is_told(line: Line, lines: Iterable[Line], height: float, number: int) -> bool:
+def _is_running(line: Line, lines: Iterable[Line], height: float, number: int) -> bool:
     """Whether the document says that a line is a header or footer, or it says which page it is on alone."""
     if not _is_at_edge(line, height, NUMBER_EDGE):
         return False

@@ -48,7 +48,7 @@ NEAR: Final = 12.0  # of the size: what is filled in farther from a line stands 
 USUAL_SIZE: Final = 10.0
 LETTER: Final = 0.5  # of the size
 
-Told = Callable[[object, int], int]
+Read = Callable[[object, int], int]
 
 
 class Field(NamedTuple):
@@ -158,7 +158,7 @@ class _Reader:
         if kind in CHOICES:
             value = ", ".join(self._chosen(annotation))
         if kind in (*TEXTS, *CHOICES):
-            value = value or self._value(annotation) or _bare(self.told(annotation, "RV"))
+            value = value or self._value(annotation) or _bare(self.string(annotation, "RV"))
             self.drawn += kind in TEXTS and not value and _has_text(annotation)
         if kind == raw.FPDF_FORMFIELD_SIGNATURE and raw.FPDFAnnot_HasKey(annotation, b"V"):
             value = "(signed)"
@@ -168,15 +168,15 @@ class _Reader:
 
     def typed(self, annotation: raw.FPDF_ANNOTATION) -> str:
         """A text that is typed onto the page, be it plain or rich."""
-        return self.told(annotation, "Contents") or _bare(self.told(annotation, "RC"))
+        return self.string(annotation, "Contents") or _bare(self.string(annotation, "RC"))
 
     def remark(self, annotation: raw.FPDF_ANNOTATION) -> Block | None:
         """A remark as a block; None for one that says nothing."""
-        text = " ".join(_lines(self.told(annotation, "Contents")))
+        text = " ".join(_lines(self.string(annotation, "Contents")))
         box = self.box(annotation)
         if not text or box is None:
             return None
-        author = " ".join(self.told(annotation, "T").split())
+        author = " ".join(self.string(annotation, "T").split())
         said = f"Comment by {author}: {text}" if author else f"Comment: {text}"
         return Block("quote", f"> {render([Run(said)])}", said, box=fractions(box, self._size))
 
@@ -189,7 +189,7 @@ class _Reader:
         bottom, top = sorted((rect.bottom, rect.top))
         return self._frame.box(left, bottom, right, top)
 
-    def told(self, annotation: raw.FPDF_ANNOTATION, key: str) -> str:
+    def string(self, annotation: raw.FPDF_ANNOTATION, key: str) -> str:
         """A text of an annotation itself."""
         return _text(
             lambda buffer, size: raw.FPDFAnnot_GetStringValue(annotation, key.encode(), buffer, size)
@@ -202,7 +202,7 @@ class _Reader:
                 return kind, raw.FPDFAnnot_GetFormFieldFlags(self._form, annotation)
         number = ctypes.c_float()
         flags = int(number.value) if raw.FPDFAnnot_GetNumberValue(annotation, b"Ff", number) else 0
-        named = self.told(annotation, "FT")
+        named = self.string(annotation, "FT")
         if named == "Btn" and not flags & PUSH:
             box, option = raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON
             return option if flags & RADIO else box, flags
@@ -214,15 +214,15 @@ class _Reader:
         return _text(lambda buffer, size: read(self._form, annotation, buffer, size))
 
     def _value(self, annotation: raw.FPDF_ANNOTATION) -> str:
-        told = self._of_form(raw.FPDFAnnot_GetFormFieldValue, annotation)
-        return told or self.told(annotation, "V")
+        value = self._of_form(raw.FPDFAnnot_GetFormFieldValue, annotation)
+        return value or self.string(annotation, "V")
 
     def _is_checked(self, annotation: raw.FPDF_ANNOTATION) -> bool:
         """Whether a box is checked: as it is shown, or by its value where it has no look."""
         if self._form is not None and raw.FPDFAnnot_IsChecked(self._form, annotation):
             return True
         # A box of a group has no value of its own; where a look is missing, pdfium takes it for Off.
-        return any(self.told(annotation, key) not in {"", "Off"} for key in ("AS", "V"))
+        return any(self.string(annotation, key) not in {"", "Off"} for key in ("AS", "V"))
 
     def _chosen(self, annotation: raw.FPDF_ANNOTATION) -> Iterator[str]:
         if self._form is None:
@@ -249,7 +249,7 @@ def _bare(rich: str) -> str:
     return html.unescape(RICH.sub("", PARAGRAPH.sub("\n", rich)))
 
 
-def _text(read: Told) -> str:
+def _text(read: Read) -> str:
     """What a function of pdfium writes into a buffer, in UTF-16."""
     length = read(None, 0)
     if not 2 < length <= MAX_BYTES:

@@ -49,9 +49,9 @@ def _address(page: pdfium.PdfPage, link: raw.FPDF_LINK) -> str:
     length = raw.FPDFAction_GetURIPath(document, action, None, 0)
     if not 1 < length <= MAX_ADDRESS:
         return ""
-    told = ctypes.create_string_buffer(length)
-    raw.FPDFAction_GetURIPath(document, action, told, length)
-    address = told.value.decode("utf-8", errors="replace").strip()
+    buffer = ctypes.create_string_buffer(length)
+    raw.FPDFAction_GetURIPath(document, action, buffer, length)
+    address = buffer.value.decode("utf-8", errors="replace").strip()
     return address if address.lower().startswith(SCHEMES) else ""
 
 

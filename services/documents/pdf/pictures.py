@@ -29,7 +29,7 @@ MIN_POINTS: Final = 12.0  # each way, as shown
 BACKGROUND: Final = 0.9  # of the page
 UNDER_TEXT: Final = 0.4  # of a picture: it is a scan of that text, or what it is printed on
 MAX_PIXELS: Final = 40_000_000
-LOOK: Final = (48, 48)  # pixels, enough to tell pictures apart that share their data but not their masks
+LOOK: Final = (48, 48)  # pixels, enough to distinguish pictures that share their data but not their masks
 JPEG: Final = ["DCTDecode"]
 AS_IS: Final = {"L", "RGB"}  # of JPEG; programs differ in what they take other colours for
 GREYS: Final = {raw.FPDF_COLORSPACE_DEVICEGRAY, raw.FPDF_COLORSPACE_CALGRAY}
@@ -64,7 +64,7 @@ class Pictures:
     def shown(
         self, pictures: Sequence[Picture], page: pdfium.PdfPage, number: int, lines: Sequence[Line]
     ) -> list[Line]:
-        """Save pictures, and tell where each stands; a logo that runs through the pages stands on the first.
+        """Save pictures, and say where each stands; a logo that runs through the pages stands on the first.
 
         Args:
             pictures: with their boxes, in points from the top left.
@@ -117,11 +117,11 @@ class Pictures:
         size_bytes = raw.FPDFImageObj_GetImageDataRaw(picture.raw, None, 0)
         look: Image.Image | None = None
         if width * height > MAX_PIXELS or size_bytes > MAX_BYTES:
-            told_by = b"%d %d %d" % (width, height, size_bytes)
+            identity = b"%d %d %d" % (width, height, size_bytes)
         else:
             with suppress(ValueError):
                 look = _drawn(picture, LOOK)
-            told_by = b"".join(
+            identity = b"".join(
                 (b"%d" % (-1 if turn is None else turn), look.tobytes() if look else b"", picture.get_data())
             )
 
@@ -132,7 +132,7 @@ class Pictures:
                 raise ValueError("the picture cannot be drawn")
             return _data(picture, turn, opaque=look.getextrema()[-1] == (255, 255))
 
-        return self._album.once(told_by, data, page=number, box=box)
+        return self._album.once(identity, data, page=number, box=box)
 
 
 def _worth(pictures: Sequence[Picture], size: tuple[float, float]) -> Iterator[Picture]:

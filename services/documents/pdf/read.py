@@ -39,7 +39,7 @@ from switchyard.services.documents.pdf.text import layer
 from switchyard.services.documents.pdf.text.garbled import Garbled, is_unreadable
 from switchyard.services.documents.self_check import letters
 
-SAMPLED_PAGES: Final = 12  # enough to tell the size of plain text
+SAMPLED_PAGES: Final = 12  # enough to find the size of plain text
 ENOUGH_LETTERS: Final = 50  # fewer on a page of pictures are a stamp or a page number
 ENOUGH_HEADINGS: Final = 2  # tagged as such: a document with one may have a title alone
 PICTURE_SHARE: Final = 0.3
@@ -215,13 +215,13 @@ def _made(
         document.kept.add(gone, own)
         left = here.text.letters + made.pictured - sum(letters(line.text) for line in gone)
         more = here.text.filled != forms.Filled()  # of whose letters the text layer has none
-        told = self_check.warning(f"page {number + 1}", left, made.blocks, "its text layer", more=more)
+        lost = self_check.warning(f"page {number + 1}", left, made.blocks, "its text layer", more=more)
         if drawn := here.text.filled.drawn:
-            told = (
-                *told,
+            lost = (
+                *lost,
                 f"page {number + 1}: the text of {drawn} stamps or fields is drawn and was not read",
             )
-        made = replace(made, running=len(gone), warnings=(*made.warnings, *told))
+        made = replace(made, running=len(gone), warnings=(*made.warnings, *lost))
     return made
 
 
@@ -301,8 +301,8 @@ def _page(
             seen = document.in_pictures.read(page, boxes, [*lines, *typed], body=body.size)
     lines = forms.placed(lines, filled.fields, body)
     tree = opened.text.structure
-    lines = document.vocabulary.mended(lines)
-    lines = drawn.marked([*tree.told(linked(lines, page)), *seen.lines])
+    lines = document.vocabulary.with_hyphens(lines)
+    lines = drawn.marked([*tree.tagged(linked(lines, page)), *seen.lines])
     found, lines = tables.tables(tree, lines, sure=True)
     ruled, lines = drawn.tables(lines, found)
     found += ruled

@@ -24,7 +24,7 @@ MIN_HEIGHT: Final = 18.0  # points
 MAX_PICTURES: Final = 20  # a page
 MAX_KNOWN: Final = 1_000
 COVERED: Final = 0.12  # of a picture by text over it, as in a scan with its text behind it
-LOOK_WIDTH: Final = 400  # pixels, enough to tell paper from a photo
+LOOK_WIDTH: Final = 400  # pixels, enough to distinguish paper from a photo
 PAPER, INK = 176, 112  # of 255: as light, and as dark
 PAPER_SHARE: Final = 0.5
 INK_SHARE: Final = (0.004, 0.4)
@@ -45,7 +45,7 @@ class Found:
 
 
 class TextInPictures:
-    """Reads the pictures of one document, those that are alike once; a logo tells its text on one page."""
+    """Reads the pictures of one document, those that are alike once; a logo's text is written on one page."""
 
     def __init__(self, options: Options) -> None:
         self._options = options

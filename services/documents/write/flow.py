@@ -12,9 +12,9 @@ from switchyard.services.documents.write import markdown
 
 
 class Flow:
-    """Writes what goes on on the next page without a seam.
+    """Writes what continues on the next page without a seam.
 
-    Of each page it keeps back the block that may go on, and what stands below that.
+    It keeps back the block of each page that may continue, and what stands below that block.
     """
 
     def __init__(self) -> None:
@@ -72,6 +72,6 @@ class Flow:
 
 
 def _rows(table: Block, header: str) -> str:
-    """The rows of a table that goes on, without a header that is told again."""
+    """The rows of a table that continues, without a header that is repeated."""
     first, _, *others = table.markdown.split("\n")
     return "\n".join(others if table.header == header else [first, *others])

@@ -26,8 +26,8 @@ class Outputs:
     Args:
         directory: where they are made, under the names in `NAMES`.
         formats: which of `markdown`, `json` and `text`.
-        page_breaks: whether a comment in the Markdown names each page after the first; without, what a page
-            goes on with is put together.
+        page_breaks: whether a comment in the Markdown names each page after the first; otherwise text
+            that continues on the next page is joined.
         form: of what stands above or below the line.
     """
 

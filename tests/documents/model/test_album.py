@@ -131,7 +131,7 @@ async def test_a_description_cannot_end_its_image(connector: ConvertConnector, t
     assert result["markdown"].strip() == "![a(javascript:alert)\\<script> b](image-1.png)"
 
 
-async def test_images_of_slides_tell_their_slide(connector: ConvertConnector, tmp_path: Path) -> None:
+async def test_images_of_slides_name_their_slide(connector: ConvertConnector, tmp_path: Path) -> None:
     deck = Presentation()
     for colour in ("red", "green"):
         slide = deck.slides.add_slide(deck.slide_layouts[6])
@@ -274,7 +274,7 @@ async def test_a_description_stays_in_its_place(connector: ConvertConnector, tmp
     ]
 
 
-async def test_an_image_that_is_not_saved_is_told_by_its_description_alone(
+async def test_an_image_that_is_not_saved_is_written_as_its_description_alone(
     connector: ConvertConnector, tmp_path: Path
 ) -> None:
     parts = {"image1.png": picture("PNG"), "image-1.png": picture("PNG", size=(8, 8)), "bad.png": b"no image"}

@@ -1,4 +1,4 @@
-"""What stands above or below the line is told from what stands on it, in every format."""
+"""What stands above or below the line is distinguished from what stands on it, in every format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.documents.office_files import p, r, style, write_docx
 from tests.documents.pdf_files import page_of, stream_of
 
 PLAIN = "".join(
-    f"BT /H 11 Tf 72 {600 - 16 * number} Td (These words stand on the line and tell how large it is.) Tj ET\n"
+    f"BT /H 11 Tf 72 {600 - 16 * number} Td (These words stand on the line and show how large it is.) Tj ET\n"
     for number in range(5)
 )
 UP, DOWN = '<w:vertAlign w:val="superscript"/>', '<w:vertAlign w:val="subscript"/>'
@@ -44,7 +44,7 @@ def test_powers_and_indices_of_a_pdf_are_no_digits_of_the_number_before(tmp_path
     assert "H₂O on m²" in line
 
 
-def test_letters_above_and_below_the_line_of_a_pdf_are_told(tmp_path: Path) -> None:
+def test_letters_above_and_below_the_line_of_a_pdf_are_marked(tmp_path: Path) -> None:
     runs = (("as 2", 11, 0), ("n", 7, 4), (" or e", 11, 0), ("x", 7, 4), (" and k", 11, 0), ("max", 7, -2))
     assert pdf(tmp_path, *runs, (".", 11, 0)) == "as 2ⁿ or e^x and k_{max}."
 
@@ -64,7 +64,7 @@ def test_what_is_smaller_in_a_pdf_but_falsifies_nothing_stays_as_it_is(
     assert pdf(tmp_path, *runs) == text
 
 
-def test_power_in_a_cell_of_a_pdf_table_is_told(tmp_path: Path) -> None:
+def test_power_in_a_cell_of_a_pdf_table_is_marked(tmp_path: Path) -> None:
     def cell(x: float, y: float, text: str, power: str = "") -> str:
         raised = f"/H 7 Tf 4 Ts ({power}) Tj" if power else ""
         return f"BT {x} {y} Td 0 Ts /H 11 Tf ({text}) Tj {raised} ET\n"
@@ -79,7 +79,7 @@ def test_power_in_a_cell_of_a_pdf_table_is_told(tmp_path: Path) -> None:
     assert "| Area | km² |\n| --- | --- |\n| Field | 10⁵ |\n| House | 10⁻³ |" in converted(source)
 
 
-def test_scripts_of_word_are_told_by_runs_styles_and_places(tmp_path: Path) -> None:
+def test_scripts_of_word_are_recognised_by_runs_styles_and_places(tmp_path: Path) -> None:
     raised = '<w:position w:val="8"/><w:sz w:val="14"/>'
     styled = style("Power", f"<w:rPr>{UP}</w:rPr>", kind="character")
     source = write_docx(
@@ -106,7 +106,7 @@ def test_mark_of_a_note_stays_the_mark_of_a_note(tmp_path: Path) -> None:
     assert converted(source, scripts="html") == "Text[^1].\n\n[^1]: below\n"
 
 
-def test_scripts_of_slides_and_workbooks_are_told(tmp_path: Path) -> None:
+def test_scripts_of_slides_and_workbooks_are_marked(tmp_path: Path) -> None:
     deck = Presentation()
     slide = deck.slides.add_slide(deck.slide_layouts[5])
     slide.shapes.title.text = "Area"
@@ -205,7 +205,7 @@ def test_text_that_runs_askew_or_up_the_page_is_not_taken_apart(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("entries", "turn"), [("/Rotate 90", "0 1 -1 0 612 0"), ("/Rotate 270", "0 -1 1 0 0 792")]
 )
-def test_powers_of_a_page_that_lies_on_its_side_are_told(tmp_path: Path, entries: str, turn: str) -> None:
+def test_powers_of_a_page_that_lies_on_its_side_are_marked(tmp_path: Path, entries: str, turn: str) -> None:
     line = "/H 11 Tf (There are 10) Tj /H 7 Tf 4 Ts (5) Tj /H 11 Tf 0 Ts (, and H) Tj /H 7 Tf -2 Ts (2) Tj"
     more = "/H 11 Tf 0 Ts (O on m) Tj /H 8 Tf 3 Ts (2) Tj /H 7 Tf 0 Ts ( and small words) Tj"
     source = tmp_path / "a.pdf"
@@ -220,7 +220,7 @@ HEBREW = (
 )
 
 
-def test_powers_between_words_that_run_from_right_to_left_are_told(tmp_path: Path) -> None:
+def test_powers_between_words_that_run_from_right_to_left_are_marked(tmp_path: Path) -> None:
     widths = "/FirstChar 0 /LastChar 255 /Widths [" + "600 " * 256 + "]"
     font = f"/Font << /H << /Type /Font /Subtype /Type1 /BaseFont /Helvetica {widths} /ToUnicode 5 0 R >> >>"
     shown = "(CBA ) Tj (10) Tj /H 7 Tf 4 Ts (5) Tj /H 11 Tf 0 Ts ( FED) Tj"

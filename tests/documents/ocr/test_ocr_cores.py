@@ -37,8 +37,8 @@ print(free)
 def free(directory: Path) -> int:
     """How many processors another process could have."""
     names = [str(path) for path in sorted(directory.iterdir())]
-    told = subprocess.run([sys.executable, "-c", TRY, *names], capture_output=True, check=True, text=True)
-    return int(told.stdout)
+    done = subprocess.run([sys.executable, "-c", TRY, *names], capture_output=True, check=True, text=True)
+    return int(done.stdout)
 
 
 def test_a_program_holds_its_processor_until_it_ends(tmp_path: Path) -> None:

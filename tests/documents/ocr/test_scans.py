@@ -48,7 +48,7 @@ def prose(top: float) -> str:
 
 
 @needs_ocr
-def test_headings_are_told_by_their_size_and_weight(tmp_path: Path) -> None:
+def test_headings_are_recognised_by_their_size_and_weight(tmp_path: Path) -> None:
     content = text(72, 740, "Annual Report", font="B", size=18) + prose(700)
     content += text(72, 630, "Traffic", font="B", size=12) + prose(610)
     content += text(72, 540, "Ships", font="B") + prose(520)
@@ -70,7 +70,7 @@ def disc(x: float, y: float, *, filled: bool) -> str:
 
 
 @needs_ocr
-def test_bullets_are_told_by_their_ink(tmp_path: Path) -> None:
+def test_bullets_are_recognised_by_their_ink(tmp_path: Path) -> None:
     content = prose(740)
     for number, (left, words) in enumerate(
         [(90, "oats and barley"), (90, "ordinary seed"), (110, "even more of it"), (90, "and water")]
@@ -130,13 +130,13 @@ def test_areas_and_text_are_no_lines() -> None:
     assert rules.of(Image.effect_noise((600, 600), 60)) == ([], [])
 
 
-def test_sizes_are_told_by_words_of_the_same_shape() -> None:
-    def line(top: float, height: float, told: float) -> Line:
+def test_sizes_are_measured_by_words_of_the_same_shape() -> None:
+    def line(top: float, height: float, reported: float) -> Line:
         words = tuple(Word(word, 40 * at, top, 40 * at + 30, top + height) for at, word in enumerate("abc"))
-        return Line("a b c", 0, top, 110, top + height, told, words=words)
+        return Line("a b c", 0, top, 110, top + height, reported, words=words)
 
     plain = [line(50 * number, 20, 40) for number in range(4)]
-    larger = line(300, 30, 42)  # which is what the program tells of a line of small letters
+    larger = line(300, 30, 42)  # which is what the program reports of a line of small letters
     assert [round(each.size) for each in measured([*plain, larger], None)] == [40, 40, 40, 40, 60]
 
 

@@ -1,4 +1,4 @@
-"""Controls that are programs of their own (ActiveX) tell what they show, or that it is missing."""
+"""Controls that are programs of their own (ActiveX) give what they show, or it is reported as missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from openpyxl import Workbook
 from pptx import Presentation
 
-from tests.documents.corpus import told
+from tests.documents.corpus import report
 from tests.documents.office_files import OFFICE, p, relationships, write_docx
 
 CHECK, OPTION, TEXT = (f"8BD21D{kind}0-EC42-11CE-9E0D-00AA006002F3" for kind in (4, 5, 1))
@@ -86,15 +86,15 @@ def document(path: Path, controls: list[tuple[str, bytes | str]]) -> Path:
     return write_docx(path, body, links=links, extra=parts("word", controls))
 
 
-def test_controls_of_a_document_are_told(tmp_path: Path) -> None:
-    made = told(document(tmp_path / "a.docx", CONTROLS))
+def test_controls_of_a_document_are_written(tmp_path: Path) -> None:
+    made = report(document(tmp_path / "a.docx", CONTROLS))
     assert made["markdown"].split("\n\n") == [*SHOWN[:-1], f"{SHOWN[-1]}\n"]
     assert made["warnings"] == []
 
 
 @pytest.mark.parametrize("data", UNREAD)
 def test_control_that_cannot_be_read_is_warned_of(tmp_path: Path, data: bytes) -> None:
-    made = told(document(tmp_path / "a.docx", [(CHECK, data), ("0" * 8, "")]))
+    made = report(document(tmp_path / "a.docx", [(CHECK, data), ("0" * 8, "")]))
     assert made["warnings"] == ["2 controls (ActiveX) cannot be read and were left out"]
 
 
@@ -136,18 +136,18 @@ def test_controls_of_a_sheet_stand_where_they_are_drawn(tmp_path: Path) -> None:
     controls = [(CHECK, stored("1", "Agreed")), (TEXT, b"")]
     links = {f"c{n}": ("control", f"../activeX/activeX{n}.xml") for n in (1, 2)}
     xml = f'<controls xmlns:r="{OFFICE}" xmlns:xdr="{drawing}">{named}</controls>'
-    made = told(added(path, "xl/worksheets/sheet1.xml", xml, parts("xl", [*controls]), links))
+    made = report(added(path, "xl/worksheets/sheet1.xml", xml, parts("xl", [*controls]), links))
     assert made["markdown"] == "## Sheet\n\nabove\n\n☑ Agreed\n\nbelow\n"
     assert made["warnings"] == ['1 controls (ActiveX) of the sheet "Sheet" cannot be read and were left out']
 
 
-def test_controls_of_a_slide_are_told(tmp_path: Path) -> None:
+def test_controls_of_a_slide_are_written(tmp_path: Path) -> None:
     deck = Presentation()
     deck.slides.add_slide(deck.slide_layouts[5]).shapes.title.text = "Title"
     deck.save(str(path := tmp_path / "a.pptx"))
     xml = f'<p:controls xmlns:r="{OFFICE}"><p:control r:id="c1"/><p:control r:id="c1"/></p:controls>'
     links = {"c1": ("control", "../activeX/activeX1.xml")}
     controls: list[tuple[str, bytes | str]] = [(TEXT, stored("typed in"))]
-    made = told(added(path, "ppt/slides/slide1.xml", xml, parts("ppt", controls), links))
+    made = report(added(path, "ppt/slides/slide1.xml", xml, parts("ppt", controls), links))
     assert made["markdown"] == "# Title\n\ntyped in\n"
     assert made["warnings"] == []

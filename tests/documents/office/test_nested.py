@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents.corpus import told
+from tests.documents.corpus import report
 from tests.documents.office_files import p, r, write_docx
 
 MATH = "<m:oMath><m:r><m:t>x</m:t></m:r></m:oMath>"
@@ -48,8 +48,8 @@ def alternatives(*choices: str) -> str:
         (p(f"<w:r><w:ruby><w:rt>{r('up')}</w:rt><w:rubyBase>{r('b')}</w:rubyBase></w:ruby></w:r>"), "b"),
     ],
 )  # fmt: skip
-def test_text_is_told_once_wherever_it_stands(tmp_path: Path, body: str, markdown: str) -> None:
-    made = told(write_docx(tmp_path / "a.docx", body))
+def test_text_is_written_once_wherever_it_stands(tmp_path: Path, body: str, markdown: str) -> None:
+    made = report(write_docx(tmp_path / "a.docx", body))
     assert made["markdown"] == f"{markdown}\n"
     assert made["warnings"] == []
 
@@ -61,5 +61,5 @@ def test_field_whose_code_takes_paragraphs_is_still_one(tmp_path: Path) -> None:
         + r("shown")
         + '<w:r><w:fldChar w:fldCharType="end"/></w:r>'
     )
-    made = told(write_docx(tmp_path / "a.docx", p(BEGIN) + p(code, "not shown") + p(end)))
+    made = report(write_docx(tmp_path / "a.docx", p(BEGIN) + p(code, "not shown") + p(end)))
     assert made["markdown"] == "shown\n"

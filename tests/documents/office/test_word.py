@@ -80,7 +80,7 @@ def test_lists_nest_and_count_as_the_document_says(word: Any) -> None:
     )
 
 
-def test_list_may_start_anew_and_at_another_number(word: Any) -> None:
+def test_list_may_start_again_and_at_another_number(word: Any) -> None:
     again = (
         '<w:num w:numId="2"><w:abstractNumId w:val="1"/>'
         '<w:lvlOverride w:ilvl="0"><w:startOverride w:val="7"/></w:lvlOverride></w:num>'
@@ -142,7 +142,7 @@ def test_notes_are_marked_and_stand_at_the_end(word: Any) -> None:
     assert made == "Text[^1] on[^2]\n\n[^1]: First note.\n\n[^2]: Second note."
 
 
-def test_note_that_refers_to_itself_is_told_once(word: Any) -> None:
+def test_note_that_refers_to_itself_is_written_once(word: Any) -> None:
     mark = '<w:r><w:footnoteReference w:id="2"/></w:r>'
     made = word(p("Text", mark), footnotes=f'<w:footnote w:id="2">{p("Again", mark)}</w:footnote>')
     assert made == "Text[^1]\n\n[^1]: Again[^1]"

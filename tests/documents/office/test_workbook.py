@@ -46,7 +46,7 @@ def test_values_are_shown_as_in_the_sheet(sheet: Any) -> None:
     )
 
 
-def test_tables_are_told_apart_by_empty_rows_and_columns(sheet: Any) -> None:
+def test_tables_are_parted_by_empty_rows_and_columns(sheet: Any) -> None:
     def fill(page: Any) -> None:
         for row, column, text in [(3, 2, "a"), (3, 3, "b"), (4, 2, "1"), (4, 3, "2")]:
             page.cell(row, column, text)

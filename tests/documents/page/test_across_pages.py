@@ -142,9 +142,9 @@ def forms(tmp_path: Path, path: Path, *, page_breaks: bool) -> tuple[str, dict[s
 
 
 @pytest.mark.parametrize("page_breaks", [False, True])
-def test_the_blocks_of_a_page_tell_what_goes_on(tmp_path: Path, *, page_breaks: bool) -> None:
-    written, told = forms(tmp_path, path_of(tmp_path, FIRST, SECOND), page_breaks=page_breaks)
-    assert [block["continues"] for page in told["pages"] for block in page["blocks"]] == [False, True]
-    assert told["pages"][1]["blocks"][0]["text"].startswith("next one begins")
+def test_the_blocks_of_a_page_say_what_continues(tmp_path: Path, *, page_breaks: bool) -> None:
+    written, described = forms(tmp_path, path_of(tmp_path, FIRST, SECOND), page_breaks=page_breaks)
+    assert [block["continues"] for page in described["pages"] for block in page["blocks"]] == [False, True]
+    assert described["pages"][1]["blocks"][0]["text"].startswith("next one begins")
     assert ("where the\n\n<!-- page 2 -->\n\nnext one" in written) == page_breaks
     assert ("where the next one" in written) != page_breaks

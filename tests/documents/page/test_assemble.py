@@ -45,7 +45,7 @@ def built(characters: list[tuple[str, Box]]) -> str:
 
 
 def test_the_letters_of_an_arabic_ligature_come_in_the_order_of_the_word() -> None:
-    # pdfium tells the two letters of one glyph, alef and lam, in the order in which they would be drawn.
+    # pdfium returns the two letters of one glyph, alef and lam, in the order in which they would be drawn.
     ligature = (20.0, 0.0, 26.0, 10.0)
     found = built(
         [("\u0627", (26.0, 0.0, 29.0, 10.0)), ("\u0625", ligature), ("\u0644", ligature),

@@ -109,7 +109,7 @@ TIMES = tuple(
 )
 
 
-def test_columns_with_white_hardly_wider_than_between_words_are_told_by_all_rows(tmp_path: Path) -> None:
+def test_columns_with_white_hardly_wider_than_between_words_are_found_by_all_rows(tmp_path: Path) -> None:
     lefts = (72.0, *(116.0 + 30 * n for n in range(6)))  # a time is 25 points wide, a space 2.8
     above: list[Placed] = [
         (72, 728, "All buses run on weekdays, and on other days in the way the sign says.")

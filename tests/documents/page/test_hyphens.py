@@ -42,7 +42,7 @@ def test_a_hyphen_at_the_end_of_a_line(tmp_path: Path, lines: list[str], word: s
     assert word in markdown_of(tmp_path, *lines)
 
 
-def test_words_of_other_pages_tell_as_well(tmp_path: Path) -> None:
+def test_words_of_other_pages_decide_as_well(tmp_path: Path) -> None:
     path = tmp_path / "pages.pdf"
     first = lines_of("This is about tests that run end-", "to-end, as they should.")
     path.write_bytes(pages_of([texts_of(first), texts_of(lines_of("An end-to-end test is long."))]))

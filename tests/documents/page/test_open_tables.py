@@ -114,7 +114,7 @@ def test_columns_of_prose_between_lines_are_no_table(tmp_path: Path) -> None:
 
 
 def test_a_table_goes_on_on_the_next_page(tmp_path: Path) -> None:
-    before: list[Placed] = [(72, 740, "All that can be set is told by the table that follows here below.")]
+    before: list[Placed] = [(72, 740, "All that can be set is named by the table that follows here below.")]
     first: list[Placed] = [(72, 680, "workers"), (180, 680, "4"), (280, 680, "how many requests are served")]
     rest: list[Placed] = [
         (280, 740, "at once, whatever"), (72, 724, "log"), (180, 724, "info"), (280, 724, "what is logged"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents.corpus import converted, told
+from tests.documents.corpus import converted, report
 from tests.documents.pdf_files import Element, Text, pages_of, tagged_of, texts_of
 
 Placed = tuple[float, float, str]
@@ -204,7 +204,7 @@ def test_a_letterhead_is_kept_once_and_what_is_left_out_is_counted(tmp_path: Pat
     pages = [[(72, 760, "Fine Nuts Ltd"), *body(number), (72, 30, foot)] for number in range(5)]
     path = tmp_path / "pages.pdf"
     path.write_bytes(pages_of([texts_of(texts) for texts in pages]))
-    made = told(path)
+    made = report(path)
     assert made["running_lines"] == 10
     assert made["markdown"].count(foot) == made["markdown"].count("Fine Nuts Ltd") == 1
 
@@ -273,6 +273,6 @@ def test_a_header_that_a_line_of_signs_parts_from_the_text_is_left_out(tmp_path:
 
 def test_a_document_of_page_numbers_alone_says_them(tmp_path: Path) -> None:
     (path := tmp_path / "a.pdf").write_bytes(pages_of([texts_of([(300, 20, f"Page {n}")]) for n in (1, 2)]))
-    made = told(path)
+    made = report(path)
     assert made["markdown"].strip().split("\n\n") == ["Page 1", "Page 2"]
     assert made["warnings"] == []

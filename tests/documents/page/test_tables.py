@@ -51,7 +51,7 @@ XS = (100.0, 220.0, 320.0)
 HEADER = ("Model", "Chunks", "Mean")
 
 
-def test_rows_between_two_rules_are_told_by_their_lines(tmp_path: Path) -> None:
+def test_rows_between_two_rules_are_found_by_their_lines(tmp_path: Path) -> None:
     drawn = across(712, 696, 652) + down(90, 200, 300, 400, top=712, bottom=652)
     made = markdown_of(tmp_path, grid([HEADER, *NUMBERS], XS), drawn)
     assert made.strip() == f"| Model | Chunks | Mean |\n| --- | --- | --- |\n{AS_ROWS}"

@@ -14,7 +14,7 @@ from openpyxl.comments import Comment
 from PIL import Image, ImageDraw
 from pptx import Presentation
 
-from tests.documents.corpus import converted, needs_ocr, told
+from tests.documents.corpus import converted, needs_ocr, report
 from tests.documents.hostile import zipped
 from tests.documents.office_files import DECLARED, p, relationships, write_docx
 from tests.documents.pdf_files import HELVETICA, pdf_of, stream_of, texts_of
@@ -82,7 +82,7 @@ def test_texts_of_a_form_stand_beside_their_labels(tmp_path: Path, *, listed: bo
     assert "hunter2" not in made
 
 
-def test_chosen_entries_are_told_as_the_form_shows_them(tmp_path: Path) -> None:
+def test_chosen_entries_are_written_as_the_form_shows_them(tmp_path: Path) -> None:
     options = "/Opt [[(r) (Red)] [(b) (Blue)] (Green)]"
     fields = [
         widget("Ch", 130, 700, f"/Ff 131072 /T (one) {options} /V (b)"),
@@ -94,7 +94,7 @@ def test_chosen_entries_are_told_as_the_form_shows_them(tmp_path: Path) -> None:
     assert made.startswith("Colour: Blue\n\nOthers: Red, Green\n\nOwn: Violet\n")
 
 
-def test_boxes_and_options_of_a_form_tell_their_state_with_and_without_appearances(tmp_path: Path) -> None:
+def test_boxes_and_options_of_a_form_show_their_state_with_and_without_appearances(tmp_path: Path) -> None:
     texts = [(90.0, 600.0, "agreed"), (90.0, 585.0, "refused"), (90.0, 570.0, "no state stored")]
     texts += [(90.0, 540.0, "small"), (150.0, 540.0, "large"), (90.0, 520.0, "red"), (150.0, 520.0, "blue")]
     texts += ON_BODY
@@ -135,7 +135,7 @@ def test_values_of_a_form_are_cells_of_its_table(tmp_path: Path) -> None:
     assert "| Item | Sum |\n| --- | --- |\n| Tea | 4.20 |\n| Milk | 1.10 |" in converted(source)
 
 
-def test_form_without_any_other_text_tells_its_values(tmp_path: Path) -> None:
+def test_form_without_any_other_text_shows_its_values(tmp_path: Path) -> None:
     fields = [widget("Tx", 100, 700, "/T (a) /V (Ada)"), widget("Btn", 100, 600, "/T (b) /V /Yes /AS /Yes")]
     assert converted(form(tmp_path / "a.pdf", [], fields)) == "Ada\n\n☑\n"
 
@@ -150,7 +150,7 @@ NOTES = [
 ]
 
 
-def test_text_typed_on_a_page_is_content_and_remarks_are_told_where_asked_for(tmp_path: Path) -> None:
+def test_text_typed_on_a_page_is_content_and_remarks_are_written_where_asked_for(tmp_path: Path) -> None:
     source = form(tmp_path / "a.pdf", ON_BODY, NOTES, listed=False)
     assert converted(source) == f"typed on the page\n\n{ON_BODY[0][2]}\n"
     assert converted(source, comments=True) == (
@@ -160,7 +160,7 @@ def test_text_typed_on_a_page_is_content_and_remarks_are_told_where_asked_for(tm
 
 @needs_ocr
 @pytest.mark.parametrize("shown", [True, False])
-def test_scanned_form_tells_what_is_filled_in_once(tmp_path: Path, *, shown: bool) -> None:
+def test_scanned_form_shows_what_is_filled_in_once(tmp_path: Path, *, shown: bool) -> None:
     scan = Image.new("L", (1200, 1600), 255)
     draw = ImageDraw.Draw(scan)
     for number in range(8):
@@ -301,14 +301,14 @@ def grouped(path: Path, group: str, kids: Sequence[str]) -> Path:
 def test_box_whose_state_cannot_be_known_is_warned_of(
     tmp_path: Path, group: str, kids: Sequence[str], signs: str, *, warned: bool
 ) -> None:
-    made = told(grouped(tmp_path / "a.pdf", group, kids))
+    made = report(grouped(tmp_path / "a.pdf", group, kids))
     assert [sign for sign in made["markdown"] if sign in "◯◉☐☑"] == list(signs)
     assert len(made["warnings"]) == warned
     if warned:
-        assert "do not tell whether they are chosen" in made["warnings"][0]
+        assert "do not show whether they are chosen" in made["warnings"][0]
 
 
-def test_rich_values_and_signatures_are_told_and_what_is_drawn_alone_is_warned_of(tmp_path: Path) -> None:
+def test_rich_values_and_signatures_are_written_and_what_is_drawn_alone_is_warned_of(tmp_path: Path) -> None:
     rich = "<body><p>Rich &amp; <b>bold</b></p></body>"
     drawn = "/AP << /N 9 0 R >>"
     fields = [
@@ -319,7 +319,7 @@ def test_rich_values_and_signatures_are_told_and_what_is_drawn_alone_is_warned_o
     ]
     look = stream_of("BT /H 10 Tf 0 2 Td (PAID) Tj ET", "/Type /XObject /Subtype /Form /BBox [0 0 99 10]")
     texts = [(72.0, 700.0, "Rich:"), (72.0, 680.0, "Signature:"), *ON_BODY]
-    made = told(form(tmp_path / "a.pdf", texts, fields, objects=[look]))
+    made = report(form(tmp_path / "a.pdf", texts, fields, objects=[look]))
     assert made["markdown"].startswith("Rich: Rich & bold\n\nSignature: (signed)\n\nRich & bold\n\n")
     assert made["warnings"] == ["page 1: the text of 1 stamps or fields is drawn and was not read"]
 
@@ -328,5 +328,5 @@ def test_rich_values_and_signatures_are_told_and_what_is_drawn_alone_is_warned_o
     ("fields", "warned"), [([], True), ([widget("Tx", 110, 700, "/T (a) /V (b)")], False)]
 )
 def test_form_that_is_xfa_alone_is_named(tmp_path: Path, fields: Sequence[str], *, warned: bool) -> None:
-    made = told(form(tmp_path / "a.pdf", ON_BODY, fields, more="/XFA (<xdp/>)"))
+    made = report(form(tmp_path / "a.pdf", ON_BODY, fields, more="/XFA (<xdp/>)"))
     assert any("XFA form" in warning for warning in made["warnings"]) == warned

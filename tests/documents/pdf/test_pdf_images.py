@@ -106,11 +106,11 @@ async def test_a_picture_is_saved_as_it_is_seen(
 ) -> None:
     data = page(shown(matrix), picture(jpeg()), entries=f"/Rotate {rotation}")
     result, saved = await converted(connector, tmp_path, data)
-    [told] = result["images"]
-    found = saved[told["name"]]
+    [listed] = result["images"]
+    found = saved[listed["name"]]
     assert [colour == RED for colour in corners(found)] == [at == red_at for at in range(4)]
     lies = ("0 -80" in matrix or "0 80" in matrix) != (rotation in (90, 270))
-    assert (told["width"], told["height"]) == ((40, 80) if lies else (80, 40))
+    assert (listed["width"], listed["height"]) == ((40, 80) if lies else (80, 40))
 
 
 async def test_a_picture_drawn_within_a_turned_form_is_saved_as_it_is_seen(
@@ -244,7 +244,7 @@ async def test_a_logo_that_runs_through_the_pages_stands_on_the_first(
     assert shown_on == [2, 1, 1, 1]
 
 
-async def test_json_names_the_picture_and_the_result_tells_where_it_is(
+async def test_json_names_the_picture_and_the_result_says_where_it_is(
     connector: ConvertConnector, tmp_path: Path
 ) -> None:
     data = page(shown("153 0 0 79.2 306 396"), picture(jpeg()))

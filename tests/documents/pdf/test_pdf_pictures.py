@@ -77,10 +77,10 @@ def test_a_stamp_is_read_where_it_stands(tmp_path: Path) -> None:
 
 @needs_ocr
 @pytest.mark.parametrize(
-    ("bottom", "told"), [(560, [True, True, True]), (745, [True, False, False])], ids=["stamp", "logo"]
+    ("bottom", "expected"), [(560, [True, True, True]), (745, [True, False, False])], ids=["stamp", "logo"]
 )
-def test_what_is_on_every_page_is_told_on_each_and_a_logo_on_the_first(
-    tmp_path: Path, bottom: float, told: list[bool]
+def test_what_is_on_every_page_is_written_on_each_and_a_logo_on_the_first(
+    tmp_path: Path, bottom: float, expected: list[bool]
 ) -> None:
     picture = written(["RECEIVED AND APPROVED"], size=(640, 120))
     one = page_with(tmp_path / "one.pdf", picture, (300, bottom, 220, 42))
@@ -89,7 +89,7 @@ def test_what_is_on_every_page_is_told_on_each_and_a_logo_on_the_first(
             made.import_pages(source)
         made.save(tmp_path / "three.pdf")
     pages = pages_of(tmp_path / "three.pdf")
-    assert ["RECEIVED" in page.markdown for page in pages] == told
+    assert ["RECEIVED" in page.markdown for page in pages] == expected
 
 
 @needs_ocr
@@ -142,13 +142,13 @@ def test_no_picture_is_read_where_ocr_is_switched_off(tmp_path: Path) -> None:
 
 
 def garbled_pdf(path: Path, shift: int) -> Path:
-    """A PDF that shows its text, and tells other letters: each so many further in the alphabet."""
+    """A PDF that shows its text, and names other letters: each so many further in the alphabet."""
     pairs = "".join(
         f"<{ord(letter):02x}> <{ord(letter) + shift:04x}>\n" for letter in map(chr, range(0x21, 0x7B))
     )
     cmap = (
         "/CIDInit /ProcSet findresource begin 12 dict begin begincmap\n"
-        "/CMapName /Told def /CMapType 2 def\n1 begincodespacerange <00> <ff> endcodespacerange\n"
+        "/CMapName /Shifted def /CMapType 2 def\n1 begincodespacerange <00> <ff> endcodespacerange\n"
         f"{0x7B - 0x21} beginbfchar\n{pairs}endbfchar\nendcmap end end\n"
     )
     content = "".join(f"BT /H 12 Tf 72 {700 - 16 * n} Td ({line}) Tj ET\n" for n, line in enumerate(PROSE))
@@ -169,8 +169,8 @@ def garbled_pdf(path: Path, shift: int) -> Path:
 @pytest.mark.parametrize("shift", [-29, 3, 160])
 def test_a_text_layer_of_wrong_letters_is_replaced_by_what_the_page_shows(tmp_path: Path, shift: int) -> None:
     path = garbled_pdf(tmp_path / "garbled.pdf", shift)
-    (told,) = pages_of(path, mode="never")
-    assert "bridge" not in told.markdown
+    (expected,) = pages_of(path, mode="never")
+    assert "bridge" not in expected.markdown
     (page,) = pages_of(path)
     assert page.by_ocr
     assert " ".join(page.markdown.split()) == " ".join(PROSE)

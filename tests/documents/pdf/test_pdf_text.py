@@ -77,7 +77,7 @@ def test_what_is_drawn_last_at_the_top_is_read_first(tmp_path: Path) -> None:
     assert made == "Dear Ada,\n\nThe text of the letter.\n"
 
 
-def test_footnotes_are_told_by_their_marks(tmp_path: Path) -> None:
+def test_footnotes_are_recognised_by_their_marks(tmp_path: Path) -> None:
     made = markdown_of(
         tmp_path,
         [
@@ -157,7 +157,7 @@ def test_a_line_that_begins_in_bold_is_no_heading(tmp_path: Path) -> None:
     assert "#" not in made
 
 
-def test_a_heading_in_another_typeface_is_told_by_it(tmp_path: Path) -> None:
+def test_a_heading_in_another_typeface_is_recognised_by_it(tmp_path: Path) -> None:
     made = markdown_of(
         tmp_path,
         [
@@ -293,7 +293,7 @@ def test_a_bold_line_of_several_things_is_no_heading(tmp_path: Path) -> None:
     assert "#### 1 What is sold" in made
 
 
-def test_size_is_told_of_letters_whose_font_claims_not_to_reach_below_the_line(tmp_path: Path) -> None:
+def test_size_is_known_of_letters_whose_font_claims_not_to_reach_below_the_line(tmp_path: Path) -> None:
     lines = ("sea air was as near as ever", "pygmy jumpy gypsy, boggy quay", "as near as a man can see")
     font = (
         "/H << /Type /Font /Subtype /TrueType /BaseFont /Helvetica /Encoding /WinAnsiEncoding "

@@ -1,4 +1,4 @@
-"""PDFs whose structure tree tells what their pages are made of."""
+"""PDFs whose structure tree declares what their pages are made of."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def prose(y: float) -> Element:
     return Element("P", [Text(72, y - 12 * number, text) for number, text in enumerate(texts)])
 
 
-def test_a_table_is_told_by_its_tags_where_nothing_on_the_page_tells_it(tmp_path: Path) -> None:
+def test_a_table_is_found_by_its_tags_where_nothing_on_the_page_shows_it(tmp_path: Path) -> None:
     rows = [HEADER, row(688, "blue bolt", "0.10 EUR", "1 200"), row(676, "nut", "0.20 EUR", "none left")]
     assert markdown_of(tmp_path, [prose(750), Element("Table", rows), prose(600)]).split("\n\n")[1] == (
         "| Name | Price | Stock |\n| --- | --- | --- |\n"
@@ -46,7 +46,7 @@ def test_a_table_is_told_by_its_tags_where_nothing_on_the_page_tells_it(tmp_path
     )
 
 
-def test_a_cell_that_spans_others_is_told_in_each_of_their_places(tmp_path: Path) -> None:
+def test_a_cell_that_spans_others_is_written_in_each_of_their_places(tmp_path: Path) -> None:
     wide = cell(Text(72, 700, "Parts"), kind="TH", attributes="/ColSpan 2")
     high = cell(Text(72, 682, "bolts"), attributes="/RowSpan 2")
     rows = [
@@ -59,11 +59,11 @@ def test_a_cell_that_spans_others_is_told_in_each_of_their_places(tmp_path: Path
     )
 
 
-def test_empty_cells_keep_their_places_whether_they_are_told_or_not(tmp_path: Path) -> None:
-    told = row(688, "bolt", "", "12")
-    untold = Element("TR", [cell(Text(110, 676, "0.20")), cell(Text(170, 676, "7"))])
+def test_empty_cells_keep_their_places_whether_they_are_written_or_not(tmp_path: Path) -> None:
+    filled = row(688, "bolt", "", "12")
+    short = Element("TR", [cell(Text(110, 676, "0.20")), cell(Text(170, 676, "7"))])
     whole = row(664, "washer", "0.30", "5")
-    assert markdown_of(tmp_path, [Element("Table", [HEADER, told, untold, whole])]) == (
+    assert markdown_of(tmp_path, [Element("Table", [HEADER, filled, short, whole])]) == (
         "| Name | Price | Stock |\n| --- | --- | --- |\n"
         "| bolt |  | 12 |\n|  | 0.20 | 7 |\n| washer | 0.30 | 5 |\n"
     )
@@ -78,7 +78,7 @@ def test_each_page_has_the_rows_of_a_table_that_are_on_it(tmp_path: Path) -> Non
     assert made.count("washer") == made.count("bolt") == 1
 
 
-def test_drawn_lines_say_more_than_tags_that_do_not_tell_what_a_cell_spans(tmp_path: Path) -> None:
+def test_drawn_lines_say_more_than_tags_that_do_not_say_what_a_cell_spans(tmp_path: Path) -> None:
     xs, ys = (70, 108, 168, 220), (712, 698, 684, 670)
     across = "".join(f"{xs[0]} {y} m {xs[-1]} {y} l S\n" for y in ys)
     down = "".join(f"{x} {ys[1 if x == 108 else 0]} m {x} {ys[-1]} l S\n" for x in xs)
@@ -141,8 +141,8 @@ def test_headings_have_the_levels_that_the_document_says(tmp_path: Path) -> None
 
 def test_bold_lines_are_no_headings_where_the_document_says_what_its_headings_are(tmp_path: Path) -> None:
     bold = Element("P", [Text(72, 700, "By hand", font="B")])
-    told = [Element("H1", [Text(72, 760, "Install")]), Element("H2", [Text(72, 745, "Ways")])]
-    assert "**By hand**" in markdown_of(tmp_path, [*told, prose(730), bold, prose(685)])
+    headings = [Element("H1", [Text(72, 760, "Install")]), Element("H2", [Text(72, 745, "Ways")])]
+    assert "**By hand**" in markdown_of(tmp_path, [*headings, prose(730), bold, prose(685)])
     assert "#### By hand" in markdown_of(tmp_path, [prose(730), bold, prose(685)])
 
 
@@ -186,7 +186,7 @@ def test_other_text_that_is_no_content_stays_where_it_may_be_read(tmp_path: Path
     assert "Name of the field" in made
 
 
-def test_items_of_lists_are_told_by_their_tags_where_nothing_marks_them(tmp_path: Path) -> None:
+def test_items_of_lists_are_found_by_their_tags_where_nothing_marks_them(tmp_path: Path) -> None:
     def item(y: float, text: str, *within: Element) -> Element:
         body = Element("LBody", [Element("P", [Text(90, y, text), Text(90, y - 12, "goes on")]), *within])
         return Element("LI", [body])

@@ -74,7 +74,7 @@ async def test_blocks_of_a_pdf_lie_on_the_page_from_top_to_bottom(
 
 
 @needs_ocr
-async def test_a_scan_tells_how_sure_its_reading_is(connector: ConvertConnector, tmp_path: Path) -> None:
+async def test_a_scan_reports_how_sure_its_reading_is(connector: ConvertConnector, tmp_path: Path) -> None:
     result, saved = await forms(connector, tmp_path, "phototest.tif", formats=["markdown", "json"])
     (page,) = orjson.loads(saved["document.json"])["pages"]
     assert page["ocr"]

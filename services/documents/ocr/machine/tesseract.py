@@ -29,16 +29,16 @@ def installed() -> Installed | None:
     if program is None:
         return None
     try:
-        version = _tell(program, "--version").split()
-        listed = _tell(program, "--list-langs").splitlines()[1:]  # the first line says where they are
+        version = _output(program, "--version").split()
+        listed = _output(program, "--list-langs").splitlines()[1:]  # the first line says where they are
     except (OSError, subprocess.SubprocessError):
         return None
     languages = tuple(sorted(set(listed) - {ORIENTATION}))
     return Installed(program, version[1] if len(version) > 1 else "", languages, ORIENTATION in listed)
 
 
-def _tell(program: str, option: str) -> str:
-    told = subprocess.run(  # noqa: S603 - found on PATH, fixed arguments
+def _output(program: str, option: str) -> str:
+    done = subprocess.run(  # noqa: S603 - found on PATH, fixed arguments
         [program, option], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=True
     )
-    return told.stdout or told.stderr  # old versions answer on stderr
+    return done.stdout or done.stderr  # old versions answer on stderr

@@ -59,7 +59,7 @@ class CellParser(WorkSheetParser):
 def mark_scripts(package: Package, strings: list[str]) -> None:
     """Mark what stands above and below the line in the texts that cells share, in the order of their part.
 
-    Those with escaped characters are read anew as well: openpyxl takes some as they are.
+    Those with escaped characters are read again as well: openpyxl takes some as they are.
     """
     for part in package.related(package.main_part(), "sharedStrings"):
         if package.mentions(part, b"vertAlign") or package.mentions(part, b"_x"):

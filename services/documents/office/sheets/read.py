@@ -29,7 +29,7 @@ MAX_PLACES: Final = 10_000_000
 MAX_LINKS: Final = 100_000
 MAX_MERGED: Final = 100_000
 MAX_FILLED: Final = 5_000  # places that a merged cell fills with its value; a wider one is ornament
-ROWS_A_TABLE: Final = 5_000  # a longer table goes on in another, with its header again
+ROWS_A_TABLE: Final = 5_000  # a longer table continues in another, with its header again
 MAX_TITLES: Final = 3  # lines above a table
 
 

@@ -39,7 +39,7 @@ class _Level:
     format: str = "decimal"
     text: str = ""
     start: int = 1
-    restart: int | None = None  # the level, from 1, whose step starts this one anew; 0 for none
+    restart: int | None = None  # the level, from 1, whose step restarts this one; 0 for none
     legal: bool = False
     style: str = ""
 
@@ -108,7 +108,7 @@ class Numbering:
         return self._lists[abstract]
 
     def _overridden(self, number: Element, of_list: _List, level: int) -> _Level:
-        """The level as this use of the list has it; its first use may start the count anew."""
+        """The level as this use of the list has it; its first use may restart the count."""
         own = of_list.levels.get(level) or _Level(text=f"%{level + 1}.")
         for override in number.findall(f"{W}lvlOverride"):
             at = integer(override.get(f"{W}ilvl"), 0)

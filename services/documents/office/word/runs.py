@@ -113,7 +113,7 @@ class RunReader:
     def read(self, paragraph: Iterable[Element], style: str) -> Found:
         """What the paragraph holds."""
         if any(not field_.in_result for field_ in self._fields) and not _has_fields(paragraph):
-            # A field that is never told to end would swallow the rest of the document.
+            # A field whose end is missing would swallow the rest of the document.
             self._fields = [field_ for field_ in self._fields if field_.in_result]
         self._found = found = Found()
         # Bold and italic of a whole style are its design; hidden and monospaced are not.

@@ -138,7 +138,7 @@ class Styles:
 
 
 def run_look(properties: Element | None, *, name: str = "") -> RunLook:
-    """How run properties set a run; the name of a character style may tell that it is code."""
+    """How run properties set a run; the name of a character style may say that it is code."""
     monospaced = True if CODE.search(name) else None
     if properties is None:
         return RunLook(monospaced=monospaced)

@@ -120,7 +120,7 @@ def table_of(
 
     Args:
         rows: from the top.
-        rest: rows that follow, which are in the table if they go on its last cells.
+        rest: rows that follow, which are in the table if they continue its last cells.
         across: lines on the page.
         min_rows: fewer are none.
         sure: whether it must be one by its numbers too (see `is_sure`).
@@ -149,7 +149,7 @@ def table_of(
 def made(
     placed: Sequence[Placed], found: Sequence[Span], across: Sequence[Rule], *, min_rows: int = 2
 ) -> Table | None:
-    """The table of lines whose words are told by columns; None where it has fewer rows."""
+    """The table of lines whose words stand in columns; None where it has fewer rows."""
     lines = logical(placed, found, across)
     texts = [[markdown.cell(text) for text in line] for line in lines]
     if len(texts) < min_rows:
@@ -202,7 +202,7 @@ def _is_table(placed: Sequence[Placed], found: Sequence[Span], min_rows: int) ->
         return False
     if len(cells) < len(placed) * len(found) * MIN_FILLED:
         return False
-    if min_rows > MIN_ROWS and len(full) < MIN_PAIRS and not any(_tells(cell.text) for cell in cells):
+    if min_rows > MIN_ROWS and len(full) < MIN_PAIRS and not any(_says_much(cell.text) for cell in cells):
         return False  # a matrix of a formula
     if len(found) == 2:
         numbers = sum(is_numeric(cell.text) for cell in by_column[1])
@@ -211,7 +211,7 @@ def _is_table(placed: Sequence[Placed], found: Sequence[Span], min_rows: int) ->
     return not (is_prose(by_column) or _is_loose(placed, found) or is_listed(placed, by_column))
 
 
-def _tells(text: str) -> bool:
+def _says_much(text: str) -> bool:
     """Whether a cell is a number or has a word in it, and is no part of a formula."""
     return is_numeric(text) or WORD.search(text) is not None
 

@@ -13,7 +13,7 @@ SAME_LINE: Final = 0.5  # of the lower one's height
 
 
 def joined(rows: Sequence[Row]) -> list[Row]:
-    """Rows in their order, with those put together of which one goes on beside another.
+    """Rows in their order; those of which one continues beside another are joined.
 
     Between the two stand only further lines of the same cell, below the one and left of the other.
     """

@@ -103,9 +103,9 @@ def _is_on(word: Word, line: TextLine) -> bool:
 
 
 def levels(held: Sequence[Held], *, header: bool) -> list[tuple[float, float]]:
-    """Top and bottom of each row of text, where there are several: cells go on in the same lines.
+    """Top and bottom of each row of text, where there are several: cells continue in the same lines.
 
-    Lines of a cell that only go on where its width ends are one row.
+    Lines of a cell that only continue where its width ends are one row.
 
     Args:
         held: the lines of each cell.
@@ -132,7 +132,7 @@ def levels(held: Sequence[Held], *, header: bool) -> list[tuple[float, float]]:
 
 
 def _are_complete(held: Sequence[Held], rows: int) -> bool:
-    """Whether many cells have a line in each row: text that goes on would not end alike in all."""
+    """Whether many cells have a line in each row: text that continues would not end alike in all."""
     items = any(
         line.words[0].text in BULLETS for lines, _ in held for line in lines[1:] if len(line.words) > 1
     )

@@ -114,7 +114,7 @@ def _grouped(placed: Sequence[Placed], found: Sequence[Span], bands: Sequence[in
     pitches = [after.row.top - before.row.top for before, after in pairwise(placed)]
     smallest = min(pitches, default=0.0)
     smallest = max(smallest, median(each.row.size for each in placed) * 0.8)
-    told_by_gaps = _are_told_by_gaps(placed, pitches, smallest)
+    parted_by_gaps = _are_parted_by_gaps(placed, pitches, smallest)
     groups = [[placed[0]]]
     for number, each in enumerate(placed[1:], start=1):
         before = placed[number - 1]
@@ -129,7 +129,7 @@ def _grouped(placed: Sequence[Placed], found: Sequence[Span], bands: Sequence[in
         elif all_ruled or header:
             joins = _has_no_room(groups[-1], each, found) and (header or not each.has_number() or partial)
         else:
-            joins = (told_by_gaps and near and partial) or each.goes_on(before, found)
+            joins = (parted_by_gaps and near and partial) or each.goes_on(before, found)
         if joins:
             groups[-1].append(each)
         else:
@@ -137,7 +137,7 @@ def _grouped(placed: Sequence[Placed], found: Sequence[Span], bands: Sequence[in
     return groups
 
 
-def _are_told_by_gaps(placed: Sequence[Placed], pitches: Sequence[float], smallest: float) -> bool:
+def _are_parted_by_gaps(placed: Sequence[Placed], pitches: Sequence[float], smallest: float) -> bool:
     """Whether lines that stand close to the one before are mostly parts of it, and others are common."""
     apart = sum(pitch >= smallest * APART for pitch in pitches)
     close = [n for n, pitch in enumerate(pitches) if pitch <= smallest * SAME]

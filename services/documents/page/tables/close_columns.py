@@ -1,4 +1,4 @@
-"""Tables whose columns stand so close that only the white they share tells them from words of a sentence."""
+"""Tables whose columns stand so close that only the white they share distinguishes them from a sentence."""
 
 from __future__ import annotations
 

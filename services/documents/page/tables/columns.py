@@ -13,7 +13,7 @@ from switchyard.services.documents.page.tables.rows import Row, Word
 GUTTER: Final = 0.5  # of the size: the narrowest white between columns
 REACHED: Final = 0.5  # of a column's width, or of the words
 CROSSED: Final = 0.3  # of the rows that leave white between columns, so many may reach into it
-SAMPLED: Final = 24  # rows by which is told what spans columns
+SAMPLED: Final = 24  # rows that decide what spans columns
 
 Span = tuple[float, float]
 

@@ -18,7 +18,7 @@ from switchyard.services.documents.write import markdown
 NEAR: Final = 3.0  # points within which lines are one, and meet
 MAX_CELLS: Final = 20_000
 MAX_CELL_CHARS: Final = 1_500  # a box with more around it frames a part of the page
-MAX_REPEATED: Final = 200  # characters of a cell that is told in each of its places
+MAX_REPEATED: Final = 200  # characters of a cell that is repeated in each of its places
 MAX_ODD: Final = 0.2  # of the words, in cells that are no rectangles
 MIN_SIZE: Final = 6.0  # points, of a row or column that has empty cells only
 MIN_CROSSING: Final = 2
@@ -54,7 +54,7 @@ class Grid:
         """The table; None for a mere frame, a drawing, and where columns stand within the cells.
 
         Args:
-            words: those on the page; those in the table are told by what `id` says of them.
+            words: those on the page; those in the table are recognised by their `id`.
         """
         if self._rows * self._columns not in range(2, MAX_CELLS):
             return None
@@ -142,7 +142,7 @@ class Grid:
         return sum(words.get(number, 0) for number in self._odd) > sum(words.values()) * MAX_ODD
 
     def _is_crossed(self, words: Sequence[Word]) -> bool:
-        """Whether lines of text go on across the lines between columns."""
+        """Whether lines of text continue across the lines between columns."""
         crossing = apart = 0
         for before, after in pairwise(words):
             height = min(before.bottom - before.top, after.bottom - after.top)
@@ -233,13 +233,13 @@ def _distinct(rows: list[list[_Cell]], sizes: Sequence[float]) -> list[list[_Cel
 
 def _written(rows: Sequence[Sequence[_Cell]], odd: AbstractSet[int]) -> list[list[str]]:
     """The text of each cell in all of its places, of a long or odd one in the first."""
-    told: set[tuple[int, int]] = set()
+    written: set[tuple[int, int]] = set()
 
     def text(cell: _Cell) -> str:
         found = markdown.cell(unbroken(line.text for line in cell.lines))
         repeated = len(found) <= MAX_REPEATED and cell.number not in odd
-        if repeated or (cell.number, cell.part) not in told:
-            told.add((cell.number, cell.part))
+        if repeated or (cell.number, cell.part) not in written:
+            written.add((cell.number, cell.part))
             return found
         return ""
 
@@ -278,7 +278,7 @@ def _near(rules: Iterable[Rule], at: float) -> list[Rule]:
 
 
 def _covers(rules: Iterable[Rule], start: float, end: float) -> bool:
-    """Whether a line goes by the middle of a stretch."""
+    """Whether a line passes the middle of a stretch."""
     middle = (start + end) / 2
     return any(rule.start <= middle <= rule.end for rule in rules)
 

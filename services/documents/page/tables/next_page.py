@@ -1,4 +1,4 @@
-"""Rows that a table without rules has on the next page, too few there to be told by themselves."""
+"""Rows that a table without rules has on the next page, too few there to be recognised by themselves."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class OpenTable:
     size: float
 
     def rest(self, lines: Sequence[Line]) -> Table | None:
-        """What the lines of the next page go on with; None where they do not."""
+        """The rows with which the lines of the next page continue the table; None where they do not."""
         placed: list[Placed] = []
         for row in stacked(lines)[:MAX_ROWS]:
             each = Placed(row, white.pieces(row, self.columns))
@@ -72,6 +72,6 @@ def at_end(lines: Sequence[Line], tables: Sequence[Table]) -> OpenTable | None:
     last = max(tables, key=lambda table: table.bottom, default=None)
     if last is None or any(line.top >= last.bottom and not last.holds(line) for line in lines):
         return None
-    if not last.columns:  # ruled: what goes on is so, too
+    if not last.columns:  # ruled: what continues it is so, too
         return None
     return OpenTable(last.columns, median(line.size for line in lines if last.holds(line)))

@@ -58,18 +58,18 @@ def tables(
 
 
 def _better(tables: Iterable[Table], than: Sequence[Table]) -> list[Table]:
-    """Tables, and the others that share nothing with those that tell more, or the same in more columns."""
+    """Tables, and the others that share nothing with those that hold more, or the same in more columns."""
     found = list(than)
     for table in tables:
         others = [other for other in found if (other.lines or frozenset()) & (table.lines or frozenset())]
         columns = max((len(other.columns) for other in others), default=0)
-        more = (len(table.columns), _told([table])) > (columns, _told(others))
-        if len(table.columns) >= columns and _told([table]) >= _told(others) and more:
+        more = (len(table.columns), _size_of_text([table])) > (columns, _size_of_text(others))
+        if len(table.columns) >= columns and _size_of_text([table]) >= _size_of_text(others) and more:
             found = [table, *(other for other in found if other not in others)]
     return found
 
 
-def _told(tables: Iterable[Table]) -> int:
+def _size_of_text(tables: Iterable[Table]) -> int:
     """How many lines of text tables have."""
     return sum(len(table.lines or ()) for table in tables)
 
@@ -82,7 +82,10 @@ def _by(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule]) ->
     if by_rows and rule_per_row.are_several(rules, within):
         return by_rows
     return max(
-        list(_between(rules, lines, across)), _with_wrapped_cells(rules, lines, within), by_rows, key=_told
+        list(_between(rules, lines, across)),
+        _with_wrapped_cells(rules, lines, within),
+        by_rows,
+        key=_size_of_text,
     )
 
 
@@ -160,7 +163,7 @@ def _with_wrapped_cells(rules: Sequence[Rule], lines: Sequence[Line], within: Se
     if len(rules) < three_rules.MIN_RULES:
         above = [row for row in within if 0 < rules[0].at - row.middle <= row.size * HEADER_NEAR]
         below = [row for row in within if row.middle >= rules[-1].at]
-        if 0 < len(rows) <= three_rules.HEADER_ROWS and below:  # the table goes on on the next page
+        if 0 < len(rows) <= three_rules.HEADER_ROWS and below:  # the table continues on the next page
             if any(
                 line.bottom > below[0].top and not left <= line.left < line.right <= right for line in lines
             ):

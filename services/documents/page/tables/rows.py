@@ -1,4 +1,4 @@
-"""What recognised words tell by where they stand: rows of cells, and bullets that were misread."""
+"""What the places of recognised words show: rows of cells, and bullets that were misread."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Cell:
     Args:
         marks: the ids of the marked content in it.
         columns: how many it spans, and so for rows.
-        heads: whether it is told to be the header of others.
+        heads: whether it is declared the header of others.
         has_heading: whether a heading of the document is in it.
     """
 
@@ -56,7 +56,7 @@ class Part(NamedTuple):
     """A paragraph, item, heading or the like.
 
     Args:
-        number: on the page, by which it is told from others.
+        number: on the page, which distinguishes it from others.
         level: of a heading; 0 of all else.
     """
 
@@ -104,21 +104,21 @@ class Structure:
         marks |= self.items.keys() | {mark for mark, part in self.parts.items() if part.level}
         return [line for line in lines if any(word.mark in marks for word in line.words)]
 
-    def told(self, lines: Sequence[Line]) -> list[Line]:
+    def tagged(self, lines: Sequence[Line]) -> list[Line]:
         """The lines of a page, with the levels of headings, and where paragraphs and items start."""
         if not self.parts:
             return list(lines)
         lasts = [line.words[-1].mark if line.words else -1 for line in lines]
         starts = _starts(lines, [self.parts.get(last) for last in lasts])
-        told: list[Line] = []
+        tagged: list[Line] = []
         seen: set[int | None] = {None}
         for line, last, start in zip(lines, lasts, starts, strict=True):
             item = self.items.get(last)
-            told.append(
+            tagged.append(
                 replace(line, level=self._level(line), starts=line.starts or start, item=item not in seen)
             )
             seen.add(item)
-        return told
+        return tagged
 
     def _level(self, line: Line) -> int:
         marks = {word.mark for word in line.words}

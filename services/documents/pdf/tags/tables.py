@@ -1,4 +1,4 @@
-"""Tables of a PDF page as its structure tree tells them, where the places of their words bear it out."""
+"""Tables of a PDF page as its structure tree declares them, where the places of their words bear it out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Held:
         return markdown.cell(unbroken(line.text for line in lines))
 
     def exceeds(self, columns: Sequence[tuple[float, float]]) -> bool:
-        """Whether it stands in more columns than it is told to span."""
+        """Whether it stands in more columns than it declares to span."""
         box = self.box()
         return box is not None and sum(_apart(box, column) < 0 for column in columns) > self.cell.columns
 
@@ -60,13 +60,13 @@ _Span = tuple[float, float]
 def tables(
     structure: Structure, lines: Sequence[Line], known: Sequence[Table] = (), *, sure: bool
 ) -> tuple[list[Table], list[Line]]:
-    """Tables that a page's structure tells, and the text, its lines parted where they lead out of one.
+    """Tables that a page's structure declares, and the text, its lines parted where they lead out of one.
 
     Args:
         structure: of the page.
         lines: of the page.
         known: tables whose lines of text are in no other.
-        sure: take those that tell what their cells span, or else the others, of which drawn lines, where
+        sure: take those that declare what their cells span, or else the others, of which drawn lines, where
             there are any, say more.
     """
     found: list[Table] = []
@@ -77,8 +77,8 @@ def tables(
     by_mark: defaultdict[int, list[Word]] = defaultdict(list)
     for word in words:
         by_mark[word.mark].append(word)
-    for told in structure.tables:
-        rows = [[_Held(cell, _words_of(cell, by_mark)) for cell in row] for row in told.rows]
+    for declared in structure.tables:
+        rows = [[_Held(cell, _words_of(cell, by_mark)) for cell in row] for row in declared.rows]
         if not _is_table(rows, words):
             continue
         filled = _filled(rows)
@@ -88,7 +88,7 @@ def tables(
         taken = {id(word) for row in rows for held in row for word in held.words}
         found_in, starts = parted(found_in, taken)
         left, top, right, bottom = _around(rows)
-        found.append(Table(left, top, right, bottom, table, starts, continues=told.continues))
+        found.append(Table(left, top, right, bottom, table, starts, continues=declared.continues))
     return found, found_in
 
 
@@ -98,7 +98,7 @@ def _words_of(cell: Cell, by_mark: dict[int, list[Word]]) -> list[Word]:
 
 
 def _is_table(rows: Sequence[_Row], words: Iterable[Word]) -> bool:
-    """Whether it does not only arrange the page, and its cells stand where they are told to."""
+    """Whether it does not only arrange the page, and its cells stand where it says."""
     if sum(held.cell.columns * held.cell.rows for row in rows for held in row) > MAX_CELLS:
         return False
     filled = [[held for held in row if held.words] for row in rows]
@@ -121,9 +121,9 @@ def _written(rows: Sequence[_Row]) -> str:
 
 
 def _filled(rows: Sequence[_Row]) -> Sequence[_Row] | None:
-    """The rows, with empty cells where some have fewer than others: many programs do not tell of these.
+    """The rows, with empty cells where some have fewer than others: many programs do not write these.
 
-    None where a cell stands in more columns than it is told to span.
+    None where a cell stands in more columns than it declares to span.
     """
     widths = [sum(held.cell.columns for held in row) for row in rows]
     width = max(widths)

@@ -65,7 +65,7 @@ class Faces:
     """Remembers how the objects of one page look; most draw many words.
 
     Args:
-        tagged: whether the document's structure tells of marked content.
+        tagged: whether the document's structure refers to marked content.
     """
 
     def __init__(self, textpage: raw.FPDF_TEXTPAGE, *, tagged: bool) -> None:
@@ -101,7 +101,7 @@ class Faces:
         return face
 
     def font(self, index: int) -> int:
-        """What tells the font of a character from others; those of one name may be several."""
+        """What distinguishes the font of a character from others; several may have the same name."""
         drawn = raw.FPDFText_GetTextObject(self._textpage, index)
         font = raw.FPDFTextObj_GetFont(drawn) if drawn else None
         return ctypes.addressof(font.contents) if font else 0

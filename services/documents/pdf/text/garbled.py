@@ -34,7 +34,7 @@ SCRIPTS: Final = tuple(
 )
 MIXED_SCRIPTS: Final = 4
 SCRIPT_SHARE: Final = 0.05
-ENOUGH: Final = 50  # characters: fewer tell nothing
+ENOUGH: Final = 50  # characters: fewer prove nothing
 MAX_CHECKS: Final = 50  # a document
 COMPARED_LINES: Final = 3
 COMPARED_CHARS: Final = 200
@@ -65,14 +65,14 @@ def is_odd(text: str) -> bool:
 
 
 class Garbled:
-    """Knows whether the fonts of a document tell other letters than they show, by reading some by OCR."""
+    """Knows whether the fonts of a document name other letters than they show, by reading some by OCR."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._known: dict[frozenset[str], bool] = {}  # by the fonts
 
     def is_garbled(self, page: pdfium.PdfPage, lines: Sequence[Line]) -> bool:
-        """Whether a page's text layer is wrong, as far as OCR can tell."""
+        """Whether a page's text layer is wrong, as far as OCR can detect."""
         if not is_odd(" ".join(line.text for line in lines)):
             return False
         fonts = frozenset(line.font for line in lines)
@@ -85,7 +85,7 @@ class Garbled:
     def _differs(self, page: pdfium.PdfPage, lines: Sequence[Line]) -> bool:
         straight = (line for line in lines if not line.upended)
         longest = sorted(straight, key=lambda line: len(line.text), reverse=True)
-        told = shown = 0
+        matching = shown = 0
         for line in longest[:COMPARED_LINES]:
             image, _, _ = part(page, (line.left, line.top, line.right, line.bottom), margin=0.0)
             image = ImageOps.expand(image, BORDER, "white")
@@ -94,8 +94,8 @@ class Garbled:
                 continue
             shown += 1
             seen = " ".join(each.text for each in read.lines)
-            told += _likeness(seen, line.text) >= ALIKE
-        return shown > 0 and told * 2 < shown
+            matching += _likeness(seen, line.text) >= ALIKE
+        return shown > 0 and matching * 2 < shown
 
 
 def _likeness(one: str, other: str) -> float:

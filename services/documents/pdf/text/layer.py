@@ -341,8 +341,8 @@ def _leaves_line(before: Word, word: Word) -> bool:
 
 def _line_of(words: Sequence[Word]) -> Line:
     # Code within a line is often set smaller.
-    told = [word for word in words if not word.look.code] or words
-    heights = sorted([(word.bottom - word.top, len(word.text)) for word in told])
+    prose = [word for word in words if not word.look.code] or words
+    heights = sorted([(word.bottom - word.top, len(word.text)) for word in prose])
     plain = all(word.look is PLAIN for word in words)  # as most are
     count = sum([len(word.text) for word in words])
     upended = words[0].upended

@@ -85,7 +85,7 @@ def _moved(base: _Set, other: _Set) -> float | None:
 
 
 def scripted(before: Line, after: Line) -> Line:
-    """What goes on with a line; pdfium may part from it a word that stands above or below it."""
+    """What continues a line; pdfium may part from it a word that stands above or below it."""
     word = after.words[0] if after.words else None
     base = next((word for word in reversed(before.words) if not scripts.is_marked(word.text)), None)
     if word is None or base is None or before.upended or after.upended or scripts.is_marked(word.text):

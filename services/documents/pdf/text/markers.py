@@ -14,7 +14,7 @@ MAX_JOIN: Final = 12  # em: parts of one line that lie farther apart are differe
 
 
 def same_line(before: Line, after: Line) -> bool:
-    """Whether what follows in the content goes on with the same line."""
+    """Whether what follows in the content continues the same line."""
     overlap = min(before.bottom, after.bottom) - max(before.top, after.top)
     height = min(before.bottom - before.top, after.bottom - after.top)
     gap = after.left - before.right
