@@ -41,10 +41,10 @@ bench: setup ## Measure floors and ours beside each other
 score: setup-score ## Convert the test documents and print how near it comes; others: make score ARGS=directory
 	$(PYTHON) -m benchmarks.score $(ARGS)
 
-docs: setup ## Write the generated documents anew
+docs: setup ## Write the generated documents
 	$(PYTHON) -m tools.docs
 
-lock: setup ## Write requirements.lock anew from pyproject.toml
+lock: setup ## Write requirements.lock from pyproject.toml
 	$(PYTHON) -m pip install --quiet uv
 	$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header --no-annotate --all-extras --group dev pyproject.toml -o requirements.lock

@@ -124,7 +124,7 @@ class Cluster:
             case "cut":
                 ip("link", "set", f"{BRIDGE}v{node}", "down")
 
-    async def mend(self, how: str, node: int) -> None:
+    async def repair(self, how: str, node: int) -> None:
         match how:
             case "kill":
                 await self.start(node)
@@ -264,7 +264,7 @@ def runs_of(directory: Path) -> Counter[str]:
 
 
 async def drill(case: str, cluster: Cluster, url: str, token: str) -> int:
-    """Break one node under load, mend it, and judge by the log; how many jobs were lost."""
+    """Break one node under load, repair it, and judge by the log; how many jobs were lost."""
     how, whose = case.split()
     nc = await connection.connect(cluster.urls, name="drill", lease_s=LEASE_S)
     leader = await place(nc, whose)
@@ -275,7 +275,7 @@ async def drill(case: str, cluster: Cluster, url: str, token: str) -> int:
     await asyncio.sleep(BEFORE_S)
     await cluster.break_(how, leader)
     await asyncio.sleep(AWAY_S)
-    await cluster.mend(how, leader)
+    await cluster.repair(how, leader)
     await running
     started, ended = Counter[str](), Counter[str]()
     starts: list[float] = []

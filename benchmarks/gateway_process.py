@@ -49,11 +49,11 @@ async def serve_bare(settings: Settings, nc: Client) -> None:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, settings.host, 0).start()
-        tell(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        announce(f"http://127.0.0.1:{runner.addresses[0][1]}")
         await asyncio.Event().wait()
 
 
-def tell(url: str) -> None:
+def announce(url: str) -> None:
     print(url, flush=True)
 
 
@@ -61,7 +61,7 @@ async def main(what: str, nats_url: str, data_dir: str) -> None:
     nc = await connection.connect(nats_url, name=what)
     settings = Settings(data_dir=Path(data_dir), port=0)
     serving = asyncio.create_task(
-        serve_bare(settings, nc) if what == "bare" else serve(settings, nc, ready=tell)
+        serve_bare(settings, nc) if what == "bare" else serve(settings, nc, ready=announce)
     )
     await asyncio.to_thread(sys.stdin.read)
     serving.cancel()

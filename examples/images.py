@@ -42,7 +42,7 @@ def opened(source: InputFile) -> Image.Image:
 
 
 def stored(image: Image.Image, name: str, context: SyncContext) -> dict[str, object]:
-    """Store an image as an artifact; what is told of it."""
+    """Store an image as an artifact; its width and height."""
     path: Path = context.scratch / name
     image.save(path)
     context.save(name, path)

@@ -158,7 +158,7 @@ def remove(path: Path) -> None:
 
 
 def swap(fresh: Path, live: Path) -> None:
-    """Put a closed, rebuilt file in the place of the live one; its readers notice and open it anew."""
+    """Put a closed, rebuilt file in the place of the live one; its readers notice and open it again."""
     with closing(sqlite3.connect(fresh)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("PRAGMA journal_mode = DELETE")

@@ -44,7 +44,7 @@ def apply(
 ) -> None:
     """Write what these messages (subject, body) say, and the checkpoint, in one transaction.
 
-    What has expired goes as well: the broker removes it from the object store and tells nobody. An object
+    What has expired goes as well: the broker removes it from the object store and notifies nobody. An object
     that somebody else stored lacks our metadata and is not a file of ours.
     """
     with connection:

@@ -1,4 +1,4 @@
-"""Readers of the file that find it damaged, gone or locked, told as what it is: an outage that will pass."""
+"""Readers of the file that find it damaged, gone or locked report what it is: an outage that will pass."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
                 raise UnavailableError(f"the read model cannot be read now: {error}") from error
             self.on_damage(reason)
             raise UnavailableError(
-                "the read model is damaged; a running projector builds it anew", retry_after_s=2.0
+                "the read model is damaged; a running projector rebuilds it", retry_after_s=2.0
             ) from error
 
     return ask

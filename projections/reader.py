@@ -35,8 +35,8 @@ _QUEUE_STATES: Final = ("scheduled", "blocked", "queued", "running", "retrying",
 class ReadModel:
     """One process's view of the file; it notices when a rebuilt file has taken the place of the old one.
 
-    Every question raises `UnavailableError` while there is no file, or it is damaged: the projector is told,
-    and builds another.
+    Every question raises `UnavailableError` while there is no file, or it is damaged: the projector is
+    notified, and builds another.
 
     Args:
         path: the file, which the projector makes.
@@ -48,7 +48,7 @@ class ReadModel:
         self._inode = 0
 
     def on_damage(self, reason: str) -> None:
-        """Tell the projector that the file which is open is damaged, and read it no more."""
+        """Notify the projector that the file which is open is damaged, and read it no more."""
         database.mark_damaged(self._path, self._inode, reason)
         self.close()
 

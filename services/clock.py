@@ -7,7 +7,7 @@ wrong, or is set while the process runs, then changes nothing but the times in t
 
 Until the first answer, and in a process that talks to no broker, the time is the host's.
 
-Source: of the answers the one with the shortest way tells the most, and errs by half of that way at most
+Source: the answer with the shortest way is the most exact, and errs by half of that way at most
 (RFC 5905, section 10).
 """
 
@@ -59,7 +59,7 @@ class Estimate(NamedTuple):
 
 
 def _steady() -> float:
-    """Seconds that nobody sets; they go on while the machine sleeps, where the system can say."""
+    """Seconds that nobody sets; they pass while the machine sleeps, too, where the system can say."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot is None else time.clock_gettime(boot)
 

@@ -86,7 +86,7 @@ def is_absent(extra: Extra) -> bool:
 
 
 def check(what: str, *extras: Extra) -> None:
-    """Refuse to go on without the libraries of the extras.
+    """Refuse to continue without the libraries of the extras.
 
     Args:
         what: what needs them, for the message.

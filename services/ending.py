@@ -63,7 +63,7 @@ class Patience:
         self._seconds: float | None = None
 
     def limited(self) -> _Limited:
-        """Without limit, until `lose`; after that, break the block off and go on behind it."""
+        """Without limit, until `lose`; after that, break the block off and continue behind it."""
         return _Limited(self._limits, asyncio.timeout(self._seconds))
 
     def lose(self, seconds: float) -> None:

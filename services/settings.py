@@ -104,7 +104,7 @@ class Settings(StreamSizes):
 
     lost_slots: Count = Field(
         default=1,
-        description="Slots lost to code that does not end, with which a worker takes no more jobs and begins anew",
+        description="Slots lost to code that does not end, at which a worker takes no more jobs and restarts",
     )
     poison_losses: Count = Field(
         default=2,
@@ -259,7 +259,7 @@ class Settings(StreamSizes):
     )
     ready_stall_s: Seconds = Field(
         default=10.0,
-        description="Seconds that the projector, keeper or live feed may stand still with work ahead of it "
+        description="Seconds that the projector, keeper or live feed may make no progress with work ahead "
         "while /readyz says ready",
     )
     min_seq_wait_s: Seconds = Field(
@@ -270,7 +270,7 @@ class Settings(StreamSizes):
         default=1000, description="Most dead letters that one call redrives or discards"
     )
     dead_letters_in_flight: Count = Field(
-        default=128, description="Of those, how many are being appended at the same time"
+        default=128, description="How many of those are being appended at the same time"
     )
 
     # Live updates

@@ -39,7 +39,7 @@ class ConfigurationError(ClientError):
 
 
 class ForkedError(ClientError):
-    """A stream cannot go on in a forked process: its connection is the parent's."""
+    """A stream cannot continue in a forked process: its connection is the parent's."""
 
 
 class InvalidValueError(ClientError, ValueError):
@@ -60,7 +60,7 @@ class UnreachableError(ClientError):
 
 
 class NotEndedError(ClientError, TimeoutError):
-    """The job has not ended in the time given; it goes on."""
+    """The job has not ended in the time given; it continues."""
 
 
 class BrokenTransferError(ClientError):

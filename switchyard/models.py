@@ -207,14 +207,14 @@ class CaughtUp(Model, frozen=True, tag_field="type", tag="caught_up"):
 
 
 class Resync(Model, frozen=True, tag_field="type", tag="resync"):
-    """Events are missing: read the state you need, the stream goes on from `head`."""
+    """Events are missing: read the state you need, the stream continues from `head`."""
 
     reason: str
     head: str
 
     @property
     def cursor(self) -> str:
-        """Where the stream goes on."""
+        """Where the stream continues."""
         return self.head
 
 

@@ -82,24 +82,24 @@ class _Surroundings:
         self._files = files
         self._done = done
         self._said = asyncio.Condition()
-        self._telling: set[asyncio.Task[None]] = set()
+        self._notifying: set[asyncio.Task[None]] = set()
 
     def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
         self._done.progress.append(Report(fraction, stage, message, eta_s))
-        self._tell()
+        self._notify()
 
     def log(self, line: str) -> None:
         self._done.logs.append(line)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
-        async def tell() -> None:
+    def _notify(self) -> None:
+        async def notify() -> None:
             async with self._said:
                 self._said.notify_all()
 
-        task = asyncio.get_running_loop().create_task(tell())
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        task = asyncio.get_running_loop().create_task(notify())
+        self._notifying.add(task)
+        task.add_done_callback(self._notifying.discard)
 
     def first(self, stage: str | None) -> Report | None:
         """The first report of a stage, or the first of all, if it is there."""

@@ -60,7 +60,7 @@ REVISION_HEADER: Final = "Switchyard-Worker-Revision"
 
 
 class Worker:
-    """Claims jobs over REST and runs them with handlers, until told to stop.
+    """Claims jobs over REST and runs them with handlers, until asked to stop.
 
     Args:
         handlers: what runs; more are registered with `kind`.
@@ -186,7 +186,7 @@ class Worker:
         Raises:
             HandlersError: there is no handler, or one that needs a process.
             ApiError: the gateway refuses the claims.
-            StuckError: handlers did not stop when they were told to, and hold `lost_slots` slots.
+            StuckError: handlers did not stop when they were asked to, and hold `lost_slots` slots.
         """
         install(asyncio.get_running_loop())
         with ours(), kept(undo=False) if not is_kept() else contextlib.nullcontext():
@@ -271,7 +271,7 @@ class Worker:
                 await self._slot_lost(lease, lease.left)
 
     async def _slot_lost(self, lease: Lease, left: StillRunning) -> None:
-        """The handler goes on beyond its attempt: wait for its end; with too many of them the worker ends."""
+        """The handler runs beyond its attempt: wait for its end; with too many of them the worker ends."""
         self._lost += 1
         stuck = f"the handler of {lease.kind} did not stop for job {lease.facts.job_id}, and still runs"
         log.error("%s; lost slots: %d", stuck, self._lost)
@@ -318,7 +318,7 @@ class Worker:
                 if isinstance(error, ApiError) and error.status not in AGAIN:
                     if "revision" not in said or not _is_unknown_revision(error):
                         raise
-                    if self._revision == said["revision"]:  # no other slot has been told a newer one
+                    if self._revision == said["revision"]:  # no other slot has received a newer one
                         self._revision = None
                     return None
                 if self._stopping.is_set():
@@ -368,7 +368,7 @@ def _is_unknown_revision(error: ApiError) -> bool:
 
 
 def _end() -> None:
-    log.error("told to end, the worker has not in time; its jobs go to others when their leases end")
+    log.error("the worker was asked to end, and did not in time; its jobs go to others when their leases end")
     os._exit(1)
 
 

@@ -38,7 +38,7 @@ class Hands:
         self.host_s += seconds
 
     def clock(self) -> BrokerClock:
-        """A clock that goes by these."""
+        """A clock that follows these."""
         return BrokerClock(lambda: self.steady_s, lambda: self.host_s)
 
 
@@ -129,7 +129,9 @@ async def test_a_broker_without_our_streams_leaves_the_time_to_the_host(broker: 
     await nc.close()
 
 
-async def test_a_host_that_is_off_is_warned_about_once_and_told_when_it_is_right(broker: NatsServer) -> None:
+async def test_a_host_that_is_off_is_warned_about_once_and_reported_when_right(
+    broker: NatsServer,
+) -> None:
     nc = await connected(broker)
     off_by_s = 300.0
     clock = BrokerClock(host=lambda: time.time() + off_by_s)

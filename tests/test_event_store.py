@@ -265,7 +265,7 @@ async def test_a_broker_that_is_gone_is_unavailable(store: EventStore, broker: N
         await store.load(job.id)
 
 
-async def test_pipelined_submissions_tell_the_taken_ids_apart(store: EventStore) -> None:
+async def test_pipelined_submissions_distinguish_the_taken_ids(store: EventStore) -> None:
     taken = await submitted(store)
     ids = [new_id(), taken.id, new_id()]
     futures = [(await store.begin_submit(job_id, SPEC, now=now(), actor=ACTOR))[2] for job_id in ids]

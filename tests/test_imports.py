@@ -58,7 +58,7 @@ DOORS: Final = {
 CIRCLES: Final = {
     # The child asks its supervisor what it left behind, which is started as a program of its own.
     "connectors.isolation.child connectors.isolation.supervisor connectors.isolation.traces",
-    # Feed and subscription are told of each other for the types alone, and meet in the index.
+    # Feed and subscription import each other for the types alone, and meet in the index.
     (
         "gateway.live.feed gateway.live.index gateway.live.replay gateway.live.reports gateway.live.session"
         " gateway.live.subscription"

@@ -141,7 +141,7 @@ def _poor(source: Texts, written: Sequence[str]) -> Iterator[int]:
 
 
 def _said(blocks: list[dict[str, Any]]) -> str:
-    # Of an item, the text does not have the number.
+    # The text of an item does not have the number.
     return "\n".join(block["markdown"] if block["kind"] == "item" else block["text"] for block in blocks)
 
 

@@ -24,7 +24,7 @@ class Document:
     """One document of a corpus.
 
     Args:
-        name: tells it from the others.
+        name: unlike that of any other.
         languages: by tesseract's names, those it has data for.
     """
 

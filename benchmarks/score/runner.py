@@ -1,4 +1,4 @@
-"""Converts the files it is told of: `python runner.py ours|markitdown|pypdfium2`, in that converter's Python.
+"""Converts the files it is given: `python runner.py ours|markitdown|pypdfium2`, in that converter's Python.
 
 It first says which versions it has, then reads one request a line, and answers each with one line. It
 imports nothing of the project but for `ours`, so that another environment can run it.
@@ -41,8 +41,8 @@ def ours() -> tuple[str, Convert]:
                 },
                 lambda _: None,
             )
-            told = {name: made[name] for name in ("pages", "warnings")}
-            return {"markdown": target.read_text(encoding="utf-8"), **told}
+            reported = {name: made[name] for name in ("pages", "warnings")}
+            return {"markdown": target.read_text(encoding="utf-8"), **reported}
 
     return f"Switchyard {version('switchyard')}, tesseract {ocr.version if ocr else 'missing'}", run
 

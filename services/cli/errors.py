@@ -1,4 +1,4 @@
-"""What commands exit with, and how errors are told."""
+"""What commands exit with, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL
 
 
-def tell(error: BaseException) -> NoReturn:
+def report(error: BaseException) -> NoReturn:
     """Say a known error in one sentence, and exit."""
     if isinstance(error, pydantic.ValidationError):
         first = error.errors()[0]

@@ -35,17 +35,17 @@ def guarded(command: Callable[[], int | None], *, debug: bool) -> NoReturn:
         ours = isinstance(error, ImportError) and distribution.is_ours(error)
         if debug or ours:
             raise
-        told = distribution.broken("switchyard", error) if isinstance(error, ImportError) else error
-        sys.stderr.write(f"switchyard: {told}\n")
+        reason = distribution.broken("switchyard", error) if isinstance(error, ImportError) else error
+        sys.stderr.write(f"switchyard: {reason}\n")
         sys.exit(2)
     except (Exception, BaseExceptionGroup) as error:
         # Imported now, because it knows the errors of many libraries.
-        from switchyard.services.cli.errors import KNOWN, is_full, tell  # noqa: PLC0415
+        from switchyard.services.cli.errors import KNOWN, is_full, report  # noqa: PLC0415
 
         first = _first(error)
         if debug or not (isinstance(first, KNOWN) or is_full(first)):
             raise
-        tell(first)
+        report(first)
 
 
 def _first(error: BaseException) -> BaseException:

@@ -39,7 +39,7 @@ COMMANDS: Final = {
     "list": Lazy("commands.jobs:list_jobs", "List jobs, newest first."),
     "watch": Lazy("commands.jobs:watch", "Follow events and progress as they come."),
     "history": Lazy("commands.jobs:history", "Show every event of a job."),
-    "cancel": Lazy("commands.jobs:cancel", "Cancel a job; a running one is told to stop."),
+    "cancel": Lazy("commands.jobs:cancel", "Cancel a job; a running one is asked to stop."),
     "archive": Lazy(
         "commands.jobs:archive",
         "Archive a job that has ended: a summary stays, its history and result go for good.",
@@ -72,7 +72,7 @@ COMMANDS: Final = {
     ),
     "pause": Lazy(
         "commands.control:pause",
-        "Let a worker take no new jobs, or let no worker take those of a lane or a kind; what runs goes on.",
+        "Let a worker take no new jobs, or let no worker take those of a lane or a kind; running jobs go on.",
     ),
     "resume": Lazy("commands.control:resume", "Take back a pause."),
     "drain": Lazy(
@@ -81,7 +81,7 @@ COMMANDS: Final = {
     ),
     "paused": Lazy(
         "commands.control:paused",
-        "Show which workers, lanes and kinds are paused, and which workers are told to drain.",
+        "Show which workers, lanes and kinds are paused, and which workers are asked to drain.",
     ),
     "token": Lazy(
         "commands.access:token",
@@ -95,7 +95,7 @@ COMMANDS: Final = {
     ),
     "rebuild": Lazy(
         "commands.admin:rebuild",
-        "Build the read model anew from the log beside the live file, then swap.",
+        "Rebuild the read model from the log beside the live file, then swap.",
         "server",
     ),
     "doctor": Lazy(

@@ -34,7 +34,7 @@ class SimulatePayload(Payload):
 
 
 class SimulateConnector:
-    """Sleeps, reports its steps, and fails as told; only a crash or a hang needs a child process.
+    """Sleeps, reports its steps, and fails as asked; only a crash or a hang needs a child process.
 
     Args:
         slots: how many attempts the worker runs at once.
@@ -84,9 +84,9 @@ class SimulateConnector:
     async def _fail(self, attempt: Attempt, payload: SimulatePayload) -> None:
         match payload.fail:
             case "retryable":
-                raise RetryableError("simulated", "this attempt was told to fail")
+                raise RetryableError("simulated", "this attempt was asked to fail")
             case "fatal":
-                raise FatalError("simulated", "this job was told to fail")
+                raise FatalError("simulated", "this job was asked to fail")
             case _:
                 reached = 1.0 if payload.duration_s else 0.0
                 await run_isolated(

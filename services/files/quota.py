@@ -15,14 +15,14 @@ from switchyard.events.errors import LimitError, UnavailableError
 RECHECK_BYTES: Final = 16 * 1024 * 1024
 SETTLE_S: Final = 5.0
 UNSEEN_S: Final = 3600.0
-"""How long what was stored counts here where the read model stands still."""
+"""How long what was stored counts here where the read model makes no progress."""
 FRESH_S: Final = 1.0
 NEAR_S: Final = 0.1
 NEAR: Final = 0.9
 MOST_TENANTS: Final = 4096
 MOST_RESERVED: Final = 65_536
 RESERVED_S: Final = 120.0
-"""How long room is kept for an upload elsewhere that asks for no more; one that goes on asks sooner."""
+"""How long room is kept for an upload elsewhere that asks for no more; one that continues asks sooner."""
 
 
 class _Reserved(NamedTuple):
@@ -246,7 +246,7 @@ class Quota:
             )  # fmt: skip
 
     def _check(self, tenant: str, more_bytes: int) -> int:
-        """How many bytes may come before the stored ones are to be counted anew."""
+        """How many bytes may come before the stored ones are to be counted again."""
         stored, arriving = self._kept(tenant).size_bytes, self._arriving[tenant]
         left = self._limit_bytes - stored - arriving - more_bytes
         if left < 0:

@@ -1,4 +1,4 @@
-"""What workers store counts against the tenants' quotas: a worker asks the gateways for room as it goes on.
+"""What workers store counts against the tenants' quotas: workers ask the gateways for room as they write.
 
 All gateways hear every request and keep the room; whichever answers first decides, and the worker says what
 it was granted, so that all of them count the same. So the limit is passed only
@@ -54,7 +54,7 @@ class _Ask(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Answer(msgspec.Struct):
-    """How many bytes the upload may have, or why it may not; neither where the gateway cannot tell."""
+    """How many bytes the upload may have, or why it may not; neither where the gateway does not know."""
 
     granted: Size | None = None
     refused: str | None = None
@@ -180,18 +180,18 @@ class WorkerQuota:
             return await self._room(tenant, name, least, most, before)
 
         least, most = (0, AHEAD_BYTES) if size_bytes is None else (size_bytes, size_bytes)
-        told = _Ask(upload=name)
+        notice = _Ask(upload=name)
         try:
             room = Room(more, await self._room(tenant, name, least, most, None))
             yield room
             if room.seq is not None:
-                told = _Ask(upload=name, stored=room.size_bytes, seq=room.seq)
+                notice = _Ask(upload=name, stored=room.size_bytes, seq=room.seq)
         finally:  # after a refusal too: another gateway may have granted it
-            await self._tell(tenant, told)
+            await self._notify(tenant, notice)
 
-    async def _tell(self, tenant: str, told: _Ask) -> None:
+    async def _notify(self, tenant: str, notice: _Ask) -> None:
         with contextlib.suppress(nats.errors.Error, OSError):
-            await self._nc.publish(subjects.file_quota(tenant), msgspec.json.encode(told))
+            await self._nc.publish(subjects.file_quota(tenant), msgspec.json.encode(notice))
 
     async def _room(self, tenant: str, upload: str, least: int, most: int, before: int | None) -> int:
         ask = msgspec.json.encode(_Ask(upload=upload, least=least, most=most))
@@ -204,7 +204,7 @@ class WorkerQuota:
             raise LimitError(answer.refused, status=413, code="quota_exceeded")
         if answer.granted is not None and answer.granted >= least:
             self._unanswered.pop(tenant, None)
-            await self._tell(tenant, _Ask(upload=upload, held=answer.granted))
+            await self._notify(tenant, _Ask(upload=upload, held=answer.granted))
             return answer.granted
         return self._on_credit(tenant, least, before)
 

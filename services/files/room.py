@@ -72,8 +72,8 @@ class FileRoom:
         room = Headroom(float("inf"), "")
         if fill.most_bytes > 0:
             left = fill.most_bytes * (1 - FOR_DELETIONS * part) - fill.used_bytes
-            told = f"the store of files has room for {max(0, int(left))} bytes more: {ADVICE}"
-            room = Headroom(left, told)
+            reason = f"the store of files has room for {max(0, int(left))} bytes more: {ADVICE}"
+            room = Headroom(left, reason)
         disk = disk_of(self._settings, fill)
         if disk is None:
             return room
@@ -81,11 +81,11 @@ class FileRoom:
         disk = disk_of(self._settings, fill_of(await self._info(subjects.JOBS))) or disk
         free = disk.free_bytes - disk.reserve_bytes * part
         if free < room.size_bytes:
-            told = (
+            reason = (
                 f"the disk of the broker has {disk.free_bytes >> 20} MiB left, of which "
                 f"{disk.reserve_bytes >> 20} MiB are kept for the ends of jobs: {DISK_ADVICE}"
             )
-            room = Headroom(free, told)
+            room = Headroom(free, reason)
         return room
 
     async def _info(self, stream: str) -> dict[str, Any]:

@@ -240,7 +240,7 @@ class Files:
     ) -> AsyncGenerator[bytes, None]:
         """The file's bytes from `start` to before `end`, as fast as they are taken.
 
-        Nothing is read ahead of the reader but one batch. Of a file read whole, the last chunk is held back
+        Nothing is read ahead of the reader but one batch. The last chunk of a file read whole is held back
         until the digest was found right.
 
         Raises:
@@ -311,7 +311,7 @@ class Files:
         message = await last_of_leader(self._nc, subjects.FILES, meta, timeout_s=self._timeout_s)
         if message is None:
             return True
-        # Under one that cannot be read, the chunks may be those of a file that is to be mended.
+        # Under one that cannot be read, the chunks may be those of a file that is to be repaired.
         return await read_or(self._nc, subjects.FILES, message, _nuid, nuid) != nuid
 
     async def _open(self) -> Publisher:

@@ -87,7 +87,7 @@ class Sweeper:
     async def _state(self, query: dict[str, Any]) -> dict[str, Any]:
         answer = await api(self._nc, f"STREAM.INFO.{subjects.FILES}", query, timeout_s=self._timeout_s)
         if "error" in answer:
-            raise UnavailableError(f"the broker does not tell of files: {answer['error']['description']}")
+            raise UnavailableError(f"the broker does not list the files: {answer['error']['description']}")
         state: dict[str, Any] = answer["state"]
         if self._stream != answer["created"] or state["last_seq"] < self._next_seq - 1:
             # Another stream: what was remembered would make all of its files orphans.

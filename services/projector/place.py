@@ -80,7 +80,7 @@ async def confirm(nc: Client, stream: str, place: Place, *, timeout_s: float) ->
 async def is_there(nc: Client, stream: str, seq: int, at_ns: int, *, timeout_s: float) -> bool:
     """Whether a stream holds the message that it took in at a time under a sequence, or has held it.
 
-    Of one that is gone, as those of archived jobs are, the message before it tells: in a stream that was
+    Where it is gone, as those of archived jobs are, the message before it decides: in a stream that was
     restored from an older copy and has come so far again, that was taken in later.
 
     Raises:
@@ -138,8 +138,8 @@ async def _was_archived(nc: Client, place: Place, timeout_s: float) -> bool:
     return last is not None and last.seq > place.seq and last.subject == archived
 
 
-def _nanoseconds(told: str) -> int:
-    """A time as the broker tells it; Python's own are coarser."""
-    seconds, _, fraction = told.removesuffix("Z").partition(".")
+def _nanoseconds(written: str) -> int:
+    """A time as the broker writes it; Python's own are coarser."""
+    seconds, _, fraction = written.removesuffix("Z").partition(".")
     whole = int(datetime.fromisoformat(f"{seconds}+00:00").timestamp())
     return whole * 10**9 + int(fraction.ljust(9, "0"))

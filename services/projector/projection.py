@@ -1,7 +1,7 @@
 """The log read, folded and written into a read model, from its checkpoint on.
 
 Events are read in batches, folded in this thread and written in another, so that reading, folding and
-writing overlap; rows and checkpoint share one transaction. After each commit the checkpoint is told on
+writing overlap; rows and checkpoint share one transaction. After each commit the checkpoint is published on
 `projected.<database id>`, so that nobody has to ask the file again and again.
 """
 
@@ -39,7 +39,7 @@ class Projection:
     Args:
         nc: an open connection.
         settings: sizes and timeouts.
-        writer: the file, from whose checkpoint it goes on.
+        writer: the file, from whose checkpoint it continues.
         reader: the same file, to look up jobs.
     """
 
@@ -49,7 +49,7 @@ class Projection:
         self._nc = nc
         self._settings = settings
         self._writer = writer
-        # It remembers at least what is not yet written, which the file cannot tell it.
+        # It remembers at least what is not yet written, which it cannot read from the file.
         cache = max(settings.projector_cache, BATCHES_IN_FLIGHT * settings.projector_batch)
         self._folder = Folder(reader, cache=cache)
         self._start = checkpoint.read(writer)
@@ -57,7 +57,7 @@ class Projection:
         self._writes: asyncio.Queue[tuple[Write, int | None]] = asyncio.Queue(2)
 
     async def run(self, *, until: asyncio.Event | None = None, target: int | None = None) -> None:
-        """Fold and write until told to stop or, with `target`, until that sequence.
+        """Fold and write until asked to stop or, with `target`, until that sequence.
 
         Raises:
             ReplacedError: the log is not the one any more that was read.
@@ -151,5 +151,5 @@ async def _set_aside(nc: Client, messages: list[Stored], unreadable: list[tuple[
 
 def write_of_files(messages: list[Stored], place: Place) -> Write:
     """What writes these messages of the object store, up to a place."""
-    told = [(message.subject, message.data) for message in messages]
-    return functools.partial(files.apply, messages=told, place=place, now=clock.now())
+    stored = [(message.subject, message.data) for message in messages]
+    return functools.partial(files.apply, messages=stored, place=place, now=clock.now())

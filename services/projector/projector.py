@@ -1,7 +1,7 @@
 """Keeps the read model of this host current, and rebuilds it.
 
 The file is disposable. One that is damaged, was deleted, or is a view of a log that the broker does not hold
-any more is built anew, whenever that is noticed: here, by a reader that leaves a mark beside it, or as the
+any more is rebuilt, whenever that is noticed: here, by a reader that leaves a mark beside it, or as the
 log is read. What hinders the projector, as a full disk does, is tried again; it never ends another part.
 """
 
@@ -32,7 +32,7 @@ from switchyard.services.settings import Settings
 log = structlog.get_logger()
 
 REBUILD_TIMEOUT_S: Final = 3600.0
-LOOK_S: Final = 1.0  # nothing tells of a file that is deleted
+LOOK_S: Final = 1.0  # nothing reports a file that is deleted
 PAUSE_S: Final = 1.0
 MOST_PAUSE_S: Final = 60.0
 CALM_S: Final = 600.0
@@ -78,13 +78,13 @@ class Projector:
                     lock.take()  # it may have been deleted with the directory
                     try:
                         await self._project()
-                    except Exception as error:  # noqa: BLE001 - it is told, and no reason for others to end
+                    except Exception as error:  # noqa: BLE001 - it is logged, and no reason for others to end
                         await self._on_failure(_cause(error))
             finally:
                 await unlisten(self._nc, asked)
 
     async def _on_failure(self, error: BaseException) -> None:
-        """Have the file built anew if that is what is wrong, and wait before another try if need be.
+        """Have the file rebuilt if that is what is wrong, and wait before another try if need be.
 
         Raises:
             BaseException: the error itself, if there has never been a read model to serve.
@@ -167,7 +167,7 @@ async def build(nc: Client, settings: Settings, live: Path) -> None:
     stream = await stream_now(nc, subjects.JOBS, timeout_s=timeout_s)
     store = await stream_now(nc, subjects.FILES, timeout_s=timeout_s)
     writer = database.open_writer(fresh, stream.id, store.id, indexed=False)
-    # Nobody reads the file before it is whole, and a crash begins it anew.
+    # Nobody reads the file before it is whole, and a crash begins it again.
     writer.execute("PRAGMA synchronous = OFF")
     with contextlib.closing(writer), contextlib.closing(database.open_reader(fresh)) as reader:
         await _read_files(nc, settings, writer)
@@ -189,7 +189,7 @@ async def _read_files(nc: Client, settings: Settings, writer: sqlite3.Connection
 
 
 async def rebuild(nc: Client, settings: Settings) -> None:
-    """Rebuild this host's read model; a running projector does it itself and goes on with the new file.
+    """Rebuild this host's read model; a running projector does it itself and continues with the new file.
 
     Raises:
         UnavailableError: the broker does not answer, or the projector that holds the file does not.

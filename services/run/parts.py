@@ -65,27 +65,27 @@ async def _keeper(settings: Settings) -> None:
 
 
 async def run_gateway(settings: Settings, stop: Stop, ready: Callable[[str], None]) -> None:
-    """Serve the API until told to stop."""
+    """Serve the API until asked to stop."""
     await until_stopped(stop, _gateway(settings, ready), grace_s=settings.drain_grace_s)
 
 
 async def run_projector(settings: Settings, stop: Stop) -> None:
-    """Keep this host's read model until told to stop."""
+    """Keep this host's read model until asked to stop."""
     await until_stopped(stop, _projector(settings), grace_s=0.0)
 
 
 async def run_keeper(settings: Settings, stop: Stop) -> None:
-    """Keep timers, leases and lanes until told to stop."""
+    """Keep timers, leases and lanes until asked to stop."""
     await until_stopped(stop, _keeper(settings), grace_s=0.0)
 
 
-async def _run_worker_anew(
+async def _run_worker_again(
     settings: Settings, stop: Stop, kinds: Sequence[str], ready: Callable[[], None]
 ) -> None:
-    """Work until told to stop, with a new worker whenever code that does not end has worn one out."""
+    """Work until asked to stop, with a new worker whenever code that does not end has worn one out."""
     while await run_worker(settings, stop, kinds=kinds, ready=ready):
         log.warning(
-            "worker_begun_anew",
+            "worker_restarted",
             effect="the code that did not stop still runs in this process; only a restart ends it",
         )
 
@@ -114,7 +114,7 @@ async def run_up(
 
     Raises:
         AlreadyRunningError: another one runs on the data directory.
-        BrokerError: the embedded broker does not start, or ended before it was told to.
+        BrokerError: the embedded broker does not start, or ended before it was asked to.
         UnavailableError: no broker answers.
     """
     async with contextlib.AsyncExitStack() as stack:
@@ -182,7 +182,7 @@ async def _run_parts(
         keeper = start("keeper", _keeper(settings))
         worker = None
         if kinds:
-            worker = start("worker", _run_worker_anew(settings, stop, kinds, working.set))
+            worker = start("worker", _run_worker_again(settings, stop, kinds, working.set))
             await working.wait()
         await _until_ready(url)
         token = mint(
@@ -207,7 +207,7 @@ async def _named(name: str, part: Coroutine[Any, Any, None]) -> None:
     try:
         await part
     except Exception as error:
-        log.error("part_failed", part=name, error=str(_cause(error)))  # noqa: TRY400 - who ends the process tells the traceback
+        log.error("part_failed", part=name, error=str(_cause(error)))  # noqa: TRY400 - who ends the process writes the traceback
         raise
 
 

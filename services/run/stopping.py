@@ -1,4 +1,4 @@
-"""How a process is told to end, and ends in time."""
+"""How a process is asked to end, and ends in time."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def stop_on_signals() -> Stop:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    told: list[int] = []
+    received: list[int] = []
 
     def on_signal(number: signal.Signals) -> None:
         log.info("stopping", signal=number.name)
         stop.set()
 
     def at_once(number: int, _: FrameType | None) -> None:
-        if told:
+        if received:
             os._exit(128 + number)
-        told.append(number)
+        received.append(number)
         set_all()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -50,7 +50,7 @@ async def until_stopped(
     grace_s: float,
     on_stop: Callable[[], None] | None = None,
 ) -> None:
-    """Run `work` until it ends, or until told to stop: then it is cancelled, or asked by `on_stop` to end.
+    """Run `work` until it ends, or until `stop` is set: then it is cancelled, or asked by `on_stop` to end.
 
     What then takes much longer than its grace period is ended with the process.
     """

@@ -34,7 +34,7 @@ async def run_worker(
     capabilities: Callable[[], dict[str, Any]] = dict,
     ready: Callable[[], None] | None = None,
 ) -> bool:
-    """Work until told to stop, then drain; whether another process is to take this worker's place.
+    """Work until asked to stop, then drain; whether another process is to take this worker's place.
 
     So it is when code of handlers does not end, which holds slots and can be ended only with its process.
 

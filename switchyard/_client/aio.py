@@ -59,7 +59,7 @@ class AsyncClient:
         token: of the caller; SWITCHYARD_TOKEN, or from the data directory too.
         data_dir: the data directory; SWITCHYARD_DATA_DIR or `.switchyard`.
         timeout_s: for one try of a request.
-        retries: how often a request is sent again, or a stream or transfer goes on, without progress.
+        retries: how often a request is sent again, or a stream or transfer resumed, without progress.
 
     Raises:
         ConfigurationError: no URL or no token is known.
@@ -78,7 +78,7 @@ class AsyncClient:
 
     @property
     def url(self) -> str:
-        """Of the gateway."""
+        """The address of the gateway."""
         return self._transport.connection.url
 
     async def __aenter__(self) -> Self:
@@ -177,7 +177,7 @@ class AsyncClient:
         """The job at its end; the gateway answers when it comes.
 
         Raises:
-            NotEndedError: it has not ended in time; it goes on.
+            NotEndedError: it has not ended in time; it continues.
             JobDamagedError: it does not end by itself.
         """
         loop = asyncio.get_running_loop()
@@ -232,7 +232,7 @@ class AsyncClient:
 
         Args:
             job_id: of the job.
-            to: the state; without one it goes on in the state before the damage where it can.
+            to: the state; without one it continues in the state before the damage where it can.
             reason: why; it stands in the event.
 
         Raises:
@@ -280,7 +280,7 @@ class AsyncClient:
             events: only transitions of these names.
             progress: whether progress is wanted.
             logs: whether log lines are wanted.
-            after: the `cursor` of a message or the `seq` of a job, to go on from; else only what is new.
+            after: the `cursor` of a message or the `seq` of a job, to continue from; else only what is new.
         """
         chosen = {"jobs": jobs, "kinds": kinds, "tenants": tenants, "events": events}
         selection: dict[str, Any] = {name: list(given) for name, given in chosen.items() if given}

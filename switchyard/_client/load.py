@@ -25,7 +25,7 @@ def load(name: str) -> Handlers:
     try:
         imported = importlib.import_module(module)
     except Exception as error:  # a user's module may fail in any way
-        raise HandlersError(f"handlers {name}: {_told(error)}") from error
+        raise HandlersError(f"handlers {name}: {_described(error)}") from error
     found = getattr(imported, attribute, None)
     if not isinstance(found, Handlers):
         what = "is not there" if found is None else f"is a {type(found).__name__}"
@@ -37,7 +37,7 @@ def load(name: str) -> Handlers:
     return found
 
 
-def _told(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     """What went wrong, on one line, with the place in the user's own code."""
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '?').name}, line {error.lineno}: {error.msg}"

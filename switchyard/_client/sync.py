@@ -61,7 +61,7 @@ class Client:
 
     @property
     def url(self) -> str:
-        """Of the gateway."""
+        """The address of the gateway."""
         return self._client.url
 
     def __enter__(self) -> Self:
@@ -97,7 +97,7 @@ class Client:
                 yield item  # type: ignore[misc] # mypy does not narrow by identity with an object
                 if pid != os.getpid():
                     of_parents.append(source)
-                    raise ForkedError("this was begun before the process was forked: begin it anew")
+                    raise ForkedError("this was begun before the process was forked: begin it again")
         finally:
             if pid == os.getpid() and not self._loop.is_closed():
                 self._run(source.aclose())

@@ -28,7 +28,7 @@ of_parents: Final[list[object]] = []
 """What a forked process has of its parent's and must not end, as the garbage collector would."""
 
 Body = Callable[[], AsyncIterable[bytes]] | bytes | None
-"""A body, or what makes it anew for every try."""
+"""A body, or what makes it again for every try."""
 
 
 class Pauses:
@@ -116,7 +116,7 @@ class Transport:
         return Pauses(self.retries)
 
     def unreachable(self, error: Exception) -> UnreachableError:
-        """What the lack of an answer is told as."""
+        """The error for the lack of an answer."""
         why = str(error) or "no answer in time"
         return UnreachableError(f"the gateway at {self.connection.url} cannot be reached ({why})")
 

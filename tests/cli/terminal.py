@@ -17,7 +17,7 @@ def at_terminal(site: Site, *arguments: str, typed: str = "", until: str | None 
         site: where it runs.
         arguments: of the command.
         typed: what the person answers.
-        until: what must have been shown before the command is told to stop.
+        until: what must have been shown before the command is asked to stop.
     """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -156,7 +156,7 @@ def test_a_cancelled_job_ends_whoever_watches_it(site: Site) -> None:
     assert site.run("cancel", job_id).stdout == "cancelled\n"
 
 
-def test_watch_tells_events_and_progress_until_it_is_interrupted(site: Site) -> None:
+def test_watch_shows_events_and_progress_until_it_is_interrupted(site: Site) -> None:
     watching = site.open("watch", "--kind", "simulate", "--json")
     with watching, deadline(watching, COMMAND_S):
         first_line(watching.stdout, '"subscribed"')
@@ -168,7 +168,7 @@ def test_watch_tells_events_and_progress_until_it_is_interrupted(site: Site) -> 
         assert watching.wait() == 130
 
 
-def test_a_job_that_fails_is_told_in_one_sentence(site: Site) -> None:
+def test_a_job_that_fails_is_reported_in_one_sentence(site: Site) -> None:
     done = site.run("submit", "--kind", "simulate", "--payload", '{"fail": "fatal"}', "--wait")
     assert (done.returncode, done.stdout) == (1, "")
     assert "the job is dead" in _sentence(done)

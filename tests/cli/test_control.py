@@ -89,5 +89,5 @@ def test_a_worker_that_declares_too_much_is_refused_in_a_sentence(site: Site) ->
     (site.directory / "large.json").write_text(json.dumps({"models": ["m" * 1000] * 300}))
     refused = site.run("worker", "--kinds", "simulate", "--capabilities", "large.json")
     assert refused.returncode == 6
-    told = refused.stderr.splitlines()[-1]
-    assert re.fullmatch(r"switchyard: capabilities: [0-9]+ bytes as JSON, of at most 262144", told)
+    line = refused.stderr.splitlines()[-1]
+    assert re.fullmatch(r"switchyard: capabilities: [0-9]+ bytes as JSON, of at most 262144", line)

@@ -90,7 +90,7 @@ def test_handlers_run_beside_built_in_kinds(place: Site) -> None:
         (HANDLERS.format(kind="Not a kind", word=""), "'Not a kind' is no kind"),
     ],
 )
-def test_what_cannot_be_used_is_told_in_one_line(place: Site, source: str, expected: str) -> None:
+def test_what_cannot_be_used_is_reported_in_one_line(place: Site, source: str, expected: str) -> None:
     (place.directory / "faulty.py").write_text(source)
     done = place.run("worker", "--handlers", "faulty:handlers")
     assert done.returncode == 2
@@ -101,7 +101,7 @@ def test_what_cannot_be_used_is_told_in_one_line(place: Site, source: str, expec
 
 
 @pytest.mark.parametrize("name", ["faulty", "nowhere:handlers"])
-def test_a_name_that_leads_nowhere_is_told_in_one_line(place: Site, name: str) -> None:
+def test_a_name_that_leads_nowhere_is_reported_in_one_line(place: Site, name: str) -> None:
     done = place.run("worker", "--handlers", name)
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
 

@@ -21,9 +21,9 @@ def test_a_job_waits_for_a_worker_with_the_ability_and_says_so(site: Site) -> No
         "--requires",
         '{"gpu.memory_gb": {"$gte": 16}}',
     ).stdout.strip()
-    told = site.run("explain", job_id)
-    assert told.returncode == 0
-    assert told.stdout.startswith("queued: no worker fits: 1 worker would fit if gpu.memory_gb")
+    explained = site.run("explain", job_id)
+    assert explained.returncode == 0
+    assert explained.stdout.startswith("queued: no worker fits: 1 worker would fit if gpu.memory_gb")
     assert site.json("explain", job_id)["reason"] == "no_worker_fits"
     abilities = site.directory / "abilities.json"
     abilities.write_text(json.dumps({"gpu": {"memory_gb": 8}}))

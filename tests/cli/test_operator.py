@@ -1,4 +1,4 @@
-"""What an operator runs to see whether all is well, and to mend it."""
+"""What an operator runs to see whether all is well, and to repair it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.cli.site import Site
 pytestmark = pytest.mark.system
 
 
-async def test_drift_is_shown_field_by_field_failed_by_the_doctor_and_mended(site: Site) -> None:
+async def test_drift_is_shown_field_by_field_failed_by_the_doctor_and_repaired(site: Site) -> None:
     assert site.run("topology", "diff").stdout == ""
     nc = await nats.connect(site.connection["nats_url"])
     stream = nc.jetstream()

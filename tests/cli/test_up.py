@@ -49,7 +49,7 @@ def _until_leased(site: Site, job_id: str) -> None:
     raise AssertionError(f"{job_id} was never leased")
 
 
-def test_what_a_killed_one_leaves_is_told_and_does_not_hinder_the_next(own: Site) -> None:
+def test_what_a_killed_one_leaves_is_reported_and_does_not_hinder_the_next(own: Site) -> None:
     own.up("--no-worker")
     killed = own.connection["pids"]["switchyard"]
     processes = own.processes()

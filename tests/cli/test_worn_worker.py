@@ -126,7 +126,7 @@ def failure(place: Site, kind: str) -> JobError:
 
 
 @pytest.mark.parametrize("kind", ["deaf", "deaf-thread"])
-def test_a_worker_whose_handler_does_not_end_begins_anew_in_its_place(place: Site, kind: str) -> None:
+def test_a_worker_whose_handler_does_not_end_restarts_in_its_place(place: Site, kind: str) -> None:
     with worker(place, "--handlers", "odd:handlers") as process:
         (before,) = place.json("workers")["workers"]
         assert result(place, "pid") == process.pid
@@ -134,7 +134,7 @@ def test_a_worker_whose_handler_does_not_end_begins_anew_in_its_place(place: Sit
         assert error.code == "timeout"
         assert "still runs" in error.message
         said(process, "slot_lost")
-        said(process, "begins anew")
+        said(process, "restarts")
         said(process, "ready")
         assert result(place, "pid") == process.pid
         (after,) = place.json("workers")["workers"]
@@ -161,7 +161,7 @@ def test_a_worker_hears_of_the_end_of_processes_whatever_handlers_do_to_sigchld(
 
 
 @pytest.mark.parametrize("kind", ["threads", "executor"])
-def test_threads_that_stay_do_not_keep_a_worker_that_is_told_to_end(place: Site, kind: str) -> None:
+def test_threads_that_stay_do_not_keep_a_worker_that_is_asked_to_end(place: Site, kind: str) -> None:
     with worker(place, "--handlers", "odd:handlers") as process:
         assert result(place, kind) == "began"
         process.send_signal(signal.SIGTERM)

@@ -17,7 +17,7 @@ from switchyard.services.connectors.protocol import FatalError
 
 @dataclass
 class LocalAttempt:
-    """An `Attempt` of `switchyard.services.connectors.protocol` in one directory; keeps what it is told."""
+    """An `Attempt` of `switchyard.services.connectors.protocol` in one directory; keeps what it receives."""
 
     directory: Path
     payload: dict[str, Any] = field(default_factory=dict)

@@ -125,9 +125,9 @@ def test_every_field_of_the_payload_is_optional() -> None:
 async def test_loaded_models_are_capabilities_until_others_push_them_out(
     connector: SimulateConnector, tmp_path: Path
 ) -> None:
-    told: list[int] = []
-    connector.watch(lambda: told.append(1))
+    calls: list[int] = []
+    connector.watch(lambda: calls.append(1))
     for model in ("a", "b", "a", "c"):
         await connector.run(LocalAttempt(tmp_path, {"duration_s": 0, "model": model}))
     assert connector.capabilities() == {"simulate": {"models": ["a", "c"]}}
-    assert len(told) == 3
+    assert len(calls) == 3

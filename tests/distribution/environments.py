@@ -63,7 +63,7 @@ class Environment:
         return [str(self.folder / "bin" / "switchyard"), *arguments]
 
     def variables(self, **more: str) -> dict[str, str]:
-        """Of a process of the environment, without what this one was told."""
+        """Those of a process of the environment, without the settings of this one."""
         kept = {
             name: value
             for name, value in os.environ.items()

@@ -1,9 +1,9 @@
-// Runs the script of a page with as much of a browser as it asks for, and tells what the page shows.
+// Runs the script of a page with as much of a browser as it asks for, and writes what the page shows.
 // Usage: node --experimental-websocket page.js PAGE HASH; a line of JSON per change, a line on stdin cuts.
 const fs = require("node:fs"), vm = require("node:vm"), readline = require("node:readline");
 const [page, hash] = process.argv.slice(2);
 const [, script] = fs.readFileSync(page, "utf8").match(/<script>([^]*)<\/script>/);
-const tell = said => process.stdout.write(JSON.stringify(said) + "\n");
+const show = said => process.stdout.show(JSON.stringify(said) + "\n");
 const sockets = [];
 
 class Element {
@@ -16,11 +16,11 @@ class Element {
   get textContent() { return this.text; }
   set value(amount) { this.amount = amount; this.changed(); }
   changed() {
-    if (this.name === "state") tell({state: this.text});
+    if (this.name === "state") show({state: this.text});
     const line = this.line;
     if (line) {
       const [id, state, bar, said] = line.children.map(cell => cell.children[0]);
-      tell({id: id.text, job: state.text, value: bar.amount, said: said.text, changed: this.name});
+      show({id: id.text, job: state.text, value: bar.amount, said: said.text, changed: this.name});
     }
   }
 }
@@ -31,7 +31,7 @@ const document = {
 };
 class Socket extends WebSocket {
   constructor(...parameters) { super(...parameters); sockets.push(this); }
-  send(text) { tell({sent: JSON.parse(text)}); super.send(text); }
+  send(text) { show({sent: JSON.parse(text)}); super.send(text); }
 }
 vm.runInNewContext(script, {document, location: {hash}, WebSocket: Socket, URLSearchParams, setTimeout, JSON});
 readline.createInterface({input: process.stdin}).on("line", () => sockets.at(-1).close()).on("close", () => process.exit(0));

@@ -38,7 +38,7 @@ class Page:
         self.seen: list[dict[str, Any]] = []
 
     async def until(self, **wanted: Any) -> dict[str, Any]:
-        """The next thing told that has these values."""
+        """The next line written that has these values."""
         assert self._process.stdout is not None
         async with asyncio.timeout(DEADLINE_S):
             async for line in self._process.stdout:

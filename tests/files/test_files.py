@@ -411,7 +411,7 @@ class TestSweep:
         assert old not in found
         assert young in found
 
-    async def test_an_upload_may_last_as_long_as_it_may_whatever_the_sweep_is_told(
+    async def test_an_upload_may_last_as_long_as_it_may_whatever_the_sweep_is_given(
         self, files: Files, nats_connection: Client
     ) -> None:
         young = await self.leave_behind(nats_connection, self.nuid(1800))

@@ -150,10 +150,10 @@ CASES: Final = {
     "usage many": Case(
         lambda context: sets_usage(context, {str(n): n for n in range(1000)}), "invalid_usage", "usage: "
     ),
-    "code none": error(Fatal("told", code=None), "invalid_error", "told"),  # type: ignore[arg-type]
-    "code number": error(Fatal("told", code=404), "invalid_error", "404"),  # type: ignore[arg-type]
-    "code long": error(Fatal("told", code="x" * 2_000_000), "invalid_error", "told"),
-    "code blank": error(Retry("told", code="a b"), "invalid_error", '"a b"'),
+    "code none": error(Fatal("failed", code=None), "invalid_error", "failed"),  # type: ignore[arg-type]
+    "code number": error(Fatal("failed", code=404), "invalid_error", "404"),  # type: ignore[arg-type]
+    "code long": error(Fatal("failed", code="x" * 2_000_000), "invalid_error", "failed"),
+    "code blank": error(Retry("failed", code="a b"), "invalid_error", '"a b"'),
     "code missing": error(BareError(), "invalid_error", "BareError"),
     "message exception": error(Retry(ValueError()), "handler_failed", "Retry", retryable=True),  # type: ignore[arg-type]
     "message mute": error(Fatal(Mute(), code="mute"), "mute", "Mute"),  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Handlers that do not end when they are told to; each ends by itself some seconds later."""
+"""Handlers that do not end when they are asked to; each ends by itself some seconds later."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def blocks_and_waits() -> None:
     await asyncio.sleep(60)
 
 
-async def ends_when_told() -> None:
+async def ends_when_asked() -> None:
     await asyncio.sleep(60)
 
 
@@ -147,7 +147,7 @@ ON_THE_LOOP: Final = {
     "waits for a thread": late(lambda _: waits_for_a_thread()),
     "uncancels": late(lambda _: uncancels()),
     "blocks and waits": late(lambda _: blocks_and_waits()),
-    "ends when told": late(lambda _: ends_when_told()),
+    "ends when asked": late(lambda _: ends_when_asked()),
 }
 PLAIN: Final = {
     "sleeps": late(lambda _: sleeps()),

@@ -105,7 +105,7 @@ async def test_a_bad_payload_names_the_field(tmp_path: Path) -> None:
         assert raised.value.message.startswith(expected)
 
 
-async def test_a_proposal_is_told_from_a_result_and_the_feedback_is_there(tmp_path: Path) -> None:
+async def test_a_proposal_is_distinguished_from_a_result_and_the_feedback_is_there(tmp_path: Path) -> None:
     attempt = LocalAttempt(tmp_path, {"words": ["a", "b"]}, feedback={"say": "louder"})
     outcome = await connector("words").run(attempt)
     assert outcome.checks == {"lint": True}

@@ -44,14 +44,14 @@ async def test_a_cancelled_attempt_stops(kind: str) -> None:
     assert done.result is None
 
 
-async def test_a_report_that_never_comes_is_told() -> None:
+async def test_a_report_that_never_comes_is_named() -> None:
     async with asyncio.timeout(DEADLINE_S), Harness(handlers).start("count") as running:
         with pytest.raises(AssertionError, match="without a report of upload"):
             await running.progress("upload")
 
 
 @pytest.mark.parametrize(("how", "retryable"), [("retry", True), ("bug", True), ("fatal", False)])
-async def test_an_error_tells_whether_another_attempt_follows(how: str, *, retryable: bool) -> None:
+async def test_an_error_says_whether_another_attempt_follows(how: str, *, retryable: bool) -> None:
     done = await Harness(handlers).run("fail", {"how": how})
     assert done.retryable is retryable
     assert isinstance(done.error, {"retry": Retry, "fatal": Fatal, "bug": KeyError}[how])

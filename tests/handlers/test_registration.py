@@ -1,4 +1,4 @@
-"""What can be a handler, and what is told of what cannot."""
+"""What can be a handler, and how what cannot is reported."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def on_the_loop(_payload: dict[str, Any]) -> None: ...
         (on_the_loop, {"process": True}, "on_the_loop: process=True is for a plain function"),
     ],
 )
-def test_what_cannot_be_a_handler_is_told_by_name(
+def test_what_cannot_be_a_handler_is_reported_by_name(
     function: Any, options: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(HandlersError) as raised:

@@ -105,7 +105,7 @@ async def test_a_hostile_handler_ends_its_own_job_and_nothing_else(
         last = neighbours(rest=rest)
         assert await differing(client, last, [await submit(client, entry) for entry in last]) == []
     assert worker.process.returncode is None
-    assert b"worker_begun_anew" not in worker.log.read_bytes()
+    assert b"worker_restarted" not in worker.log.read_bytes()
     worker.signal(signal.SIGTERM)
     status = await asyncio.wait_for(worker.process.wait(), 60)
     assert status == 0, worker.log.read_bytes()[-3000:]

@@ -202,7 +202,7 @@ def left_logging(context: Any) -> None:
             try:
                 context.log("late")
                 context.progress(0.5, "late")
-            except BaseException:  # noqa: BLE001 - whatever it is told
+            except BaseException:  # noqa: BLE001 - whatever stops it
                 time.sleep(0.001)
 
     threading.Thread(target=later, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The read model is disposable: whatever becomes of its file, it is noticed and built anew."""
+"""The read model is disposable: whatever becomes of its file, it is noticed and rebuilt."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ HARM = (spoil, spoil_head, truncate, spoil_row, delete, delete_alone, delete_dir
 
 
 @pytest.mark.parametrize("harm", HARM)
-async def test_a_file_that_is_harmed_under_a_running_projector_is_built_anew_by_itself(
+async def test_a_file_that_is_harmed_under_a_running_projector_is_rebuilt_by_itself(
     api: Gateway, harm: Callable[[Path], None]
 ) -> None:
     jobs = await fill(api)
@@ -129,7 +129,7 @@ async def test_a_file_that_is_harmed_under_a_running_projector_is_built_anew_by_
 
 
 @pytest.mark.parametrize("harm", HARM)
-async def test_a_file_that_was_harmed_between_two_projectors_is_built_anew(
+async def test_a_file_that_was_harmed_between_two_projectors_is_rebuilt(
     broker: NatsServer, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
     async with gateway(broker.url, tmp_path) as api:
@@ -267,7 +267,7 @@ async def test_a_log_that_was_deleted_and_made_again_is_followed(api: Gateway) -
     await listed(api, await fill(api, 40))
 
 
-async def test_a_job_archived_while_no_projector_ran_is_no_reason_to_build_anew(
+async def test_a_job_archived_while_no_projector_ran_is_no_reason_to_rebuild(
     broker: NatsServer, tmp_path: Path
 ) -> None:
     async with gateway(broker.url, tmp_path) as api:

@@ -89,9 +89,9 @@ class Site:
 
     async def until(self, seq: int) -> None:
         """Wait until the read model has come this far."""
-        async with asyncio.timeout(20), Inbox(self.nc, "projected.>") as told:
+        async with asyncio.timeout(20), Inbox(self.nc, "projected.>") as published:
             while not self.path.exists() or self.model.checkpoint().seq < seq:
-                await told.next(20)
+                await published.next(20)
 
     async def rebuilt(self) -> dict[str, list[tuple[object, ...]]]:
         """All rows of a read model built from nothing."""
@@ -158,12 +158,12 @@ async def test_a_projector_killed_in_the_middle_goes_on_where_it_was(site: Site,
         "asyncio.run(main())\n"
     )
     for kill_after in (1, 8, 30):
-        async with Inbox(site.nc, "projected.>") as told:
+        async with Inbox(site.nc, "projected.>") as published:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", program, broker.url, env=environment
             )
             async with asyncio.timeout(30):
-                while int((await told.next(30)).data) < min(kill_after, max(job.seq for job in jobs)):
+                while int((await published.next(30)).data) < min(kill_after, max(job.seq for job in jobs)):
                     pass
             process.send_signal(signal.SIGKILL)
             await process.wait()
@@ -180,7 +180,7 @@ async def test_a_projector_killed_in_the_middle_goes_on_where_it_was(site: Site,
     [("log_stream_id", "another log"), ("schema", "0"), ("log_seq", "1000"), ("log_at_ns", "5")],
     ids=str,
 )
-async def test_a_read_model_that_is_not_of_this_log_is_built_anew(site: Site, fact: str, value: str) -> None:
+async def test_a_read_model_that_is_not_of_this_log_is_rebuilt(site: Site, fact: str, value: str) -> None:
     job = await site.submit()
     async with site.projector():
         await site.until(job.seq)
@@ -193,7 +193,7 @@ async def test_a_read_model_that_is_not_of_this_log_is_built_anew(site: Site, fa
     assert site.rows()["workers"] == []
 
 
-async def test_an_unreadable_read_model_is_built_anew(site: Site) -> None:
+async def test_an_unreadable_read_model_is_rebuilt(site: Site) -> None:
     job = await site.submit()
     site.path.write_bytes(b"not a database" * 1000)
     async with site.projector():
@@ -316,7 +316,7 @@ async def test_an_event_of_a_newer_version_is_passed_and_marks_its_job(site: Sit
         await site.store.transition(job.id, Wake(now=datetime.now(UTC)), actor="keeper")
 
 
-async def test_a_read_model_with_marks_of_a_newer_version_is_built_anew_by_a_version_that_reads_more(
+async def test_a_read_model_with_marks_of_a_newer_version_is_rebuilt_by_a_version_that_reads_more(
     site: Site,
 ) -> None:
     job = await site.submit()
@@ -405,19 +405,19 @@ async def test_files_are_listed_and_counted_until_they_are_deleted(site: Site) -
         yield b"x" * 1000
 
     files = Files(site.nc, timeout_s=5)
-    async with site.projector(), Inbox(site.nc, "projected.>") as told:
+    async with site.projector(), Inbox(site.nc, "projected.>") as published:
         for tenant in ("acme", "acme", "other"):
             await files.put(
                 tenant=tenant, file_id=new_id(), name="a.txt", type="text/plain", body=body(),
                 max_bytes=10_000, ttl_s=600,
             )  # fmt: skip
         while site.model.files_kept("acme", clock.now())[1] < 2000:
-            await told.next(20)
+            await published.next(20)
         page, _ = site.model.files("acme", None, 10, now=clock.now())
         assert [file["size_bytes"] for file in page] == [1000, 1000]
         await files.delete("acme", page[0]["id"])
         while site.model.files_kept("acme", clock.now())[1] > 1000:
-            await told.next(20)
+            await published.next(20)
     with closing(database.open_reader(site.path)) as connection:
         assert checkpoint.read(connection).files.seq > 0
     rebuilt = await site.rebuilt()

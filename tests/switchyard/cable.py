@@ -1,4 +1,4 @@
-"""Between a client and a gateway: a proxy that breaks connections and refuses requests when told to."""
+"""Between a client and a gateway: a proxy that breaks connections and refuses requests when asked to."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ LARGE = "x" * 2_000_000
 
 
 async def test_an_attempt_that_takes_too_long_fails_as_a_timeout(api: Gateway, client: AsyncClient) -> None:
-    worker = made(api, lease_s=30.0)  # no renewal would tell before the attempt's end
+    worker = made(api, lease_s=30.0)  # no renewal would show it before the attempt's end
     stopped: list[str] = []
 
     @worker.kind(api.tenant)

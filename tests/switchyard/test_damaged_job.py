@@ -62,7 +62,7 @@ async def test_waiting_for_a_damaged_job_says_what_is_wrong(api: Gateway, client
     )  # fmt: skip
 
 
-async def test_who_waits_already_is_told(api: Gateway, client: AsyncClient) -> None:
+async def test_who_waits_already_is_notified(api: Gateway, client: AsyncClient) -> None:
     job = await client.submit("noop")
     async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
         waiting = group.create_task(raises(client, job.id))

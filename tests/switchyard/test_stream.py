@@ -64,7 +64,7 @@ async def test_a_stream_goes_on_after_a_cursor_or_a_sequence(api: Gateway, clien
     assert second.event.type == "succeeded"
 
 
-async def test_a_cursor_of_another_log_is_told(client: AsyncClient) -> None:
+async def test_a_cursor_of_another_log_is_reported(client: AsyncClient) -> None:
     job = await client.submit("noop")
     async with asyncio.timeout(20), aclosing(client.stream(jobs=[job.id], after="0123456789ab:1")) as stream:
         message = await anext(stream)
@@ -89,7 +89,7 @@ async def test_following_a_job_whose_end_is_among_what_is_missing_ends(
     assert got == ["Transition", "Resync", "Resync"]
 
 
-async def test_following_a_job_tells_its_whole_life_with_progress_and_logs(
+async def test_following_a_job_shows_its_whole_life_with_progress_and_logs(
     api: Gateway, client: AsyncClient
 ) -> None:
     job = await client.submit("noop")

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Deaf:
-    """Handlers that go on whatever they are told, until the test lets them end."""
+    """Handlers that continue whatever stops them, until the test lets them end."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -72,7 +72,7 @@ async def test_a_worker_with_a_stuck_handler_gives_its_job_back_and_raises(
     worker.stop()
     async with asyncio.timeout(DEADLINE_S):
         await asyncio.wait([serving])
-    assert serving.exception() is None  # it was told to end, and has
+    assert serving.exception() is None  # it was asked to end, and has
     assert (await client.get(job.id)).state == "queued"
     deaf.let_go()
 
@@ -122,7 +122,7 @@ print("ended", flush=True)
 """
 
 
-async def test_a_program_of_its_own_goes_on_and_ends_when_it_is_told_to(
+async def test_a_program_of_its_own_continues_and_ends_when_it_is_asked_to(
     api: Gateway, client: AsyncClient
 ) -> None:
     program = textwrap.dedent(PROGRAM.format(kind=api.tenant))

@@ -123,7 +123,7 @@ async def test_a_handler_is_set_up_once_and_torn_down_and_a_failure_says_where(
     assert order == ["setup", "setup", "work", "work", "teardown"]
 
 
-async def test_failures_are_told_with_their_code(api: Gateway, client: AsyncClient) -> None:
+async def test_failures_are_reported_with_their_code(api: Gateway, client: AsyncClient) -> None:
     worker = made(api)
 
     @worker.kind(api.tenant)
@@ -231,7 +231,7 @@ async def test_a_cancelled_job_is_stopped_within_a_third_of_its_lease(
     assert names[-1] == "cancelled"
 
 
-async def test_an_attempt_whose_lease_is_gone_is_stopped_and_tells_nothing(
+async def test_an_attempt_whose_lease_is_gone_is_stopped_and_reports_nothing(
     api: Gateway, client: AsyncClient
 ) -> None:
     worker = made(api)
@@ -266,7 +266,7 @@ async def test_a_long_attempt_keeps_its_lease(api: Gateway, client: AsyncClient)
 
     @worker.kind(api.tenant)
     async def wait_for_renewals(_: dict[str, Any], context: Context) -> int:
-        while True:  # the log tells of each
+        while True:  # the log has a line for each
             renewed = [
                 event async for event in client.events(context.job_id) if event.type == "claim_renewed"
             ]

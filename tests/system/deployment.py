@@ -85,7 +85,7 @@ class Deployment:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every process is told."""
+        """The settings of every process."""
         return os.environ | {
             "SWITCHYARD_DATA_DIR": str(self.data_dir),
             "SWITCHYARD_NATS_URL": self.broker.url,

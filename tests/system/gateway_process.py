@@ -26,10 +26,10 @@ async def main(nats_url: str, data_dir: Path) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(projector.run())
         await projector.ready.wait()
-        group.create_task(serve(settings, nc, ready=lambda url: _tell({"url": url, "token": token})))
+        group.create_task(serve(settings, nc, ready=lambda url: _announce({"url": url, "token": token})))
 
 
-def _tell(facts: dict[str, str]) -> None:
+def _announce(facts: dict[str, str]) -> None:
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 

@@ -33,7 +33,7 @@ class OldLog(NamedTuple):
 async def replay(nc: Client) -> OldLog:
     """Store every message again, those of the log under the sequences that they had."""
     head, *lines = FILE.read_text().splitlines()
-    told = json.loads(head)
+    counts = json.loads(head)
     last = 0
     for line in lines:
         stream, seq, subject, headers, body = json.loads(line)
@@ -44,7 +44,7 @@ async def replay(nc: Client) -> OldLog:
             assert stored == seq
             last = seq
     await api(nc, f"STREAM.PURGE.{subjects.JOBS}", {"filter": FILLER}, timeout_s=TIMEOUT_S)
-    return OldLog(told["jobs"], told["views"])
+    return OldLog(counts["jobs"], counts["views"])
 
 
 async def _store(nc: Client, subject: str, headers: dict[str, str], body: bytes) -> int:

@@ -25,18 +25,18 @@ class ShiftedDeployment(Deployment):
         super().__init__(directory, lease_s=lease_s)
         self._library = directory / "shifted_clock.so"
         self._clock: Path | None = None
-        self.told: dict[str, str] = {}
+        self.more: dict[str, str] = {}
         command = ["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", str(self._library), str(SOURCE)]
         subprocess.run(command, check=True)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every process is told."""
+        """The settings of every process."""
         if self._clock is None:
-            return super().environment | self.told
+            return super().environment | self.more
         return (
             super().environment
-            | self.told
+            | self.more
             | {"LD_PRELOAD": str(self._library), "SHIFTED_CLOCK": str(self._clock)}
         )
 

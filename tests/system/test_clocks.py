@@ -136,7 +136,7 @@ async def check_schedules(events: Log) -> None:
 
 
 async def check_all(site: ShiftedDeployment, events: Log) -> None:
-    """No job is lost, nothing had to be mended, and timers were not set over and over."""
+    """No job is lost, nothing had to be repaired, and timers were not set over and over."""
     await check_schedules(events)
     report = await check_log(events.nc)
     assert report.faults == []
@@ -189,8 +189,8 @@ async def check_tokens(site: ShiftedDeployment) -> None:
 
 
 async def check_what_is_shown(site: ShiftedDeployment, shift_s: float) -> None:
-    """The gateway's host is told of, and a token that it mints is good at once and not for too long."""
-    site.told = {"SWITCHYARD_URL": site.url, "SWITCHYARD_TOKEN": site.token}
+    """The gateway's host is reported, and a token that it mints is good at once and not for too long."""
+    site.more = {"SWITCHYARD_URL": site.url, "SWITCHYARD_TOKEN": site.token}
     checks = {
         check["what"]: check for check in orjson.loads(await site.command_on("gateway", "doctor", "--json"))
     }

@@ -1,4 +1,4 @@
-"""Told to end while the broker is frozen, every part ends all the same."""
+"""Every part ends when it is asked to while the broker is frozen."""
 
 from __future__ import annotations
 
@@ -176,4 +176,4 @@ async def test_a_worker_over_rest_ends_whose_loop_is_blocked(site: Deployment, t
     await site.submit(kind="blocks", payload={"began": str(tmp_path / "began")})
     await until_there(tmp_path / "began")
     await ends(part)
-    assert b"told to end" in part.log.read_bytes()
+    assert b"asked to end" in part.log.read_bytes()

@@ -92,8 +92,8 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
             while not line.startswith(b"{"):  # what it logs before is not for us
                 line = await process.stdout.readline()
                 assert line, "the gateway ended"
-            told = json.loads(line)
-        yield Gateway(process.pid, told["url"], {"Authorization": f"Bearer {told['token']}"})
+            announced = json.loads(line)
+        yield Gateway(process.pid, announced["url"], {"Authorization": f"Bearer {announced['token']}"})
     finally:
         process.kill()
         await process.communicate()

@@ -70,9 +70,9 @@ async def until_seen(reader: Reader, ids: set[str]) -> None:
     missing = set(ids)
     async with asyncio.timeout(ALL_DONE_S):
         while missing:
-            told = await reader.receive()
-            if told["type"] == "event" and told["event"]["type"] in FINAL_EVENTS:
-                missing.discard(told["event"]["job_id"])
+            message = await reader.receive()
+            if message["type"] == "event" and message["event"]["type"] in FINAL_EVENTS:
+                missing.discard(message["event"]["job_id"])
 
 
 async def until_ended(nc: Client, ids: set[str]) -> None:
@@ -168,7 +168,7 @@ async def prepare(site: Deployment, nc: Client) -> tuple[list[str], str, str, st
 
 
 async def lists_are_those_of_the_log(site: Deployment) -> None:
-    """A read model built anew is the one that has been kept."""
+    """A rebuilt read model is the one that has been kept."""
     await site.request("POST", "/v1/schedules/tick/pause")
     await until_projected(site)
     before = rows(site)

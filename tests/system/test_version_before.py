@@ -73,8 +73,8 @@ async def test_a_log_of_the_version_before_is_read_as_it_was_and_goes_on(tmp_pat
         await until(nc, await site.submit(payload={"duration_s": 0}), Status.SUCCEEDED)
 
         path = f"/v1/jobs/{old.jobs['nan_usage']}"
-        status, mended = await site.request("POST", f"{path}/repair", json={"reason": "usage", "to": "dead"})
-        assert (status, mended["state"], mended["damage"]) == (200, "dead", None), mended
+        status, after = await site.request("POST", f"{path}/repair", json={"reason": "usage", "to": "dead"})
+        assert (status, after["state"], after["damage"]) == (200, "dead", None), after
         status, gone = await site.request("POST", f"{path}/discard", json={"reason": "not wanted"})
         assert (status, gone["archived_as"]) == (200, "dead")
         await nc.close()

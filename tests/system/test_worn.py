@@ -176,7 +176,7 @@ async def test_hostile_jobs_leave_nothing_in_their_worker(site: Deployment, size
         print(begin + step, looks[-1]._asdict(), flush=True)  # noqa: T201 - the figures of the drill
     first, last = looks[0], looks[-1]
     assert part.process.returncode is None
-    assert b"worker_begun_anew" not in part.log.read_bytes()
+    assert b"worker_restarted" not in part.log.read_bytes()
     assert last.memory - first.memory < size.grows_bytes, looks
     assert last.descriptors <= first.descriptors + 10, looks
     assert last.threads <= first.threads + 10, looks

@@ -59,7 +59,7 @@ def diff(data_dir: Path | None, nats: str | None) -> None:
 @options.data_dir
 @options.nats
 def rebuild(data_dir: Path | None, nats: str | None) -> None:
-    """Build the read model anew from the log beside the live file, then swap."""
+    """Rebuild the read model from the log beside the live file, then swap."""
     settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
 
     async def main() -> None:

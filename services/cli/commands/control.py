@@ -83,7 +83,7 @@ async def all_workers(api: Api, limit: int) -> dict[str, Any]:
 @options.as_json
 @options.data_dir
 def pause(what: str, name: str, as_json: bool, data_dir: Path | None) -> None:
-    """Let a worker take no new jobs, or let no worker take those of a lane or a kind; what runs goes on."""
+    """Let a worker take no new jobs, or let no worker take those of a lane or a kind; running jobs go on."""
     _control(what, name, "pause", as_json=as_json, data_dir=data_dir)
 
 
@@ -110,7 +110,7 @@ def drain(worker_id: str, as_json: bool, data_dir: Path | None) -> None:
 @options.as_json
 @options.data_dir
 def paused(as_json: bool, data_dir: Path | None) -> None:
-    """Show which workers, lanes and kinds are paused, and which workers are told to drain."""
+    """Show which workers, lanes and kinds are paused, and which workers are asked to drain."""
 
     async def main() -> None:
         async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:

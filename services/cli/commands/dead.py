@@ -154,8 +154,8 @@ def _do(
                 _print(job, job["state"], as_json=as_json)
                 return
             total = await _all(api, verb, done, {**body, "filter": wanted})
-        told = f"{done} {total[done]}, skipped {total['skipped']}, refused {total['refused']}"
-        _print(total, told, as_json=as_json)
+        line = f"{done} {total[done]}, skipped {total['skipped']}, refused {total['refused']}"
+        _print(total, line, as_json=as_json)
 
     options.run(main())
 

@@ -115,7 +115,7 @@ async def _wait(api: Api, job_id: str, timeout_s: float | None) -> dict[str, Any
         async with asyncio.timeout(timeout_s):
             return await _watch_to_end(api, job_id)
     except TimeoutError:
-        raise TimeoutError(f"job {job_id} has not ended after {timeout_s:g} s; it goes on") from None
+        raise TimeoutError(f"job {job_id} has not ended after {timeout_s:g} s; it continues") from None
 
 
 async def _watch_to_end(api: Api, job_id: str) -> dict[str, Any]:
@@ -168,14 +168,14 @@ def _tell_end(job: dict[str, Any]) -> None:
     if damage is None:
         _show_trace((job["error"] or {}).get("traceback", ""), err=True)
         why = (job["error"] or {}).get("message") or job["reason"]
-        told = f"the job is {job['state']}{f': {why}' if why else ''}"
+        line = f"the job is {job['state']}{f': {why}' if why else ''}"
     else:
         advice = "upgrade this Switchyard" if damage["newer_version"] else f"switchyard repair {job['id']}"
-        told = (
+        line = (
             f"the job is damaged: event {damage['event']!r} at sequence {damage['seq']}: {damage['reason']}"
         )
-        told += f"; {advice}"
-    say(f"switchyard: {told}", err=True)
+        line += f"; {advice}"
+    say(f"switchyard: {line}", err=True)
 
 
 @click.command()
@@ -321,7 +321,7 @@ def history(job_id: str, as_json: bool, data_dir: Path | None) -> None:
 @options.as_json
 @options.data_dir
 def cancel(job_id: str, reason: str | None, as_json: bool, data_dir: Path | None) -> None:
-    """Cancel a job; a running one is told to stop."""
+    """Cancel a job; a running one is asked to stop."""
 
     async def main() -> None:
         async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:

@@ -9,8 +9,8 @@ import click
 from switchyard.events.subjects import NAME
 from switchyard.services import distribution
 from switchyard.services.cli import loops, options
-from switchyard.services.cli.anew import Start
 from switchyard.services.cli.output import say
+from switchyard.services.cli.restart import Start
 from switchyard.services.connectors.registry import CONNECTORS, EXTRAS
 from switchyard.services.run import stopping
 from switchyard.services.run.worker import run_worker

@@ -64,9 +64,7 @@ def read_model(settings: Settings) -> Check:
                 return Check("read model", "warn", f"it cannot be read now: {error}")
     if reason is None:
         return Check("read model", "ok", f"whole, {path}")
-    return Check(
-        "read model", "fail", reason, "a running projector builds it anew; else `switchyard rebuild`"
-    )
+    return Check("read model", "fail", reason, "a running projector rebuilds it; else `switchyard rebuild`")
 
 
 def _look_through(path: Path) -> str | None:

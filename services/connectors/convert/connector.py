@@ -134,7 +134,7 @@ class ConvertConnector:
                 "running_lines": made["running_lines"],
                 "confidence": made["confidence"],
                 "format": made["format"],
-                "images": [told | image for told, image in zip(made["images"], images, strict=True)],
+                "images": [listed | image for listed, image in zip(made["images"], images, strict=True)],
                 "warnings": made["warnings"],
             },
             artifacts=(*(artifact for artifact in saved.values() if artifact is not None), *images),
@@ -142,7 +142,7 @@ class ConvertConnector:
         )
 
     async def _converted(self, attempt: Attempt, arguments: dict[str, Any]) -> dict[str, Any]:
-        """What the conversion tells; a crash that the file brings about would come again, and is fatal."""
+        """What the conversion reports; a crash that the file causes would come again, and is fatal."""
         try:
             made: dict[str, Any] = await run_isolated(
                 self._pool,

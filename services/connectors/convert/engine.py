@@ -22,6 +22,6 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
     except errors.DocumentError as error:
         fatal = isinstance(error, errors.FatalError)
         kind = protocol.FatalError if fatal else protocol.RetryableError
-        told = kind(error.code, error.message).with_traceback(error.__traceback__)
-        told.__suppress_context__ = True
-        raise told from error.__cause__
+        raised = kind(error.code, error.message).with_traceback(error.__traceback__)
+        raised.__suppress_context__ = True
+        raise raised from error.__cause__

@@ -83,5 +83,5 @@ async def _answered(surroundings: Surroundings, request: dict[str, Any]) -> dict
 
 
 def _refused(error: HandlerError) -> dict[str, Any]:
-    told = failure(error)
-    return {"error": {"kind": type(error).__name__, "code": told.code, "message": told.message}}
+    failed = failure(error)
+    return {"error": {"kind": type(error).__name__, "code": failed.code, "message": failed.message}}

@@ -28,7 +28,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class _Surroundings:
-    """What a handler asks for is asked of the worker; a cancelled one is killed, so it need not be told."""
+    """What a handler asks for is asked of the worker; a cancelled one is killed, and needs no notice."""
 
     cancelled = False
 
@@ -65,8 +65,8 @@ class _Surroundings:
         with socket.socket(socket.AF_UNIX) as asking:
             asking.connect(self._address)
             asking.sendall(orjson.dumps(request) + b"\n")
-            with asking.makefile("rb") as told:
-                answer = orjson.loads(told.readline())
+            with asking.makefile("rb") as answers:
+                answer = orjson.loads(answers.readline())
         if "error" in answer:
             error = answer["error"]
             raise ERRORS[error["kind"]](error["message"], code=error["code"])

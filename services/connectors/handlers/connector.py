@@ -161,7 +161,7 @@ class CustomConnector:
 
 @contextlib.contextmanager
 def _as_handler_errors() -> Iterator[None]:
-    """What an attempt refuses is told in the words of handlers, which may catch it."""
+    """Raise what an attempt refuses as the errors of handlers, which may catch it."""
     try:
         yield
     except FatalError as error:
@@ -184,7 +184,8 @@ def _as_connector_errors() -> Iterator[None]:
 
 def connector_error(error: HandlerError) -> ConnectorError:
     """What a handler's exception is for the worker."""
-    told = failure(error)
+    failed = failure(error)
     if isinstance(error, Release):
-        return BusyError(told.code, told.message)
-    return RetryableError(told.code, told.message) if told.retryable else FatalError(told.code, told.message)
+        return BusyError(failed.code, failed.message)
+    kind = RetryableError if failed.retryable else FatalError
+    return kind(failed.code, failed.message)

@@ -249,10 +249,10 @@ def _leave(status: int) -> NoReturn:
 def _described(error: Exception) -> dict[str, str]:
     if isinstance(error, ConnectorError):
         kind = next(name for name, known in ERRORS.items() if isinstance(error, known))
-        told = failure_of(error.code, error.message, retryable=kind != FatalError.__name__)
-        if kind == RetryableError.__name__ and not told.retryable:
+        failure = failure_of(error.code, error.message, retryable=kind != FatalError.__name__)
+        if kind == RetryableError.__name__ and not failure.retryable:
             kind = FatalError.__name__  # its code is none
-        described = {"kind": kind, "code": told.code, "message": told.message}
+        described = {"kind": kind, "code": failure.code, "message": failure.message}
     else:
         message = exception_text(error)
         described = {"kind": RetryableError.__name__, "code": "internal", "message": message}

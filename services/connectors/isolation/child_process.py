@@ -214,7 +214,7 @@ class Child:
         return self.answers and not self.left
 
     def _hung_up(self) -> bool:
-        """Whether its end of the connection is closed: so it is before the exit of the process is told."""
+        """Whether its end of the connection is closed; that comes before the report of its exit."""
         if self._writer.is_closing():
             return True
         poll = select.poll()
@@ -335,7 +335,7 @@ class Child:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EXIT_TIMEOUT_S):
                     await asyncio.shield(self._watch.exited)
-        if not self._watch.exited.done():  # while SIGCHLD was ignored, the kernel told nobody
+        if not self._watch.exited.done():  # while SIGCHLD was ignored, the kernel notified nobody
             log.warning("child_end_not_heard", pid=self._transport.get_pid())
             self._watch.process_exited()
         if self._closed:

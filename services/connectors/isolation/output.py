@@ -54,7 +54,7 @@ class Output:
         """Hand over what was printed until now, the unfinished line too; from now on it is nobody's."""
         self._drain()
         if self._line or self._is_cut:
-            self._told(b"")
+            self._hand_over(b"")
         self._take = None
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class Output:
             if not newline:
                 self._keep(line)
                 return
-            self._told(line)
+            self._hand_over(line)
             self._lines += 1
             if self._lines > LINES_PER_S and self._take is not None:
                 more = data.count(b"\n")
@@ -128,7 +128,7 @@ class Output:
         self._is_cut = self._is_cut or len(whole) > MAX_LINE_BYTES
         self._line = whole[:MAX_LINE_BYTES]
 
-    def _told(self, piece: bytes) -> None:
+    def _hand_over(self, piece: bytes) -> None:
         self._keep(piece)
         line, cut = self._line, self._is_cut
         self._line, self._is_cut = b"", False

@@ -217,7 +217,7 @@ def main() -> None:
     options = json.loads(sys.argv[4])
     if _prctl is not None:
         _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    if os.getppid() != worker:  # it died before the socket could tell
+    if os.getppid() != worker:  # it died before the socket could show it
         os._exit(1)
     ignored = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the worker alone decides
     for number in ignored:

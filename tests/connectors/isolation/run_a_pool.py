@@ -11,7 +11,7 @@ import orjson
 from switchyard.services.connectors.isolation.processes import Limits, ProcessPool
 
 
-def tell(progress: dict[str, Any]) -> None:
+def show(progress: dict[str, Any]) -> None:
     sys.stdout.write(orjson.dumps(progress["pids"]).decode() + "\n")
     sys.stdout.flush()
 
@@ -23,7 +23,7 @@ async def main() -> None:
         {"program": True, "stubborn": True, "stay": True},
         timeout_s=3600,
         grace_s=1,
-        on_progress=tell,
+        on_progress=show,
     )
 
 

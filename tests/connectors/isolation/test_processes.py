@@ -212,12 +212,12 @@ async def test_call_that_needs_too_much_memory_is_ended(function: str) -> None:
     await pool.close()
 
 
-async def test_crash_of_a_library_for_want_of_memory_is_told_from_others(pool: ProcessPool) -> None:
+async def test_crash_of_a_library_for_want_of_memory_is_distinguished(pool: ProcessPool) -> None:
     with pytest.raises(ProcessMemoryExceeded):
         await run(pool, "die_out_of_memory")
 
 
-async def test_child_killed_by_the_kernel_for_want_of_memory_is_told_from_others(
+async def test_child_killed_by_the_kernel_for_want_of_memory_is_distinguished(
     pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kills = itertools.count()  # the kernel's own count, which a test cannot raise without harm
@@ -315,7 +315,7 @@ async def test_idle_process_that_died_is_replaced(pool: ProcessPool) -> None:
 async def test_process_that_died_just_now_is_replaced(pool: ProcessPool) -> None:
     before = (await run(pool, "echo"))["pid"]
     os.kill(before, signal.SIGKILL)
-    # The loop is held up, so that it cannot have told of the exit.
+    # The loop is held up, so that it cannot have reported the exit.
     deadline = time.monotonic() + DEADLINE_S
     while psutil.pid_exists(before):
         assert time.monotonic() < deadline

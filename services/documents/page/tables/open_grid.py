@@ -63,13 +63,13 @@ def _better(tables: Iterable[Table], than: Sequence[Table]) -> list[Table]:
     for table in tables:
         others = [other for other in found if (other.lines or frozenset()) & (table.lines or frozenset())]
         columns = max((len(other.columns) for other in others), default=0)
-        more = (len(table.columns), _size_of_text([table])) > (columns, _size_of_text(others))
-        if len(table.columns) >= columns and _size_of_text([table]) >= _size_of_text(others) and more:
+        more = (len(table.columns), _line_count([table])) > (columns, _line_count(others))
+        if len(table.columns) >= columns and _line_count([table]) >= _line_count(others) and more:
             found = [table, *(other for other in found if other not in others)]
     return found
 
 
-def _size_of_text(tables: Iterable[Table]) -> int:
+def _line_count(tables: Iterable[Table]) -> int:
     """How many lines of text tables have."""
     return sum(len(table.lines or ()) for table in tables)
 
@@ -85,7 +85,7 @@ def _by(rules: Sequence[Rule], lines: Sequence[Line], across: Sequence[Rule]) ->
         list(_between(rules, lines, across)),
         _with_wrapped_cells(rules, lines, within),
         by_rows,
-        key=_size_of_text,
+        key=_line_count,
     )
 
 

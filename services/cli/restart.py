@@ -1,4 +1,4 @@
-"""A process that begins anew: the same command in the same place, without what runs in this one."""
+"""A process that restarts: the same command in the same place, without what runs in this one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Start:
 
     def again(self) -> NoReturn:
         """Become that process: its id stays, and its threads and children end."""
-        say("switchyard: this worker begins anew: code of handlers did not stop", err=True)
+        say("switchyard: this worker restarts: code of handlers did not stop", err=True)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
