@@ -1,8 +1,13 @@
-"""What can have happened to a job, in the order of its life; the subject's third token names the event."""
+"""What can have happened to a job, in the order of its life; the subject's third token names the event.
+
+Causes and reasons are those of `switchyard.events.vocabulary.causes`, and `str` here: a later version may
+have written another.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -45,8 +50,7 @@ class Queued(Event, frozen=True):
     """The job is in its lane again.
 
     Args:
-        cause: start_due, unblocked, retry_due, released, lease_lost, claim_expired, reprioritised, aged,
-            requeued, redriven or shared (loosely isolated, and no longer kept for its tenant's own workers).
+        cause: a `QueuedCause`.
         failed_worker: who failed or lost the last attempt.
         wake_at: when something is due while it waits: the next rise of its priority, or the end of its time.
         payload: what it runs with from now on, if that was changed.
@@ -126,7 +130,7 @@ class ReviewClaimed(Event, frozen=True):
 
 
 class ReviewReleased(Event, frozen=True):
-    """The review is free again; `cause` is released or expired."""
+    """The review is free again; `cause` is a `ReviewReleasedCause`."""
 
     cause: str
 
@@ -170,7 +174,7 @@ class Cancelled(Event, frozen=True):
     """The job was ended before it had a result.
 
     Args:
-        cause: requested, confirmed, failed, released, lease_lost, forced or dependency_died.
+        cause: an `EndCause`.
         by: who asked for it.
         reason: what they said, or which job died.
     """
@@ -184,8 +188,7 @@ class Expired(Event, frozen=True):
     """A deadline passed.
 
     Args:
-        cause: waiting, confirmed, failed, released, lease_lost or forced for the deadline over all;
-            not_started for the one in the queue, not_reviewed for the review's.
+        cause: an `EndCause`.
     """
 
     cause: str
@@ -195,8 +198,7 @@ class Dead(Event, frozen=True):
     """The job will not be tried again.
 
     Args:
-        reason: not_retryable, failures_spent, poison, dependency_died, rejected_too_often or
-            released_too_often.
+        reason: a `DeadReason`.
         error: what the last attempt said.
     """
 
@@ -266,3 +268,32 @@ AnyEvent = (
     | ReviewClaimed | ReviewReleased | Accepted | Rejected | CancelRequested | Succeeded | Cancelled
     | Expired | Dead | Archived | Repaired
 )  # fmt: skip
+
+EVENTS: Final[Mapping[str, type[AnyEvent]]] = {
+    "submitted": Submitted,
+    "scheduled": Scheduled,
+    "blocked": Blocked,
+    "queued": Queued,
+    "leased": Leased,
+    "claimed": Claimed,
+    "claim_renewed": ClaimRenewed,
+    "failed": Failed,
+    "proposed": Proposed,
+    "review_claimed": ReviewClaimed,
+    "review_released": ReviewReleased,
+    "accepted": Accepted,
+    "rejected": Rejected,
+    "cancel_requested": CancelRequested,
+    "succeeded": Succeeded,
+    "cancelled": Cancelled,
+    "expired": Expired,
+    "dead": Dead,
+    "archived": Archived,
+    "repaired": Repaired,
+}
+"""Every event by the name that it is stored under.
+
+The names stand in the subjects of logs that are kept for years, in streams' filters, in the API and in read
+models. A class may be renamed. A name here never: no version would find its old events again.
+"""
+NAMES: Final[Mapping[type[AnyEvent], str]] = {event_type: name for name, event_type in EVENTS.items()}

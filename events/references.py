@@ -21,6 +21,7 @@ import msgspec
 from switchyard.events.errors import InvalidError
 from switchyard.events.job import Job
 from switchyard.events.values import RESULT_ARTIFACT, Status
+from switchyard.events.vocabulary.refusals import RefusalCode
 
 KEY: Final = "$result"
 MARK: Final = f'"{KEY}"'.encode()
@@ -173,4 +174,4 @@ def _is_index(part: str) -> bool:
 
 def _unresolved(place: Place, why: str) -> InvalidError:
     field = dotted(place)
-    return InvalidError(f"{field}: {why}", code="unresolved_reference", field=field)
+    return InvalidError(f"{field}: {why}", code=RefusalCode.UNRESOLVED_REFERENCE, field=field)

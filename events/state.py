@@ -12,6 +12,7 @@ from typing import Any, Final, assert_never
 import msgspec
 
 from switchyard.events.events import (
+    NAMES,
     Accepted,
     AnyEvent,
     Archived,
@@ -43,7 +44,6 @@ from switchyard.events.values import (
     Ageing,
     Cancellation,
     Damage,
-    DependencyFailure,
     JobError,
     JobSpec,
     Lease,
@@ -51,9 +51,7 @@ from switchyard.events.values import (
     ReviewRules,
     Status,
 )
-
-STILL_WAITING: Final = frozenset({"reprioritised", "aged", "requeued", "shared"})
-"""Causes that put a job into a lane again in which, or in another of its kind, it has been waiting."""
+from switchyard.events.vocabulary.causes import FAILED, LOST, STILL_WAITING, DependencyFailure, QueuedCause
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -153,12 +151,12 @@ def evolve(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
     if job.damage is not None and not isinstance(event, Repaired | Archived):
         return _change(job, seq=seq)
     if job.status is Status.ABSENT and not _is_first(event):
-        name = type(event).__name__.lower()
+        name = _name(event)
         return _damaged(job, Unreadable(name, "it cannot be the first event of a job"), seq)
     try:
         return _after(job, event, seq)
     except Exception as error:  # noqa: BLE001 - whatever an event does to one reader, it does to all alike
-        name = type(event).__name__.lower()
+        name = _name(event)
         why = f"it cannot be applied: {type(error).__name__}: {error}"
         return _damaged(job, Unreadable(name, why[:REASON_CHARS]), seq)
 
@@ -168,6 +166,11 @@ def _damaged(job: Job, event: Unreadable, seq: int) -> Job:
     return _change(
         job, seq=seq, damage=damage, tenant=job.tenant or event.tenant, kind=job.kind or event.kind
     )
+
+
+def _name(event: AnyEvent | Unreadable) -> str:
+    """As its subject has it."""
+    return event.event if isinstance(event, Unreadable) else NAMES[type(event)]
 
 
 def _is_first(event: AnyEvent | Unreadable) -> bool:
@@ -209,11 +212,11 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
             job = job if spec is None else _first(job, spec, at, seq, Status.BLOCKED)
             return _change(job, seq=seq, status=Status.BLOCKED, depends_on=depends_on)
         case Queued(at=at, cause=cause, lane=lane, priority=priority):
-            is_lost = cause in ("lease_lost", "claim_expired")
+            is_lost = cause in LOST
             innocent, lost = is_lost and event.blameless, is_lost and not event.blameless
-            if cause == "redriven":
+            if cause == QueuedCause.REDRIVEN:
                 job = _redriven(job, event, seq)
-            elif cause == "reprioritised":
+            elif cause == QueuedCause.REPRIORITISED:
                 job = _change(job, own_priority=priority)
             return _change(
                 job, seq=seq, status=Status.QUEUED, lane=lane, priority=priority, claimable_seq=seq,
@@ -274,7 +277,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
         case Expired(at=at, cause=cause):
             return _ended(job, seq, at, Status.EXPIRED, cause)
         case Dead(at=at, reason=reason, error=error):
-            failures = job.failures + (reason in ("not_retryable", "failures_spent", "poison"))
+            failures = job.failures + (reason in FAILED)
             return _change(_ended(job, seq, at, Status.DEAD, reason), error=error, failures=failures)
         case Archived(status=status):
             return _archived(job, event, seq, status)

@@ -9,6 +9,7 @@ import msgspec
 
 from switchyard.events.numbers import Int64, PositiveSeconds, Seconds, SizeBytes, Time
 from switchyard.events.retry import RetryPolicy
+from switchyard.events.vocabulary.causes import DependencyFailure, ReviewDeadline
 
 
 class Status(StrEnum):
@@ -27,26 +28,6 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     ARCHIVED = "archived"
-
-
-class DependencyFailure(StrEnum):
-    """What a blocked job does when one that it waits for ends as dead, cancelled or expired."""
-
-    DEAD = "dead"
-    CANCEL = "cancel"
-    RUN = "run"
-
-
-class DeadReason(StrEnum):
-    """Why a job is dead."""
-
-    NOT_RETRYABLE = "not_retryable"
-    FAILURES_SPENT = "failures_spent"
-    POISON = "poison"
-    DEPENDENCY_DIED = "dependency_died"
-    REJECTED_TOO_OFTEN = "rejected_too_often"
-    RELEASED_TOO_OFTEN = "released_too_often"
-    DAMAGED = "damaged"
 
 
 RESULT_ARTIFACT: Final = "result.json"
@@ -81,13 +62,13 @@ class ReviewRules(msgspec.Struct, frozen=True, omit_defaults=True):
     Args:
         checks: a proposal that passed all of these is accepted at once; none are never.
         deadline_s: seconds after the proposal at which `on_deadline` is done; None for no deadline.
-        on_deadline: accept, reject or expire.
+        on_deadline: a `ReviewDeadline`.
         four_eyes: whether nobody may accept what they proposed.
     """
 
     checks: tuple[str, ...] = ()
     deadline_s: Seconds | None = None
-    on_deadline: str = "expire"
+    on_deadline: str = ReviewDeadline.EXPIRE
     four_eyes: bool = True
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from switchyard.events.events import AnyEvent, Unreadable
 from switchyard.events.job import Job
+from switchyard.events.vocabulary import causes
 from switchyard.projections import attempts
 
 _WRITE: Final = """
@@ -56,7 +57,7 @@ class Workers:
 
 
 def _count(row: list[int], how: str, by: int) -> None:
-    if how in attempts.LOST:
+    if how in causes.LOST:
         row[LOST] += by
     elif how in {"succeeded", "proposed"}:
         row[SUCCEEDED] += by

@@ -26,6 +26,7 @@ from switchyard.events.errors import (
 from switchyard.events.events import AnyEvent, Unreadable
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.refusals import RefusalCode
 from switchyard.services.broker.connection import is_clustered
 from switchyard.services.broker.part_reader import read_few
 from switchyard.services.broker.publisher import AckLostError, InProcessError, Publisher
@@ -301,7 +302,7 @@ async def _pause(attempt: int) -> None:
 
 def _unreadable(entry: Recorded, event: Unreadable) -> ConflictError | NewerVersionError:
     where = f"event {entry.seq} of job {entry.job_id} cannot be read: {event.reason}"
-    return NewerVersionError(where) if event.newer else ConflictError(where, code="damaged")
+    return NewerVersionError(where) if event.newer else ConflictError(where, code=RefusalCode.DAMAGED)
 
 
 class _Message(NamedTuple):

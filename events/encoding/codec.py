@@ -20,6 +20,8 @@ from switchyard.events.encoding.json_value import check_json
 from switchyard.events.encoding.nesting import deeper_than
 from switchyard.events.errors import InvalidError, UnwritableError
 from switchyard.events.events import (
+    EVENTS,
+    NAMES,
     AnyEvent,
     Blocked,
     Event,
@@ -36,17 +38,6 @@ from switchyard.events.values import MAX_PRIORITY
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
-
-def _name(event_type: type[Event]) -> str:
-    name = event_type.__name__
-    return name[0].lower() + "".join(f"_{char.lower()}" if char.isupper() else char for char in name[1:])
-
-
-EVENTS: Final[Mapping[str, type[AnyEvent]]] = {
-    _name(event_type): event_type for event_type in AnyEvent.__args__
-}
-NAMES: Final[Mapping[type[AnyEvent], str]] = {event_type: name for name, event_type in EVENTS.items()}
-CLAIMABLE: Final = frozenset({"submitted", "queued", "rejected"})
 FINAL_EVENTS: Final = frozenset({"succeeded", "accepted", "cancelled", "expired", "dead"})
 
 UPCASTS: Final[dict[tuple[str, int], Upcast]] = {}

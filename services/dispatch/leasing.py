@@ -28,7 +28,6 @@ from nats.aio.client import Client
 from switchyard.events import subjects
 from switchyard.events.commands import AnyCommand, Fail, LoseLease, Release, TakeLease, Wake
 from switchyard.events.encoding.codec import decode
-from switchyard.events.encoding.damage import CODE as DAMAGED
 from switchyard.events.errors import (
     ConflictError,
     NewerVersionError,
@@ -42,6 +41,7 @@ from switchyard.events.job import Job, decide, evolve
 from switchyard.events.lane import NONE
 from switchyard.events.outcome import timed_out
 from switchyard.events.values import FINAL, JobError, JobSpec, Status
+from switchyard.events.vocabulary.refusals import RefusalCode
 from switchyard.services import clock
 from switchyard.services.broker.puller import ACK, NAK, TERM, WORKING, Puller
 from switchyard.services.broker.reachability import Reachability
@@ -226,19 +226,20 @@ class Leasing:
         if holder is None:
             timeout_s = self._settings.request_timeout_s
             blamed = await has_one_slot(self._nc, lease.worker, timeout_s=timeout_s)
-            after, _ = await self._store.transition(
-                job, self._lost(lease.fence, blamed=blamed), actor="worker:redelivery"
-            )
-            log.info("lease_lost", job=job.id, fence=lease.fence, worker=lease.worker, blamed=blamed)
+            command: AnyCommand = self._lost(lease.fence, blamed=blamed)
+            after, event = await self._store.transition(job, command, actor="worker:redelivery")
+            if event is not None:
+                log.info("lease_lost", job=job.id, fence=lease.fence, worker=lease.worker, blamed=blamed)
         elif (known_s := self._disowned_s(holder, job, lease.fence)) > self._settings.lease_s:
             timeout_s = job.attempt_timeout_s or self._settings.attempt_timeout_s
             is_late = known_s > timeout_s
             now, fence = clock.now(), lease.fence
-            command: AnyCommand = Release(now=now, fence=fence)
+            command = Release(now=now, fence=fence)
             if is_late:  # its worker could not end it: the code does not stop, or blocks the loop
                 command = Fail(now=now, fence=fence, error=timed_out(timeout_s), jitter=jitter())
-            after, _ = await self._store.transition(job, command, actor="worker:redelivery")
-            log.info("lease_disowned", job=job.id, fence=fence, worker=lease.worker, timed_out=is_late)
+            after, event = await self._store.transition(job, command, actor="worker:redelivery")
+            if event is not None:
+                log.info("lease_disowned", job=job.id, fence=fence, worker=lease.worker, timed_out=is_late)
         else:
             return False
         if after.claimable_seq != work.seq or after.status in FINAL:
@@ -290,15 +291,15 @@ class Leasing:
             log.warning("outcome_unwritable", job=lease.job.id, fence=lease.fence, error=error.message)
             return await self.settle(lease, failed_by(error, lease.fence), worker=worker)
         except ConflictError as error:
-            if error.code == DAMAGED:
+            if error.code == RefusalCode.DAMAGED:
                 await self._puller.answer(lease.work, TERM)
             # Somebody else's lease or end stands in the log: this result is recorded nowhere.
-            log.info("outcome_dropped", job=lease.job.id, fence=lease.fence, reason=error.code)
+            log.info("outcome_rejected", job=lease.job.id, fence=lease.fence, code=error.code)
             return False
         except UnavailableError:
             raise
         except SwitchyardError as error:
-            log.exception("outcome_refused", job=lease.job.id, fence=lease.fence, error=str(error))
+            log.exception("outcome_rejected", job=lease.job.id, fence=lease.fence, error=str(error))
             return False
         lease.job = after
         await self._puller.answer(lease.work, ACK)

@@ -13,7 +13,8 @@ from msgspec import Meta
 
 from switchyard.events.errors import InvalidError
 from switchyard.events.subjects import NAME_PATTERN
-from switchyard.events.values import DependencyFailure, ReviewRules
+from switchyard.events.values import ReviewRules
+from switchyard.events.vocabulary.causes import DependencyFailure, ReviewDeadline
 from switchyard.services.intake.bodies import decoded
 from switchyard.services.records.kinds import (
     MAX_WAIT_S,
@@ -46,7 +47,7 @@ class ReviewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     auto_accept: AutoAccept | None = None
     deadline_s: WaitSeconds | None = None
-    on_deadline: Literal["accept", "reject", "expire"] = "expire"
+    on_deadline: ReviewDeadline = ReviewDeadline.EXPIRE
     four_eyes: bool = True
 
     def rules(self) -> ReviewRules:

@@ -16,6 +16,7 @@ import structlog
 from nats.aio.client import Client
 
 from switchyard.events.commands import FailDependency, Unblock
+from switchyard.events.encoding.codec import event_name
 from switchyard.events.encoding.envelope import Recorded
 from switchyard.events.errors import (
     ConflictError,
@@ -37,7 +38,8 @@ from switchyard.events.events import (
     Unreadable,
 )
 from switchyard.events.job import Job, evolve
-from switchyard.events.values import FINAL, DependencyFailure, Status
+from switchyard.events.values import FINAL, Status
+from switchyard.events.vocabulary.causes import DependencyFailure
 from switchyard.projections.reader import ReadModel
 from switchyard.services import clock
 from switchyard.services.broker.publisher import Publisher
@@ -142,7 +144,7 @@ class Dependencies:
         _, event = await self._store.transition(job, command, actor=ACTOR)
         await self._waits.remove(job_id, job.depends_on)
         if event is not None:
-            log.info("dependencies_settled", job=job_id, recorded=type(event).__name__)
+            log.info("dependencies_settled", job=job_id, recorded=event_name(event))
         return event
 
     async def _blocked(self, job_id: str) -> Job | None:

@@ -130,7 +130,7 @@ class Schedules:
             except RejectedError as error:
                 refused = Refusal(tick, error.code, error.message, error.field)
                 log.warning(
-                    "schedule_job_refused", tenant=schedule.tenant, schedule=schedule.name, tick=iso(tick),
+                    "schedule_job_rejected", tenant=schedule.tenant, schedule=schedule.name, tick=iso(tick),
                     code=error.code, error=error.message,
                 )  # fmt: skip
             else:

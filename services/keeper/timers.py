@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.commands import Wake
+from switchyard.events.encoding.codec import event_name
 from switchyard.events.errors import LimitError
 from switchyard.events.events import (
     Accepted,
@@ -105,7 +106,7 @@ class Timers:
         actor = ahead.reviewer if isinstance(ahead, Accepted | Rejected) else ACTOR
         job, event = await self._store.transition(job, wake, actor=actor)
         if event is not None:
-            log.info("job_woken", job=job_id, recorded=type(event).__name__, state=job.status.value)
+            log.info("job_woken", job=job_id, recorded=event_name(event), state=job.status.value)
         return event is not None, next_wake(job)
 
     async def _has_lane(self, job: Job, ahead: AnyEvent | None) -> bool:

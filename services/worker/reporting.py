@@ -147,7 +147,7 @@ class Reporter:
             if isinstance(result, UnavailableError | AckLostError):
                 return False
             if isinstance(result, SwitchyardError):
-                log.warning("log_line_refused", error=str(result))
+                log.warning("log_line_rejected", error=str(result))
             elif isinstance(result, BaseException):
                 raise result
             self._done(self._lines.popleft())

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from switchyard.events.encoding import codec
-from switchyard.events.encoding.codec import EVENTS as EVENT_TYPES
 from switchyard.events.encoding.codec import decode, encode, event_name, fold, write
 from switchyard.events.encoding.envelope import event_view, recorded
 from switchyard.events.errors import UnwritableError
+from switchyard.events.events import EVENTS as EVENT_TYPES
 from switchyard.events.events import AnyEvent, Queued, Submitted, Unreadable
 from switchyard.events.job import Job
 from switchyard.events.values import Status

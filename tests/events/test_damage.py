@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.events.commands import Archive, Discard, LoseLease, Repair, Requeue, Unblock, Wake
-from switchyard.events.encoding.damage import CODE
 from switchyard.events.errors import ConflictError, NewerVersionError
 from switchyard.events.events import AnyEvent, Archived, Repaired, Unreadable
 from switchyard.events.job import Job, decide, evolve
@@ -86,7 +85,7 @@ def test_nothing_but_repair_and_discard_is_decided_about_a_damaged_job(job: Job)
         else:
             with pytest.raises(ConflictError) as refused:
                 decide(damaged(job), command)
-            assert (refused.value.code, refused.value.allowed) == (CODE, ("repair", "discard"))
+            assert (refused.value.code, refused.value.allowed) == ("damaged", ("repair", "discard"))
 
 
 @pytest.mark.parametrize("job", STATES, ids=lambda job: job.status.value)
@@ -154,7 +153,7 @@ def test_a_job_without_a_readable_event_can_be_discarded_and_not_repaired() -> N
     assert (after.status, after.archived_as, after.tenant, after.kind) == (
         Status.ARCHIVED, Status.DEAD, "acme", "simulate",
     )  # fmt: skip
-    assert (after.error and after.error.code, after.damage) == (CODE, None)
+    assert (after.error and after.error.code, after.damage) == ("damaged", None)
 
 
 @pytest.mark.parametrize("job", STATES, ids=lambda job: job.status.value)

@@ -5,7 +5,8 @@ import pytest
 from switchyard.events.commands import FailDependency, RequestCancel, Submit, Unblock, Wake
 from switchyard.events.events import AnyEvent, Blocked, Cancelled, Dead, Queued, Scheduled
 from switchyard.events.job import Job, decide, evolve
-from switchyard.events.values import DependencyFailure, JobSpec, Status
+from switchyard.events.values import JobSpec, Status
+from switchyard.events.vocabulary.causes import DependencyFailure
 from tests.events.examples import JOB_ID, LATER, NOW, run
 
 FAILED = FailDependency(now=NOW, dependency="p1", outcome=Status.EXPIRED)

@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from switchyard.events import subjects
-from switchyard.events.encoding.codec import EVENTS, decode, fold
+from switchyard.events.encoding.codec import decode, fold
 from switchyard.events.encoding.envelope import event_view, recorded
 from switchyard.events.encoding.json_value import dumps
-from switchyard.events.events import Unreadable
+from switchyard.events.events import EVENTS, Unreadable
 from switchyard.events.job import Job, evolve
 from switchyard.events.wakes import next_wake
 from switchyard.projections import database

@@ -15,7 +15,7 @@ from switchyard.events.encoding import codec
 from switchyard.events.encoding.envelope import event_view, recorded
 from switchyard.events.encoding.json_value import dumps
 from switchyard.events.errors import SwitchyardError, UnwritableError
-from switchyard.events.events import AnyEvent, Event, Repaired, Unreadable
+from switchyard.events.events import EVENTS, AnyEvent, Event, Repaired, Unreadable
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.values import Status
 from switchyard.events.wakes import next_wake
@@ -26,7 +26,7 @@ from switchyard.projections.reader import ReadModel
 from tests.events import odd
 from tests.events.examples import JOB_ID, NOW, SPEC, STATES, commands
 
-TYPES = sorted(codec.EVENTS.values(), key=lambda event_type: event_type.__name__)
+TYPES = sorted(EVENTS.values(), key=lambda event_type: event_type.__name__)
 DEEP = 700
 
 
@@ -147,6 +147,6 @@ def test_every_event_has_a_sample_with_every_field_set() -> None:
         event = odd.sample(event_type)
         assert codec.decode(*codec.write(JOB_ID, event)) == event
         assert {path[0] for path in odd.paths(event)} == set(event_type.__struct_fields__)
-    assert {path[1] for path in odd.paths(odd.sample(codec.EVENTS["submitted"])) if len(path) == 2} == set(
+    assert {path[1] for path in odd.paths(odd.sample(EVENTS["submitted"])) if len(path) == 2} == set(
         SPEC.__struct_fields__
     )

@@ -16,7 +16,8 @@ import pytest
 from aiohttp import web
 
 from switchyard.events import allowed, errors, job
-from switchyard.events.values import DeadReason, Status
+from switchyard.events.values import Status
+from switchyard.events.vocabulary.causes import DeadReason
 from switchyard.services.access import errors as access_errors
 from switchyard.services.gateway import app as gateway_app
 from switchyard.services.gateway.doors.v1 import files as file_routes

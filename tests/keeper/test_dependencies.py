@@ -12,7 +12,8 @@ import pytest
 from switchyard.events.commands import AnyCommand, Archive, Discard, Redrive, Repair, RequestCancel
 from switchyard.events.events import Blocked, Cancelled, Dead, Expired, Queued, Scheduled, Succeeded
 from switchyard.events.job import Job
-from switchyard.events.values import DependencyFailure, Status
+from switchyard.events.values import Status
+from switchyard.events.vocabulary.causes import DependencyFailure
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.server.server import NatsServer

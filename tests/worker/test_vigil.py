@@ -114,7 +114,7 @@ async def test_a_worker_that_stays_blocked_loses_its_leases_and_its_late_outcome
         async with site.worker(TestConnector(other, "block"), name="w2"):
             assert await results(site, blockers) == ["another"]
             await worker.until_logged("worker_answers_again")
-            await worker.until_logged("outcome_dropped")
+            await worker.until_logged("outcome_rejected")
         again = await site.submit(kind="wait", payload={"gate": str(gate), "began": str(tmp_path / "began")})
         assert await results(site, [again]) == ["own"]
     assert await site.names(blockers[0]) == TWO_ATTEMPTS

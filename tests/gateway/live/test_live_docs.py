@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 import pytest
 
-from switchyard.events.encoding.codec import EVENTS
+from switchyard.events.events import EVENTS
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.gateway.doors.v1.live import websocket
 from switchyard.services.gateway.live import admission, messages, session
