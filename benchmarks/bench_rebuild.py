@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nats
 import orjson
 import uvloop
 from nats.aio.msg import Msg
 
-from switchyard.events.encoding.codec import encode
 from switchyard.events.events import Leased, Submitted, Succeeded
 from switchyard.events.subjects import claimable_event, job_event
 from switchyard.events.values import JobSpec
@@ -60,7 +60,7 @@ async def fill(publisher: Publisher, jobs: int = JOBS) -> None:
             for job_id in ids:
                 seq += 1
                 subject, event = make(job_id, seq)
-                acks.append(await publisher.send(subject, encode(event), headers))
+                acks.append(await publisher.send(subject, msgspec.json.encode(event), headers))
         await asyncio.gather(*acks)
         acks.clear()
 

@@ -82,23 +82,9 @@ _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 _UNENCODABLE: Final = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
 
-def encode(event: AnyEvent) -> bytes:
-    """The event's body."""
-    return _ENCODER.encode(event)
-
-
 def event_name(event: AnyEvent) -> str:
     """The word that names the event in subjects, logs and answers."""
     return NAMES[type(event)]
-
-
-def subject_of(job_id: str, event: AnyEvent) -> str:
-    """Where the event stands; one that puts its job into a lane names the lane and the priority."""
-    name = NAMES[type(event)]
-    place = place_of(event)
-    if place is None:
-        return subjects.job_event(job_id, name)
-    return subjects.claimable_event(job_id, name, *place)
 
 
 def write(job_id: str, event: AnyEvent) -> tuple[str, bytes]:

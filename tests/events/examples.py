@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
+from switchyard.events import subjects
 from switchyard.events.commands import (
     Accept,
     AnyCommand,
@@ -30,6 +33,7 @@ from switchyard.events.commands import (
     Unblock,
     Wake,
 )
+from switchyard.events.encoding.codec import event_name, place_of
 from switchyard.events.events import (
     Accepted,
     AnyEvent,
@@ -134,6 +138,19 @@ OTHER_FORMS: dict[str, AnyEvent] = {
     ),
 }  # fmt: skip
 """Events with fields that came later, and are left out where they say nothing, by the golden file's name."""
+
+
+def encode(event: AnyEvent) -> bytes:
+    """The body of an event, also of one that would be refused."""
+    return msgspec.json.encode(event)
+
+
+def subject_of(event: AnyEvent, job_id: str = JOB_ID) -> str:
+    """Where an event stands, also one that would be refused."""
+    place = place_of(event)
+    if place is None:
+        return subjects.job_event(job_id, event_name(event))
+    return subjects.claimable_event(job_id, event_name(event), *place)
 
 
 def run(*commands: AnyCommand, job: Job | None = None) -> Job:

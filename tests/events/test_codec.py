@@ -6,24 +6,20 @@ import msgspec
 import pytest
 
 from switchyard.events.encoding import codec
-from switchyard.events.encoding.codec import decode, encode, event_name, fold, write
+from switchyard.events.encoding.codec import decode, event_name, fold, write
 from switchyard.events.encoding.envelope import event_view, recorded
 from switchyard.events.errors import UnwritableError
 from switchyard.events.events import EVENTS as EVENT_TYPES
 from switchyard.events.events import AnyEvent, Queued, Submitted, Unreadable
 from switchyard.events.job import Job
 from switchyard.events.values import Status
-from tests.events.examples import EVENTS, JOB_ID, NOW, OTHER_FORMS, QUEUED, SPEC
+from tests.events.examples import EVENTS, JOB_ID, NOW, OTHER_FORMS, QUEUED, SPEC, encode, subject_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def subject(name: str) -> str:
     return f"job.{JOB_ID}.{name}"
-
-
-def subject_of(event: AnyEvent) -> str:
-    return codec.subject_of(JOB_ID, event)
 
 
 def test_there_is_an_example_of_every_event() -> None:

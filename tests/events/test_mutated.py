@@ -77,9 +77,6 @@ HEADERS = st.one_of(
 )
 
 
-REPAIRED = b'{"v":1,"at":"2026-01-02T03:04:05Z","by":"","state":{"damage":{}}}'
-
-
 @given(ANY_SUBJECT, mutated(), HEADERS, st.sampled_from(STATES))
 @example(
     f"job.{JOB_ID}.repaired",

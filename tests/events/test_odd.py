@@ -24,7 +24,7 @@ from switchyard.projections.fold import Folder, Message
 from switchyard.projections.job_view import job_view
 from switchyard.projections.reader import ReadModel
 from tests.events import odd
-from tests.events.examples import JOB_ID, NOW, SPEC, STATES, commands
+from tests.events.examples import JOB_ID, NOW, SPEC, STATES, commands, subject_of
 
 TYPES = sorted(EVENTS.values(), key=lambda event_type: event_type.__name__)
 DEEP = 700
@@ -127,7 +127,7 @@ def test_what_is_written_is_read_and_what_is_not_names_its_field(
 def test_whatever_json_stands_in_a_field_all_readers_make_the_same_of_it(
     event_type: type[Event], model: Model
 ) -> None:
-    subject = codec.subject_of(JOB_ID, odd.sample(event_type))
+    subject = subject_of(odd.sample(event_type))
     seen: set[bytes] = set()
     for path, name, body in odd.odd_bodies(event_type):
         event = codec.decode(subject, body)

@@ -41,7 +41,7 @@ from switchyard.projections import database
 from switchyard.projections.fold import Folder
 from switchyard.projections.job_view import job_view
 from switchyard.projections.reader import ReadModel
-from tests.events.examples import ERROR, JOB_ID, LATER, NOW, STATES, SUBMIT, run
+from tests.events.examples import ERROR, JOB_ID, LATER, NOW, STATES, SUBMIT, encode, run, subject_of
 from tests.events.histories import steps
 
 EVENT_NAMES: Final = (
@@ -130,11 +130,11 @@ def test_a_word_of_another_version_is_kept_shown_and_damages_no_job(
     event_type: type[AnyEvent], word: str, tmp_path: Path
 ) -> None:
     event = example(event_type, word)
-    body = codec.encode(event)
-    subject = codec.subject_of(JOB_ID, event)
+    body = encode(event)
+    subject = subject_of(event)
     read = codec.decode(subject, body)
     assert not isinstance(read, Unreadable)
-    assert (written(read), codec.encode(read)) == (word, body), "it is written again as it was"
+    assert (written(read), encode(read)) == (word, body), "it is written again as it was"
     shown = event_view(recorded(subject, None, body, 2))["data"]
     assert shown["reason" if event_type is Dead else "cause"] == word
     for state in STATES[1:]:
@@ -179,5 +179,5 @@ def test_a_stored_word_is_the_same_bytes_as_its_member() -> None:
             assert (member, hash(member), f"{member}") == (plain, hash(plain), plain)
     of_words = Queued(at=NOW, cause=QueuedCause.AGED, lane="l", priority=5, wake_at=LATER)
     of_text = Queued(at=NOW, cause="aged", lane="l", priority=5, wake_at=LATER)
-    assert codec.encode(of_words) == codec.encode(of_text)
+    assert encode(of_words) == encode(of_text)
     assert msgspec.json.encode(JobError(DeadReason.POISON, "")) == msgspec.json.encode(JobError("poison", ""))

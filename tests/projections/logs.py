@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from switchyard.events import subjects
 from switchyard.events.commands import AnyCommand, Discard, Repair, Submit
-from switchyard.events.encoding.codec import encode, fold, subject_of
+from switchyard.events.encoding.codec import fold
 from switchyard.events.errors import ConflictError, NewerVersionError
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.values import JobSpec, Status
 from switchyard.projections.fold import Message
-from tests.events.examples import NOW, commands
+from tests.events.examples import NOW, commands, encode, subject_of
 
 PARENTS = tuple(f"01940000-0000-7000-9000-{n:012}" for n in range(2))
 
@@ -75,5 +75,5 @@ def logs(draw: st.DrawFn) -> tuple[list[Message], dict[str, Job]]:
             continue
         seq += draw(st.sampled_from((1, 1, 1, 7)))  # purged messages leave gaps
         jobs[job.id] = job = evolve(job, event, seq)
-        messages.append((subject_of(job.id, event), None, encode(event), seq))
+        messages.append((subject_of(event, job.id), None, encode(event), seq))
     return messages, {job.id: job for job in jobs.values() if job.seq}

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from switchyard.events import subjects
 from switchyard.events.commands import Archive
-from switchyard.events.encoding.codec import encode
 from switchyard.events.job import Job, decide
 from switchyard.events.values import FINAL, Status
 from switchyard.projections import checkpoint, database
@@ -22,8 +21,9 @@ from switchyard.projections.fold import Batch, Folder, Message
 from switchyard.projections.job_list import TOP, Filters, places
 from switchyard.projections.jobs import microseconds
 from switchyard.projections.reader import ReadModel
-from tests.events.examples import NOW, SUCCEEDED
+from tests.events.examples import NOW, SUCCEEDED, encode
 from tests.projections.logs import logs
+from tests.projections.rows import dump
 
 TABLES = ("jobs", "labels", "attempts", "counts", "tenants", "dead_letters", "workers")
 IN_FLIGHT = 3
@@ -68,7 +68,7 @@ def test_however_a_log_is_cut_into_batches_the_rows_are_the_same(
     with empty() as (path, writer), empty() as (other, at_once):
         project(path, writer, cut(messages, sizes), lag)
         project(other, at_once, [messages] if messages else [], 0)
-        assert database.dump(writer, TABLES) == database.dump(at_once, TABLES)
+        assert dump(writer, TABLES) == dump(at_once, TABLES)
         assert checkpoint.read(writer).seq == (messages[-1][3] if messages else 0)
         with closing(ReadModel(path)) as model:
             assert {job_id: model.job(job_id) for job_id in jobs} == jobs
@@ -124,7 +124,7 @@ def test_a_model_that_saw_jobs_archived_is_the_one_built_from_what_is_left_of_th
     with empty() as (path, writer), empty() as (other, rebuilt):
         project(path, writer, cut(messages, sizes), lag)
         project(other, rebuilt, [left] if left else [], 0)
-        assert database.dump(writer, TABLES) == database.dump(rebuilt, TABLES)
+        assert dump(writer, TABLES) == dump(rebuilt, TABLES)
 
 
 @given(logs(), st.lists(st.integers(1, 6), max_size=40), st.integers(1, 3), st.data())

@@ -33,6 +33,7 @@ from switchyard.services.files import Files
 from switchyard.services.ids import new_id
 from switchyard.services.projector.projector import Projector, ProjectorBusyError, build, rebuild
 from switchyard.services.settings import Settings
+from tests.projections.rows import dump
 
 TABLES = ("jobs", "labels", "attempts", "counts", "workers", "files")
 ACTOR = "user:ann"
@@ -98,11 +99,11 @@ class Site:
         path = self.settings.data_dir / "other.sqlite"
         await build(self.nc, self.settings, path)
         with closing(sqlite3.connect(path)) as connection:
-            return database.dump(connection, TABLES)
+            return dump(connection, TABLES)
 
     def rows(self) -> dict[str, list[tuple[object, ...]]]:
         with closing(database.open_reader(self.path)) as connection:
-            return database.dump(connection, TABLES)
+            return dump(connection, TABLES)
 
 
 @pytest.fixture

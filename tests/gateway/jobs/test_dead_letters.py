@@ -16,6 +16,7 @@ from switchyard.services.keeper.loop import Keeper
 from switchyard.services.projector.projector import rebuild
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
+from tests.projections.rows import dump
 from tests.projections.test_fold import TABLES
 from tests.worker.site import Site, TestConnector
 
@@ -295,10 +296,10 @@ async def test_a_read_model_rebuilt_after_a_bulk_discard_is_the_one_that_saw_it(
                 pass
         path = database.path_in(tmp_path)
         with contextlib.closing(database.open_reader(path)) as connection:
-            before = database.dump(connection, TABLES)
+            before = dump(connection, TABLES)
         await rebuild(api.nc, api.settings)
         with contextlib.closing(database.open_reader(path)) as connection:
-            assert database.dump(connection, TABLES) == before
+            assert dump(connection, TABLES) == before
         assert len(before["jobs"]) == 7
         assert len(before["attempts"]) == 1
         when = datetime.fromisoformat(alive["created_at"]) - timedelta(days=1)

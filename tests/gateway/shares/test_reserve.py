@@ -61,10 +61,6 @@ def connector() -> TestConnector:
     return TestConnector(ends, "noop")
 
 
-async def reason_of(api: Gateway, job_id: str) -> str:
-    return str((await api.get(f"/v1/jobs/{job_id}/explain")).json["reason"])
-
-
 async def test_jobs_that_wait_start_until_half_of_the_reserve_is_used(small: Gateway) -> None:
     rest = Worker(small)
     waiting = await small.submit()
