@@ -7,6 +7,7 @@ from typing import Final
 from switchyard.events.errors import ConflictError
 from switchyard.events.state import Job
 from switchyard.events.values import Lease, Review, Status
+from switchyard.events.vocabulary.ids import Fence
 from switchyard.events.vocabulary.refusals import RefusalCode
 
 
@@ -40,7 +41,7 @@ def refused(job: Job, verb: str) -> ConflictError:
     return ConflictError(message, code=RefusalCode.ILLEGAL_TRANSITION, allowed=allowed)
 
 
-def current_lease(job: Job, fence: int, verb: str) -> Lease:
+def current_lease(job: Job, fence: Fence, verb: str) -> Lease:
     """The job's lease, if it is the one that the fence names."""
     if job.lease is None:
         raise refused(job, verb)

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from switchyard.events.numbers import Int64, SizeBytes, Time
+from switchyard.events.numbers import FenceNumber, Int64, RevisionNumber, SizeBytes, Time
 from switchyard.events.values import JobError, JobSpec, Status
+from switchyard.events.vocabulary.ids import JobId, LaneId, Revision, WorkerId
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
@@ -42,7 +43,7 @@ class Scheduled(Event, frozen=True):
 class Blocked(Event, frozen=True):
     """The job waits for other jobs; `job` stands in it when it is the first event."""
 
-    depends_on: tuple[str, ...]
+    depends_on: tuple[JobId, ...]
     job: JobSpec | None = None
 
 
@@ -60,9 +61,9 @@ class Queued(Event, frozen=True):
     """
 
     cause: str
-    lane: str
+    lane: LaneId
     priority: Int64
-    failed_worker: str | None = None
+    failed_worker: WorkerId | None = None
     wake_at: Time | None = None
     payload: Any = None
     size_bytes: SizeBytes = 0
@@ -73,31 +74,31 @@ class Queued(Event, frozen=True):
 class Leased(Event, frozen=True):
     """An attempt started under a held lease; this event's sequence is its fence."""
 
-    worker: str
+    worker: WorkerId
     attempt: Int64
-    revision: Int64 = 0
+    revision: RevisionNumber = Revision(0)
 
 
 class Claimed(Event, frozen=True):
     """An attempt started under a timed lease; this event's sequence is its fence."""
 
-    worker: str
+    worker: WorkerId
     attempt: Int64
     expires_at: Time
-    revision: Int64 = 0
+    revision: RevisionNumber = Revision(0)
 
 
 class ClaimRenewed(Event, frozen=True):
     """A timed lease was prolonged."""
 
-    fence: Int64
+    fence: FenceNumber
     expires_at: Time
 
 
 class Failed(Event, frozen=True):
     """The attempt failed; another follows at `retry_at`."""
 
-    fence: Int64
+    fence: FenceNumber
     error: JobError
     retry_at: Time
 
@@ -112,7 +113,7 @@ class Proposed(Event, frozen=True):
         passed: whether its checks make it accepted at once.
     """
 
-    fence: Int64
+    fence: FenceNumber
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
@@ -146,7 +147,7 @@ class Rejected(Event, frozen=True):
 
     reviewer: str
     reason: str
-    lane: str
+    lane: LaneId
     priority: Int64
     feedback: Any = None
     wake_at: Time | None = None
@@ -164,7 +165,7 @@ class CancelRequested(Event, frozen=True):
 class Succeeded(Event, frozen=True):
     """The job has its result."""
 
-    fence: Int64
+    fence: FenceNumber
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
@@ -234,7 +235,7 @@ class Repaired(Event, frozen=True):
     state: dict[str, Any]
     by: str
     reason: str = ""
-    lane: str = ""
+    lane: LaneId = LaneId("")
     priority: Int64 = 50
 
 

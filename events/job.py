@@ -79,6 +79,7 @@ from switchyard.events.vocabulary.causes import (
     ReviewDeadline,
     ReviewReleasedCause,
 )
+from switchyard.events.vocabulary.ids import Fence, LaneId, WorkerId
 from switchyard.events.vocabulary.refusals import RefusalCode
 
 __all__ = ["Job", "decide", "evolve"]
@@ -239,13 +240,13 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             assert_never(command)
 
 
-def _queued(job: Job, now: datetime, cause: QueuedCause, *, failed_worker: str | None = None) -> Queued:
+def _queued(job: Job, now: datetime, cause: QueuedCause, *, failed_worker: WorkerId | None = None) -> Queued:
     priority = job.priority if cause in STILL_WAITING else job.own_priority
     lane = job.shared_lane if job.shared_lane and job.attempt else job.lane
     return _timed(job, Queued(at=now, cause=cause, lane=lane, priority=priority, failed_worker=failed_worker))
 
 
-def _moved(job: Job, now: datetime, cause: QueuedCause, lane: str, priority: int) -> Queued:
+def _moved(job: Job, now: datetime, cause: QueuedCause, lane: LaneId, priority: int) -> Queued:
     return _timed(job, Queued(at=now, cause=cause, lane=lane, priority=priority))
 
 
@@ -266,7 +267,7 @@ def _timed(job: Job, event: _Claimable) -> _Claimable:
     return msgspec.structs.replace(event, wake_at=wakes.next_wake(evolve(job, event, job.seq)))
 
 
-def _failed(job: Job, now: datetime, fence: int, error: JobError, jitter: float) -> Failed | Dead:
+def _failed(job: Job, now: datetime, fence: Fence, error: JobError, jitter: float) -> Failed | Dead:
     failures = job.failures + 1
     if not error.retryable:
         return Dead(at=now, reason=DeadReason.NOT_RETRYABLE, error=error)

@@ -52,6 +52,7 @@ from switchyard.events.values import (
     Status,
 )
 from switchyard.events.vocabulary.causes import FAILED, LOST, STILL_WAITING, DependencyFailure, QueuedCause
+from switchyard.events.vocabulary.ids import Fence, JobId, LaneId, Seq, WorkerId
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -77,12 +78,12 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         size_bytes: of its submission, and of each payload that a redrive brought.
     """
 
-    id: str = ""
+    id: JobId = JobId("")
     status: Status = Status.ABSENT
-    seq: int = 0
+    seq: Seq = Seq(0)
     kind: str = ""
     tenant: str = ""
-    lane: str = ""
+    lane: LaneId = LaneId("")
     priority: int = 50
     own_priority: int = 50
     labels: dict[str, str] = {}
@@ -93,22 +94,22 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     ageing: Ageing | None = None
     start_at: Time | None = None
     deadline_at: Time | None = None
-    depends_on: tuple[str, ...] = ()
+    depends_on: tuple[JobId, ...] = ()
     max_rejections: int = 3
-    shared_lane: str = ""
+    shared_lane: LaneId = LaneId("")
     shared_after_s: float = 0.0
     request_hash: str = ""
-    claimable_seq: int = 0
+    claimable_seq: Seq = Seq(0)
     claimable_at: Time | None = None
-    payload_seq: int = 0
+    payload_seq: Seq = Seq(0)
     attempt: int = 0
     failures: int = 0
     lost: int = 0
     releases: int = 0
     innocent: int = 0
-    failed_worker: str | None = None
+    failed_worker: WorkerId | None = None
     lease: Lease | None = None
-    worker: str | None = None
+    worker: WorkerId | None = None
     retry_at: Time | None = None
     cancellation: Cancellation | None = None
     review: Review | None = None
@@ -124,7 +125,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at: Time | None = None
     ended_at: Time | None = None
     archived_as: Status | None = None
-    ended_by: int = 0
+    ended_by: Fence = Fence(0)
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     review_rules: ReviewRules | None = None
     damage: Damage | None = None
@@ -140,7 +141,7 @@ _change = msgspec.structs.replace
 REASON_CHARS: Final = 1000
 
 
-def evolve(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
+def evolve(job: Job, event: AnyEvent | Unreadable, seq: Seq) -> Job:
     """The state after the event; total, so it takes every event in every state.
 
     Args:
@@ -161,7 +162,7 @@ def evolve(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
         return _damaged(job, Unreadable(name, why[:REASON_CHARS]), seq)
 
 
-def _damaged(job: Job, event: Unreadable, seq: int) -> Job:
+def _damaged(job: Job, event: Unreadable, seq: Seq) -> Job:
     damage = Damage(seq, event.event, event.reason, event.newer)
     return _change(
         job, seq=seq, damage=damage, tenant=job.tenant or event.tenant, kind=job.kind or event.kind
@@ -180,13 +181,13 @@ def _is_first(event: AnyEvent | Unreadable) -> bool:
     )
 
 
-def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
+def _after(job: Job, event: AnyEvent | Unreadable, seq: Seq) -> Job:
     match event:
         case Submitted(at=at, job=spec):
             return _first(job, spec, at, seq, Status.QUEUED)
         # The arms of nearly every job come first: they are tried in order.
         case Leased(at=at, worker=worker, attempt=attempt, revision=revision):
-            lease = Lease(worker, seq, attempt, revision)
+            lease = Lease(worker, Fence(seq), attempt, revision)
             return _change(
                 job,
                 seq=seq,
@@ -227,7 +228,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
                 releases=0 if lost else job.releases + event.by_handler,
             )  # fmt: skip
         case Claimed(at=at, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision):
-            lease = Lease(worker, seq, attempt, revision, expires_at)
+            lease = Lease(worker, Fence(seq), attempt, revision, expires_at)
             return _change(
                 job,
                 seq=seq,
@@ -248,7 +249,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
             )  # fmt: skip
         case Proposed(at=at, result=result, artifacts=artifacts, usage=usage):
             review = Review(
-                result, job.lease.worker if job.lease else "", artifacts, usage,
+                result, job.lease.worker if job.lease else WorkerId(""), artifacts, usage,
                 by=event.by, checks=event.checks, at=at, due_at=event.due_at, passed=event.passed,
             )  # fmt: skip
             return _change(job, seq=seq, status=Status.REVIEW, review=review, lease=None, lost=0, releases=0)
@@ -259,7 +260,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
             free = job.review and _change(job.review, reviewer=None, expires_at=None)
             return _change(job, seq=seq, review=free)
         case Accepted(at=at):
-            review_now = job.review or Review(None, "")
+            review_now = job.review or Review(None, WorkerId(""))
             return _change(
                 job, seq=seq, status=Status.SUCCEEDED, result=review_now.result,
                 artifacts=review_now.artifacts, usage=review_now.usage, review=None, ended_at=at, error=None,
@@ -289,7 +290,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
             assert_never(event)
 
 
-def _first(job: Job, spec: JobSpec, at: Time, seq: int, status: Status) -> Job:
+def _first(job: Job, spec: JobSpec, at: Time, seq: Seq, status: Status) -> Job:
     return Job(
         id=job.id, status=status, seq=seq, kind=spec.kind, tenant=spec.tenant, lane=spec.lane,
         priority=spec.priority, own_priority=spec.priority, labels=spec.labels,
@@ -298,7 +299,7 @@ def _first(job: Job, spec: JobSpec, at: Time, seq: int, status: Status) -> Job:
         start_at=spec.start_at, deadline_at=spec.deadline_at,
         depends_on=spec.depends_on, max_rejections=spec.max_rejections, request_hash=spec.request_hash,
         shared_lane=spec.shared_lane, shared_after_s=spec.shared_after_s,
-        claimable_seq=seq if status is Status.QUEUED else 0, created_at=at,
+        claimable_seq=seq if status is Status.QUEUED else Seq(0), created_at=at,
         claimable_at=at if status is Status.QUEUED else None,
         queued_at=at if status is Status.QUEUED else None,
         on_dependency_failure=spec.on_dependency_failure, review_rules=spec.review,
@@ -306,7 +307,7 @@ def _first(job: Job, spec: JobSpec, at: Time, seq: int, status: Status) -> Job:
     )  # fmt: skip
 
 
-def _redriven(job: Job, event: Queued, seq: int) -> Job:
+def _redriven(job: Job, event: Queued, seq: Seq) -> Job:
     """The state before its new start; a deadline that has passed would end it at once, and is gone."""
     passed = job.deadline_at is not None and job.deadline_at <= event.at
     return _change(
@@ -316,13 +317,13 @@ def _redriven(job: Job, event: Queued, seq: int) -> Job:
     )  # fmt: skip
 
 
-def _ended(job: Job, seq: int, at: Time, status: Status, reason: str) -> Job:
+def _ended(job: Job, seq: Seq, at: Time, status: Status, reason: str) -> Job:
     return _change(
         job, seq=seq, status=status, lease=None, review=None, retry_at=None, ended_at=at, reason=reason
     )
 
 
-def _repaired(job: Job, event: Repaired, seq: int) -> Job:
+def _repaired(job: Job, event: Repaired, seq: Seq) -> Job:
     """The state that the event holds, whatever was before; one that waits in a lane waits from now on."""
     known = _change(_known(job, event.state), seq=seq, damage=None)
     if known.status is not Status.QUEUED:
@@ -335,7 +336,7 @@ def _repaired(job: Job, event: Repaired, seq: int) -> Job:
     )  # fmt: skip
 
 
-def _archived(job: Job, event: Archived, seq: int, status: Status) -> Job:
+def _archived(job: Job, event: Archived, seq: Seq, status: Status) -> Job:
     """The state of the summary alone, so that a job reads the same before and after its log is purged."""
     return _change(_known(job, event.summary), seq=seq, status=Status.ARCHIVED, archived_as=status)
 

@@ -7,9 +7,18 @@ from typing import Any, Final
 
 import msgspec
 
-from switchyard.events.numbers import Int64, PositiveSeconds, Seconds, SizeBytes, Time
+from switchyard.events.numbers import (
+    FenceNumber,
+    Int64,
+    PositiveSeconds,
+    RevisionNumber,
+    Seconds,
+    SizeBytes,
+    Time,
+)
 from switchyard.events.retry import RetryPolicy
 from switchyard.events.vocabulary.causes import DependencyFailure, ReviewDeadline
+from switchyard.events.vocabulary.ids import JobId, LaneId, Revision, Seq, WorkerId
 
 
 class Status(StrEnum):
@@ -106,7 +115,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
     kind: str
     tenant: str
-    lane: str
+    lane: LaneId
     payload: Any = None
     priority: Int64 = 50
     labels: dict[str, str] = {}
@@ -118,11 +127,11 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt_timeout_s: Seconds | None = None
     start_at: Time | None = None
     deadline_at: Time | None = None
-    depends_on: tuple[str, ...] = ()
+    depends_on: tuple[JobId, ...] = ()
     max_rejections: Int64 = 3
     limits: tuple[str, ...] = ()
     fair_share: bool = False
-    shared_lane: str = ""
+    shared_lane: LaneId = LaneId("")
     shared_after_s: Seconds = 0.0
     queue_timeout_s: Seconds | None = None
     ageing: Ageing | None = None
@@ -159,10 +168,10 @@ class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
         expires_at: when a timed lease ends; None when it is held through the broker.
     """
 
-    worker: str
-    fence: Int64
+    worker: WorkerId
+    fence: FenceNumber
     attempt: Int64
-    revision: Int64 = 0
+    revision: RevisionNumber = Revision(0)
     expires_at: Time | None = None
 
 
@@ -193,7 +202,7 @@ class Review(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     result: Any
-    worker: str
+    worker: WorkerId
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
     reviewer: str | None = None
@@ -215,7 +224,7 @@ class Damage(msgspec.Struct, frozen=True, omit_defaults=True):
         newer: whether a newer version of the program wrote it; then only that version may go on.
     """
 
-    seq: int
+    seq: Seq
     event: str
     reason: str
     newer: bool = False

@@ -12,6 +12,7 @@ from switchyard.events.encoding.codec import decode
 from switchyard.events.events import Unreadable
 from switchyard.events.job import Job, evolve
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.projections import attempts, checkpoint, counts, dead_letters, jobs, labels, tenants, workers
 from switchyard.projections.checkpoint import Place
 
@@ -37,7 +38,7 @@ class Batch:
         self.archived: list[str] = []
         self.attempts = attempts.Attempts()
         self.workers = workers.Workers()
-        self.unreadable: list[tuple[int, str]] = []
+        self.unreadable: list[tuple[Seq, str]] = []
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write all rows and the checkpoint in one transaction."""
@@ -71,7 +72,7 @@ class Folder:
         """The batch of these messages; `place` says more of the last one."""
         batch = Batch()
         cache = self._cache
-        named = [(_named(message[0]), *message) for message in messages]
+        named = [(_named(message[0]), *message[:3], Seq(message[3])) for message in messages]
         self._load({job_id for job_id, *_ in named})
         for job_id, subject, headers, body, seq in named:
             before = cache.get(job_id)
@@ -79,7 +80,7 @@ class Folder:
                 if subjects.job_of(subject) is None:
                     batch.unreadable.append((seq, NO_JOB))
                     continue
-                before = Job(id=job_id)
+                before = Job(id=JobId(job_id))
             event = decode(subject, body, headers)
             after = evolve(before, event, seq)
             cache[job_id] = after

@@ -35,6 +35,7 @@ from switchyard.events.events import (
 from switchyard.events.state import Job, evolve
 from switchyard.events.subjects import JOB_ID, NAME, is_name
 from switchyard.events.values import MAX_PRIORITY
+from switchyard.events.vocabulary.ids import JobId, LaneId, Seq
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -87,7 +88,7 @@ def event_name(event: AnyEvent) -> str:
     return NAMES[type(event)]
 
 
-def write(job_id: str, event: AnyEvent) -> tuple[str, bytes]:
+def write(job_id: JobId, event: AnyEvent) -> tuple[str, bytes]:
     """The event's subject and body, of which it is certain that every reader can read them.
 
     Raises:
@@ -141,7 +142,7 @@ def decode(subject: str, body: bytes, headers: Mapping[str, str] | None = None) 
     return _unreadable(name, found, headers) if isinstance(found, str) else found
 
 
-def fold(job: Job, subject: str, body: bytes, seq: int, headers: Mapping[str, str] | None = None) -> Job:
+def fold(job: Job, subject: str, body: bytes, seq: Seq, headers: Mapping[str, str] | None = None) -> Job:
     """The state after the event that a message of the log holds."""
     return evolve(job, decode(subject, body, headers), seq)
 
@@ -199,7 +200,7 @@ def _of_newer_program(body: bytes, headers: Mapping[str, str] | None) -> dict[st
     return fields if isinstance(version, int) and 0 < version < MAX_VERSION and "at" in fields else {}
 
 
-def place_of(event: AnyEvent) -> tuple[str, int] | None:
+def place_of(event: AnyEvent) -> tuple[LaneId, int] | None:
     """Lane and priority of an event that puts its job into a lane."""
     if type(event) not in _PLACED:
         return None

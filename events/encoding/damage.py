@@ -28,6 +28,7 @@ from switchyard.events.events import AnyEvent, Archived, Repaired
 from switchyard.events.state import Job
 from switchyard.events.values import FINAL, JobError, Status
 from switchyard.events.vocabulary.causes import DeadReason
+from switchyard.events.vocabulary.ids import LaneId
 from switchyard.events.vocabulary.refusals import RefusalCode
 
 ALLOWED: Final = ("repair", "discard")
@@ -91,7 +92,7 @@ def _repaired(job: Job, command: Repair) -> Repaired:
     queued = to is Status.QUEUED
     return Repaired(
         at=command.now, by=command.by, reason=command.reason, state=_builtins(state),
-        lane=state.lane if queued else "", priority=state.own_priority if queued else 50,
+        lane=state.lane if queued else LaneId(""), priority=state.own_priority if queued else 50,
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ from switchyard.events.job import Job, decide, evolve
 from switchyard.events.lane import NONE
 from switchyard.events.outcome import timed_out
 from switchyard.events.values import FINAL, JobError, JobSpec, Status
+from switchyard.events.vocabulary.ids import Fence, WorkerId
 from switchyard.events.vocabulary.refusals import RefusalCode
 from switchyard.services import clock
 from switchyard.services.broker.puller import ACK, NAK, TERM, WORKING, Puller
@@ -163,7 +164,7 @@ class Leasing:
         """The command that starts the attempt."""
         return TakeLease(now=clock.now(), worker=record.id, revision=record.revision)
 
-    async def _another_fits(self, job: Job, spec: JobSpec, worker: str) -> bool:
+    async def _another_fits(self, job: Job, spec: JobSpec, worker: WorkerId) -> bool:
         """Whether the job was queued lately and another live worker that has a free slot may take it."""
         queued_at = job.queued_at or clock.now()
         if (clock.now() - queued_at).total_seconds() > workers.AVOID_S:
@@ -246,13 +247,13 @@ class Leasing:
             await self._puller.answer(work, ACK)
         return False
 
-    def _lost(self, fence: int, *, blamed: bool) -> LoseLease:
+    def _lost(self, fence: Fence, *, blamed: bool) -> LoseLease:
         return LoseLease(
             now=clock.now(), fence=fence, blamed=blamed,
             poison_after=self._settings.poison_losses, innocent_max=self._settings.innocent_losses,
         )  # fmt: skip
 
-    async def _holder(self, worker: str) -> tuple[workers.WorkerRecord | None, bool]:
+    async def _holder(self, worker: WorkerId) -> tuple[workers.WorkerRecord | None, bool]:
         """A worker's heartbeat, and whether it went just now: the keeper, who knows more, comes first."""
         timeout_s = self._settings.request_timeout_s
         found = await last_message(self._nc, workers.STREAM, workers.subject(worker), timeout_s=timeout_s)
@@ -261,7 +262,7 @@ class Leasing:
         holder = workers.read(found)
         return holder, holder is None and 0 <= _age_s(found) < self._settings.heartbeat_s
 
-    def _disowned_s(self, holder: workers.WorkerRecord, job: Job, fence: int) -> float:
+    def _disowned_s(self, holder: workers.WorkerRecord, job: Job, fence: Fence) -> float:
         """How long after its grant a live worker does not know the lease; 0 when it does."""
         if fence in holder.fences or job.started_at is None:
             return 0.0
@@ -278,7 +279,7 @@ class Leasing:
             await self._puller.answer(lease.work, WORKING)
         return why
 
-    async def settle(self, lease: Lease, command: AnyCommand, *, worker: str) -> bool:
+    async def settle(self, lease: Lease, command: AnyCommand, *, worker: WorkerId) -> bool:
         """Append the outcome and acknowledge the message; whether it was recorded.
 
         Raises:
@@ -315,7 +316,7 @@ def _age_s(message: Stored) -> float:
     return (clock.now() - stored_at).total_seconds()
 
 
-def failed_by(error: UnwritableError, fence: int) -> Fail:
+def failed_by(error: UnwritableError, fence: Fence) -> Fail:
     """The failure of an attempt that handed over what no reader could read; its code names the field."""
     root = re.match(r"[a-z_]*", error.field or "")
     code = f"{UNWRITABLE}{(root and root[0]) or 'outcome'}"

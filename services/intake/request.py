@@ -15,6 +15,7 @@ from switchyard.events.errors import InvalidError
 from switchyard.events.subjects import NAME_PATTERN
 from switchyard.events.values import ReviewRules
 from switchyard.events.vocabulary.causes import DependencyFailure, ReviewDeadline
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.intake.bodies import decoded
 from switchyard.services.records.kinds import (
     MAX_WAIT_S,
@@ -77,7 +78,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     prefers: dict[str, Any] = {}
     isolation: Literal["none", "loose", "strict"] = "none"
     limits: Annotated[list[LimitName], Meta(max_length=MAX_LIMITS)] = []
-    depends_on: list[str] = []
+    depends_on: list[JobId] = []
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     max_rejections: Annotated[int, Meta(ge=1, le=100)] = 3
     review: ReviewRequest | None = None

@@ -17,6 +17,7 @@ from switchyard.events.commands import RequestCancel
 from switchyard.events.errors import ConflictError, RejectedError, UnavailableError, VersionConflictError
 from switchyard.events.schedules.schedule import Overlap, Refusal, Schedule, decide, fired, next_tick
 from switchyard.events.values import FINAL, Status
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
@@ -137,7 +138,7 @@ class Schedules:
                 made.append(tick)
         return fired(schedule, clock.now(), made, refused)
 
-    async def _cancel(self, job_id: str, actor: str) -> None:
+    async def _cancel(self, job_id: JobId, actor: str) -> None:
         command = RequestCancel(
             now=clock.now(), by=actor, grace_s=self._settings.cancel_grace_s, reason="next tick"
         )

@@ -16,6 +16,7 @@ import pytest
 
 from switchyard.events import subjects
 from switchyard.events.commands import Repair
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.services.broker.quarantine import set_aside
 from switchyard.services.broker.reader import Stored
 from switchyard.services.broker.server.server import NatsServer
@@ -121,10 +122,10 @@ async def example(broker: NatsServer) -> AsyncIterator[Example]:
 async def _damaged(site: Site) -> tuple[str, int]:
     """A job that a stranger has damaged and an operator repaired, and the sequence of what damaged it."""
     job_id = await site.submit(kind="other")
-    message = Stored(f"job.{job_id}.hello", {}, b"not an event", 0, 0)
+    message = Stored(f"job.{job_id}.hello", {}, b"not an event", Seq(0), 0)
     seq = (await site.nc.jetstream().publish(message.subject, message.data)).seq
     message = msgspec.structs.replace(message, seq=seq)
-    job = await site.store.load(job_id)
+    job = await site.store.load(JobId(job_id))
     assert job.damage is not None
     await set_aside(site.nc, subjects.JOBS, message, job.damage.reason)
     await site.store.transition(job, Repair(now=datetime.now(UTC), by="user:root"), actor="user:root")

@@ -39,6 +39,7 @@ from switchyard.events.job import Job, decide, evolve
 from switchyard.events.retry import MAX_RELEASES, RetryPolicy
 from switchyard.events.values import Ageing, JobSpec, ReviewRules, Status
 from switchyard.events.vocabulary.causes import DependencyFailure, ReviewDeadline
+from switchyard.events.vocabulary.ids import Fence, LaneId, Revision, Seq, WorkerId
 from tests.events.examples import ERROR, FATAL, JOB_ID, NOW
 
 HOUR: Final = timedelta(hours=1)
@@ -47,7 +48,7 @@ DEPTH: Final = 5
 
 
 def _spec(**rules: Any) -> JobSpec:
-    return JobSpec("simulate", "acme", "l", retry=RetryPolicy(base_s=60.0, jitter=0.0), **rules)
+    return JobSpec("simulate", "acme", LaneId("l"), retry=RetryPolicy(base_s=60.0, jitter=0.0), **rules)
 
 
 SPECS: Final = (
@@ -79,12 +80,12 @@ class Step(NamedTuple):
 
 def asked(job: Job, now: datetime) -> Iterator[AnyCommand]:
     """Every command in the forms that can make a difference, with the fence that the job has."""
-    fence = job.lease.fence if job.lease else job.ended_by or 1
+    fence = job.lease.fence if job.lease else job.ended_by or Fence(1)
     yield from (Submit(now=now, job=spec) for spec in (SPECS if job.status is Status.ABSENT else SPECS[:1]))
     yield Unblock(now=now)
     yield FailDependency(now=now, dependency=JOB_ID, outcome=Status.DEAD)
-    yield TakeLease(now=now, worker="gpu-1", revision=1)
-    yield Claim(now=now, worker="curl-1", revision=1, expires_at=now + HOUR / 2)
+    yield TakeLease(now=now, worker=WorkerId("gpu-1"), revision=Revision(1))
+    yield Claim(now=now, worker=WorkerId("curl-1"), revision=Revision(1), expires_at=now + HOUR / 2)
     yield RenewClaim(now=now, fence=fence, expires_at=now + HOUR)
     yield Complete(now=now, fence=fence, result=1)
     yield Fail(now=now, fence=fence, error=ERROR)
@@ -108,7 +109,7 @@ def asked(job: Job, now: datetime) -> Iterator[AnyCommand]:
     yield Reprioritise(now=now, priority=10)
     yield Reprioritise(now=now, priority=job.priority)
     yield Requeue(now=now, claimable_seq=job.claimable_seq)
-    yield Requeue(now=now, claimable_seq=job.claimable_seq + 1)
+    yield Requeue(now=now, claimable_seq=Seq(job.claimable_seq + 1))
     yield Redrive(now=now)
     yield Discard(now=now, by="user:ann")
     yield Archive(now=now)
@@ -138,7 +139,7 @@ def _walk() -> Iterator[Step]:
                     yield Step(job, command, came)
                     if came is None or isinstance(came, RejectedError):
                         continue
-                    after = evolve(job, came, job.seq + 1)
+                    after = evolve(job, came, Seq(job.seq + 1))
                     if (kind := _kind(after)) not in seen:
                         seen.add(kind)
                         found.append((after, now))
@@ -150,18 +151,18 @@ def _given_back() -> Job:
     job, now = Job(id=JOB_ID), NOW
     job = _after(job, Submit(now=now, job=SPECS[0]))
     while job.releases < MAX_RELEASES - 1:
-        job = _after(job, TakeLease(now=now, worker="gpu-1", revision=1))
-        job = _after(job, Release(now=now, fence=job.seq, by_handler=True))
+        job = _after(job, TakeLease(now=now, worker=WorkerId("gpu-1"), revision=Revision(1)))
+        job = _after(job, Release(now=now, fence=Fence(job.seq), by_handler=True))
         if job.status is Status.SCHEDULED:
             now = job.start_at or now
             job = _after(job, Wake(now=now))
-    return _after(job, TakeLease(now=now, worker="gpu-1", revision=1))
+    return _after(job, TakeLease(now=now, worker=WorkerId("gpu-1"), revision=Revision(1)))
 
 
 def _after(job: Job, command: AnyCommand) -> Job:
     event = decide(job, command)
     assert event is not None
-    return evolve(job, event, job.seq + 1)
+    return evolve(job, event, Seq(job.seq + 1))
 
 
 def answer(job: Job, command: AnyCommand) -> AnyEvent | RejectedError | None:

@@ -18,6 +18,7 @@ from switchyard.events.errors import SwitchyardError, UnwritableError
 from switchyard.events.events import EVENTS, AnyEvent, Event, Repaired, Unreadable
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.events.wakes import next_wake
 from switchyard.projections import database
 from switchyard.projections.fold import Folder, Message
@@ -43,7 +44,7 @@ class Model:
     def add(self, subject: str, body: bytes) -> None:
         """The message as the next of a job in each state."""
         for state in STATES:
-            job = Job(id=str(uuid.UUID(int=len(self.jobs))))
+            job = Job(id=JobId(str(uuid.UUID(int=len(self.jobs)))))
             here = subject.replace(JOB_ID, job.id)
             if state.status is not Status.ABSENT:
                 job = self._take(job, *codec.write(job.id, whole(state)))
@@ -52,7 +53,7 @@ class Model:
     def _take(self, job: Job, subject: str, body: bytes) -> Job:
         seq = len(self.messages) + 1
         self.messages.append((subject, None, body, seq))
-        return codec.fold(job, subject, body, seq)
+        return codec.fold(job, subject, body, Seq(seq))
 
     def check(self) -> None:
         """What was folded in batches, written and read back is what each log gives."""
@@ -62,7 +63,7 @@ class Model:
                 folder.fold(self.messages[start : start + 500]).write(self.writer)
             with closing(ReadModel(self.path)) as model:
                 for job_id, job in self.jobs.items():
-                    assert model.job(job_id) == job
+                    assert model.job(JobId(job_id)) == job
 
 
 def whole(state: Job) -> Repaired:
@@ -83,9 +84,9 @@ def model(tmp_path: Path) -> Iterator[Model]:
 
 def is_dealt_with(subject: str, body: bytes, event: AnyEvent | Unreadable) -> None:
     """The event in every state, whatever is then asked of the job, gives no error but ours."""
-    dumps(event_view(recorded(subject, None, body, 9)))
+    dumps(event_view(recorded(subject, None, body, Seq(9))))
     for state in STATES:
-        after = evolve(state, event, state.seq + 1)
+        after = evolve(state, event, Seq(state.seq + 1))
         dumps(job_view(after))
         wake = next_wake(after)
         assert wake is None or wake.tzinfo is not None
@@ -97,7 +98,7 @@ def is_dealt_with(subject: str, body: bytes, event: AnyEvent | Unreadable) -> No
             except SwitchyardError:
                 continue
             if follow is not None:
-                evolve(after, follow, after.seq + 1)
+                evolve(after, follow, Seq(after.seq + 1))
 
 
 @pytest.mark.parametrize("event_type", TYPES, ids=lambda event_type: event_type.__name__)

@@ -36,6 +36,7 @@ from switchyard.events.vocabulary.causes import (
     ReviewDeadline,
     ReviewReleasedCause,
 )
+from switchyard.events.vocabulary.ids import LaneId, Seq
 from switchyard.events.vocabulary.refusals import RefusalCode
 from switchyard.projections import database
 from switchyard.projections.fold import Folder
@@ -135,10 +136,10 @@ def test_a_word_of_another_version_is_kept_shown_and_damages_no_job(
     read = codec.decode(subject, body)
     assert not isinstance(read, Unreadable)
     assert (written(read), encode(read)) == (word, body), "it is written again as it was"
-    shown = event_view(recorded(subject, None, body, 2))["data"]
+    shown = event_view(recorded(subject, None, body, Seq(2)))["data"]
     assert shown["reason" if event_type is Dead else "cause"] == word
     for state in STATES[1:]:
-        after = evolve(state, read, state.seq + 1)
+        after = evolve(state, read, Seq(state.seq + 1))
         assert after.damage is None
         dumps(job_view(after))
     first = codec.write(JOB_ID, Submitted(at=NOW, job=SUBMIT.job))
@@ -148,7 +149,7 @@ def test_a_word_of_another_version_is_kept_shown_and_damages_no_job(
     writer.close()
     model = ReadModel(tmp_path / "model.sqlite")
     job = model.job(JOB_ID)
-    assert job == codec.fold(run(SUBMIT), subject, body, 2)
+    assert job == codec.fold(run(SUBMIT), subject, body, Seq(2))
     model.close()
 
 
@@ -163,9 +164,9 @@ def example(event_type: type[AnyEvent], word: str) -> AnyEvent:
 
 def test_a_rule_for_overdue_reviews_of_another_version_is_read_and_ends_as_before() -> None:
     rules = ReviewRules(on_deadline=LATER_WORD)
-    spec = JobSpec("simulate", "acme", "l", review=rules, retry=RetryPolicy())
+    spec = JobSpec("simulate", "acme", LaneId("l"), review=rules, retry=RetryPolicy())
     subject, body = codec.write(JOB_ID, Submitted(at=NOW, job=spec))
-    job = codec.fold(Job(id=JOB_ID), subject, body, 1)
+    job = codec.fold(Job(id=JOB_ID), subject, body, Seq(1))
     assert job.review_rules == rules
     assert f'"on_deadline":"{LATER_WORD}"'.encode() in body
 
@@ -177,7 +178,7 @@ def test_a_stored_word_is_the_same_bytes_as_its_member() -> None:
             assert msgspec.json.encode({"x": member}) == msgspec.json.encode({"x": plain})
             assert dumps({"x": member}) == dumps({"x": plain})
             assert (member, hash(member), f"{member}") == (plain, hash(plain), plain)
-    of_words = Queued(at=NOW, cause=QueuedCause.AGED, lane="l", priority=5, wake_at=LATER)
-    of_text = Queued(at=NOW, cause="aged", lane="l", priority=5, wake_at=LATER)
+    of_words = Queued(at=NOW, cause=QueuedCause.AGED, lane=LaneId("l"), priority=5, wake_at=LATER)
+    of_text = Queued(at=NOW, cause="aged", lane=LaneId("l"), priority=5, wake_at=LATER)
     assert encode(of_words) == encode(of_text)
     assert msgspec.json.encode(JobError(DeadReason.POISON, "")) == msgspec.json.encode(JobError("poison", ""))

@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from switchyard.events.commands import Complete, Fail, TakeLease
 from switchyard.events.job import Job
 from switchyard.events.values import JobError
+from switchyard.events.vocabulary.ids import JobId, Revision, WorkerId
 from switchyard.services.access.jwt import load_or_create_secrets, mint
 from switchyard.services.broker import topology
 from switchyard.services.broker.connection import connect
@@ -103,8 +104,8 @@ class Gateway:
     # --- What a worker does
 
     async def lease(self, job_id: str) -> Job:
-        command = TakeLease(now=now(), worker="w1", revision=1)
-        return (await self.store.transition(job_id, command, actor="worker:w1")).job
+        command = TakeLease(now=now(), worker=WorkerId("w1"), revision=Revision(1))
+        return (await self.store.transition(JobId(job_id), command, actor="worker:w1")).job
 
     async def complete(self, job: Job, result: Any = None, **fields: Any) -> Job:
         assert job.lease is not None

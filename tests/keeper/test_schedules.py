@@ -20,6 +20,7 @@ from switchyard.events.events import Submitted
 from switchyard.events.schedules.schedule import Missed, Overlap, Schedule, paused, resumed
 from switchyard.events.schedules.ticks import Timing
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId, Revision, WorkerId
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reader import follow, last_message, read_range
@@ -315,8 +316,8 @@ async def test_catching_up_stops_at_the_limit(table: Table) -> None:
 
 
 async def finish(store: EventStore, job_id: str) -> None:
-    take = TakeLease(now=datetime.now(UTC), worker="w1", revision=1)
-    job, _ = await store.transition(job_id, take, actor="worker:w1")
+    take = TakeLease(now=datetime.now(UTC), worker=WorkerId("w1"), revision=Revision(1))
+    job, _ = await store.transition(JobId(job_id), take, actor="worker:w1")
     assert job.lease is not None
     await store.transition(job, Complete(now=datetime.now(UTC), fence=job.lease.fence), actor="worker:w1")
 
@@ -345,7 +346,7 @@ async def test_a_tick_cancels_the_job_before_if_it_has_not_ended(table: Table) -
         await table.runs(3)
         last = await table.change(paused)
     jobs = await ticks_of_jobs(table.site.nc)
-    states = {tick: (await store.load(job_id)).status for job_id, tick in jobs.items()}
+    states = {tick: (await store.load(JobId(job_id))).status for job_id, tick in jobs.items()}
     assert last.last_tick is not None
     assert states.pop(iso(last.last_tick)) is Status.QUEUED
     assert set(states.values()) == {Status.CANCELLED}

@@ -12,6 +12,7 @@ from switchyard.events.encoding.codec import fold
 from switchyard.events.errors import ConflictError, NewerVersionError
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.values import JobSpec, Status
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.projections.fold import Message
 from tests.events.examples import NOW, commands, encode, subject_of
 
@@ -45,7 +46,7 @@ UNREADABLE: tuple[tuple[str, dict[str, str] | None, bytes], ...] = (
 def logs(draw: st.DrawFn) -> tuple[list[Message], dict[str, Job]]:
     """Messages in the order of the log, and what each job has come to."""
     ids = [f"01940000-0000-7000-8000-{n:012}" for n in range(draw(st.integers(1, 6)))]
-    jobs = {job_id: Job(id=job_id) for job_id in ids}
+    jobs = {job_id: Job(id=JobId(job_id)) for job_id in ids}
     messages: list[Message] = []
     now: datetime = NOW
     seq = 0
@@ -58,7 +59,7 @@ def logs(draw: st.DrawFn) -> tuple[list[Message], dict[str, Job]]:
             subject = subject.format(job.id)
             messages.append((subject, headers, body, seq))
             if subjects.job_of(subject) == job.id:
-                jobs[job.id] = fold(job, subject, body, seq, headers)
+                jobs[job.id] = fold(job, subject, body, Seq(seq), headers)
             continue
         if job.status is Status.ABSENT and job.damage is None:
             command: AnyCommand = Submit(now=now, job=draw(SPECS))
@@ -74,6 +75,6 @@ def logs(draw: st.DrawFn) -> tuple[list[Message], dict[str, Job]]:
         if event is None:
             continue
         seq += draw(st.sampled_from((1, 1, 1, 7)))  # purged messages leave gaps
-        jobs[job.id] = job = evolve(job, event, seq)
+        jobs[job.id] = job = evolve(job, event, Seq(seq))
         messages.append((subject_of(event, job.id), None, encode(event), seq))
     return messages, {job.id: job for job in jobs.values() if job.seq}

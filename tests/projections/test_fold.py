@@ -15,6 +15,7 @@ from switchyard.events import subjects
 from switchyard.events.commands import Archive
 from switchyard.events.job import Job, decide
 from switchyard.events.values import FINAL, Status
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.projections import checkpoint, database
 from switchyard.projections.dead_letters import DeadFilters
 from switchyard.projections.fold import Batch, Folder, Message
@@ -71,7 +72,7 @@ def test_however_a_log_is_cut_into_batches_the_rows_are_the_same(
         assert dump(writer, TABLES) == dump(at_once, TABLES)
         assert checkpoint.read(writer).seq == (messages[-1][3] if messages else 0)
         with closing(ReadModel(path)) as model:
-            assert {job_id: model.job(job_id) for job_id in jobs} == jobs
+            assert {job_id: model.job(JobId(job_id)) for job_id in jobs} == jobs
 
 
 @given(logs(), st.lists(st.integers(1, 6), max_size=40))
@@ -231,7 +232,7 @@ def test_labels_are_intersected(
 ) -> None:
     labels = {"env": "red", "team": "blue"}
     jobs = [
-        Job(id=f"j{n}", status=Status(state), tenant=of, kind="simulate", labels=has, created_at=NOW)
+        Job(id=JobId(f"j{n}"), status=Status(state), tenant=of, kind="simulate", labels=has, created_at=NOW)
         for n, (of, state, has) in enumerate(rows)
     ]
     with empty() as (_, writer):

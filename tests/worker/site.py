@@ -17,6 +17,7 @@ from switchyard.events.encoding.envelope import Recorded, recorded
 from switchyard.events.job import Job
 from switchyard.events.lane import LaneKey
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import JobId, Revision, WorkerId
 from switchyard.services.broker import connection, topology
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reader import follow
@@ -100,12 +101,12 @@ class Site:
 
     async def lease(self, job_id: str, *, worker: str) -> Job:
         """Lease a job for a worker that is not there."""
-        command = TakeLease(now=datetime.now(UTC), worker=worker, revision=1)
-        return (await self.store.transition(job_id, command, actor=f"worker:{worker}")).job
+        command = TakeLease(now=datetime.now(UTC), worker=WorkerId(worker), revision=Revision(1))
+        return (await self.store.transition(JobId(job_id), command, actor=f"worker:{worker}")).job
 
     async def names(self, job_id: str) -> list[str]:
         """The names of a job's events."""
-        return [entry.name for entry in await self.store.history(job_id)]
+        return [entry.name for entry in await self.store.history(JobId(job_id))]
 
     @asynccontextmanager
     async def worker(

@@ -14,6 +14,7 @@ import pytest
 from switchyard.events.job import Job
 from switchyard.events.lane import LaneKey
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId, WorkerId
 from switchyard.projections.job_view import job_view, time_view
 from switchyard.services import clock
 from switchyard.services.broker.jetstream import api as js_api
@@ -150,7 +151,7 @@ async def test_a_job_that_was_given_back_says_when_it_comes_again(plant: Plant) 
 
 
 def test_a_job_says_when_it_comes_again_only_while_it_waits_for_that() -> None:
-    soon, job = clock.now() + timedelta(seconds=9), Job(id="x", kind=KIND, tenant="t")
+    soon, job = clock.now() + timedelta(seconds=9), Job(id=JobId("x"), kind=KIND, tenant="t")
     for status, times in ((Status.SCHEDULED, {"start_at": soon}), (Status.RETRYING, {"retry_at": soon})):
         waits = msgspec.structs.replace(job, status=status, **times)
         assert job_view(waits)["next_attempt_at"] == time_view(soon)
@@ -167,9 +168,16 @@ async def test_a_job_whose_time_is_over_is_not_said_to_be_about_to_start(plant: 
 
 def test_a_worker_that_leaves_a_job_to_others_is_named() -> None:
     now = clock.now()
-    waiting = Job(id="j", status=Status.QUEUED, kind=KIND, tenant="acme", failed_worker="a", queued_at=now)
+    waiting = Job(
+        id=JobId("j"),
+        status=Status.QUEUED,
+        kind=KIND,
+        tenant="acme",
+        failed_worker=WorkerId("a"),
+        queued_at=now,
+    )
     workers = [
-        registry.new_record(worker_id=name, kinds=(KIND,), capabilities={}, slots=1, lease_s=30)
+        registry.new_record(worker_id=WorkerId(name), kinds=(KIND,), capabilities={}, slots=1, lease_s=30)
         for name in "ab"
     ]
     situation = Situation(LaneKey(KIND), 0, workers, now=now)

@@ -20,6 +20,7 @@ from switchyard.events.commands import Complete, Submit, TakeLease
 from switchyard.events.errors import UnavailableError
 from switchyard.events.job import Job
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import LaneId, Revision, WorkerId
 from switchyard.services.access.authenticator import Authenticator
 from switchyard.services.access.jwt import TokenVerifier, load_or_create_secrets, mint
 from switchyard.services.access.revocations import Revocations, revoke
@@ -159,12 +160,12 @@ class LiveGateway:
     # --- Writing
 
     async def submit(self, tenant: str = "acme", kind: str = "simulate", payload: Any = None) -> Job:
-        spec = JobSpec(kind=kind, tenant=tenant, lane=f"{kind}-1", payload=payload)
+        spec = JobSpec(kind=kind, tenant=tenant, lane=LaneId(f"{kind}-1"), payload=payload)
         job, _ = await self.store.transition(Job(id=new_id()), Submit(now=now(), job=spec), actor="user:a")
         return job
 
     async def lease(self, job: Job) -> Job:
-        command = TakeLease(now=now(), worker="w1", revision=1)
+        command = TakeLease(now=now(), worker=WorkerId("w1"), revision=Revision(1))
         return (await self.store.transition(job, command, actor="worker:w1")).job
 
     async def complete(self, job: Job) -> Job:
