@@ -20,7 +20,7 @@ _LOOK_UP_AT_ONCE: Final = 500
 _TOKENS: Final = 3
 NO_JOB: Final = "its subject is not that of a job's event"
 
-Message = tuple[str, Mapping[str, str] | None, bytes, int]
+Message = tuple[str, Mapping[str, str] | None, bytes, Seq]
 """Subject, headers, body and sequence of a message of the log."""
 
 
@@ -72,7 +72,7 @@ class Folder:
         """The batch of these messages; `place` says more of the last one."""
         batch = Batch()
         cache = self._cache
-        named = [(_named(message[0]), *message[:3], Seq(message[3])) for message in messages]
+        named = [(_named(message[0]), *message) for message in messages]
         self._load({job_id for job_id, *_ in named})
         for job_id, subject, headers, body, seq in named:
             before = cache.get(job_id)

@@ -105,7 +105,7 @@ def test_any_message_is_an_event_or_unreadable(
 def test_any_log_is_projected_and_read_back_as_its_jobs_are_folded(
     log: list[tuple[str, dict[str, str] | None, bytes]],
 ) -> None:
-    messages: list[Message] = [(*message, seq) for seq, message in enumerate(log, 1)]
+    messages: list[Message] = [(*message, Seq(seq)) for seq, message in enumerate(log, 1)]
     jobs: dict[str, Job] = {}
     for subject, headers, body, seq in messages:
         if job_id := subjects.job_of(subject):

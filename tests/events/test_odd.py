@@ -51,9 +51,9 @@ class Model:
             self.jobs[job.id] = self._take(job, here, body)
 
     def _take(self, job: Job, subject: str, body: bytes) -> Job:
-        seq = len(self.messages) + 1
+        seq = Seq(len(self.messages) + 1)
         self.messages.append((subject, None, body, seq))
-        return codec.fold(job, subject, body, Seq(seq))
+        return codec.fold(job, subject, body, seq)
 
     def check(self) -> None:
         """What was folded in batches, written and read back is what each log gives."""

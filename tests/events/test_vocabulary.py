@@ -145,7 +145,7 @@ def test_a_word_of_another_version_is_kept_shown_and_damages_no_job(
     first = codec.write(JOB_ID, Submitted(at=NOW, job=SUBMIT.job))
     writer = database.open_writer(tmp_path / "model.sqlite", "log")
     folder = Folder(writer, cache=10)
-    folder.fold([(first[0], None, first[1], 1), (subject, None, body, 2)]).write(writer)
+    folder.fold([(first[0], None, first[1], Seq(1)), (subject, None, body, Seq(2))]).write(writer)
     writer.close()
     model = ReadModel(tmp_path / "model.sqlite")
     job = model.job(JOB_ID)

@@ -57,7 +57,7 @@ def logs(draw: st.DrawFn) -> tuple[list[Message], dict[str, Job]]:
             seq += 1
             subject, headers, body = draw(st.sampled_from(UNREADABLE))
             subject = subject.format(job.id)
-            messages.append((subject, headers, body, seq))
+            messages.append((subject, headers, body, Seq(seq)))
             if subjects.job_of(subject) == job.id:
                 jobs[job.id] = fold(job, subject, body, Seq(seq), headers)
             continue
@@ -76,5 +76,5 @@ def logs(draw: st.DrawFn) -> tuple[list[Message], dict[str, Job]]:
             continue
         seq += draw(st.sampled_from((1, 1, 1, 7)))  # purged messages leave gaps
         jobs[job.id] = job = evolve(job, event, Seq(seq))
-        messages.append((subject_of(event, job.id), None, encode(event), seq))
+        messages.append((subject_of(event, job.id), None, encode(event), Seq(seq)))
     return messages, {job.id: job for job in jobs.values() if job.seq}

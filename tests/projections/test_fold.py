@@ -15,7 +15,7 @@ from switchyard.events import subjects
 from switchyard.events.commands import Archive
 from switchyard.events.job import Job, decide
 from switchyard.events.values import FINAL, Status
-from switchyard.events.vocabulary.ids import JobId
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.projections import checkpoint, database
 from switchyard.projections.dead_letters import DeadFilters
 from switchyard.projections.fold import Batch, Folder, Message
@@ -117,7 +117,7 @@ def test_a_model_that_saw_jobs_archived_is_the_one_built_from_what_is_left_of_th
         event = decide(job, Archive(now=NOW)) if job.status in FINAL and job.damage is None else None
         if event is not None:
             seq += 1
-            messages.append((subjects.job_event(job.id, "archived"), None, encode(event), seq))
+            messages.append((subjects.job_event(job.id, "archived"), None, encode(event), Seq(seq)))
     archived = {
         subjects.job_of(subject): seq for subject, _, _, seq in messages if subject.endswith(".archived")
     }
@@ -289,7 +289,10 @@ def test_an_archived_job_whose_history_is_purged_is_known_from_its_summary() -> 
     assert archived is not None
     with empty() as (path, writer):
         project(
-            path, writer, [[(subjects.job_event(SUCCEEDED.id, "archived"), None, encode(archived), 9)]], 0
+            path,
+            writer,
+            [[(subjects.job_event(SUCCEEDED.id, "archived"), None, encode(archived), Seq(9))]],
+            0,
         )
         with closing(ReadModel(path)) as model:
             job = model.job(SUCCEEDED.id)
