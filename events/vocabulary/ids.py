@@ -1,7 +1,7 @@
 """The types of ids and sequences, which are all strings and integers and must not be mixed up.
 
 They cost nothing at run time. A value becomes one where it enters: from the broker's answer, a subject, a
-request's path, a token. `docs/architecture.md` says what each is.
+request's path, a token.
 """
 
 from __future__ import annotations
