@@ -4,10 +4,10 @@ PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-score demo up test drill check bench score docs lock
+.PHONY: help setup setup-test setup-score demo up test drill coverage check bench score docs lock
 
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Set up .venv and say which programs are missing (the others do this by themselves)
 	@tools/setup.sh
@@ -29,6 +29,10 @@ test: setup-test ## Run the tests against a real broker; a part: make test ARGS=
 
 drill: setup-test ## Run the drills at full size, an hour or so; a part: make drill ARGS="tests/system/test_chaos.py"
 	$(PYTHON) -m pytest -m drill -n0 -s $(or $(ARGS),tests)
+
+coverage: setup ## Run the tests of events/ and fail where they leave a branch of it out
+	$(PYTHON) -m coverage run -m pytest -n0 $(or $(ARGS),tests/events)
+	$(PYTHON) -m coverage report
 
 check: setup ## Run the linter, the format check and the type checker
 	$(PYTHON) -m ruff check .
