@@ -1,6 +1,8 @@
 # Bare `make` explains the targets; each sets up what it needs by itself.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
+# Two for each processor: a test waits more than it computes.
+WORKERS := $(shell n=$$((2 * $$(getconf _NPROCESSORS_ONLN))); echo $$((n > 8 ? 8 : n)))
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
@@ -25,7 +27,7 @@ up: setup ## Run everything in one process until Ctrl-C; options: make up ARGS="
 	.venv/bin/switchyard up $(ARGS)
 
 test: setup-test ## Run the tests against a real broker; a part: make test ARGS=tests/broker/test_topology.py
-	$(PYTHON) -m pytest $(or $(ARGS),-n logical --maxprocesses 8 --dist loadfile)
+	$(PYTHON) -m pytest $(or $(ARGS),-n $(WORKERS) --dist loadfile)
 
 drill: setup-test ## Run the drills at full size, an hour or so; a part: make drill ARGS="tests/system/test_chaos.py"
 	$(PYTHON) -m pytest -m drill -n0 -s $(or $(ARGS),tests)

@@ -117,7 +117,7 @@ class Untraceable(Exception):  # noqa: N818 -- it is one that nobody expects
     """Whoever shows it ends the process."""
 
     @property
-    def __notes__(self) -> list[str]:
+    def __notes__(self) -> list[str]:  # type: ignore[override]
         raise KeyboardInterrupt
 
 

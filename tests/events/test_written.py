@@ -29,7 +29,7 @@ class Page:
 class Incomparable(dict[str, Any]):
     """Raises when it is compared."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __eq__(self, other: object) -> bool:
         raise RuntimeError
