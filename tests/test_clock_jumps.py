@@ -61,7 +61,7 @@ async def other_time(broker: NatsServer) -> AsyncIterator[OtherTime]:
     wire = OtherTime(broker.url)
     async with await wire.open():
         yield wire
-        wire.cut()
+        await wire.ended()
 
 
 @pytest.fixture(autouse=True)

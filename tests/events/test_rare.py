@@ -173,6 +173,15 @@ def test_a_review_whose_time_is_over_ends_by_its_rule(rule: str, event: type[Any
     assert isinstance(decide(job, Wake(now=NOW + timedelta(seconds=60))), event)
 
 
+def test_a_proposal_that_passed_its_checks_is_accepted_by_them() -> None:
+    spec = JobSpec("simulate", "acme", "l", review=ReviewRules(("lint",), deadline_s=60.0))
+    job = run(Submit(now=NOW, job=spec), LEASE, Propose(now=NOW, fence=2, checks={"lint": True}))
+    assert wakes.next_wake(job) == NOW
+    event = decide(job, Wake(now=NOW))
+    assert isinstance(event, Accepted)
+    assert event.reviewer == "rule:auto_accept"
+
+
 def test_a_result_rejected_too_often_by_time_is_dead() -> None:
     rules = msgspec.convert({"deadline_s": 60.0, "on_deadline": "reject"}, ReviewRules)
     event = decide(proposed(rules, max_rejections=1), Wake(now=NOW + timedelta(seconds=60)))

@@ -18,6 +18,7 @@ from switchyard.events.lane import LOOSE, NONE, STRICT, LaneKey, admits, isolate
 from switchyard.events.numbers import LAST, later
 from switchyard.events.values import Damage, JobError, JobSpec
 from tests.events.examples import (
+    BLOCKED,
     DAMAGE,
     DEAD,
     ERROR,
@@ -99,6 +100,7 @@ def test_time_has_nothing_to_do_with_what_is_damaged_or_over() -> None:
 
 def test_a_waiting_job_is_woken_for_what_comes_first() -> None:
     assert wakes.next_wake(SCHEDULED) == LATER
+    assert wakes.next_wake(BLOCKED) == BLOCKED.deadline_at
     assert wakes.next_wake(RETRYING) == RETRYING.retry_at
     assert wakes.next_wake(RUNNING) == wakes.next_wake(REVIEW) == SPEC.deadline_at
     assert run(job=QUEUED) is QUEUED
