@@ -6,7 +6,7 @@ WORKERS := $(shell n=$$((2 * $$(getconf _NPROCESSORS_ONLN))); echo $$((n > 8 ? 8
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-score demo up test drill coverage check bench score docs lock
+.PHONY: help setup setup-test setup-score demo up test drill coverage check bench score docs lock dist release
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,4 +53,10 @@ docs: setup ## Write the generated documents anew
 lock: setup ## Write requirements.lock anew from pyproject.toml
 	$(PYTHON) -m pip install --quiet uv
 	$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --no-header --no-annotate --group dev pyproject.toml -o requirements.lock
+	  --no-emit-find-links --no-header --no-annotate --all-extras --group dev pyproject.toml -o requirements.lock
+
+dist: setup ## Build wheel, sdist and checksums of what is committed into dist/
+	$(PYTHON) -m tools.release build
+
+release: setup ## Cut the changelog, build all that is published into dist/, commit and tag; options: ARGS=--image
+	$(PYTHON) -m tools.release release $(ARGS)

@@ -27,6 +27,7 @@ import structlog
 from nats.aio.client import Client
 
 from switchyard.events import subjects
+from switchyard.services.settings import SKEW_S
 
 log = structlog.get_logger()
 
@@ -40,7 +41,6 @@ NEAR_S: Final = 0.002
 """A way so short that no other answer is asked for."""
 DRIFT: Final = 1e-4
 """How much a steady clock may gain or lose, as a share of the time: ten times what quartz does."""
-SKEW_S: Final = 1.0
 """A host's clock that is further off is warned about."""
 
 

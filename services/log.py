@@ -6,13 +6,12 @@ import contextlib
 import logging
 import os
 import sys
-from typing import Any, Final, TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
 
 from switchyard.services.visible import visible
 
-LEVELS: Final = ("debug", "info", "warning", "error")
 _configured: dict[str, Any] = {}
 
 
@@ -20,7 +19,7 @@ def configure(*, level: str = "info", as_json: bool | None = None) -> None:
     """Set up logging for this process.
 
     Args:
-        level: one of `LEVELS`.
+        level: `debug`, `info`, `warning` or `error`.
         as_json: one JSON object a line; by default when standard error is no terminal.
     """
     as_json = not sys.stderr.isatty() if as_json is None else as_json

@@ -17,6 +17,7 @@ from switchyard.services.stream_sizes import StreamSizes
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+SKEW_S = 1.0  # by which a clock may be off before anybody is warned
 
 
 Seconds = Annotated[float, Field(gt=0)]

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
-import switchyard.client  # noqa: F401 -- imported here, so that no command has to
-from switchyard.services.cli import main
+from switchyard.services.cli import lazy, main, root
 
 LOADED = ("LD_PRELOAD", "PYTHONPATH")
+for _command in root.COMMANDS.values():  # here, so that none has to import itself
+    import_module(f"{lazy.PACKAGE}.{_command.where.partition(':')[0]}")
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__, "pytest"])
 
@@ -41,9 +43,7 @@ def run(
         output, errors = Path(place, "output"), Path(place, "errors")
         output.touch()
         errors.touch()
-        process = FORKS.Process(
-            target=_command, args=(arguments, directory, dict(environment), output, errors)
-        )
+        process = FORKS.Process(target=_run, args=(arguments, directory, dict(environment), output, errors))
         process.start()
         process.join(timeout_s)
         if process.exitcode is None:
@@ -55,7 +55,7 @@ def run(
         return subprocess.CompletedProcess(arguments, code, output.read_text(), errors.read_text())
 
 
-def _command(
+def _run(
     arguments: tuple[str, ...], directory: Path, environment: dict[str, str], output: Path, errors: Path
 ) -> None:
     os.chdir(directory)

@@ -25,7 +25,7 @@ PACKAGES: Final = {
 }
 """What may import what, of the packages."""
 ROOMS: Final = (
-    "settings stream_sizes environment clock ids visible log gc concurrency ending",
+    "settings stream_sizes environment distribution clock ids visible log gc concurrency ending",
     "telemetry",
     "broker",
     "records event_store files documents access",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from switchyard.events.transitions import page
-from switchyard.services.cli import cli
 from switchyard.services.cli.page import page as cli_page
+from switchyard.services.cli.root import cli
 from switchyard.services.cli.settings_page import page as settings_page
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -80,6 +80,7 @@ install_python_packages() {
   .venv/bin/python -c 'import pip' 2>/dev/null || make_venv
   say "installing Python packages into .venv"
   pip install --quiet --require-hashes -r requirements.lock
+  pip uninstall --quiet --yes switchyard 2>/dev/null || true # its name until it was published
   pip install --quiet --no-deps --no-build-isolation -e .
   rm -f "$REFUSED"*
   echo "$wanted" >"$STAMP"

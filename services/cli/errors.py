@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import sys
-from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import aiohttp
-import click
 import pydantic
 
 from switchyard.errors import InvalidValueError
@@ -24,6 +21,7 @@ from switchyard.handlers import HandlersError
 from switchyard.services.broker.server.files import BrokerError
 from switchyard.services.broker.topology_spec import TopologyError
 from switchyard.services.cli.output import say
+from switchyard.services.distribution import IncompleteError
 from switchyard.services.environment import UnknownSettingError
 from switchyard.services.run.connection_file import AlreadyRunningError
 
@@ -31,7 +29,7 @@ EXIT_CODES: Final = {
     0: "done",
     1: "the job ended as dead, cancelled or expired, or is damaged; a check failed; the streams differ; "
     "or another error",
-    2: "the command was not understood",
+    2: "the command was not understood, or what it needs is not installed",
     3: "the gateway or the broker cannot be reached, or is not ready",
     4: "not allowed: no token, a bad one, or a role that is missing",
     5: "there is no such thing",
@@ -75,12 +73,15 @@ def exit_code(error: BaseException) -> int:
             return 7
         case pydantic.ValidationError() | UnknownSettingError() | HandlersError() | InvalidValueError():
             return 2
+        case IncompleteError():
+            return 2
         case _:
             return 1
 
 
 KNOWN: Final = (
     SwitchyardError,
+    IncompleteError,
     BrokerError,
     TopologyError,
     aiohttp.ClientError,
@@ -90,50 +91,17 @@ KNOWN: Final = (
 )
 
 
-def guarded(command: Callable[[], int | None], *, debug: bool) -> NoReturn:
-    """Run a command and exit; a known error becomes one sentence and a code, a bug keeps its traceback.
-
-    Args:
-        command: runs click with `standalone_mode=False`, which returns an exit code or raises.
-        debug: whether known errors keep their traceback too.
-    """
-    try:
-        sys.exit(command() or 0)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has enough; Python must not try to flush the rest at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except BaseExceptionGroup as group:
-        first = _first(group)
-        if debug or not (isinstance(first, KNOWN) or _is_full(first)):
-            raise
-        _tell(first)
-    except KNOWN as error:
-        if debug:
-            raise
-        _tell(error)
-
-
-def _is_full(error: BaseException) -> bool:
+def is_full(error: BaseException) -> bool:
     """Whether a disk has no room for the read model; other errors of SQLite are bugs."""
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
-
-
-def _tell(error: BaseException) -> NoReturn:
+def tell(error: BaseException) -> NoReturn:
+    """Say a known error in one sentence, and exit."""
     if isinstance(error, pydantic.ValidationError):
         first = error.errors()[0]
         message = f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"
-    elif _is_full(error):
+    elif is_full(error):
         message = "the disk of the data directory is full: free some space and start again"
     else:
         message = str(error) or type(error).__name__

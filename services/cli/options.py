@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import click
-import uvloop
 
-from switchyard._worker import runner
 from switchyard.events.errors import UnavailableError
 from switchyard.services.environment import from_environment
 from switchyard.services.run import connection_file
@@ -29,14 +28,9 @@ yes = click.option("--yes", is_flag=True, help="Do not ask.")
 kinds = click.option("--kinds", metavar="K,K", help="Kinds that the worker runs; all by default.")
 
 
-def run(main: Coroutine[Any, Any, Any], *, contain: bool = False) -> Any:
-    """Run a command's coroutine.
-
-    Args:
-        main: the coroutine.
-        contain: whether foreign code runs on its loop, which is not to end it.
-    """
-    return runner.run(main, uvloop.new_event_loop) if contain else uvloop.run(main)
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run a command's coroutine; a part of Switchyard is run by `loops.run`."""
+    return asyncio.run(main)
 
 
 def confirm(question: str, *, yes: bool) -> None:

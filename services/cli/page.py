@@ -16,9 +16,9 @@ Made by `make docs` from the commands themselves; `switchyard COMMAND --help` sa
 `switchyard up` writes `connection.json` (mode 0600) into its data directory: the gateway's URL, an admin
 token, the broker's URL with its password, and process ids. The other commands find it there, in
 `.switchyard` of the current directory or where `--data-dir` says, and it is gone after a clean stop.
-`SWITCHYARD_URL` and `SWITCHYARD_TOKEN` count more than the file; `--nats` and `SWITCHYARD_NATS_URL` name
+`SWITCHYARD_URL` and `SWITCHYARD_TOKEN` override the file; `--nats` and `SWITCHYARD_NATS_URL` name
 the broker to the commands that speak with it. Every [setting](settings.md) can be given in the environment;
-an option counts more.
+an option overrides it.
 
 Results go to standard output, all else to standard error: `switchyard submit --kind convert --file a.pdf
 --wait` writes Markdown there and nothing more. An error is one sentence; `switchyard --debug COMMAND` shows

@@ -10,12 +10,16 @@ from typing import Any, Final
 import pydantic
 
 from switchyard.services.connectors.protocol import Connector
+from switchyard.services.distribution import Extra
 
 # By name, so that a process holds only what it needs.
 _CLASSES: Final = {
     "convert": "switchyard.services.connectors.convert.connector:ConvertConnector",
     "simulate": "switchyard.services.connectors.simulate:SimulateConnector",
 }
+
+EXTRAS: Final[dict[str, Extra]] = {"convert": "documents"}
+"""What has to be installed for a kind beside a worker."""
 
 
 def _class(kind: str) -> Any:

@@ -10,8 +10,6 @@ before reads, and its own records, which are whole, are read here.
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import json
 import socket
 from collections.abc import Mapping
@@ -28,6 +26,7 @@ from switchyard.events.errors import InvalidError
 from switchyard.events.lane import LOOSE, LaneKey, admits
 from switchyard.events.requirements.matching import matches, score
 from switchyard.services import clock
+from switchyard.services.distribution import version
 
 log = structlog.get_logger()
 
@@ -280,11 +279,6 @@ def check_capabilities(capabilities: dict[str, Any], most_bytes: int) -> None:
         raise InvalidError(message, field="capabilities")
 
 
-@functools.cache
-def _version() -> str:
-    return importlib.metadata.version("switchyard")
-
-
 def new_record(
     *,
     worker_id: str,
@@ -298,6 +292,6 @@ def new_record(
     now = clock.now()
     return WorkerRecord(
         id=worker_id, kinds=kinds, capabilities=capabilities, revision=1,
-        version=_version(), host=socket.gethostname(), slots=slots,
+        version=version(), host=socket.gethostname(), slots=slots,
         state="running", fences={}, lease_s=lease_s, started_at=now, at=now, tenant=tenant,
     )  # fmt: skip

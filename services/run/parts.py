@@ -5,35 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
-import secrets
-import signal
-import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import aiohttp
-import nats.errors
 import structlog
-from nats.aio.client import Client
 
-from switchyard.events.errors import InvalidError, UnavailableError
+from switchyard.events.errors import UnavailableError
 from switchyard.projections.database import path_in
 from switchyard.projections.reader import ReadModel
 from switchyard.services.access.jwt import load_or_create_secrets, mint
-from switchyard.services.broker import connection, topology
+from switchyard.services.broker import topology
 from switchyard.services.broker.server.files import BrokerError
 from switchyard.services.broker.server.server import NatsServer, start_broker
-from switchyard.services.ending import FAREWELL_S, Deadline, at_most
+from switchyard.services.ending import Deadline
 from switchyard.services.gateway.app import serve
 from switchyard.services.keeper.loop import Keeper
 from switchyard.services.projector.projector import Projector
 from switchyard.services.run import connection_file
+from switchyard.services.run.broker import connected
 from switchyard.services.run.connection_file import ConnectionInfo
 from switchyard.services.run.stopping import Stop, until_stopped
+from switchyard.services.run.worker import run_worker
 from switchyard.services.settings import Settings
-from switchyard.services.worker.connectors import connectors_of
-from switchyard.services.worker.worker import Worker
 
 log = structlog.get_logger()
 
@@ -43,23 +37,6 @@ TOPOLOGY_PAUSE_S: Final = 1.0
 READY_S: Final = 60.0  # the read model may have to catch up first
 READY_PAUSE_S: Final = 0.05
 EVERYWHERE: Final = {"http://0.0.0.0:": "http://127.0.0.1:", "http://[::]:": "http://[::1]:"}
-
-
-@contextlib.asynccontextmanager
-async def connected(settings: Settings, name: str) -> AsyncIterator[Client]:
-    """A connection of a part of its own.
-
-    Raises:
-        UnavailableError: no broker answers.
-    """
-    nc = await connection.connect(
-        str(settings.nats_url), name=name, timeout_s=settings.request_timeout_s, lease_s=settings.lease_s
-    )
-    try:
-        yield nc
-    finally:
-        with contextlib.suppress(nats.errors.Error, OSError):  # a broker that is gone is no reason not to end
-            await at_most(FAREWELL_S, nc.close(), f"the connection of the {name}")
 
 
 # --- Each part, until it is cancelled
@@ -102,69 +79,6 @@ async def run_keeper(settings: Settings, stop: Stop) -> None:
     await until_stopped(stop, _keeper(settings), grace_s=0.0)
 
 
-async def run_worker(
-    settings: Settings,
-    stop: Stop,
-    *,
-    kinds: Sequence[str],
-    handlers: Sequence[str] = (),
-    reload: bool = False,
-    name: str | None = None,
-    tenant: str | None = None,
-    capabilities: Callable[[], dict[str, Any]] = dict,
-    ready: Callable[[], None] | None = None,
-) -> bool:
-    """Work until told to stop, then drain; whether another process is to take this worker's place.
-
-    So it is when code of handlers does not end, which holds slots and can be ended only with its process.
-
-    Args:
-        settings: of the worker.
-        stop: set to end.
-        kinds: the built-in kinds that it runs.
-        handlers: `module:attribute` of each `switchyard.handlers.Handlers` that it runs beside them.
-        reload: whether handlers are read again when their files change.
-        name: what its id begins with.
-        tenant: whom it is dedicated to; None to work for all.
-        capabilities: gives what the operator declares, now and again at every SIGHUP.
-        ready: called once it takes jobs.
-
-    Raises:
-        HandlersError: handlers cannot be used.
-    """
-    loop = asyncio.get_running_loop()
-
-    made: list[Worker] = []
-
-    def make() -> Worker:
-        worker = Worker(
-            nc, connectors_of(kinds, handlers, settings), settings,
-            worker_id=worker_id(name), capabilities=capabilities(), tenant=tenant,
-        )  # fmt: skip
-        made[:] = [worker]
-        return worker
-
-    def obey_hangup(worker: Worker) -> None:
-        loop.add_signal_handler(signal.SIGHUP, _declare_again, worker, capabilities)
-
-    async with connected(settings, "worker") as nc:
-        if reload:
-            from switchyard.services.worker import reloading  # noqa: PLC0415 - nobody else needs what it imports
-
-            running = reloading.run(make, handlers, stop, ready or _nobody, obey_hangup)
-            await until_stopped(stop, running, grace_s=settings.drain_grace_s, on_stop=_nobody)
-            return made[-1].is_worn
-        worker = make()
-        obey_hangup(worker)
-        async with asyncio.TaskGroup() as group:
-            working = until_stopped(stop, worker.run(), grace_s=settings.drain_grace_s, on_stop=worker.stop)
-            group.create_task(working)
-            await worker.ready.wait()
-            if ready is not None:
-                ready()
-        return worker.is_worn
-
-
 async def _run_worker_anew(
     settings: Settings, stop: Stop, kinds: Sequence[str], ready: Callable[[], None]
 ) -> None:
@@ -174,23 +88,6 @@ async def _run_worker_anew(
             "worker_begun_anew",
             effect="the code that did not stop still runs in this process; only a restart ends it",
         )
-
-
-def _nobody() -> None:
-    """Nobody wants to know."""
-
-
-def _declare_again(worker: Worker, capabilities: Callable[[], dict[str, Any]]) -> None:
-    try:
-        worker.declare(capabilities())
-    except InvalidError as error:
-        log.warning("capabilities_kept", error=str(error))
-
-
-def worker_id(name: str | None) -> str:
-    """The name, or the host's as far as a subject may hold it, and what makes this run of it unique."""
-    host = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")
-    return f"{name or host or 'worker'}-{secrets.token_hex(3)}"
 
 
 # --- All in one

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from switchyard.services.cli.errors import guarded
+from switchyard.services.cli.guard import guarded
 
 
 def fill() -> NoReturn:

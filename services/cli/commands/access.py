@@ -19,7 +19,7 @@ from switchyard.services.access.revocations import revoke as revoke_token
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.cli import options
 from switchyard.services.cli.output import say
-from switchyard.services.run import parts
+from switchyard.services.run.broker import connected
 from switchyard.services.settings import Settings
 
 ROLES = tuple(role.value for role in Role)
@@ -43,9 +43,7 @@ class Duration(click.ParamType[float]):
 
 @click.group(invoke_without_command=True)
 @click.option("--tenant", help="Whose jobs the token is for; required.")
-@click.option(
-    "--role", multiple=True, type=click.Choice(ROLES), help="What it allows; required, may be given often."
-)
+@click.option("--role", multiple=True, type=click.Choice(ROLES), help="What it allows; required, repeatable.")
 @click.option("--ttl", type=Duration(), default="1h", help="How long it is valid: 30s, 15m, 1h, 7d.")
 @click.option("--subject", default="user", help="Who holds it; it stands in the events.")
 @options.data_dir
@@ -72,7 +70,7 @@ async def _learn_time(settings: Settings) -> None:
     """Learn the broker's time, by which a token is judged, where a broker is known and answers soon."""
     settings = settings.model_copy(update={"request_timeout_s": LEARN_S})
     with contextlib.suppress(SwitchyardError):
-        async with parts.connected(options.with_broker(settings), "cli"):
+        async with connected(options.with_broker(settings), "cli"):
             pass
 
 
@@ -101,7 +99,7 @@ def revoke(token_or_id: str, outside: bool, data_dir: Path | None, nats: str | N
     settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
 
     async def main() -> None:
-        async with parts.connected(settings, "cli") as nc, Publisher(nc) as publisher:
+        async with connected(settings, "cli") as nc, Publisher(nc) as publisher:
             await revoke_token(publisher, token_id, expires_at=expires_at, by="cli")
 
     options.run(main())

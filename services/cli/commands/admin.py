@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from switchyard.services.broker import topology
-from switchyard.services.cli import options
+from switchyard.services.cli import loops, options
 from switchyard.services.cli.output import say
 from switchyard.services.projector import projector
-from switchyard.services.run import parts
+from switchyard.services.run.broker import connected
 
 
 @click.group("topology")
@@ -27,7 +27,7 @@ def apply(data_dir: Path | None, nats: str | None) -> None:
     settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
 
     async def main() -> None:
-        async with parts.connected(settings, "cli") as nc:
+        async with connected(settings, "cli") as nc:
             for change in await topology.apply(
                 nc, replicas=settings.replicas, max_bytes=settings.stream_bytes()
             ):
@@ -44,7 +44,7 @@ def diff(data_dir: Path | None, nats: str | None) -> None:
     settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
 
     async def main() -> int:
-        async with parts.connected(settings, "cli") as nc:
+        async with connected(settings, "cli") as nc:
             differences = await topology.diff(
                 nc, replicas=settings.replicas, max_bytes=settings.stream_bytes()
             )
@@ -63,8 +63,8 @@ def rebuild(data_dir: Path | None, nats: str | None) -> None:
     settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
 
     async def main() -> None:
-        async with parts.connected(settings, "cli") as nc:
+        async with connected(settings, "cli") as nc:
             await projector.rebuild(nc, settings)
 
-    options.run(main())
+    loops.run(main())
     say("rebuilt")

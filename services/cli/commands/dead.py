@@ -22,9 +22,9 @@ def _filters(command: Any) -> Any:
         click.option("--ended-before", metavar="TIME", help="Only those that died before this time."),
         click.option("--ended-after", metavar="TIME", help="Only those that died from this time on."),
         click.option("--label", multiple=True, metavar="KEY=VALUE", help="Only with this label; often."),
-        click.option("--code", multiple=True, help="Only with this error code; may be given often."),
+        click.option("--code", multiple=True, help="Only with this error code; repeatable."),
         click.option("--reason", multiple=True, help="Only those that died for this reason; often."),
-        click.option("--kind", multiple=True, help="Only of this kind; may be given often."),
+        click.option("--kind", multiple=True, help="Only of this kind; repeatable."),
     ):
         command = option(command)
     return command

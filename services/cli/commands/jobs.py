@@ -44,7 +44,7 @@ def labels_of(pairs: tuple[str, ...]) -> dict[str, str]:
 )
 @click.option("--payload", help="Payload as JSON, or @FILE.")
 @click.option("--priority", type=int, help="0 to 100, higher first.")
-@click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; may be given often.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; repeatable.")
 @click.option("--requires", help="What a worker must have, as JSON, or @FILE.")
 @click.option("--prefers", help="What ranks the workers that fit, as JSON, or @FILE.")
 @click.option("--isolation", type=click.Choice(["none", "loose", "strict"]), help="Whose workers may run it.")
@@ -199,11 +199,9 @@ def get(job_id: str, as_json: bool, data_dir: Path | None) -> None:
 
 
 @click.command("list")
-@click.option("--state", multiple=True, help="Only jobs in this state; may be given often.")
-@click.option("--kind", multiple=True, help="Only jobs of this kind; may be given often.")
-@click.option(
-    "--label", multiple=True, metavar="KEY=VALUE", help="Only jobs with this label; may be given often."
-)
+@click.option("--state", multiple=True, help="Only jobs in this state; repeatable.")
+@click.option("--kind", multiple=True, help="Only jobs of this kind; repeatable.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="Only jobs with this label; repeatable.")
 @click.option("--limit", type=click.IntRange(1, 500), default=20, help="Most jobs shown.")
 @options.as_json
 @options.data_dir
@@ -232,7 +230,7 @@ def list_jobs(
 
 @click.command()
 @click.argument("job_id", required=False)
-@click.option("--kind", multiple=True, help="Jobs of this kind; may be given often.")
+@click.option("--kind", multiple=True, help="Jobs of this kind; repeatable.")
 @click.option("--all", "all_jobs", is_flag=True, help="All jobs of the tenant.")
 @click.option("--logs", is_flag=True, help="Log lines too.")
 @options.as_json

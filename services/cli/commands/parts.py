@@ -1,4 +1,4 @@
-"""Commands that run Switchyard, whole or in parts."""
+"""Commands that run Switchyard whole, or its servers."""
 
 from __future__ import annotations
 
@@ -7,42 +7,18 @@ from pathlib import Path
 
 import click
 
-from switchyard.events.subjects import NAME
-from switchyard.services.cli import options
-from switchyard.services.cli.anew import Start
+from switchyard.services.cli import loops, options
+from switchyard.services.cli.commands.worker import built_in
 from switchyard.services.cli.output import say
-from switchyard.services.connectors.registry import CONNECTORS
 from switchyard.services.run import parts, stopping
 from switchyard.services.run.connection_file import FILE_NAME, ConnectionInfo
 from switchyard.services.settings import Settings
-from switchyard.services.worker.abilities import declared
-from switchyard.services.worker.connectors import handlers_of
-
-
-def _kinds(kinds: str | None) -> tuple[str, ...]:
-    names = tuple(kinds.split(",")) if kinds else tuple(CONNECTORS)
-    for name in names:
-        if name not in CONNECTORS:
-            raise click.BadParameter(
-                f"there is no kind {name!r}; there are {', '.join(CONNECTORS)}", param_hint="--kinds"
-            )
-    return names
-
-
-def _name(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
-    if name is not None and NAME.fullmatch(name) is None:
-        raise click.BadParameter(f"{name!r} is not a name: a-z, 0-9, _ and -, at most 63")
-    return name
 
 
 def _say_where(url: str, settings: Settings) -> None:
     say(f"URL={url}")
     if settings.octopoid_open:
         say("SWITCHYARD_OCTOPOID_OPEN: whoever reaches it may register a scope, submit jobs and store files")
-
-
-def _say_ready() -> None:
-    say("ready")
 
 
 @click.command()
@@ -75,7 +51,7 @@ def up(
     settings = options.settings_of(
         host=host, port=port, data_dir=data_dir, slots=slots, nats_url=nats, lease_s=lease
     )
-    names = () if no_worker else _kinds(kinds)
+    names = () if no_worker else built_in(kinds)
 
     def ready(info: ConnectionInfo) -> None:
         _say_where(info.url, settings)
@@ -89,7 +65,7 @@ def up(
         stop = stopping.stop_on_signals()
         await parts.run_up(settings, stop, kinds=names, broker_port=broker_port, ready=ready)
 
-    options.run(main(), contain=True)
+    loops.run(main(), contain=True)
 
 
 @click.command()
@@ -107,7 +83,7 @@ def gateway(host: str | None, port: int | None, data_dir: Path | None, nats: str
         stop = stopping.stop_on_signals()
         await parts.run_gateway(settings, stop, lambda url: _say_where(url, settings))
 
-    options.run(main())
+    loops.run(main())
 
 
 @click.command()
@@ -120,7 +96,7 @@ def projector(data_dir: Path | None, nats: str | None) -> None:
     async def main() -> None:
         await parts.run_projector(settings, stopping.stop_on_signals())
 
-    options.run(main())
+    loops.run(main())
 
 
 @click.command()
@@ -134,69 +110,4 @@ def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None
     async def main() -> None:
         await parts.run_keeper(settings, stopping.stop_on_signals())
 
-    options.run(main())
-
-
-@click.command()
-@click.option("--name", callback=_name, help="What the worker's id begins with; the host's name by default.")
-@click.option(
-    "--tenant",
-    callback=_name,
-    help="Dedicate the worker to a tenant's isolated jobs; by default it works for all.",
-)
-@click.option(
-    "--capability",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Declare an ability, such as gpu.memory_gb=24; may be given often.",
-)
-@click.option(
-    "--capabilities",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="JSON file of abilities; read again on SIGHUP.",
-)
-@click.option(
-    "--handlers",
-    multiple=True,
-    metavar="MODULE:NAME",
-    help="Handlers of your own, may be given often; built-in kinds run beside them with --kinds.",
-)
-@click.option("--reload", is_flag=True, help="Read handlers again when their files change: for development.")
-@options.data_dir
-@options.slots
-@options.kinds
-@options.nats
-@options.lease
-def worker(  # noqa: PLR0917 - click passes options by name
-    name: str | None,
-    tenant: str | None,
-    capability: tuple[str, ...],
-    file: Path | None,
-    handlers: tuple[str, ...],
-    reload: bool,
-    data_dir: Path | None,
-    slots: int | None,
-    kinds: str | None,
-    nats: str | None,
-    lease: float | None,
-) -> None:
-    """Run a worker; SIGTERM drains it, SIGHUP reads its abilities again."""
-    start = Start()
-    names = () if handlers and not kinds else _kinds(kinds)
-    if reload and not handlers:
-        raise click.UsageError("--reload needs --handlers")
-    handlers_of(handlers)  # what is wrong with them is said before a broker is looked for
-    settings = options.with_broker(
-        options.settings_of(data_dir=data_dir, slots=slots, nats_url=nats, lease_s=lease)
-    )
-
-    async def main() -> bool:
-        stop = stopping.stop_on_signals()
-        return await parts.run_worker(
-            settings, stop, kinds=names, handlers=handlers, reload=reload, name=name, tenant=tenant,
-            capabilities=lambda: declared(file, capability), ready=_say_ready,
-        )  # fmt: skip
-
-    if options.run(main(), contain=True):
-        start.again()
+    loops.run(main())

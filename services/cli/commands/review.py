@@ -23,7 +23,7 @@ def review() -> None:
 
 
 @review.command("list")
-@click.option("--kind", multiple=True, help="Only of this kind; may be given often.")
+@click.option("--kind", multiple=True, help="Only of this kind; repeatable.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="Only with this label; often.")
 @click.option("--limit", type=click.IntRange(1, 500), default=20, help="Most jobs shown.")
 @options.as_json

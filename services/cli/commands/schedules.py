@@ -57,7 +57,7 @@ def schedule_group() -> None:
 )
 @click.option("--payload", help="Payload as JSON, or @FILE.")
 @click.option("--priority", type=int, help="0 to 100, higher first.")
-@click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; may be given often.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; repeatable.")
 @options.as_json
 @options.data_dir
 def create(

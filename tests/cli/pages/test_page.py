@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from switchyard.services.cli import cli
 from switchyard.services.cli.errors import EXIT_CODES
 from switchyard.services.cli.page import page, walk
+from switchyard.services.cli.root import cli
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 

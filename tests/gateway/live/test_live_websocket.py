@@ -11,8 +11,10 @@ import aiohttp
 import orjson
 import psutil
 import pytest
+import uvloop
+from structlog.testing import capture_logs
 
-from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.broker.server.server import NatsServer, start_broker
 from switchyard.services.gateway.live import index
 from switchyard.services.gateway.live import session as live_session
 from switchyard.services.gateway.live.session import SLOW_READER
@@ -95,6 +97,23 @@ async def test_a_revoked_token_ends_its_connection(broker: NatsServer, tmp_path:
         reader = await gateway.reader(token)
         await gateway.revoke(token)
         assert await reader.closed() == (4401, "token_revoked")
+
+
+def test_a_client_that_vanishes_is_no_error_of_the_gateway(tmp_path: Path) -> None:
+    async def vanish() -> None:
+        broker = await start_broker(tmp_path / "broker")
+        async with live_gateway(broker.url, tmp_path) as gateway:
+            for _ in range(5):
+                reader = await gateway.reader()
+                transport = reader.socket._response.connection.transport  # type: ignore[union-attr]
+                transport.abort()  # type: ignore[union-attr]
+            await eventually(lambda: gateway.door.connections == 0)
+        await broker.stop()
+
+    # On the loop that a gateway runs: asyncio's forgives calls on a closed transport.
+    with capture_logs() as logs, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(vanish())
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
 async def test_no_more_connections_than_the_limit_are_let_in(broker: NatsServer, tmp_path: Path) -> None:

@@ -294,6 +294,8 @@ class _Connection:
 
     async def _close(self, ending: Ending) -> None:
         """Send the close frame, and wait until the peer has taken it, for as long as it may linger."""
+        if self._transport.is_closing():  # the peer is gone, and uvloop refuses calls on what is closed
+            return
         breaking = self._loop.call_later(ending.linger_s, self._transport.abort)
         self._transport.set_write_buffer_limits(high=0)  # the wait for room is one for an empty buffer now
         try:
