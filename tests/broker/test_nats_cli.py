@@ -177,13 +177,13 @@ async def test_a_documented_command_shows_what_the_page_says(example: Example, c
     if "stream view" in command:
         assert wanted[0] in await at_a_terminal(command, example.environment, wanted[0])
         return
+    until = asyncio.get_running_loop().time() + DEADLINE_S
     output = await ran(command, example.environment)
-    for _ in range(50):  # a timer and a heartbeat follow the event that they tell of
-        if all(text in output for text in wanted):
-            break
+    while missing := [text for text in wanted if text not in output]:
+        # A timer and a heartbeat follow the event that they tell of.
+        assert asyncio.get_running_loop().time() < until, (missing, output)
         await asyncio.sleep(0.1)
         output = await ran(command, example.environment)
-    assert [text for text in wanted if text not in output] == [], output
 
 
 async def test_the_address_comes_from_the_connection_file(example: Example, tmp_path: Path) -> None:
