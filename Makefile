@@ -1,13 +1,15 @@
 # Bare `make` explains the targets; each sets up what it needs by itself.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
+# Two for each processor: a test waits more than it computes.
+WORKERS := $(shell n=$$((2 * $$(getconf _NPROCESSORS_ONLN))); echo $$((n > 8 ? 8 : n)))
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-score demo up test drill check bench score docs lock dist release
+.PHONY: help setup setup-test setup-score demo up test drill coverage check bench score docs lock dist release
 
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Set up .venv and say which programs are missing (the others do this by themselves)
 	@tools/setup.sh
@@ -25,10 +27,14 @@ up: setup ## Run everything in one process until Ctrl-C; options: make up ARGS="
 	.venv/bin/switchyard up $(ARGS)
 
 test: setup-test ## Run the tests against a real broker; a part: make test ARGS=tests/broker/test_topology.py
-	$(PYTHON) -m pytest $(or $(ARGS),-n logical --maxprocesses 8 --dist loadfile)
+	$(PYTHON) -m pytest $(or $(ARGS),-n $(WORKERS) --dist loadfile)
 
 drill: setup-test ## Run the drills at full size, an hour or so; a part: make drill ARGS="tests/system/test_chaos.py"
 	$(PYTHON) -m pytest -m drill -n0 -s $(or $(ARGS),tests)
+
+coverage: setup ## Run the tests of events/ and fail where they leave a branch of it out
+	$(PYTHON) -m coverage run -m pytest -n0 $(or $(ARGS),tests/events)
+	$(PYTHON) -m coverage report
 
 check: setup ## Run the linter, the format check and the type checker
 	$(PYTHON) -m ruff check .

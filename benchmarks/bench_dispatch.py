@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from switchyard.events.lane import LaneKey, lane_id
 from switchyard.events.requirements.matching import canonical
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import WorkerId
 from switchyard.services.broker import connection as broker
 from switchyard.services.broker import topology
 from switchyard.services.broker.publisher import Publisher
@@ -55,7 +56,11 @@ class SimulatedWorker:
         self._free_since: float | None = None
         self._busy = 0
         self.record: WorkerRecord = new_record(
-            worker_id=f"w{number}", kinds=("simulate",), capabilities=site.capabilities, slots=1, lease_s=600
+            worker_id=WorkerId(f"w{number}"),
+            kinds=("simulate",),
+            capabilities=site.capabilities,
+            slots=1,
+            lease_s=600,
         )
         self.dispatcher = Dispatcher(
             connection.nc, SETTINGS,

@@ -24,6 +24,7 @@ from switchyard.events.commands import Submit
 from switchyard.events.job import Job
 from switchyard.events.lane import LaneKey
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import LaneId
 from switchyard.services.broker import connection, topology
 from switchyard.services.broker.inbox import Inbox
 from switchyard.services.broker.jetstream import api
@@ -123,7 +124,7 @@ async def our_drain(url: str, settings: Settings) -> tuple[float, float]:
 
 async def our_starts(nc: Client, store: EventStore, lane: str) -> float:
     """Median seconds from the submission of a job to the start of its handler, seen by `leased`."""
-    spec = JobSpec(kind="simulate", tenant="bench", lane=lane, payload={"duration_s": 0})
+    spec = JobSpec(kind="simulate", tenant="bench", lane=LaneId(lane), payload={"duration_s": 0})
     times = []
     async with Inbox(nc, "job.*.leased") as leased:
         for _ in range(STARTS):

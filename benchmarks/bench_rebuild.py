@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nats
 import orjson
 import uvloop
 from nats.aio.msg import Msg
 
-from switchyard.events.encoding.codec import encode
 from switchyard.events.events import Leased, Submitted, Succeeded
 from switchyard.events.subjects import claimable_event, job_event
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import WorkerId
 from switchyard.services.broker import connection, topology
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
@@ -50,7 +51,10 @@ async def fill(publisher: Publisher, jobs: int = JOBS) -> None:
         ids = [new_id() for _ in range(16)]
         rounds = (
             lambda job_id, _: (claimable_event(job_id, "submitted", lane, 50), Submitted(at=now, job=spec)),
-            lambda job_id, _: (job_event(job_id, "leased"), Leased(at=now, worker=worker, attempt=1)),
+            lambda job_id, _: (
+                job_event(job_id, "leased"),
+                Leased(at=now, worker=WorkerId(worker), attempt=1),
+            ),
             lambda job_id, seq: (
                 job_event(job_id, "succeeded"),
                 Succeeded(at=now, fence=seq - 15, result={"echo": 1, "attempt": 1, "worker": worker}),
@@ -60,7 +64,7 @@ async def fill(publisher: Publisher, jobs: int = JOBS) -> None:
             for job_id in ids:
                 seq += 1
                 subject, event = make(job_id, seq)
-                acks.append(await publisher.send(subject, encode(event), headers))
+                acks.append(await publisher.send(subject, msgspec.json.encode(event), headers))
         await asyncio.gather(*acks)
         acks.clear()
 

@@ -7,6 +7,8 @@ from typing import Final
 from switchyard.events.errors import ConflictError
 from switchyard.events.state import Job
 from switchyard.events.values import Lease, Review, Status
+from switchyard.events.vocabulary.ids import Fence
+from switchyard.events.vocabulary.refusals import RefusalCode
 
 
 def allowed_commands(status: Status) -> tuple[str, ...]:
@@ -22,7 +24,7 @@ _ALLOWED: Final[dict[Status, tuple[str, ...]]] = {
     Status.RUNNING: ("succeed", "fail", "release", "propose", "renew", "cancel"),
     Status.RETRYING: ("cancel",),
     Status.REVIEW: ("claim_review", "release_review", "accept", "reject", "cancel"),
-    Status.CANCELLING: ("succeed", "fail", "release", "renew", "cancel"),
+    Status.CANCELLING: ("succeed", "fail", "release", "propose", "renew", "cancel"),
     Status.SUCCEEDED: ("archive",),
     Status.DEAD: ("redrive", "discard", "archive"),
     Status.CANCELLED: ("archive",),
@@ -36,16 +38,16 @@ def refused(job: Job, verb: str) -> ConflictError:
     allowed = allowed_commands(job.status)
     named = ", ".join(allowed) or "nothing"
     message = f"cannot {verb} job {job.id}: it is {job.status.value}, which allows {named}"
-    return ConflictError(message, code="illegal_transition", allowed=allowed)
+    return ConflictError(message, code=RefusalCode.ILLEGAL_TRANSITION, allowed=allowed)
 
 
-def current_lease(job: Job, fence: int, verb: str) -> Lease:
+def current_lease(job: Job, fence: Fence, verb: str) -> Lease:
     """The job's lease, if it is the one that the fence names."""
     if job.lease is None:
         raise refused(job, verb)
     if job.lease.fence != fence:
         message = f"cannot {verb} job {job.id}: lease {fence} is lost; lease {job.lease.fence} runs it now"
-        raise ConflictError(message, code="lease_lost", allowed=allowed_commands(job.status))
+        raise ConflictError(message, code=RefusalCode.LEASE_LOST, allowed=allowed_commands(job.status))
     return job.lease
 
 
@@ -55,5 +57,5 @@ def claimed_review(job: Job, reviewer: str, verb: str) -> Review:
         raise refused(job, verb)
     if job.review.reviewer not in (None, reviewer):
         message = f"cannot {verb} job {job.id}: {job.review.reviewer} has claimed its review"
-        raise ConflictError(message, code="review_claimed", allowed=allowed_commands(job.status))
+        raise ConflictError(message, code=RefusalCode.REVIEW_CLAIMED, allowed=allowed_commands(job.status))
     return job.review

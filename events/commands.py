@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from switchyard.events.values import JobError, JobSpec, Status
+from switchyard.events.vocabulary.ids import Fence, JobId, Revision, Seq, WorkerId
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,36 +30,36 @@ class Unblock(Command, frozen=True):
 class FailDependency(Command, frozen=True):
     """A job that this one waits for ended without success; `outcome` is how."""
 
-    dependency: str
+    dependency: JobId
     outcome: Status
 
 
 class TakeLease(Command, frozen=True):
     """Start an attempt under a held lease."""
 
-    worker: str
-    revision: int
+    worker: WorkerId
+    revision: Revision
 
 
 class Claim(Command, frozen=True):
     """Start an attempt under a timed lease."""
 
-    worker: str
-    revision: int
+    worker: WorkerId
+    revision: Revision
     expires_at: datetime
 
 
 class RenewClaim(Command, frozen=True):
     """Prolong a timed lease."""
 
-    fence: int
+    fence: Fence
     expires_at: datetime
 
 
 class Complete(Command, frozen=True):
     """End the attempt with a result."""
 
-    fence: int
+    fence: Fence
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
@@ -67,7 +68,7 @@ class Complete(Command, frozen=True):
 class Fail(Command, frozen=True):
     """End the attempt with an error; `jitter` is a random number of 0 to 1."""
 
-    fence: int
+    fence: Fence
     error: JobError
     jitter: float = 0.0
 
@@ -80,7 +81,7 @@ class Release(Command, frozen=True):
         jitter: a random number of 0 to 1.
     """
 
-    fence: int
+    fence: Fence
     by_handler: bool = False
     jitter: float = 0.0
 
@@ -102,13 +103,13 @@ class Loss(Command, frozen=True, kw_only=True):
 class LoseLease(Loss, frozen=True, kw_only=True):
     """The holder is gone; with blame the attempt counts as a failure."""
 
-    fence: int
+    fence: Fence
 
 
 class ConfirmCancel(Command, frozen=True):
     """The holder has stopped the work."""
 
-    fence: int
+    fence: Fence
 
 
 class RequestCancel(Command, frozen=True):
@@ -127,7 +128,7 @@ class Propose(Command, frozen=True):
         checks: which checks it passed and which it did not.
     """
 
-    fence: int
+    fence: Fence
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
@@ -183,7 +184,7 @@ class Reprioritise(Command, frozen=True):
 class Requeue(Command, frozen=True):
     """Put a queued job into its lane again, because its work message is missing."""
 
-    claimable_seq: int
+    claimable_seq: Seq
 
 
 class Redrive(Command, frozen=True):

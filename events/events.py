@@ -1,13 +1,19 @@
-"""What can have happened to a job, in the order of its life; the subject's third token names the event."""
+"""What can have happened to a job, in the order of its life; the subject's third token names the event.
+
+Causes and reasons are those of `switchyard.events.vocabulary.causes`, and `str` here: a later version may
+have written another.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
-from switchyard.events.numbers import Int64, SizeBytes, Time
+from switchyard.events.numbers import FenceNumber, Int64, RevisionNumber, SizeBytes, Time
 from switchyard.events.values import JobError, JobSpec, Status
+from switchyard.events.vocabulary.ids import JobId, LaneId, Revision, WorkerId
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
@@ -37,7 +43,7 @@ class Scheduled(Event, frozen=True):
 class Blocked(Event, frozen=True):
     """The job waits for other jobs; `job` stands in it when it is the first event."""
 
-    depends_on: tuple[str, ...]
+    depends_on: tuple[JobId, ...]
     job: JobSpec | None = None
 
 
@@ -45,8 +51,7 @@ class Queued(Event, frozen=True):
     """The job is in its lane again.
 
     Args:
-        cause: start_due, unblocked, retry_due, released, lease_lost, claim_expired, reprioritised, aged,
-            requeued, redriven or shared (loosely isolated, and no longer kept for its tenant's own workers).
+        cause: a `QueuedCause`.
         failed_worker: who failed or lost the last attempt.
         wake_at: when something is due while it waits: the next rise of its priority, or the end of its time.
         payload: what it runs with from now on, if that was changed.
@@ -56,9 +61,9 @@ class Queued(Event, frozen=True):
     """
 
     cause: str
-    lane: str
+    lane: LaneId
     priority: Int64
-    failed_worker: str | None = None
+    failed_worker: WorkerId | None = None
     wake_at: Time | None = None
     payload: Any = None
     size_bytes: SizeBytes = 0
@@ -69,31 +74,31 @@ class Queued(Event, frozen=True):
 class Leased(Event, frozen=True):
     """An attempt started under a held lease; this event's sequence is its fence."""
 
-    worker: str
+    worker: WorkerId
     attempt: Int64
-    revision: Int64 = 0
+    revision: RevisionNumber = Revision(0)
 
 
 class Claimed(Event, frozen=True):
     """An attempt started under a timed lease; this event's sequence is its fence."""
 
-    worker: str
+    worker: WorkerId
     attempt: Int64
     expires_at: Time
-    revision: Int64 = 0
+    revision: RevisionNumber = Revision(0)
 
 
 class ClaimRenewed(Event, frozen=True):
     """A timed lease was prolonged."""
 
-    fence: Int64
+    fence: FenceNumber
     expires_at: Time
 
 
 class Failed(Event, frozen=True):
     """The attempt failed; another follows at `retry_at`."""
 
-    fence: Int64
+    fence: FenceNumber
     error: JobError
     retry_at: Time
 
@@ -108,7 +113,7 @@ class Proposed(Event, frozen=True):
         passed: whether its checks make it accepted at once.
     """
 
-    fence: Int64
+    fence: FenceNumber
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
@@ -126,7 +131,7 @@ class ReviewClaimed(Event, frozen=True):
 
 
 class ReviewReleased(Event, frozen=True):
-    """The review is free again; `cause` is released or expired."""
+    """The review is free again; `cause` is a `ReviewReleasedCause`."""
 
     cause: str
 
@@ -142,7 +147,7 @@ class Rejected(Event, frozen=True):
 
     reviewer: str
     reason: str
-    lane: str
+    lane: LaneId
     priority: Int64
     feedback: Any = None
     wake_at: Time | None = None
@@ -160,7 +165,7 @@ class CancelRequested(Event, frozen=True):
 class Succeeded(Event, frozen=True):
     """The job has its result."""
 
-    fence: Int64
+    fence: FenceNumber
     result: Any = None
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
@@ -170,7 +175,7 @@ class Cancelled(Event, frozen=True):
     """The job was ended before it had a result.
 
     Args:
-        cause: requested, confirmed, failed, released, lease_lost, forced or dependency_died.
+        cause: an `EndCause`.
         by: who asked for it.
         reason: what they said, or which job died.
     """
@@ -184,8 +189,7 @@ class Expired(Event, frozen=True):
     """A deadline passed.
 
     Args:
-        cause: waiting, confirmed, failed, released, lease_lost or forced for the deadline over all;
-            not_started for the one in the queue, not_reviewed for the review's.
+        cause: an `EndCause`.
     """
 
     cause: str
@@ -195,8 +199,7 @@ class Dead(Event, frozen=True):
     """The job will not be tried again.
 
     Args:
-        reason: not_retryable, failures_spent, poison, dependency_died, rejected_too_often or
-            released_too_often.
+        reason: a `DeadReason`.
         error: what the last attempt said.
     """
 
@@ -232,7 +235,7 @@ class Repaired(Event, frozen=True):
     state: dict[str, Any]
     by: str
     reason: str = ""
-    lane: str = ""
+    lane: LaneId = LaneId("")
     priority: Int64 = 50
 
 
@@ -266,3 +269,32 @@ AnyEvent = (
     | ReviewClaimed | ReviewReleased | Accepted | Rejected | CancelRequested | Succeeded | Cancelled
     | Expired | Dead | Archived | Repaired
 )  # fmt: skip
+
+EVENTS: Final[Mapping[str, type[AnyEvent]]] = {
+    "submitted": Submitted,
+    "scheduled": Scheduled,
+    "blocked": Blocked,
+    "queued": Queued,
+    "leased": Leased,
+    "claimed": Claimed,
+    "claim_renewed": ClaimRenewed,
+    "failed": Failed,
+    "proposed": Proposed,
+    "review_claimed": ReviewClaimed,
+    "review_released": ReviewReleased,
+    "accepted": Accepted,
+    "rejected": Rejected,
+    "cancel_requested": CancelRequested,
+    "succeeded": Succeeded,
+    "cancelled": Cancelled,
+    "expired": Expired,
+    "dead": Dead,
+    "archived": Archived,
+    "repaired": Repaired,
+}
+"""Every event by the name that it is stored under.
+
+The names stand in the subjects of logs that are kept for years, in streams' filters, in the API and in read
+models. A class may be renamed. A name here never: no version would find its old events again.
+"""
+NAMES: Final[Mapping[type[AnyEvent], str]] = {event_type: name for name, event_type in EVENTS.items()}

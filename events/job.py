@@ -68,17 +68,19 @@ from switchyard.events.events import (
 from switchyard.events.numbers import later
 from switchyard.events.outcome import timed_out
 from switchyard.events.retry import MAX_RELEASES, release_delay_s, retry_delay_s
-from switchyard.events.state import STILL_WAITING, Job, evolve, summary
-from switchyard.events.values import (
-    FINAL,
-    WAITING,
+from switchyard.events.state import Job, evolve, summary
+from switchyard.events.values import FINAL, WAITING, JobError, Lease, Review, ReviewRules, Status
+from switchyard.events.vocabulary.causes import (
+    STILL_WAITING,
+    DeadReason,
     DependencyFailure,
-    JobError,
-    Lease,
-    Review,
-    ReviewRules,
-    Status,
+    EndCause,
+    QueuedCause,
+    ReviewDeadline,
+    ReviewReleasedCause,
 )
+from switchyard.events.vocabulary.ids import Fence, LaneId, WorkerId
+from switchyard.events.vocabulary.refusals import RefusalCode
 
 __all__ = ["Job", "decide", "evolve"]
 
@@ -112,15 +114,14 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
                 return None
             if job.start_at is not None and job.start_at > now:
                 return Scheduled(at=now, start_at=job.start_at)
-            return _queued(job, now, "unblocked")
+            return _queued(job, now, QueuedCause.UNBLOCKED)
         case FailDependency(dependency=dependency, outcome=outcome):
             if status is not Status.BLOCKED or job.on_dependency_failure is DependencyFailure.RUN:
                 return None
             message = f"job {dependency}, which it waits for, is {outcome.value}"
             if job.on_dependency_failure is DependencyFailure.CANCEL:
-                return Cancelled(at=now, cause="dependency_died", reason=message)
-            error = JobError("dependency_died", message, retryable=False)
-            return Dead(at=now, reason="dependency_died", error=error)
+                return Cancelled(at=now, cause=EndCause.DEPENDENCY_DIED, reason=message)
+            return _dead(now, DeadReason.DEPENDENCY_DIED, message)
         case TakeLease(worker=worker, revision=revision):
             if status is not Status.QUEUED:
                 raise allowed.refused(job, "lease")
@@ -129,15 +130,15 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
         case Claim(worker=worker, revision=revision, expires_at=expires_at):
             if status is not Status.QUEUED:
                 raise allowed.refused(job, "claim")
-            attempt = job.attempt + 1
             claimed = Claimed(
-                at=now, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision
+                at=now, worker=worker, attempt=job.attempt + 1, expires_at=expires_at, revision=revision
             )
             return wakes.too_late(job, now) or claimed
         case RenewClaim(fence=fence, expires_at=expires_at):
             lease = allowed.current_lease(job, fence, "renew")
             if lease.expires_at is None:
-                raise ConflictError(f"the lease of job {job.id} is held, not timed", code="not_timed")
+                message = f"the lease of job {job.id} is held, not timed"
+                raise ConflictError(message, code=RefusalCode.NOT_TIMED)
             return ClaimRenewed(at=now, fence=fence, expires_at=expires_at)
         case Complete(fence=fence):
             if job.ended_by == fence:
@@ -149,35 +150,34 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
         case Fail(fence=fence, error=error, jitter=jitter):
             allowed.current_lease(job, fence, "fail")
             if status is Status.CANCELLING:
-                return _stopped(job, now, "failed")
+                return _stopped(job, now, EndCause.FAILED)
             return _failed(job, now, fence, error, jitter)
         case Release(fence=fence):
             allowed.current_lease(job, fence, "release")
             if status is Status.CANCELLING:
-                return _stopped(job, now, "released")
-            return _released(job, command) if command.by_handler else _queued(job, now, "released")
+                return _stopped(job, now, EndCause.RELEASED)
+            return _released(job, command) if command.by_handler else _queued(job, now, QueuedCause.RELEASED)
         case LoseLease(fence=fence):
             if job.lease is None or job.lease.fence != fence or job.lease.expires_at is not None:
                 return None  # a timed lease needs no holder: it ends at its time
-            return _lease_lost(job, command, "lease_lost")
+            return _lease_lost(job, command, QueuedCause.LEASE_LOST)
         case ConfirmCancel(fence=fence):
             allowed.current_lease(job, fence, "confirm the cancel of")
             if status is not Status.CANCELLING:
                 raise allowed.refused(job, "confirm the cancel of")
-            return _stopped(job, now, "confirmed")
+            return _stopped(job, now, EndCause.CONFIRMED)
         case RequestCancel(by=by, reason=reason, grace_s=grace_s):
             if status in (Status.CANCELLED, Status.CANCELLING):
                 return None
             if status in WAITING:
-                return Cancelled(at=now, cause="requested", by=by, reason=reason)
+                return Cancelled(at=now, cause=EndCause.REQUESTED, by=by, reason=reason)
             if status is not Status.RUNNING:
                 raise allowed.refused(job, "cancel")
-            force_at = later(now, grace_s)
-            return CancelRequested(at=now, by=by, force_at=force_at, reason=reason)
+            return CancelRequested(at=now, by=by, force_at=later(now, grace_s), reason=reason)
         case Propose(fence=fence):
             allowed.current_lease(job, fence, "propose a result for")
             if status is Status.CANCELLING:
-                return _stopped(job, now, "released")
+                return _stopped(job, now, EndCause.RELEASED)
             rules = job.review_rules or ReviewRules()
             due_at = None if rules.deadline_s is None else later(now, rules.deadline_s)
             passed = bool(rules.checks) and all(command.checks.get(check) for check in rules.checks)
@@ -193,12 +193,12 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
         case ReleaseReview(reviewer=reviewer):
             if allowed.claimed_review(job, reviewer, "release the review of").reviewer is None:
                 return None
-            return ReviewReleased(at=now, cause="released")
+            return ReviewReleased(at=now, cause=ReviewReleasedCause.RELEASED)
         case Accept(reviewer=reviewer):
             review = allowed.claimed_review(job, reviewer, "accept")
             if reviewer == review.by and (job.review_rules or ReviewRules()).four_eyes:
                 message = f"cannot accept job {job.id}: {reviewer} proposed its result, and another has to"
-                raise ForbiddenError(message, code="four_eyes")
+                raise ForbiddenError(message, code=RefusalCode.FOUR_EYES)
             return Accepted(at=now, reviewer=reviewer)
         case Reject(reviewer=reviewer, reason=reason, feedback=feedback):
             allowed.claimed_review(job, reviewer, "reject")
@@ -208,22 +208,20 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
         case Reprioritise(priority=priority):
             if status is not Status.QUEUED:
                 raise allowed.refused(job, "reprioritise")
-            if job.priority == priority:
-                return None
-            return _timed(job, Queued(at=now, cause="reprioritised", lane=job.lane, priority=priority))
+            same = job.priority == priority
+            return None if same else _moved(job, now, QueuedCause.REPRIORITISED, job.lane, priority)
         case Requeue(claimable_seq=claimable_seq):
             if status is not Status.QUEUED or job.claimable_seq != claimable_seq:
                 return None
-            return _queued(job, now, "requeued")
+            return _queued(job, now, QueuedCause.REQUEUED)
         case Redrive(payload=payload, size_bytes=size_bytes):
             if status is not Status.DEAD:
                 raise allowed.refused(job, "redrive")
             priority = job.own_priority if command.priority is None else command.priority
-            redriven = Queued(
-                at=now, cause="redriven", lane=job.lane, priority=priority, payload=payload,
+            return _timed(job, Queued(
+                at=now, cause=QueuedCause.REDRIVEN, lane=job.lane, priority=priority, payload=payload,
                 size_bytes=size_bytes,
-            )  # fmt: skip
-            return _timed(job, redriven)
+            ))  # fmt: skip
         case Discard(by=by, reason=reason):
             if job.archived_as is Status.DEAD:
                 return None
@@ -242,10 +240,19 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             assert_never(command)
 
 
-def _queued(job: Job, now: datetime, cause: str, *, failed_worker: str | None = None) -> Queued:
+def _queued(job: Job, now: datetime, cause: QueuedCause, *, failed_worker: WorkerId | None = None) -> Queued:
     priority = job.priority if cause in STILL_WAITING else job.own_priority
     lane = job.shared_lane if job.shared_lane and job.attempt else job.lane
     return _timed(job, Queued(at=now, cause=cause, lane=lane, priority=priority, failed_worker=failed_worker))
+
+
+def _moved(job: Job, now: datetime, cause: QueuedCause, lane: LaneId, priority: int) -> Queued:
+    return _timed(job, Queued(at=now, cause=cause, lane=lane, priority=priority))
+
+
+def _dead(now: datetime, reason: DeadReason, message: str) -> Dead:
+    """The end of a job that no attempt has an error for."""
+    return Dead(at=now, reason=reason, error=JobError(reason, message, retryable=False))
 
 
 _Claimable = TypeVar("_Claimable", Queued, Rejected)
@@ -254,18 +261,18 @@ _Claimable = TypeVar("_Claimable", Queued, Rejected)
 def _timed(job: Job, event: _Claimable) -> _Claimable:
     """The event with the time at which something is due in the lane: its timer then needs no other read."""
     # The wake-ups of a dead job are gone.
-    anew = isinstance(event, Queued) and event.cause == "redriven" and job.deadline_at is not None
+    anew = isinstance(event, Queued) and event.cause == QueuedCause.REDRIVEN and job.deadline_at is not None
     if job.ageing is None and job.queue_timeout_s is None and not job.shared_lane and not anew:
         return event
     return msgspec.structs.replace(event, wake_at=wakes.next_wake(evolve(job, event, job.seq)))
 
 
-def _failed(job: Job, now: datetime, fence: int, error: JobError, jitter: float) -> Failed | Dead:
+def _failed(job: Job, now: datetime, fence: Fence, error: JobError, jitter: float) -> Failed | Dead:
     failures = job.failures + 1
     if not error.retryable:
-        return Dead(at=now, reason="not_retryable", error=error)
+        return Dead(at=now, reason=DeadReason.NOT_RETRYABLE, error=error)
     if failures >= job.max_attempts:
-        return Dead(at=now, reason="failures_spent", error=error)
+        return Dead(at=now, reason=DeadReason.FAILURES_SPENT, error=error)
     retry_at = later(now, retry_delay_s(job.retry, failures, jitter))
     return Failed(at=now, fence=fence, error=error, retry_at=retry_at)
 
@@ -274,7 +281,7 @@ def _claim_expired(job: Job, lease: Lease, expires_at: datetime, wake: Wake) -> 
     """A timed lease that was kept to the end of the attempt's time has timed out; before that it is lost."""
     timeout_s = job.attempt_timeout_s or wake.attempt_timeout_s
     if timeout_s is None or job.started_at is None or expires_at < later(job.started_at, timeout_s):
-        return _lease_lost(job, wake, "claim_expired")
+        return _lease_lost(job, wake, QueuedCause.CLAIM_EXPIRED)
     return _failed(job, wake.now, lease.fence, timed_out(timeout_s), wake.jitter)
 
 
@@ -283,12 +290,11 @@ def _released(job: Job, release: Release) -> Queued | Scheduled | Dead:
     now, releases = release.now, job.releases + 1
     if releases >= MAX_RELEASES:
         message = f"{releases} attempts in a row gave the job back"
-        error = JobError("released_too_often", message, retryable=False)
-        return Dead(at=now, reason="released_too_often", error=error)
+        return _dead(now, DeadReason.RELEASED_TOO_OFTEN, message)
     delay_s = release_delay_s(releases, release.jitter)
     if delay_s:
         return Scheduled(at=now, start_at=later(now, delay_s))
-    return msgspec.structs.replace(_queued(job, now, "released"), by_handler=True)
+    return msgspec.structs.replace(_queued(job, now, QueuedCause.RELEASED), by_handler=True)
 
 
 def _waited(job: Job, now: datetime) -> Queued | Expired | None:
@@ -297,15 +303,15 @@ def _waited(job: Job, now: datetime) -> Queued | Expired | None:
         return late
     rise, shared_at = wakes.next_rise(job), wakes.shared_at(job)
     if shared_at is not None and shared_at <= now:
-        return _timed(job, Queued(at=now, cause="shared", lane=job.shared_lane, priority=job.priority))
+        return _moved(job, now, QueuedCause.SHARED, job.shared_lane, job.priority)
     if rise is None or rise > now or job.ageing is None or job.claimable_at is None:
         return None
     rises = int((now - job.claimable_at).total_seconds() / job.ageing.every_s)
     priority = min(job.ageing.max, job.priority + max(1, rises) * job.ageing.step)
-    return _timed(job, Queued(at=now, cause="aged", lane=job.lane, priority=priority))
+    return _moved(job, now, QueuedCause.AGED, job.lane, priority)
 
 
-def _stopped(job: Job, now: datetime, cause: str) -> Cancelled | Expired:
+def _stopped(job: Job, now: datetime, cause: EndCause) -> Cancelled | Expired:
     """The end of a job that was being cancelled; the deadline's own end has a name of its own."""
     if job.cancellation is None:
         return Cancelled(at=now, cause=cause)
@@ -314,35 +320,33 @@ def _stopped(job: Job, now: datetime, cause: str) -> Cancelled | Expired:
     return Cancelled(at=now, cause=cause, by=job.cancellation.by, reason=job.cancellation.reason)
 
 
-def _lease_lost(job: Job, loss: Loss, cause: str) -> Queued | Dead | Cancelled | Expired:
+def _lease_lost(job: Job, loss: Loss, cause: QueuedCause) -> Queued | Dead | Cancelled | Expired:
     """A lost lease is a failure if the job may be the reason; again and again, it is taken for the reason."""
     now = loss.now
     if job.status is Status.CANCELLING:
-        return _stopped(job, now, "lease_lost")
+        return _stopped(job, now, EndCause.LEASE_LOST)
     worker = job.lease.worker if job.lease else None
     if not loss.blamed:
         if job.innocent + 1 < loss.innocent_max:
             queued = _queued(job, now, cause, failed_worker=worker)
             return msgspec.structs.replace(queued, blameless=True)
         message = f"{job.innocent + 1} attempts lost workers that ran other jobs too, the last one {worker}"
-        return Dead(at=now, reason="failures_spent", error=JobError(cause, message))
+        return Dead(at=now, reason=DeadReason.FAILURES_SPENT, error=JobError(cause, message))
     if job.lost + 1 >= loss.poison_after:
         message = f"{job.lost + 1} attempts in a row lost their worker, the last one {worker}"
-        return Dead(at=now, reason="poison", error=JobError("poison", message, retryable=False))
+        return _dead(now, DeadReason.POISON, message)
     if job.failures + 1 >= job.max_attempts:
         message = f"the lease of attempt {job.attempt} on {worker} was lost"
-        return Dead(at=now, reason="failures_spent", error=JobError(cause, message))
+        return Dead(at=now, reason=DeadReason.FAILURES_SPENT, error=JobError(cause, message))
     return _queued(job, now, cause, failed_worker=worker)
 
 
 def _rejected(job: Job, now: datetime, reviewer: str, reason: str, feedback: Any = None) -> Rejected | Dead:
     if job.rejections + 1 >= job.max_rejections:
-        error = JobError("rejected_too_often", reason, retryable=False)
-        return Dead(at=now, reason="rejected_too_often", error=error)
-    rejected = Rejected(
+        return _dead(now, DeadReason.REJECTED_TOO_OFTEN, reason)
+    return _timed(job, Rejected(
         at=now, reviewer=reviewer, reason=reason, lane=job.lane, priority=job.own_priority, feedback=feedback
-    )
-    return _timed(job, rejected)
+    ))  # fmt: skip
 
 
 def _judged(job: Job, review: Review, now: datetime) -> Accepted | Rejected | Dead | Expired | None:
@@ -352,12 +356,12 @@ def _judged(job: Job, review: Review, now: datetime) -> Accepted | Rejected | De
     if review.due_at is None or review.due_at > now:
         return None
     match (job.review_rules or ReviewRules()).on_deadline:
-        case "accept":
+        case ReviewDeadline.ACCEPT:
             return Accepted(at=now, reviewer=RULE_DEADLINE)
-        case "reject":
+        case ReviewDeadline.REJECT:
             return _rejected(job, now, RULE_DEADLINE, "the review's time is over")
         case _:
-            return Expired(at=now, cause="not_reviewed")
+            return Expired(at=now, cause=EndCause.NOT_REVIEWED)
 
 
 def _due(job: Job, wake: Wake) -> AnyEvent | None:
@@ -366,26 +370,26 @@ def _due(job: Job, wake: Wake) -> AnyEvent | None:
     lease = job.lease
     if status is Status.CANCELLING:
         if job.cancellation is not None and job.cancellation.force_at <= now:
-            return _stopped(job, now, "forced")
+            return _stopped(job, now, EndCause.FORCED)
         if lease is not None and lease.expires_at is not None and lease.expires_at <= now:
-            return _stopped(job, now, "lease_lost")
+            return _stopped(job, now, EndCause.LEASE_LOST)
         return None
     if job.deadline_at is not None and job.deadline_at <= now and status not in FINAL:
         if status is Status.RUNNING:
             force_at = later(now, wake.cancel_grace_s)
             return CancelRequested(at=now, by="deadline", force_at=force_at, deadline=True)
-        return Expired(at=now, cause="waiting") if status in WAITING else None
+        return Expired(at=now, cause=EndCause.WAITING) if status in WAITING else None
     if status is Status.QUEUED:
         return _waited(job, now)
     if status is Status.SCHEDULED and job.start_at is not None and job.start_at <= now:
-        return _queued(job, now, "start_due")
+        return _queued(job, now, QueuedCause.START_DUE)
     if status is Status.RETRYING and job.retry_at is not None and job.retry_at <= now:
-        return _queued(job, now, "retry_due", failed_worker=job.failed_worker)
+        return _queued(job, now, QueuedCause.RETRY_DUE, failed_worker=job.failed_worker)
     if status is Status.RUNNING and lease is not None and lease.expires_at is not None:
         return _claim_expired(job, lease, lease.expires_at, wake) if lease.expires_at <= now else None
     if status is Status.REVIEW and job.review is not None:
         if (judged := _judged(job, job.review, now)) is not None:
             return judged
         if job.review.expires_at is not None and job.review.expires_at <= now:
-            return ReviewReleased(at=now, cause="expired")
+            return ReviewReleased(at=now, cause=ReviewReleasedCause.EXPIRED)
     return None

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import LaneId
 
 MAX_KIND_IN_LANE: Final = 50
 HASH_CHARS: Final = 12
@@ -48,14 +49,14 @@ class LaneEntry(LaneKey, frozen=True, omit_defaults=True):
     opened_by: str = ""
 
 
-def lane_id(key: LaneKey) -> str:
+def lane_id(key: LaneKey) -> LaneId:
     """The lane's name: its kind and a short hash of all of its key.
 
     The hash is short because it stands in every subject; whoever creates a lane compares the whole key.
     """
     canonical = msgspec.json.encode(key, order="deterministic")
     digest = hashlib.sha256(canonical).hexdigest()[:HASH_CHARS]
-    return f"{key.kind[:MAX_KIND_IN_LANE]}-{digest}"
+    return LaneId(f"{key.kind[:MAX_KIND_IN_LANE]}-{digest}")
 
 
 def isolated(isolation: str, tenant: str) -> str:

@@ -11,12 +11,16 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from switchyard.events.vocabulary.ids import Fence, Revision
+
 MAX_SECONDS: Final = 1e10
 """Over 300 years; every limit at the doors is far below it."""
 
 LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+FenceNumber = Annotated[Fence, Meta(ge=-(2**63), le=2**63 - 1)]
+RevisionNumber = Annotated[Revision, Meta(ge=-(2**63), le=2**63 - 1)]
 SizeBytes = Annotated[int, Meta(ge=0, le=2**40)]
 """Far above what a message may have; the sum of many still has 64 bits."""
 

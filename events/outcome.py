@@ -22,6 +22,7 @@ from switchyard.events.errors import InvalidError
 from switchyard.events.subjects import NAME
 from switchyard.events.values import JobError
 
+TIMEOUT: Final = "timeout"
 INVALID_RESULT: Final = "invalid_result"
 INVALID_USAGE: Final = "invalid_usage"
 INVALID_CHECKS: Final = "invalid_checks"
@@ -237,4 +238,4 @@ def _refuse(code: str, field: str, rule: str) -> Any:
 
 def timed_out(timeout_s: float) -> JobError:
     """The error of an attempt that took longer than it may, whoever notices."""
-    return JobError("timeout", f"the attempt took longer than {timeout_s:g} s")
+    return JobError(TIMEOUT, f"the attempt took longer than {timeout_s:g} s")

@@ -21,6 +21,8 @@ import msgspec
 from switchyard.events.errors import InvalidError
 from switchyard.events.job import Job
 from switchyard.events.values import RESULT_ARTIFACT, Status
+from switchyard.events.vocabulary.ids import JobId
+from switchyard.events.vocabulary.refusals import RefusalCode
 
 KEY: Final = "$result"
 MARK: Final = f'"{KEY}"'.encode()
@@ -40,7 +42,7 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         artifact: the artifact's name; "" for the result.
     """
 
-    job: Annotated[str, msgspec.Meta(max_length=36)]
+    job: Annotated[JobId, msgspec.Meta(max_length=36)]
     path: Annotated[str, msgspec.Meta(max_length=512)] = ""
     artifact: Annotated[str, msgspec.Meta(max_length=100)] = ""
 
@@ -62,7 +64,7 @@ def find(payload: Any, place: Place = ()) -> Iterator[tuple[Place, Reference]]:
             yield from find(value, (*place, index))
 
 
-def resolve(payload: Any, parents: Mapping[str, Job], place: Place = ()) -> Any:
+def resolve(payload: Any, parents: Mapping[JobId, Job], place: Place = ()) -> Any:
     """The payload with a value in the place of every reference.
 
     Args:
@@ -130,7 +132,7 @@ def _reference(value: Any, place: Place) -> Reference:
     return reference
 
 
-def _value(reference: Reference, parents: Mapping[str, Job], place: Place) -> Any:
+def _value(reference: Reference, parents: Mapping[JobId, Job], place: Place) -> Any:
     parent = parents.get(reference.job)
     if parent is None:
         raise _unresolved(place, f"job {reference.job} is not one that this job waits for")
@@ -173,4 +175,4 @@ def _is_index(part: str) -> bool:
 
 def _unresolved(place: Place, why: str) -> InvalidError:
     field = dotted(place)
-    return InvalidError(f"{field}: {why}", code="unresolved_reference", field=field)
+    return InvalidError(f"{field}: {why}", code=RefusalCode.UNRESOLVED_REFERENCE, field=field)

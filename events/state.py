@@ -12,6 +12,7 @@ from typing import Any, Final, assert_never
 import msgspec
 
 from switchyard.events.events import (
+    NAMES,
     Accepted,
     AnyEvent,
     Archived,
@@ -43,7 +44,6 @@ from switchyard.events.values import (
     Ageing,
     Cancellation,
     Damage,
-    DependencyFailure,
     JobError,
     JobSpec,
     Lease,
@@ -51,9 +51,8 @@ from switchyard.events.values import (
     ReviewRules,
     Status,
 )
-
-STILL_WAITING: Final = frozenset({"reprioritised", "aged", "requeued", "shared"})
-"""Causes that put a job into a lane again in which, or in another of its kind, it has been waiting."""
+from switchyard.events.vocabulary.causes import FAILED, LOST, STILL_WAITING, DependencyFailure, QueuedCause
+from switchyard.events.vocabulary.ids import Fence, JobId, LaneId, Seq, WorkerId
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,12 +78,12 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         size_bytes: of its submission, and of each payload that a redrive brought.
     """
 
-    id: str = ""
+    id: JobId = JobId("")
     status: Status = Status.ABSENT
-    seq: int = 0
+    seq: Seq = Seq(0)
     kind: str = ""
     tenant: str = ""
-    lane: str = ""
+    lane: LaneId = LaneId("")
     priority: int = 50
     own_priority: int = 50
     labels: dict[str, str] = {}
@@ -95,22 +94,22 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     ageing: Ageing | None = None
     start_at: Time | None = None
     deadline_at: Time | None = None
-    depends_on: tuple[str, ...] = ()
+    depends_on: tuple[JobId, ...] = ()
     max_rejections: int = 3
-    shared_lane: str = ""
+    shared_lane: LaneId = LaneId("")
     shared_after_s: float = 0.0
     request_hash: str = ""
-    claimable_seq: int = 0
+    claimable_seq: Seq = Seq(0)
     claimable_at: Time | None = None
-    payload_seq: int = 0
+    payload_seq: Seq = Seq(0)
     attempt: int = 0
     failures: int = 0
     lost: int = 0
     releases: int = 0
     innocent: int = 0
-    failed_worker: str | None = None
+    failed_worker: WorkerId | None = None
     lease: Lease | None = None
-    worker: str | None = None
+    worker: WorkerId | None = None
     retry_at: Time | None = None
     cancellation: Cancellation | None = None
     review: Review | None = None
@@ -126,7 +125,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at: Time | None = None
     ended_at: Time | None = None
     archived_as: Status | None = None
-    ended_by: int = 0
+    ended_by: Fence = Fence(0)
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     review_rules: ReviewRules | None = None
     damage: Damage | None = None
@@ -142,7 +141,7 @@ _change = msgspec.structs.replace
 REASON_CHARS: Final = 1000
 
 
-def evolve(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
+def evolve(job: Job, event: AnyEvent | Unreadable, seq: Seq) -> Job:
     """The state after the event; total, so it takes every event in every state.
 
     Args:
@@ -153,21 +152,26 @@ def evolve(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
     if job.damage is not None and not isinstance(event, Repaired | Archived):
         return _change(job, seq=seq)
     if job.status is Status.ABSENT and not _is_first(event):
-        name = type(event).__name__.lower()
+        name = _name(event)
         return _damaged(job, Unreadable(name, "it cannot be the first event of a job"), seq)
     try:
         return _after(job, event, seq)
     except Exception as error:  # noqa: BLE001 - whatever an event does to one reader, it does to all alike
-        name = type(event).__name__.lower()
+        name = _name(event)
         why = f"it cannot be applied: {type(error).__name__}: {error}"
         return _damaged(job, Unreadable(name, why[:REASON_CHARS]), seq)
 
 
-def _damaged(job: Job, event: Unreadable, seq: int) -> Job:
+def _damaged(job: Job, event: Unreadable, seq: Seq) -> Job:
     damage = Damage(seq, event.event, event.reason, event.newer)
     return _change(
         job, seq=seq, damage=damage, tenant=job.tenant or event.tenant, kind=job.kind or event.kind
     )
+
+
+def _name(event: AnyEvent | Unreadable) -> str:
+    """As its subject has it."""
+    return event.event if isinstance(event, Unreadable) else NAMES[type(event)]
 
 
 def _is_first(event: AnyEvent | Unreadable) -> bool:
@@ -177,13 +181,13 @@ def _is_first(event: AnyEvent | Unreadable) -> bool:
     )
 
 
-def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
+def _after(job: Job, event: AnyEvent | Unreadable, seq: Seq) -> Job:
     match event:
         case Submitted(at=at, job=spec):
             return _first(job, spec, at, seq, Status.QUEUED)
         # The arms of nearly every job come first: they are tried in order.
         case Leased(at=at, worker=worker, attempt=attempt, revision=revision):
-            lease = Lease(worker, seq, attempt, revision)
+            lease = Lease(worker, Fence(seq), attempt, revision)
             return _change(
                 job,
                 seq=seq,
@@ -209,11 +213,11 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
             job = job if spec is None else _first(job, spec, at, seq, Status.BLOCKED)
             return _change(job, seq=seq, status=Status.BLOCKED, depends_on=depends_on)
         case Queued(at=at, cause=cause, lane=lane, priority=priority):
-            is_lost = cause in ("lease_lost", "claim_expired")
+            is_lost = cause in LOST
             innocent, lost = is_lost and event.blameless, is_lost and not event.blameless
-            if cause == "redriven":
+            if cause == QueuedCause.REDRIVEN:
                 job = _redriven(job, event, seq)
-            elif cause == "reprioritised":
+            elif cause == QueuedCause.REPRIORITISED:
                 job = _change(job, own_priority=priority)
             return _change(
                 job, seq=seq, status=Status.QUEUED, lane=lane, priority=priority, claimable_seq=seq,
@@ -224,7 +228,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
                 releases=0 if lost else job.releases + event.by_handler,
             )  # fmt: skip
         case Claimed(at=at, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision):
-            lease = Lease(worker, seq, attempt, revision, expires_at)
+            lease = Lease(worker, Fence(seq), attempt, revision, expires_at)
             return _change(
                 job,
                 seq=seq,
@@ -245,7 +249,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
             )  # fmt: skip
         case Proposed(at=at, result=result, artifacts=artifacts, usage=usage):
             review = Review(
-                result, job.lease.worker if job.lease else "", artifacts, usage,
+                result, job.lease.worker if job.lease else WorkerId(""), artifacts, usage,
                 by=event.by, checks=event.checks, at=at, due_at=event.due_at, passed=event.passed,
             )  # fmt: skip
             return _change(job, seq=seq, status=Status.REVIEW, review=review, lease=None, lost=0, releases=0)
@@ -256,7 +260,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
             free = job.review and _change(job.review, reviewer=None, expires_at=None)
             return _change(job, seq=seq, review=free)
         case Accepted(at=at):
-            review_now = job.review or Review(None, "")
+            review_now = job.review or Review(None, WorkerId(""))
             return _change(
                 job, seq=seq, status=Status.SUCCEEDED, result=review_now.result,
                 artifacts=review_now.artifacts, usage=review_now.usage, review=None, ended_at=at, error=None,
@@ -274,7 +278,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
         case Expired(at=at, cause=cause):
             return _ended(job, seq, at, Status.EXPIRED, cause)
         case Dead(at=at, reason=reason, error=error):
-            failures = job.failures + (reason in ("not_retryable", "failures_spent", "poison"))
+            failures = job.failures + (reason in FAILED)
             return _change(_ended(job, seq, at, Status.DEAD, reason), error=error, failures=failures)
         case Archived(status=status):
             return _archived(job, event, seq, status)
@@ -286,7 +290,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: int) -> Job:
             assert_never(event)
 
 
-def _first(job: Job, spec: JobSpec, at: Time, seq: int, status: Status) -> Job:
+def _first(job: Job, spec: JobSpec, at: Time, seq: Seq, status: Status) -> Job:
     return Job(
         id=job.id, status=status, seq=seq, kind=spec.kind, tenant=spec.tenant, lane=spec.lane,
         priority=spec.priority, own_priority=spec.priority, labels=spec.labels,
@@ -295,7 +299,7 @@ def _first(job: Job, spec: JobSpec, at: Time, seq: int, status: Status) -> Job:
         start_at=spec.start_at, deadline_at=spec.deadline_at,
         depends_on=spec.depends_on, max_rejections=spec.max_rejections, request_hash=spec.request_hash,
         shared_lane=spec.shared_lane, shared_after_s=spec.shared_after_s,
-        claimable_seq=seq if status is Status.QUEUED else 0, created_at=at,
+        claimable_seq=seq if status is Status.QUEUED else Seq(0), created_at=at,
         claimable_at=at if status is Status.QUEUED else None,
         queued_at=at if status is Status.QUEUED else None,
         on_dependency_failure=spec.on_dependency_failure, review_rules=spec.review,
@@ -303,7 +307,7 @@ def _first(job: Job, spec: JobSpec, at: Time, seq: int, status: Status) -> Job:
     )  # fmt: skip
 
 
-def _redriven(job: Job, event: Queued, seq: int) -> Job:
+def _redriven(job: Job, event: Queued, seq: Seq) -> Job:
     """The state before its new start; a deadline that has passed would end it at once, and is gone."""
     passed = job.deadline_at is not None and job.deadline_at <= event.at
     return _change(
@@ -313,13 +317,13 @@ def _redriven(job: Job, event: Queued, seq: int) -> Job:
     )  # fmt: skip
 
 
-def _ended(job: Job, seq: int, at: Time, status: Status, reason: str) -> Job:
+def _ended(job: Job, seq: Seq, at: Time, status: Status, reason: str) -> Job:
     return _change(
         job, seq=seq, status=status, lease=None, review=None, retry_at=None, ended_at=at, reason=reason
     )
 
 
-def _repaired(job: Job, event: Repaired, seq: int) -> Job:
+def _repaired(job: Job, event: Repaired, seq: Seq) -> Job:
     """The state that the event holds, whatever was before; one that waits in a lane waits from now on."""
     known = _change(_known(job, event.state), seq=seq, damage=None)
     if known.status is not Status.QUEUED:
@@ -332,7 +336,7 @@ def _repaired(job: Job, event: Repaired, seq: int) -> Job:
     )  # fmt: skip
 
 
-def _archived(job: Job, event: Archived, seq: int, status: Status) -> Job:
+def _archived(job: Job, event: Archived, seq: Seq, status: Status) -> Job:
     """The state of the summary alone, so that a job reads the same before and after its log is purged."""
     return _change(_known(job, event.summary), seq=seq, status=Status.ARCHIVED, archived_as=status)
 

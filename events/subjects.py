@@ -11,6 +11,8 @@ import functools
 import re
 from typing import Final
 
+from switchyard.events.vocabulary.ids import JobId, LaneId, WorkerId
+
 JOBS: Final = "JOBS"
 WORK: Final = "WORK"
 PROGRESS: Final = "PROGRESS"
@@ -78,37 +80,38 @@ def is_name(text: str) -> bool:
     return len(text) <= MAX_NAME and NAME.fullmatch(text) is not None
 
 
-def job_filter(job_id: str) -> str:
+def job_filter(job_id: JobId) -> str:
     """All events of a job; the one filter string of every guarded write."""
     return f"job.{job_id}.>"
 
 
-def job_of(subject: str) -> str | None:
+def job_of(subject: str) -> JobId | None:
     """The job that a message of the log is about; None when it is no event of a job at all.
 
     Anybody who may publish can put a message under `job.>`. One whose subject has a DEL character is in the
     stream, but neither the guard nor a read by subject knows of it (tried on nats-server 2.15.1).
     """
     tokens = subject.split(".", 3)
-    return tokens[1] if len(tokens) > 2 and JOB_ID.fullmatch(tokens[1]) and DEL not in subject else None
+    is_job = len(tokens) > 2 and JOB_ID.fullmatch(tokens[1]) and DEL not in subject
+    return JobId(tokens[1]) if is_job else None
 
 
-def job_event(job_id: str, event: str) -> str:
+def job_event(job_id: JobId, event: str) -> str:
     """An event that leaves its job outside the lanes."""
     return f"job.{job_id}.{event}"
 
 
-def claimable_event(job_id: str, event: str, lane: str, priority: int) -> str:
+def claimable_event(job_id: JobId, event: str, lane: LaneId, priority: int) -> str:
     """An event that puts its job into a lane."""
     return f"job.{job_id}.{event}.{lane}.{priority}"
 
 
-def work(lane: str, priority: int) -> str:
+def work(lane: LaneId, priority: int) -> str:
     """Where the jobs of a lane and priority wait."""
     return f"work.{lane}.{priority}"
 
 
-def lane_consumer(lane: str, priority: int) -> str:
+def lane_consumer(lane: LaneId, priority: int) -> str:
     """The durable consumer of a lane and priority."""
     return f"{lane}_p{priority}"
 
@@ -116,18 +119,18 @@ def lane_consumer(lane: str, priority: int) -> str:
 def work_of(consumer: str) -> str:
     """Where the jobs that a lane's consumer gives out wait."""
     lane, _, priority = consumer.rpartition("_p")
-    return work(lane, int(priority))
+    return work(LaneId(lane), int(priority))
 
 
-def lane_entry(lane: str, priority: int) -> str:
+def lane_entry(lane: LaneId, priority: int) -> str:
     """The key of a lane and priority in the bucket `lanes`."""
     return f"{lane}.{priority}"
 
 
-def parse_lane_entry(key: str) -> tuple[str, int]:
+def parse_lane_entry(key: str) -> tuple[LaneId, int]:
     """Lane and priority of a key in the bucket `lanes`."""
     lane, _, priority = key.rpartition(".")
-    return lane, int(priority)
+    return LaneId(lane), int(priority)
 
 
 def control(what: str, name: str) -> str:
@@ -141,7 +144,7 @@ def parse_control(subject: str) -> tuple[str, str]:
     return what, name
 
 
-def capabilities_entry(worker: str) -> str:
+def capabilities_entry(worker: WorkerId) -> str:
     """Where the bucket `capabilities` keeps what a worker declares."""
     return f"$KV.{BUCKET_CAPABILITIES}.{worker}"
 
@@ -192,17 +195,17 @@ def kind_entry(kind: str) -> str:
     return f"$KV.{BUCKET_KINDS}.{kind}"
 
 
-def wait(parent_id: str, child_id: str) -> str:
+def wait(parent_id: JobId, child_id: JobId) -> str:
     """Where it stands that one job waits for another."""
     return f"$KV.{BUCKET_WAITS}.{parent_id}.{child_id}"
 
 
-def waits_for(parent_id: str) -> str:
+def waits_for(parent_id: JobId) -> str:
     """All jobs that wait for this one."""
     return f"$KV.{BUCKET_WAITS}.{parent_id}.*"
 
 
-def parse_wait(subject: str) -> tuple[str, str]:
+def parse_wait(subject: str) -> tuple[JobId, JobId]:
     """The job that is waited for, and the one that waits.
 
     Raises:
@@ -211,30 +214,30 @@ def parse_wait(subject: str) -> tuple[str, str]:
     _, _, parent_id, child_id = subject.split(".")
     if not (JOB_ID.fullmatch(parent_id) and JOB_ID.fullmatch(child_id)):
         raise ValueError("the ids of two jobs were expected")
-    return parent_id, child_id
+    return JobId(parent_id), JobId(child_id)
 
 
-def progress(job_id: str) -> str:
+def progress(job_id: JobId) -> str:
     """Where a job's progress is published."""
     return f"progress.{job_id}"
 
 
-def log(job_id: str) -> str:
+def log(job_id: JobId) -> str:
     """Where a job's log lines are published."""
     return f"log.{job_id}"
 
 
-def timer(job_id: str, purpose: str) -> str:
+def timer(job_id: JobId, purpose: str) -> str:
     """The schedule of a wake-up; publishing again replaces it, purging cancels it."""
     return f"timer.set.{job_id}.{purpose}"
 
 
-def timer_due(job_id: str, purpose: str) -> str:
+def timer_due(job_id: JobId, purpose: str) -> str:
     """Where a wake-up appears when its time has come."""
     return f"timer.due.{job_id}.{purpose}"
 
 
-def job_timers(job_id: str) -> str:
+def job_timers(job_id: JobId) -> str:
     """All schedules of a job."""
     return f"timer.set.{job_id}.>"
 
@@ -288,7 +291,7 @@ def _names(tenant: str, name: str) -> tuple[str, str]:
     return tenant, name
 
 
-def parse_timer_due(subject: str) -> tuple[str, str]:
+def parse_timer_due(subject: str) -> tuple[JobId, str]:
     """Job and purpose of a wake-up.
 
     Raises:
@@ -297,7 +300,7 @@ def parse_timer_due(subject: str) -> tuple[str, str]:
     _, _, job_id, purpose = subject.split(".", 3)
     if JOB_ID.fullmatch(job_id) is None or not is_name(purpose):
         raise ValueError("the wake-up is not that of a job")
-    return job_id, purpose
+    return JobId(job_id), purpose
 
 
 def projected(database_id: str) -> str:

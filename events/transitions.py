@@ -1,13 +1,14 @@
-"""The life of a job as a table: which event leads from which state to which.
+"""The life of a job as two tables: where each event leads, and what each command may make of each state.
 
-It is what `decide` and `evolve` must agree with, the source of `docs/state_machine.md`, and nothing that
-runs in production reads it.
+`decide` and `evolve` must agree with them. They are the source of `docs/state_machine.md`, and nothing that
+runs in production reads them.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from switchyard.events import commands as c
 from switchyard.events.values import Status
 
 _S = Status
@@ -17,7 +18,7 @@ _SAME: Final = None
 TRANSITIONS: Final[dict[str, tuple[tuple[Status, ...], Status | None]]] = {
     "submitted": ((_S.ABSENT,), _S.QUEUED),
     "scheduled": ((_S.ABSENT, _S.BLOCKED, _S.RUNNING), _S.SCHEDULED),
-    "blocked": ((_S.ABSENT, _S.SCHEDULED), _S.BLOCKED),
+    "blocked": ((_S.ABSENT,), _S.BLOCKED),
     "queued": (
         (_S.SCHEDULED, _S.BLOCKED, _S.RETRYING, _S.RUNNING, _S.QUEUED, _S.DEAD),
         _S.QUEUED,
@@ -40,6 +41,77 @@ TRANSITIONS: Final[dict[str, tuple[tuple[Status, ...], Status | None]]] = {
 }
 """From event name to (states that it leads from, state that it leads to, or None for the same)."""
 
+IGNORED: Final = "(ignored)"
+REJECTED: Final = "(rejected)"
+_ENDED: Final = ("cancelled", "expired")
+_OPEN: Final = ("expired", IGNORED)
+
+COMMANDS: Final[dict[type[c.Command], tuple[dict[Status, tuple[str, ...]], str]]] = {
+    c.Submit: ({_S.ABSENT: ("submitted", "scheduled", "blocked")}, REJECTED),
+    c.Unblock: ({_S.BLOCKED: ("queued", "scheduled")}, IGNORED),
+    c.FailDependency: ({_S.BLOCKED: ("dead", "cancelled", IGNORED)}, IGNORED),
+    c.TakeLease: ({_S.QUEUED: ("leased", "expired")}, REJECTED),
+    c.Claim: ({_S.QUEUED: ("claimed", "expired")}, REJECTED),
+    c.RenewClaim: (
+        {_S.RUNNING: ("claim_renewed", REJECTED), _S.CANCELLING: ("claim_renewed", REJECTED)}, REJECTED
+    ),
+    c.Complete: (
+        {_S.RUNNING: ("succeeded",), _S.CANCELLING: ("succeeded",), _S.SUCCEEDED: (IGNORED, REJECTED)},
+        REJECTED,
+    ),
+    c.Fail: ({_S.RUNNING: ("failed", "dead"), _S.CANCELLING: _ENDED}, REJECTED),
+    c.Release: ({_S.RUNNING: ("queued", "scheduled", "dead"), _S.CANCELLING: _ENDED}, REJECTED),
+    c.Propose: ({_S.RUNNING: ("proposed",), _S.CANCELLING: _ENDED}, REJECTED),
+    c.LoseLease: (
+        {_S.RUNNING: ("queued", "dead", IGNORED), _S.CANCELLING: (*_ENDED, IGNORED)}, IGNORED
+    ),
+    c.RequestCancel: (
+        {
+            **dict.fromkeys(_WAITING, ("cancelled",)), _S.RUNNING: ("cancel_requested",),
+            _S.CANCELLING: (IGNORED,), _S.CANCELLED: (IGNORED,),
+        },
+        REJECTED,
+    ),
+    c.ConfirmCancel: ({_S.CANCELLING: _ENDED}, REJECTED),
+    c.ClaimReview: ({_S.REVIEW: ("review_claimed", IGNORED, REJECTED)}, REJECTED),
+    c.ReleaseReview: ({_S.REVIEW: ("review_released", IGNORED, REJECTED)}, REJECTED),
+    c.Accept: ({_S.REVIEW: ("accepted", REJECTED)}, REJECTED),
+    c.Reject: ({_S.REVIEW: ("rejected", "dead", REJECTED)}, REJECTED),
+    c.Wake: (
+        {
+            _S.SCHEDULED: ("queued", *_OPEN), _S.BLOCKED: _OPEN, _S.QUEUED: ("queued", *_OPEN),
+            _S.RUNNING: ("queued", "failed", "dead", "cancel_requested", IGNORED),
+            _S.RETRYING: ("queued", *_OPEN),
+            _S.REVIEW: ("accepted", "rejected", "dead", "review_released", *_OPEN),
+            _S.CANCELLING: (*_ENDED, IGNORED),
+        },
+        IGNORED,
+    ),
+    c.Reprioritise: ({_S.QUEUED: ("queued", IGNORED)}, REJECTED),
+    c.Requeue: ({_S.QUEUED: ("queued", IGNORED)}, IGNORED),
+    c.Redrive: ({_S.DEAD: ("queued",)}, REJECTED),
+    c.Discard: ({_S.DEAD: ("archived",), _S.ARCHIVED: (IGNORED, REJECTED)}, REJECTED),
+    c.Archive: (
+        {
+            _S.SUCCEEDED: ("archived",), _S.DEAD: ("archived",), _S.CANCELLED: ("archived",),
+            _S.EXPIRED: ("archived",), _S.ARCHIVED: (IGNORED,),
+        },
+        REJECTED,
+    ),
+    c.Repair: ({}, REJECTED),
+}  # fmt: skip
+"""From command to (all that may come of it by state, what comes of it in every other state).
+
+A fence is taken to be that of the job's own lease or result: another one is rejected, by `LoseLease` ignored.
+Jobs are whole; of damaged ones see `switchyard.events.encoding.damage`.
+"""
+
+
+def outcomes(command: type[c.Command], status: Status) -> tuple[str, ...]:
+    """All that may come of a command in a state: names of events, `IGNORED` or `REJECTED`."""
+    special, elsewhere = COMMANDS[command]
+    return special.get(status, (elsewhere,))
+
 
 def mermaid() -> str:
     """The table as a Mermaid state diagram."""
@@ -54,15 +126,24 @@ def mermaid() -> str:
 
 def page() -> str:
     """`docs/state_machine.md`."""
-    rows = [
+    events = [
         f"| `{event}` | {', '.join(sources)} | {target or 'same'} |"
         for event, (sources, target) in TRANSITIONS.items()
     ]
+    commands = [
+        f"| `{command.__name__}` | {state.value} | {_said(came)} |"
+        for command, (special, _) in COMMANDS.items()
+        for state, came in special.items()
+    ]
+    ignored, rejected = (
+        ", ".join(f"`{command.__name__}`" for command, (_, other) in COMMANDS.items() if other == how)
+        for how in (IGNORED, REJECTED)
+    )
     return "\n".join(
         [
             "# The life of a job",
             "",
-            "Made by `make docs` from `events/transitions.py`, which a test compares with `decide` and",
+            "Made by `make docs` from `events/transitions.py`, which tests compare with `decide` and",
             "`evolve`.",
             "",
             "```mermaid",
@@ -77,7 +158,26 @@ def page() -> str:
             "",
             "| event | from | to |",
             "|---|---|---|",
-            *rows,
+            *events,
+            "",
+            "## Commands",
+            "",
+            "A command is recorded as one event, ignored, because its effect is already there or nothing is",
+            "due, or rejected. Where a cell names several, the job's rules, its history and the time decide.",
+            "A command with the fence of an earlier lease is rejected; `LoseLease` with one is ignored.",
+            "",
+            "| command | in state | what comes of it |",
+            "|---|---|---|",
+            *commands,
+            "",
+            f"In every other state these are ignored: {ignored}.",
+            "",
+            f"In every other state these are rejected: {rejected}.",
             "",
         ]
     )
+
+
+def _said(came: tuple[str, ...]) -> str:
+    words = {IGNORED: "ignored", REJECTED: "rejected"}
+    return ", ".join(words.get(word, f"`{word}`") for word in came)

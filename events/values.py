@@ -7,8 +7,18 @@ from typing import Any, Final
 
 import msgspec
 
-from switchyard.events.numbers import Int64, PositiveSeconds, Seconds, SizeBytes, Time
+from switchyard.events.numbers import (
+    FenceNumber,
+    Int64,
+    PositiveSeconds,
+    RevisionNumber,
+    Seconds,
+    SizeBytes,
+    Time,
+)
 from switchyard.events.retry import RetryPolicy
+from switchyard.events.vocabulary.causes import DependencyFailure, ReviewDeadline
+from switchyard.events.vocabulary.ids import JobId, LaneId, Revision, Seq, WorkerId
 
 
 class Status(StrEnum):
@@ -27,26 +37,6 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     ARCHIVED = "archived"
-
-
-class DependencyFailure(StrEnum):
-    """What a blocked job does when one that it waits for ends as dead, cancelled or expired."""
-
-    DEAD = "dead"
-    CANCEL = "cancel"
-    RUN = "run"
-
-
-class DeadReason(StrEnum):
-    """Why a job is dead."""
-
-    NOT_RETRYABLE = "not_retryable"
-    FAILURES_SPENT = "failures_spent"
-    POISON = "poison"
-    DEPENDENCY_DIED = "dependency_died"
-    REJECTED_TOO_OFTEN = "rejected_too_often"
-    RELEASED_TOO_OFTEN = "released_too_often"
-    DAMAGED = "damaged"
 
 
 RESULT_ARTIFACT: Final = "result.json"
@@ -81,13 +71,13 @@ class ReviewRules(msgspec.Struct, frozen=True, omit_defaults=True):
     Args:
         checks: a proposal that passed all of these is accepted at once; none are never.
         deadline_s: seconds after the proposal at which `on_deadline` is done; None for no deadline.
-        on_deadline: accept, reject or expire.
+        on_deadline: a `ReviewDeadline`.
         four_eyes: whether nobody may accept what they proposed.
     """
 
     checks: tuple[str, ...] = ()
     deadline_s: Seconds | None = None
-    on_deadline: str = "expire"
+    on_deadline: str = ReviewDeadline.EXPIRE
     four_eyes: bool = True
 
 
@@ -125,7 +115,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
     kind: str
     tenant: str
-    lane: str
+    lane: LaneId
     payload: Any = None
     priority: Int64 = 50
     labels: dict[str, str] = {}
@@ -137,11 +127,11 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt_timeout_s: Seconds | None = None
     start_at: Time | None = None
     deadline_at: Time | None = None
-    depends_on: tuple[str, ...] = ()
+    depends_on: tuple[JobId, ...] = ()
     max_rejections: Int64 = 3
     limits: tuple[str, ...] = ()
     fair_share: bool = False
-    shared_lane: str = ""
+    shared_lane: LaneId = LaneId("")
     shared_after_s: Seconds = 0.0
     queue_timeout_s: Seconds | None = None
     ageing: Ageing | None = None
@@ -178,10 +168,10 @@ class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
         expires_at: when a timed lease ends; None when it is held through the broker.
     """
 
-    worker: str
-    fence: Int64
+    worker: WorkerId
+    fence: FenceNumber
     attempt: Int64
-    revision: Int64 = 0
+    revision: RevisionNumber = Revision(0)
     expires_at: Time | None = None
 
 
@@ -212,7 +202,7 @@ class Review(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     result: Any
-    worker: str
+    worker: WorkerId
     artifacts: tuple[dict[str, Any], ...] = ()
     usage: dict[str, float] = {}
     reviewer: str | None = None
@@ -234,7 +224,7 @@ class Damage(msgspec.Struct, frozen=True, omit_defaults=True):
         newer: whether a newer version of the program wrote it; then only that version may go on.
     """
 
-    seq: int
+    seq: Seq
     event: str
     reason: str
     newer: bool = False

@@ -8,6 +8,7 @@ from switchyard.events.events import Expired
 from switchyard.events.numbers import later
 from switchyard.events.state import Job
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.causes import EndCause
 
 
 def next_wake(job: Job) -> datetime | None:
@@ -51,9 +52,9 @@ def queue_deadline(job: Job) -> datetime | None:
 def too_late(job: Job, now: datetime) -> Expired | None:
     """The end of a waiting job whose time is over, whoever comes to it first."""
     if job.deadline_at is not None and job.deadline_at <= now:
-        return Expired(at=now, cause="waiting")
+        return Expired(at=now, cause=EndCause.WAITING)
     deadline = queue_deadline(job)
-    return Expired(at=now, cause="not_started") if deadline is not None and deadline <= now else None
+    return Expired(at=now, cause=EndCause.NOT_STARTED) if deadline is not None and deadline <= now else None
 
 
 def next_rise(job: Job) -> datetime | None:

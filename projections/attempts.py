@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
-from switchyard.events.encoding.codec import NAMES
-from switchyard.events.events import AnyEvent, Dead, Queued, Unreadable
+from switchyard.events.events import NAMES, AnyEvent, Dead, Queued, Unreadable
 from switchyard.events.job import Job
+from switchyard.events.vocabulary.causes import LOST, DeadReason, QueuedCause
 from switchyard.projections.jobs import microseconds
 
 _WRITE: Final = """
@@ -20,9 +20,6 @@ _WRITE: Final = """
 _FORGET: Final = "DELETE FROM attempts WHERE job_id = ? RETURNING worker, outcome"
 
 
-LOST: Final = frozenset({"lease_lost", "claim_expired"})
-
-
 def outcome(event: AnyEvent | Unreadable) -> str:
     """The word for an attempt that the event ended: its name, or why the job went back.
 
@@ -31,8 +28,8 @@ def outcome(event: AnyEvent | Unreadable) -> str:
     match event:
         case Queued(cause=cause):
             return cause
-        case Dead(reason="poison"):
-            return "lease_lost"
+        case Dead(reason=DeadReason.POISON):
+            return QueuedCause.LEASE_LOST
         case Dead(error=error):
             return error.code if error.code in LOST else "failed"
         case Unreadable():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
@@ -165,14 +164,6 @@ def swap(fresh: Path, live: Path) -> None:
     for suffix in ("-wal", "-shm", ".damaged"):
         live.with_name(live.name + suffix).unlink(missing_ok=True)
     fresh.replace(live)
-
-
-def dump(connection: sqlite3.Connection, tables: Iterable[str]) -> dict[str, list[tuple[object, ...]]]:
-    """All rows of the tables in order of their keys, to compare two read models."""
-    return {
-        table: sorted(connection.execute(f"SELECT * FROM {table}"), key=repr)  # noqa: S608 - our own names
-        for table in tables
-    }
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -12,6 +12,7 @@ from switchyard.events.encoding.codec import decode
 from switchyard.events.events import Unreadable
 from switchyard.events.job import Job, evolve
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.projections import attempts, checkpoint, counts, dead_letters, jobs, labels, tenants, workers
 from switchyard.projections.checkpoint import Place
 
@@ -19,7 +20,7 @@ _LOOK_UP_AT_ONCE: Final = 500
 _TOKENS: Final = 3
 NO_JOB: Final = "its subject is not that of a job's event"
 
-Message = tuple[str, Mapping[str, str] | None, bytes, int]
+Message = tuple[str, Mapping[str, str] | None, bytes, Seq]
 """Subject, headers, body and sequence of a message of the log."""
 
 
@@ -37,7 +38,7 @@ class Batch:
         self.archived: list[str] = []
         self.attempts = attempts.Attempts()
         self.workers = workers.Workers()
-        self.unreadable: list[tuple[int, str]] = []
+        self.unreadable: list[tuple[Seq, str]] = []
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write all rows and the checkpoint in one transaction."""
@@ -79,7 +80,7 @@ class Folder:
                 if subjects.job_of(subject) is None:
                     batch.unreadable.append((seq, NO_JOB))
                     continue
-                before = Job(id=job_id)
+                before = Job(id=JobId(job_id))
             event = decode(subject, body, headers)
             after = evolve(before, event, seq)
             cache[job_id] = after

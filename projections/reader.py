@@ -16,6 +16,7 @@ import msgspec
 
 from switchyard.events.errors import InvalidError, UnavailableError
 from switchyard.events.job import Job
+from switchyard.events.vocabulary.ids import Fence, JobId, LaneId, WorkerId
 from switchyard.projections import checkpoint, database, files, tenants
 from switchyard.projections.checkpoint import Checkpoint
 from switchyard.projections.dead_letters import DeadFilters
@@ -70,7 +71,7 @@ class ReadModel:
 
     # --- Jobs
 
-    def job(self, job_id: str) -> Job | None:
+    def job(self, job_id: JobId) -> Job | None:
         """One job."""
         row = self._one("SELECT doc FROM jobs WHERE id = ?", (job_id,))
         return None if row is None else decode(row[0])
@@ -140,7 +141,7 @@ class ReadModel:
             connection.rollback()
         return page, _encode_cursor(found[limit - 1]) if len(found) > limit else None
 
-    def attempts(self, job_id: str) -> list[dict[str, Any]]:
+    def attempts(self, job_id: JobId) -> list[dict[str, Any]]:
         """The job's attempts, first to last."""
         names = ("attempt", "worker", "fence", "started_at", "ended_at", "outcome")
         rows = self._open().execute(
@@ -154,14 +155,14 @@ class ReadModel:
             attempt["ended_at"] = _time(attempt["ended_at"])
         return found
 
-    def due(self, before: datetime, limit: int) -> list[str]:
+    def due(self, before: datetime, limit: int) -> list[JobId]:
         """Ids of jobs whose wake-up was due before a time."""
         rows = self._open().execute(
             "SELECT id FROM jobs WHERE wake_at < ? ORDER BY wake_at LIMIT ?", (microseconds(before), limit)
         )
         return [job_id for (job_id,) in rows]
 
-    def waiting(self, lane: str, priority: int, limit: int, after_seq: int) -> list[Job]:
+    def waiting(self, lane: LaneId, priority: int, limit: int, after_seq: int) -> list[Job]:
         """Queued jobs of a lane and priority in the order of their claimable events."""
         rows = self._open().execute(
             "SELECT doc FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? AND claimable_seq > ? "
@@ -170,7 +171,7 @@ class ReadModel:
         )
         return [decode(doc) for (doc,) in rows]
 
-    def claimable(self, lane: str, priority: int) -> set[int]:
+    def claimable(self, lane: LaneId, priority: int) -> set[int]:
         """The claimable events of the jobs of a lane and priority that wait or run."""
         rows = self._open().execute(
             "SELECT claimable_seq FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? UNION ALL "
@@ -180,7 +181,7 @@ class ReadModel:
         )
         return {seq for (seq,) in rows}
 
-    def waiting_of(self, tenant: str, lane: str, priority: int, limit: int) -> list[Job]:
+    def waiting_of(self, tenant: str, lane: LaneId, priority: int, limit: int) -> list[Job]:
         """A tenant's queued jobs of a lane and priority in the order of their claimable events."""
         rows = self._open().execute(
             "SELECT doc FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? AND tenant = ? "
@@ -238,11 +239,11 @@ class ReadModel:
         for (lane, priority), queue in queues.items():
             queue["waiting"] = queue.pop("queued")
             queue["oldest_waiting_at"] = (
-                self._oldest_waiting(lane, priority, tenant) if queue["waiting"] else None
+                self._oldest_waiting(LaneId(lane), priority, tenant) if queue["waiting"] else None
             )
         return list(queues.values())
 
-    def _oldest_waiting(self, lane: str, priority: int, tenant: str | None) -> str | None:
+    def _oldest_waiting(self, lane: LaneId, priority: int, tenant: str | None) -> str | None:
         row = self._one(
             "SELECT doc FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? "
             "AND tenant = coalesce(?, tenant) ORDER BY claimable_seq LIMIT 1",
@@ -270,18 +271,18 @@ class ReadModel:
         rows = self._open().execute(f"SELECT {', '.join(names)} FROM workers ORDER BY id")  # noqa: S608
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def tallies(self, worker: str) -> dict[str, int]:
+    def tallies(self, worker: WorkerId) -> dict[str, int]:
         """What the log says of one worker: attempts that it started, and how those that ended did."""
         names = ("started", "succeeded", "failed", "lost")
         row = self._one(f"SELECT {', '.join(names)} FROM workers WHERE id = ?", (worker,))  # noqa: S608
         return dict(zip(names, row or (0, 0, 0, 0), strict=True))
 
-    def running_on(self, worker: str) -> list[tuple[str, int]]:
+    def running_on(self, worker: WorkerId) -> list[tuple[JobId, Fence]]:
         """Job id and fence of each lease that a worker holds."""
         jobs = self.jobs_on(worker)
         return [(job.id, job.lease.fence) for job in jobs if job.lease is not None]
 
-    def jobs_on(self, worker: str) -> list[Job]:
+    def jobs_on(self, worker: WorkerId) -> list[Job]:
         """The jobs that a worker runs."""
         rows = self._open().execute(
             "SELECT doc FROM jobs WHERE worker = ? AND state IN ('running', 'cancelling')", (worker,)

@@ -8,6 +8,8 @@ from typing import Final
 
 from switchyard.events.events import AnyEvent, Unreadable
 from switchyard.events.job import Job
+from switchyard.events.vocabulary import causes
+from switchyard.events.vocabulary.ids import WorkerId
 from switchyard.projections import attempts
 
 _WRITE: Final = """
@@ -41,11 +43,11 @@ class Workers:
     def forget(self, gone: Iterable[tuple[str, str]]) -> None:
         """Count the attempts of archived jobs no longer, given worker and outcome of each."""
         for worker, how in gone:
-            row = self._of(worker)
+            row = self._of(WorkerId(worker))
             row[STARTED] -= 1
             _count(row, how, -1)
 
-    def _of(self, worker: str) -> list[int]:
+    def _of(self, worker: WorkerId) -> list[int]:
         return self._changes.setdefault(worker, [0] * 5)
 
     def write(self, connection: sqlite3.Connection) -> None:
@@ -56,7 +58,7 @@ class Workers:
 
 
 def _count(row: list[int], how: str, by: int) -> None:
-    if how in attempts.LOST:
+    if how in causes.LOST:
         row[LOST] += by
     elif how in {"succeeded", "proposed"}:
         row[SUCCEEDED] += by

@@ -26,6 +26,8 @@ from switchyard.events.errors import (
 from switchyard.events.events import AnyEvent, Unreadable
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import JobId, Seq
+from switchyard.events.vocabulary.refusals import RefusalCode
 from switchyard.services.broker.connection import is_clustered
 from switchyard.services.broker.part_reader import read_few
 from switchyard.services.broker.publisher import AckLostError, InProcessError, Publisher
@@ -72,7 +74,7 @@ class EventStore:
 
     # --- Reads
 
-    async def history(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[Recorded]:
+    async def history(self, job_id: JobId, *, after: int = 0, limit: int | None = None) -> list[Recorded]:
         """The job's events with a sequence over `after`, oldest first; [] for an unknown job.
 
         Raises:
@@ -84,7 +86,7 @@ class EventStore:
         )  # fmt: skip
         return [recorded(message.subject, message.headers, message.data, message.seq) for message in stored]
 
-    async def load(self, job_id: str, *, at_least: int = 0) -> Job:
+    async def load(self, job_id: JobId, *, at_least: int = 0) -> Job:
         """The job folded from its log; of status ABSENT when there is none.
 
         Args:
@@ -112,7 +114,7 @@ class EventStore:
             await asyncio.sleep(STALE_READ_PAUSE_S)
         raise UnavailableError(f"job {job_id}: event {at_least} cannot be read yet")
 
-    async def spec(self, job_id: str) -> JobSpec:
+    async def spec(self, job_id: JobId) -> JobSpec:
         """What was submitted, from the job's first event.
 
         Raises:
@@ -142,12 +144,12 @@ class EventStore:
         payload = getattr(changed[0].event, "payload", None) if changed else None
         return msgspec.structs.replace(spec, payload=payload)
 
-    async def last_seq(self, job_id: str) -> int:
+    async def last_seq(self, job_id: JobId) -> Seq:
         """The sequence of the job's last event; 0 when there is none."""
         message = await self.last(job_id)
-        return 0 if message is None else message.seq
+        return Seq(0) if message is None else message.seq
 
-    async def last(self, job_id: str) -> Recorded | None:
+    async def last(self, job_id: JobId) -> Recorded | None:
         """The job's last event."""
         message = await last_message(
             self._nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=self._timeout_s
@@ -156,7 +158,7 @@ class EventStore:
             None if message is None else recorded(message.subject, message.headers, message.data, message.seq)
         )
 
-    async def last_of_leader(self, job_id: str) -> Recorded | None:
+    async def last_of_leader(self, job_id: JobId) -> Recorded | None:
         """The job's last event, also right while a replica lags; slower than `last`."""
         message = await last_of_leader(
             self._nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=self._timeout_s
@@ -165,10 +167,10 @@ class EventStore:
             None if message is None else recorded(message.subject, message.headers, message.data, message.seq)
         )
 
-    async def leaders_seq(self, job_id: str) -> int:
+    async def leaders_seq(self, job_id: JobId) -> Seq:
         """The sequence of the job's last event as the log's leader has it; 0 when there is none."""
         last = await self.last_of_leader(job_id)
-        return 0 if last is None else last.seq
+        return Seq(0) if last is None else last.seq
 
     async def owner(self, last: Recorded) -> str:
         """Whose job it is, given its last event: one that cannot be read may be anybody's doing."""
@@ -180,7 +182,7 @@ class EventStore:
     # --- Writes
 
     async def transition(
-        self, job: Job | str, command: AnyCommand, *, actor: str, trace: str = ""
+        self, job: Job | JobId, command: AnyCommand, *, actor: str, trace: str = ""
     ) -> Transition:
         """Decide the command and append its event, again and again until nobody was faster.
 
@@ -218,17 +220,17 @@ class EventStore:
                 return Transition(evolve(state, event, seq), event)
         raise UnavailableError(f"job {state.id}: {self._tries} writers were faster in a row")
 
-    async def _newer(self, state: Job) -> int:
+    async def _newer(self, state: Job) -> Seq:
         """The sequence of the job's last event if a replica that lags told of the state; else 0.
 
         Where something is written the guard notices; where nothing is to be, nobody would.
         """
         if not is_clustered(self._nc):
-            return 0
+            return Seq(0)
         last = await self.leaders_seq(state.id)
-        return last if last > state.seq else 0
+        return last if last > state.seq else Seq(0)
 
-    async def append(self, job: Job, event: AnyEvent, *, actor: str, trace: str = "") -> int:
+    async def append(self, job: Job, event: AnyEvent, *, actor: str, trace: str = "") -> Seq:
         """Append the event if the job's last event is still the one of its state; returns its sequence.
 
         A lost acknowledgement is resolved here: the same message is published again, and if the guard
@@ -245,7 +247,7 @@ class EventStore:
         self.written_bytes += len(subject) + len(headers) + len(body)
         for attempt in range(self._tries):
             try:
-                return await (await self._publisher.send(subject, body, headers))
+                return Seq(await (await self._publisher.send(subject, body, headers)))
             except AckLostError as error:
                 is_unknown = True
                 if isinstance(error, InProcessError):
@@ -260,7 +262,7 @@ class EventStore:
                 raise
         raise UnavailableError(f"job {job.id}: the broker does not acknowledge {event_name(event)}")
 
-    async def _stored_as(self, job: Job, event_id: str, last_seq: int | None) -> int:
+    async def _stored_as(self, job: Job, event_id: str, last_seq: int | None) -> Seq:
         """The sequence of our event if it is the one that follows the job's state; 0 if another does.
 
         Args:
@@ -271,14 +273,14 @@ class EventStore:
         for _ in range(self._tries):
             after = await self.history(job.id, after=job.seq, limit=1)
             if after:
-                return after[0].seq if after[0].event_id == event_id else 0
+                return after[0].seq if after[0].event_id == event_id else Seq(0)
             if last_seq is not None and last_seq <= job.seq:
-                return 0
+                return Seq(0)
             await asyncio.sleep(STALE_READ_PAUSE_S)
-        return 0
+        return Seq(0)
 
     async def begin_submit(
-        self, job_id: str, spec: JobSpec, *, now: datetime, actor: str, trace: str = ""
+        self, job_id: JobId, spec: JobSpec, *, now: datetime, actor: str, trace: str = ""
     ) -> tuple[Job, AnyEvent, asyncio.Future[int]]:
         """Put a new job's first event on the wire without waiting for its acknowledgement.
 
@@ -301,7 +303,7 @@ async def _pause(attempt: int) -> None:
 
 def _unreadable(entry: Recorded, event: Unreadable) -> ConflictError | NewerVersionError:
     where = f"event {entry.seq} of job {entry.job_id} cannot be read: {event.reason}"
-    return NewerVersionError(where) if event.newer else ConflictError(where, code="damaged")
+    return NewerVersionError(where) if event.newer else ConflictError(where, code=RefusalCode.DAMAGED)
 
 
 class _Message(NamedTuple):

@@ -64,7 +64,7 @@ class Settings(StreamSizes):
     )
     address_connections: Count = Field(
         default=6000,
-        description="Of those, how many one address (of IPv6, one /64) may have; at most three quarters",
+        description="Connections that one address (of IPv6, one /64) may have; at most three quarters of all",
     )
     trusted_proxies: Networks = Field(
         default=(),
@@ -76,7 +76,7 @@ class Settings(StreamSizes):
     )
     body_s: Seconds = Field(
         default=60.0,
-        description="Seconds within which a JSON body must have come; uploads go by the seconds without a byte",
+        description="Seconds within which a JSON body must have come; uploads are limited by the seconds without a byte",
     )
 
     # Leases
@@ -137,7 +137,8 @@ class Settings(StreamSizes):
     )
     claimers: Count = Field(default=2000, description="Claims under way at once per gateway")
     tenant_claimers: Count = Field(
-        default=1500, description="Of those, how many the workers of one tenant may have"
+        default=1500,
+        description="Claims under way at once that the workers of one tenant may have, per gateway",
     )
     log_lines: Count = Field(default=1000, description="Most log lines of one request")
     result_artifacts: Count = Field(default=100, description="Most artifacts that a result names")
@@ -181,7 +182,8 @@ class Settings(StreamSizes):
         default=8000, description="Lanes and priorities in use at once (one consumer each), of all tenants"
     )
     tenant_lanes: Count = Field(
-        default=400, description="Of those, how many one tenant may have opened; plain ones come beside"
+        default=400,
+        description="Lanes and priorities in use that one tenant may have opened; plain ones come beside",
     )
     lane_idle_s: Seconds = Field(
         default=3600.0, description="Seconds that a lane must have been empty before it is removed"
@@ -240,7 +242,9 @@ class Settings(StreamSizes):
         default=3600.0, description="Longest time that one upload may take, in seconds"
     )
     transfers: Count = Field(default=64, description="Uploads and downloads at once per gateway")
-    tenant_transfers: Count = Field(default=48, description="Of those, how many one tenant may have")
+    tenant_transfers: Count = Field(
+        default=48, description="Uploads and downloads at once that one tenant may have"
+    )
     transfer_idle_s: Seconds = Field(
         default=60.0, description="Seconds without a byte after which an upload or download is broken off"
     )

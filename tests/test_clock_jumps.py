@@ -61,7 +61,7 @@ async def other_time(broker: NatsServer) -> AsyncIterator[OtherTime]:
     wire = OtherTime(broker.url)
     async with await wire.open():
         yield wire
-        wire.cut()
+        await wire.ended()
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ async def test_a_lease_that_is_held_outlives_every_jump_of_the_brokers_time(
     broker: NatsServer, jump_s: int
 ) -> None:
     async with other_time(broker) as wire, open_site(broker.url) as direct:
-        behind = Site(wire.url, direct.nc, direct.store._publisher, direct.settings)
+        behind = Site(wire.url, direct.nc, direct.publisher, direct.settings)
         async with behind.keeper():
             job_id = await lives_through(direct, wire, jump_s)
         assert await direct.names(job_id) == ["submitted", "leased", "succeeded"]

@@ -21,6 +21,7 @@ from switchyard.events.errors import (
 )
 from switchyard.events.job import Job, evolve
 from switchyard.events.values import JobSpec, Status
+from switchyard.events.vocabulary.ids import Fence, JobId, LaneId, Revision, Seq, WorkerId
 from switchyard.services import event_store
 from switchyard.services.broker import topology
 from switchyard.services.broker.jetstream import api
@@ -32,7 +33,7 @@ from switchyard.services.event_store import EventStore
 from switchyard.services.ids import id_for_key, new_id
 from switchyard.services.settings import Settings
 
-SPEC = JobSpec(kind="simulate", tenant="acme", lane="simulate-1", payload={"n": 1})
+SPEC = JobSpec(kind="simulate", tenant="acme", lane=LaneId("simulate-1"), payload={"n": 1})
 ACTOR = "user:ann"
 
 
@@ -69,7 +70,9 @@ async def test_a_second_submission_of_the_same_id_is_refused(store: EventStore) 
 async def test_of_many_writers_at_once_one_wins_and_the_others_decide_again(store: EventStore) -> None:
     job = await submitted(store)
     leases = [
-        store.transition(job, TakeLease(now=now(), worker=f"w{n}", revision=1), actor=f"worker:w{n}")
+        store.transition(
+            job, TakeLease(now=now(), worker=WorkerId(f"w{n}"), revision=Revision(1)), actor=f"worker:w{n}"
+        )
         for n in range(20)
     ]
     results = await asyncio.gather(*leases, return_exceptions=True)
@@ -81,8 +84,10 @@ async def test_of_many_writers_at_once_one_wins_and_the_others_decide_again(stor
 
 async def test_a_repeated_result_is_ignored(store: EventStore) -> None:
     job = await submitted(store)
-    job, _ = await store.transition(job, TakeLease(now=now(), worker="w", revision=1), actor="worker:w")
-    done = Complete(now=now(), fence=job.seq, result=1)
+    job, _ = await store.transition(
+        job, TakeLease(now=now(), worker=WorkerId("w"), revision=Revision(1)), actor="worker:w"
+    )
+    done = Complete(now=now(), fence=Fence(job.seq), result=1)
     first = await store.transition(job, done, actor="worker:w")
     again = await store.transition(job, done, actor="worker:w")
     assert first.event is not None
@@ -96,7 +101,9 @@ async def test_a_stale_writer_learns_what_happened_since(store: EventStore) -> N
     job, _ = await store.transition(job, RequestCancel(now=now(), by=ACTOR, grace_s=1), actor=ACTOR)
     assert job.status is Status.CANCELLED
     with pytest.raises(ConflictError, match="it is cancelled"):
-        await store.transition(stale, TakeLease(now=now(), worker="w", revision=1), actor="worker:w")
+        await store.transition(
+            stale, TakeLease(now=now(), worker=WorkerId("w"), revision=Revision(1)), actor="worker:w"
+        )
 
 
 async def test_every_write_carries_the_one_filter_string(store: EventStore, nats_connection: Client) -> None:
@@ -197,19 +204,23 @@ async def test_a_replica_that_is_behind_does_not_hide_that_the_event_was_stored(
 class ReadsBehind(EventStore):
     """A store whose reads come from a replica that was cut off after the job's first event."""
 
-    async def load(self, job_id: str, *, at_least: int = 0) -> Job:
-        first = await self.history(job_id, limit=1)
+    async def load(self, job_id: JobId, *, at_least: int = 0) -> Job:
+        first = await self.history(JobId(job_id), limit=1)
         if at_least > first[0].seq:
-            return await super().load(job_id, at_least=at_least)
-        return evolve(Job(id=job_id), first[0].event, first[0].seq)
+            return await super().load(JobId(job_id), at_least=at_least)
+        return evolve(Job(id=JobId(job_id)), first[0].event, first[0].seq)
 
-    async def last_seq(self, job_id: str) -> int:
-        return (await self.history(job_id, limit=1))[0].seq
+    async def last_seq(self, job_id: JobId) -> Seq:
+        return (await self.history(JobId(job_id), limit=1))[0].seq
 
 
 async def leased(store: EventStore) -> Job:
     job = await submitted(store)
-    return (await store.transition(job, TakeLease(now=now(), worker="w", revision=1), actor="worker:w")).job
+    return (
+        await store.transition(
+            job, TakeLease(now=now(), worker=WorkerId("w"), revision=Revision(1)), actor="worker:w"
+        )
+    ).job
 
 
 async def test_a_replica_that_is_behind_ends_no_lease(store: EventStore, nats_connection: Client) -> None:
@@ -234,7 +245,9 @@ async def test_a_replica_that_is_behind_makes_no_command_be_refused(
         after, event = await behind.transition(job.id, done, actor="worker:w")
         assert (after.status, event is None) == (Status.SUCCEEDED, False)
         with pytest.raises(ConflictError):
-            await behind.transition(job.id, TakeLease(now=now(), worker="w", revision=1), actor="worker:w")
+            await behind.transition(
+                job.id, TakeLease(now=now(), worker=WorkerId("w"), revision=Revision(1)), actor="worker:w"
+            )
 
 
 async def test_a_write_lost_to_another_is_not_taken_for_ours(
@@ -245,7 +258,9 @@ async def test_a_write_lost_to_another_is_not_taken_for_ours(
     async with LosesAcks(nats_connection) as publisher:
         losing = EventStore(nats_connection, publisher, Settings())
         with pytest.raises(ConflictError):
-            await losing.transition(job, TakeLease(now=now(), worker="w", revision=1), actor="worker:w")
+            await losing.transition(
+                job, TakeLease(now=now(), worker=WorkerId("w"), revision=Revision(1)), actor="worker:w"
+            )
 
 
 async def test_a_full_log_refuses_and_loses_nothing(store: EventStore, nats_connection: Client) -> None:

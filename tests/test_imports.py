@@ -277,3 +277,15 @@ def test_no_room_is_too_full() -> None:
             room = path.parent.relative_to(ROOT).as_posix()
             counts[room] = counts.get(room, 0) + 1
     assert {room for room, count in counts.items() if count > MAX_MODULES} == FULL
+
+
+def test_every_module_says_its_role() -> None:
+    """In a first sentence of a few words; that of a room says what is in it, and that of no other."""
+    first = {}
+    for name, path in modules().items():
+        said = ast.get_docstring(ast.parse(path.read_text())) or ""
+        first[name] = " ".join(said.partition("\n\n")[0].split())
+    assert {name for name, said in first.items() if len(said.split()) < 2} == set()
+    rooms = {name: said for name, said in first.items() if modules()[name].name == "__init__.py"}
+    assert {name for name, said in rooms.items() if len(said.split()) < 4} == set()
+    assert len(set(rooms.values())) == len(rooms)

@@ -20,6 +20,8 @@ from switchyard.events.encoding.json_value import check_json
 from switchyard.events.encoding.nesting import deeper_than
 from switchyard.events.errors import InvalidError, UnwritableError
 from switchyard.events.events import (
+    EVENTS,
+    NAMES,
     AnyEvent,
     Blocked,
     Event,
@@ -33,20 +35,10 @@ from switchyard.events.events import (
 from switchyard.events.state import Job, evolve
 from switchyard.events.subjects import JOB_ID, NAME, is_name
 from switchyard.events.values import MAX_PRIORITY
+from switchyard.events.vocabulary.ids import JobId, LaneId, Seq
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
-
-def _name(event_type: type[Event]) -> str:
-    name = event_type.__name__
-    return name[0].lower() + "".join(f"_{char.lower()}" if char.isupper() else char for char in name[1:])
-
-
-EVENTS: Final[Mapping[str, type[AnyEvent]]] = {
-    _name(event_type): event_type for event_type in AnyEvent.__args__
-}
-NAMES: Final[Mapping[type[AnyEvent], str]] = {event_type: name for name, event_type in EVENTS.items()}
-CLAIMABLE: Final = frozenset({"submitted", "queued", "rejected"})
 FINAL_EVENTS: Final = frozenset({"succeeded", "accepted", "cancelled", "expired", "dead"})
 
 UPCASTS: Final[dict[tuple[str, int], Upcast]] = {}
@@ -91,26 +83,12 @@ _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 _UNENCODABLE: Final = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
 
-def encode(event: AnyEvent) -> bytes:
-    """The event's body."""
-    return _ENCODER.encode(event)
-
-
 def event_name(event: AnyEvent) -> str:
     """The word that names the event in subjects, logs and answers."""
     return NAMES[type(event)]
 
 
-def subject_of(job_id: str, event: AnyEvent) -> str:
-    """Where the event stands; one that puts its job into a lane names the lane and the priority."""
-    name = NAMES[type(event)]
-    place = place_of(event)
-    if place is None:
-        return subjects.job_event(job_id, name)
-    return subjects.claimable_event(job_id, name, *place)
-
-
-def write(job_id: str, event: AnyEvent) -> tuple[str, bytes]:
+def write(job_id: JobId, event: AnyEvent) -> tuple[str, bytes]:
     """The event's subject and body, of which it is certain that every reader can read them.
 
     Raises:
@@ -164,7 +142,7 @@ def decode(subject: str, body: bytes, headers: Mapping[str, str] | None = None) 
     return _unreadable(name, found, headers) if isinstance(found, str) else found
 
 
-def fold(job: Job, subject: str, body: bytes, seq: int, headers: Mapping[str, str] | None = None) -> Job:
+def fold(job: Job, subject: str, body: bytes, seq: Seq, headers: Mapping[str, str] | None = None) -> Job:
     """The state after the event that a message of the log holds."""
     return evolve(job, decode(subject, body, headers), seq)
 
@@ -222,7 +200,7 @@ def _of_newer_program(body: bytes, headers: Mapping[str, str] | None) -> dict[st
     return fields if isinstance(version, int) and 0 < version < MAX_VERSION and "at" in fields else {}
 
 
-def place_of(event: AnyEvent) -> tuple[str, int] | None:
+def place_of(event: AnyEvent) -> tuple[LaneId, int] | None:
     """Lane and priority of an event that puts its job into a lane."""
     if type(event) not in _PLACED:
         return None

@@ -27,8 +27,10 @@ from switchyard.events.errors import ConflictError, NewerVersionError
 from switchyard.events.events import AnyEvent, Archived, Repaired
 from switchyard.events.state import Job
 from switchyard.events.values import FINAL, JobError, Status
+from switchyard.events.vocabulary.causes import DeadReason
+from switchyard.events.vocabulary.ids import LaneId
+from switchyard.events.vocabulary.refusals import RefusalCode
 
-CODE: Final = "damaged"
 ALLOWED: Final = ("repair", "discard")
 _BY_ITSELF: Final = (Wake, Unblock, FailDependency, LoseLease, Requeue, Archive)
 _GOES_ON: Final = FINAL | {Status.SCHEDULED, Status.BLOCKED, Status.RETRYING, Status.REVIEW}
@@ -70,27 +72,27 @@ def refuse_damaged(job: Job) -> ConflictError | NewerVersionError:
     if damage.newer:
         return NewerVersionError(f"{where} was written by a newer version: {damage.reason}")
     message = f"job {job.id} is damaged: {where} cannot be read: {damage.reason}"
-    return ConflictError(message, code=CODE, allowed=ALLOWED)
+    return ConflictError(message, code=RefusalCode.DAMAGED, allowed=ALLOWED)
 
 
 def refuse_whole(job: Job) -> ConflictError:
     """Why a job that is whole is not repaired."""
-    return ConflictError(f"cannot repair job {job.id}: it is not damaged", code="not_damaged")
+    return ConflictError(f"cannot repair job {job.id}: it is not damaged", code=RefusalCode.NOT_DAMAGED)
 
 
 def _repaired(job: Job, command: Repair) -> Repaired:
     if job.status is Status.ABSENT:
         message = f"cannot repair job {job.id}: not even its first event can be read; it can be discarded"
-        raise ConflictError(message, code="nothing_to_repair", allowed=("discard",))
+        raise ConflictError(message, code=RefusalCode.NOTHING_TO_REPAIR, allowed=("discard",))
     to = command.to or _by_default(job)
     if to not in _TARGETS and to is not job.status:
         message = f"cannot repair job {job.id} to {to.value}: queued, dead or cancelled were expected"
-        raise ConflictError(message, code="illegal_repair", allowed=ALLOWED)
+        raise ConflictError(message, code=RefusalCode.ILLEGAL_REPAIR, allowed=ALLOWED)
     state = _state(job, to, command)
     queued = to is Status.QUEUED
     return Repaired(
         at=command.now, by=command.by, reason=command.reason, state=_builtins(state),
-        lane=state.lane if queued else "", priority=state.own_priority if queued else 50,
+        lane=state.lane if queued else LaneId(""), priority=state.own_priority if queued else 50,
     )  # fmt: skip
 
 
@@ -113,10 +115,10 @@ def _state(job: Job, to: Status, command: Repair) -> Job:
             whole, lost=0, reason=None, ended_at=None, deadline_at=None if passed else whole.deadline_at,
             failures=min(whole.failures, whole.max_attempts - 1),
         )  # fmt: skip
-    whole = change(whole, ended_at=command.now, reason=CODE if to is Status.DEAD else None)
+    whole = change(whole, ended_at=command.now, reason=DeadReason.DAMAGED if to is Status.DEAD else None)
     if to is Status.DEAD:
         reason = job.damage.reason if job.damage else ""
-        whole = change(whole, error=JobError(CODE, reason, retryable=False))
+        whole = change(whole, error=JobError(DeadReason.DAMAGED, reason, retryable=False))
     return whole
 
 
@@ -129,9 +131,9 @@ def _builtins(state: Job) -> dict[str, Any]:
 def _summary(job: Job, now: datetime, why: str) -> dict[str, Any]:
     """What a discarded job is still known by."""
     known = {
-        "kind": job.kind, "tenant": job.tenant, "labels": job.labels, "attempt": job.attempt, "reason": CODE,
-        "error": JobError(CODE, why, retryable=False), "created_at": job.created_at,
-        "started_at": job.started_at, "ended_at": job.ended_at or now,
+        "kind": job.kind, "tenant": job.tenant, "labels": job.labels, "attempt": job.attempt,
+        "reason": DeadReason.DAMAGED, "error": JobError(DeadReason.DAMAGED, why, retryable=False),
+        "created_at": job.created_at, "started_at": job.started_at, "ended_at": job.ended_at or now,
     }  # fmt: skip
     summary: dict[str, Any] = msgspec.to_builtins(known)
     return {name: value for name, value in summary.items() if value is not None}

@@ -11,6 +11,7 @@ import msgspec
 from switchyard.events import subjects
 from switchyard.events.encoding.codec import decode
 from switchyard.events.events import AnyEvent, Unreadable
+from switchyard.events.vocabulary.ids import JobId, Seq
 
 UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -26,8 +27,8 @@ class Recorded(msgspec.Struct, frozen=True):
         trace: W3C trace context, or "".
     """
 
-    seq: int
-    job_id: str
+    seq: Seq
+    job_id: JobId
     name: str
     tenant: str
     kind: str
@@ -42,12 +43,12 @@ class Recorded(msgspec.Struct, frozen=True):
         return self.event.at or UNKNOWN
 
 
-def recorded(subject: str, headers: Mapping[str, str] | None, body: bytes, seq: int) -> Recorded:
+def recorded(subject: str, headers: Mapping[str, str] | None, body: bytes, seq: Seq) -> Recorded:
     """The event that a message of the log holds; its subject is that of a job (`subjects.job_of`)."""
     _, job_id, name, *_ = subject.split(".", 3)
     get = (headers or {}).get
     return Recorded(
-        seq, job_id, name,
+        seq, JobId(job_id), name,
         get(subjects.H_TENANT, ""), get(subjects.H_KIND, ""), get(subjects.H_ACTOR, ""),
         get(subjects.H_MSG_ID, ""), get(subjects.H_TRACE, ""), decode(subject, body, headers),
     )  # fmt: skip

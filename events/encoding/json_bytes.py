@@ -22,6 +22,7 @@ from switchyard.events.encoding.json_value import (
 )
 from switchyard.events.encoding.nesting import deeper_than, unescaped
 from switchyard.events.errors import InvalidError
+from switchyard.events.vocabulary.refusals import RefusalCode
 
 MAX_BODY_NESTING: Final = MAX_NESTING + 1
 """Levels of a body, in which a value of `MAX_NESTING` levels stands under a key."""
@@ -74,7 +75,7 @@ def refuse_fault(body: bytes, field: str = "") -> None:
                 if len(opened) == MAX_BODY_NESTING:
                     here = _path(field, opened)[:SHOWN_PATH_CHARS]
                     rule = f"nested deeper than {MAX_BODY_NESTING} levels"
-                    raise InvalidError(f"{here}: {rule}", code="nested_too_deeply", field=here)
+                    raise InvalidError(f"{here}: {rule}", code=RefusalCode.NESTED_TOO_DEEPLY, field=here)
                 key_next = token == b"{"
                 opened.append((key_next, "" if key_next else 0))
             case b"}" | b"]":

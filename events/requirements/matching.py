@@ -195,7 +195,7 @@ def _clauses(requires: Any, capabilities: Capabilities, *, held: bool) -> list[C
                 verdict = _test(operator, operand, found)
                 if (verdict is True) is held:
                     told.append(_clause(key, operator, operand, found, verdict))
-        elif not held:
+        else:  # never where what is met is asked for: nothing that cannot be read is met
             told.append(_unreadable(key, "$eq", wanted))
     return told
 

@@ -1,1 +1,1 @@
-"""Schedules and their ticks."""
+"""Schedules: which ticks they have, and which of them make a job."""

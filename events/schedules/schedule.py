@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import assert_never
 
 import msgspec
 
@@ -119,6 +120,8 @@ def decide(
             due = in_time or [last]
         case Missed.ALL:
             due = newest(schedule.timing, since, now, limit)
+        case _:
+            assert_never(schedule.missed)
     skipped = schedule.skipped if due else Skipped(last, "missed")
     cancels = None
     if due and schedule.overlap is Overlap.SKIP:

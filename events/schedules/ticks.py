@@ -25,6 +25,7 @@ from cronsim import CronSim, CronSimError
 
 from switchyard.events.errors import InvalidError, LimitError
 from switchyard.events.numbers import PositiveSeconds, Time
+from switchyard.events.vocabulary.refusals import RefusalCode
 
 NICKNAMES: Final = {
     "@yearly": "0 0 1 1 *",
@@ -90,7 +91,7 @@ def check(timing: Timing, *, shortest_s: float) -> None:
     if gap_s < shortest_s:
         raise LimitError(
             f"{field}: ticks {gap_s:g} s apart; at least {shortest_s:g} s were expected",
-            status=422, code="too_often", field=field,
+            status=422, code=RefusalCode.TOO_OFTEN, field=field,
         )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import jwt
 import msgspec
 
 from switchyard.events.errors import ForbiddenError
+from switchyard.events.vocabulary.ids import Fence, JobId, WorkerId
 from switchyard.services.access.jwt import TokenVerifier
 
 HEADER: Final = "Switchyard-Lease-Token"
@@ -29,10 +30,10 @@ class LeaseClaims(msgspec.Struct, frozen=True):
         places: answers to the tokens that keep its places under limits.
     """
 
-    job: str
-    fence: int
+    job: JobId
+    fence: Fence
     attempt: int
-    worker: str
+    worker: WorkerId
     tenant: str
     lease_s: float
     places: tuple[str, ...] = ()
@@ -43,7 +44,7 @@ class LeaseClaims(msgspec.Struct, frozen=True):
         return lease_id(self.job, self.fence)
 
 
-def lease_id(job: str, fence: int) -> str:
+def lease_id(job: JobId, fence: Fence) -> str:
     """The lease's name in URLs."""
     return f"{job}.{fence}"
 

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from switchyard.events.errors import UnavailableError
+from switchyard.events.vocabulary.ids import Seq
 from switchyard.services.broker.inbox import Inbox
 from switchyard.services.broker.jetstream import NOTHING, FaultError, api
 from switchyard.services.broker.wire import LazyHeaders
@@ -51,7 +52,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     subject: str
     headers: Mapping[str, str]
     data: bytes
-    seq: int
+    seq: Seq
     pending: int
     at_ns: int = 0
 
@@ -72,7 +73,9 @@ async def last_message(nc: Client, stream: str, subject: str, *, timeout_s: floa
         if headers.get("Status") == NOT_FOUND:
             return None
         raise UnavailableError(f"the broker refused a read of {stream}: {headers.get('Description')}")
-    return Stored(_subject(headers["Nats-Subject"]), headers, reply.data, int(headers["Nats-Sequence"]), 0)
+    return Stored(
+        _subject(headers["Nats-Subject"]), headers, reply.data, Seq(int(headers["Nats-Sequence"])), 0
+    )
 
 
 def _subject(told: str) -> str:
@@ -150,7 +153,7 @@ async def take_batch(
         if "Nats-Sequence" not in headers:
             raise UnavailableError(f"the broker refused a read: {headers.get('Description', status)}")
         pending = int(headers.get("Nats-Num-Pending", "0"))  # the broker's own: it adds its headers last
-        seq = int(headers["Nats-Sequence"])
+        seq = Seq(int(headers["Nats-Sequence"]))
         found.append(Stored(_subject(headers["Nats-Subject"]), headers, message.data, seq, pending))
 
 
@@ -329,7 +332,7 @@ def delivered(message: Msg) -> tuple[Stored, int]:
     base = 4 if len(tokens) > 9 else 2
     seq, consumer_seq, at_ns, pending = map(int, tokens[base + 3 : base + 7])
     return Stored(
-        _subject(message.subject), message.headers or {}, message.data, seq, pending, at_ns
+        _subject(message.subject), message.headers or {}, message.data, Seq(seq), pending, at_ns
     ), consumer_seq
 
 

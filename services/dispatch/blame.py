@@ -12,11 +12,12 @@ from nats.aio.client import Client
 from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError
 from switchyard.events.job import Job
+from switchyard.events.vocabulary.ids import Fence, WorkerId
 from switchyard.services.broker.reader import last_message
 from switchyard.services.records import workers
 
 
-def is_alone(fence: int, named: Collection[int], running: Collection[int] = ()) -> bool:
+def is_alone(fence: Fence, named: Collection[int], running: Collection[int] = ()) -> bool:
     """Whether a lease was its worker's only one.
 
     Args:
@@ -27,7 +28,7 @@ def is_alone(fence: int, named: Collection[int], running: Collection[int] = ()) 
     return set(named) == {fence} and set(running) <= {fence}
 
 
-async def has_one_slot(nc: Client, worker: str, *, timeout_s: float) -> bool:
+async def has_one_slot(nc: Client, worker: WorkerId, *, timeout_s: float) -> bool:
     """Whether a worker on NATS runs one job at a time, as it declares; not, where nobody knows."""
     try:
         found = await last_message(

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.lane import LaneEntry
+from switchyard.events.vocabulary.ids import LaneId
 from switchyard.services.broker.connection import on_reconnect
 from switchyard.services.broker.puller import NAK, Puller
 from switchyard.services.broker.quarantine import readable
@@ -115,7 +116,7 @@ class Dispatcher:
         async for lane, priority, entry in readable(self._nc, BUCKET, changes, parse_entry):
             self._learn(lane, priority, entry)
 
-    def _learn(self, lane: str, priority: int, entry: Entry | None) -> None:
+    def _learn(self, lane: LaneId, priority: int, entry: Entry | None) -> None:
         consumer = subjects.lane_consumer(lane, priority)
         known = self._lanes.get(consumer)
         if entry is not None and known is not None and entry.seq == known[1].seq:

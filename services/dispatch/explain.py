@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,6 +15,7 @@ from switchyard.events.lane import LaneKey
 from switchyard.events.numbers import later
 from switchyard.events.requirements.matching import Clause, explain
 from switchyard.events.values import FINAL, Damage, Status
+from switchyard.events.vocabulary.causes import EndCause
 from switchyard.events.wakes import too_late
 from switchyard.projections.job_view import next_attempt_at, time_view
 from switchyard.services.records.workers import AVOID_S, UNREGISTERED, WorkerRecord
@@ -60,6 +62,43 @@ class Situation(NamedTuple):
     parents: Mapping[str, str] = {}
     now: datetime | None = None
     held: str | None = None
+
+
+class WaitReason(StrEnum):
+    """Why a job waits, where its state alone does not say it; a final job has the reason of its end."""
+
+    OVERDUE = "overdue"
+    PAUSED = "paused"
+    STORAGE_FULL = "storage_full"
+    NO_WORKER_FITS = "no_worker_fits"
+    LIMIT = "limit"
+    WORKERS_PAUSED = "workers_paused"
+    ABOUT_TO_START = "about_to_start"
+    BUSY = "busy"
+    SCHEDULED = "scheduled"
+    RELEASED = "released"
+    BLOCKED = "blocked"
+    RETRYING = "retrying"
+    REVIEW = "review"
+    SUCCEEDED = "succeeded"
+    DAMAGED = "damaged"
+    NEWER_VERSION = "newer_version"
+
+
+class Verdict(StrEnum):
+    """What a worker is to a lane, the nearest first; another state of a worker stands for itself."""
+
+    FREE = "free"
+    BUSY = "busy"
+    PAUSED = "paused"
+    UNREGISTERED = UNREGISTERED
+    DRAINING = "draining"
+    DOES_NOT_FIT = "does_not_fit"
+    ISOLATION = "isolation"
+    OTHER_KIND = "other_kind"
+
+
+_FITS: Final = (Verdict.FREE, Verdict.BUSY, Verdict.PAUSED, Verdict.UNREGISTERED)
 
 
 class _Verdict(NamedTuple):
@@ -122,26 +161,25 @@ def _conditions(key: LaneKey) -> dict[str, Any]:
 
 def _verdict(record: WorkerRecord, key: LaneKey, tenant: str) -> _Verdict:
     if key.kind not in record.kinds:
-        return _Verdict(record, "other_kind", f"it does not run {key.kind}", ())
+        return _Verdict(record, Verdict.OTHER_KIND, f"it does not run {key.kind}", ())
     if not (record.admitted(key) and record.runs_for(tenant)):
         message = (
             f"the job is isolated: {key.isolation}"
             if record.tenant is None
             else f"it is dedicated to tenant {record.tenant}"
         )
-        return _Verdict(record, "isolation", message, ())
+        return _Verdict(record, Verdict.ISOLATION, message, ())
     if clauses := tuple(explain(key.requires, record.capabilities)):
-        return _Verdict(record, "does_not_fit", "; ".join(clause.message for clause in clauses), clauses)
+        message = "; ".join(clause.message for clause in clauses)
+        return _Verdict(record, Verdict.DOES_NOT_FIT, message, clauses)
     if record.state != RUNNING:
         return _Verdict(record, record.state, f"it fits, but is {record.state}", ())
     if not record.has_free_slot:
-        return _Verdict(record, "busy", f"it fits, and all of its {record.slots} slots are taken", ())
-    return _Verdict(record, "free", "it fits and has a free slot", ())
+        return _Verdict(record, Verdict.BUSY, f"it fits, and all of its {record.slots} slots are taken", ())
+    return _Verdict(record, Verdict.FREE, "it fits and has a free slot", ())
 
 
-_ORDER: Final = (
-    "free", "busy", "paused", UNREGISTERED, "draining", "does_not_fit", "isolation", "other_kind",
-)  # fmt: skip
+_ORDER: Final = tuple(Verdict)
 
 
 def _nearness(verdict: _Verdict) -> tuple[int, int, str]:
@@ -163,7 +201,7 @@ def _view(verdict: _Verdict) -> dict[str, Any]:
 
 def _nearest_miss(verdicts: Sequence[_Verdict]) -> dict[str, Any] | None:
     """The one clause whose change would let the most workers in, as long as no worker fits."""
-    if any(verdict.verdict in ("free", "busy", "paused", UNREGISTERED) for verdict in verdicts):
+    if any(verdict.verdict in _FITS for verdict in verdicts):
         return None
     groups: dict[tuple[str, str], list[_Verdict]] = defaultdict(list)
     for verdict in verdicts:
@@ -225,35 +263,36 @@ def _waiting(
     """The reason, a sentence, and what would have to change."""
     key = situation.key
     if situation.now is not None and (late := too_late(job, situation.now)) is not None:
-        summary = "its deadline is over" if late.cause == "waiting" else "its time to start is over"
-        return "overdue", f"{summary}: it will not start, and ends as expired", []
+        summary = "its deadline is over" if late.cause == EndCause.WAITING else "its time to start is over"
+        return WaitReason.OVERDUE, f"{summary}: it will not start, and ends as expired", []
     if situation.paused:
         what = " and ".join(f"{name} {key.kind if name == 'kind' else job.lane}" for name in situation.paused)
-        return "paused", f"an operator has paused {what}", [f"resume {what}"]
+        return WaitReason.PAUSED, f"an operator has paused {what}", [f"resume {what}"]
     if situation.held is not None:
         said, _, advice = situation.held.rpartition(": ")
-        return "storage_full", f"no job starts: {said}", [advice]
+        return WaitReason.STORAGE_FULL, f"no job starts: {said}", [advice]
     counted = {name: [v for v in verdicts if v.verdict == name] for name in _ORDER}
-    fitting = counted["free"] + counted["busy"] + counted["paused"]
+    fitting = counted[Verdict.FREE] + counted[Verdict.BUSY] + counted[Verdict.PAUSED]
     if not fitting:
-        return "no_worker_fits", *_nobody(key, counted, nearest)
+        return WaitReason.NO_WORKER_FITS, *_nobody(key, counted, nearest)
     full = [limit for limit in situation.limits if limit.is_full]
     if full:
         names = ", ".join(limit.name for limit in full)
         return (
-            "limit", f"limit {names} is used up",
+            WaitReason.LIMIT, f"limit {names} is used up",
             [f"raise limit {names}, or wait until one of its jobs ends or its minute is over"],
         )  # fmt: skip
-    if not counted["free"] and not counted["busy"]:
-        names = ", ".join(verdict.record.id for verdict in counted["paused"][:SHOWN_VALUES])
-        return "workers_paused", f"the workers that fit are paused: {names}", [f"resume {names}"]
+    if not counted[Verdict.FREE] and not counted[Verdict.BUSY]:
+        names = ", ".join(verdict.record.id for verdict in counted[Verdict.PAUSED][:SHOWN_VALUES])
+        return WaitReason.WORKERS_PAUSED, f"the workers that fit are paused: {names}", [f"resume {names}"]
     ahead = f"{situation.ahead} job{'s go' if situation.ahead != 1 else ' goes'} before it in its lane"
-    if counted["free"]:
-        if (left := _left_to_others(job, situation, counted["free"])) is not None:
-            return "about_to_start", f"{left}; {ahead}", []
-        return "about_to_start", f"{len(counted['free'])} fitting workers have a free slot; {ahead}", []
+    if counted[Verdict.FREE]:
+        if (left := _left_to_others(job, situation, counted[Verdict.FREE])) is not None:
+            return WaitReason.ABOUT_TO_START, f"{left}; {ahead}", []
+        free = f"{len(counted[Verdict.FREE])} fitting workers have a free slot"
+        return WaitReason.ABOUT_TO_START, f"{free}; {ahead}", []
     return (
-        "busy", f"all {len(counted['busy'])} workers that fit are busy; {ahead}",
+        WaitReason.BUSY, f"all {len(counted[Verdict.BUSY])} workers that fit are busy; {ahead}",
         ["start more workers that fit, or raise the job's priority"],
     )  # fmt: skip
 
@@ -273,24 +312,24 @@ def _left_to_others(job: Job, situation: Situation, free: Sequence[_Verdict]) ->
 
 
 def _nobody(
-    key: LaneKey, counted: Mapping[str, Sequence[_Verdict]], nearest: dict[str, Any] | None
+    key: LaneKey, counted: Mapping[Verdict, Sequence[_Verdict]], nearest: dict[str, Any] | None
 ) -> tuple[str, list[str]]:
-    if counted[UNREGISTERED]:
-        names = ", ".join(verdict.record.id for verdict in counted[UNREGISTERED][:SHOWN_VALUES])
+    if counted[Verdict.UNREGISTERED]:
+        names = ", ".join(verdict.record.id for verdict in counted[Verdict.UNREGISTERED][:SHOWN_VALUES])
         summary = f"the workers that fit take no jobs while the broker refuses what they declare: {names}"
         return summary, ["make room in the broker's buckets capabilities and workers"]
     if nearest is not None:
         what = "a {} worker that has it" if nearest["path"] else "another {} worker"
         start = f"start {what.format(key.kind)}"
         return f"no worker fits: {nearest['message']}", [nearest["message"], start]
-    if counted["does_not_fit"]:
-        several = min(len(verdict.clauses) for verdict in counted["does_not_fit"])
+    if counted[Verdict.DOES_NOT_FIT]:
+        several = min(len(verdict.clauses) for verdict in counted[Verdict.DOES_NOT_FIT])
         summary = (
-            f"no worker fits: each of the {len(counted['does_not_fit'])} that run {key.kind} "
+            f"no worker fits: each of the {len(counted[Verdict.DOES_NOT_FIT])} that run {key.kind} "
             f"fails at least {several} parts of the requirement"
         )
         return summary, [f"start a {key.kind} worker that fits, or require less"]
-    if counted["isolation"]:
+    if counted[Verdict.ISOLATION]:
         return (
             f"the job is isolated ({key.isolation}), and none of the workers is its tenant's own",
             [f"start a worker with --tenant {key.isolation.partition(':')[2]}"],
@@ -303,11 +342,12 @@ def _damaged(job: Job, damage: Damage) -> tuple[str, str, list[str]]:
     what = f"event {damage.event!r} at sequence {damage.seq}"
     if damage.newer:
         summary = f"a newer version of Switchyard wrote its {what}: {damage.reason}"
-        return "newer_version", summary, ["upgrade this Switchyard; nothing is decided before that"]
+        return WaitReason.NEWER_VERSION, summary, ["upgrade this Switchyard; nothing is decided before that"]
     summary = f"its {what} cannot be read: {damage.reason}"
     if job.status is Status.ABSENT:
-        return "damaged", f"{summary}; nothing of the job is known", ["discard it"]
-    return "damaged", f"{summary}; before that it was {job.status.value}", ["repair it, or discard it"]
+        return WaitReason.DAMAGED, f"{summary}; nothing of the job is known", ["discard it"]
+    summary = f"{summary}; before that it was {job.status.value}"
+    return WaitReason.DAMAGED, summary, ["repair it, or discard it"]
 
 
 def _elsewhere(job: Job, situation: Situation) -> tuple[str, str]:
@@ -316,23 +356,26 @@ def _elsewhere(job: Job, situation: Situation) -> tuple[str, str]:
         case Status.SCHEDULED:
             if job.releases:
                 again = f"it comes again at {job.start_at:%Y-%m-%dT%H:%M:%SZ}"
-                return "released", f"its last {job.releases} attempts gave it back; {again}"
-            return "scheduled", f"it starts at {job.start_at:%Y-%m-%dT%H:%M:%SZ}"
+                return WaitReason.RELEASED, f"its last {job.releases} attempts gave it back; {again}"
+            return WaitReason.SCHEDULED, f"it starts at {job.start_at:%Y-%m-%dT%H:%M:%SZ}"
         case Status.BLOCKED:
             waits = [f"{parent} ({state})" for parent, state in situation.parents.items()]
             shown = ", ".join(waits[:SHOWN_VALUES])
-            return "blocked", f"it waits for {len(waits)} other job{'s' if len(waits) != 1 else ''}: {shown}"
+            return (
+                WaitReason.BLOCKED,
+                f"it waits for {len(waits)} other job{'s' if len(waits) != 1 else ''}: {shown}",
+            )
         case Status.RETRYING:
             code = job.error.code if job.error else "failed"
             due = f"{job.retry_at:%Y-%m-%dT%H:%M:%SZ}"
-            return "retrying", f"attempt {job.attempt} failed ({code}); the next is due at {due}"
+            return WaitReason.RETRYING, f"attempt {job.attempt} failed ({code}); the next is due at {due}"
         case Status.RUNNING | Status.CANCELLING:
             verb = "runs" if job.status is Status.RUNNING else "is being stopped"
             return job.status.value, f"attempt {job.attempt} {verb} on {job.worker}"
         case Status.REVIEW:
-            return "review", "its result waits for a reviewer"
+            return WaitReason.REVIEW, "its result waits for a reviewer"
         case Status.SUCCEEDED:
-            return "succeeded", f"attempt {job.attempt} on {job.worker} succeeded"
+            return WaitReason.SUCCEEDED, f"attempt {job.attempt} on {job.worker} succeeded"
         case status if status in FINAL:
             why = job.reason or "no reason was given"
             message = f": {job.error.code}: {job.error.message}" if job.error else ""

@@ -28,7 +28,6 @@ from nats.aio.client import Client
 from switchyard.events import subjects
 from switchyard.events.commands import AnyCommand, Fail, LoseLease, Release, TakeLease, Wake
 from switchyard.events.encoding.codec import decode
-from switchyard.events.encoding.damage import CODE as DAMAGED
 from switchyard.events.errors import (
     ConflictError,
     NewerVersionError,
@@ -42,6 +41,8 @@ from switchyard.events.job import Job, decide, evolve
 from switchyard.events.lane import NONE
 from switchyard.events.outcome import timed_out
 from switchyard.events.values import FINAL, JobError, JobSpec, Status
+from switchyard.events.vocabulary.ids import Fence, WorkerId
+from switchyard.events.vocabulary.refusals import RefusalCode
 from switchyard.services import clock
 from switchyard.services.broker.puller import ACK, NAK, TERM, WORKING, Puller
 from switchyard.services.broker.reachability import Reachability
@@ -163,7 +164,7 @@ class Leasing:
         """The command that starts the attempt."""
         return TakeLease(now=clock.now(), worker=record.id, revision=record.revision)
 
-    async def _another_fits(self, job: Job, spec: JobSpec, worker: str) -> bool:
+    async def _another_fits(self, job: Job, spec: JobSpec, worker: WorkerId) -> bool:
         """Whether the job was queued lately and another live worker that has a free slot may take it."""
         queued_at = job.queued_at or clock.now()
         if (clock.now() - queued_at).total_seconds() > workers.AVOID_S:
@@ -226,32 +227,33 @@ class Leasing:
         if holder is None:
             timeout_s = self._settings.request_timeout_s
             blamed = await has_one_slot(self._nc, lease.worker, timeout_s=timeout_s)
-            after, _ = await self._store.transition(
-                job, self._lost(lease.fence, blamed=blamed), actor="worker:redelivery"
-            )
-            log.info("lease_lost", job=job.id, fence=lease.fence, worker=lease.worker, blamed=blamed)
+            command: AnyCommand = self._lost(lease.fence, blamed=blamed)
+            after, event = await self._store.transition(job, command, actor="worker:redelivery")
+            if event is not None:
+                log.info("lease_lost", job=job.id, fence=lease.fence, worker=lease.worker, blamed=blamed)
         elif (known_s := self._disowned_s(holder, job, lease.fence)) > self._settings.lease_s:
             timeout_s = job.attempt_timeout_s or self._settings.attempt_timeout_s
             is_late = known_s > timeout_s
             now, fence = clock.now(), lease.fence
-            command: AnyCommand = Release(now=now, fence=fence)
+            command = Release(now=now, fence=fence)
             if is_late:  # its worker could not end it: the code does not stop, or blocks the loop
                 command = Fail(now=now, fence=fence, error=timed_out(timeout_s), jitter=jitter())
-            after, _ = await self._store.transition(job, command, actor="worker:redelivery")
-            log.info("lease_disowned", job=job.id, fence=fence, worker=lease.worker, timed_out=is_late)
+            after, event = await self._store.transition(job, command, actor="worker:redelivery")
+            if event is not None:
+                log.info("lease_disowned", job=job.id, fence=fence, worker=lease.worker, timed_out=is_late)
         else:
             return False
         if after.claimable_seq != work.seq or after.status in FINAL:
             await self._puller.answer(work, ACK)
         return False
 
-    def _lost(self, fence: int, *, blamed: bool) -> LoseLease:
+    def _lost(self, fence: Fence, *, blamed: bool) -> LoseLease:
         return LoseLease(
             now=clock.now(), fence=fence, blamed=blamed,
             poison_after=self._settings.poison_losses, innocent_max=self._settings.innocent_losses,
         )  # fmt: skip
 
-    async def _holder(self, worker: str) -> tuple[workers.WorkerRecord | None, bool]:
+    async def _holder(self, worker: WorkerId) -> tuple[workers.WorkerRecord | None, bool]:
         """A worker's heartbeat, and whether it went just now: the keeper, who knows more, comes first."""
         timeout_s = self._settings.request_timeout_s
         found = await last_message(self._nc, workers.STREAM, workers.subject(worker), timeout_s=timeout_s)
@@ -260,7 +262,7 @@ class Leasing:
         holder = workers.read(found)
         return holder, holder is None and 0 <= _age_s(found) < self._settings.heartbeat_s
 
-    def _disowned_s(self, holder: workers.WorkerRecord, job: Job, fence: int) -> float:
+    def _disowned_s(self, holder: workers.WorkerRecord, job: Job, fence: Fence) -> float:
         """How long after its grant a live worker does not know the lease; 0 when it does."""
         if fence in holder.fences or job.started_at is None:
             return 0.0
@@ -277,7 +279,7 @@ class Leasing:
             await self._puller.answer(lease.work, WORKING)
         return why
 
-    async def settle(self, lease: Lease, command: AnyCommand, *, worker: str) -> bool:
+    async def settle(self, lease: Lease, command: AnyCommand, *, worker: WorkerId) -> bool:
         """Append the outcome and acknowledge the message; whether it was recorded.
 
         Raises:
@@ -290,15 +292,15 @@ class Leasing:
             log.warning("outcome_unwritable", job=lease.job.id, fence=lease.fence, error=error.message)
             return await self.settle(lease, failed_by(error, lease.fence), worker=worker)
         except ConflictError as error:
-            if error.code == DAMAGED:
+            if error.code == RefusalCode.DAMAGED:
                 await self._puller.answer(lease.work, TERM)
             # Somebody else's lease or end stands in the log: this result is recorded nowhere.
-            log.info("outcome_dropped", job=lease.job.id, fence=lease.fence, reason=error.code)
+            log.info("outcome_rejected", job=lease.job.id, fence=lease.fence, code=error.code)
             return False
         except UnavailableError:
             raise
         except SwitchyardError as error:
-            log.exception("outcome_refused", job=lease.job.id, fence=lease.fence, error=str(error))
+            log.exception("outcome_rejected", job=lease.job.id, fence=lease.fence, error=str(error))
             return False
         lease.job = after
         await self._puller.answer(lease.work, ACK)
@@ -314,7 +316,7 @@ def _age_s(message: Stored) -> float:
     return (clock.now() - stored_at).total_seconds()
 
 
-def failed_by(error: UnwritableError, fence: int) -> Fail:
+def failed_by(error: UnwritableError, fence: Fence) -> Fail:
     """The failure of an attempt that handed over what no reader could read; its code names the field."""
     root = re.match(r"[a-z_]*", error.field or "")
     code = f"{UNWRITABLE}{(root and root[0]) or 'outcome'}"

@@ -8,6 +8,7 @@ from switchyard.events.errors import InvalidError
 from switchyard.events.job import Job
 from switchyard.events.references import find, resolve
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.concurrency import each
 from switchyard.services.connectors.protocol import FatalError
 from switchyard.services.event_store import EventStore
@@ -35,7 +36,7 @@ async def resolved_payload(store: EventStore, spec: JobSpec) -> dict[str, Any]:
     return resolved
 
 
-async def _parent(store: EventStore, job_id: str) -> Job:
+async def _parent(store: EventStore, job_id: JobId) -> Job:
     """A job at its end, though a replica may lag behind that."""
     last = await store.last_of_leader(job_id)
     return await store.load(job_id, at_least=0 if last is None else last.seq)

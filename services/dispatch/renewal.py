@@ -6,6 +6,7 @@ import enum
 
 from switchyard.events.job import Job
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import Fence
 from switchyard.services.event_store import EventStore
 
 
@@ -18,7 +19,7 @@ class Interruption(enum.Enum):
     DRAIN = "drain"
 
 
-async def judge(store: EventStore, job: Job, fence: int) -> tuple[Job, Interruption | None]:
+async def judge(store: EventStore, job: Job, fence: Fence) -> tuple[Job, Interruption | None]:
     """The job as it stands now, and why its handler has to stop, if it has to.
 
     A lost lease's message must not be answered any more: it is another's, or nobody's.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from nats.aio.msg import Msg
 
 from switchyard.events import subjects
+from switchyard.events.vocabulary.ids import Seq
 from switchyard.services.broker.puller import Delivery, delivery_of
 from switchyard.services.broker.wire import LazyHeaders
 from switchyard.services.dispatch.limit_tokens import Grant
@@ -28,7 +29,7 @@ class Work(NamedTuple):
     """
 
     subject: str
-    seq: int
+    seq: Seq
     body: bytes
     reply: str
     delivery: Delivery
@@ -53,7 +54,7 @@ def parse_work(message: Msg) -> tuple[str, Work]:
     try:
         found = headers.find(SOURCE) if isinstance(headers, LazyHeaders) else headers[subjects.H_SOURCE]
         source = str(found).split(" ")
-        subject, seq = source[4], int(source[1])
+        subject, seq = source[4], Seq(int(source[1]))
     except (LookupError, ValueError):
-        subject, seq = "", 0
+        subject, seq = "", Seq(0)
     return delivery.consumer, Work(subject, seq, message.data, message.reply, delivery, priority)

@@ -1,1 +1,1 @@
-"""The REST and WebSocket front door."""
+"""The REST and WebSocket front door: every API of Switchyard, and its live updates."""

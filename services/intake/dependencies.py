@@ -10,6 +10,7 @@ import pydantic
 from switchyard.events.errors import InvalidError
 from switchyard.events.references import MARK, Place, dotted, excuses, find
 from switchyard.events.subjects import JOB_ID
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.concurrency import each
 from switchyard.services.event_store import EventStore
 from switchyard.services.intake.faults import from_details
@@ -19,7 +20,7 @@ AT_ONCE: Final = 16
 SHOWN_CHARS: Final = 64
 
 
-def distinct(depends_on: Sequence[str], settings: Settings) -> tuple[str, ...]:
+def distinct(depends_on: Sequence[JobId], settings: Settings) -> tuple[JobId, ...]:
     """The jobs that are waited for, each once.
 
     Raises:
@@ -32,7 +33,7 @@ def distinct(depends_on: Sequence[str], settings: Settings) -> tuple[str, ...]:
     return ids
 
 
-async def check_known(store: EventStore, tenant: str, depends_on: Sequence[str]) -> None:
+async def check_known(store: EventStore, tenant: str, depends_on: Sequence[JobId]) -> None:
     """Make sure that the jobs are there and the tenant's own.
 
     Raises:
@@ -41,7 +42,7 @@ async def check_known(store: EventStore, tenant: str, depends_on: Sequence[str])
     """
     ids = list(dict.fromkeys(depends_on))
 
-    async def known(job_id: str) -> bool:
+    async def known(job_id: JobId) -> bool:
         if JOB_ID.fullmatch(job_id) is None:
             return False
         # A replica that lags may not know of a job whose submission was answered just now.
@@ -56,7 +57,7 @@ async def check_known(store: EventStore, tenant: str, depends_on: Sequence[str])
 
 
 def references_in(
-    payload: dict[str, Any], encoded: bytes, depends_on: Sequence[str], settings: Settings
+    payload: dict[str, Any], encoded: bytes, depends_on: Sequence[JobId], settings: Settings
 ) -> Sequence[Place]:
     """Where the payload refers to results.
 

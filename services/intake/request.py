@@ -13,7 +13,9 @@ from msgspec import Meta
 
 from switchyard.events.errors import InvalidError
 from switchyard.events.subjects import NAME_PATTERN
-from switchyard.events.values import DependencyFailure, ReviewRules
+from switchyard.events.values import ReviewRules
+from switchyard.events.vocabulary.causes import DependencyFailure, ReviewDeadline
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.intake.bodies import decoded
 from switchyard.services.records.kinds import (
     MAX_WAIT_S,
@@ -46,7 +48,7 @@ class ReviewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     auto_accept: AutoAccept | None = None
     deadline_s: WaitSeconds | None = None
-    on_deadline: Literal["accept", "reject", "expire"] = "expire"
+    on_deadline: ReviewDeadline = ReviewDeadline.EXPIRE
     four_eyes: bool = True
 
     def rules(self) -> ReviewRules:
@@ -76,7 +78,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     prefers: dict[str, Any] = {}
     isolation: Literal["none", "loose", "strict"] = "none"
     limits: Annotated[list[LimitName], Meta(max_length=MAX_LIMITS)] = []
-    depends_on: list[str] = []
+    depends_on: list[JobId] = []
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     max_rejections: Annotated[int, Meta(ge=1, le=100)] = 3
     review: ReviewRequest | None = None

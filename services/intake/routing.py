@@ -12,6 +12,7 @@ from switchyard.events.errors import InvalidError
 from switchyard.events.lane import LaneKey, keys_of, lane_id
 from switchyard.events.requirements.matching import canonical, canonical_prefers
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import LaneId
 
 KNOWN_ROUTES: Final = 4096
 
@@ -22,7 +23,7 @@ class Route(NamedTuple):
     requires: dict[str, Any]
     prefers: dict[str, Any]
     keys: tuple[LaneKey, ...]
-    lanes: tuple[str, ...]
+    lanes: tuple[LaneId, ...]
 
     def into(self, spec: JobSpec) -> JobSpec:
         """The job with these conditions and lanes."""
@@ -31,7 +32,7 @@ class Route(NamedTuple):
             requires=self.requires,
             prefers=self.prefers,
             lane=self.lanes[0],
-            shared_lane=(*self.lanes, "")[1],
+            shared_lane=(*self.lanes, LaneId(""))[1],
         )
 
 
@@ -61,8 +62,8 @@ def route_of(spec: JobSpec) -> Route:
 def _known_route(conditions: bytes) -> Route:
     kind, requires, prefers, isolation, limits, tenant, fair_share = orjson.loads(conditions)
     spec = JobSpec(
-        kind=kind, tenant=tenant, lane="", requires=canonical(requires), prefers=canonical_prefers(prefers),
-        isolation=isolation, limits=tuple(limits), fair_share=fair_share,
+        kind=kind, tenant=tenant, lane=LaneId(""), requires=canonical(requires),
+        prefers=canonical_prefers(prefers), isolation=isolation, limits=tuple(limits), fair_share=fair_share,
     )  # fmt: skip
     keys = keys_of(spec)
     return Route(spec.requires, spec.prefers, keys, tuple(map(lane_id, keys)))

@@ -26,6 +26,7 @@ from switchyard.events.job import Job, evolve
 from switchyard.events.lane import LOOSE, NONE, LaneKey, isolated
 from switchyard.events.subjects import NAME
 from switchyard.events.values import JobSpec, Status
+from switchyard.events.vocabulary.ids import JobId, LaneId, Seq
 from switchyard.projections.job_view import time_view
 from switchyard.services import clock
 from switchyard.services.broker.publisher import AckLostError
@@ -52,13 +53,13 @@ FileExists = Callable[[str, str], Awaitable[bool]]
 """Whether a tenant has a file of this id."""
 
 
-_DEFAULT: Final = JobSpec(kind="", tenant="", lane="")
+_DEFAULT: Final = JobSpec(kind="", tenant="", lane=LaneId(""))
 
 
 class _Rules(NamedTuple):
     """What is known of a kind: its plain lane, its payload's model, and which of its fields name files."""
 
-    lane: str
+    lane: LaneId
     model: type[pydantic.BaseModel] | None
     files: tuple[str, ...]
 
@@ -222,7 +223,7 @@ class Submitter:
                 raise UnavailableError(f"job {job.id} cannot be read yet") from None
             # An id of our own drawing can only have been taken by the first try of this very submission.
             return found if digests else Submitted(found.job, event)
-        return Submitted(evolve(job, event, seq), event)
+        return Submitted(evolve(job, event, Seq(seq)), event)
 
     async def payload(self, job: Job, payload: dict[str, Any]) -> msgspec.Raw:
         """Another payload for a job, checked like a submission's.
@@ -238,7 +239,7 @@ class Submitter:
         return encoded
 
     async def _existing(
-        self, job_id: str, digests: tuple[str, ...], *, at_least: int = 0
+        self, job_id: JobId, digests: tuple[str, ...], *, at_least: int = 0
     ) -> Submitted | None:
         job = await self._store.load(job_id, at_least=at_least)
         if not job.seq:
@@ -297,7 +298,7 @@ class Submitter:
         )  # fmt: skip
 
     def _payload(
-        self, payload: dict[str, Any], model: type[pydantic.BaseModel] | None, depends_on: tuple[str, ...]
+        self, payload: dict[str, Any], model: type[pydantic.BaseModel] | None, depends_on: tuple[JobId, ...]
     ) -> msgspec.Raw:
         """The payload as it will stand in the event; what cannot be read back is refused here."""
         try:

@@ -6,10 +6,11 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.services.broker.jetstream import api
 
 
-async def purge_archived(nc: Client, job_id: str, seq: int, *, timeout_s: float) -> None:
+async def purge_archived(nc: Client, job_id: JobId, seq: Seq, *, timeout_s: float) -> None:
     """Remove all events of an archived job before the one that archived it, which has this sequence.
 
     It is done by whoever reads the event from a durable consumer, never beside the append: no crash can leave

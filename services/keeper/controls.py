@@ -10,6 +10,7 @@ import structlog
 from nats.aio.client import Client
 
 from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.events.vocabulary.ids import WorkerId
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.quarantine import readable
 from switchyard.services.broker.reader import follow, last_message
@@ -101,11 +102,11 @@ class Controls:
             try:
                 for what, worker in list(self._wishes):
                     if what == "worker":
-                        await self._forget(worker)
+                        await self._forget(WorkerId(worker))
             except SwitchyardError as error:
                 log.warning("sweep_broken_off", error=str(error))
 
-    async def _forget(self, worker: str) -> None:
+    async def _forget(self, worker: WorkerId) -> None:
         """Take back the wish for a worker that died and could not do it itself."""
         timeout_s = self._settings.request_timeout_s
         found = await last_message(self._nc, workers.STREAM, workers.subject(worker), timeout_s=timeout_s)

@@ -8,7 +8,7 @@ and the guard lets only one decision stand.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -16,6 +16,7 @@ import structlog
 from nats.aio.client import Client
 
 from switchyard.events.commands import FailDependency, Unblock
+from switchyard.events.encoding.codec import event_name
 from switchyard.events.encoding.envelope import Recorded
 from switchyard.events.errors import (
     ConflictError,
@@ -37,7 +38,9 @@ from switchyard.events.events import (
     Unreadable,
 )
 from switchyard.events.job import Job, evolve
-from switchyard.events.values import FINAL, DependencyFailure, Status
+from switchyard.events.values import FINAL, Status
+from switchyard.events.vocabulary.causes import DependencyFailure
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.projections.reader import ReadModel
 from switchyard.services import clock
 from switchyard.services.broker.publisher import Publisher
@@ -73,27 +76,27 @@ class Dependencies:
         self._lanes = lanes
         self._waits = Waits(nc, publisher, settings)
 
-    async def on_event(self, job_id: str, event: AnyEvent) -> None:
+    async def on_event(self, job_id: JobId, event: AnyEvent) -> None:
         """Note what a blocked job waits for, and decide about it at once if that has ended already."""
         if isinstance(event, Blocked | Repaired):
-            job = evolve(Job(id=job_id), event, 1)
+            job = evolve(Job(id=job_id), event, Seq(1))
             if job.status is Status.BLOCKED:
                 await self._waits.add(job_id, job.depends_on)
                 await self.settle(job_id, job.depends_on)
 
-    async def on_ends(self, ended: Mapping[str, str]) -> None:
+    async def on_ends(self, ended: Mapping[JobId, str]) -> None:
         """Decide about all jobs that wait for one of these, which have ended and wait no more themselves.
 
         Args:
             ended: the name of the event that ended it, by job.
         """
         await self._forget([job_id for job_id, name in ended.items() if name in ENDS_OF_BLOCKED])
-        waiting: defaultdict[str, list[str]] = defaultdict(list)
+        waiting: defaultdict[JobId, list[JobId]] = defaultdict(list)
         for parent, child in await self._waits.of(ended):
             waiting[child].append(parent)
         errors: list[SwitchyardError] = []
 
-        async def settle(child: str) -> None:
+        async def settle(child: JobId) -> None:
             try:
                 await self.settle(child, waiting[child])
             except NewerVersionError as error:  # whoever can read it looks at it anew
@@ -105,17 +108,17 @@ class Dependencies:
         if errors:  # what only an upgrade can help may wait longer than the others
             raise min(errors, key=lambda error: isinstance(error, NewerVersionError))
 
-    async def _forget(self, ended: Sequence[str]) -> None:
+    async def _forget(self, ended: Sequence[JobId]) -> None:
         """Forget what jobs waited for that may have ended while they did."""
         if not ended or not await self._waits.are_there():
             return
 
-        async def forget(job_id: str) -> None:
+        async def forget(job_id: JobId) -> None:
             await self._waits.remove(job_id, await self._waited_for(job_id, ()))
 
         await each(forget, ended, at_once=JOBS_AT_ONCE)
 
-    async def settle(self, job_id: str, ended: Sequence[str]) -> AnyEvent | None:
+    async def settle(self, job_id: JobId, ended: Sequence[JobId]) -> AnyEvent | None:
         """Release or end a blocked job if it is time; the event, or None when nothing was decided.
 
         Args:
@@ -142,10 +145,10 @@ class Dependencies:
         _, event = await self._store.transition(job, command, actor=ACTOR)
         await self._waits.remove(job_id, job.depends_on)
         if event is not None:
-            log.info("dependencies_settled", job=job_id, recorded=type(event).__name__)
+            log.info("dependencies_settled", job=job_id, recorded=event_name(event))
         return event
 
-    async def _blocked(self, job_id: str) -> Job | None:
+    async def _blocked(self, job_id: JobId) -> Job | None:
         """The job, if it is blocked."""
         last = await self._store.last(job_id) or await self._store.last_of_leader(job_id)
         if last is None:
@@ -161,13 +164,13 @@ class Dependencies:
             case _:
                 return None
 
-    async def _waited_for(self, job_id: str, known: Sequence[str]) -> Sequence[str]:
+    async def _waited_for(self, job_id: JobId, known: Sequence[JobId]) -> Collection[JobId]:
         try:
             return (await self._store.spec(job_id)).depends_on
         except (NotFoundError, ConflictError, NewerVersionError):  # archived meanwhile, or not to be read
             return known
 
-    async def _verdict(self, job: Job, ended: Sequence[str]) -> Unblock | FailDependency | None:
+    async def _verdict(self, job: Job, ended: Sequence[JobId]) -> Unblock | FailDependency | None:
         """What is to become of a blocked job.
 
         Those that may have ended are looked at first. One of the others that has not is enough to go on
@@ -186,7 +189,7 @@ class Dependencies:
                 return None
         return Unblock(now=now)
 
-    async def _outcome(self, job_id: str) -> Status | None:
+    async def _outcome(self, job_id: JobId) -> Status | None:
         """How a job ended; None while it has not."""
         outcome = _outcome_of(await self._store.last(job_id))
         # A replica that lags may not know of the end yet, and nobody would tell of it again.
@@ -207,7 +210,7 @@ def _outcome_of(last: Recorded | None) -> Status | None:
         case Archived(status=status):
             return status
         case Repaired() as repaired:
-            status = evolve(Job(), repaired, 1).status
+            status = evolve(Job(), repaired, Seq(1)).status
             return status if status in FINAL else None
         case _:
             return None

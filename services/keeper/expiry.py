@@ -10,6 +10,7 @@ from nats.aio.client import Client
 
 from switchyard.events.commands import LoseLease
 from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.events.vocabulary.ids import Fence, JobId, WorkerId
 from switchyard.projections.reader import ReadModel
 from switchyard.services import clock
 from switchyard.services.broker.jetstream import NOTHING, api
@@ -41,11 +42,11 @@ class Expiry:
         self._settings = settings
         self._read_model = read_model
         self._reach = Reachability(settings.lease_s)
-        self._fences: dict[str, dict[int, str]] = {}
+        self._fences: dict[WorkerId, dict[Fence, JobId]] = {}
         self.kinds = ServedKinds()
-        self._expiring: set[str] = set()
+        self._expiring: set[WorkerId] = set()
 
-    def alive(self) -> frozenset[str]:
+    def alive(self) -> frozenset[WorkerId]:
         """The workers whose heartbeat is there."""
         return frozenset(self._fences)
 
@@ -77,14 +78,14 @@ class Expiry:
             self.kinds.learn(worker, workers.read_declaration(message))
 
     def expire(
-        self, group: asyncio.TaskGroup, worker: str, fences: dict[int, str], *, after_s: float = 0.0
+        self, group: asyncio.TaskGroup, worker: WorkerId, fences: dict[Fence, JobId], *, after_s: float = 0.0
     ) -> None:
         """Begin to take back the leases of a worker whose heartbeat is gone."""
         if worker not in self._expiring:
             self._expiring.add(worker)
             group.create_task(self._take_back(worker, fences, after_s))
 
-    async def _take_back(self, worker: str, fences: dict[int, str], after_s: float) -> None:
+    async def _take_back(self, worker: WorkerId, fences: dict[Fence, JobId], after_s: float) -> None:
         """Take the leases back after a whole lease without heartbeat in which the broker could be reached."""
         try:
             await asyncio.sleep(after_s)
@@ -108,7 +109,7 @@ class Expiry:
         finally:
             self._expiring.discard(worker)
 
-    async def _is_gone(self, worker: str) -> bool:
+    async def _is_gone(self, worker: WorkerId) -> bool:
         try:
             found = await last_message(
                 self._nc,
@@ -120,7 +121,7 @@ class Expiry:
             return False
         return found is None or workers.read(found) is None
 
-    async def _lose(self, worker: str, job_id: str, fence: int, *, blamed: bool) -> None:
+    async def _lose(self, worker: WorkerId, job_id: JobId, fence: Fence, *, blamed: bool) -> None:
         while True:
             try:
                 command = LoseLease(

@@ -18,6 +18,7 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import LimitError, VersionConflictError
+from switchyard.events.vocabulary.ids import LaneId
 from switchyard.services import clock
 from switchyard.services.broker.jetstream import NOTHING, api
 from switchyard.services.broker.publisher import Publisher
@@ -31,7 +32,7 @@ log = structlog.get_logger()
 
 
 class _Place(NamedTuple):
-    lane: str
+    lane: LaneId
     priority: int
 
     @property

@@ -11,6 +11,7 @@ from switchyard.events import subjects
 from switchyard.events.encoding.codec import decode, place_of
 from switchyard.events.errors import NewerVersionError, UnavailableError
 from switchyard.events.events import AnyEvent, Archived, Submitted, Unreadable
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.projections.fold import NO_JOB
 from switchyard.projections.reader import ReadModel
 from switchyard.projections.tenants import Use
@@ -137,7 +138,7 @@ class Keeper:
         await self._dependencies.on_ends(ended)
         await purge_ended(self._nc, list(ended), timeout_s=self._settings.request_timeout_s)
 
-    async def _check_lane(self, job_id: str, event: AnyEvent) -> None:
+    async def _check_lane(self, job_id: JobId, event: AnyEvent) -> None:
         """A claimable event whose lane is gone would wait unseen: make the lane again."""
         place = place_of(event)
         if place is None or self._lanes.ready(*place):

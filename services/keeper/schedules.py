@@ -17,6 +17,7 @@ from switchyard.events.commands import RequestCancel
 from switchyard.events.errors import ConflictError, RejectedError, UnavailableError, VersionConflictError
 from switchyard.events.schedules.schedule import Overlap, Refusal, Schedule, decide, fired, next_tick
 from switchyard.events.values import FINAL, Status
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
@@ -130,14 +131,14 @@ class Schedules:
             except RejectedError as error:
                 refused = Refusal(tick, error.code, error.message, error.field)
                 log.warning(
-                    "schedule_job_refused", tenant=schedule.tenant, schedule=schedule.name, tick=iso(tick),
+                    "schedule_job_rejected", tenant=schedule.tenant, schedule=schedule.name, tick=iso(tick),
                     code=error.code, error=error.message,
                 )  # fmt: skip
             else:
                 made.append(tick)
         return fired(schedule, clock.now(), made, refused)
 
-    async def _cancel(self, job_id: str, actor: str) -> None:
+    async def _cancel(self, job_id: JobId, actor: str) -> None:
         command = RequestCancel(
             now=clock.now(), by=actor, grace_s=self._settings.cancel_grace_s, reason="next tick"
         )

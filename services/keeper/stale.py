@@ -19,6 +19,7 @@ from switchyard.events import subjects
 from switchyard.events.encoding.codec import FINAL_EVENTS
 from switchyard.events.errors import UnavailableError
 from switchyard.events.subjects import JOB_ID
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.jetstream import DELETE_FAILED, GONE, api
 from switchyard.services.broker.part_reader import last_messages
 from switchyard.services.broker.reader import Stored, last_of_leader, read_range
@@ -51,7 +52,7 @@ async def purge_acknowledged(nc: Client, stream: str, durable: str, subject: str
 
 
 async def purge_overdue(
-    nc: Client, before: datetime, wake: Callable[[str, str], Awaitable[None]], *, timeout_s: float
+    nc: Client, before: datetime, wake: Callable[[JobId, str], Awaitable[None]], *, timeout_s: float
 ) -> int:
     """Delete wake-ups that should have fired before a time, or have none; how many.
 
@@ -73,7 +74,7 @@ async def purge_overdue(
             if at is None or at < before:
                 _, _, job_id, *purpose = message.subject.split(".")
                 if JOB_ID.fullmatch(job_id):
-                    await wake(job_id, ".".join(purpose))
+                    await wake(JobId(job_id), ".".join(purpose))
                 purged += await delete(nc, subjects.TIMERS, message.seq, timeout_s=timeout_s)
         start = page[-1].seq + 1
     if purged:
@@ -81,7 +82,7 @@ async def purge_overdue(
     return purged
 
 
-async def purge_ended(nc: Client, jobs: Sequence[str], *, timeout_s: float) -> int:
+async def purge_ended(nc: Client, jobs: Sequence[JobId], *, timeout_s: float) -> int:
     """Take away the wake-ups of those of these jobs that have ended, or are not there; how many.
 
     What is set meanwhile stays: a dead job that has been given a new start has a wake-up again.
@@ -113,23 +114,23 @@ async def purge_page(nc: Client, start: int, *, timeout_s: float) -> int | None:
 
 
 async def _purge_ended(nc: Client, timers: Sequence[Stored], timeout_s: float) -> int:
-    by_job: defaultdict[str, list[Stored]] = defaultdict(list)
+    by_job: defaultdict[JobId, list[Stored]] = defaultdict(list)
     for timer in timers:
         job_id = timer.subject.split(".")[2]
         if JOB_ID.fullmatch(job_id):
-            by_job[job_id].append(timer)
+            by_job[JobId(job_id)].append(timer)
 
-    async def purge(job_id: str) -> int:
+    async def purge(job_id: JobId) -> int:
         # The leader's word, and after the timers were read: a replica may not know of a new start.
         last = await last_of_leader(nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=timeout_s)
         if last is not None and last.subject.split(".", 3)[2] not in ENDS:
             return 0
-        for timer in by_job[job_id]:
+        for timer in by_job[JobId(job_id)]:
             query = {"filter": timer.subject, "seq": timer.seq + 1}
             answer = await api(nc, f"STREAM.PURGE.{subjects.TIMERS}", query, timeout_s=timeout_s)
             if "error" in answer:
                 raise UnavailableError(f"a timer cannot be purged: {answer['error'].get('description')}")
-        return len(by_job[job_id])
+        return len(by_job[JobId(job_id)])
 
     return sum(await each(purge, by_job, at_once=LOOKS_AT_ONCE))
 

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from switchyard.events import subjects
 from switchyard.events.commands import Requeue
 from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.events.vocabulary.ids import JobId, LaneId, Seq
 from switchyard.projections.reader import ReadModel
 from switchyard.services import clock
 from switchyard.services.broker.connection import on_reconnect
@@ -132,7 +133,7 @@ class Sweep:
         else:
             self._timers_from = await purge_page(self._nc, self._timers_from, timeout_s=timeout_s) or 1
 
-    async def _wake(self, job_id: str, purpose: str) -> None:
+    async def _wake(self, job_id: JobId, purpose: str) -> None:
         with _one(job_id):
             await self._timers.on_due(job_id, purpose)
 
@@ -177,7 +178,7 @@ class Sweep:
                     if after not in there and self._is_old(job.claimable_at):
                         await self._requeue(job.id, after)
 
-    async def _requeue(self, job_id: str, claimable_seq: int) -> None:
+    async def _requeue(self, job_id: JobId, claimable_seq: Seq) -> None:
         command = Requeue(now=clock.now(), claimable_seq=claimable_seq)
         with _one(job_id):
             _, event = await self._store.transition(job_id, command, actor=ACTOR)
@@ -190,7 +191,7 @@ class Sweep:
             seconds=self._settings.lease_s
         )
 
-    async def _messages(self, lane: str, priority: int) -> int:
+    async def _messages(self, lane: LaneId, priority: int) -> int:
         """How many messages of a lane and priority are in `WORK`, delivered or not."""
         subject = subjects.work(lane, priority)
         info = await api(
@@ -202,7 +203,7 @@ class Sweep:
         )
         return int((info["state"].get("subjects") or {}).get(subject, 0))
 
-    async def _sources(self, lane: str, priority: int) -> set[int]:
+    async def _sources(self, lane: LaneId, priority: int) -> set[int]:
         """The sequences in `JOBS` of all work messages of a lane and priority."""
         sources: set[int] = set()
         start = 1
@@ -223,7 +224,7 @@ class Sweep:
 
 
 @contextlib.contextmanager
-def _one(job_id: str) -> Iterator[None]:
+def _one(job_id: JobId) -> Iterator[None]:
     """Let the sweep go on with the others when one job cannot be mended; not when the broker is away."""
     try:
         yield

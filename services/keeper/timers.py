@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.commands import Wake
+from switchyard.events.encoding.codec import event_name
 from switchyard.events.errors import LimitError
 from switchyard.events.events import (
     Accepted,
@@ -34,6 +35,7 @@ from switchyard.events.events import (
     Submitted,
 )
 from switchyard.events.job import Job, decide, evolve
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.events.wakes import next_wake
 from switchyard.services import clock
 from switchyard.services.broker.publisher import Publisher
@@ -60,12 +62,12 @@ class Timers:
         self._publisher = publisher
         self._settings = settings
 
-    async def on_event(self, job_id: str, event: AnyEvent, seq: int) -> None:
+    async def on_event(self, job_id: JobId, event: AnyEvent, seq: Seq) -> None:
         """Set the wake-ups that an event asks for."""
         for purpose, at in wanted(event, seq):
             await self.set(job_id, purpose, at)
 
-    async def set(self, job_id: str, purpose: str, at: datetime) -> None:
+    async def set(self, job_id: JobId, purpose: str, at: datetime) -> None:
         """Wake a job at a time; replaces its wake-up for the same purpose."""
         headers = {
             subjects.H_SCHEDULE: f"@at {_utc(at).isoformat().replace('+00:00', 'Z')}",
@@ -73,7 +75,7 @@ class Timers:
         }
         await self._publisher.publish(subjects.timer(job_id, purpose), b"", headers)
 
-    async def on_due(self, job_id: str, purpose: str) -> None:
+    async def on_due(self, job_id: JobId, purpose: str) -> None:
         """Do what is due for the job of a wake-up, and set the next one; one that came early is set again."""
         woken, next_at = await self.wake(job_id)
         if next_at is None:
@@ -82,7 +84,7 @@ class Timers:
             await clock.CLOCK.ask(self._nc)
         await self.set(job_id, purpose, next_at)
 
-    async def wake(self, job_id: str) -> tuple[bool, datetime | None]:
+    async def wake(self, job_id: JobId) -> tuple[bool, datetime | None]:
         """Decide what is due by now; whether something was, and when the next thing is."""
         settings = self._settings
         wake = Wake(
@@ -105,7 +107,7 @@ class Timers:
         actor = ahead.reviewer if isinstance(ahead, Accepted | Rejected) else ACTOR
         job, event = await self._store.transition(job, wake, actor=actor)
         if event is not None:
-            log.info("job_woken", job=job_id, recorded=type(event).__name__, state=job.status.value)
+            log.info("job_woken", job=job_id, recorded=event_name(event), state=job.status.value)
         return event is not None, next_wake(job)
 
     async def _has_lane(self, job: Job, ahead: AnyEvent | None) -> bool:
@@ -129,7 +131,7 @@ def _utc(at: datetime) -> datetime:
         return at.replace(tzinfo=UTC)
 
 
-def wanted(event: AnyEvent, seq: int) -> Iterator[tuple[str, datetime]]:  # noqa: C901 - one arm an event
+def wanted(event: AnyEvent, seq: Seq) -> Iterator[tuple[str, datetime]]:  # noqa: C901 - one arm an event
     """Purpose and time of each wake-up that an event asks for."""
     match event:
         case Submitted(job=spec):

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.inbox import Inbox
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
@@ -38,7 +39,7 @@ class Waits:
         self._publisher = publisher
         self._timeout_s = settings.request_timeout_s
 
-    async def add(self, child: str, parents: Sequence[str]) -> None:
+    async def add(self, child: JobId, parents: Sequence[JobId]) -> None:
         """Note that a job waits for others; returns when all of it is stored.
 
         Raises:
@@ -46,10 +47,10 @@ class Waits:
         """
         await each(lambda parent: self._add(parent, child), parents, at_once=AT_ONCE)
 
-    async def _add(self, parent: str, child: str) -> None:
+    async def _add(self, parent: JobId, child: JobId) -> None:
         await self._publisher.publish(subjects.wait(parent, child), b"1", {})
 
-    async def remove(self, child: str, parents: Collection[str]) -> None:
+    async def remove(self, child: JobId, parents: Collection[JobId]) -> None:
         """Forget that a job waits for others.
 
         Raises:
@@ -57,7 +58,7 @@ class Waits:
         """
         await each(lambda parent: self._remove(parent, child), parents, at_once=AT_ONCE)
 
-    async def _remove(self, parent: str, child: str) -> None:
+    async def _remove(self, parent: JobId, child: JobId) -> None:
         query = {"filter": subjects.wait(parent, child)}
         answer = await api(self._nc, f"STREAM.PURGE.{STREAM}", query, timeout_s=self._timeout_s)
         if "error" in answer:
@@ -71,7 +72,7 @@ class Waits:
         """
         return bool((await self._info())["state"]["messages"])
 
-    async def of(self, parents: Collection[str]) -> list[tuple[str, str]]:
+    async def of(self, parents: Collection[JobId]) -> list[tuple[JobId, JobId]]:
         """Pairs of a job that is waited for, one of `parents`, and one that waits for it.
 
         One request tells that nobody waits for anything, and a second one about all parents together. A
@@ -94,7 +95,7 @@ class Waits:
             raise UnavailableError(f"the broker does not tell of waits: {info['error']['description']}")
         return info
 
-    async def _together(self, parents: Collection[str]) -> list[str] | None:
+    async def _together(self, parents: Collection[JobId]) -> list[str] | None:
         """The subjects of the waits for all parents; None when they are too many for one answer.
 
         Source: ADR-31, the batched multi-subject direct get; the server stops at 1,024.
@@ -119,7 +120,7 @@ class Waits:
         except (nats.errors.Error, TimeoutError) as error:
             raise UnavailableError(f"the broker does not answer a read of {STREAM}: {error}") from error
 
-    async def _of_one(self, parent: str) -> list[str]:
+    async def _of_one(self, parent: JobId) -> list[str]:
         found: list[str] = []
         while True:
             query = {"subjects_filter": subjects.waits_for(parent), "offset": len(found)}
@@ -133,7 +134,7 @@ class Waits:
             await asyncio.sleep(0)
 
 
-def _pair(subject: str) -> tuple[str, str] | None:
+def _pair(subject: str) -> tuple[JobId, JobId] | None:
     """The jobs of a wait; None for a stranger's key, which nobody waits by."""
     try:
         return subjects.parse_wait(subject)

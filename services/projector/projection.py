@@ -18,6 +18,7 @@ import structlog
 from nats.aio.client import Client
 
 from switchyard.events import subjects
+from switchyard.events.vocabulary.ids import Seq
 from switchyard.projections import checkpoint, files
 from switchyard.projections.checkpoint import Place
 from switchyard.projections.fold import Folder
@@ -140,7 +141,7 @@ class Projection:
                 yield messages, place
 
 
-async def _set_aside(nc: Client, messages: list[Stored], unreadable: list[tuple[int, str]]) -> None:
+async def _set_aside(nc: Client, messages: list[Stored], unreadable: list[tuple[Seq, str]]) -> None:
     """Refer to what could not be read before the checkpoint passes it."""
     if not unreadable:
         return

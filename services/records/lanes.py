@@ -14,6 +14,7 @@ from switchyard.events.errors import InvalidError, LimitError, UnavailableError,
 from switchyard.events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
 from switchyard.events.requirements.requirement import canonical, canonical_prefers
 from switchyard.events.values import MAX_PRIORITY, JobSpec
+from switchyard.events.vocabulary.ids import LaneId
 from switchyard.services.broker.jetstream import MAX_CONSUMERS, api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.puller import GROUP
@@ -37,12 +38,12 @@ class Entry(NamedTuple):
     seq: int
 
 
-def lane_for(kind: str) -> str:
+def lane_for(kind: str) -> LaneId:
     """The lane of a kind's jobs that require nothing."""
     return lane_id(LaneKey(kind))
 
 
-def key_of(spec: JobSpec, lane: str) -> LaneKey:
+def key_of(spec: JobSpec, lane: LaneId) -> LaneKey:
     """What a lane that the job waits in is made of."""
     for key in keys_of(spec):
         if lane_id(key) == lane:
@@ -57,7 +58,7 @@ def is_ranked(key: LaneKey) -> bool:
     return bool(key.prefers) or key.isolation.startswith(LOOSE)
 
 
-def consumer_config(key: LaneKey, lane: str, priority: int, lease_s: float) -> Mapping[str, Any]:
+def consumer_config(key: LaneKey, lane: LaneId, priority: int, lease_s: float) -> Mapping[str, Any]:
     """The durable consumer of a lane and priority.
 
     A message past `max_deliver` would stay in `WORK` undelivered, and `inactive_threshold` would delete the
@@ -77,12 +78,12 @@ def consumer_config(key: LaneKey, lane: str, priority: int, lease_s: float) -> M
     )
 
 
-def entry_subject(lane: str, priority: int) -> str:
+def entry_subject(lane: LaneId, priority: int) -> str:
     """Where the entry of a lane and priority stands."""
     return f"$KV.{subjects.BUCKET_LANES}.{subjects.lane_entry(lane, priority)}"
 
 
-def parse_entry(message: Stored) -> tuple[str, int, Entry | None]:
+def parse_entry(message: Stored) -> tuple[LaneId, int, Entry | None]:
     """Lane, priority and entry of a message of the bucket; None when it was removed."""
     prefix = f"$KV.{subjects.BUCKET_LANES}."
     lane, priority = subjects.parse_lane_entry(message.subject.removeprefix(prefix))
@@ -112,7 +113,7 @@ class Lanes:
         self._settings = settings
         self._limits = LaneLimits(settings, served_by)
         self._open = self._limits.entries
-        self._making: dict[tuple[str, int], asyncio.Lock] = {}
+        self._making: dict[tuple[LaneId, int], asyncio.Lock] = {}
 
     async def run(self) -> None:
         """Learn what other writers make and remove, until cancelled."""
@@ -124,7 +125,7 @@ class Lanes:
             else:
                 self._limits.opened((lane, priority), entry.lane)
 
-    def ready(self, lane: str, priority: int) -> bool:
+    def ready(self, lane: LaneId, priority: int) -> bool:
         """Whether entry and consumer are known to exist."""
         return (lane, priority) in self._open
 
@@ -132,7 +133,7 @@ class Lanes:
         """The open lanes whose jobs count against a limit."""
         return sorted({lane for (lane, _), key in self._open.items() if limit in key.limits})
 
-    def key(self, lane: str, priority: int) -> LaneKey | None:
+    def key(self, lane: LaneId, priority: int) -> LaneKey | None:
         """What an open lane is made of."""
         return self._open.get((lane, priority))
 
@@ -141,7 +142,7 @@ class Lanes:
         return self._limits.opened_by(tenant)
 
     async def ensure(
-        self, key: LaneKey, lane: str, priority: int, tenant: str = "", *, checked: bool = True
+        self, key: LaneKey, lane: LaneId, priority: int, tenant: str = "", *, checked: bool = True
     ) -> None:
         """Make the entry and the consumer unless they are known to exist.
 
@@ -168,14 +169,14 @@ class Lanes:
             if self._making.get(place) is lock and not lock.locked():
                 del self._making[place]
 
-    async def _make(self, key: LaneKey, place: tuple[str, int], tenant: str, *, checked: bool) -> None:
+    async def _make(self, key: LaneKey, place: tuple[LaneId, int], tenant: str, *, checked: bool) -> None:
         entry = self._limits.entry_for(key, place, tenant, checked=checked)
         with self._limits.opening(entry):
             await self.make_consumer(key, *place)
             made = await self._make_entry(entry, *place)
         self._limits.opened(place, made)
 
-    async def make_consumer(self, key: LaneKey, lane: str, priority: int) -> None:
+    async def make_consumer(self, key: LaneKey, lane: LaneId, priority: int) -> None:
         """Make the consumer of a lane, paused if the lane or its kind is, or leave it as it is.
 
         Raises:
@@ -199,7 +200,7 @@ class Lanes:
                 f"no more lanes can be made: {answer['error']['description']}", status=422, field="kind"
             )
 
-    async def _make_entry(self, wanted: LaneEntry, lane: str, priority: int) -> LaneEntry:
+    async def _make_entry(self, wanted: LaneEntry, lane: LaneId, priority: int) -> LaneEntry:
         """Write the entry, or open one that is closing; one of another key with the same hash is an error.
 
         Returns the entry that stands there: if another writer was faster, the one of its tenant.

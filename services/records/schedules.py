@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError, VersionConflictError
 from switchyard.events.schedules.schedule import Schedule, next_tick
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.bucket_use import BucketUse
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import AckLostError, Publisher
@@ -183,7 +184,7 @@ def tick_key(schedule: Schedule, tick: datetime) -> str:
     return f"schedule\0{schedule.name}\0{schedule.generation}\0{iso(tick)}"
 
 
-def tick_job_id(schedule: Schedule, tick: datetime) -> str:
+def tick_job_id(schedule: Schedule, tick: datetime) -> JobId:
     """The id of the one job that a tick makes: a UUID of version 5."""
     return id_for_key(schedule.tenant, tick_key(schedule, tick))
 

@@ -25,6 +25,7 @@ from switchyard.events.encoding.json_value import check_json
 from switchyard.events.errors import InvalidError
 from switchyard.events.lane import LOOSE, LaneKey, admits
 from switchyard.events.requirements.matching import matches, score
+from switchyard.events.vocabulary.ids import Fence, JobId, Revision, WorkerId
 from switchyard.services import clock
 from switchyard.services.distribution import version
 
@@ -42,6 +43,8 @@ LEASES: Final = 6
 """How many leases a declaration outlives the heartbeat it is kept for; it is renewed after half of them."""
 
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+FenceNumber = Annotated[Fence, Meta(ge=0, le=2**63 - 1)]
+RevisionNumber = Annotated[Revision, Meta(ge=0, le=2**63 - 1)]
 Time = Annotated[datetime, Meta(tz=True)]
 
 
@@ -64,15 +67,15 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         lost_slots: how many of its slots hold code that outlived its attempt.
     """
 
-    id: str
+    id: WorkerId
     kinds: tuple[str, ...]
     capabilities: dict[str, Any]
-    revision: Number
+    revision: RevisionNumber
     version: str
     host: str
     slots: Number
     state: str
-    fences: dict[Number, str]
+    fences: dict[FenceNumber, JobId]
     lease_s: Annotated[float, Meta(gt=0, le=1e9)]
     started_at: Time
     at: Time
@@ -127,8 +130,8 @@ class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
         expires_at: when it goes, unless it is renewed.
     """
 
-    id: str
-    revision: Number
+    id: WorkerId
+    revision: RevisionNumber
     kinds: tuple[str, ...]
     capabilities: dict[str, Any]
     version: str
@@ -179,14 +182,14 @@ def declaration_of(record: WorkerRecord, expires_at: datetime) -> Declaration:
 # --- The buckets
 
 
-def subject(worker_id: str) -> str:
+def subject(worker_id: WorkerId) -> str:
     """Where a worker's heartbeat stands."""
     return f"$KV.{subjects.BUCKET_WORKERS}.{worker_id}"
 
 
-def worker_of(record_subject: str) -> str:
+def worker_of(record_subject: str) -> WorkerId:
     """The worker whose heartbeat or declaration stands at a subject."""
-    return record_subject.split(".", 2)[2]
+    return WorkerId(record_subject.split(".", 2)[2])
 
 
 def rest_tenant(worker_id: str) -> str | None:
@@ -281,7 +284,7 @@ def check_capabilities(capabilities: dict[str, Any], most_bytes: int) -> None:
 
 def new_record(
     *,
-    worker_id: str,
+    worker_id: WorkerId,
     kinds: tuple[str, ...],
     capabilities: dict[str, Any],
     slots: int,
@@ -291,7 +294,7 @@ def new_record(
     """The record of a worker that starts now."""
     now = clock.now()
     return WorkerRecord(
-        id=worker_id, kinds=kinds, capabilities=capabilities, revision=1,
+        id=worker_id, kinds=kinds, capabilities=capabilities, revision=Revision(1),
         version=version(), host=socket.gethostname(), slots=slots,
         state="running", fences={}, lease_s=lease_s, started_at=now, at=now, tenant=tenant,
     )  # fmt: skip

@@ -28,6 +28,7 @@ from switchyard.events.commands import AnyCommand, Complete, ConfirmCancel, Fail
 from switchyard.events.errors import NewerVersionError, UnavailableError
 from switchyard.events.outcome import exception_text, failure_of, timed_out, trace_of
 from switchyard.events.values import JobError
+from switchyard.events.vocabulary.ids import Fence, WorkerId
 from switchyard.services import clock
 from switchyard.services.connectors.protocol import (
     BusyError,
@@ -68,7 +69,7 @@ class Means:
         stopping: set when the worker drains.
     """
 
-    worker: str
+    worker: WorkerId
     leasing: Leasing
     store: EventStore
     reporter: Reporter
@@ -255,7 +256,7 @@ class AttemptRun:
                 return
 
 
-def _success(fence: int, outcome: Outcome) -> AnyCommand:
+def _success(fence: Fence, outcome: Outcome) -> AnyCommand:
     now, result = clock.now(), outcome.result
     artifacts, usage = outcome.artifacts, outcome.usage
     if outcome.checks is None:
@@ -265,5 +266,5 @@ def _success(fence: int, outcome: Outcome) -> AnyCommand:
     )
 
 
-def _failure(fence: int, error: JobError) -> Fail:
+def _failure(fence: Fence, error: JobError) -> Fail:
     return Fail(now=clock.now(), fence=fence, error=error, jitter=jitter())

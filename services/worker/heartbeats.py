@@ -11,6 +11,7 @@ import structlog
 
 from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError
+from switchyard.events.vocabulary.ids import Fence, JobId
 from switchyard.services import clock
 from switchyard.services.broker.publisher import AckLostError, Publisher
 from switchyard.services.records.workers import (
@@ -48,14 +49,14 @@ class Heartbeats:
     """
 
     def __init__(
-        self, publisher: Publisher, record: WorkerRecord, held: Callable[[], dict[int, str]]
+        self, publisher: Publisher, record: WorkerRecord, held: Callable[[], dict[Fence, JobId]]
     ) -> None:
         self._publisher = publisher
         self._held = held
         self._declared: Declaration | None = None
         self._is_changed = True
         self._sent_at = float("-inf")
-        self._named: dict[int, str] = {}
+        self._named: dict[Fence, JobId] = {}
         self.record = record
 
     def change(self, record: WorkerRecord) -> None:
@@ -101,7 +102,9 @@ class Heartbeats:
         await self._write(declared, state, held, record.lease_s)
         self._sent_at, self._named = begun, held
 
-    async def _write(self, declared: Declaration, state: str, held: dict[int, str], lasts_s: float) -> None:
+    async def _write(
+        self, declared: Declaration, state: str, held: dict[Fence, JobId], lasts_s: float
+    ) -> None:
         heartbeat = msgspec.structs.replace(
             self.record.heartbeat(),
             revision=declared.revision, state=state, fences=held, at=clock.now(),

@@ -13,6 +13,7 @@ import structlog
 
 from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError
+from switchyard.events.vocabulary.ids import Fence, JobId
 from switchyard.services.broker.publisher import AckLostError, Publisher
 from switchyard.services.broker.reachability import Reachability
 from switchyard.services.records.workers import WorkerRecord, subject
@@ -40,7 +41,7 @@ class Registration:
         self,
         publisher: Publisher,
         record: WorkerRecord,
-        held: Callable[[], dict[int, str]],
+        held: Callable[[], dict[Fence, JobId]],
         reach: Reachability,
         *,
         seen_again: Callable[[], None] = lambda: None,

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
 from switchyard.services.broker.publisher import AckLostError, Publisher
 from switchyard.services.dispatch.log_share import LogShare
@@ -59,12 +60,12 @@ class Reporter:
         self._sending = asyncio.Lock()
         self._wake = asyncio.Event()
 
-    def progress(self, job_id: str, report: dict[str, Any]) -> None:
+    def progress(self, job_id: JobId, report: dict[str, Any]) -> None:
         """Replace the job's unsent progress."""
         self._progress[job_id] = report
         self._wake.set()
 
-    def log(self, job_id: str, line: dict[str, Any], *, always: bool = False) -> bool:
+    def log(self, job_id: JobId, line: dict[str, Any], *, always: bool = False) -> bool:
         """Queue a log line, which is sent until the broker has it; False when it is left out.
 
         Args:
@@ -87,7 +88,7 @@ class Reporter:
         self._wake.set()
         return True
 
-    def forget(self, job_id: str) -> None:
+    def forget(self, job_id: JobId) -> None:
         """Drop unsent progress of an attempt that has ended."""
         self._progress.pop(job_id, None)
 
@@ -114,7 +115,7 @@ class Reporter:
         progress, self._progress = self._progress, {}
         try:
             for job_id, report in progress.items():
-                await self._send_progress(job_id, report)
+                await self._send_progress(JobId(job_id), report)
         except nats.errors.Error:
             return not self._lines
         async with self._sending:
@@ -123,7 +124,7 @@ class Reporter:
                     return False
         return True
 
-    async def _send_progress(self, job_id: str, report: dict[str, Any]) -> None:
+    async def _send_progress(self, job_id: JobId, report: dict[str, Any]) -> None:
         """Send one report; one that cannot be sent is left out, and holds up no other."""
         subject = subjects.progress(job_id)
         try:
@@ -147,7 +148,7 @@ class Reporter:
             if isinstance(result, UnavailableError | AckLostError):
                 return False
             if isinstance(result, SwitchyardError):
-                log.warning("log_line_refused", error=str(result))
+                log.warning("log_line_rejected", error=str(result))
             elif isinstance(result, BaseException):
                 raise result
             self._done(self._lines.popleft())

@@ -18,6 +18,7 @@ from switchyard.events import subjects
 from switchyard.events.commands import AnyCommand
 from switchyard.events.encoding.json_value import encoded
 from switchyard.events.errors import InvalidError, SwitchyardError
+from switchyard.events.vocabulary.ids import Fence, JobId, WorkerId
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reachability import Reachability
 from switchyard.services.connectors.protocol import Connector
@@ -82,7 +83,7 @@ class Worker:
         self._connectors = {connector.kind: connector for connector in connectors}
         self._capabilities = capabilities or {}
         self._found: dict[str, dict[str, Any]] = {}
-        self._running: dict[int, AttemptRun] = {}
+        self._running: dict[Fence, AttemptRun] = {}
         self._paused = False
         self._stopping = asyncio.Event()
         self._patient = False
@@ -110,7 +111,7 @@ class Worker:
         self._changed = asyncio.Event()
         self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
         self._means = Means(
-            worker=worker_id, leasing=self._leasing, store=self._store, reporter=self._reporter,
+            worker=WorkerId(worker_id), leasing=self._leasing, store=self._store, reporter=self._reporter,
             files=self._files, quota=WorkerQuota(nc, timeout_s=settings.request_timeout_s),
             settings=settings, stopping=self._stopping,
         )  # fmt: skip
@@ -210,7 +211,7 @@ class Worker:
     def _weights(self, kind: str) -> dict[str, int]:
         return self._kinds.of(kind).weights
 
-    def _held(self) -> dict[int, str]:
+    def _held(self) -> dict[Fence, JobId]:
         held = self._running.items()
         return {fence: running.lease.job.id for fence, running in held if self._vigil.may_renew(fence)}
 
@@ -319,7 +320,7 @@ class Worker:
         log.info("attempt_interrupted", job=running.lease.job.id, why=why.value)
         running.interrupt(why)
 
-    async def _on_look(self, fence: int, lost: bool) -> None:  # noqa: FBT001 - as `Vigil` says it
+    async def _on_look(self, fence: Fence, lost: bool) -> None:  # noqa: FBT001 - as `Vigil` says it
         """The vigil has found that a handler has to stop."""
         running = self._running.get(fence)
         if running is None:
@@ -390,7 +391,7 @@ class Worker:
 
     async def _register(self) -> Registration:
         record = new_record(
-            worker_id=self.id,
+            worker_id=WorkerId(self.id),
             kinds=tuple(sorted(self._connectors)),
             capabilities=await self._found_capabilities(),
             tenant=self._tenant,

@@ -1,1 +1,1 @@
-"""The client, inside."""
+"""The client, inside: its transport, retries, files, bulk submissions and live messages."""

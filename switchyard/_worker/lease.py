@@ -27,7 +27,7 @@ from switchyard._worker.ready import Readiness
 from switchyard._worker.run import Finished, run
 from switchyard._worker.scratch import remove
 from switchyard.errors import ApiError, ConflictError, NotFoundError, UnreachableError
-from switchyard.events.outcome import failure_of, timed_out
+from switchyard.events.outcome import TIMEOUT, failure_of, timed_out
 from switchyard.events.values import RESULT_ARTIFACT, JobError
 from switchyard.handlers import Handler
 
@@ -266,7 +266,7 @@ class Lease:
                     else timed_out(self._timeout_s).message
                 )
                 still = "" if self.left is None else "; its code did not stop, and still runs"
-                return "fail", error_of(JobError("timeout", said + still))
+                return "fail", error_of(JobError(TIMEOUT, said + still))
             case _:
                 return None
 

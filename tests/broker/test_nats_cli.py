@@ -16,6 +16,7 @@ import pytest
 
 from switchyard.events import subjects
 from switchyard.events.commands import Repair
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.services.broker.quarantine import set_aside
 from switchyard.services.broker.reader import Stored
 from switchyard.services.broker.server.server import NatsServer
@@ -121,10 +122,10 @@ async def example(broker: NatsServer) -> AsyncIterator[Example]:
 async def _damaged(site: Site) -> tuple[str, int]:
     """A job that a stranger has damaged and an operator repaired, and the sequence of what damaged it."""
     job_id = await site.submit(kind="other")
-    message = Stored(f"job.{job_id}.hello", {}, b"not an event", 0, 0)
+    message = Stored(f"job.{job_id}.hello", {}, b"not an event", Seq(0), 0)
     seq = (await site.nc.jetstream().publish(message.subject, message.data)).seq
     message = msgspec.structs.replace(message, seq=seq)
-    job = await site.store.load(job_id)
+    job = await site.store.load(JobId(job_id))
     assert job.damage is not None
     await set_aside(site.nc, subjects.JOBS, message, job.damage.reason)
     await site.store.transition(job, Repair(now=datetime.now(UTC), by="user:root"), actor="user:root")
@@ -176,13 +177,13 @@ async def test_a_documented_command_shows_what_the_page_says(example: Example, c
     if "stream view" in command:
         assert wanted[0] in await at_a_terminal(command, example.environment, wanted[0])
         return
+    until = asyncio.get_running_loop().time() + DEADLINE_S
     output = await ran(command, example.environment)
-    for _ in range(50):  # a timer and a heartbeat follow the event that they tell of
-        if all(text in output for text in wanted):
-            break
+    while missing := [text for text in wanted if text not in output]:
+        # A timer and a heartbeat follow the event that they tell of.
+        assert asyncio.get_running_loop().time() < until, (missing, output)
         await asyncio.sleep(0.1)
         output = await ran(command, example.environment)
-    assert [text for text in wanted if text not in output] == [], output
 
 
 async def test_the_address_comes_from_the_connection_file(example: Example, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 
 from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError
+from switchyard.events.vocabulary.ids import JobId, LaneId
 from switchyard.services.broker import topology, topology_spec
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.broker.topology import DriftError
@@ -193,7 +194,7 @@ async def test_what_is_the_operators_is_kept_and_is_no_drift(applied: Client) ->
 
 
 async def test_consumer_of_a_lane_is_no_drift(applied: Client) -> None:
-    lane = ConsumerConfig(durable_name="simulate_p50", filter_subject=subjects.work("simulate", 50))
+    lane = ConsumerConfig(durable_name="simulate_p50", filter_subject=subjects.work(LaneId("simulate"), 50))
     await applied.jetstream().add_consumer(subjects.WORK, lane)
     assert await topology.diff(applied) == []
 
@@ -235,12 +236,14 @@ async def test_claimable_event_appears_in_its_lane_with_headers_body_and_origin(
     js = applied.jetstream()
     job, body = new_id(), os.urandom(2_000)
     await js.publish(subjects.job_event(job, "scheduled"), b"{}")
-    claimable = subjects.claimable_event(job, "submitted", "simulate-0a1b2c3d4e5f", 75)
+    claimable = subjects.claimable_event(job, "submitted", LaneId("simulate-0a1b2c3d4e5f"), 75)
     headers = {subjects.H_MSG_ID: "event-1", subjects.H_TENANT: "acme", subjects.H_EXPECTED_SEQ: "1"}
     headers[subjects.H_EXPECTED_SUBJECT] = subjects.job_filter(job)
     ack = await js.publish(claimable, body, headers=headers)
 
-    work = await js.pull_subscribe(subjects.work("simulate-0a1b2c3d4e5f", 75), "lane", stream=subjects.WORK)
+    work = await js.pull_subscribe(
+        subjects.work(LaneId("simulate-0a1b2c3d4e5f"), 75), "lane", stream=subjects.WORK
+    )
     (message,) = await work.fetch(1, timeout=DEADLINE_S)
     await message.ack_sync()
     assert message.subject == "work.simulate-0a1b2c3d4e5f.75"
@@ -259,8 +262,8 @@ async def test_events_that_name_no_lane_stay_out_of_work(applied: Client) -> Non
     first, last = new_id(), new_id()
     for event in ("leased", "succeeded", "claimed"):
         await js.publish(subjects.job_event(first, event), b"{}")
-    await js.publish(subjects.claimable_event(last, "queued", "simulate", 50), b"{}")
-    work = await js.pull_subscribe(subjects.work("simulate", 50), "lane", stream=subjects.WORK)
+    await js.publish(subjects.claimable_event(last, "queued", LaneId("simulate"), 50), b"{}")
+    work = await js.pull_subscribe(subjects.work(LaneId("simulate"), 50), "lane", stream=subjects.WORK)
     (message,) = await work.fetch(1, timeout=DEADLINE_S)
     assert message.headers is not None
     assert message.headers[subjects.H_SOURCE].split(" ")[1] == "4"
@@ -290,9 +293,9 @@ async def _set_timer(nc: Client, job: str, purpose: str, *, in_s: float, body: b
     due = datetime.now(UTC) + timedelta(seconds=in_s)
     headers = {
         subjects.H_SCHEDULE: due.strftime("@at %Y-%m-%dT%H:%M:%S.%fZ"),
-        subjects.H_SCHEDULE_TARGET: subjects.timer_due(job, purpose),
+        subjects.H_SCHEDULE_TARGET: subjects.timer_due(JobId(job), purpose),
     }
-    await nc.jetstream().publish(subjects.timer(job, purpose), body, headers=headers)
+    await nc.jetstream().publish(subjects.timer(JobId(job), purpose), body, headers=headers)
 
 
 async def test_timer_fires_once_and_is_gone_when_acknowledged(applied: Client) -> None:

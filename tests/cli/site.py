@@ -15,6 +15,8 @@ from typing import IO, Any
 
 import psutil
 
+from tests import forked
+
 READY_S = 60.0
 STOP_S = 30.0
 COMMAND_S = 60.0
@@ -68,11 +70,7 @@ class Site:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "switchyard.services.cli", *arguments],
-            cwd=self.directory, env=self.environment | environment, text=True, check=False,
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_S,
-        )  # fmt: skip
+        return forked.run(arguments, self.directory, self.environment | environment, COMMAND_S)
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """What a command prints with `--json`."""

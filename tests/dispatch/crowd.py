@@ -18,6 +18,7 @@ from switchyard.events.job import Job
 from switchyard.events.lane import keys_of, lane_id
 from switchyard.events.requirements.matching import canonical
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import LaneId
 from switchyard.services.broker.inbox import Inbox
 from switchyard.services.connectors.protocol import Attempt
 from switchyard.services.ids import new_id
@@ -48,7 +49,7 @@ class Start(NamedTuple):
 async def submit_to(site: Site, requires: Mapping[str, Any], **fields: Any) -> str:
     """Append `submitted` of a job that requires something; its id."""
     spec = JobSpec(
-        kind="simulate", lane="", requires=canonical(dict(requires)), **{"tenant": "acme", **fields}
+        kind="simulate", lane=LaneId(""), requires=canonical(dict(requires)), **{"tenant": "acme", **fields}
     )
     (key,) = keys_of(spec)
     spec = msgspec.structs.replace(spec, lane=lane_id(key))

@@ -10,6 +10,7 @@ import pytest
 
 from switchyard.events.events import Expired, Leased, Queued, Scheduled
 from switchyard.events.values import Ageing
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
@@ -46,9 +47,9 @@ async def test_a_job_rises_again_and_again_while_nobody_takes_it(site: Site) -> 
     async with site.keeper():
         job_id = await site.submit(1, priority=10, ageing=Ageing(every_s=1.0, step=10, max=30))
         async with asyncio.timeout(DEADLINE_S):
-            while (await site.store.load(job_id)).priority < 30:
+            while (await site.store.load(JobId(job_id))).priority < 30:
                 pass
-    history = await site.store.history(job_id)
+    history = await site.store.history(JobId(job_id))
     assert [entry.actor for entry in history] == ["user:ann", "keeper", "keeper"]
     assert [getattr(entry.event, "priority", None) for entry in history] == [None, 20, 30]
 
@@ -68,7 +69,7 @@ async def test_the_time_in_the_queue_begins_when_a_scheduled_job_comes_into_it(s
     names = await site.names(job_id)
     assert names == ["scheduled", "queued", "expired"]
     assert isinstance(event, Expired)
-    first = (await site.store.history(job_id))[0].event
+    first = (await site.store.history(JobId(job_id)))[0].event
     assert isinstance(first, Scheduled)
     assert event.at - first.start_at >= timedelta(seconds=0.5)
 
@@ -90,5 +91,7 @@ async def test_a_job_that_has_started_once_may_wait_longer_than_its_time_in_the_
         await site.final(other)  # its own time and more has passed
         async with site.worker(TestConnector(handler), name="w2"):
             await site.final(job_id)
-    leases = [entry.event for entry in await site.store.history(job_id) if isinstance(entry.event, Leased)]
+    leases = [
+        entry.event for entry in await site.store.history(JobId(job_id)) if isinstance(entry.event, Leased)
+    ]
     assert [lease.attempt for lease in leases] == [1, 2]

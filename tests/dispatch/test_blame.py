@@ -10,6 +10,7 @@ import pytest
 from switchyard.events.commands import Claim
 from switchyard.events.events import Dead, Queued
 from switchyard.events.job import Job
+from switchyard.events.vocabulary.ids import JobId, Revision, WorkerId
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reachability import Reachability
 from switchyard.services.broker.server.server import NatsServer
@@ -26,7 +27,9 @@ async def site(broker: NatsServer) -> AsyncIterator[Site]:
 
 async def beat(site: Site, worker: str, jobs: list[Job], *, slots: int = 4) -> None:
     """One last heartbeat of a worker that is not there, which names some of what it holds."""
-    record = new_record(worker_id=worker, lease_s=1.0, kinds=("simulate",), capabilities={}, slots=slots)
+    record = new_record(
+        worker_id=WorkerId(worker), lease_s=1.0, kinds=("simulate",), capabilities={}, slots=slots
+    )
     held = {job.lease.fence: job.id for job in jobs if job.lease is not None}
     async with Publisher(site.nc) as publisher:
         await Registration(publisher, record, lambda: held, Reachability(1.0)).beat()
@@ -84,10 +87,14 @@ async def test_a_timed_lease_is_blamed_when_its_worker_had_no_other(site: Site, 
     jobs = []
     for n in range(1 if alone else 2):
         now = datetime.now(UTC)
-        command = Claim(now=now, worker=worker, revision=1, expires_at=now + timedelta(seconds=2))
+        command = Claim(
+            now=now, worker=WorkerId(worker), revision=Revision(1), expires_at=now + timedelta(seconds=2)
+        )
         job_id = await site.submit(n)
-        jobs.append((await site.store.transition(job_id, command, actor="worker:w1")).job)
-    record = new_record(worker_id=worker, lease_s=30.0, kinds=("simulate",), capabilities={}, slots=1)
+        jobs.append((await site.store.transition(JobId(job_id), command, actor="worker:w1")).job)
+    record = new_record(
+        worker_id=WorkerId(worker), lease_s=30.0, kinds=("simulate",), capabilities={}, slots=1
+    )
     held = {job.lease.fence: job.id for job in jobs if job.lease is not None}
     async with Publisher(site.nc) as publisher:
         await Registration(publisher, record, lambda: held, Reachability(30.0)).beat()

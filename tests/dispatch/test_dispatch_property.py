@@ -13,6 +13,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from switchyard.events import subjects
+from switchyard.events.vocabulary.ids import WorkerId
 from switchyard.services.broker.connection import listen, unlisten
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt
@@ -132,7 +133,7 @@ async def test_no_worker_gets_a_job_that_it_does_not_fit_and_no_job_is_left(site
     declared = Declared()
     fleet = Fleet(site, draw, declared)
     requirements: dict[str, dict[str, Any]] = {}
-    listening = await listen(site.nc, subjects.capabilities_entry(">"), declared.on_message)
+    listening = await listen(site.nc, subjects.capabilities_entry(WorkerId(">")), declared.on_message)
     await site.nc.flush()
     async with seen(site, "succeeded") as ended:
         await fleet.start()

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from switchyard.events import subjects
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
 from switchyard.services.broker import jetstream, puller, reader
 from switchyard.services.broker.server.server import NatsServer
@@ -62,7 +63,7 @@ class Counter:
 
 async def until_all_wait(site: Site, job_id: str) -> None:
     """Return when every worker has a pull open in the lane of this job."""
-    job = await site.store.load(job_id)
+    job = await site.store.load(JobId(job_id))
     call = f"CONSUMER.INFO.WORK.{subjects.lane_consumer(job.lane, job.priority)}"
     async with asyncio.timeout(DEADLINE_S):
         while (await jetstream.api(site.nc, call, timeout_s=5))["num_waiting"] != WORKERS:

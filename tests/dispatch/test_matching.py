@@ -17,6 +17,7 @@ from switchyard.events.lane import isolated, keys_of, lane_id
 from switchyard.events.requirements.matching import canonical, canonical_prefers
 from switchyard.events.retry import RetryPolicy
 from switchyard.events.values import JobSpec, Status
+from switchyard.events.vocabulary.ids import JobId, LaneId
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.puller import WAIT_S
@@ -39,7 +40,7 @@ async def submit(site: Site, n: Any = None, **fields: Any) -> str:
     fields["prefers"] = canonical_prefers(fields.get("prefers", {}))
     tenant = fields.pop("tenant", "acme")
     fields["isolation"] = isolated(fields.get("isolation", "none"), tenant)
-    spec = JobSpec(kind="simulate", tenant=tenant, lane="", payload={"n": n}, **fields)
+    spec = JobSpec(kind="simulate", tenant=tenant, lane=LaneId(""), payload={"n": n}, **fields)
     keys = keys_of(spec)
     lanes = [*map(lane_id, keys), ""]
     spec = msgspec.structs.replace(spec, lane=lanes[0], shared_lane=lanes[1])
@@ -104,7 +105,7 @@ async def test_a_capability_lost_while_running_takes_effect_before_the_next_leas
 
 async def until_waiting(site: Site, job_id: str, pulls: int) -> None:
     """Returns when that many idle workers wait on the lane of a job."""
-    job = await site.store.load(job_id)
+    job = await site.store.load(JobId(job_id))
     call = f"CONSUMER.INFO.WORK.{subjects.lane_consumer(job.lane, job.priority)}"
     async with asyncio.timeout(DEADLINE_S):
         while (await api(site.nc, call, timeout_s=2))["num_waiting"] != pulls:
@@ -209,7 +210,8 @@ async def test_the_worker_that_failed_a_job_takes_it_again_while_all_others_that
         async with site.worker(TestConnector(fails_once), name="idle"):
             job_id = await site.submit("quick", retry=retry)
             assert (await site.final(job_id)).name == "succeeded"  # sooner than the minute that it might wait
-            assert [entry.actor for entry in await site.store.history(job_id) if entry.name == "leased"] == [
+            history = await site.store.history(JobId(job_id))
+            assert [entry.actor for entry in history if entry.name == "leased"] == [
                 "worker:idle", "worker:idle",
             ]  # fmt: skip
 
@@ -225,7 +227,7 @@ async def test_a_job_that_is_always_given_back_does_not_starve_those_behind_it(s
         await site.until(never, "scheduled")
         for job_id in [await site.submit(n) for n in range(20)]:
             assert (await site.final(job_id)).name == "succeeded"
-        job = await site.store.load(never)
+        job = await site.store.load(JobId(never))
         assert (job.failures, job.releases) == (0, job.attempt - (job.status is Status.RUNNING))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt
 from switchyard.services.worker.worker import Worker
@@ -63,7 +64,7 @@ async def test_a_busy_worker_takes_what_came_meanwhile_in_exact_order_over_twent
         blocker = await submit_to(site, {})
         await site.until(blocker, "leased")
         job_ids = await submit_mixed(site, 400, SEED)
-        specs = [await site.store.spec(job_id) for job_id in [blocker, *job_ids]]
+        specs = [await site.store.spec(JobId(job_id)) for job_id in [blocker, *job_ids]]
         await knows_lanes(worker, len({(spec.lane, spec.priority) for spec in specs}))
         await work_has_all(site, not_work=1)
         release.set()

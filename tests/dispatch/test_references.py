@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from switchyard.events.events import Dead, Succeeded
-from switchyard.events.values import DependencyFailure
+from switchyard.events.vocabulary.causes import DependencyFailure
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.convert.connector import ConvertConnector
 from switchyard.services.connectors.protocol import Attempt, FatalError

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
+from switchyard.events import subjects
 from switchyard.events.commands import (
     Accept,
     AnyCommand,
@@ -30,6 +33,7 @@ from switchyard.events.commands import (
     Unblock,
     Wake,
 )
+from switchyard.events.encoding.codec import event_name, place_of
 from switchyard.events.events import (
     Accepted,
     AnyEvent,
@@ -57,17 +61,18 @@ from switchyard.events.events import (
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.retry import RetryPolicy
 from switchyard.events.values import Ageing, JobError, JobSpec, ReviewRules, Status
+from switchyard.events.vocabulary.ids import Fence, JobId, LaneId, Revision, Seq, WorkerId
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
-JOB_ID = "01940000-0000-7000-8000-000000000001"
+JOB_ID = JobId("01940000-0000-7000-8000-000000000001")
 ERROR = JobError("no_vram", "out of memory")
 FATAL = JobError("bad_input", "the file is empty", retryable=False)
 
 SPEC = JobSpec(
     kind="simulate",
     tenant="acme",
-    lane="simulate-000000000000",
+    lane=LaneId("simulate-000000000000"),
     payload={"duration_s": 1.5},
     priority=75,
     labels={"team": "red"},
@@ -80,18 +85,18 @@ EVENTS: tuple[AnyEvent, ...] = (
     Submitted(at=NOW, job=SPEC),
     Scheduled(at=NOW, start_at=LATER, job=SPEC),
     Blocked(at=NOW, depends_on=(JOB_ID,), job=SPEC),
-    Queued(at=NOW, cause="lease_lost", lane=SPEC.lane, priority=75, failed_worker="gpu-1"),
-    Leased(at=NOW, worker="gpu-1", attempt=1, revision=3),
-    Claimed(at=NOW, worker="curl-1", attempt=1, expires_at=LATER, revision=2),
-    ClaimRenewed(at=NOW, fence=7, expires_at=LATER),
-    Failed(at=NOW, fence=7, error=ERROR, retry_at=LATER),
-    Proposed(at=NOW, fence=7, result={"patch": "…"}, artifacts=({"file": "f"},), usage={"turns": 3.0}),
+    Queued(at=NOW, cause="lease_lost", lane=SPEC.lane, priority=75, failed_worker=WorkerId("gpu-1")),
+    Leased(at=NOW, worker=WorkerId("gpu-1"), attempt=1, revision=Revision(3)),
+    Claimed(at=NOW, worker=WorkerId("curl-1"), attempt=1, expires_at=LATER, revision=Revision(2)),
+    ClaimRenewed(at=NOW, fence=Fence(7), expires_at=LATER),
+    Failed(at=NOW, fence=Fence(7), error=ERROR, retry_at=LATER),
+    Proposed(at=NOW, fence=Fence(7), result={"patch": "…"}, artifacts=({"file": "f"},), usage={"turns": 3.0}),
     ReviewClaimed(at=NOW, reviewer="ann", expires_at=LATER),
     ReviewReleased(at=NOW, cause="expired"),
     Accepted(at=NOW, reviewer="ann"),
     Rejected(at=NOW, reviewer="ann", reason="no tests", lane=SPEC.lane, priority=75, feedback={"see": 1}),
     CancelRequested(at=NOW, by="user:ann", force_at=LATER, reason="wrong file", deadline=False),
-    Succeeded(at=NOW, fence=7, result={"echo": 1}, artifacts=({"file": "f"},), usage={"pages": 2.0}),
+    Succeeded(at=NOW, fence=Fence(7), result={"echo": 1}, artifacts=({"file": "f"},), usage={"pages": 2.0}),
     Cancelled(at=NOW, cause="confirmed", by="user:ann", reason="wrong file"),
     Expired(at=NOW, cause="waiting"),
     Dead(at=NOW, reason="not_retryable", error=FATAL),
@@ -104,7 +109,7 @@ EVENTS: tuple[AnyEvent, ...] = (
 
 OTHER_FORMS: dict[str, AnyEvent] = {
     "submitted-ageing": Submitted(
-        at=NOW, job=JobSpec("simulate", "acme", "l", queue_timeout_s=60.0, ageing=Ageing(30.0, 5, 90))
+        at=NOW, job=JobSpec("simulate", "acme", LaneId("l"), queue_timeout_s=60.0, ageing=Ageing(30.0, 5, 90))
     ),
     "queued-aged": Queued(at=NOW, cause="aged", lane=SPEC.lane, priority=80, wake_at=LATER),
     "queued-redriven": Queued(
@@ -116,15 +121,15 @@ OTHER_FORMS: dict[str, AnyEvent] = {
     "submitted-review": Submitted(
         at=NOW,
         job=JobSpec(
-            "simulate", "acme", "l", max_rejections=2,
+            "simulate", "acme", LaneId("l"), max_rejections=2,
             review=ReviewRules(("lint", "tests"), deadline_s=60.0, on_deadline="reject", four_eyes=False),
         ),
     ),
     "proposed-checked": Proposed(
-        at=NOW, fence=7, result={"pages": 3}, by="user:ann", checks={"lint": True, "tests": False},
+        at=NOW, fence=Fence(7), result={"pages": 3}, by="user:ann", checks={"lint": True, "tests": False},
         due_at=LATER, passed=False,
     ),
-    "proposed-passed": Proposed(at=NOW, fence=7, by="user:ann", checks={"lint": True}, passed=True),
+    "proposed-passed": Proposed(at=NOW, fence=Fence(7), by="user:ann", checks={"lint": True}, passed=True),
     "repaired-cancelled": Repaired(
         at=NOW, state={"status": "cancelled", "kind": "simulate", "tenant": "acme"}, by="user:root"
     ),
@@ -136,32 +141,45 @@ OTHER_FORMS: dict[str, AnyEvent] = {
 """Events with fields that came later, and are left out where they say nothing, by the golden file's name."""
 
 
+def encode(event: AnyEvent) -> bytes:
+    """The body of an event, also of one that would be refused."""
+    return msgspec.json.encode(event)
+
+
+def subject_of(event: AnyEvent, job_id: str = JOB_ID) -> str:
+    """Where an event stands, also one that would be refused."""
+    place = place_of(event)
+    if place is None:
+        return subjects.job_event(JobId(job_id), event_name(event))
+    return subjects.claimable_event(JobId(job_id), event_name(event), *place)
+
+
 def run(*commands: AnyCommand, job: Job | None = None) -> Job:
     """The state after the commands, each appended with the next sequence."""
     job = job or Job(id=JOB_ID)
     for command in commands:
         event = decide(job, command)
         if event is not None:
-            job = evolve(job, event, job.seq + 1)
+            job = evolve(job, event, Seq(job.seq + 1))
     return job
 
 
 SUBMIT = Submit(now=NOW, job=SPEC)
-LEASE = TakeLease(now=NOW, worker="gpu-1", revision=3)
-CLAIM = Claim(now=NOW, worker="curl-1", revision=2, expires_at=LATER)
+LEASE = TakeLease(now=NOW, worker=WorkerId("gpu-1"), revision=Revision(3))
+CLAIM = Claim(now=NOW, worker=WorkerId("curl-1"), revision=Revision(2), expires_at=LATER)
 
 QUEUED = run(SUBMIT)
 RUNNING = run(SUBMIT, LEASE)
 CLAIMED = run(SUBMIT, CLAIM)
-FENCE = RUNNING.seq
+FENCE = Fence(RUNNING.seq)
 RETRYING = run(Fail(now=NOW, fence=FENCE, error=ERROR), job=RUNNING)
 REVIEW = run(Propose(now=NOW, fence=FENCE, result=1), job=RUNNING)
 CANCELLING = run(RequestCancel(now=NOW, by="user:ann", grace_s=10), job=RUNNING)
 SUCCEEDED = run(Complete(now=NOW, fence=FENCE, result=1), job=RUNNING)
 DEAD = run(Fail(now=NOW, fence=FENCE, error=FATAL), job=RUNNING)
 CANCELLED = run(RequestCancel(now=NOW, by="user:ann", grace_s=10), job=QUEUED)
-SUBMIT_LATER = Submit(now=NOW, job=JobSpec("simulate", "acme", "l", start_at=LATER))
-SUBMIT_BLOCKED = Submit(now=NOW, job=JobSpec("simulate", "acme", "l", depends_on=(JOB_ID,)))
+SUBMIT_LATER = Submit(now=NOW, job=JobSpec("simulate", "acme", LaneId("l"), start_at=LATER))
+SUBMIT_BLOCKED = Submit(now=NOW, job=JobSpec("simulate", "acme", LaneId("l"), depends_on=(JOB_ID,)))
 SCHEDULED = run(SUBMIT_LATER)
 BLOCKED = run(SUBMIT_BLOCKED)
 CLAIMED_REVIEW = run(ClaimReview(now=NOW, reviewer="bob", expires_at=LATER), job=REVIEW)
@@ -170,7 +188,11 @@ AGEING = run(
     Submit(
         now=NOW,
         job=JobSpec(
-            "simulate", "acme", "l", queue_timeout_s=90.0, ageing=Ageing(every_s=60.0, step=20, max=80)
+            "simulate",
+            "acme",
+            LaneId("l"),
+            queue_timeout_s=90.0,
+            ageing=Ageing(every_s=60.0, step=20, max=80),
         ),
     )
 )
@@ -190,8 +212,10 @@ def commands(job: Job, now: datetime = NOW) -> tuple[AnyCommand, ...]:
     return (
         Submit(now=now, job=SPEC), SUBMIT_LATER, SUBMIT_BLOCKED,
         Unblock(now=now), FailDependency(now=now, dependency=JOB_ID, outcome=Status.DEAD),
-        TakeLease(now=now, worker="gpu-2", revision=1),
-        Claim(now=now, worker="curl-2", revision=1, expires_at=now + timedelta(minutes=5)),
+        TakeLease(now=now, worker=WorkerId("gpu-2"), revision=Revision(1)),
+        Claim(
+            now=now, worker=WorkerId("curl-2"), revision=Revision(1), expires_at=now + timedelta(minutes=5)
+        ),
         RenewClaim(now=now, fence=fence, expires_at=now + timedelta(minutes=9)),
         Complete(now=now, fence=fence, result={"n": 1}), Fail(now=now, fence=fence, error=ERROR),
         Fail(now=now, fence=fence, error=FATAL), Release(now=now, fence=fence),

@@ -6,24 +6,21 @@ import msgspec
 import pytest
 
 from switchyard.events.encoding import codec
-from switchyard.events.encoding.codec import EVENTS as EVENT_TYPES
-from switchyard.events.encoding.codec import decode, encode, event_name, fold, write
+from switchyard.events.encoding.codec import decode, event_name, fold, write
 from switchyard.events.encoding.envelope import event_view, recorded
 from switchyard.events.errors import UnwritableError
+from switchyard.events.events import EVENTS as EVENT_TYPES
 from switchyard.events.events import AnyEvent, Queued, Submitted, Unreadable
 from switchyard.events.job import Job
 from switchyard.events.values import Status
-from tests.events.examples import EVENTS, JOB_ID, NOW, OTHER_FORMS, QUEUED, SPEC
+from switchyard.events.vocabulary.ids import LaneId, Seq
+from tests.events.examples import EVENTS, JOB_ID, NOW, OTHER_FORMS, QUEUED, SPEC, encode, subject_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def subject(name: str) -> str:
     return f"job.{JOB_ID}.{name}"
-
-
-def subject_of(event: AnyEvent) -> str:
-    return codec.subject_of(JOB_ID, event)
 
 
 def test_there_is_an_example_of_every_event() -> None:
@@ -43,7 +40,7 @@ def test_every_version_ever_written_is_still_read(event: AnyEvent) -> None:
     for file in files:
         decoded = decode(subject_of(event), file.read_bytes())
         assert decoded == event
-        folded = fold(QUEUED, subject_of(event), file.read_bytes(), 9)
+        folded = fold(QUEUED, subject_of(event), file.read_bytes(), Seq(9))
         assert (folded.seq, folded.damage) == (9, None)
 
 
@@ -141,7 +138,7 @@ def test_a_first_event_with_names_that_are_none_is_unreadable(field: str) -> Non
 )
 def test_a_lane_or_priority_that_is_none_is_neither_read_nor_written(lane: str, priority: int) -> None:
     """Its consumer would take the jobs of other lanes, or could not be made."""
-    event = Queued(at=NOW, cause="requeued", lane=lane, priority=priority)
+    event = Queued(at=NOW, cause="requeued", lane=LaneId(lane), priority=priority)
     assert isinstance(decode(subject_of(event), encode(event)), Unreadable)
     with pytest.raises(UnwritableError, match="is no lane, or") as refused:
         write(JOB_ID, event)
@@ -155,7 +152,7 @@ def test_tenant_and_kind_of_an_unreadable_event_are_names_or_nothing() -> None:
 
 def test_an_archived_job_is_known_from_its_summary_alone() -> None:
     body = (GOLDEN / "archived.v1.json").read_bytes()
-    job = fold(Job(id=JOB_ID), subject("archived"), body, 9)
+    job = fold(Job(id=JOB_ID), subject("archived"), body, Seq(9))
     assert (job.status, job.archived_as, job.tenant, job.seq) == (
         Status.ARCHIVED,
         Status.SUCCEEDED,
@@ -167,7 +164,7 @@ def test_an_archived_job_is_known_from_its_summary_alone() -> None:
 def test_the_view_of_an_event_has_the_documented_fields() -> None:
     body = (GOLDEN / "cancelled.v1.json").read_bytes()
     headers = {"Switchyard-Actor": "worker:gpu-1", "Switchyard-Tenant": "acme"}
-    assert event_view(recorded(subject("cancelled"), headers, body, 12)) == {
+    assert event_view(recorded(subject("cancelled"), headers, body, Seq(12))) == {
         "seq": 12,
         "type": "cancelled",
         "at": "2026-01-02T03:04:05.678901Z",

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.events.commands import Archive, Discard, LoseLease, Repair, Requeue, Unblock, Wake
-from switchyard.events.encoding.damage import CODE
 from switchyard.events.errors import ConflictError, NewerVersionError
 from switchyard.events.events import AnyEvent, Archived, Repaired, Unreadable
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.values import FINAL, Status
+from switchyard.events.vocabulary.ids import Seq
 from switchyard.events.wakes import next_wake
 from tests.events.examples import (
     BLOCKED,
@@ -40,13 +40,13 @@ OF_ITSELF = (Wake, Unblock, LoseLease, Requeue, Archive)
 
 
 def damaged(job: Job, event: Unreadable = DAMAGE) -> Job:
-    return evolve(job, event, job.seq + 1)
+    return evolve(job, event, Seq(job.seq + 1))
 
 
 def repaired(job: Job, to: Status | None = None) -> Job:
     event = decide(damaged(job), Repair(now=LATER, by="user:root", reason="it was nothing", to=to))
     assert isinstance(event, Repaired)
-    return evolve(damaged(job), event, job.seq + 2)
+    return evolve(damaged(job), event, Seq(job.seq + 2))
 
 
 @pytest.mark.parametrize("job", STATES, ids=lambda job: job.status.value)
@@ -72,7 +72,7 @@ def test_events_after_the_damage_count_only_as_sequences(
     after = start = damaged(job)
     for event in events:
         if not isinstance(event, Repaired | Archived):
-            after = evolve(after, event, after.seq + 1)
+            after = evolve(after, event, Seq(after.seq + 1))
     assert msgspec.structs.replace(after, seq=start.seq) == start
 
 
@@ -86,7 +86,7 @@ def test_nothing_but_repair_and_discard_is_decided_about_a_damaged_job(job: Job)
         else:
             with pytest.raises(ConflictError) as refused:
                 decide(damaged(job), command)
-            assert (refused.value.code, refused.value.allowed) == (CODE, ("repair", "discard"))
+            assert (refused.value.code, refused.value.allowed) == ("damaged", ("repair", "discard"))
 
 
 @pytest.mark.parametrize("job", STATES, ids=lambda job: job.status.value)
@@ -135,7 +135,7 @@ def test_whatever_a_repair_leads_to_is_a_state_that_is_read_back(job: Job, to: S
             event = decide(after, command)
         except ConflictError:
             continue
-        assert event is None or evolve(after, event, after.seq + 1).damage is None
+        assert event is None or evolve(after, event, Seq(after.seq + 1)).damage is None
 
 
 def test_a_repair_whose_deadline_has_passed_does_not_end_the_job_at_once() -> None:
@@ -150,11 +150,11 @@ def test_a_job_without_a_readable_event_can_be_discarded_and_not_repaired() -> N
     assert refused.value.allowed == ("discard",)
     event = decide(lost, Discard(now=NOW, by="user:root", reason="gone"))
     assert isinstance(event, Archived)
-    after = evolve(lost, event, 2)
+    after = evolve(lost, event, Seq(2))
     assert (after.status, after.archived_as, after.tenant, after.kind) == (
         Status.ARCHIVED, Status.DEAD, "acme", "simulate",
     )  # fmt: skip
-    assert (after.error and after.error.code, after.damage) == (CODE, None)
+    assert (after.error and after.error.code, after.damage) == ("damaged", None)
 
 
 @pytest.mark.parametrize("job", STATES, ids=lambda job: job.status.value)
@@ -164,7 +164,7 @@ def test_a_whole_job_is_not_repaired(job: Job) -> None:
 
 
 def test_an_event_that_cannot_be_applied_damages_its_job() -> None:
-    after = evolve(QUEUED, Archived(at=NOW, status=Status.DEAD, summary={"attempt": "many"}), 9)
+    after = evolve(QUEUED, Archived(at=NOW, status=Status.DEAD, summary={"attempt": "many"}), Seq(9))
     assert after.damage is not None
     assert "cannot be applied" in after.damage.reason
     assert (after.status, after.seq) == (Status.QUEUED, 9)
@@ -178,13 +178,13 @@ def test_a_state_or_summary_whose_names_are_none_damages_its_job(field: str) -> 
         Repaired(at=NOW, state=fields, by="user:root"),
         Archived(at=NOW, status=Status.DEAD, summary=fields),
     ):
-        after = evolve(RUNNING, event, 9)
+        after = evolve(RUNNING, event, Seq(9))
         assert after.damage is not None
         assert "is no name" in after.damage.reason
         assert after.tenant == RUNNING.tenant
 
 
 def test_a_repair_to_a_lane_that_it_does_not_name_damages_its_job() -> None:
-    after = evolve(damaged(QUEUED), Repaired(at=NOW, state={"status": "queued"}, by="user:root"), 9)
+    after = evolve(damaged(QUEUED), Repaired(at=NOW, state={"status": "queued"}, by="user:root"), Seq(9))
     assert after.damage is not None
     assert after.damage.seq == 9

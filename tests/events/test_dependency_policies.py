@@ -5,15 +5,17 @@ import pytest
 from switchyard.events.commands import FailDependency, RequestCancel, Submit, Unblock, Wake
 from switchyard.events.events import AnyEvent, Blocked, Cancelled, Dead, Queued, Scheduled
 from switchyard.events.job import Job, decide, evolve
-from switchyard.events.values import DependencyFailure, JobSpec, Status
+from switchyard.events.values import JobSpec, Status
+from switchyard.events.vocabulary.causes import DependencyFailure
+from switchyard.events.vocabulary.ids import JobId, LaneId, Seq
 from tests.events.examples import JOB_ID, LATER, NOW, run
 
-FAILED = FailDependency(now=NOW, dependency="p1", outcome=Status.EXPIRED)
+FAILED = FailDependency(now=NOW, dependency=JobId("p1"), outcome=Status.EXPIRED)
 
 
 def blocked(policy: str = "dead", **fields: object) -> Job:
     spec = JobSpec(
-        "simulate", "acme", "lane", depends_on=("p1", "p2"),
+        "simulate", "acme", LaneId("lane"), depends_on=(JobId("p1"), JobId("p2")),
         on_dependency_failure=DependencyFailure(policy), **fields,  # type: ignore[arg-type]
     )  # fmt: skip
     return run(Submit(now=NOW, job=spec), job=Job(id=JOB_ID))
@@ -21,7 +23,7 @@ def blocked(policy: str = "dead", **fields: object) -> Job:
 
 def after(job: Job, event: AnyEvent | None) -> Job:
     assert event is not None
-    return evolve(job, event, job.seq + 1)
+    return evolve(job, event, Seq(job.seq + 1))
 
 
 def test_a_job_dies_of_a_dependency_by_default_and_says_of_which() -> None:
@@ -67,6 +69,6 @@ def test_what_its_dependencies_do_no_longer_matters_to_a_released_job(command: U
 
 
 def test_a_job_submitted_before_there_was_a_policy_dies_of_its_dependency() -> None:
-    spec = JobSpec("simulate", "acme", "lane", depends_on=("p1",))
-    job = evolve(Job(id=JOB_ID), Blocked(at=NOW, depends_on=("p1",), job=spec), 1)
+    spec = JobSpec("simulate", "acme", LaneId("lane"), depends_on=(JobId("p1"),))
+    job = evolve(Job(id=JOB_ID), Blocked(at=NOW, depends_on=(JobId("p1"),), job=spec), Seq(1))
     assert job.on_dependency_failure is DependencyFailure.DEAD

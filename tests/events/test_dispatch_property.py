@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from switchyard.events.lane import LaneKey, isolated, keys_of, lane_id
 from switchyard.events.requirements.matching import canonical
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import LaneId, WorkerId
 from switchyard.services.records.lanes import key_of
 from switchyard.services.records.workers import WorkerRecord, new_record
 from tests.events.test_matching import CAPABILITIES, REQUIREMENTS, ROOMY, naive
@@ -81,7 +82,7 @@ class Game:
             case "arrive":
                 self._leave(worker)
                 self.runs[worker] += 1
-                self._declare(worker, new_record(worker_id=worker, slots=1, lease_s=30.0, **what))
+                self._declare(worker, new_record(worker_id=WorkerId(worker), slots=1, lease_s=30.0, **what))
             case _ if worker not in self.records:
                 return
             case "change":
@@ -99,7 +100,7 @@ class Game:
         spec = JobSpec(
             kind=job["kind"],
             tenant=job["tenant"],
-            lane="",
+            lane=LaneId(""),
             requires=canonical(job["requires"], limits=ROOMY),
             isolation=isolated(job["isolation"], job["tenant"]),
         )

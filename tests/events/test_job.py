@@ -36,6 +36,7 @@ from switchyard.events.job import Job, decide, evolve
 from switchyard.events.retry import RetryPolicy, retry_delay_s
 from switchyard.events.transitions import TRANSITIONS, page
 from switchyard.events.values import FINAL, Status
+from switchyard.events.vocabulary.ids import Fence, Revision, Seq, WorkerId
 from switchyard.events.wakes import next_wake
 from tests.events.examples import (
     AGEING,
@@ -78,7 +79,7 @@ def test_decide_and_evolve_do_what_the_table_says_and_no_more() -> None:
                     continue
                 sources, target = TRANSITIONS[event_name(event)]
                 assert job.status in sources, (event, job.status)
-                assert evolve(job, event, job.seq + 1).status is (target or job.status)
+                assert evolve(job, event, Seq(job.seq + 1)).status is (target or job.status)
                 seen.add((event_name(event), job.status))
     assert {event for event, _ in seen} == TRANSITIONS.keys()
 
@@ -86,7 +87,7 @@ def test_decide_and_evolve_do_what_the_table_says_and_no_more() -> None:
 def test_evolve_takes_every_event_in_every_state() -> None:
     for job in STATES:
         for event in EVENTS:
-            assert evolve(job, event, job.seq + 1).seq == job.seq + 1
+            assert evolve(job, event, Seq(job.seq + 1)).seq == job.seq + 1
 
 
 @st.composite
@@ -104,13 +105,13 @@ def histories(draw: st.DrawFn) -> list[AnyEvent]:
             continue
         if event is not None:
             events.append(event)
-            job = evolve(job, event, job.seq + 1)
+            job = evolve(job, event, Seq(job.seq + 1))
     return events
 
 
 def fold(job: Job, events: list[AnyEvent]) -> Job:
     for event in events:
-        job = evolve(job, event, job.seq + 1)
+        job = evolve(job, event, Seq(job.seq + 1))
     return job
 
 
@@ -129,7 +130,7 @@ def test_folding_a_prefix_and_then_the_rest_is_folding_all(
 def test_a_final_job_stays_final_unless_it_is_redriven_or_archived(events: list[AnyEvent]) -> None:
     job = Job(id=JOB_ID)
     for event in events:
-        after = evolve(job, event, job.seq + 1)
+        after = evolve(job, event, Seq(job.seq + 1))
         if job.status in FINAL:
             assert event_name(event) in ("archived", "queued")
             assert job.status is Status.DEAD or event_name(event) == "archived"
@@ -150,7 +151,7 @@ def test_leases_never_overlap(events: list[AnyEvent]) -> None:
     for event in events:
         if event_name(event) in ("leased", "claimed"):
             assert job.lease is None
-        job = evolve(job, event, job.seq + 1)
+        job = evolve(job, event, Seq(job.seq + 1))
 
 
 @pytest.mark.parametrize("job", STATES, ids=lambda job: job.status.value)
@@ -162,7 +163,7 @@ def test_a_repeated_command_gives_no_second_event(job: Job) -> None:
             continue
         if event is None or event_name(event) in ("claim_renewed", "queued"):
             continue
-        after = evolve(job, event, job.seq + 1)
+        after = evolve(job, event, Seq(job.seq + 1))
         try:
             second = decide(after, command)
         except ConflictError:
@@ -172,10 +173,10 @@ def test_a_repeated_command_gives_no_second_event(job: Job) -> None:
 
 def test_a_stale_fence_is_refused_whatever_it_wants() -> None:
     for command in (
-        Complete(now=NOW, fence=FENCE + 5),
-        Fail(now=NOW, fence=FENCE + 5, error=ERROR),
-        Release(now=NOW, fence=FENCE + 5),
-        ConfirmCancel(now=NOW, fence=FENCE + 5),
+        Complete(now=NOW, fence=Fence(FENCE + 5)),
+        Fail(now=NOW, fence=Fence(FENCE + 5), error=ERROR),
+        Release(now=NOW, fence=Fence(FENCE + 5)),
+        ConfirmCancel(now=NOW, fence=Fence(FENCE + 5)),
     ):
         with pytest.raises(ConflictError) as refused:
             decide(RUNNING, command)
@@ -263,7 +264,7 @@ def released(job: Job, now: datetime = NOW) -> Job:
     if job.status is Status.SCHEDULED:
         now = job.start_at or now
         job = run(Wake(now=now), job=job)
-    job = run(TakeLease(now=now, worker="w", revision=1), job=job)
+    job = run(TakeLease(now=now, worker=WorkerId("w"), revision=Revision(1)), job=job)
     assert job.lease is not None
     return run(Release(now=now, fence=job.lease.fence, by_handler=True), job=job)
 
@@ -297,7 +298,7 @@ def test_a_job_that_is_given_back_without_end_is_dead() -> None:
 def test_only_what_the_work_itself_gives_back_waits() -> None:
     job = released(released(QUEUED))
     job = run(Wake(now=job.start_at or NOW), job=job)
-    job = run(TakeLease(now=NOW, worker="w", revision=1), job=job)
+    job = run(TakeLease(now=NOW, worker=WorkerId("w"), revision=Revision(1)), job=job)
     assert job.lease is not None
     drained = run(Release(now=NOW, fence=job.lease.fence), job=job)
     assert (drained.status, drained.releases) == (Status.QUEUED, 2)
@@ -306,7 +307,7 @@ def test_only_what_the_work_itself_gives_back_waits() -> None:
 def test_another_end_of_an_attempt_begins_the_count_of_releases_anew() -> None:
     job = released(released(QUEUED))
     job = run(Wake(now=job.start_at or NOW), job=job)
-    job = run(TakeLease(now=NOW, worker="w", revision=1), job=job)
+    job = run(TakeLease(now=NOW, worker=WorkerId("w"), revision=Revision(1)), job=job)
     assert job.lease is not None
     for command in (
         Fail(now=NOW, fence=job.lease.fence, error=ERROR),
@@ -344,7 +345,10 @@ def test_a_deadline_expires_waiting_jobs_and_stops_running_ones() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [TakeLease(now=NOW, worker="w", revision=1), Claim(now=NOW, worker="w", revision=1, expires_at=LATER)],
+    [
+        TakeLease(now=NOW, worker=WorkerId("w"), revision=Revision(1)),
+        Claim(now=NOW, worker=WorkerId("w"), revision=Revision(1), expires_at=LATER),
+    ],
 )
 @pytest.mark.parametrize(("field", "cause"), [("deadline_at", "waiting"), ("queue_timeout_s", "not_started")])
 def test_a_job_whose_time_is_over_never_starts(command: AnyCommand, field: str, cause: str) -> None:
@@ -360,16 +364,21 @@ def test_a_job_whose_time_is_over_never_starts(command: AnyCommand, field: str, 
 
 def test_a_queue_timeout_is_for_the_first_start_alone() -> None:
     spec = msgspec.structs.replace(SPEC, deadline_at=None, queue_timeout_s=60.0)
-    running = run(TakeLease(now=NOW, worker="w", revision=1), job=run(Submit(now=NOW, job=spec)))
+    running = run(
+        TakeLease(now=NOW, worker=WorkerId("w"), revision=Revision(1)), job=run(Submit(now=NOW, job=spec))
+    )
     assert running.lease is not None
     back = run(Release(now=NOW, fence=running.lease.fence), job=running)
-    assert run(TakeLease(now=LATER, worker="w", revision=1), job=back).status is Status.RUNNING
+    assert (
+        run(TakeLease(now=LATER, worker=WorkerId("w"), revision=Revision(1)), job=back).status
+        is Status.RUNNING
+    )
 
 
 def claimed(*, lease_s: float, **fields: Any) -> Job:
     spec = msgspec.structs.replace(SPEC, **fields)
     until = NOW + timedelta(seconds=lease_s)
-    claim = Claim(now=NOW, worker="w", revision=1, expires_at=until)
+    claim = Claim(now=NOW, worker=WorkerId("w"), revision=Revision(1), expires_at=until)
     return run(claim, job=run(Submit(now=NOW, job=spec)))
 
 
@@ -383,7 +392,9 @@ def test_a_claim_that_was_kept_to_the_end_of_the_attempts_time_has_timed_out(*, 
     assert job.error.code == "timeout"
     job = run(Wake(now=job.retry_at or NOW), job=job)
     started = NOW + timedelta(hours=1)
-    again = Claim(now=started, worker="w", revision=1, expires_at=started + timedelta(seconds=60))
+    again = Claim(
+        now=started, worker=WorkerId("w"), revision=Revision(1), expires_at=started + timedelta(seconds=60)
+    )
     late = msgspec.structs.replace(wake, now=started + timedelta(seconds=60))
     job = run(again, late, job=job)
     assert (job.status, job.reason, job.failures) == (Status.DEAD, "failures_spent", 2)
@@ -422,7 +433,7 @@ def test_a_redriven_job_has_all_of_its_attempts_again() -> None:
 def test_a_redriven_job_runs_with_its_new_payload_and_priority_from_then_on() -> None:
     job = run(Redrive(now=NOW, payload={"n": 2}, priority=20), job=DEAD)
     assert (job.priority, job.own_priority, job.payload_seq) == (20, 20, job.seq)
-    again = run(LEASE, Fail(now=NOW, fence=job.seq + 1, error=FATAL), Redrive(now=NOW), job=job)
+    again = run(LEASE, Fail(now=NOW, fence=Fence(job.seq + 1), error=FATAL), Redrive(now=NOW), job=job)
     assert (again.priority, again.payload_seq) == (20, job.seq)
 
 
@@ -463,7 +474,7 @@ def test_an_attempt_ends_the_ageing_and_the_next_wait_begins_with_the_jobs_own_p
     aged = run(Wake(now=NOW + timedelta(seconds=60)), job=AGEING)
     running = run(LEASE, job=aged)
     assert (aged.priority, running.priority) == (70, 70)
-    back = run(Release(now=LATER, fence=running.seq), job=running)
+    back = run(Release(now=LATER, fence=Fence(running.seq)), job=running)
     assert (back.status, back.priority, next_wake(back)) == (
         Status.QUEUED, 50, LATER + timedelta(seconds=60),
     )  # fmt: skip
@@ -471,7 +482,7 @@ def test_an_attempt_ends_the_ageing_and_the_next_wait_begins_with_the_jobs_own_p
 
 def test_a_new_priority_is_the_jobs_own_from_then_on() -> None:
     job = run(Reprioritise(now=NOW, priority=10), LEASE, job=AGEING)
-    assert run(Release(now=NOW, fence=job.seq), job=job).priority == 10
+    assert run(Release(now=NOW, fence=Fence(job.seq)), job=job).priority == 10
 
 
 def test_a_job_that_has_not_started_in_time_expires_and_one_that_has_does_not() -> None:
@@ -481,7 +492,7 @@ def test_a_job_that_has_not_started_in_time_expires_and_one_that_has_does_not() 
     assert isinstance(event, Expired)
     assert event.cause == "not_started"
     started = run(LEASE, job=AGEING)
-    back = run(Release(now=late, fence=started.seq), job=started)
+    back = run(Release(now=late, fence=Fence(started.seq)), job=started)
     woken = decide(back, Wake(now=late + timedelta(seconds=200)))
     assert isinstance(woken, Queued)
     assert woken.cause == "aged"
@@ -491,7 +502,7 @@ def test_an_event_that_puts_a_job_into_its_lane_names_the_next_wake_up() -> None
     for job in (AGEING, run(Wake(now=NOW + timedelta(seconds=60)), job=AGEING)):
         event = decide(job, Reprioritise(now=NOW + timedelta(seconds=61), priority=5))
         assert isinstance(event, Queued)
-        assert event.wake_at == next_wake(evolve(job, event, job.seq + 1)) == NOW + timedelta(seconds=90)
+        assert event.wake_at == next_wake(evolve(job, event, Seq(job.seq + 1))) == NOW + timedelta(seconds=90)
     without = decide(QUEUED, Reprioritise(now=NOW, priority=5))
     assert isinstance(without, Queued)
     assert without.wake_at is None
@@ -500,8 +511,8 @@ def test_an_event_that_puts_a_job_into_its_lane_names_the_next_wake_up() -> None
 def test_an_archived_job_reads_the_same_after_its_log_is_purged() -> None:
     event = decide(SUCCEEDED, Archive(now=NOW))
     assert event is not None
-    whole = evolve(SUCCEEDED, event, SUCCEEDED.seq + 1)
-    assert whole == evolve(Job(id=JOB_ID), event, SUCCEEDED.seq + 1)
+    whole = evolve(SUCCEEDED, event, Seq(SUCCEEDED.seq + 1))
+    assert whole == evolve(Job(id=JOB_ID), event, Seq(SUCCEEDED.seq + 1))
     assert (whole.worker, whole.max_attempts, whole.tenant) == ("gpu-1", 3, "acme")
 
 

@@ -10,11 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from switchyard.events import subjects
-from switchyard.events.encoding.codec import EVENTS, decode, fold
+from switchyard.events.encoding.codec import decode, fold
 from switchyard.events.encoding.envelope import event_view, recorded
 from switchyard.events.encoding.json_value import dumps
-from switchyard.events.events import Unreadable
+from switchyard.events.events import EVENTS, Unreadable
 from switchyard.events.job import Job, evolve
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.events.wakes import next_wake
 from switchyard.projections import database
 from switchyard.projections.fold import Folder, Message
@@ -77,9 +78,6 @@ HEADERS = st.one_of(
 )
 
 
-REPAIRED = b'{"v":1,"at":"2026-01-02T03:04:05Z","by":"","state":{"damage":{}}}'
-
-
 @given(ANY_SUBJECT, mutated(), HEADERS, st.sampled_from(STATES))
 @example(
     f"job.{JOB_ID}.repaired",
@@ -93,13 +91,13 @@ def test_any_message_is_an_event_or_unreadable(
 ) -> None:
     event = decode(subject, body, headers)
     assert isinstance(event, Unreadable) or type(event) in EVENTS.values()
-    after = evolve(state, event, state.seq + 1)
+    after = evolve(state, event, Seq(state.seq + 1))
     assert after.seq == state.seq + 1
-    assert fold(state, subject, body, state.seq + 1, headers) == after
+    assert fold(state, subject, body, Seq(state.seq + 1), headers) == after
     next_wake(after)
     dumps(job_view(after))
     if subjects.job_of(subject) is not None:
-        dumps(event_view(recorded(subject, headers, body, 1)))
+        dumps(event_view(recorded(subject, headers, body, Seq(1))))
 
 
 @given(st.lists(st.tuples(ANY_SUBJECT, HEADERS, mutated()), min_size=1, max_size=30))
@@ -107,11 +105,11 @@ def test_any_message_is_an_event_or_unreadable(
 def test_any_log_is_projected_and_read_back_as_its_jobs_are_folded(
     log: list[tuple[str, dict[str, str] | None, bytes]],
 ) -> None:
-    messages: list[Message] = [(*message, seq) for seq, message in enumerate(log, 1)]
+    messages: list[Message] = [(*message, Seq(seq)) for seq, message in enumerate(log, 1)]
     jobs: dict[str, Job] = {}
     for subject, headers, body, seq in messages:
         if job_id := subjects.job_of(subject):
-            jobs[job_id] = fold(jobs.get(job_id, Job(id=job_id)), subject, body, seq, headers)
+            jobs[job_id] = fold(jobs.get(job_id, Job(id=job_id)), subject, body, Seq(seq), headers)
     with TemporaryDirectory() as directory:
         path = Path(directory) / "model.sqlite"
         with (
@@ -122,6 +120,6 @@ def test_any_log_is_projected_and_read_back_as_its_jobs_are_folded(
             batch = Folder(reader, cache=2).fold(messages)
             batch.write(writer)
             with closing(ReadModel(path)) as model:
-                assert {job_id: model.job(job_id) for job_id in jobs} == jobs
+                assert {job_id: model.job(JobId(job_id)) for job_id in jobs} == jobs
     assert {seq for seq, _ in batch.unreadable} <= set(range(1, len(log) + 1))
     assert all(reason for _, reason in batch.unreadable)

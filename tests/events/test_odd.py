@@ -15,18 +15,19 @@ from switchyard.events.encoding import codec
 from switchyard.events.encoding.envelope import event_view, recorded
 from switchyard.events.encoding.json_value import dumps
 from switchyard.events.errors import SwitchyardError, UnwritableError
-from switchyard.events.events import AnyEvent, Event, Repaired, Unreadable
+from switchyard.events.events import EVENTS, AnyEvent, Event, Repaired, Unreadable
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.events.wakes import next_wake
 from switchyard.projections import database
 from switchyard.projections.fold import Folder, Message
 from switchyard.projections.job_view import job_view
 from switchyard.projections.reader import ReadModel
 from tests.events import odd
-from tests.events.examples import JOB_ID, NOW, SPEC, STATES, commands
+from tests.events.examples import JOB_ID, NOW, SPEC, STATES, commands, subject_of
 
-TYPES = sorted(codec.EVENTS.values(), key=lambda event_type: event_type.__name__)
+TYPES = sorted(EVENTS.values(), key=lambda event_type: event_type.__name__)
 DEEP = 700
 
 
@@ -43,14 +44,14 @@ class Model:
     def add(self, subject: str, body: bytes) -> None:
         """The message as the next of a job in each state."""
         for state in STATES:
-            job = Job(id=str(uuid.UUID(int=len(self.jobs))))
+            job = Job(id=JobId(str(uuid.UUID(int=len(self.jobs)))))
             here = subject.replace(JOB_ID, job.id)
             if state.status is not Status.ABSENT:
                 job = self._take(job, *codec.write(job.id, whole(state)))
             self.jobs[job.id] = self._take(job, here, body)
 
     def _take(self, job: Job, subject: str, body: bytes) -> Job:
-        seq = len(self.messages) + 1
+        seq = Seq(len(self.messages) + 1)
         self.messages.append((subject, None, body, seq))
         return codec.fold(job, subject, body, seq)
 
@@ -62,7 +63,7 @@ class Model:
                 folder.fold(self.messages[start : start + 500]).write(self.writer)
             with closing(ReadModel(self.path)) as model:
                 for job_id, job in self.jobs.items():
-                    assert model.job(job_id) == job
+                    assert model.job(JobId(job_id)) == job
 
 
 def whole(state: Job) -> Repaired:
@@ -83,9 +84,9 @@ def model(tmp_path: Path) -> Iterator[Model]:
 
 def is_dealt_with(subject: str, body: bytes, event: AnyEvent | Unreadable) -> None:
     """The event in every state, whatever is then asked of the job, gives no error but ours."""
-    dumps(event_view(recorded(subject, None, body, 9)))
+    dumps(event_view(recorded(subject, None, body, Seq(9))))
     for state in STATES:
-        after = evolve(state, event, state.seq + 1)
+        after = evolve(state, event, Seq(state.seq + 1))
         dumps(job_view(after))
         wake = next_wake(after)
         assert wake is None or wake.tzinfo is not None
@@ -97,7 +98,7 @@ def is_dealt_with(subject: str, body: bytes, event: AnyEvent | Unreadable) -> No
             except SwitchyardError:
                 continue
             if follow is not None:
-                evolve(after, follow, after.seq + 1)
+                evolve(after, follow, Seq(after.seq + 1))
 
 
 @pytest.mark.parametrize("event_type", TYPES, ids=lambda event_type: event_type.__name__)
@@ -127,7 +128,7 @@ def test_what_is_written_is_read_and_what_is_not_names_its_field(
 def test_whatever_json_stands_in_a_field_all_readers_make_the_same_of_it(
     event_type: type[Event], model: Model
 ) -> None:
-    subject = codec.subject_of(JOB_ID, odd.sample(event_type))
+    subject = subject_of(odd.sample(event_type))
     seen: set[bytes] = set()
     for path, name, body in odd.odd_bodies(event_type):
         event = codec.decode(subject, body)
@@ -147,6 +148,6 @@ def test_every_event_has_a_sample_with_every_field_set() -> None:
         event = odd.sample(event_type)
         assert codec.decode(*codec.write(JOB_ID, event)) == event
         assert {path[0] for path in odd.paths(event)} == set(event_type.__struct_fields__)
-    assert {path[1] for path in odd.paths(odd.sample(codec.EVENTS["submitted"])) if len(path) == 2} == set(
+    assert {path[1] for path in odd.paths(odd.sample(EVENTS["submitted"])) if len(path) == 2} == set(
         SPEC.__struct_fields__
     )

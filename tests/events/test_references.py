@@ -10,16 +10,17 @@ from switchyard.events.errors import InvalidError
 from switchyard.events.job import Job
 from switchyard.events.references import MARK, excuses, find, resolve
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId
 
 FILE = {"file": "p.7.result.json", "name": "result.json", "size_bytes": 70_000}
 PAGE = {"file": "p.7.page.md", "name": "page.md", "size_bytes": 3}
 RESULT = {"a": {"b": [1, {"c": "deep"}]}, "0": "zero", "n": None, "$result": {"job": "q"}}
-PARENTS = {
-    "p": Job(id="p", status=Status.SUCCEEDED, result=RESULT, artifacts=(PAGE,)),
-    "large": Job(id="large", status=Status.SUCCEEDED, artifacts=(PAGE, FILE)),
-    "nothing": Job(id="nothing", status=Status.SUCCEEDED),
-    "dead": Job(id="dead", status=Status.DEAD),
-    "old": Job(id="old", status=Status.ARCHIVED, archived_as=Status.SUCCEEDED),
+PARENTS: dict[JobId, Job] = {
+    JobId("p"): Job(id=JobId("p"), status=Status.SUCCEEDED, result=RESULT, artifacts=(PAGE,)),
+    JobId("large"): Job(id=JobId("large"), status=Status.SUCCEEDED, artifacts=(PAGE, FILE)),
+    JobId("nothing"): Job(id=JobId("nothing"), status=Status.SUCCEEDED),
+    JobId("dead"): Job(id=JobId("dead"), status=Status.DEAD),
+    JobId("old"): Job(id=JobId("old"), status=Status.ARCHIVED, archived_as=Status.SUCCEEDED),
 }
 
 JSON = st.recursive(
@@ -98,7 +99,7 @@ def test_an_object_with_more_than_the_key_is_no_reference() -> None:
 
 def test_a_result_cannot_refer_to_anything() -> None:
     result = ref("dead")
-    parents = {"p": Job(id="p", status=Status.SUCCEEDED, result=result)}
+    parents = {JobId("p"): Job(id=JobId("p"), status=Status.SUCCEEDED, result=result)}
     assert resolve({"x": ref("p")}, parents) == {"x": result}
 
 

@@ -15,17 +15,10 @@ import aiohttp
 import orjson
 from nats.aio.client import Client
 
-from switchyard.events.commands import Complete, Fail, TakeLease
-from switchyard.events.job import Job
-from switchyard.events.values import JobError
-from switchyard.services.access.jwt import load_or_create_secrets, mint
-from switchyard.services.broker import topology
-from switchyard.services.broker.connection import connect
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.event_store import EventStore
 from switchyard.services.gateway.app import serve
-from switchyard.services.projector.projector import Projector
 from switchyard.services.settings import Settings
+from tests import site
 
 DEADLINE_S = 20.0
 
@@ -46,25 +39,19 @@ class Answer(NamedTuple):
         return orjson.loads(self.raw)
 
 
-class Gateway:
-    """The client side, and the hands of a worker."""
+class Gateway(site.Site):
+    """The client side, with a tenant of its own."""
 
-    def __init__(
-        self, url: str, settings: Settings, nc: Client, store: EventStore, publisher: Publisher
-    ) -> None:
-        self.url = url
-        self.settings = settings
-        self.nc = nc
-        self.store = store
-        self.publisher = publisher
+    def __init__(self, nats_url: str, nc: Client, publisher: Publisher, settings: Settings) -> None:
+        super().__init__(nats_url, nc, publisher, settings)
+        self.url = ""
         self.tenant = f"t-{secrets.token_hex(6)}"
         self.stranger = f"{self.tenant}-x"
         self.http: aiohttp.ClientSession
 
     def token(self, *roles: str, tenant: str | None = None, ttl_s: float = 600) -> str:
-        secret = load_or_create_secrets(self.settings.data_dir)[0]
-        return mint(
-            secret, tenant=tenant or self.tenant, roles=roles or ("submitter",), ttl_s=ttl_s, subject="ann"
+        return self.minted(
+            tenant=tenant or self.tenant, roles=roles or ("submitter",), ttl_s=ttl_s, subject="ann"
         )
 
     async def call(
@@ -100,22 +87,6 @@ class Gateway:
         assert answer.status == 200, answer
         return [orjson.loads(line) for line in answer.raw.splitlines()]
 
-    # --- What a worker does
-
-    async def lease(self, job_id: str) -> Job:
-        command = TakeLease(now=now(), worker="w1", revision=1)
-        return (await self.store.transition(job_id, command, actor="worker:w1")).job
-
-    async def complete(self, job: Job, result: Any = None, **fields: Any) -> Job:
-        assert job.lease is not None
-        command = Complete(now=now(), fence=job.lease.fence, result=result, **fields)
-        return (await self.store.transition(job, command, actor="worker:w1")).job
-
-    async def fail(self, job: Job, code: str, *, retryable: bool) -> Job:
-        assert job.lease is not None
-        command = Fail(now=now(), fence=job.lease.fence, error=JobError(code, "it broke", retryable))
-        return (await self.store.transition(job, command, actor="worker:w1")).job
-
 
 @contextlib.asynccontextmanager
 async def gateway(
@@ -135,22 +106,16 @@ async def gateway(
         projector: whether the read model is kept current.
         limits: settings that differ from the defaults.
     """
-    settings = Settings(data_dir=data_dir, port=0, **{"request_timeout_s": 3.0, **limits})
-    nc = await connect(broker_url, name="gateway")
-    await topology.apply(nc, max_bytes=max_bytes)
-    async with Publisher(nc) as publisher, asyncio.TaskGroup() as tasks:
+    values = {"data_dir": data_dir, "port": 0, "request_timeout_s": 3.0, **limits}
+    async with (
+        site.opened(Gateway, broker_url, name="gateway", max_bytes=max_bytes, **values) as found,
+        found.projector(goes_on=projector),
+        asyncio.TaskGroup() as tasks,
+    ):
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        project = Projector(nc, settings)
-        projecting = tasks.create_task(project.run())
-        await project.ready.wait()
-        if not projector:
-            projecting.cancel()
-        serving = tasks.create_task(serve(settings, nc, ready=ready.set_result))
+        serving = tasks.create_task(serve(found.settings, found.nc, ready=ready.set_result))
         async with asyncio.timeout(DEADLINE_S):
-            found = Gateway(await ready, settings, nc, EventStore(nc, publisher, settings), publisher)
+            found.url = await ready
         async with aiohttp.ClientSession() as found.http:
             yield found
         serving.cancel()
-        projecting.cancel()
-    with contextlib.suppress(OSError):  # the test may have killed the broker
-        await nc.close()

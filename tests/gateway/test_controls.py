@@ -18,7 +18,7 @@ from switchyard.services.keeper.loop import Keeper
 from switchyard.services.records import controls
 from switchyard.services.records.lanes import lane_for
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
-from tests.worker.site import Site, TestConnector
+from tests.worker.site import TestConnector
 
 KIND = "paint"
 LANE = lane_for(KIND)
@@ -30,7 +30,6 @@ class Plant:
     def __init__(self, api: Gateway, broker: NatsServer) -> None:
         self.api = api
         self.broker = broker
-        self.site = Site(broker.url, api.nc, api.publisher, api.settings)
         self.admin = api.token("admin")
 
     async def post(self, path: str) -> Answer:
@@ -74,7 +73,7 @@ async def echo(attempt: Attempt) -> Any:
 async def run_one(plant: Plant, **fields: Any) -> None:
     """Submit a job of another kind and wait for its end: the worker has looked at all of its lanes."""
     job = await plant.api.submit(kind="other", **fields)
-    await plant.site.final(job["id"])
+    await plant.api.final(job["id"])
 
 
 # --- Kinds and lanes
@@ -88,7 +87,7 @@ async def test_jobs_of_what_is_paused_wait_until_it_is_resumed(plant: Plant, pat
     assert answer.json["consumers"] == 1
     assert await plant.paused(10) is True
     connector, other = TestConnector(echo, KIND), TestConnector(echo, "other")
-    async with plant.site.worker(connector, other):
+    async with plant.api.worker(connector, other):
         late = await plant.api.submit(kind=KIND, priority=90)  # its consumer is made now
         assert await plant.paused(90) is True
         await run_one(plant, priority=5)
@@ -98,7 +97,7 @@ async def test_jobs_of_what_is_paused_wait_until_it_is_resumed(plant: Plant, pat
         resumed = await plant.post(f"{path}/resume")
         assert (resumed.json["state"], resumed.json["consumers"]) == ("running", 2)
         async with asyncio.timeout(DEADLINE_S):  # less than a waiting pull lasts
-            await plant.site.final(late["id"])
+            await plant.api.final(late["id"])
         await eventually(lambda: _has_started(connector, 2))
     assert await plant.paused(10) is False
 
@@ -115,15 +114,15 @@ async def test_what_runs_goes_on_while_its_kind_is_paused(plant: Plant) -> None:
         entered.set()
         await release.wait()
 
-    async with plant.site.worker(TestConnector(handler, KIND)):
+    async with plant.api.worker(TestConnector(handler, KIND)):
         job = await plant.api.submit(kind=KIND)
         await entered.wait()
         await plant.post(f"/v1/kinds/{KIND}/pause")
         renewed = await plant.page("w1")
         await eventually(lambda: _has_beaten(plant, renewed["at"], 4))  # more than a lease
         release.set()
-        await plant.site.final(job["id"])
-    assert await plant.site.names(job["id"]) == ["submitted", "leased", "succeeded"]
+        await plant.api.final(job["id"])
+    assert await plant.api.names(job["id"]) == ["submitted", "leased", "succeeded"]
 
 
 async def _has_beaten(plant: Plant, since: str, beats: int) -> bool:
@@ -152,7 +151,7 @@ async def test_a_pause_outlasts_a_restart_of_the_broker(plant: Plant) -> None:
         while (await plant.api.get("/readyz")).status != 200:
             pass
     assert await plant.paused() is True
-    async with plant.site.worker(connector, other):
+    async with plant.api.worker(connector, other):
         await run_one(plant, priority=5)
         assert connector.started == []
     shown = (await plant.api.get("/v1/controls")).json["controls"]
@@ -205,7 +204,7 @@ async def test_a_paused_worker_finishes_what_it_runs_and_takes_nothing_new(plant
         await release.wait()
 
     connector = TestConnector(handler, KIND)
-    async with plant.site.worker(connector, slots=2):
+    async with plant.api.worker(connector, slots=2):
         first = await plant.api.submit(kind=KIND, payload={"n": 1})
         await entered.wait()
         answer = await plant.post("/v1/workers/w1/pause")
@@ -213,13 +212,13 @@ async def test_a_paused_worker_finishes_what_it_runs_and_takes_nothing_new(plant
         await eventually(lambda: _in_state(plant, "paused"))
         second = await plant.api.submit(kind=KIND, payload={"n": 2})
         release.set()
-        await plant.site.final(first["id"])
-        async with plant.site.worker(TestConnector(echo, KIND), name="w2"):
-            await plant.site.final(second["id"])
+        await plant.api.final(first["id"])
+        async with plant.api.worker(TestConnector(echo, KIND), name="w2"):
+            await plant.api.final(second["id"])
         assert connector.started == [1]
         third = await plant.api.submit(kind=KIND, payload={"n": 3})
         assert (await plant.post("/v1/workers/w1/resume")).json["state"] == "running"
-        await plant.site.final(third["id"])
+        await plant.api.final(third["id"])
         await eventually(lambda: _in_state(plant, "running"))
         assert connector.started == [1, 3]
 
@@ -235,7 +234,7 @@ async def test_a_drained_worker_hands_back_what_it_runs_and_ends_by_itself(plant
         entered.set()
         await asyncio.Event().wait()
 
-    async with plant.site.worker(TestConnector(handler, KIND)):
+    async with plant.api.worker(TestConnector(handler, KIND)):
         job = await plant.api.submit(kind=KIND)
         await entered.wait()
         answer = await plant.post("/v1/workers/w1/drain")
@@ -244,7 +243,7 @@ async def test_a_drained_worker_hands_back_what_it_runs_and_ends_by_itself(plant
             refused = await plant.post(f"/v1/workers/w1/{verb}")
             assert refused.status in (404, 409)  # it may be gone by now
         await eventually(lambda: _is_gone(plant))
-    assert await plant.site.names(job["id"]) == ["submitted", "leased", "queued"]
+    assert await plant.api.names(job["id"]) == ["submitted", "leased", "queued"]
     found = await last_message(plant.api.nc, controls.STREAM, subjects.control("worker", "w1"), timeout_s=3)
     assert found is not None
     assert found.data == b""
@@ -273,10 +272,10 @@ async def test_a_workers_page_shows_what_it_runs_to_those_whose_jobs_they_are(pl
         entered.set()
         await release.wait()
 
-    async with plant.site.worker(TestConnector(handler, KIND)):
+    async with plant.api.worker(TestConnector(handler, KIND)):
         job = await plant.api.submit(kind=KIND)
         await entered.wait()
-        leased = await plant.site.until(job["id"], "leased")
+        leased = await plant.api.until(job["id"], "leased")
 
         async def shown(**options: Any) -> dict[str, Any]:
             answer = await plant.api.get("/v1/workers/w1", Switchyard_Min_Seq=str(leased.seq), **options)
@@ -301,7 +300,7 @@ async def test_a_workers_page_shows_what_it_runs_to_those_whose_jobs_they_are(pl
         refused = await plant.api.get("/v1/workers/w1?tenant=*")
         assert refused.status == 403
         release.set()
-        await plant.site.final(job["id"])
+        await plant.api.final(job["id"])
 
 
 # --- Who may

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from switchyard.events.errors import RejectedError, UnavailableError
+from switchyard.events.vocabulary.ids import Fence, JobId, WorkerId
 from switchyard.services.broker import topology
 from switchyard.services.broker.connection import connect
 from switchyard.services.broker.reachability import Reachability
@@ -107,9 +108,10 @@ def before(worker: str) -> str:
 
 async def test_workers_are_listed_while_they_live(api: Gateway) -> None:
     record = new_record(
-        worker_id=f"w-{api.tenant}", kinds=("noop",), capabilities={"gpu": 1}, slots=4, lease_s=30
+        worker_id=WorkerId(f"w-{api.tenant}"), kinds=("noop",), capabilities={"gpu": 1}, slots=4, lease_s=30
     )
-    worker = Registration(api.publisher, record, lambda: {7: "some-job"}, Reachability(api.settings.lease_s))
+    held = {Fence(7): JobId("some-job")}
+    worker = Registration(api.publisher, record, lambda: held, Reachability(api.settings.lease_s))
     await worker.beat()
 
     async def found() -> list[dict[str, object]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from switchyard.events import subjects
+from switchyard.events.vocabulary.ids import Seq
 from switchyard.services.broker import quarantine_index
 from switchyard.services.broker.quarantine import set_aside
 from switchyard.services.broker.reader import Stored
@@ -26,7 +27,9 @@ async def api(broker: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
 
 
 async def aside(api: Gateway, seq: int, stream: str = "JOBS", **headers: str) -> None:
-    message = Stored(f"job.x.hello{seq}", {k.replace("_", "-"): v for k, v in headers.items()}, b"{", seq, 0)
+    message = Stored(
+        f"job.x.hello{seq}", {k.replace("_", "-"): v for k, v in headers.items()}, b"{", Seq(seq), 0
+    )
     assert await set_aside(api.nc, stream, message, f"reason {seq}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from switchyard.events.events import Dead, Failed, Proposed, Succeeded
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.handlers import Handler, Handlers
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.handlers.connector import CustomConnector
@@ -81,7 +82,7 @@ async def test_a_released_job_goes_back_uncounted(broker: NatsServer) -> None:
     async with open_site(broker.url) as site, site.worker(connector(handlers["fail"])):
         job = await site.submit(kind="fail", payload={"how": "release"})
         await site.until(job, "queued")
-        assert (await site.store.load(job)).failures == 0
+        assert (await site.store.load(JobId(job))).failures == 0
 
 
 async def test_a_proposal_waits_for_a_reviewer(broker: NatsServer) -> None:
@@ -91,7 +92,7 @@ async def test_a_proposal_waits_for_a_reviewer(broker: NatsServer) -> None:
         assert isinstance(proposed, Proposed)
         assert proposed.checks == {"lint": True}
         assert proposed.result == {"said": "a b", "feedback": None}
-        assert (await site.store.load(job)).status.value == "review"
+        assert (await site.store.load(JobId(job))).status.value == "review"
 
 
 @pytest.mark.parametrize("kind", ["count", "count-in-a-thread", "count-in-a-process"])

@@ -12,7 +12,9 @@ import pytest
 from switchyard.events.commands import AnyCommand, Archive, Discard, Redrive, Repair, RequestCancel
 from switchyard.events.events import Blocked, Cancelled, Dead, Expired, Queued, Scheduled, Succeeded
 from switchyard.events.job import Job
-from switchyard.events.values import DependencyFailure, Status
+from switchyard.events.values import Status
+from switchyard.events.vocabulary.causes import DependencyFailure
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.server.server import NatsServer
@@ -38,7 +40,7 @@ async def as_told(attempt: Attempt) -> Any:
 
 
 async def give(site: Site, job_id: str, command: AnyCommand) -> Job:
-    return (await site.store.transition(job_id, command, actor="user:ann")).job
+    return (await site.store.transition(JobId(job_id), command, actor="user:ann")).job
 
 
 async def cancel(site: Site, job_id: str) -> None:
@@ -76,7 +78,7 @@ async def test_a_diamond_runs_in_order_and_leaves_nothing_behind(site: Site) -> 
     assert set(connector.started[1:3]) == {"left", "right"}
     assert connector.started[3:] == ["bottom"]
     assert await site.names(bottom) == ["blocked", "queued", "leased", "succeeded"]
-    first, second, *_ = [entry.event for entry in await site.store.history(bottom)]
+    first, second, *_ = [entry.event for entry in await site.store.history(JobId(bottom))]
     assert isinstance(first, Blocked)
     assert first.depends_on == (left, right)
     assert isinstance(second, Queued)
@@ -278,10 +280,10 @@ async def test_a_parent_may_have_more_waiting_jobs_than_one_answer_holds(site: S
 async def test_state_is_told_by_the_last_event_alone(site: Site) -> None:
     parent = await site.submit("parent", kind="nobody")
     job_id = await site.submit("child", depends_on=(parent,))
-    direct, leader = await site.store.last(job_id), await site.store.last_of_leader(job_id)
+    direct, leader = await site.store.last(JobId(job_id)), await site.store.last_of_leader(JobId(job_id))
     assert direct == leader
-    assert (await site.store.load(job_id)).status is Status.BLOCKED
-    assert await site.store.last_of_leader("nobody") is None
+    assert (await site.store.load(JobId(job_id))).status is Status.BLOCKED
+    assert await site.store.last_of_leader(JobId("nobody")) is None
 
 
 @pytest.mark.parametrize("how", ["discarded", "dead", "queued"])
@@ -315,7 +317,7 @@ async def test_a_damaged_child_is_released_when_it_is_repaired(site: Site) -> No
         await cancel(site, parent)
         other = await site.submit("other")
         await site.final(other)
-        assert (await site.store.load(child)).status is Status.BLOCKED
+        assert (await site.store.load(JobId(child))).status is Status.BLOCKED
         await give(site, child, Repair(now=datetime.now(UTC), by="user:root"))
         assert isinstance((await site.final(child)).event, Succeeded)
         await no_waits(site)

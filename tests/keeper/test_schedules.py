@@ -20,6 +20,7 @@ from switchyard.events.events import Submitted
 from switchyard.events.schedules.schedule import Missed, Overlap, Schedule, paused, resumed
 from switchyard.events.schedules.ticks import Timing
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId, Revision, WorkerId
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reader import follow, last_message, read_range
@@ -50,8 +51,10 @@ def ago(seconds: float) -> datetime:
 class Table:
     """Schedules of tenant acme on one broker."""
 
-    def __init__(self, site: Site, publisher: Publisher) -> None:
+    def __init__(self, site: Site, publisher: Publisher, name: str = NAME) -> None:
         self.site = site
+        self.publisher = publisher
+        self.name = name
         self.store = ScheduleStore(site.nc, publisher, tries=8, timeout_s=2)
 
     async def make(
@@ -62,16 +65,16 @@ class Table:
         now = datetime.now(UTC)
         values = {"job": msgspec.Raw(b'{"kind":"noop"}'), "missed": Missed.ALL} | fields
         made = Schedule(
-            tenant="acme", name=NAME, generation=new_id(), timing=timing, created_at=now,
+            tenant="acme", name=self.name, generation=new_id(), timing=timing, created_at=now,
             created_by="user:ann", written_at=now,
             decided_to=min(now, start_at - timedelta(seconds=1)), **values,
         )  # fmt: skip
-        await self.store.put(made, (await self.store.load("acme", NAME)).revision)
+        await self.store.put(made, (await self.store.load("acme", self.name)).revision)
         return made
 
     async def change(self, step: Callable[[Schedule, datetime], Schedule | None]) -> Schedule:
         """Pause or resume it."""
-        schedule, revision = await self.store.load("acme", NAME)
+        schedule, revision = await self.store.load("acme", self.name)
         assert schedule is not None
         changed = step(schedule, datetime.now(UTC))
         assert changed is not None
@@ -80,7 +83,7 @@ class Table:
 
     async def until(self, wanted: Callable[[Schedule], bool]) -> Schedule:
         """The schedule as soon as it is as wanted."""
-        record = subjects.schedule_record("acme", NAME)
+        record = subjects.schedule_record("acme", self.name)
         async with asyncio.timeout(DEADLINE_S):
             changes = follow(self.site.nc, subjects.SCHEDULES, [record], latest=True, timeout_s=2)
             async for message in changes:
@@ -90,13 +93,20 @@ class Table:
                         return schedule
         raise AssertionError("unreachable")
 
+    async def other_ticks(self, count: int) -> None:
+        """Returns when a schedule beside it, made now, has ticked so often, once a second."""
+        other = Table(self.site, self.publisher, "other")
+        await other.make(start_at=ago(0))
+        await other.runs(count)
+        await other.change(paused)
+
     async def runs(self, count: int) -> Schedule:
         return await self.until(lambda schedule: schedule.runs >= count)
 
     async def timer(self) -> str | None:
         """When the next wake-up is set for."""
         found = await last_message(
-            self.site.nc, subjects.TIMERS, subjects.schedule_timer("acme", NAME), timeout_s=2
+            self.site.nc, subjects.TIMERS, subjects.schedule_timer("acme", self.name), timeout_s=2
         )
         return None if found is None else found.headers[subjects.H_SCHEDULE].removeprefix("@at ")
 
@@ -240,7 +250,7 @@ async def test_a_paused_schedule_fires_nothing_and_a_resumed_one_goes_on_from_th
         await table.change(paused)
         await table.timer_is(None)
         before = await ticks_of_jobs(table.site.nc)
-        await asyncio.sleep(2.2)  # two ticks that must not come
+        await table.other_ticks(3)
         assert await ticks_of_jobs(table.site.nc) == before
         going = await table.change(resumed)
         await table.runs(len(before) + 2)
@@ -265,7 +275,7 @@ async def test_a_deleted_schedule_fires_nothing_and_its_name_can_be_used_again(t
                     continue
         await table.timer_is(None)
         before = await ticks_of_jobs(table.site.nc)
-        await asyncio.sleep(1.5)  # a tick that must not come
+        await table.other_ticks(3)
         assert await ticks_of_jobs(table.site.nc) == before
         second = await table.make(start_at=start, end_at=end)
         await table.until(lambda schedule: schedule.generation == second.generation and schedule.runs == 3)
@@ -315,8 +325,8 @@ async def test_catching_up_stops_at_the_limit(table: Table) -> None:
 
 
 async def finish(store: EventStore, job_id: str) -> None:
-    take = TakeLease(now=datetime.now(UTC), worker="w1", revision=1)
-    job, _ = await store.transition(job_id, take, actor="worker:w1")
+    take = TakeLease(now=datetime.now(UTC), worker=WorkerId("w1"), revision=Revision(1))
+    job, _ = await store.transition(JobId(job_id), take, actor="worker:w1")
     assert job.lease is not None
     await store.transition(job, Complete(now=datetime.now(UTC), fence=job.lease.fence), actor="worker:w1")
 
@@ -345,7 +355,7 @@ async def test_a_tick_cancels_the_job_before_if_it_has_not_ended(table: Table) -
         await table.runs(3)
         last = await table.change(paused)
     jobs = await ticks_of_jobs(table.site.nc)
-    states = {tick: (await store.load(job_id)).status for job_id, tick in jobs.items()}
+    states = {tick: (await store.load(JobId(job_id))).status for job_id, tick in jobs.items()}
     assert last.last_tick is not None
     assert states.pop(iso(last.last_tick)) is Status.QUEUED
     assert set(states.values()) == {Status.CANCELLED}

@@ -11,6 +11,7 @@ import pytest
 from switchyard.events import subjects
 from switchyard.events.commands import Fail, Redrive
 from switchyard.events.values import JobError
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.reader import read_range
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt
@@ -68,7 +69,7 @@ async def test_a_dead_job_that_gets_a_new_start_has_its_deadline_again(site: Sit
         )
         await site.store.transition(job, failed, actor="worker:w1")
         await until_left(site)
-        await site.store.transition(job_id, Redrive(now=datetime.now(UTC)), actor="user:ann")
+        await site.store.transition(JobId(job_id), Redrive(now=datetime.now(UTC)), actor="user:ann")
         await until_left(site, job_id)
 
 
@@ -109,9 +110,9 @@ async def test_timers_that_a_broker_brings_back_go_while_the_keeper_runs(
         await until_left(site, waits)
         headers = {
             subjects.H_SCHEDULE: f"@at {in_an_hour().isoformat().replace('+00:00', 'Z')}",
-            subjects.H_SCHEDULE_TARGET: subjects.timer_due(gone, "deadline"),
+            subjects.H_SCHEDULE_TARGET: subjects.timer_due(JobId(gone), "deadline"),
         }
-        await site.nc.jetstream().publish(subjects.timer(gone, "deadline"), b"", headers=headers)
+        await site.nc.jetstream().publish(subjects.timer(JobId(gone), "deadline"), b"", headers=headers)
         assert await timers_of(site) == sorted([gone, waits])
         await broker.kill()
         await broker.restart()

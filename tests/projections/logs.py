@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from switchyard.events import subjects
 from switchyard.events.commands import AnyCommand, Discard, Repair, Submit
-from switchyard.events.encoding.codec import encode, fold, subject_of
+from switchyard.events.encoding.codec import fold
 from switchyard.events.errors import ConflictError, NewerVersionError
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.values import JobSpec, Status
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.projections.fold import Message
-from tests.events.examples import NOW, commands
+from tests.events.examples import NOW, commands, encode, subject_of
 
 PARENTS = tuple(f"01940000-0000-7000-9000-{n:012}" for n in range(2))
 
@@ -45,7 +46,7 @@ UNREADABLE: tuple[tuple[str, dict[str, str] | None, bytes], ...] = (
 def logs(draw: st.DrawFn) -> tuple[list[Message], dict[str, Job]]:
     """Messages in the order of the log, and what each job has come to."""
     ids = [f"01940000-0000-7000-8000-{n:012}" for n in range(draw(st.integers(1, 6)))]
-    jobs = {job_id: Job(id=job_id) for job_id in ids}
+    jobs = {job_id: Job(id=JobId(job_id)) for job_id in ids}
     messages: list[Message] = []
     now: datetime = NOW
     seq = 0
@@ -56,9 +57,9 @@ def logs(draw: st.DrawFn) -> tuple[list[Message], dict[str, Job]]:
             seq += 1
             subject, headers, body = draw(st.sampled_from(UNREADABLE))
             subject = subject.format(job.id)
-            messages.append((subject, headers, body, seq))
+            messages.append((subject, headers, body, Seq(seq)))
             if subjects.job_of(subject) == job.id:
-                jobs[job.id] = fold(job, subject, body, seq, headers)
+                jobs[job.id] = fold(job, subject, body, Seq(seq), headers)
             continue
         if job.status is Status.ABSENT and job.damage is None:
             command: AnyCommand = Submit(now=now, job=draw(SPECS))
@@ -74,6 +75,6 @@ def logs(draw: st.DrawFn) -> tuple[list[Message], dict[str, Job]]:
         if event is None:
             continue
         seq += draw(st.sampled_from((1, 1, 1, 7)))  # purged messages leave gaps
-        jobs[job.id] = job = evolve(job, event, seq)
-        messages.append((subject_of(job.id, event), None, encode(event), seq))
+        jobs[job.id] = job = evolve(job, event, Seq(seq))
+        messages.append((subject_of(event, job.id), None, encode(event), Seq(seq)))
     return messages, {job.id: job for job in jobs.values() if job.seq}

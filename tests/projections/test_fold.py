@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 
 from switchyard.events import subjects
 from switchyard.events.commands import Archive
-from switchyard.events.encoding.codec import encode
 from switchyard.events.job import Job, decide
 from switchyard.events.values import FINAL, Status
+from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.projections import checkpoint, database
 from switchyard.projections.dead_letters import DeadFilters
 from switchyard.projections.fold import Batch, Folder, Message
 from switchyard.projections.job_list import TOP, Filters, places
 from switchyard.projections.jobs import microseconds
 from switchyard.projections.reader import ReadModel
-from tests.events.examples import NOW, SUCCEEDED
+from tests.events.examples import NOW, SUCCEEDED, encode
 from tests.projections.logs import logs
+from tests.projections.rows import dump
 
 TABLES = ("jobs", "labels", "attempts", "counts", "tenants", "dead_letters", "workers")
 IN_FLIGHT = 3
@@ -68,10 +69,10 @@ def test_however_a_log_is_cut_into_batches_the_rows_are_the_same(
     with empty() as (path, writer), empty() as (other, at_once):
         project(path, writer, cut(messages, sizes), lag)
         project(other, at_once, [messages] if messages else [], 0)
-        assert database.dump(writer, TABLES) == database.dump(at_once, TABLES)
+        assert dump(writer, TABLES) == dump(at_once, TABLES)
         assert checkpoint.read(writer).seq == (messages[-1][3] if messages else 0)
         with closing(ReadModel(path)) as model:
-            assert {job_id: model.job(job_id) for job_id in jobs} == jobs
+            assert {job_id: model.job(JobId(job_id)) for job_id in jobs} == jobs
 
 
 @given(logs(), st.lists(st.integers(1, 6), max_size=40))
@@ -116,7 +117,7 @@ def test_a_model_that_saw_jobs_archived_is_the_one_built_from_what_is_left_of_th
         event = decide(job, Archive(now=NOW)) if job.status in FINAL and job.damage is None else None
         if event is not None:
             seq += 1
-            messages.append((subjects.job_event(job.id, "archived"), None, encode(event), seq))
+            messages.append((subjects.job_event(job.id, "archived"), None, encode(event), Seq(seq)))
     archived = {
         subjects.job_of(subject): seq for subject, _, _, seq in messages if subject.endswith(".archived")
     }
@@ -124,7 +125,7 @@ def test_a_model_that_saw_jobs_archived_is_the_one_built_from_what_is_left_of_th
     with empty() as (path, writer), empty() as (other, rebuilt):
         project(path, writer, cut(messages, sizes), lag)
         project(other, rebuilt, [left] if left else [], 0)
-        assert database.dump(writer, TABLES) == database.dump(rebuilt, TABLES)
+        assert dump(writer, TABLES) == dump(rebuilt, TABLES)
 
 
 @given(logs(), st.lists(st.integers(1, 6), max_size=40), st.integers(1, 3), st.data())
@@ -231,7 +232,7 @@ def test_labels_are_intersected(
 ) -> None:
     labels = {"env": "red", "team": "blue"}
     jobs = [
-        Job(id=f"j{n}", status=Status(state), tenant=of, kind="simulate", labels=has, created_at=NOW)
+        Job(id=JobId(f"j{n}"), status=Status(state), tenant=of, kind="simulate", labels=has, created_at=NOW)
         for n, (of, state, has) in enumerate(rows)
     ]
     with empty() as (_, writer):
@@ -288,7 +289,10 @@ def test_an_archived_job_whose_history_is_purged_is_known_from_its_summary() -> 
     assert archived is not None
     with empty() as (path, writer):
         project(
-            path, writer, [[(subjects.job_event(SUCCEEDED.id, "archived"), None, encode(archived), 9)]], 0
+            path,
+            writer,
+            [[(subjects.job_event(SUCCEEDED.id, "archived"), None, encode(archived), Seq(9))]],
+            0,
         )
         with closing(ReadModel(path)) as model:
             job = model.job(SUCCEEDED.id)

@@ -16,6 +16,7 @@ import pytest
 from switchyard.events import subjects
 from switchyard.events.commands import Archive, RequestCancel
 from switchyard.events.errors import UnavailableError
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.projections import checkpoint, database
 from switchyard.projections.reader import ReadModel
 from switchyard.services.broker.connection import connect
@@ -298,7 +299,7 @@ async def test_a_job_archived_while_no_projector_ran_is_no_reason_to_rebuild(
 
 async def listed_state(api: Gateway, model: ReadModel, job_id: str) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while (job := model.job(job_id)) is None or job.status.value != "archived":
+        while (job := model.job(JobId(job_id))) is None or job.status.value != "archived":
             await asyncio.sleep(0.02)
 
 

@@ -19,6 +19,7 @@ from switchyard.events.commands import Complete, Fail, RequestCancel, Submit, Ta
 from switchyard.events.errors import InvalidError, NewerVersionError
 from switchyard.events.job import Job
 from switchyard.events.values import JobError, JobSpec, Status
+from switchyard.events.vocabulary.ids import Fence, JobId, Revision, WorkerId
 from switchyard.projections import checkpoint, database
 from switchyard.projections.job_view import job_view
 from switchyard.projections.reader import ReadModel
@@ -33,6 +34,7 @@ from switchyard.services.files import Files
 from switchyard.services.ids import new_id
 from switchyard.services.projector.projector import Projector, ProjectorBusyError, build, rebuild
 from switchyard.services.settings import Settings
+from tests.projections.rows import dump
 
 TABLES = ("jobs", "labels", "attempts", "counts", "workers", "files")
 ACTOR = "user:ann"
@@ -60,13 +62,13 @@ class Site:
             now = datetime.now(UTC)
             job = await self.submit(labels={"team": f"t{n % 3}"}, priority=n % 5)
             if n % 4:
-                lease = TakeLease(now=now, worker=f"w{n % 2}", revision=1)
+                lease = TakeLease(now=now, worker=WorkerId(f"w{n % 2}"), revision=Revision(1))
                 job, _ = await self.store.transition(job, lease, actor="worker:w")
             if n % 4 == 2:
-                done = Complete(now=now, fence=job.seq, result={"n": n})
+                done = Complete(now=now, fence=Fence(job.seq), result={"n": n})
                 job, _ = await self.store.transition(job, done, actor="worker:w")
             if n % 4 == 3:
-                failed = Fail(now=now, fence=job.seq, error=JobError("flaky", "again"))
+                failed = Fail(now=now, fence=Fence(job.seq), error=JobError("flaky", "again"))
                 job, _ = await self.store.transition(job, failed, actor="worker:w")
             if n % 8 == 0:
                 cancel = RequestCancel(now=now, by=ACTOR, grace_s=1)
@@ -98,11 +100,11 @@ class Site:
         path = self.settings.data_dir / "other.sqlite"
         await build(self.nc, self.settings, path)
         with closing(sqlite3.connect(path)) as connection:
-            return database.dump(connection, TABLES)
+            return dump(connection, TABLES)
 
     def rows(self) -> dict[str, list[tuple[object, ...]]]:
         with closing(database.open_reader(self.path)) as connection:
-            return database.dump(connection, TABLES)
+            return dump(connection, TABLES)
 
 
 @pytest.fixture
@@ -209,7 +211,7 @@ async def test_jobs_folded_but_not_yet_written_are_remembered_whatever_the_cache
     for _ in range(100):
         pair = [await site.submit(), await site.submit()]
         for job in pair:
-            lease = TakeLease(now=datetime.now(UTC), worker="w", revision=1)
+            lease = TakeLease(now=datetime.now(UTC), worker=WorkerId("w"), revision=Revision(1))
             jobs.append((await site.store.transition(job, lease, actor="worker:w")).job)
     async with site.projector():
         await site.until(jobs[-1].seq)
@@ -219,10 +221,10 @@ async def test_jobs_folded_but_not_yet_written_are_remembered_whatever_the_cache
 async def test_a_result_may_hold_any_json_number(site: Site) -> None:
     job = await site.submit()
     job, _ = await site.store.transition(
-        job, TakeLease(now=datetime.now(UTC), worker="w", revision=1), actor="worker:w"
+        job, TakeLease(now=datetime.now(UTC), worker=WorkerId("w"), revision=Revision(1)), actor="worker:w"
     )
     result = {"n": 2**64 - 1, "least": -(2**63), "x": 1e-300}
-    done = Complete(now=datetime.now(UTC), fence=job.seq, result=result)
+    done = Complete(now=datetime.now(UTC), fence=Fence(job.seq), result=result)
     job, _ = await site.store.transition(job, done, actor="worker:w")
     async with site.projector():
         await site.until(job.seq)
@@ -425,7 +427,7 @@ async def test_files_are_listed_and_counted_until_they_are_deleted(site: Site) -
 
 
 def test_the_view_of_a_job_has_the_documented_fields() -> None:
-    view = job_view(Job(id="x"), {"fraction": 0.5, "stage": "pages", "fence": 3})
+    view = job_view(Job(id=JobId("x")), {"fraction": 0.5, "stage": "pages", "fence": 3})
     assert list(view) == [
         "id", "kind", "tenant", "state", "priority", "labels", "attempt", "failures", "max_attempts",
         "depends_on",

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import NotFoundError
+from switchyard.events.vocabulary.ids import JobId, Revision, WorkerId
 from switchyard.services.broker import topology
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reader import read_range
@@ -28,7 +29,7 @@ from switchyard.services.settings import Settings
 from tests.files.test_files import put, read
 
 JUNK = [b"hi", b"\xff", b"null", b"[]", b"{}", b'{"x":' * 3000, b"[" * 300 + b"]" * 300, b"1e400"]
-PARENT, CHILD = (f"01940000-0000-7000-8000-{number:012}" for number in (1, 2))
+PARENT, CHILD = (JobId(f"01940000-0000-7000-8000-{number:012}") for number in (1, 2))
 SETTINGS = Settings()
 
 
@@ -152,7 +153,7 @@ async def test_a_claims_key_that_cannot_be_read_stands_for_no_claim(
     await store(nc, fresh._subject, body)
     found = await keys.find("acme", "ann", "k", "hash")
     assert found.intent is None
-    await found.write(publisher, Intent("hash", "w", 1, CHILD, 1, later))
+    await found.write(publisher, Intent("hash", WorkerId("w"), Revision(1), CHILD, 1, later))
     again = (await keys.find("acme", "ann", "k", "hash")).intent
     assert again is not None
     assert again.job == CHILD

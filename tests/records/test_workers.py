@@ -11,6 +11,7 @@ import pytest
 
 from switchyard.events import subjects
 from switchyard.events.errors import InvalidError
+from switchyard.events.vocabulary.ids import Fence, JobId, WorkerId
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reachability import Reachability
@@ -42,18 +43,18 @@ def registration(
     publisher: Publisher, worker: str = "w1", *, lease_s: float = 30.0, **said: Any
 ) -> Registration:
     values: dict[str, Any] = {"kinds": ("simulate",), "capabilities": {}, "slots": 1} | said
-    record = new_record(worker_id=worker, lease_s=lease_s, **values)
-    return Registration(publisher, record, lambda: {7: "some-job"}, Reachability(lease_s))
+    record = new_record(worker_id=WorkerId(worker), lease_s=lease_s, **values)
+    return Registration(publisher, record, lambda: {Fence(7): JobId("some-job")}, Reachability(lease_s))
 
 
 async def heartbeat(site: Site, worker: str = "w1") -> Stored:
-    found = await last_message(site.nc, workers.STREAM, workers.subject(worker), timeout_s=2)
+    found = await last_message(site.nc, workers.STREAM, workers.subject(WorkerId(worker)), timeout_s=2)
     assert found is not None
     return found
 
 
 async def declaration(site: Site, worker: str = "w1") -> Stored:
-    entry = subjects.capabilities_entry(worker)
+    entry = subjects.capabilities_entry(WorkerId(worker))
     found = await last_message(site.nc, workers.DECLARATIONS, entry, timeout_s=2)
     assert found is not None
     return found
@@ -100,7 +101,7 @@ async def test_a_change_is_declared_before_the_heartbeat_that_names_it(
     worker.change(capabilities={"gpu": 1})
     await worker.beat()
     await site.nc.flush()
-    entry, beat = subjects.capabilities_entry("w1"), workers.subject("w1")
+    entry, beat = subjects.capabilities_entry(WorkerId("w1")), workers.subject(WorkerId("w1"))
     assert order == [(entry, 1), (beat, 1), (entry, 2), (beat, 2)]
 
 
@@ -110,7 +111,7 @@ async def test_a_declaration_is_renewed_while_its_worker_lives_and_goes_after_it
     worker = registration(publisher, lease_s=0.3)
     async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
         beating = group.create_task(worker.run())
-        entry = subjects.capabilities_entry("w1")
+        entry = subjects.capabilities_entry(WorkerId("w1"))
         seen = 0
         async for message in follow(site.nc, workers.DECLARATIONS, [entry], latest=True, timeout_s=2):
             if workers.is_gone(message.headers, message.data):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 BLOCK_BYTES = 16 * 1024
@@ -21,6 +21,7 @@ class Cable:
         parts = urlsplit(target)
         self._target = (str(parts.hostname), int(parts.port or 80))
         self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self.url = ""
         self.connections = 0
         self.cut_after: list[int] = []
@@ -35,33 +36,57 @@ class Cable:
         for writer in self._writers:
             writer.transport.abort()
 
+    async def ended(self) -> None:
+        """Returns when no connection is left."""
+        while self._connections:
+            self.cut()
+            await asyncio.wait(self._connections, timeout=0.05)  # one that is being made is cut once it is
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
         self.connections += 1
-        if self.answers:
-            answer = self.answers.pop(0)
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(answer)
-            await writer.drain()
-            writer.close()
-            return
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError), self._held(writer):
+                if self.answers:
+                    await self._answer(self.answers.pop(0), reader, writer)
+                else:
+                    await self._forward(reader, writer)
+        except* OSError:
+            pass
+
+    async def _answer(
+        self, answer: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         limit = self.cut_after.pop(0) if self.cut_after else None
         if self.swallow:
             self.swallow -= 1
             limit = 0
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            there_reader, there_writer = await asyncio.open_connection(*self._target)
-            self._writers |= {writer, there_writer}
-            try:
-                async with asyncio.TaskGroup() as group:
-                    up = group.create_task(_copy(reader, there_writer, None))
-                    await _copy(there_reader, writer, limit)
-                    up.cancel()
-            except* OSError:
-                pass
-            finally:
-                writer.transport.abort()
-                there_writer.transport.abort()
-                self._writers -= {writer, there_writer}
+        there_reader, there_writer = await asyncio.open_connection(*self._target)
+        with self._held(there_writer):
+            async with asyncio.TaskGroup() as group:
+                up = group.create_task(_copy(reader, there_writer, None))
+                await _copy(there_reader, writer, limit)
+                up.cancel()
+
+    @contextlib.contextmanager
+    def _held(self, writer: asyncio.StreamWriter) -> Iterator[None]:
+        """Let `cut` break a connection, and break it at the end whatever happens."""
+        self._writers.add(writer)
+        try:
+            yield
+        finally:
+            self._writers.discard(writer)
+            writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None) -> None:
@@ -85,7 +110,7 @@ async def cable(target: str) -> AsyncIterator[Cable]:
         yield found
     finally:
         server.close()
-        found.cut()
+        await found.ended()
 
 
 def refusal(status: int, *, retry_after: str | None = None) -> bytes:

@@ -26,6 +26,7 @@ from switchyard.client import (
     Submission,
     UnreachableError,
 )
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.intake.request import BulkLine
 from tests.gateway.rest import Gateway
 from tests.switchyard.cable import cable, refusal
@@ -50,7 +51,7 @@ async def test_a_job_is_submitted_with_all_that_it_says(api: Gateway, client: As
     assert (job.state, job.depends_on, job.tenant) == ("blocked", [first.id], api.tenant)
     assert (await client.get(job.id)).id == job.id
     assert (await client.get(job.id, at=job.seq)).state == "blocked"
-    spec = await api.store.spec(job.id)
+    spec = await api.store.spec(JobId(job.id))
     assert spec.isolation.startswith("loose")
     assert spec.limits == (f"{api.tenant}.scarce",)
     assert spec.requires

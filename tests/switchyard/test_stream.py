@@ -16,6 +16,7 @@ from switchyard.client import (
     Transition,
 )
 from switchyard.events import subjects
+from switchyard.events.vocabulary.ids import JobId
 from tests.gateway.rest import Gateway
 from tests.switchyard.cable import cable
 
@@ -103,8 +104,8 @@ async def test_following_a_job_shows_its_whole_life_with_progress_and_logs(
                     f'"fence":{leased.lease.fence},"attempt":1,"tenant":"{api.tenant}","kind":"noop",'
                     '"at":"2026-01-01T00:00:00Z"'
                 )
-                await api.nc.publish(subjects.progress(job.id), f'{{"fraction":0.5,{stamp}}}'.encode())
-                await api.nc.publish(subjects.log(job.id), f'{{"line":"hello",{stamp}}}'.encode())
+                await api.nc.publish(subjects.progress(JobId(job.id)), f'{{"fraction":0.5,{stamp}}}'.encode())
+                await api.nc.publish(subjects.log(JobId(job.id)), f'{{"line":"hello",{stamp}}}'.encode())
             elif isinstance(message, Transition):
                 names.append(message.event.type)
             else:

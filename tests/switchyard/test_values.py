@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from switchyard.client import AsyncClient, Client, InvalidValueError, Submission
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.handlers import Handlers
 from switchyard.testing import Harness
 from switchyard.worker import Worker
@@ -64,7 +65,7 @@ async def test_what_json_can_hold_is_sent(api: Gateway, client: AsyncClient) -> 
     at = datetime(2026, 1, 2, tzinfo=UTC)
     payload = {"a": None, "b": (1, [2.5]), "at": at, "deep": nested(60), "most": 2**64 - 1, "null": "null"}
     job = await client.submit("noop", payload)
-    sent = (await api.store.spec(job.id)).payload
+    sent = (await api.store.spec(JobId(job.id))).payload
     assert sent is not None
     assert (sent["b"], sent["at"], sent["most"]) == ([1, [2.5]], "2026-01-02T00:00:00+00:00", 2**64 - 1)
 

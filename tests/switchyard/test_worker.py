@@ -15,6 +15,7 @@ import pytest
 from switchyard.client import AsyncClient, AuthenticationError, JobFailedError, LogLine, ProgressReport
 from switchyard.events.commands import Fail
 from switchyard.events.values import JobError
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.handlers import Context, Fatal, Handlers, HandlersError, Proposal, Release, SyncContext
 from switchyard.worker import Worker
 from tests.gateway.rest import Gateway, now
@@ -251,7 +252,7 @@ async def test_an_attempt_whose_lease_is_gone_is_stopped_and_reports_nothing(
     job = await client.submit(api.tenant, retry={"base_s": 0}, max_attempts=3)
     async with working(worker):
         await begun.get()
-        held = await api.store.load(job.id)
+        held = await api.store.load(JobId(job.id))
         assert held.lease is not None
         lost = Fail(now=now(), fence=held.lease.fence, error=JobError("lost", "taken away"), jitter=0.0)
         await api.store.transition(held, lost, actor="keeper")

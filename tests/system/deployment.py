@@ -12,9 +12,11 @@ from typing import Any, Self
 import aiohttp
 
 from switchyard.services.broker.server.server import NatsServer, start_broker
+from tests import forked
 
 READY_S = 30.0
 STOP_S = 20.0
+COMMAND_S = 60.0
 
 
 class Part:
@@ -98,13 +100,9 @@ class Deployment:
 
     async def command(self, *arguments: str) -> str:
         """Run a command to its end; its standard output."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "switchyard.services.cli", *arguments,
-            env=self.environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        output, errors = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode == 0, errors.decode()
-        return output.decode()
+        done = await asyncio.to_thread(forked.run, arguments, Path.cwd(), self.environment, COMMAND_S)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     async def start(self, name: str, *arguments: str, module: str = "switchyard.services.cli") -> Part:
         """Start a process; `name` is what the test calls it, `arguments` those of the module."""

@@ -18,6 +18,7 @@ from switchyard.events import subjects
 from switchyard.events.encoding.codec import FINAL_EVENTS
 from switchyard.events.encoding.envelope import Recorded, recorded
 from switchyard.events.events import Failed
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.access.jwt import load_or_create_secrets, mint
 from switchyard.services.broker import connection
 from switchyard.services.broker.jetstream import api
@@ -61,7 +62,7 @@ class Log:
 
     async def of(self, job_id: str) -> list[tuple[Recorded, datetime]]:
         """A job's events, and when each was stored."""
-        stored = await read_range(self.nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=20)
+        stored = await read_range(self.nc, subjects.JOBS, subjects.job_filter(JobId(job_id)), timeout_s=20)
         return [(recorded(item.subject, item.headers, item.data, item.seq), at_of(item)) for item in stored]
 
     async def when(self, job_id: str, name: str, nth: int = 0) -> datetime:

@@ -18,6 +18,7 @@ from switchyard.events.encoding.codec import write
 from switchyard.events.events import Repaired
 from switchyard.events.job import Job
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker import connection
 from switchyard.services.broker.reader import read_range
 from tests.system.deployment import Deployment
@@ -254,7 +255,7 @@ async def test_an_outcome_waits_for_the_version_that_can_read_the_log(tmp_path: 
         state = msgspec.to_builtins(running)
         del state["id"]
         repaired = Repaired(at=running.started_at or running.created_at, state=state, by="upgrade")  # type: ignore[arg-type]
-        subject, body = write(job_id, repaired)
+        subject, body = write(JobId(job_id), repaired)
         await site.nc.request(subject, body, timeout=5, headers=ours)
         job = await site.until_is(job_id, Status.SUCCEEDED)
         assert (job.attempt, job.worker, job.damage) == (1, worker, None)

@@ -16,6 +16,7 @@ from switchyard.events.values import FINAL, Status
 from switchyard.projections import database
 from switchyard.services.broker import connection as broker
 from switchyard.services.broker.inbox import Inbox
+from tests.projections.rows import dump
 from tests.system.deployment import Deployment
 from tests.system.log_check import LogReport, check_log
 
@@ -117,7 +118,7 @@ async def read_model_equals_a_rebuilt_one(site: Deployment) -> None:
     def rows() -> dict[str, list[tuple[object, ...]]]:
         connection = database.open_reader(path)
         try:
-            return database.dump(connection, tables)
+            return dump(connection, tables)
         finally:
             connection.close()
 

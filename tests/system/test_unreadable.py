@@ -20,6 +20,7 @@ from switchyard.services.broker import connection as broker
 from switchyard.services.broker.reader import read_range
 from tests.broker.raw_nats import raw_publisher
 from tests.gateway.live.site import Reader
+from tests.projections.rows import dump
 from tests.sizes import sizes
 from tests.system.deployment import Deployment
 from tests.system.strangers import messages
@@ -117,7 +118,7 @@ async def until_projected(site: Deployment) -> None:
 def rows(site: Deployment) -> dict[str, list[tuple[object, ...]]]:
     connection = database.open_reader(database.path_in(site.data_dir))
     try:
-        return database.dump(connection, TABLES)
+        return dump(connection, TABLES)
     finally:
         connection.close()
 

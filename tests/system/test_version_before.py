@@ -12,6 +12,7 @@ from switchyard.events import subjects
 from switchyard.events.encoding.envelope import recorded
 from switchyard.events.job import Job, evolve
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker import connection
 from switchyard.services.broker.reader import read_range
 from tests.system.deployment import Deployment
@@ -24,8 +25,8 @@ BIG = 10**30
 
 
 async def job_of(nc: Client, job_id: str) -> Job:
-    job = Job(id=job_id)
-    for message in await read_range(nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=5):
+    job = Job(id=JobId(job_id))
+    for message in await read_range(nc, subjects.JOBS, subjects.job_filter(JobId(job_id)), timeout_s=5):
         entry = recorded(message.subject, message.headers, message.data, message.seq)
         job = evolve(job, entry.event, entry.seq)
     return job

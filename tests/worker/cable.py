@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 
@@ -14,6 +14,7 @@ class Cable:
     def __init__(self, broker_url: str) -> None:
         self._broker = urlsplit(broker_url)
         self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self._whole = True
         self.url = ""
 
@@ -35,16 +36,34 @@ class Cable:
         """Let connections through again."""
         self._whole = True
 
+    async def ended(self) -> None:
+        """Returns when no connection is left; what is made meanwhile ends too."""
+        self.cut()
+        while self._connections:
+            await asyncio.wait(self._connections)
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._whole:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        with contextlib.suppress(OSError), self._held(writer):
+            far_reader, far_writer = await asyncio.open_connection(self._broker.hostname, self._broker.port)
+            with self._held(far_writer):
+                if self._whole:  # it may have been cut meanwhile
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(self._pass(reader, far_writer))
+                        group.create_task(self._pass(far_reader, writer))
+
+    @contextlib.contextmanager
+    def _held(self, writer: asyncio.StreamWriter) -> Iterator[None]:
+        """Let `cut` break a connection, and break it at the end whatever happens."""
+        self._writers.add(writer)
+        try:
+            yield
+        finally:
+            self._writers.discard(writer)
             writer.transport.abort()
-            return
-        far_reader, far_writer = await asyncio.open_connection(self._broker.hostname, self._broker.port)
-        self._writers |= {writer, far_writer}
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._pass(reader, far_writer))
-            group.create_task(self._pass(far_reader, writer))
-        self._writers -= {writer, far_writer}
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -60,4 +79,4 @@ async def open_cable(broker_url: str) -> AsyncIterator[Cable]:
     cable = Cable(broker_url)
     async with await cable.open():
         yield cable
-        cable.cut()
+        await cable.ended()

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pydantic
-from nats.aio.client import Client
 
-from switchyard.events.commands import Submit, TakeLease
-from switchyard.events.encoding.codec import FINAL_EVENTS
-from switchyard.events.encoding.envelope import Recorded, recorded
+from switchyard.events.commands import Submit
 from switchyard.events.job import Job
 from switchyard.events.lane import LaneKey
 from switchyard.events.values import JobSpec
-from switchyard.services.broker import connection, topology
-from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.reader import follow
-from switchyard.services.connectors.protocol import Attempt, Connector, Outcome
-from switchyard.services.event_store import EventStore
+from switchyard.services.connectors.protocol import Attempt, Outcome
 from switchyard.services.ids import new_id
-from switchyard.services.keeper.loop import Keeper
-from switchyard.services.records.lanes import Lanes, lane_for
-from switchyard.services.settings import Settings
-from switchyard.services.worker.worker import Worker
+from switchyard.services.records.lanes import lane_for
+from tests import site
+from tests.site import DEADLINE_S as DEADLINE_S  # noqa: PLC0414 -- of all who use this site
 
 Handler = Callable[[Attempt], Awaitable[Any]]
-DEADLINE_S = 40.0
 
 
 class AnyPayload(pydantic.BaseModel):
@@ -66,15 +56,13 @@ class TestConnector:
         return
 
 
-class Site:
-    """What a test of the worker needs, on one broker."""
+class Site(site.Site):
+    """What a test of workers needs, on one broker."""
 
-    def __init__(self, url: str, nc: Client, publisher: Publisher, settings: Settings) -> None:
-        self.url = url
-        self.nc = nc
-        self.settings = settings
-        self.store = EventStore(nc, publisher, settings)
-        self.lanes = Lanes(nc, publisher, settings)
+    @property
+    def url(self) -> str:
+        """Of the broker."""
+        return self.nats_url
 
     async def submit(self, n: Any = None, *, kind: str = "simulate", **fields: Any) -> str:
         """Append `submitted`; the job's id."""
@@ -85,73 +73,11 @@ class Site:
         job, _ = await self.store.transition(Job(id=new_id()), command, actor="user:ann")
         return job.id
 
-    async def until(self, job_id: str, *names: str) -> Recorded:
-        """The first event of a job with one of the names, when it is there."""
-        async with asyncio.timeout(DEADLINE_S):
-            async for message in follow(self.nc, "JOBS", [f"job.{job_id}.>"], start=1, timeout_s=2):
-                entry = recorded(message.subject, message.headers, message.data, message.seq)
-                if entry.name in names:
-                    return entry
-        raise AssertionError("unreachable")
-
-    async def final(self, job_id: str) -> Recorded:
-        """The job's final event, when it is there."""
-        return await self.until(job_id, *FINAL_EVENTS)
-
-    async def lease(self, job_id: str, *, worker: str) -> Job:
-        """Lease a job for a worker that is not there."""
-        command = TakeLease(now=datetime.now(UTC), worker=worker, revision=1)
-        return (await self.store.transition(job_id, command, actor=f"worker:{worker}")).job
-
-    async def names(self, job_id: str) -> list[str]:
-        """The names of a job's events."""
-        return [entry.name for entry in await self.store.history(job_id)]
-
-    @asynccontextmanager
-    async def worker(
-        self,
-        *connectors: Connector,
-        name: str = "w1",
-        slots: int = 1,
-        url: str | None = None,
-        tenant: str | None = None,
-    ) -> AsyncIterator[Worker]:
-        """A running worker; drained at the end. It is on this site's broker, or reaches it by `url`."""
-        nc = await connection.connect(url or self.url, name=name)
-        settings = self.settings.model_copy(update={"slots": slots})
-        worker = Worker(nc, connectors, settings, worker_id=name, tenant=tenant)
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(worker.run())
-            await worker.ready.wait()
-            try:
-                yield worker
-            finally:
-                worker.stop()
-                async with asyncio.timeout(DEADLINE_S):
-                    await task
-                await nc.close()
-
-    @asynccontextmanager
-    async def keeper(self) -> AsyncIterator[Keeper]:
-        """A running keeper."""
-        nc = await connection.connect(self.url, name="keeper")
-        keeper = Keeper(nc, self.settings)
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(keeper.run())
-            try:
-                yield keeper
-            finally:
-                task.cancel()
-        await nc.close()
-
 
 @asynccontextmanager
 async def open_site(url: str, **settings: Any) -> AsyncIterator[Site]:
-    """Lay out the streams and connect."""
+    """A site whose leases and graces are short."""
     # Processes of their own are what tests/worker/test_vigil.py is about; here they would only take time.
     values = {"lease_s": 1.5, "drain_grace_s": 0.2, "cancel_grace_s": 1.0, "vigil": False} | settings
-    nc = await connection.connect(url, name="test")
-    await topology.apply(nc)
-    async with Publisher(nc) as publisher:
-        yield Site(url, nc, publisher, Settings(**values))
-    await nc.close()
+    async with site.opened(Site, url, **values) as found:
+        yield found

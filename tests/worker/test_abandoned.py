@@ -13,6 +13,7 @@ import pytest
 
 from switchyard.events.commands import LoseLease, RequestCancel
 from switchyard.events.events import Cancelled, Dead, Queued, Succeeded
+from switchyard.events.vocabulary.ids import Fence, JobId
 from switchyard.handlers import Context, Handlers, SyncContext
 from switchyard.services.broker.reader import follow
 from switchyard.services.broker.server.server import NatsServer
@@ -171,7 +172,7 @@ async def test_a_cancel_that_is_not_obeyed_is_forced_and_never_confirmed(
         job = await site.submit(kind=kind)
         await deaf.begun.wait()
         command = RequestCancel(now=datetime.now(UTC), by="user:ann", grace_s=1.5)
-        await site.store.transition(job, command, actor="user:ann")
+        await site.store.transition(JobId(job), command, actor="user:ann")
         await until_lost(site, 1)
         entry = await site.final(job)
     assert isinstance(entry.event, Cancelled)
@@ -220,8 +221,8 @@ async def test_one_whose_lease_is_lost_is_left_without_a_word(kind: str, site: S
         job = await site.submit(kind=kind)
         leased = await site.until(job, "leased")
         await deaf.begun.wait()
-        lost = LoseLease(now=datetime.now(UTC), fence=leased.seq)
-        await site.store.transition(job, lost, actor="test")
+        lost = LoseLease(now=datetime.now(UTC), fence=Fence(leased.seq))
+        await site.store.transition(JobId(job), lost, actor="test")
         await until_lost(site, 1)
         async with site.worker(TestConnector(lambda _: asyncio.sleep(0), kind), name="w2"):
             assert (await site.final(job)).actor == "worker:w2"

@@ -14,6 +14,7 @@ from switchyard.events import subjects
 from switchyard.events.commands import RequestCancel
 from switchyard.events.events import Cancelled, CancelRequested, Expired
 from switchyard.events.retry import RetryPolicy
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.inbox import Inbox
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.reader import read_range
@@ -58,7 +59,7 @@ async def fail(_: Attempt) -> None:
 
 async def cancel(site: Site, job_id: str, grace_s: float = 30) -> None:
     command = RequestCancel(now=datetime.now(UTC), by="user:ann", grace_s=grace_s, reason="enough")
-    await site.store.transition(job_id, command, actor="user:ann")
+    await site.store.transition(JobId(job_id), command, actor="user:ann")
 
 
 async def test_a_request_missed_while_the_worker_was_cut_off_is_found_at_the_next_renewal(
@@ -104,7 +105,7 @@ async def test_a_job_that_does_not_stop_loses_its_lease_and_its_result(site: Sit
 async def test_a_child_process_that_has_to_be_killed_is_proved_gone_in_time(broker: NatsServer) -> None:
     async with open_site(broker.url, cancel_grace_s=6.0) as site:
         job_id = await site.submit(payload={"duration_s": 0, "fail": "hang"})
-        progress = Inbox(site.nc, subjects.progress(job_id))
+        progress = Inbox(site.nc, subjects.progress(JobId(job_id)))
         async with progress, site.keeper(), site.worker(SimulateConnector(slots=1)):
             while orjson.loads((await progress.next(DEADLINE_S)).data)["stage"] != "hang":
                 continue
@@ -158,8 +159,8 @@ async def test_a_job_that_waits_is_cancelled_at_once(site: Site, state: str) -> 
         job_id = await site.submit(**fields[state])
         if state == "retrying":
             await site.until(job_id, "failed")
-        assert (await site.store.load(job_id)).status.value == state
+        assert (await site.store.load(JobId(job_id))).status.value == state
         await cancel(site, job_id)
-    event = (await site.store.history(job_id))[-1].event
+    event = (await site.store.history(JobId(job_id)))[-1].event
     assert isinstance(event, Cancelled)
     assert (event.cause, event.by, event.reason) == ("requested", "user:ann", "enough")

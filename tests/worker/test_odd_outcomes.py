@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from switchyard.events.events import Dead, Succeeded
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker import connection as broker_of
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.server.server import NatsServer
@@ -85,8 +86,8 @@ async def test_a_report_that_cannot_be_sent_holds_up_no_other(broker: NatsServer
     await publisher.start()
     reporter = Reporter(nc, LogShare(10**6), publisher)
     for job, said in (("a", object()), ("b", "\ud800"), ("c", "x" * 2_000_000), ("d", 10**30), ("e", "fine")):
-        reporter.progress(job, {"message": said})
-        reporter.log(job, {"line": said, "tenant": "acme"})
+        reporter.progress(JobId(job), {"message": said})
+        reporter.log(JobId(job), {"line": said, "tenant": "acme"})
     await reporter.flush()
     async with asyncio.timeout(DEADLINE_S):
         assert b"fine" in (await heard.next_msg(timeout=DEADLINE_S)).data

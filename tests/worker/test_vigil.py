@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from switchyard.events.events import Dead, Failed, Queued, Succeeded
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt
 from tests.worker.own_process import OwnProcess, own_process, until_dead
@@ -114,7 +115,7 @@ async def test_a_worker_that_stays_blocked_loses_its_leases_and_its_late_outcome
         async with site.worker(TestConnector(other, "block"), name="w2"):
             assert await results(site, blockers) == ["another"]
             await worker.until_logged("worker_answers_again")
-            await worker.until_logged("outcome_dropped")
+            await worker.until_logged("outcome_rejected")
         again = await site.submit(kind="wait", payload={"gate": str(gate), "began": str(tmp_path / "began")})
         assert await results(site, [again]) == ["own"]
     assert await site.names(blockers[0]) == TWO_ATTEMPTS
@@ -171,10 +172,10 @@ async def test_an_attempt_is_renewed_no_longer_than_it_may_take(site: Site, tmp_
             assert await results(site, blockers) == ["another"]
         assert [entry["job"] for entry in worker.logged("lease_outstayed")] == blockers
     assert await site.names(blockers[0]) == ONE_TIMED_OUT
-    failed = (await site.store.history(blockers[0]))[2].event
+    failed = (await site.store.history(JobId(blockers[0])))[2].event
     assert isinstance(failed, Failed)
     assert failed.error.code == "timeout"
-    job = await site.store.load(blockers[0])
+    job = await site.store.load(JobId(blockers[0]))
     assert (job.failures, job.innocent) == (1, 0)
 
 

@@ -13,6 +13,7 @@ from switchyard.events.events import Succeeded
 from switchyard.events.job import Job
 from switchyard.events.lane import LaneKey
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import LaneId
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt
@@ -34,7 +35,7 @@ async def site(broker: NatsServer) -> AsyncIterator[Site]:
 async def submit(site: Site, seconds: float) -> str:
     key = LaneKey(KIND, limits=(LIMIT,))
     payload = {"seconds": seconds}
-    spec = JobSpec(kind=KIND, tenant="acme", lane=f"{KIND}-limited", limits=(LIMIT,), payload=payload)
+    spec = JobSpec(kind=KIND, tenant="acme", lane=LaneId(f"{KIND}-limited"), limits=(LIMIT,), payload=payload)
     await site.lanes.ensure(key, spec.lane, spec.priority)
     command = Submit(now=datetime.now(UTC), job=spec)
     return (await site.store.transition(Job(id=new_id()), command, actor="user:ann")).job.id

@@ -12,6 +12,7 @@ from switchyard.events.commands import LoseLease, RequestCancel
 from switchyard.events.errors import UnavailableError
 from switchyard.events.events import Cancelled, Dead, Failed, Queued, Succeeded
 from switchyard.events.retry import RetryPolicy
+from switchyard.events.vocabulary.ids import Fence, JobId, WorkerId
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.reader import follow, last_message
 from switchyard.services.broker.server.server import NatsServer
@@ -41,7 +42,7 @@ class Gate:
 
 async def cancel(site: Site, job_id: str) -> None:
     command = RequestCancel(now=datetime.now(UTC), by="user:ann", grace_s=30)
-    await site.store.transition(job_id, command, actor="user:ann")
+    await site.store.transition(JobId(job_id), command, actor="user:ann")
 
 
 async def test_a_job_is_leased_run_and_its_message_acknowledged(site: Site) -> None:
@@ -121,8 +122,8 @@ async def test_a_worker_that_lost_its_lease_stops_and_its_result_is_dropped(site
         job_id = await site.submit(1)
         leased = await site.until(job_id, "leased")
         await gate.entered.wait()
-        command = LoseLease(now=datetime.now(UTC), fence=leased.seq)
-        await site.store.transition(job_id, command, actor="test")
+        command = LoseLease(now=datetime.now(UTC), fence=Fence(leased.seq))
+        await site.store.transition(JobId(job_id), command, actor="test")
         gate.entered.clear()
         await gate.entered.wait()  # its second attempt, under a lease of its own
         gate.open.set()
@@ -174,7 +175,7 @@ async def test_a_drained_worker_releases_its_jobs_without_counting_them(site: Si
     async with site.worker(TestConnector(gate), name="w1"):
         job_id = await site.submit()
         await gate.entered.wait()
-    job = await site.store.load(job_id)
+    job = await site.store.load(JobId(job_id))
     assert (job.status.value, job.attempt, job.failures, job.lost) == ("queued", 1, 0, 0)
     gate.open.set()
     async with site.worker(TestConnector(gate), name="w2"):
@@ -193,7 +194,7 @@ async def test_a_failed_job_is_tried_again_at_its_time(site: Site) -> None:
         event = (await site.final(job_id)).event
     assert isinstance(event, Succeeded)
     assert event.result == 2
-    history = await site.store.history(job_id)
+    history = await site.store.history(JobId(job_id))
     failed = next(entry.event for entry in history if isinstance(entry.event, Failed))
     queued = next(entry.event for entry in history if isinstance(entry.event, Queued))
     assert queued.at >= failed.retry_at
@@ -222,7 +223,7 @@ async def test_a_job_that_does_not_stop_is_cancelled_by_force(site: Site) -> Non
         job_id = await site.submit()
         await site.until(job_id, "leased")
         command = RequestCancel(now=datetime.now(UTC), by="user:ann", grace_s=0.3)
-        await site.store.transition(job_id, command, actor="user:ann")
+        await site.store.transition(JobId(job_id), command, actor="user:ann")
         event = (await site.final(job_id)).event
         release.set()
     assert isinstance(event, Cancelled)
@@ -253,10 +254,10 @@ async def test_the_record_of_a_worker_names_its_leases_and_goes_with_it(site: Si
         leased = await site.until(job_id, "leased")
         async with asyncio.timeout(10):
             async for message in follow(site.nc, workers.STREAM, latest=True, timeout_s=2):
-                if workers.DECODER.decode(message.data).fences == {leased.seq: job_id}:
+                if workers.DECODER.decode(message.data).fences == {Fence(leased.seq): JobId(job_id)}:
                     break
         gate.open.set()
         await site.final(job_id)
-    last = await last_message(site.nc, workers.STREAM, workers.subject("w1"), timeout_s=2)
+    last = await last_message(site.nc, workers.STREAM, workers.subject(WorkerId("w1")), timeout_s=2)
     assert last is not None
     assert workers.is_gone(last.headers, last.data)

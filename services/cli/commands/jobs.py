@@ -148,13 +148,13 @@ async def _show(api: Api, job: dict[str, Any], *, wait: bool, as_json: bool) -> 
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         async for chunk in api.output(job):
             pass_on(chunk, decoder)
-        _tell_warnings(job)
+        _print_warnings(job)
     else:
-        _tell_end(job)
+        _print_end(job)
     return 0 if not wait or job["state"] == "succeeded" else 1
 
 
-def _tell_warnings(job: dict[str, Any]) -> None:
+def _print_warnings(job: dict[str, Any]) -> None:
     """Say what a conversion warns of, which its Markdown does not have."""
     result = job["result"]
     if isinstance(result, dict) and "markdown" in result and isinstance(result.get("warnings"), list):
@@ -162,7 +162,7 @@ def _tell_warnings(job: dict[str, Any]) -> None:
             click.echo(f"switchyard: warning: {visible(str(warning))}", err=True)
 
 
-def _tell_end(job: dict[str, Any]) -> None:
+def _print_end(job: dict[str, Any]) -> None:
     """Say in a sentence why there is no result, after the traceback of a handler that failed."""
     damage = job["damage"]
     if damage is None:
@@ -268,7 +268,7 @@ def watch(
                 return 1
             job = await api.job(job_id)
         if job["damage"] and job["state"] != "succeeded":
-            _tell_end(job)
+            _print_end(job)
         return 0 if job["state"] == "succeeded" else 1
 
     sys.exit(options.run(main()))

@@ -17,6 +17,7 @@ from switchyard.events.errors import ForbiddenError, InvalidError, UnavailableEr
 from switchyard.events.job import Job
 from switchyard.events.subjects import NAME_PATTERN
 from switchyard.events.values import JobError, JobSpec
+from switchyard.events.vocabulary.ids import Revision, WorkerId
 from switchyard.services import clock
 from switchyard.services.access.lease_tickets import LeaseClaims
 from switchyard.services.access.principal import Principal
@@ -91,14 +92,14 @@ class Claimed(NamedTuple):
     job: Job
     spec: JobSpec
     payload: dict[str, Any]
-    revision: int
+    revision: Revision
     is_new: bool
 
 
 class Nothing(NamedTuple):
     """No job came in time; `revision` is what the worker's capabilities have."""
 
-    revision: int
+    revision: Revision
 
 
 def attempt_s(job: Job, settings: Settings) -> float:
@@ -193,7 +194,7 @@ class Claiming:
 
     def wish(self, principal: Principal, asked: ClaimRequest) -> controls.Wish | None:
         """What operators wish of the worker."""
-        return self.claims.wish(worker_id(principal, asked))
+        return self.claims.wish(WorkerId(worker_id(principal, asked)))
 
     async def claim(
         self,
@@ -348,12 +349,12 @@ class Claiming:
         lasts_s = settings.lease_s + min(asked.wait_s, settings.wait_s)
         tenant = asked.tenant if principal.is_admin else principal.tenant
         said = new_record(
-            worker_id=worker, kinds=tuple(asked.kinds or ()), capabilities=asked.capabilities or {},
+            worker_id=WorkerId(worker), kinds=tuple(asked.kinds or ()), capabilities=asked.capabilities or {},
             slots=asked.slots or 1, lease_s=lasts_s, tenant=tenant,
         )  # fmt: skip
         said = msgspec.structs.replace(said, door=REST, version="", host="")
         if asked.revision is not None:
-            known = await self._declarations.named(worker, asked.revision)
+            known = await self._declarations.named(WorkerId(worker), Revision(asked.revision))
             said = msgspec.structs.replace(
                 said, kinds=said.kinds or known.kinds, capabilities=known.capabilities,
                 slots=asked.slots or known.slots, tenant=said.tenant or known.tenant,
@@ -361,7 +362,7 @@ class Claiming:
         declared = await self._declarations.declare(
             declaration_of(said, said.at), lasts_s, adds_kinds=asked.revision is not None
         )
-        wish = self.claims.wish(worker)
+        wish = self.claims.wish(WorkerId(worker))
         record = msgspec.structs.replace(
             said, revision=declared.revision, capabilities=declared.capabilities, state=wish or "running"
         )

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from switchyard.events import subjects
 from switchyard.events.encoding.json_value import encoded
 from switchyard.events.errors import ConflictError, LimitError, UnavailableError, VersionConflictError
+from switchyard.events.vocabulary.ids import Revision, WorkerId
 from switchyard.services import clock
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reader import last_of_leader
@@ -50,7 +51,7 @@ class Declarations:
 
     # --- What a claim says
 
-    async def named(self, worker: str, revision: int) -> Declaration:
+    async def named(self, worker: WorkerId, revision: Revision) -> Declaration:
         """What a worker has declared under a revision.
 
         Raises:
@@ -94,7 +95,7 @@ class Declarations:
                 return fresh
         raise UnavailableError(f"what worker {said.id} declares is changed by others all the time")
 
-    async def keep(self, said: Declaration | None, worker: str, lasts_s: float) -> None:
+    async def keep(self, said: Declaration | None, worker: WorkerId, lasts_s: float) -> None:
         """Let what a worker declares outlive a heartbeat.
 
         Args:
@@ -117,14 +118,14 @@ class Declarations:
 
     # --- What stands
 
-    def _newest(self, worker: str) -> Declared:
+    def _newest(self, worker: WorkerId) -> Declared:
         """What the watch has, or what this gateway has written since."""
         own = self._own.get(workers.rest_tenant(worker) or "", {}).get(worker)
         if own is not None and own.seq > self._watch.declared_seq:
             return own
         return self._watch.declared(worker) or Declared()
 
-    async def _stored(self, worker: str) -> Declared:
+    async def _stored(self, worker: WorkerId) -> Declared:
         entry = subjects.capabilities_entry(worker)
         timeout_s = self._settings.request_timeout_s
         found = await last_of_leader(self._nc, workers.DECLARATIONS, entry, timeout_s=timeout_s)
@@ -141,7 +142,7 @@ class Declarations:
 
     # --- Limits
 
-    def _admit(self, worker: str) -> None:
+    def _admit(self, worker: WorkerId) -> None:
         """Let a worker in that is alive, or for which there is room.
 
         Raises:
@@ -166,7 +167,7 @@ class Declarations:
         admitted[worker] = now
 
     @contextlib.contextmanager
-    def _room(self, tenant: str, worker: str, size_bytes: int) -> Iterator[None]:
+    def _room(self, tenant: str, worker: WorkerId, size_bytes: int) -> Iterator[None]:
         """Keep room for a declaration while it is written.
 
         Raises:

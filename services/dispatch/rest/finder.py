@@ -19,6 +19,7 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import LimitError, UnavailableError
+from switchyard.events.vocabulary.ids import WorkerId
 from switchyard.projections.reader import ReadModel
 from switchyard.services.broker.connection import on_reconnect
 from switchyard.services.broker.puller import NAK, Delivery
@@ -103,7 +104,7 @@ class Claims:
         self._closed = True
         self._wake_all()
 
-    def wish(self, worker: str) -> controls.Wish | None:
+    def wish(self, worker: WorkerId) -> controls.Wish | None:
         """What operators wish of a worker."""
         return self._wishes.get(worker)
 
@@ -193,7 +194,7 @@ class Claims:
             self._spawn(self._put_away(hand))
 
     async def _find(
-        self, profile: Profile, hand: Hand, worker: str, until: float, alive: Callable[[], bool]
+        self, profile: Profile, hand: Hand, worker: WorkerId, until: float, alive: Callable[[], bool]
     ) -> Candidate | None:
         while True:
             hand.wake.clear()

@@ -18,6 +18,7 @@ from switchyard.events.commands import Claim
 from switchyard.events.errors import ConflictError
 from switchyard.events.job import Job
 from switchyard.events.numbers import Time
+from switchyard.events.vocabulary.ids import JobId, Revision, WorkerId
 from switchyard.services import clock
 from switchyard.services.broker.bucket_use import Bounds, BucketUse
 from switchyard.services.broker.publisher import Publisher
@@ -50,9 +51,9 @@ class Intent(msgspec.Struct, frozen=True):
     """
 
     request: str
-    worker: str
-    revision: int
-    job: str
+    worker: WorkerId
+    revision: Revision
+    job: JobId
     seq: int
     expires_at: Time
     places: tuple[str, ...] = ()
@@ -159,6 +160,6 @@ class ClaimKeys:
             return None
         return job
 
-    async def _load(self, job_id: str) -> Job:
+    async def _load(self, job_id: JobId) -> Job:
         last = await self._store.last_of_leader(job_id)
         return await self._store.load(job_id, at_least=0 if last is None else last.seq)

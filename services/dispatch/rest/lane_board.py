@@ -9,6 +9,7 @@ import msgspec
 
 from switchyard.events import subjects
 from switchyard.events.lane import LaneKey
+from switchyard.events.vocabulary.ids import LaneId
 from switchyard.services.records.lanes import Entry, is_ranked
 from switchyard.services.records.workers import WorkerRecord
 
@@ -19,7 +20,7 @@ class Source(NamedTuple):
     """A consumer that a claimer may take from."""
 
     consumer: str
-    lane: str
+    lane: LaneId
     priority: int
     key: LaneKey
     rank: int | None
@@ -40,7 +41,7 @@ class Profile:
         self.sources: dict[int, dict[str, Source]] = defaultdict(dict)
         self.watchers: set[Watcher] = set()
 
-    def match(self, consumer: str, lane: str, priority: int, key: LaneKey) -> None:
+    def match(self, consumer: str, lane: LaneId, priority: int, key: LaneKey) -> None:
         """Take the lane in, if it fits."""
         if self.record.fits(key):
             rank = self.record.rank(key) if is_ranked(key) else None
@@ -51,7 +52,7 @@ class LaneBoard:
     """Keeps profiles current; the least used one nobody waits under is forgotten first."""
 
     def __init__(self) -> None:
-        self._lanes: dict[str, tuple[str, int, LaneKey]] = {}
+        self._lanes: dict[str, tuple[LaneId, int, LaneKey]] = {}
         self._profiles: OrderedDict[bytes, Profile] = OrderedDict()
 
     def profile(self, record: WorkerRecord) -> Profile:
@@ -72,7 +73,7 @@ class LaneBoard:
         for key in idle[: max(0, len(self._profiles) - PROFILES)]:
             del self._profiles[key]
 
-    def learn(self, lane: str, priority: int, entry: Entry | None) -> str:
+    def learn(self, lane: LaneId, priority: int, entry: Entry | None) -> str:
         """Take in what the bucket says of a lane; the consumer that it is about."""
         consumer = subjects.lane_consumer(lane, priority)
         if entry is None:

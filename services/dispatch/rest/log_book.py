@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
+from switchyard.events.vocabulary.ids import Fence
 from switchyard.services.dispatch.log_lines import LogLines
 from switchyard.services.settings import Settings
 
@@ -29,7 +30,7 @@ class LogBook:
         self._settings = settings
         self._attempts: OrderedDict[int, _Attempt] = OrderedDict()
 
-    def kept(self, fence: int, lines: Sequence[str]) -> list[str]:
+    def kept(self, fence: Fence, lines: Sequence[str]) -> list[str]:
         """Those of an attempt's lines that are to be stored, and a notice of how many were left out."""
         attempt = self._attempts.setdefault(fence, _Attempt(self._settings))
         self._attempts.move_to_end(fence)

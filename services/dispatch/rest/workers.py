@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError, UnavailableError, VersionConflictError
+from switchyard.events.vocabulary.ids import Fence, JobId, WorkerId
 from switchyard.services import clock
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reader import last_message
@@ -49,7 +50,7 @@ class _Change:
     def __init__(self) -> None:
         self.record: WorkerRecord | None = None
         self.declared: Declaration | None = None
-        self.held: dict[int, tuple[str, datetime]] = {}
+        self.held: dict[Fence, tuple[JobId, datetime]] = {}
         self.ended: set[int] = set()
 
 
@@ -70,7 +71,7 @@ class RestWorkers:
         self._publisher = publisher
         self._declarations = declarations
         self._settings = settings
-        self._changes: dict[str, _Change] = {}
+        self._changes: dict[WorkerId, _Change] = {}
         self._refused: dict[str, str] = {}
         self._wake = asyncio.Event()
 
@@ -93,19 +94,19 @@ class RestWorkers:
             message = f"the record of worker {record.id} cannot be written: {why}"
             raise UnavailableError(message, retry_after_s=PACE_S)
 
-    def holds(self, worker: str, fence: int, job_id: str, until: datetime) -> None:
+    def holds(self, worker: WorkerId, fence: Fence, job_id: JobId, until: datetime) -> None:
         """A worker was given a lease or has renewed it."""
         change = self._of(worker)
         change.held[fence] = (job_id, until)
         change.ended.discard(fence)
 
-    def ended(self, worker: str, fence: int) -> None:
+    def ended(self, worker: WorkerId, fence: Fence) -> None:
         """A worker's lease has ended."""
         change = self._of(worker)
         change.held.pop(fence, None)
         change.ended.add(fence)
 
-    def _of(self, worker: str) -> _Change:
+    def _of(self, worker: WorkerId) -> _Change:
         self._wake.set()
         if worker not in self._changes and len(self._changes) >= MOST_CHANGES:
             self._changes.pop(next(iter(self._changes)))  # an outage: the next claim says it again
@@ -120,7 +121,7 @@ class RestWorkers:
             await each(lambda item: self._write(*item), changes.items(), at_once=AT_ONCE)
             await asyncio.sleep(PACE_S)
 
-    async def _write(self, worker: str, change: _Change) -> None:
+    async def _write(self, worker: WorkerId, change: _Change) -> None:
         try:
             await self._put(worker, change)
         except SwitchyardError as error:
@@ -133,7 +134,7 @@ class RestWorkers:
             if self._refused.pop(worker, None) is not None:
                 log.info("worker_record_written", worker=worker)
 
-    async def _put(self, worker: str, change: _Change) -> None:
+    async def _put(self, worker: WorkerId, change: _Change) -> None:
         timeout_s = self._settings.request_timeout_s
         for _ in range(self._settings.append_tries):
             found = await last_message(self._nc, workers.STREAM, workers.subject(worker), timeout_s=timeout_s)

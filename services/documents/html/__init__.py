@@ -1,1 +1,1 @@
-"""Documents in HTML."""
+"""Reads HTML: its encoding, its blocks and its tables."""

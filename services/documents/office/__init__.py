@@ -1,1 +1,1 @@
-"""Documents of the Office Open XML formats."""
+"""Reads documents of the Office Open XML formats: what they share, and a room for each."""

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from switchyard.events import subjects
 from switchyard.events.encoding.codec import FINAL_EVENTS
 from switchyard.events.errors import UnavailableError
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.connection import listen, unlisten
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.part_reader import read_few
@@ -181,7 +182,10 @@ class LiveFeed:
         # A replica that lags does not know a new job yet.
         for _ in range(LAG_TRIES if self.settings.replicas > 1 else 1):
             last = await last_message(
-                self.nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=self.settings.request_timeout_s
+                self.nc,
+                subjects.JOBS,
+                subjects.job_filter(JobId(job_id)),
+                timeout_s=self.settings.request_timeout_s,
             )
             if last is not None:
                 event = LiveEvent(last, self.stream_id)
@@ -194,7 +198,7 @@ class LiveFeed:
     async def _first_tenant(self, job_id: str) -> str | None:
         """Whose job it is by its first event: one that cannot be read may be anybody's doing."""
         first = await read_few(
-            self.nc, subjects.JOBS, subjects.job_filter(job_id),
+            self.nc, subjects.JOBS, subjects.job_filter(JobId(job_id)),
             limit=1, timeout_s=self.settings.request_timeout_s,
         )  # fmt: skip
         return LiveEvent(first[0], self.stream_id).tenant if first else None
@@ -331,7 +335,7 @@ class LiveFeed:
         try:
             async with asyncio.timeout(LINES_S):
                 line = await last_message(
-                    self.nc, subjects.LOGS, subjects.log(event.job_id), timeout_s=LINES_S
+                    self.nc, subjects.LOGS, subjects.log(JobId(event.job_id)), timeout_s=LINES_S
                 )
                 while line is not None and (self._log_lines_seq or 0) < line.seq:
                     self._line_seen.clear()

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 import orjson
 
-from switchyard.events.encoding.codec import EVENTS
 from switchyard.events.encoding.json_value import dumps
 from switchyard.events.errors import InvalidError, RejectedError
+from switchyard.events.events import EVENTS
 from switchyard.events.subjects import NAME_PATTERN
 from switchyard.services.gateway.live.cursor import parse_cursor
 from switchyard.services.intake.bodies import decoded

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.part_reader import read_few, read_page
 from switchyard.services.broker.reader import Stored
 from switchyard.services.gateway.live.cursor import parse_cursor
@@ -151,7 +152,7 @@ async def _from_log(feed: LiveFeed, subscription: Subscription, *, until: int) -
 async def _page(feed: LiveFeed, job_id: str, start: int) -> list[Stored]:
     async with feed.log_reads:
         return await read_few(
-            feed.nc, subjects.JOBS, subjects.job_filter(job_id),
+            feed.nc, subjects.JOBS, subjects.job_filter(JobId(job_id)),
             start=start, limit=PAGE_OF_JOB, timeout_s=feed.settings.request_timeout_s,
         )  # fmt: skip
 

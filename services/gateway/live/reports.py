@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from switchyard.events import subjects
 from switchyard.events.encoding.codec import FINAL_EVENTS
 from switchyard.events.errors import UnavailableError
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.part_reader import last_messages
 from switchyard.services.broker.reader import Stored, follow_once
 from switchyard.services.gateway.live.index import LogLine, Progress, Report, by_session
@@ -85,7 +86,7 @@ class Reports:
     async def _ask(self, jobs: Collection[str]) -> None:
         """Learn the newest events of each kind of these jobs."""
         feed = self._feed
-        filters = [subjects.job_filter(job_id) for job_id in jobs]
+        filters = [subjects.job_filter(JobId(job_id)) for job_id in jobs]
         found = await last_messages(
             feed.nc, subjects.JOBS, filters, timeout_s=feed.settings.request_timeout_s
         )

@@ -36,6 +36,7 @@ from switchyard._vigil.blockage import Blockage
 from switchyard.events.errors import SwitchyardError, UnavailableError
 from switchyard.events.job import Job
 from switchyard.events.values import Lease, Status
+from switchyard.events.vocabulary.ids import Fence, JobId, Revision
 from switchyard.services import log as logs
 from switchyard.services.broker.connection import connect
 from switchyard.services.broker.publisher import AckLostError, Publisher
@@ -93,7 +94,7 @@ class Duty:
         self._record = msgspec.convert(said["record"], WorkerRecord, strict=False)
         self._limits = Limits(**said["limits"])
         self._stall_s: float = said["stall_s"]
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[Fence, _Kept] = {}
         self._heartbeats: Heartbeats | None = None
         self._wake = asyncio.Event()
         self._is_stalled = False
@@ -102,7 +103,7 @@ class Duty:
     def _jobs(self) -> list[str]:
         return [kept.job.id for kept in self._kept.values()]
 
-    def _held(self) -> dict[int, str]:
+    def _held(self) -> dict[Fence, JobId]:
         return {fence: kept.job.id for fence, kept in self._kept.items()}
 
     # --- From and to the worker
@@ -133,12 +134,12 @@ class Duty:
                 return True
         return False
 
-    def _keep(self, fence: int, said: dict[str, Any]) -> None:
+    def _keep(self, fence: Fence, said: dict[str, Any]) -> None:
         until = None if said["for_s"] is None else time.monotonic() + said["for_s"]
         if (known := self._kept.get(fence)) is not None:
             known.until = until
             return
-        lease = Lease(self._record.id, fence, 0, 0)
+        lease = Lease(self._record.id, fence, 0, Revision(0))
         job = Job(id=said["job"], seq=said["seq"], status=Status.RUNNING, lease=lease)
         self._kept[fence] = _Kept(job, said["reply"], said["tokens"], until)
 
@@ -203,7 +204,7 @@ class Duty:
                     group.create_task(self._renew(nc, store, gate, fence, kept))
 
     async def _renew(
-        self, nc: Client, store: EventStore, gate: asyncio.Semaphore, fence: int, kept: _Kept
+        self, nc: Client, store: EventStore, gate: asyncio.Semaphore, fence: Fence, kept: _Kept
     ) -> None:
         async with gate:
             try:

@@ -29,6 +29,7 @@ import switchyard
 from switchyard._vigil.beside import HEADER
 from switchyard._vigil.loop_watch import LoopWatch
 from switchyard._worker.process_state import restore
+from switchyard.events.vocabulary.ids import Fence
 from switchyard.services import log as logs
 from switchyard.services.broker.connection import url_of
 from switchyard.services.records.workers import WorkerRecord
@@ -67,7 +68,7 @@ class Vigil:
     """
 
     def __init__(
-        self, nc: Client, settings: Settings, look: Callable[[int, bool], Coroutine[Any, Any, None]]
+        self, nc: Client, settings: Settings, look: Callable[[Fence, bool], Coroutine[Any, Any, None]]
     ) -> None:
         self._nc = nc
         self._settings = settings

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from switchyard.events import subjects
+from switchyard.events.vocabulary.ids import JobId, LaneId
 from switchyard.services.broker.jetstream import api as ask
 from switchyard.services.broker.server.server import NatsServer
 from tests.gateway.leases.test_leases import Worker
@@ -41,8 +42,10 @@ async def damage(api: Gateway, job_id: str, how: str, *, tenant: str = "") -> in
         return await api.publisher.publish(f"job.{job_id}.invented", body, headers)
     if how == STRANGER:
         return await api.publisher.publish(f"job.{job_id}.hello", b"\x1b[2Jhello", {})
-    await ask(api.nc, f"STREAM.PURGE.{subjects.JOBS}", {"filter": subjects.job_filter(job_id)}, timeout_s=3)
-    subject = subjects.claimable_event(job_id, "submitted", "noop-1", 50)
+    await ask(
+        api.nc, f"STREAM.PURGE.{subjects.JOBS}", {"filter": subjects.job_filter(JobId(job_id))}, timeout_s=3
+    )
+    subject = subjects.claimable_event(JobId(job_id), "submitted", LaneId("noop-1"), 50)
     return await api.publisher.publish(subject, b"{", headers)
 
 

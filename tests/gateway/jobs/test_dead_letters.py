@@ -16,8 +16,9 @@ from switchyard.services.keeper.loop import Keeper
 from switchyard.services.projector.projector import rebuild
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
+from tests.projections.rows import dump
 from tests.projections.test_fold import TABLES
-from tests.worker.site import Site, TestConnector
+from tests.worker.site import TestConnector
 
 UNKNOWN = "01a206f7-c7a1-7287-aad5-27ef529fe738"
 
@@ -178,7 +179,6 @@ async def test_a_file_that_an_edited_payload_names_must_be_there(api: Gateway) -
 
 async def test_the_worker_runs_with_the_newest_payload(shared_broker: SharedBroker, tmp_path: Path) -> None:
     async with gateway(shared_broker.url, tmp_path, drain_grace_s=0.2) as api:
-        site = Site(shared_broker.url, api.nc, api.publisher, api.settings)
         kind = f"k-{api.tenant}"
         job = await die(api, kind=kind, payload={"n": 1})
         await api.call("POST", f"/v1/jobs/{job['id']}/redrive", {"payload": {"n": 2}})
@@ -189,8 +189,8 @@ async def test_the_worker_runs_with_the_newest_payload(shared_broker: SharedBrok
             return attempt.payload
 
         connector = TestConnector(handler, kind)
-        async with site.worker(connector, name=f"w-{api.tenant}"):
-            done = await site.until(job["id"], "succeeded")
+        async with api.worker(connector, name=f"w-{api.tenant}"):
+            done = await api.until(job["id"], "succeeded")
         assert done.event.result == {"n": 2}  # type: ignore[union-attr]
         assert connector.started == [2]
 
@@ -295,10 +295,10 @@ async def test_a_read_model_rebuilt_after_a_bulk_discard_is_the_one_that_saw_it(
                 pass
         path = database.path_in(tmp_path)
         with contextlib.closing(database.open_reader(path)) as connection:
-            before = database.dump(connection, TABLES)
+            before = dump(connection, TABLES)
         await rebuild(api.nc, api.settings)
         with contextlib.closing(database.open_reader(path)) as connection:
-            assert database.dump(connection, TABLES) == before
+            assert dump(connection, TABLES) == before
         assert len(before["jobs"]) == 7
         assert len(before["attempts"]) == 1
         when = datetime.fromisoformat(alive["created_at"]) - timedelta(days=1)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from switchyard.events.commands import RequestCancel
-from switchyard.events.encoding.codec import encode
 from switchyard.services.ids import id_for_key, new_id
 from tests.broker.shared import SharedBroker
+from tests.events.examples import encode
 from tests.gateway.rest import Gateway, gateway, now
 
 

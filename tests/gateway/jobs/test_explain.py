@@ -14,6 +14,7 @@ import pytest
 from switchyard.events.job import Job
 from switchyard.events.lane import LaneKey
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId, WorkerId
 from switchyard.projections.job_view import job_view, time_view
 from switchyard.services import clock
 from switchyard.services.broker.jetstream import api as js_api
@@ -22,7 +23,7 @@ from switchyard.services.connectors.protocol import Attempt, BusyError, FatalErr
 from switchyard.services.dispatch.explain import Situation, explained
 from switchyard.services.records import workers as registry
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
-from tests.worker.site import Site, TestConnector
+from tests.worker.site import TestConnector
 
 KIND = "paint"
 
@@ -30,9 +31,8 @@ KIND = "paint"
 class Plant:
     """A gateway and, on the same broker, workers of this process."""
 
-    def __init__(self, api: Gateway, url: str) -> None:
+    def __init__(self, api: Gateway) -> None:
         self.api = api
-        self.site = Site(url, api.nc, api.publisher, api.settings)
 
     async def explain(self, job: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = (await self.api.get(f"/v1/jobs/{job['id']}/explain")).json
@@ -52,7 +52,7 @@ class Plant:
 @pytest.fixture
 async def plant(broker: NatsServer, tmp_path: Path) -> AsyncIterator[Plant]:
     async with gateway(broker.url, tmp_path, lease_s=1.5, drain_grace_s=0.2) as api:
-        yield Plant(api, broker.url)
+        yield Plant(api)
 
 
 def connector(memory_gb: int | None = None) -> TestConnector:
@@ -67,7 +67,7 @@ def connector(memory_gb: int | None = None) -> TestConnector:
 
 async def test_a_worker_that_the_broker_refuses_is_named_as_the_reason(plant: Plant) -> None:
     made = connector(24)
-    async with plant.site.worker(made, name="a"):
+    async with plant.api.worker(made, name="a"):
         info = await js_api(plant.api.nc, f"STREAM.INFO.{registry.DECLARATIONS}", timeout_s=3)
         config = info["config"] | {"max_bytes": 10}
         done = await js_api(plant.api.nc, f"STREAM.UPDATE.{registry.DECLARATIONS}", config, timeout_s=3)
@@ -90,10 +90,10 @@ async def test_a_job_that_no_worker_fits_names_the_clause_and_the_nearest_miss(p
     assert (nobody["reason"], nobody["workers"], nobody["nearest_miss"]) == ("no_worker_fits", [], None)
     assert nobody["would_help"] == [f"start a worker that runs {KIND}"]
     async with (
-        plant.site.worker(connector(16), name="a"),
-        plant.site.worker(connector(20), name="b"),
-        plant.site.worker(connector(), name="c"),
-        plant.site.worker(TestConnector(connector().handler, "other"), name="d"),
+        plant.api.worker(connector(16), name="a"),
+        plant.api.worker(connector(20), name="b"),
+        plant.api.worker(connector(), name="c"),
+        plant.api.worker(TestConnector(connector().handler, "other"), name="d"),
     ):
         async with asyncio.timeout(DEADLINE_S):
             while len((found := await plant.explain(job))["workers"]) < 4:
@@ -112,7 +112,7 @@ async def test_a_job_that_no_worker_fits_names_the_clause_and_the_nearest_miss(p
 
 async def test_the_nearest_miss_says_by_how_much(plant: Plant) -> None:
     job = await plant.api.submit(kind=KIND, requires={"gpu.memory_gb": {"$gte": 24}})
-    async with plant.site.worker(connector(16), name="a"), plant.site.worker(connector(20), name="b"):
+    async with plant.api.worker(connector(16), name="a"), plant.api.worker(connector(20), name="b"):
         async with asyncio.timeout(DEADLINE_S):
             while len((found := await plant.explain(job))["workers"]) < 2:
                 pass
@@ -120,9 +120,9 @@ async def test_the_nearest_miss_says_by_how_much(plant: Plant) -> None:
 
 
 async def test_a_job_behind_others_is_told_that_all_fitting_workers_are_busy(plant: Plant) -> None:
-    async with plant.site.worker(connector(), name="a"):
+    async with plant.api.worker(connector(), name="a"):
         first = await plant.api.submit(kind=KIND)
-        await plant.site.until(first["id"], "leased")
+        await plant.api.until(first["id"], "leased")
         await plant.api.submit(kind=KIND)
         third = await plant.api.submit(kind=KIND)
         found = await plant.until(third, "busy")
@@ -136,10 +136,10 @@ async def test_a_job_that_was_given_back_says_when_it_comes_again(plant: Plant) 
     async def refuses(_: Attempt) -> None:
         raise BusyError("full", "not now")
 
-    async with plant.site.worker(TestConnector(refuses, KIND), name="a"):
+    async with plant.api.worker(TestConnector(refuses, KIND), name="a"):
         job = await plant.api.submit(kind=KIND)
         found = await plant.until(job, "released")
-    state = await plant.site.store.load(job["id"])
+    state = await plant.api.store.load(job["id"])
     assert (found["state"], state.releases) == ("scheduled", 2)
     due = f"{state.start_at:%Y-%m-%dT%H:%M:%SZ}"
     assert found["summary"] == f"its last 2 attempts gave it back; it comes again at {due}"
@@ -150,7 +150,7 @@ async def test_a_job_that_was_given_back_says_when_it_comes_again(plant: Plant) 
 
 
 def test_a_job_says_when_it_comes_again_only_while_it_waits_for_that() -> None:
-    soon, job = clock.now() + timedelta(seconds=9), Job(id="x", kind=KIND, tenant="t")
+    soon, job = clock.now() + timedelta(seconds=9), Job(id=JobId("x"), kind=KIND, tenant="t")
     for status, times in ((Status.SCHEDULED, {"start_at": soon}), (Status.RETRYING, {"retry_at": soon})):
         waits = msgspec.structs.replace(job, status=status, **times)
         assert job_view(waits)["next_attempt_at"] == time_view(soon)
@@ -167,9 +167,16 @@ async def test_a_job_whose_time_is_over_is_not_said_to_be_about_to_start(plant: 
 
 def test_a_worker_that_leaves_a_job_to_others_is_named() -> None:
     now = clock.now()
-    waiting = Job(id="j", status=Status.QUEUED, kind=KIND, tenant="acme", failed_worker="a", queued_at=now)
+    waiting = Job(
+        id=JobId("j"),
+        status=Status.QUEUED,
+        kind=KIND,
+        tenant="acme",
+        failed_worker=WorkerId("a"),
+        queued_at=now,
+    )
     workers = [
-        registry.new_record(worker_id=name, kinds=(KIND,), capabilities={}, slots=1, lease_s=30)
+        registry.new_record(worker_id=WorkerId(name), kinds=(KIND,), capabilities={}, slots=1, lease_s=30)
         for name in "ab"
     ]
     situation = Situation(LaneKey(KIND), 0, workers, now=now)
@@ -184,9 +191,9 @@ def test_a_worker_that_leaves_a_job_to_others_is_named() -> None:
 
 async def test_a_full_limit_and_a_pause_are_told(plant: Plant) -> None:
     assert (await plant.put_limit("api", {"concurrency": 1})).status == 201
-    async with plant.site.worker(connector(), name="a", slots=2):
+    async with plant.api.worker(connector(), name="a", slots=2):
         first = await plant.api.submit(kind=KIND, limits=["api"])
-        await plant.site.until(first["id"], "leased")
+        await plant.api.until(first["id"], "leased")
         second = await plant.api.submit(kind=KIND, limits=["api"])
         found = await plant.until(second, "limit")
         assert found["limits"] == [
@@ -222,8 +229,8 @@ async def test_a_final_job_says_why_it_ended_so(plant: Plant) -> None:
         raise FatalError("no_such_model", "there is no model x")
 
     job = await plant.api.submit(kind=KIND)
-    async with plant.site.worker(TestConnector(fails, KIND), name="a"):
-        await plant.site.final(job["id"])
+    async with plant.api.worker(TestConnector(fails, KIND), name="a"):
+        await plant.api.final(job["id"])
     found = await plant.explain(job)
     assert found["reason"] == "not_retryable"
     assert "no_such_model: there is no model x" in found["summary"]
@@ -239,11 +246,11 @@ async def test_a_foreign_tenants_job_is_not_explained(plant: Plant) -> None:
 async def test_a_queue_tells_what_an_autoscaler_needs(plant: Plant) -> None:
     requires = {"gpu.memory_gb": {"$gte": 24}}
     job = await plant.api.submit(kind=KIND, requires=requires)
-    async with plant.site.worker(connector(32), name="a", slots=3), plant.site.worker(connector(8), name="b"):
-        await plant.site.until(job["id"], "leased")
+    async with plant.api.worker(connector(32), name="a", slots=3), plant.api.worker(connector(8), name="b"):
+        await plant.api.until(job["id"], "leased")
         for _ in range(2):
             last = await plant.api.submit(kind=KIND, requires=requires, priority=60)
-        await plant.site.until(last["id"], "leased")
+        await plant.api.until(last["id"], "leased")
         last = await plant.api.submit(kind=KIND, requires=requires, priority=60)
         found = await plant.api.get("/v1/queues", Switchyard_Min_Seq=str(last["seq"]))
         queues = {queue["priority"]: queue for queue in found.json["queues"]}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from switchyard.events.commands import Propose
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.access.jwt import load_or_create_secrets, mint
 from switchyard.services.keeper.loop import Keeper
 from tests.gateway.leases.test_leases import Worker, events_of, submit
@@ -92,7 +93,7 @@ CHECKED = {"auto_accept": {"checks": ["lint", "tests"]}}
 async def test_a_proposal_that_passed_all_checks_is_accepted_at_once(api: Gateway) -> None:
     job_id = await proposed(api, {"result": 1, "checks": {"lint": True, "tests": True}}, review=CHECKED)
     assert await events_of(api, job_id) == ["submitted", "claimed", "proposed", "accepted"]
-    last = (await api.store.history(job_id))[-1]
+    last = (await api.store.history(JobId(job_id)))[-1]
     assert last.actor == "rule:auto_accept"
 
 
@@ -117,11 +118,11 @@ async def test_a_review_that_nobody_made_in_time_is_decided_by_the_jobs_rule(
         keeping = group.create_task(Keeper(api.nc, api.settings).run())
         job_id = await proposed(api, review={"deadline_s": 0.5, "on_deadline": rule})
         async with asyncio.timeout(DEADLINE_S):
-            while (await api.store.load(job_id)).status.value == "review":
+            while (await api.store.load(JobId(job_id))).status.value == "review":
                 await asyncio.sleep(0.02)
         keeping.cancel()
-    job = await api.store.load(job_id)
-    assert (job.status.value, (await api.store.history(job_id))[-1].actor) == (state, actor)
+    job = await api.store.load(JobId(job_id))
+    assert (job.status.value, (await api.store.history(JobId(job_id)))[-1].actor) == (state, actor)
 
 
 async def test_a_claimed_review_is_free_again_when_its_time_is_over(api: Gateway) -> None:
@@ -150,7 +151,7 @@ async def test_the_keeper_accepts_what_passed_when_the_gateway_died_in_between(a
             while (await events_of(api, job_id))[-1] != "accepted":
                 await asyncio.sleep(0.02)
         keeping.cancel()
-    assert (await api.store.history(job_id))[-1].actor == "rule:auto_accept"
+    assert (await api.store.history(JobId(job_id)))[-1].actor == "rule:auto_accept"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from switchyard.events.errors import RejectedError
 from switchyard.events.job import Job
 from switchyard.events.subjects import job_filter
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import LaneId
 from switchyard.services.broker.inbox import Inbox
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.ids import id_for_key
@@ -194,7 +195,7 @@ async def test_request_that_an_earlier_version_took_in_is_known_again(api: Gatew
     body = b'{"kind":"noop","payload":{"x":2.0}}'
     now_kept, kept_before = request_hashes(body)
     assert now_kept == request_hashes(body.replace(b"2.0", b"2"))[0] != kept_before
-    spec = JobSpec(kind="noop", tenant=api.tenant, lane="noop-1", request_hash=kept_before)
+    spec = JobSpec(kind="noop", tenant=api.tenant, lane=LaneId("noop-1"), request_hash=kept_before)
     job_id = id_for_key(api.tenant, "old")
     await api.store.transition(Job(id=job_id), Submit(now=now(), job=spec), actor="user:ann")
     answer = await api.call("POST", "/v1/jobs", body, Idempotency_Key="old")

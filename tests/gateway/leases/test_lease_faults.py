@@ -14,6 +14,7 @@ import pytest
 from switchyard.events import subjects
 from switchyard.events.commands import Claim
 from switchyard.events.errors import ConflictError
+from switchyard.events.vocabulary.ids import JobId, Revision, WorkerId
 from switchyard.services.broker.inbox import Inbox
 from switchyard.services.broker.jetstream import api as js_api
 from switchyard.services.broker.server.server import NatsServer
@@ -42,7 +43,7 @@ async def until_events(api: Gateway, job_id: str, last: str) -> list[str]:
 
 async def in_work(api: Gateway, job_id: str) -> int:
     """How many messages the job's lane has, delivered or not."""
-    job = await api.store.load(job_id)
+    job = await api.store.load(JobId(job_id))
     query = {"subjects_filter": subjects.work(job.lane, job.priority)}
     info = await js_api(api.nc, "STREAM.INFO.WORK", query, timeout_s=3)
     return sum((info["state"].get("subjects") or {}).values())
@@ -50,7 +51,7 @@ async def in_work(api: Gateway, job_id: str) -> int:
 
 async def pulled(api: Gateway, job_id: str) -> str:
     """Take the job's message as a gateway does that then dies; where it is answered."""
-    job = await api.store.load(job_id)
+    job = await api.store.load(JobId(job_id))
     call = f"$JS.API.CONSUMER.MSG.NEXT.WORK.{subjects.lane_consumer(job.lane, job.priority)}"
     async with Inbox(api.nc) as inbox:
         await api.nc.publish(call, orjson.dumps({"batch": 1, "expires": 5_000_000_000}), reply=inbox.subject)
@@ -75,8 +76,10 @@ async def test_a_message_that_was_claimed_and_not_answered_is_nobody_elses_job(
         job_id = await submit(api)
         await pulled(api, job_id)
         now = datetime.now(UTC)
-        claim = Claim(now=now, worker="gone", revision=1, expires_at=now + timedelta(minutes=5))
-        await api.store.transition(job_id, claim, actor="worker:gone")
+        claim = Claim(
+            now=now, worker=WorkerId("gone"), revision=Revision(1), expires_at=now + timedelta(minutes=5)
+        )
+        await api.store.transition(JobId(job_id), claim, actor="worker:gone")
         second = await submit(api)
         worker = Worker(api, kinds=[api.tenant])
         assert (await worker.claim(wait_s=5)).json["job"]["id"] == second
@@ -93,7 +96,7 @@ async def test_an_intent_that_came_to_nothing_does_not_stand_in_the_way(api: Gat
     name = f"rest.{api.tenant}.curl-1"
     key = await keys.find(api.tenant, f"user:ann\0{name}", "k1", request)
     until = datetime.now(UTC) + timedelta(minutes=5)
-    await key.write(api.publisher, Intent(request, name, 1, job_id, 1, until))
+    await key.write(api.publisher, Intent(request, WorkerId(name), Revision(1), JobId(job_id), 1, until))
     claimed = await worker.claim(headers={"Idempotency_Key": "k1"})
     assert claimed.json["job"]["id"] == job_id
     again = await worker.claim(headers={"Idempotency_Key": "k1"})
@@ -102,17 +105,19 @@ async def test_an_intent_that_came_to_nothing_does_not_stand_in_the_way(api: Gat
 
 async def test_an_intent_that_may_still_come_to_pass_is_carried_out(api: Gateway, worker: Worker) -> None:
     job_id = await submit(api)
-    job = await api.store.load(job_id)
+    job = await api.store.load(JobId(job_id))
     await submit(api, priority=90)  # what a new claim would be given
     keys = ClaimKeys(api.nc, api.store, timeout_s=3)
     name = f"rest.{api.tenant}.curl-1"
     request = request_hashes(orjson.dumps(worker.body))[0]
     key = await keys.find(api.tenant, f"user:ann\0{name}", "k1", request)
     until = datetime.now(UTC) + timedelta(minutes=5)
-    await key.write(api.publisher, Intent(request, name, 1, job_id, job.seq, until))
+    await key.write(
+        api.publisher, Intent(request, WorkerId(name), Revision(1), JobId(job_id), job.seq, until)
+    )
     claimed = await worker.claim(headers={"Idempotency_Key": "k1"})
     assert claimed.json["job"]["id"] == job_id
-    late = Claim(now=datetime.now(UTC), worker=name, revision=1, expires_at=until)
+    late = Claim(now=datetime.now(UTC), worker=WorkerId(name), revision=Revision(1), expires_at=until)
     with pytest.raises(ConflictError):
         await api.store.transition(job, late, actor=f"worker:{name}")
 
@@ -167,13 +172,13 @@ async def test_a_lease_ends_at_its_time_and_not_with_its_workers_record(
         kept, short = await submit(api), await submit(api)
         first = await worker.claim(lease_s=300)
         await until_in_registry(api, worker)
-        record = workers.subject(f"rest.{api.tenant}.curl-1")
+        record = workers.subject(WorkerId(f"rest.{api.tenant}.curl-1"))
         gone = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
         await api.publisher.publish(record, b"", gone)
         second = await Worker(api, "curl-2", kinds=[api.tenant]).claim(lease_s=3, wait_s=5)
         assert second.json["job"]["id"] == short
         await until_events(api, short, "queued")
-        ended = (await api.store.history(short))[-1]
+        ended = (await api.store.history(JobId(short)))[-1]
         assert getattr(ended.event, "cause", None) == "claim_expired"
         assert ended.at >= datetime.fromisoformat(second.json["lease"]["expires_at"])
         assert await events_of(api, kept) == ["submitted", "claimed"]
@@ -198,7 +203,7 @@ async def test_an_attempt_whose_time_is_over_ends_as_a_timeout_whoever_notices(
             while renews and (await worker.say(claimed, "renew", {})).status == 200:
                 await asyncio.sleep(0.1)
         await until_events(api, job_id, "dead")
-        dead = (await api.store.load(job_id)).error
+        dead = (await api.store.load(JobId(job_id))).error
         assert dead is not None
         assert (dead.code, dead.message) == ("timeout", "the attempt took longer than 2 s")
         assert (await events_of(api, job_id)).count("claimed") == 1
@@ -250,7 +255,7 @@ async def test_an_attempt_may_say_that_its_time_is_over(api: Gateway, worker: Wo
     assert (await worker.say(claimed, "renew", {"lease_s": 1})).status == 200
     told = {"error": {"code": "timeout", "message": "too long", "retryable": True}}
     assert (await worker.say(claimed, "fail", told)).status == 200
-    assert (await api.store.load(job_id)).status == "dead"
+    assert (await api.store.load(JobId(job_id))).status == "dead"
 
 
 # --- Operators

@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from switchyard.events.vocabulary.ids import Fence
 from switchyard.services.broker.reader import read_range
 from switchyard.services.dispatch.rest import log_book
 from switchyard.services.dispatch.rest.log_book import LogBook
@@ -18,16 +19,16 @@ TRACE = 'Traceback (most recent call last):\n  File "a.py", line 3, in work\nKey
 
 def test_lines_beyond_an_attempts_limits_are_counted() -> None:
     book = LogBook(Settings(job_log_lines=100))
-    assert book.kept(7, ["x"] * 60) == ["x"] * 60
-    assert book.kept(7, ["x"] * 60) == [*(["x"] * 40), "… 20 lines were left out"]
-    assert book.kept(8, ["x"]) == ["x"]
+    assert book.kept(Fence(7), ["x"] * 60) == ["x"] * 60
+    assert book.kept(Fence(7), ["x"] * 60) == [*(["x"] * 40), "… 20 lines were left out"]
+    assert book.kept(Fence(8), ["x"]) == ["x"]
 
 
 def test_only_so_many_attempts_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_book, "MOST_ATTEMPTS", 10)
     book = LogBook(Settings())
     for fence in range(100):
-        book.kept(fence, ["x"])
+        book.kept(Fence(fence), ["x"])
     assert len(book._attempts) == 10
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from switchyard.events.vocabulary.ids import JobId
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
 
@@ -48,7 +49,7 @@ async def state_of(api: Gateway, job_id: str) -> str:
 
 
 async def events_of(api: Gateway, job_id: str) -> list[str]:
-    return [entry.name for entry in await api.store.history(job_id)]
+    return [entry.name for entry in await api.store.history(JobId(job_id))]
 
 
 async def test_a_job_is_claimed_worked_on_and_ended(api: Gateway, worker: Worker) -> None:
@@ -328,7 +329,7 @@ async def test_a_cancelled_job_tells_its_worker_to_stop(api: Gateway, worker: Wo
     told = await worker.say(claimed, "renew")
     assert (told.json["cancel_requested"], told.json["cancel"]["reason"]) == (True, "wrong")
     assert (await worker.say(claimed, "release")).json["state"] == "cancelled"
-    last = (await api.store.history(job_id))[-1]
+    last = (await api.store.history(JobId(job_id)))[-1]
     assert getattr(last.event, "cause", None) == "confirmed"
 
 

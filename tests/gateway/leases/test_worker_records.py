@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from switchyard.events import subjects
+from switchyard.events.vocabulary.ids import JobId, WorkerId
 from switchyard.services.broker import connection as nats_broker
 from switchyard.services.broker.jetstream import api as js_api
 from switchyard.services.broker.reader import follow, last_message
@@ -40,7 +41,7 @@ def revision_of(answer: Answer) -> int:
 
 
 async def declared(api: Gateway, name: str = "curl-1") -> workers.Declaration:
-    entry = subjects.capabilities_entry(f"rest.{api.tenant}.{name}")
+    entry = subjects.capabilities_entry(WorkerId(f"rest.{api.tenant}.{name}"))
     found = await last_message(api.nc, workers.DECLARATIONS, entry, timeout_s=3)
     assert found is not None
     declaration = workers.read_declaration(found)
@@ -105,7 +106,7 @@ async def test_an_expired_revision_is_refused_and_none_comes_again(
     async with gateway(broker.url, tmp_path, lease_s=0.3) as api:
         worker = Worker(api, kinds=[api.tenant])
         revision = revision_of(await worker.claim(capabilities={"gpu": 1}))
-        entry = subjects.capabilities_entry(f"rest.{api.tenant}.curl-1")
+        entry = subjects.capabilities_entry(WorkerId(f"rest.{api.tenant}.curl-1"))
         async with asyncio.timeout(DEADLINE_S):
             async for message in follow(api.nc, workers.DECLARATIONS, [entry], latest=True, timeout_s=3):
                 if workers.is_gone(message.headers, message.data):
@@ -122,7 +123,7 @@ async def test_a_declaration_that_was_taken_away_is_written_again_by_the_next_cl
     api: Gateway, worker: Worker
 ) -> None:
     await worker.claim(capabilities={"gpu": 1})
-    entry = subjects.capabilities_entry(f"rest.{api.tenant}.curl-1")
+    entry = subjects.capabilities_entry(WorkerId(f"rest.{api.tenant}.curl-1"))
     await api.publisher.publish(entry, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
     later = Worker(api, "later")
     await later.claim()
@@ -151,7 +152,7 @@ async def test_a_heartbeat_over_rest_does_not_grow_with_the_capabilities(
     api: Gateway, worker: Worker
 ) -> None:
     await worker.claim(capabilities=LARGE)
-    record = workers.subject(f"rest.{api.tenant}.curl-1")
+    record = workers.subject(WorkerId(f"rest.{api.tenant}.curl-1"))
     found = await last_message(api.nc, workers.STREAM, record, timeout_s=3)
     assert found is not None
     assert len(found.data) < 400
@@ -301,7 +302,7 @@ async def test_no_job_is_given_to_a_worker_whose_record_cannot_be_written(
         refused = await worker.claim()
         assert (refused.status, refused.json["code"]) == (503, "unavailable")
         assert "Retry-After" in refused.headers
-        assert (await api.store.load(job_id)).attempt == 0
+        assert (await api.store.load(JobId(job_id))).attempt == 0
         await resize(api, stream, 1 << 20)
         assert (await worker.claim()).json["job"]["id"] == job_id
 

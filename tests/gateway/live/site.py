@@ -16,18 +16,16 @@ from aiohttp.typedefs import Handler
 from nats.aio.client import Client
 
 from switchyard.events import subjects
-from switchyard.events.commands import Complete, Submit, TakeLease
+from switchyard.events.commands import Submit
 from switchyard.events.errors import UnavailableError
 from switchyard.events.job import Job
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import LaneId
 from switchyard.services.access.authenticator import Authenticator
-from switchyard.services.access.jwt import TokenVerifier, load_or_create_secrets, mint
+from switchyard.services.access.jwt import TokenVerifier
 from switchyard.services.access.revocations import Revocations, revoke
-from switchyard.services.broker import topology
-from switchyard.services.broker.connection import connect
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.server.server import NatsServer
-from switchyard.services.event_store import EventStore
 from switchyard.services.gateway.doors.v1.live.sse import event_stream
 from switchyard.services.gateway.doors.v1.live.websocket import websocket
 from switchyard.services.gateway.http.connections import CONNECTIONS, Connections
@@ -37,6 +35,7 @@ from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.live.session import Session
 from switchyard.services.ids import new_id
 from switchyard.services.settings import Settings
+from tests import site as base
 
 DEADLINE_S = 20.0
 LIFE = ["submitted", "leased", "succeeded"]
@@ -113,14 +112,11 @@ class Reader:
                 return self.socket.close_code, ""
 
 
-class LiveGateway:
+class LiveGateway(base.Site):
     """The server side, and the hands that write events."""
 
-    def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
-        self.nc = nc
-        self.publisher = publisher
-        self.settings = settings
-        self.store = EventStore(nc, publisher, settings)
+    def __init__(self, nats_url: str, nc: Client, publisher: Publisher, settings: Settings) -> None:
+        super().__init__(nats_url, nc, publisher, settings)
         self.feed = LiveFeed(nc, settings)
         self.revocations = Revocations(nc, timeout_s=settings.request_timeout_s)
         verifier = TokenVerifier(settings.data_dir, issuer=None, audience=None)
@@ -133,8 +129,7 @@ class LiveGateway:
     # --- Access
 
     def token(self, tenant: str = "acme", *roles: str, ttl_s: float = 600) -> str:
-        secret = load_or_create_secrets(self.settings.data_dir)[0]
-        return mint(secret, tenant=tenant, roles=roles or ("viewer",), ttl_s=ttl_s)
+        return self.minted(tenant=tenant, roles=roles or ("viewer",), ttl_s=ttl_s)
 
     async def revoke(self, token: str) -> None:
         principal = self.door.authenticator.authenticate_token(token)
@@ -159,18 +154,12 @@ class LiveGateway:
     # --- Writing
 
     async def submit(self, tenant: str = "acme", kind: str = "simulate", payload: Any = None) -> Job:
-        spec = JobSpec(kind=kind, tenant=tenant, lane=f"{kind}-1", payload=payload)
+        spec = JobSpec(kind=kind, tenant=tenant, lane=LaneId(f"{kind}-1"), payload=payload)
         job, _ = await self.store.transition(Job(id=new_id()), Submit(now=now(), job=spec), actor="user:a")
         return job
 
-    async def lease(self, job: Job) -> Job:
-        command = TakeLease(now=now(), worker="w1", revision=1)
-        return (await self.store.transition(job, command, actor="worker:w1")).job
-
-    async def complete(self, job: Job) -> Job:
-        assert job.lease is not None
-        command = Complete(now=now(), fence=job.lease.fence, result={"n": 1})
-        return (await self.store.transition(job, command, actor="worker:w1")).job
+    async def complete(self, job: Job, result: Any = None, **fields: Any) -> Job:
+        return await super().complete(job, {"n": 1} if result is None else result, **fields)
 
     async def live(self, tenant: str = "acme", kind: str = "simulate") -> Job:
         """A whole life: submitted, leased, succeeded."""
@@ -232,15 +221,13 @@ async def live_gateway(
         dozing: whether the feed reads only while somebody needs it, as it does outside of tests.
         limits: settings that differ from the defaults.
     """
-    settings = Settings(data_dir=data_dir, **{"request_timeout_s": 2.0, **limits})
-    nc = await connect(url, name="gateway")
-    await topology.apply(nc)
+    values = {"data_dir": data_dir, "request_timeout_s": 2.0, **limits}
+    timeout_s = values["request_timeout_s"]
     async with (
-        Publisher(nc, timeout_s=settings.request_timeout_s) as publisher,
+        base.opened(LiveGateway, url, name="gateway", timeout_s=timeout_s, **values) as gateway,
         asyncio.TaskGroup() as tasks,
         contextlib.AsyncExitStack() as awake,
     ):
-        gateway = LiveGateway(nc, publisher, settings)
         if not dozing:
             awake.enter_context(gateway.feed.needed())
         gateway.tasks = tasks
@@ -251,7 +238,7 @@ async def live_gateway(
                 await gateway.feed.ready.wait()
         app = web.Application(middlewares=[problems])
         app[DOOR] = gateway.door
-        app[CONNECTIONS] = Connections(settings, 10_000)
+        app[CONNECTIONS] = Connections(gateway.settings, 10_000)
         app.router.add_get("/v1/ws", websocket)
         app.router.add_get("/v1/events/stream", event_stream)
 
@@ -271,8 +258,6 @@ async def live_gateway(
         await runner.cleanup()
         for task in background:
             task.cancel()
-    with contextlib.suppress(OSError):  # the test may have killed the broker
-        await nc.close()
 
 
 def names(messages: Iterable[dict[str, Any]]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from switchyard.events.commands import Claim
+from switchyard.events.vocabulary.ids import Revision, WorkerId
 from switchyard.services.gateway.doors.octopoid.holders import holder_of, parties_of
 from switchyard.services.gateway.doors.octopoid.scopes import tenant_of
 from switchyard.services.gateway.doors.octopoid.tasks import job_id_of, job_key
@@ -342,7 +343,12 @@ def test_agents_names_are_read_back_from_a_workers() -> None:
 async def test_a_restart_of_a_move_finds_the_task_where_it_was_left(octo: Octopoid) -> None:
     task = await octo.create("t")
     # As after a crash in the middle of a move: the gateway holds the task, and has not handed it in.
-    held = Claim(now=now(), worker=f"rest.{tenant_of(octo.scope)}.octopoid", revision=0, expires_at=now())
+    held = Claim(
+        now=now(),
+        worker=WorkerId(f"rest.{tenant_of(octo.scope)}.octopoid"),
+        revision=Revision(0),
+        expires_at=now(),
+    )
     await octo.api.store.transition(task["job_id"], held, actor="test")
     assert (await octo.get("t"))["queue"] == "incoming"
     assert (await octo.submit("t")).status == 409

@@ -10,6 +10,7 @@ import msgspec
 
 from switchyard.events.lane import LaneEntry, LaneKey, lane_id
 from switchyard.events.values import JobSpec
+from switchyard.events.vocabulary.ids import LaneId, WorkerId
 from switchyard.services.broker.reachability import Reachability
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.intake.routing import route_of
@@ -38,7 +39,7 @@ async def usage(api: Gateway, tenant: str | None = None) -> dict[str, dict[str, 
 async def serve(api: Gateway, kind: str, tenant: str | None = None) -> None:
     """Have a live worker of a kind, and a gateway that knows it."""
     record = new_record(
-        worker_id=f"w-{kind}", kinds=(kind,), capabilities={}, slots=1, lease_s=60, tenant=tenant
+        worker_id=WorkerId(f"w-{kind}"), kinds=(kind,), capabilities={}, slots=1, lease_s=60, tenant=tenant
     )
     await Registration(api.publisher, record, dict, Reachability(60)).beat()
     token = api.token("admin")
@@ -217,7 +218,7 @@ async def test_entries_without_an_opener_are_read_and_count_for_nobody(
     shared_broker: SharedBroker, tmp_path: Path
 ) -> None:
     async with gateway(shared_broker.url, tmp_path, tenant_lanes=1) as api:
-        key = route_of(JobSpec(api.tenant, api.tenant, "", requires={"old": 1})).keys[0]
+        key = route_of(JobSpec(api.tenant, api.tenant, LaneId(""), requires={"old": 1})).keys[0]
         old = msgspec.json.encode(OldEntry(api.tenant, key.requires), order="deterministic")
         await api.publisher.publish(entry_subject(lane_id(key), 50), old, {})
         assert DECODER.decode(old) == LaneEntry(api.tenant, key.requires)

@@ -25,7 +25,7 @@ from switchyard.services.records.lanes import lane_for
 from tests.gateway.leases.test_leases import Worker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway, now
 from tests.gateway.shares.test_storage import PAYLOAD, SMALL, fill, on_disk, resize
-from tests.worker.site import Site, TestConnector
+from tests.worker.site import TestConnector
 
 MIB = 1024 * 1024
 
@@ -61,10 +61,6 @@ def connector() -> TestConnector:
     return TestConnector(ends, "noop")
 
 
-async def reason_of(api: Gateway, job_id: str) -> str:
-    return str((await api.get(f"/v1/jobs/{job_id}/explain")).json["reason"])
-
-
 async def test_jobs_that_wait_start_until_half_of_the_reserve_is_used(small: Gateway) -> None:
     rest = Worker(small)
     waiting = await small.submit()
@@ -91,8 +87,8 @@ async def test_a_worker_takes_no_job_while_half_of_the_reserve_is_used_and_goes_
 ) -> None:
     jobs = await fill(small)
     await use_the_reserve(small)
-    site, runs = Site(broker.url, small.nc, small.publisher, small.settings), connector()
-    async with site.worker(runs) as _, asyncio.TaskGroup() as group:
+    runs = connector()
+    async with small.worker(runs) as _, asyncio.TaskGroup() as group:
         async with asyncio.timeout(DEADLINE_S):
             while not (await small.get("/v1/workers")).json["workers"]:
                 await asyncio.sleep(0.05)
@@ -107,7 +103,7 @@ async def test_a_worker_takes_no_job_while_half_of_the_reserve_is_used_and_goes_
         for job in jobs[-60:]:
             assert (await small.call("POST", f"/v1/jobs/{job['id']}/cancel")).status == 200
             assert (await small.call("DELETE", f"/v1/jobs/{job['id']}")).status == 200
-        await site.final(jobs[0]["id"])
+        await small.final(jobs[0]["id"])
         keeper.cancel()
     assert runs.started
 

@@ -1,1 +1,1 @@
-"""Workbooks."""
+"""Reads workbooks: each sheet as tables, with numbers as they are shown."""

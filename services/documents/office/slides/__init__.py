@@ -1,1 +1,1 @@
-"""Presentations."""
+"""Reads presentations: each slide in the order in which it is read."""

@@ -1,1 +1,1 @@
-"""What a PDF page draws beside text."""
+"""Reads what a PDF page draws beside text: rules, bullets and objects."""

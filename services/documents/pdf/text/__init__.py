@@ -1,1 +1,1 @@
-"""The text layer of a PDF page."""
+"""Reads the text layer of a PDF page: letters, faces, and text that is garbled."""

@@ -16,6 +16,7 @@ from switchyard.events.encoding.damage import refuse_damaged
 from switchyard.events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
 from switchyard.events.job import Job
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
 from switchyard.services.gateway.app_keys import METRICS, SETTINGS, STORE, SUBMITTER
 from switchyard.services.gateway.doors.octopoid import flows
@@ -85,7 +86,7 @@ async def create(request: web.Request) -> web.Response:
     document = found.document
     if document is not None and document["request"] != digest:
         job_id = job_id_of(tenant, asked.id, document["nonce"])
-        if await request.app[STORE].last_of_leader(job_id) is not None:
+        if await request.app[STORE].last_of_leader(JobId(job_id)) is not None:
             raise _taken(asked.id)
         document = None  # what was refused, or broke off, before there was a job: it has no claim to the id
     again = document is not None
@@ -131,7 +132,7 @@ def _taken(task_id: str) -> ConflictError:
     return ConflictError(f"Task {task_id} already exists", code="exists")
 
 
-async def _jobs_of(request: web.Request, blocked_by: str | None) -> list[str]:
+async def _jobs_of(request: web.Request, blocked_by: str | None) -> list[JobId]:
     """The jobs of the tasks that a task waits for.
 
     Raises:
@@ -149,7 +150,7 @@ async def _jobs_of(request: web.Request, blocked_by: str | None) -> list[str]:
     return jobs
 
 
-def _submission(document: Document, priority: int, depends_on: list[str]) -> bytes:
+def _submission(document: Document, priority: int, depends_on: list[JobId]) -> bytes:
     """The job that a task is, as it would come to `POST /v1/jobs`."""
     fields = document["fields"]
     wanted = {
@@ -185,7 +186,7 @@ async def delete(request: web.Request) -> web.Response:
 async def _remove(request: web.Request, document: Document, revision: int) -> None:
     """Finish a deletion."""
     tenant = request[PRINCIPAL].tenant
-    job = await request.app[STORE].load(job_id_of(tenant, document["id"], document["nonce"]))
+    job = await request.app[STORE].load(JobId(job_id_of(tenant, document["id"], document["nonce"])))
     await end_job(request, job)
     try:
         await request.app[DOCUMENTS].delete(tenant, SORT, document["id"], revision)

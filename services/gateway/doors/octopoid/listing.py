@@ -9,6 +9,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from switchyard.events.errors import UnavailableError
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.broker.jetstream import api
 from switchyard.services.gateway.app_keys import FRESHNESS, NATS, READ_MODEL, SETTINGS
 from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, page_of, words
@@ -44,7 +45,7 @@ async def tasks_of(request: web.Request) -> list[Task]:
             await asyncio.sleep(0)  # others have their turn
         if document is None or document["deleted"]:
             continue
-        job = request.app[READ_MODEL].job(job_id_of(tenant, document["id"], document["nonce"]))
+        job = request.app[READ_MODEL].job(JobId(job_id_of(tenant, document["id"], document["nonce"])))
         if job is not None:
             tasks.append(Task(document, revision, job))
     return tasks

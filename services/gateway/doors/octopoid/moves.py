@@ -30,6 +30,7 @@ from switchyard.events.errors import ConflictError
 from switchyard.events.events import Queued, Rejected
 from switchyard.events.job import Job, decide
 from switchyard.events.values import JobError, Status
+from switchyard.events.vocabulary.ids import Fence, Revision, WorkerId
 from switchyard.services import clock
 from switchyard.services.access.lease_tickets import LeaseClaims
 from switchyard.services.gateway.app_keys import CLAIMING
@@ -114,20 +115,25 @@ def _next(request: web.Request, task: Task, order: Order) -> AnyCommand | None:
         case Status.REVIEW:
             return ReleaseReview(now=at, reviewer=reviewer)
         case Status.RUNNING | Status.CANCELLING if to == INCOMING:
-            return Release(now=at, fence=fence)
+            return Release(now=at, fence=Fence(fence))
         case Status.RUNNING | Status.CANCELLING if to == FAILED:
             error = JobError("failed_by_client", order.reason or "moved to failed", retryable=False)
-            return Fail(now=at, fence=fence, error=error)
+            return Fail(now=at, fence=Fence(fence), error=error)
         case Status.RUNNING | Status.CANCELLING:
             queue = {"queue": to} if to != DONE else {}
-            return Propose(now=at, fence=fence, result={**order.result, **queue}, by=order.by)
+            return Propose(now=at, fence=Fence(fence), result={**order.result, **queue}, by=order.by)
         case _ if job.status in WAITS and to == INCOMING:
             return None
         case Status.BLOCKED:
             return Unblock(now=at)
         case Status.QUEUED:
             worker = f"rest.{request[PRINCIPAL].tenant}.{SYSTEM}"
-            return Claim(now=at, worker=worker, revision=0, expires_at=at + timedelta(seconds=SYSTEM_LEASE_S))
+            return Claim(
+                now=at,
+                worker=WorkerId(worker),
+                revision=Revision(0),
+                expires_at=at + timedelta(seconds=SYSTEM_LEASE_S),
+            )
         case _:
             message = f"no way leads from {task.queue} to {to}: job {job.id} is {job.status.value}"
             raise ConflictError(message, code="wrong_queue")

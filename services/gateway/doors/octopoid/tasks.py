@@ -11,6 +11,7 @@ from switchyard.events.encoding.damage import refuse_damaged
 from switchyard.events.errors import ConflictError, InvalidError, NotFoundError
 from switchyard.events.job import Job
 from switchyard.events.values import FINAL, Status
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.gateway.app_keys import STORE
 from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, shown
 from switchyard.services.gateway.doors.octopoid.holders import is_system, parties_of
@@ -143,9 +144,9 @@ async def task_named(request: web.Request, task_id: str) -> Task:
     found = await request.app[DOCUMENTS].find(tenant, SORT, task_id)
     if found.document is not None and not found.document["deleted"]:
         job_id = job_id_of(tenant, task_id, found.document["nonce"])
-        last = await request.app[STORE].last_of_leader(job_id)
+        last = await request.app[STORE].last_of_leader(JobId(job_id))
         if last is not None:
-            job = await request.app[STORE].load(job_id, at_least=last.seq)
+            job = await request.app[STORE].load(JobId(job_id), at_least=last.seq)
             return Task(found.document, found.revision, job)
     raise NotFoundError("Task not found", field="id")
 
@@ -176,6 +177,7 @@ def task_view(request: web.Request, task: Task) -> dict[str, Any]:
     job, document = task.job, task.document
     queue = task.queue
     runs = job.status in RUNS and queue == CLAIMED
+    worker: str | None
     worker, expires_at = (job.worker, job.lease.expires_at) if runs and job.lease else (None, None)
     if job.status is Status.REVIEW and job.review is not None:
         worker, expires_at = job.review.reviewer, job.review.expires_at

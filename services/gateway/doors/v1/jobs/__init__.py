@@ -1,1 +1,1 @@
-"""Routes of jobs."""
+"""Routes of jobs: submission, reads, actions, reviews and dead letters."""

@@ -11,6 +11,7 @@ from switchyard.events.commands import AnyCommand, Archive, Discard, Redrive, Re
 from switchyard.events.encoding.codec import event_name, place_of
 from switchyard.events.job import Job, decide
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
 from switchyard.services.access.principal import Principal, Role
 from switchyard.services.event_store import Transition
@@ -121,7 +122,7 @@ async def repair(request: web.Request) -> web.Response:
 
 async def _loaded(request: web.Request, query: Query) -> Job:
     job_id, last_seq = await last_of(request, query)
-    return await request.app[STORE].load(job_id, at_least=last_seq)
+    return await request.app[STORE].load(JobId(job_id), at_least=last_seq)
 
 
 async def transition(request: web.Request, principal: Principal, job: Job, command: AnyCommand) -> Job:

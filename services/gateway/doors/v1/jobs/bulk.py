@@ -15,9 +15,8 @@ from typing import Final
 import orjson
 from aiohttp import hdrs, web
 
-from switchyard.events.encoding.codec import NAMES
 from switchyard.events.errors import LimitError, SwitchyardError
-from switchyard.events.events import AnyEvent
+from switchyard.events.events import NAMES, AnyEvent
 from switchyard.services import clock
 from switchyard.services.access.principal import Role
 from switchyard.services.gateway.app_keys import METRICS, SETTINGS, SUBMITTER

@@ -17,7 +17,7 @@ from switchyard.events.commands import Discard, Redrive
 from switchyard.events.errors import ConflictError, InvalidError, RejectedError, UnavailableError
 from switchyard.events.job import Job
 from switchyard.events.subjects import NAME_PATTERN
-from switchyard.events.values import DeadReason
+from switchyard.events.vocabulary.causes import DeadReason
 from switchyard.projections.dead_letters import DeadFilters
 from switchyard.projections.job_list import TOP
 from switchyard.projections.job_view import job_view

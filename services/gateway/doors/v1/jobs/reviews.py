@@ -14,6 +14,7 @@ from switchyard.events.errors import InvalidError
 from switchyard.events.events import Rejected
 from switchyard.events.job import Job, decide
 from switchyard.events.values import Status
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.projections.job_view import job_view
 from switchyard.services import clock
 from switchyard.services.access.principal import Principal, Role
@@ -110,7 +111,7 @@ async def _reviewed(request: web.Request) -> tuple[Principal, Job]:
     """The caller, and the job that the route names."""
     principal = require(request, Role.REVIEWER)
     job_id, last_seq = await last_of(request, Query(request, "tenant"))
-    return principal, await request.app[STORE].load(job_id, at_least=last_seq)
+    return principal, await request.app[STORE].load(JobId(job_id), at_least=last_seq)
 
 
 async def _judged(request: web.Request, principal: Principal, job: Job, command: AnyCommand) -> web.Response:

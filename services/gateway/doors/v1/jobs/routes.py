@@ -17,6 +17,7 @@ from switchyard.events.errors import NotFoundError, UnavailableError
 from switchyard.events.job import Job, evolve
 from switchyard.events.subjects import JOB_ID, NAME
 from switchyard.events.values import DAMAGED, FINAL, RESULT_ARTIFACT, Status
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.projections.job_view import job_view
 from switchyard.services import clock
 from switchyard.services.access.principal import Role
@@ -116,7 +117,7 @@ async def events(request: web.Request) -> web.Response:
     after = query.integer("after", default=0, least=0, most=MAX_SEQ - 1)
     limit = page_limit(request, query)
     job_id, last_seq = await last_of(request, query)
-    found = await request.app[STORE].history(job_id, after=after, limit=limit + 1)
+    found = await request.app[STORE].history(JobId(job_id), after=after, limit=limit + 1)
     page = found[:limit]
     body = {
         "events": [event_view(entry) for entry in page],
@@ -167,7 +168,7 @@ async def cancel(request: web.Request) -> web.Response:
         now=clock.now(), by=principal.actor, grace_s=app[SETTINGS].cancel_grace_s, reason=asked.reason
     )
     job, event = await app[STORE].transition(
-        await app[STORE].load(job_id, at_least=last_seq),
+        await app[STORE].load(JobId(job_id), at_least=last_seq),
         command,
         actor=principal.actor,
         trace=caller_of(request, principal).trace,
@@ -189,7 +190,7 @@ async def last_of(request: web.Request, query: Query) -> tuple[str, int]:
     job_id = request.match_info["id"]
     tenant = wide_scope(request, query)
     if JOB_ID.fullmatch(job_id):
-        last = await request.app[STORE].last(job_id)
+        last = await request.app[STORE].last(JobId(job_id))
         if last is not None and tenant in (None, await request.app[STORE].owner(last)):
             return job_id, last.seq
     raise NotFoundError(f"there is no job {job_id[:36]}", field="id")
@@ -199,10 +200,10 @@ async def current_job(request: web.Request, query: Query) -> Job:
     """The job as it is at this moment: from the read model if that has come so far, else from the log."""
     job_id, last_seq = await last_of(request, query)
     with contextlib.suppress(UnavailableError):  # it is only quicker
-        row = request.app[READ_MODEL].job(job_id)
+        row = request.app[READ_MODEL].job(JobId(job_id))
         if row is not None and row.seq == last_seq:
             return row
-    return await request.app[STORE].load(job_id, at_least=last_seq)
+    return await request.app[STORE].load(JobId(job_id), at_least=last_seq)
 
 
 async def _waited(request: web.Request, job: Job, wait_s: float | None) -> Job:
@@ -222,8 +223,8 @@ async def _get_at(request: web.Request, query: Query, at: str) -> web.Response:
     is_seq = at.isascii() and at.isdecimal() and len(at) < len(str(MAX_SEQ))
     until = int(at) if is_seq else parse_time("at", at)
     job_id, _ = await last_of(request, query)
-    job = Job(id=job_id)
-    for entry in await request.app[STORE].history(job_id):
+    job = Job(id=JobId(job_id))
+    for entry in await request.app[STORE].history(JobId(job_id)):
         if (entry.seq if isinstance(until, int) else entry.at) > until:  # type: ignore[operator]
             break
         job = evolve(job, entry.event, entry.seq)

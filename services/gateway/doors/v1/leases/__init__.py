@@ -1,1 +1,1 @@
-"""Routes of timed leases."""
+"""Routes of timed leases: what a worker over REST claims, renews and ends."""

@@ -16,6 +16,7 @@ from switchyard.events.errors import ConflictError, InvalidError, NotFoundError,
 from switchyard.events.job import Job
 from switchyard.events.outcome import LINE_CHARS, MESSAGE_CHARS, STAGE_CHARS
 from switchyard.events.values import RESULT_ARTIFACT
+from switchyard.events.vocabulary.ids import Fence
 from switchyard.services import clock
 from switchyard.services.access.lease_tickets import LeaseClaims
 from switchyard.services.broker.publisher import AckLostError
@@ -169,7 +170,7 @@ async def send_lines(request: web.Request, job: Job, lines: list[str]) -> int:
     if len(lines) > most:
         raise InvalidError(f"lines: {len(lines)} of at most {most}", field="lines")
     fence = job.lease.fence if job.lease else 0
-    lines = request.app[LOG_BOOK].kept(fence, lines)
+    lines = request.app[LOG_BOOK].kept(Fence(fence), lines)
     stamp = _stamp(job)
     publisher, subject, share = request.app[PUBLISHER], subjects.log(job.id), request.app[LOG_SHARE]
     bodies = [orjson.dumps({"line": line, **stamp}) for line in lines]

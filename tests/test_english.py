@@ -1,0 +1,103 @@
+"""The project writes plain English: some words that once stood everywhere have better ones."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[1]
+FOLDERS: Final = (
+    "benchmarks", "docs", "events", "examples", "projections", "services", "switchyard", "tests", "tools",
+)  # fmt: skip
+KINDS: Final = {".css", ".html", ".js", ".md", ".py", ".sh", ".sql"}
+SOME: Final = 500  # files, at the least: a search that finds nothing proves nothing
+ODD: Final = (
+    # A name such as `is_told` counts as well, so the ends of words are those of letters.
+    (
+        r"(?<![a-z])(tells?|told|telling)(?![a-z])",
+        "writes, reports, detects, declares, distinguishes, asks",
+    ),
+    (r"(?<![a-z])mend(s|ed|ing)?(?![a-z])", "fixes, repairs, restores"),
+    (r"(?<![a-z])anew(?![a-z])", "again, or a verb such as restarts, rebuilds, replaces"),
+    (r"\b(stand(s|ing)?|stood)\s+still\b", "is stuck, makes no progress"),
+    (r"\bgoes\s+by\b", "follows, uses, is decided by"),
+    (r"\bcounts\s+more\s+than\b", "takes precedence over"),
+    (r"\bmay\s+be\s+given\s+often\b", "is repeatable"),
+    # The small word within a sentence is right; with a capital it begins one.
+    (r"\bOf [a-z0-9`]", "begin with the subject of the sentence"),
+)
+"""What is looked for, in any case, and what says it better."""
+RIGHT: Final = {
+    "tests/documents/pdf/test_pdf_text.py": ("Of bridges",),
+    "CHANGELOG.md": ("worker_begun_anew",),
+}
+"""Text of somebody else, by the file that holds it."""
+NOT_YET: Final[tuple[str, ...]] = (
+    "events/", "services/broker/", "services/dispatch/", "services/event_store.py",
+    "services/gateway/", "services/intake/", "services/keeper/", "services/records/", "services/worker/",
+    "switchyard/_vigil/", "switchyard/_worker/", "docs/api.md", "tests/broker/", "tests/dispatch/",
+    "tests/events/", "tests/gateway/", "tests/handlers/", "tests/keeper/", "tests/records/", "tests/system/",
+    "tests/test_clock.py", "tests/test_clock_jumps.py", "tests/worker/", "services/connectors/protocol.py",
+)  # fmt: skip
+"""Places that still have such words; they may only become fewer."""
+
+
+@functools.cache
+def texts() -> dict[str, str]:
+    """What is read: every page and all code with its comments, messages and names, by path."""
+    return dict(_texts())
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    for name in ("README.md", "CHANGELOG.md", "Makefile"):
+        yield name, (ROOT / name).read_text()
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in KINDS and path.is_file() and path != Path(__file__):
+                yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8", errors="replace")
+
+
+def odd(path: str, text: str) -> Iterator[str]:
+    """The odd phrases of a text, each with its place and what says it better."""
+    for right in RIGHT.get(path, ()):
+        text = text.replace(right, "")
+    small = text.lower()
+    for pattern, better in ODD:
+        for found in re.finditer(pattern, text if "Of" in pattern else small):
+            line = text.count("\n", 0, found.start()) + 1
+            yield f'{path}:{line}: "{found[0]}": better {better}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It tells so.", "def is_told(", "the log `lane_not_mended`", "made anew", "The feed stands\nstill.",
+        "What it goes by", "# Of these, one is left.", "A cell counts more than a row.",
+        "--to may be given often",
+    ],
+)  # fmt: skip
+def test_odd_phrases_are_found(text: str) -> None:
+    assert len(list(odd("a.md", text))) == 1
+
+
+@pytest.mark.parametrize("text", ["recommended, amended", "one of these", "It stands.", "extolled", "retell"])
+def test_plain_phrases_are_not(text: str) -> None:
+    assert not list(odd("a.md", text))
+
+
+def test_no_page_message_comment_or_name_has_an_odd_phrase() -> None:
+    read = texts()
+    assert len(read) > SOME
+    found = [line for path, text in read.items() if not path.startswith(NOT_YET) for line in odd(path, text)]
+    assert not found, "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("place", NOT_YET)
+def test_places_that_have_none_left_are_crossed_off(place: str) -> None:
+    found = (line for path, text in texts().items() if path.startswith(place) for line in odd(path, text))
+    assert next(found, None) is not None, f"{place} has none: take it off the list"
