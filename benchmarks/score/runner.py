@@ -44,7 +44,7 @@ def ours() -> tuple[str, Convert]:
             reported = {name: made[name] for name in ("pages", "warnings")}
             return {"markdown": target.read_text(encoding="utf-8"), **reported}
 
-    return f"Switchyard {version('switchyard')}, tesseract {ocr.version if ocr else 'missing'}", run
+    return f"Switchyard {version('switchyard-jobs')}, tesseract {ocr.version if ocr else 'missing'}", run
 
 
 def markitdown() -> tuple[str, Convert]:
