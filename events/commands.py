@@ -212,7 +212,7 @@ class Repair(Command, frozen=True):
     """Give a damaged job a state again.
 
     Args:
-        to: queued, dead or cancelled; None for the state before the damage where that can simply go on.
+        to: queued, dead or cancelled; None for the state before the damage where that can simply continue.
     """
 
     by: str

@@ -115,7 +115,7 @@ class VersionConflictError(SwitchyardError):
     """The job's last event is not the one that the writer knew.
 
     Args:
-        last_seq: the sequence of the job's last event as the broker told it, or None.
+        last_seq: the sequence of the job's last event as the broker reported it, or None.
     """
 
     def __init__(self, last_seq: int | None = None) -> None:

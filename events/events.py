@@ -154,7 +154,7 @@ class Rejected(Event, frozen=True):
 
 
 class CancelRequested(Event, frozen=True):
-    """The holder is told to stop; at `force_at` the lease is taken away."""
+    """The holder is asked to stop; at `force_at` the lease is taken away."""
 
     by: str
     force_at: Time

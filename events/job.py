@@ -261,8 +261,8 @@ _Claimable = TypeVar("_Claimable", Queued, Rejected)
 def _timed(job: Job, event: _Claimable) -> _Claimable:
     """The event with the time at which something is due in the lane: its timer then needs no other read."""
     # The wake-ups of a dead job are gone.
-    anew = isinstance(event, Queued) and event.cause == QueuedCause.REDRIVEN and job.deadline_at is not None
-    if job.ageing is None and job.queue_timeout_s is None and not job.shared_lane and not anew:
+    again = isinstance(event, Queued) and event.cause == QueuedCause.REDRIVEN and job.deadline_at is not None
+    if job.ageing is None and job.queue_timeout_s is None and not job.shared_lane and not again:
         return event
     return msgspec.structs.replace(event, wake_at=wakes.next_wake(evolve(job, event, job.seq)))
 

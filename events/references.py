@@ -6,7 +6,7 @@ An object with the single key `$result` is one, anywhere in the payload:
     {"$result": {"job": "<id>", "path": "pages.0.text"}} a part of it
     {"$result": {"job": "<id>", "artifact": "page.md"}}  the file id of an artifact
 
-`path` goes by keys of objects and indexes of arrays (counted from 0), separated by dots; a key that holds a
+`path` names keys of objects and indexes of arrays (counted from 0), separated by dots; a key that holds a
 dot itself cannot be reached. What takes a reference's place is not looked through again, so a result cannot
 refer to anything.
 """

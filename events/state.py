@@ -62,7 +62,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         seq: sequence of the last event.
         claimable_seq: sequence of the newest event that put the job into a lane.
         claimable_at: when that was.
-        queued_at: since when it waits; a change of its priority does not begin that anew.
+        queued_at: since when it waits; a change of its priority does not change that.
         own_priority: the one it was given, which every new turn begins with; `priority` may have aged.
         payload_seq: sequence of the event that changed its payload; 0 when the first event's counts.
         failures: what counts against `max_attempts`.

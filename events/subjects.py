@@ -134,7 +134,7 @@ def parse_lane_entry(key: str) -> tuple[LaneId, int]:
 
 
 def control(what: str, name: str) -> str:
-    """Where it stands that a worker, a lane or a kind is paused, or a worker told to drain."""
+    """Where it stands that a worker, a lane or a kind is paused, or a worker asked to drain."""
     return f"$KV.{BUCKET_CONTROLS}.{what}.{name}"
 
 
@@ -304,7 +304,7 @@ def parse_timer_due(subject: str) -> tuple[JobId, str]:
 
 
 def projected(database_id: str) -> str:
-    """Where a projector tells how far its database has come."""
+    """Where a projector reports how far its database has come."""
     return f"projected.{database_id}"
 
 

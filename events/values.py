@@ -107,7 +107,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         shared_after_s: seconds in the queue after which it goes there.
         queue_timeout_s: seconds from its first queueing within which the first attempt has to start.
         ageing: how its priority rises while it waits, if it does.
-        request_hash: SHA-256 of the canonical request, to tell a repeated submission from a different one.
+        request_hash: SHA-256 of the canonical request, to distinguish a repeated submission from another one.
         on_dependency_failure: what becomes of it when one of those does not succeed.
         review: how a proposed result is judged, if not by any reviewer in any time.
         size_bytes: of the submission as it came; 0 in events from before it was noted.
@@ -221,7 +221,7 @@ class Damage(msgspec.Struct, frozen=True, omit_defaults=True):
         seq: the event's sequence.
         event: its name, as its subject has it.
         reason: what is wrong with it.
-        newer: whether a newer version of the program wrote it; then only that version may go on.
+        newer: whether a newer version of the program wrote it; then only that version may continue.
     """
 
     seq: Seq

@@ -221,7 +221,7 @@ class EventStore:
         raise UnavailableError(f"job {state.id}: {self._tries} writers were faster in a row")
 
     async def _newer(self, state: Job) -> Seq:
-        """The sequence of the job's last event if a replica that lags told of the state; else 0.
+        """The sequence of the job's last event if the state came from a replica that lags; else 0.
 
         Where something is written the guard notices; where nothing is to be, nobody would.
         """
@@ -234,7 +234,7 @@ class EventStore:
         """Append the event if the job's last event is still the one of its state; returns its sequence.
 
         A lost acknowledgement is resolved here: the same message is published again, and if the guard
-        refuses it, the event that follows the expected one tells whether it was ours. Replicas that are
+        refuses it, the event that follows the expected one shows whether it was ours. Replicas that are
         still storing it are waited for, and so is a leader that may have taken it in before it died.
 
         Raises:
@@ -268,7 +268,7 @@ class EventStore:
         Args:
             job: the state that the event was decided on.
             event_id: ours.
-            last_seq: the job's last event as the leader told it; the replica that is read may be behind.
+            last_seq: the job's last event as the leader reported it; the replica that is read may be behind.
         """
         for _ in range(self._tries):
             after = await self.history(job.id, after=job.seq, limit=1)
@@ -287,7 +287,7 @@ class EventStore:
         Returns:
             The state before the event, the event, and a future of its sequence, which fails with
             `VersionConflictError` when the job exists and with `AckLostError` when it is not known whether
-            it was stored (`append` of the same event with the same state then tells).
+            it was stored (`append` of the same event with the same state then finds out).
         """
         job = Job(id=job_id)
         event = decide(job, Submit(now=now, job=spec))

@@ -59,10 +59,10 @@ _VERSION_DECODER: Final = msgspec.json.Decoder(_Versioned)
 
 
 MAX_LEVELS: Final = 128
-"""Of nesting in a body that is read: more than the doors let in, and less than any reader's stack."""
+"""Levels of nesting in a body that is read: more than the doors let in, and less than any reader's stack."""
 
 MAX_BYTES: Final = 1_000_000
-"""Of a body that is written: under the broker's limit of 1 MiB a message, with room for headers."""
+"""The most a written body may have: under the broker's limit of 1 MiB a message, with room for headers."""
 
 MAX_VERSION: Final = 1_000_000
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -216,7 +216,7 @@ def place_of(event: AnyEvent) -> tuple[LaneId, int] | None:
 
 
 def _misplaced(tokens: list[str], event: AnyEvent) -> str:
-    """What is wrong with the place of an event, or ""; the broker goes by its subject alone."""
+    """What is wrong with the place of an event, or ""; the broker looks at its subject alone."""
     place = place_of(event)
     if place is None:
         if len(tokens) != 3:

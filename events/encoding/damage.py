@@ -97,7 +97,7 @@ def _repaired(job: Job, command: Repair) -> Repaired:
 
 
 def _by_default(job: Job) -> Status:
-    """The state before, if nothing was lost that it stands on; an attempt was, and is made anew."""
+    """The state before, if nothing was lost that it needs; a lost attempt is made again."""
     if job.status in _GOES_ON:
         return job.status
     return Status.CANCELLED if job.status is Status.CANCELLING else Status.QUEUED

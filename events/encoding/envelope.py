@@ -22,7 +22,7 @@ class Recorded(msgspec.Struct, frozen=True):
     Args:
         seq: its sequence in `JOBS`.
         name: the event's name, the third token of the subject.
-        event_id: the writer's own id of it, which tells a retried write from somebody else's.
+        event_id: the writer's own id of it, which distinguishes a retried write from another's.
         actor: who wrote it (`user:ann`, `worker:gpu-1`, `keeper`).
         trace: W3C trace context, or "".
     """

@@ -180,24 +180,24 @@ def _clauses(requires: Any, capabilities: Capabilities, *, held: bool) -> list[C
     """The clauses that are met, or those that are not."""
     if not isinstance(requires, dict):
         return [] if held else [_unreadable("", "$and", requires)]
-    told: list[Clause] = []
+    clauses: list[Clause] = []
     for key, wanted in requires.items():
         if key == "$and":
             for form in _forms(wanted):
-                told += _clauses(form, capabilities, held=held)
+                clauses += _clauses(form, capabilities, held=held)
         elif key in GROUPS:
             verdict = _group_verdict(key, wanted, capabilities)
             if (verdict is True) is held:
-                told.append(_group(key, wanted, capabilities, verdict))
+                clauses.append(_group(key, wanted, capabilities, verdict))
         elif isinstance(wanted, dict):
             found = _find(capabilities, key)
             for operator, operand in wanted.items():
                 verdict = _test(operator, operand, found)
                 if (verdict is True) is held:
-                    told.append(_clause(key, operator, operand, found, verdict))
+                    clauses.append(_clause(key, operator, operand, found, verdict))
         else:  # never where what is met is asked for: nothing that cannot be read is met
-            told.append(_unreadable(key, "$eq", wanted))
-    return told
+            clauses.append(_unreadable(key, "$eq", wanted))
+    return clauses
 
 
 def _group(operator: str, wanted: Any, capabilities: Capabilities, verdict: Verdict) -> Clause:
@@ -218,8 +218,8 @@ def _group(operator: str, wanted: Any, capabilities: Capabilities, verdict: Verd
                 if alone
                 else Clause("", "$and", form, message=_sentence(clauses), parts=tuple(clauses))
             )
-    told = "; or ".join(part.message for part in parts)
-    message = f"one of these {'holds' if held else 'must hold'}: {told}"
+    message = "; or ".join(part.message for part in parts)
+    message = f"one of these {'holds' if held else 'must hold'}: {message}"
     return Clause("", operator, wanted, message=message, parts=tuple(parts))
 
 

@@ -72,8 +72,8 @@ def compiled(pattern: str) -> Any:
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
-        told = error.args[0]
-        reason = told.decode(errors="replace") if isinstance(told, bytes) else str(told)
+        cause = error.args[0]
+        reason = cause.decode(errors="replace") if isinstance(cause, bytes) else str(cause)
         raise ValueError(f"expected a regular expression that RE2 takes: {reason}") from None
 
 

@@ -1,8 +1,8 @@
 """What a job demands or prefers, checked and brought into one form.
 
 In the canonical form every key is a full dotted path to an object of operators, groups stand beside the
-keys, and all is sorted. So jobs whose requirements mean the same, as far as that is cheap to tell, share a
-lane.
+keys, and all is sorted. So jobs whose requirements mean the same, as far as that is cheap to find out,
+share a lane.
 """
 
 from __future__ import annotations

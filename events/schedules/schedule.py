@@ -54,7 +54,7 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     """A schedule and how far it has come.
 
     Args:
-        generation: drawn when a name is taken, so that a schedule made anew makes jobs anew.
+        generation: drawn when a name is taken, so that a schedule made again makes its jobs again.
         job: the body of a submission, as it came.
         decided_to: ticks up to here are decided.
         written_at: when the record was written last.
@@ -158,7 +158,7 @@ def paused(schedule: Schedule, now: datetime) -> Schedule | None:
 
 
 def resumed(schedule: Schedule, now: datetime) -> Schedule | None:
-    """The schedule going on from now, or None when it is not paused; a pause is not caught up with."""
+    """The schedule resumed from now, or None when it is not paused; a pause is not caught up with."""
     if not schedule.paused:
         return None
     return msgspec.structs.replace(

@@ -18,10 +18,10 @@ WorkerId = NewType("WorkerId", str)
 """The name under which a worker registers, of its own choice."""
 
 Seq = NewType("Seq", int)
-"""Of a message in its stream, which is the log `JOBS` where nothing else is said; 0 stands for none."""
+"""The place of a message in its stream, by default the log `JOBS`; 0 stands for none."""
 
 Fence = NewType("Fence", int)
 """The sequence of the event that granted a lease, which every later write of its holder names."""
 
 Revision = NewType("Revision", int)
-"""Of what a worker declares; counted from 1, 0 for none."""
+"""The version of what a worker declares; counted from 1, 0 for none."""

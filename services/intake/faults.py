@@ -49,5 +49,5 @@ def from_msgspec(error: Exception, *, within: str = "") -> RejectedError:
 def from_details(faults: Sequence[ErrorDetails], *, within: str) -> InvalidError:
     """The error of a part of the body that a pydantic model describes; names the first field at fault."""
     found = [(".".join([within, *(str(part) for part in fault["loc"])]), fault["msg"]) for fault in faults]
-    told = "; ".join(f"{field}: {rule}" for field, rule in found[:SHOWN_ERRORS])
-    return InvalidError(told, field=found[0][0])
+    message = "; ".join(f"{field}: {rule}" for field, rule in found[:SHOWN_ERRORS])
+    return InvalidError(message, field=found[0][0])

@@ -134,7 +134,7 @@ def parse_key(header: str) -> str:
 def request_hashes(body: bytes) -> tuple[str, ...]:
     """The same for the same fields with the same values, in any order, spacing and form of numbers.
 
-    The first is kept with a job. A second is the one that versions kept which told 1 from 1.0.
+    The first is kept with a job. A second is the one of versions that distinguished 1 from 1.0.
 
     Raises:
         InvalidError: the body is nested too deeply, or is not JSON to the letter.

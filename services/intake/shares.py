@@ -3,7 +3,7 @@
 The read model counts what stands in the log, and this counts what its process has written since: each job
 once, for what the read model has come past is dropped here. Figures are read again after a second, or sooner
 near a limit, so together several gateways pass a limit by what they take in within that time. Where the read
-model is away or stands still, nobody is refused for that: what was written here counts from the figures last
+model is away or stuck, nobody is refused for that: what was written here counts from the figures last
 known, for an hour at most.
 """
 

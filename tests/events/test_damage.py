@@ -108,7 +108,7 @@ def test_nothing_at_all_is_decided_before_the_upgrade_that_a_newer_event_needs(j
     ],
     ids=lambda value: value.status.value if isinstance(value, Job) else "",
 )  # fmt: skip
-def test_a_repaired_job_goes_on_where_it_was_and_an_attempt_is_made_anew(job: Job, status: Status) -> None:
+def test_a_repaired_job_continues_where_it_was_and_an_attempt_is_made_again(job: Job, status: Status) -> None:
     after = repaired(job)
     assert (after.status, after.damage, after.seq) == (status, None, job.seq + 2)
     if status is Status.QUEUED:

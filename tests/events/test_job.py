@@ -304,7 +304,7 @@ def test_only_what_the_work_itself_gives_back_waits() -> None:
     assert (drained.status, drained.releases) == (Status.QUEUED, 2)
 
 
-def test_another_end_of_an_attempt_begins_the_count_of_releases_anew() -> None:
+def test_another_end_of_an_attempt_restarts_the_count_of_releases() -> None:
     job = released(released(QUEUED))
     job = run(Wake(now=job.start_at or NOW), job=job)
     job = run(TakeLease(now=NOW, worker=WorkerId("w"), revision=Revision(1)), job=job)

@@ -361,7 +361,7 @@ def test_capabilities_may_be_nested_as_deep_as_they_like() -> None:
         ({"k" * 100: {"$or": [{"$gt": i} for i in range(60)]}}, "requires", "in canonical form"),
     ],
 )  # fmt: skip
-def test_a_broken_rule_is_told_with_its_place(requirement: Any, field: str, rule: str) -> None:
+def test_a_broken_rule_is_reported_with_its_place(requirement: Any, field: str, rule: str) -> None:
     with pytest.raises(InvalidError, match=re.escape(rule)) as refused:
         canonical(requirement)
     assert refused.value.field == field
@@ -511,7 +511,7 @@ def test_only_the_ratio_and_not_the_order_of_weights_counts() -> None:
         ({"a": {"$weighted": []}}, "prefers.a.$weighted", "no such operator"),
     ],
 )
-def test_a_broken_preference_is_told_with_its_place(prefers: Any, field: str, rule: str) -> None:
+def test_a_broken_preference_is_reported_with_its_place(prefers: Any, field: str, rule: str) -> None:
     with pytest.raises(InvalidError, match=re.escape(rule)) as refused:
         canonical_prefers(prefers)
     assert refused.value.field == field

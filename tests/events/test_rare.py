@@ -67,7 +67,7 @@ def test_a_job_that_is_put_off_again_says_nothing_of_its_names() -> None:
     assert decode(f"job.{JOB_ID}.scheduled", encode(event)) == event
 
 
-def test_a_version_conflict_says_what_the_broker_told() -> None:
+def test_a_version_conflict_says_what_the_broker_reported() -> None:
     assert VersionConflictError(7).last_seq == 7
     assert "None" in str(VersionConflictError())
 

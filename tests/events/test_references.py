@@ -130,7 +130,7 @@ def test_every_reference_is_found_where_it_stands(before: Any, after: Any) -> No
         (("other",), False),
     ],
 )
-def test_a_fault_is_excused_only_where_a_reference_may_mend_it(
+def test_a_fault_is_excused_only_where_a_reference_may_repair_it(
     fault: tuple[str | int, ...], *, excused: bool
 ) -> None:
     payload = {"a": {"b": ref("p"), "c": 1}, "other": 2}

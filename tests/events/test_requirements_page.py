@@ -55,8 +55,8 @@ def test_the_page_has_its_examples() -> None:
 @pytest.mark.parametrize(("requirement", "capabilities", "result"), EXAMPLES)
 def test_an_example_gives_what_the_page_says(requirement: str, capabilities: str, result: str) -> None:
     form, declared = canonical(as_json(requirement)), as_json(capabilities)
-    told = "; ".join(clause.message for clause in explain(form, declared))
-    assert (told or "matches") == result
+    message = "; ".join(clause.message for clause in explain(form, declared))
+    assert (message or "matches") == result
     assert matches(form, declared) is (result == "matches")
 
 
@@ -80,7 +80,7 @@ def test_a_rank_is_that_of_the_page(preference: str, capabilities: str, rank: st
 
 def test_the_limits_are_those_of_the_page() -> None:
     limits = Limits()
-    told = " ".join(PAGE.split())
+    page = " ".join(PAGE.split())
     for rule in (
         f"at most {limits.depth} levels",
         f"{limits.clauses} operators",
@@ -89,4 +89,4 @@ def test_the_limits_are_those_of_the_page() -> None:
         f"at most {limits.regex_chars} characters",
         f"{limits.regex_program:,} instructions of RE2",
     ):
-        assert rule in told, rule
+        assert rule in page, rule
