@@ -3,7 +3,7 @@
 const fs = require("node:fs"), vm = require("node:vm"), readline = require("node:readline");
 const [page, hash] = process.argv.slice(2);
 const [, script] = fs.readFileSync(page, "utf8").match(/<script>([^]*)<\/script>/);
-const show = said => process.stdout.show(JSON.stringify(said) + "\n");
+const show = said => process.stdout.write(JSON.stringify(said) + "\n");
 const sockets = [];
 
 class Element {
