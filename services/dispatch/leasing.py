@@ -141,11 +141,14 @@ class Leasing:
             await self._puller.answer(work, NAK, delay_s=delay_s)
             return None
         for _ in range(self._settings.append_tries):
-            event = decide(job, await self.begin(job, record))
+            command = await self.begin(job, record)
+            event = decide(job, command)
             if event is None:
                 raise AssertionError("a queued job can be leased")
             try:
-                seq = await self._store.append(job, event, actor=f"worker:{record.id}")
+                seq = await self._store.append(
+                    job, event, actor=f"worker:{record.id}", command=type(command).__name__
+                )
             except VersionConflictError as conflict:
                 job = await self._store.load(job.id, at_least=conflict.last_seq or work.seq)
                 if not await self._is_free(work, job):

@@ -26,6 +26,7 @@ from switchyard.services.event_store import EventStore
 from switchyard.services.gateway.app import serve
 from switchyard.services.projector.projector import Projector
 from switchyard.services.settings import Settings
+from switchyard.services.telemetry.part import Telemetry
 
 DEADLINE_S = 20.0
 
@@ -140,12 +141,13 @@ async def gateway(
     await topology.apply(nc, max_bytes=max_bytes)
     async with Publisher(nc) as publisher, asyncio.TaskGroup() as tasks:
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        project = Projector(nc, settings)
+        telemetry = Telemetry("up", names=settings.metrics_names)
+        project = Projector(nc, settings, telemetry=telemetry)
         projecting = tasks.create_task(project.run())
         await project.ready.wait()
         if not projector:
             projecting.cancel()
-        serving = tasks.create_task(serve(settings, nc, ready=ready.set_result))
+        serving = tasks.create_task(serve(settings, nc, ready=ready.set_result, telemetry=telemetry))
         async with asyncio.timeout(DEADLINE_S):
             found = Gateway(await ready, settings, nc, EventStore(nc, publisher, settings), publisher)
         async with aiohttp.ClientSession() as found.http:
