@@ -63,7 +63,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
         spec: Any = getattr(self.event, "job", None) or self.job
         told = {
             "job": self.job.id, "tenant": spec.tenant, "kind": spec.kind, "lane": spec.lane,
-            "event": None if self.event is None else NAMES[type(self.event)],
+            "type": None if self.event is None else NAMES[type(self.event)],
             "command": self.command, "outcome": self.outcome.value, "seq": self.seq, "fence": self.fence,
             "actor": self.actor, "seconds": round(self.seconds, 6), "trace_id": trace_id(self.trace),
         }  # fmt: skip

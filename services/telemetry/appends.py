@@ -89,7 +89,7 @@ class Appends(Collector):
         except Exception:
             if time.monotonic() - self._warned_at >= WARN_S:
                 self._warned_at = time.monotonic()
-                log.exception("append_not_observed", job=append.job.id)
+                log.exception("append_not_observed", command=append.command)
 
     def _recorded(self, job: Job, event: AnyEvent, seconds: float) -> None:
         event_type = type(event)
@@ -123,7 +123,9 @@ class Appends(Collector):
         yield _counter(
             "switchyard_appends", {(command, str(what)): count for (command, what), count in tries}
         )
-        yield _counter("switchyard_queued", {(cause,): count for cause, count in dict(self._queued).items()})
+        yield _counter(
+            "switchyard_requeued", {(cause,): count for cause, count in dict(self._queued).items()}
+        )
         started: Counter[tuple[str, ...]] = Counter()
         retries: Counter[tuple[str, ...]] = Counter()
         for (event_type, kind), count in events.items():

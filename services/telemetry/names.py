@@ -62,7 +62,7 @@ SPECS: Final = (
          "`unavailable` (not stored) or `unknown` (no acknowledgement came; it may be stored)", WRITERS),
     Spec("switchyard_append_seconds", "histogram", "seconds", (),
          "time from an event's first try to the broker's acknowledgement", WRITERS, QUICK_S),
-    Spec("switchyard_queued", "counter", "events", ("cause",),
+    Spec("switchyard_requeued", "counter", "events", ("cause",),
          "times that a job came into a lane again, by cause", WRITERS),
     Spec("switchyard_attempts_started", "counter", "attempts", ("kind",),
          "attempts that began, under a lease of either sort", WRITERS),

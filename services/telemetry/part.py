@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -47,14 +48,19 @@ class Part:
         self.name = name
         self.names = names
         self.registry = CollectorRegistry()
-        self.appends = Appends(names=names)
-        self.registry.register(self.appends)
         self.checks: Ask | None = None
         self.refresh: Callable[[], Awaitable[None]] | None = None
         """Asks for what is to be shown, in the part's own loop, before it is read."""
         self._values = _Values()
         self.registry.register(self._values)
         self._made: dict[str, Counter | Histogram] = {}
+
+    @functools.cached_property
+    def appends(self) -> Appends:
+        """What its event store tells of each append; a part that writes nothing exports none of it."""
+        appends = Appends(names=self.names)
+        self.registry.register(appends)
+        return appends
 
     def counter(self, name: str) -> Counter:
         """The counter of the table that has this name."""
