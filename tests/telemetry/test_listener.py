@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
+import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,6 +26,7 @@ from switchyard.services.telemetry.part import Checks, Telemetry
 from switchyard.services.telemetry.process import observed
 
 DEADLINE_S = 20.0
+COMPOSE = Path(__file__).parents[2] / "compose.yaml"
 
 
 def get(url: str, *, method: str = "GET", timeout_s: float = DEADLINE_S) -> tuple[int, Any]:
@@ -119,6 +123,26 @@ async def test_a_part_that_is_ill_or_fails_is_not_ready() -> None:
         telemetry.part("worker").checks = failing
         assert (await asyncio.to_thread(get, listener.url + "/readyz"))[0] == 503
         assert (await asyncio.to_thread(get, listener.url + "/livez"))[0] == 200
+
+
+async def test_the_check_of_the_compose_file_fails_where_the_part_is_ill() -> None:
+    (check,) = re.findall(r"- (import urllib.*:9100/readyz.*)", COMPOSE.read_text())
+    async with listening() as (listener, telemetry):
+        code = check.replace("http://127.0.0.1:9100", listener.url)
+
+        async def status() -> int:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", code, stderr=asyncio.subprocess.DEVNULL
+            )
+            return await process.wait()
+
+        assert await status() == 0
+
+        async def ill() -> Checks:
+            return {"broker": {"ok": False}}
+
+        telemetry.part("worker").checks = ill
+        assert await status() == 1
 
 
 async def test_a_path_or_method_that_is_none_is_refused() -> None:
