@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 import time
 from typing import Final
@@ -23,7 +24,7 @@ from switchyard.services.broker.connection import listen, unlisten
 
 BEAT_S: Final = 2.0
 LOST_S: Final = 7.0
-ID_BYTES: Final = 64
+ID: Final = re.compile(rb"\d{11}\.\d{6}-[0-9a-f]{8}")
 
 
 class Speaker:
@@ -61,7 +62,7 @@ class Speaker:
 
     def _on_other(self, message: Msg) -> None:
         other = message.data
-        if other == self._id or len(other) > ID_BYTES:
+        if other == self._id or ID.fullmatch(other) is None:
             return
         if other < self._id:
             self._heard_at = time.monotonic()
