@@ -17,11 +17,11 @@ from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError
 from switchyard.projections.reader import ReadModel
 from switchyard.services.broker.jetstream import api
-from switchyard.services.broker.reader import read_range
 from switchyard.services.broker.topology_spec import load
 from switchyard.services.files.info import CHUNK_BYTES
 from switchyard.services.files.room import FileRoom
 from switchyard.services.gateway.live.feed import LiveFeed
+from switchyard.services.projector.place import follows
 from switchyard.services.records import consumers
 from switchyard.services.records.room import FOR_ENDS, disk_of, fill_of, why_full
 from switchyard.services.settings import Settings
@@ -129,17 +129,12 @@ class Readiness:
     async def _stalled_s(self, part: str, position: object, lag: int, seq: int) -> float:
         """How long a reader of the log has stood still; one that has read all that is there does not."""
         seconds = self._stalls.seconds(part, position, ahead=lag, now=time.monotonic())
-        if seconds >= self._settings.ready_stall_s and not await self._follows(seq):
+        if seconds >= self._settings.ready_stall_s and not await follows(
+            self._nc, seq, timeout_s=self._timeout_s
+        ):
             self._stalls.forget(part)
             return 0.0
         return seconds
-
-    async def _follows(self, seq: int) -> bool:
-        """Whether the log holds a message after a sequence: its end may have been purged."""
-        found = await read_range(
-            self._nc, subjects.JOBS, subjects.ALL_JOBS, start=seq + 1, limit=1, timeout_s=self._timeout_s
-        )
-        return bool(found)
 
     async def _log_end(self) -> int:
         info = await api(self._nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=self._timeout_s)

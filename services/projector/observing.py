@@ -19,7 +19,7 @@ from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError, UnavailableError
 from switchyard.projections.reader import ReadModel
 from switchyard.services.broker import quarantine_index
-from switchyard.services.broker.jetstream import api
+from switchyard.services.projector.place import follows, stream_now
 from switchyard.services.projector.speaker import Speaker
 from switchyard.services.records import consumers
 from switchyard.services.records.room import fills
@@ -173,10 +173,9 @@ class Observed:
 
     async def _lag(self) -> int:
         """How many events the read model is behind the log."""
-        info = await api(self._nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=self._timeout_s)
-        if "error" in info:
-            raise UnavailableError(f"the broker has no stream {subjects.JOBS}")
-        return max(0, int(info["state"]["last_seq"]) - self._read_model.checkpoint().seq)
+        end = (await stream_now(self._nc, subjects.JOBS, timeout_s=self._timeout_s)).last_seq
+        seq = self._read_model.checkpoint().seq
+        return end - seq if end > seq and await follows(self._nc, seq, timeout_s=self._timeout_s) else 0
 
 
 OF_ALL: Final = (

@@ -62,7 +62,7 @@ async def test_the_one_that_started_first_speaks_and_the_next_when_it_has_ended(
 async def test_what_no_projector_says_silences_nobody(broker: NatsServer) -> None:
     async with speaking(broker.url) as found:
         nc = await connect(broker.url, name="stranger")
-        for said in (b"", b"9" * 20, b"x" * 1000):
+        for said in (b"", b"9" * 20, b"x" * 1000, b"00000000001.000000-0000000\xff"):
             await nc.publish(subjects.SPEAKERS, said)
         await nc.flush()
         async with speaking(broker.url) as other:
