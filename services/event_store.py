@@ -258,39 +258,34 @@ class EventStore:
             UnavailableError: the broker does not answer or refuses for want of room.
         """
         started = time.perf_counter()
-        outcome, seq = Outcome.UNKNOWN, 0
+        outcome, seq, is_unknown = Outcome.RECORDED, 0, False
         try:
-            seq = await self._stored(job, event, _message(job, event, actor, trace))
-            outcome = Outcome.RECORDED
+            subject, body, headers, event_id = _message(job, event, actor, trace)
+            self.written_bytes += len(subject) + len(headers) + len(body)
+            for attempt in range(self._tries):
+                try:
+                    seq = await (await self._publisher.send(subject, body, headers))
+                except AckLostError as error:
+                    is_unknown = True
+                    if isinstance(error, InProcessError):
+                        await _pause(attempt)
+                except UnavailableError:
+                    if not is_unknown:
+                        raise
+                    await _pause(attempt)
+                except VersionConflictError as conflict:
+                    if not attempt or not (seq := await self._stored_as(job, event_id, conflict.last_seq)):
+                        raise
+                if seq:
+                    return seq
+            what = f"job {job.id}: the broker does not acknowledge {event_name(event)}"
+            raise _UnknownError(what)  # noqa: TRY301 - it is an outcome like the others
         except BaseException as error:
             outcome = outcome_of(error)
             raise
         finally:
             took_s = time.perf_counter() - started
             self._observer(Append(job, command, outcome, event, seq, took_s, actor, trace))
-        return seq
-
-    async def _stored(self, job: Job, event: AnyEvent, message: _Message) -> int:
-        """Publish until it is known whether the broker has it; its sequence."""
-        subject, body, headers, event_id = message
-        is_unknown = False
-        self.written_bytes += len(subject) + len(headers) + len(body)
-        for attempt in range(self._tries):
-            try:
-                return await (await self._publisher.send(subject, body, headers))
-            except AckLostError as error:
-                is_unknown = True
-                if isinstance(error, InProcessError):
-                    await _pause(attempt)
-            except UnavailableError:
-                if not is_unknown:
-                    raise
-                await _pause(attempt)
-            except VersionConflictError as conflict:
-                if attempt and (seq := await self._stored_as(job, event_id, conflict.last_seq)):
-                    return seq
-                raise
-        raise _UnknownError(f"job {job.id}: the broker does not acknowledge {event_name(event)}")
 
     async def _stored_as(self, job: Job, event_id: str, last_seq: int | None) -> int:
         """The sequence of our event if it is the one that follows the job's state; 0 if another does.

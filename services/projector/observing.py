@@ -89,26 +89,22 @@ class Observed:
         async with self._looking:
             if time.monotonic() - self._looked_at < FRESH_S:
                 return
-            shown = dict(self._shown)
-            if not self._speaker.speaks:
-                for name in OF_ALL:
-                    shown.pop(name, None)
-            shown["switchyard_speaks_for_all"] = float(self._speaker.speaks)
-            for look in (
-                self._own,
-                *([self._jobs, self._streams, self._all_workers] if self._speaker.speaks else []),
-            ):
-                # What cannot be asked for now keeps its last value.
-                with contextlib.suppress(SwitchyardError, sqlite3.Error, OSError):
-                    shown |= await look()
-            self._shown = shown
             self._looked_at = time.monotonic()
+            speaks = self._speaker.speaks
+            shown = {name: value for name, value in self._shown.items() if speaks or name not in OF_ALL}
+            shown["switchyard_speaks_for_all"] = float(speaks)
+            self._shown = shown
+            for_all = (self._jobs, self._all_workers, self._streams)
+            for look in (self._disk, self._own_lag, *(for_all if speaks else ())):
+                # What cannot be asked for now keeps its last value; a look may be broken off in between.
+                with contextlib.suppress(SwitchyardError, sqlite3.Error, OSError):
+                    self._shown = self._shown | await look()
 
-    async def _own(self) -> Shown:
-        return {
-            "switchyard_disk_free_bytes": shutil.disk_usage(self._path.parent).free,
-            "switchyard_projection_lag_events": await self._lag(),
-        }
+    async def _disk(self) -> Shown:
+        return {"switchyard_disk_free_bytes": shutil.disk_usage(self._path.parent).free}
+
+    async def _own_lag(self) -> Shown:
+        return {"switchyard_projection_lag_events": await self._lag()}
 
     async def _jobs(self) -> Shown:
         return {"switchyard_jobs": largest(self._read_model.counts(), self._part.names)}

@@ -93,7 +93,7 @@ class Appends(Collector):
 
     def _recorded(self, job: Job, event: AnyEvent, seconds: float) -> None:
         event_type = type(event)
-        spec: Any = getattr(event, "job", None) or job
+        spec: Any = job if job.kind else getattr(event, "job", None) or job
         kind = self._kinds.of(spec.kind)
         self._events[event_type, kind] += 1
         self._tenant_events[event_type, self._tenants.of(spec.tenant)] += 1

@@ -33,9 +33,9 @@ class Durations:
         counts = self._counts.get(labels)
         if counts is None:
             counts = self._counts[labels] = self._none()
-        seconds = max(seconds, 0.0)
         counts[bisect_left(self._bounds, seconds)] += 1
-        counts[-1] += seconds
+        if seconds > 0:
+            counts[-1] += seconds
 
     def family(self) -> HistogramMetricFamily:
         """What the library makes text of."""

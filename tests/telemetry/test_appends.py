@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import psutil
 import pytest
 import structlog
 from nats.aio.client import Client
@@ -114,6 +115,8 @@ async def test_a_submission_on_its_way_is_recorded_when_it_arrives(seen: Seen) -
 async def test_what_the_broker_does_not_answer_is_unknown_once(broker: NatsServer, seen: Seen) -> None:
     job = await seen.submit()
     os.kill(broker.pid, signal.SIGSTOP)
+    while psutil.Process(broker.pid).status() != psutil.STATUS_STOPPED:
+        await asyncio.sleep(0.01)
     try:
         begun = await seen.store.begin_submit(new_id(), SPEC, now=now(), actor=ACTOR)
         appending = asyncio.ensure_future(
