@@ -303,6 +303,10 @@ def parse_timer_due(subject: str) -> tuple[JobId, str]:
     return JobId(job_id), purpose
 
 
+SPEAKERS: Final = "speakers"
+"""Where projectors announce themselves to each other, so that one speaks for all."""
+
+
 def projected(database_id: str) -> str:
     """Where a projector tells how far its database has come."""
     return f"projected.{database_id}"

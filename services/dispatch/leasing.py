@@ -142,11 +142,14 @@ class Leasing:
             await self._puller.answer(work, NAK, delay_s=delay_s)
             return None
         for _ in range(self._settings.append_tries):
-            event = decide(job, await self.begin(job, record))
+            command = await self.begin(job, record)
+            event = decide(job, command)
             if event is None:
                 raise AssertionError("a queued job can be leased")
             try:
-                seq = await self._store.append(job, event, actor=f"worker:{record.id}")
+                seq = await self._store.append(
+                    job, event, actor=f"worker:{record.id}", trace=work.trace, command=type(command).__name__
+                )
             except VersionConflictError as conflict:
                 job = await self._store.load(job.id, at_least=conflict.last_seq or work.seq)
                 if not await self._is_free(work, job):
@@ -286,7 +289,9 @@ class Leasing:
             UnavailableError: the broker does not answer; the caller tries again.
         """
         try:
-            after, event = await self._store.transition(lease.job, command, actor=f"worker:{worker}")
+            after, event = await self._store.transition(
+                lease.job, command, actor=f"worker:{worker}", trace=lease.work.trace
+            )
         except UnwritableError as error:
             # What was handed over is this attempt's failure; that failure itself is text that can be written.
             log.warning("outcome_unwritable", job=lease.job.id, fence=lease.fence, error=error.message)

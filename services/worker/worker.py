@@ -37,9 +37,11 @@ from switchyard.services.records import controls
 from switchyard.services.records.kinds import Kinds
 from switchyard.services.records.workers import declarable, new_record
 from switchyard.services.settings import Settings
+from switchyard.services.telemetry.part import Telemetry
 from switchyard.services.worker import connector_calls
 from switchyard.services.worker.attempt_run import AttemptRun, Left, Means
 from switchyard.services.worker.job_log import logged
+from switchyard.services.worker.observing import Standing, observe
 from switchyard.services.worker.registration import Registration
 from switchyard.services.worker.reporting import Reporter
 from switchyard.services.worker.slots import Slots
@@ -64,6 +66,7 @@ class Worker:
         capabilities: what the operator declares beside what the connectors find.
         tenant: whom the worker is dedicated to; None to work for all.
         settings: limits and timeouts.
+        telemetry: of the process; one that nobody reads when not given.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Worker:
         worker_id: str,
         capabilities: dict[str, Any] | None = None,
         tenant: str | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.id = worker_id
         self._tenant = tenant
@@ -95,7 +99,8 @@ class Worker:
         self._slot_freed = asyncio.Event()
         self.ready = asyncio.Event()
         self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
-        self._store = EventStore(nc, self._publisher, settings)
+        part = (telemetry or Telemetry("worker")).part("worker")
+        self._store = EventStore(nc, self._publisher, settings, part.appends)
         self._files = Files(nc, timeout_s=settings.request_timeout_s, room=FileRoom(nc, settings))
         self._reach = Reachability(settings.lease_s)
         share = LogShare(settings.tenant_log_lines_bytes)
@@ -108,6 +113,7 @@ class Worker:
         )  # fmt: skip
         self._start_room = StartRoom(nc, self._store, settings, wake=self._dispatcher.wake)
         self._slots = Slots(settings.slots, self._limit, refit=self._dispatcher.refit)
+        observe(part, nc, self._slots, self._standing)
         self._changed = asyncio.Event()
         self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
         self._means = Means(
@@ -118,6 +124,11 @@ class Worker:
         self._vigil = Vigil(nc, settings, self._on_look)
         self._attempts: asyncio.TaskGroup
         self._registration: Registration
+
+    def _standing(self) -> Standing:
+        started = self.ready.is_set()
+        seen = started and self._registration.is_seen
+        return Standing(started, self._stopping.is_set(), seen, self._start_room.is_open)
 
     def stop(self) -> None:
         """Begin to drain: no new jobs, a grace period for running ones, then release them."""
