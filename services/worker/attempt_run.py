@@ -144,6 +144,7 @@ class AttemptRun:
             settings=means.settings,
         )  # fmt: skip
         timer = asyncio.get_running_loop().call_later(self.timeout_s, self.interrupt, Interruption.TIMEOUT)
+        work: Foreign | None = None
         try:
             if self.interruption is not None:
                 return self._interrupted(still_runs=False)
@@ -156,6 +157,8 @@ class AttemptRun:
             return await self._failed(work.error)
         finally:
             timer.cancel()
+            if work is not None:
+                work.forget()
             await attempt.close()
 
     async def _outcome(self, attempt: HeldAttempt) -> Outcome:
