@@ -1,4 +1,4 @@
-"""Every subject, stream, bucket and header name; no other file spells one.
+"""Every subject, stream, bucket and header name, but for those within buckets: their forms spell them.
 
 An event whose subject names a lane and a priority puts its job into that lane: `WORK` sources
 `job.*.*.*.*` as `work.<lane>.<priority>`.
