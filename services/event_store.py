@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import secrets
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +23,7 @@ from switchyard.events.errors import (
     NotFoundError,
     RejectedError,
     UnavailableError,
+    UnwritableError,
     VersionConflictError,
 )
 from switchyard.events.events import AnyEvent, Unreadable
@@ -30,8 +33,9 @@ from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.events.vocabulary.refusals import RefusalCode
 from switchyard.services.broker.connection import is_clustered
 from switchyard.services.broker.part_reader import read_few
-from switchyard.services.broker.publisher import AckLostError, InProcessError, Publisher
+from switchyard.services.broker.publisher import AckLostError, InProcessError, Publisher, PublishRefusedError
 from switchyard.services.broker.reader import last_message, last_of_leader
+from switchyard.services.telemetry.append import Append, Observer, Outcome, nobody
 
 if TYPE_CHECKING:
     from switchyard.services.settings import (
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 STALE_READ_PAUSE_S = 0.02
 UNKNOWN_PAUSE_S = 0.05
 UNKNOWN_PAUSE_MAX_S = 1.0
+SUBMIT = "Submit"
 
 # Ids of events: unique to this process and then counted, which is cheaper than drawing each at random.
 _WRITER = secrets.token_hex(8) + "-"
@@ -61,15 +66,18 @@ class EventStore:
         nc: an open connection.
         publisher: started, on the same connection.
         settings: limits and timeouts.
+        observer: given a record of every try to append.
     """
 
-    def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
+    def __init__(
+        self, nc: Client, publisher: Publisher, settings: Settings, observer: Observer = nobody
+    ) -> None:
         self._nc = nc
         self._publisher = publisher
         self._tries = settings.append_tries
         self._timeout_s = settings.request_timeout_s
         self._history_events = settings.history_events
-        self.conflicts = 0
+        self._observer = observer
         self.written_bytes = 0
 
     # --- Reads
@@ -198,6 +206,7 @@ class EventStore:
             UnavailableError: the broker does not answer, the log is full, or others were always faster.
         """
         state = await self.load(job) if isinstance(job, str) else job
+        name = type(command).__name__
         for _ in range(self._tries):
             event, rejection = None, None
             try:
@@ -208,13 +217,14 @@ class EventStore:
                 if newer := await self._newer(state):
                     state = await self.load(state.id, at_least=newer)
                     continue
+                outcome = Outcome.IGNORED if rejection is None else Outcome.REJECTED
+                self._observer(Append(state, name, outcome, actor=actor, trace=trace))
                 if rejection is not None:
                     raise rejection
                 return Transition(state, None)
             try:
-                seq = await self.append(state, event, actor=actor, trace=trace)
+                seq = await self.append(state, event, actor=actor, trace=trace, command=name)
             except VersionConflictError as conflict:
-                self.conflicts += 1
                 state = await self.load(state.id, at_least=conflict.last_seq or 0)
             else:
                 return Transition(evolve(state, event, seq), event)
@@ -230,37 +240,54 @@ class EventStore:
         last = await self.leaders_seq(state.id)
         return last if last > state.seq else Seq(0)
 
-    async def append(self, job: Job, event: AnyEvent, *, actor: str, trace: str = "") -> Seq:
+    async def append(self, job: Job, event: AnyEvent, *, actor: str, trace: str = "", command: str) -> Seq:
         """Append the event if the job's last event is still the one of its state; returns its sequence.
 
         A lost acknowledgement is resolved here: the same message is published again, and if the guard
         refuses it, the event that follows the expected one shows whether it was ours. Replicas that are
         still storing it are waited for, and so is a leader that may have taken it in before it died.
 
+        Args:
+            job: the state that the event was decided on.
+            event: what happened.
+            actor: who did it.
+            trace: W3C trace context to keep with the event.
+            command: the name of the command that it was decided on, for the observer.
+
         Raises:
             VersionConflictError: somebody wrote first.
             UnwritableError: the event holds a value that no reader could read.
             UnavailableError: the broker does not answer or refuses for want of room.
         """
-        subject, body, headers, event_id = _message(job, event, actor, trace)
-        is_unknown = False
-        self.written_bytes += len(subject) + len(headers) + len(body)
-        for attempt in range(self._tries):
-            try:
-                return Seq(await (await self._publisher.send(subject, body, headers)))
-            except AckLostError as error:
-                is_unknown = True
-                if isinstance(error, InProcessError):
+        started = time.perf_counter()
+        outcome, seq, is_unknown = Outcome.RECORDED, Seq(0), False
+        try:
+            subject, body, headers, event_id = _message(job, event, actor, trace)
+            self.written_bytes += len(subject) + len(headers) + len(body)
+            for attempt in range(self._tries):
+                try:
+                    seq = Seq(await (await self._publisher.send(subject, body, headers)))
+                except AckLostError as error:
+                    is_unknown = True
+                    if isinstance(error, InProcessError):
+                        await _pause(attempt)
+                except UnavailableError:
+                    if not is_unknown:
+                        raise
                     await _pause(attempt)
-            except UnavailableError:
-                if not is_unknown:
-                    raise
-                await _pause(attempt)
-            except VersionConflictError as conflict:
-                if attempt and (seq := await self._stored_as(job, event_id, conflict.last_seq)):
+                except VersionConflictError as conflict:
+                    if not attempt or not (seq := await self._stored_as(job, event_id, conflict.last_seq)):
+                        raise
+                if seq:
                     return seq
-                raise
-        raise UnavailableError(f"job {job.id}: the broker does not acknowledge {event_name(event)}")
+            what = f"job {job.id}: the broker does not acknowledge {event_name(event)}"
+            raise _UnknownError(what)  # noqa: TRY301 - it is an outcome like the others
+        except BaseException as error:
+            outcome = outcome_of(error)
+            raise
+        finally:
+            took_s = time.perf_counter() - started
+            self._observer(Append(job, command, outcome, event, seq, took_s, actor, trace))
 
     async def _stored_as(self, job: Job, event_id: str, last_seq: int | None) -> Seq:
         """The sequence of our event if it is the one that follows the job's state; 0 if another does.
@@ -293,8 +320,40 @@ class EventStore:
         event = decide(job, Submit(now=now, job=spec))
         if event is None:
             raise AssertionError("a submission always makes an event")
-        subject, body, headers, _ = _message(job, event, actor, trace)
-        return job, event, await self._publisher.send(subject, body, headers)
+        started = time.perf_counter()
+        try:
+            subject, body, headers, _ = _message(job, event, actor, trace)
+            future = await self._publisher.send(subject, body, headers)
+        except BaseException as error:
+            self._observer(Append(job, SUBMIT, outcome_of(error), event, actor=actor, trace=trace))
+            raise
+        future.add_done_callback(functools.partial(self._submitted, job, event, started, actor, trace))
+        return job, event, future
+
+    def _submitted(
+        self, job: Job, event: AnyEvent, started: float, actor: str, trace: str, future: asyncio.Future[int]
+    ) -> None:
+        """A first event has its place in the log, or has not."""
+        error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        outcome, seq = (Outcome.RECORDED, future.result()) if error is None else (outcome_of(error), 0)
+        self._observer(Append(job, SUBMIT, outcome, event, seq, time.perf_counter() - started, actor, trace))
+
+
+class _UnknownError(UnavailableError):
+    """No acknowledgement came however often it was tried: the event may be stored."""
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """What became of an append that failed so; one that was cancelled may have been stored."""
+    match error:
+        case VersionConflictError():
+            return Outcome.CONFLICT
+        case UnwritableError():
+            return Outcome.REJECTED
+        case UnavailableError() | PublishRefusedError() if not isinstance(error, _UnknownError):
+            return Outcome.UNAVAILABLE
+        case _:
+            return Outcome.UNKNOWN
 
 
 async def _pause(attempt: int) -> None:

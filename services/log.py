@@ -78,6 +78,11 @@ def _show(
     return event
 
 
+def is_debug() -> bool:
+    """Whether lines of level debug are written, for what would be dear to put together for nothing."""
+    return _configured.get("level") == "debug"
+
+
 def configuration() -> dict[str, Any]:
     """How this process logs, for a process that belongs to it."""
     return dict(_configured)

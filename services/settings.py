@@ -363,6 +363,24 @@ class Settings(StreamSizes):
     jwt_audience: str | None = Field(default=None, description="The aud that every token must have")
     token_cache: Count = Field(default=4096, description="Checked tokens that a gateway remembers")
     metrics_public: bool = Field(default=False, description="Whether /metrics answers without a token")
+
+    # What each part says of itself
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="Address of the listener for /metrics, /livez and /readyz of each process, which asks for no token",
+    )
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        default=None,
+        description="Port of that listener; 0 takes a free one; there is none where this is not set",
+    )
+    metrics_names: Count = Field(
+        default=100,
+        description="Kinds, and tenants, that labels of metrics name; others are counted as `other`",
+    )
+    live_stall_s: Seconds = Field(
+        default=60.0,
+        description="Seconds that a process's event loop may be stuck while /livez says that it lives",
+    )
     token_ttl_s: Seconds = Field(
         default=30 * 86400.0, description="Lifetime of the admin token that `switchyard up` makes, in seconds"
     )

@@ -257,18 +257,21 @@ class Worker:
             wish["tenant"] = self._tenant
         while not self._stopping.is_set():
             claimed = await self._claim(wish)
-            if claimed is None:
-                continue
-            lease = Lease(self._transport, claimed, lease_s=self._lease_s, grace_s=GRACE_S, vigil=self._vigil)
-            if self._stopping.is_set():
-                lease.interrupt(Why.DRAIN)
-            self._running.add(lease)
-            try:
-                await lease.run(self.handlers[lease.kind], self._ready[lease.kind])
-            finally:
-                self._running.discard(lease)
-            if lease.left is not None:
-                await self._slot_lost(lease, lease.left)
+            if claimed is not None:
+                await self._attempt(claimed)
+
+    async def _attempt(self, claimed: dict[str, Any]) -> None:
+        lease = Lease(self._transport, claimed, lease_s=self._lease_s, grace_s=GRACE_S, vigil=self._vigil)
+        if self._stopping.is_set():
+            lease.interrupt(Why.DRAIN)
+        self._running.add(lease)
+        try:
+            await lease.run(self.handlers[lease.kind], self._ready[lease.kind])
+        finally:
+            self._running.discard(lease)
+        left, lease.left = lease.left, None  # which knows the lease
+        if left is not None:
+            await self._slot_lost(lease, left)
 
     async def _slot_lost(self, lease: Lease, left: StillRunning) -> None:
         """The handler runs beyond its attempt: wait for its end; with too many of them the worker ends."""

@@ -33,6 +33,7 @@ from switchyard.services.keeper.loop import Keeper
 from switchyard.services.projector.projector import Projector
 from switchyard.services.records.lanes import Lanes
 from switchyard.services.settings import Settings
+from switchyard.services.telemetry.part import Telemetry
 from switchyard.services.worker.worker import Worker
 
 DEADLINE_S = 40.0
@@ -144,9 +145,11 @@ class Site:
         await nc.close()
 
     @asynccontextmanager
-    async def projector(self, *, goes_on: bool = True) -> AsyncIterator[Projector]:
+    async def projector(
+        self, *, goes_on: bool = True, telemetry: Telemetry | None = None
+    ) -> AsyncIterator[Projector]:
         """A projector that has caught up; it ends then if it is not to go on."""
-        projector = Projector(self.nc, self.settings)
+        projector = Projector(self.nc, self.settings, telemetry=telemetry)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(projector.run())
             await projector.ready.wait()

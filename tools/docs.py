@@ -8,6 +8,7 @@ from switchyard.events.transitions import page
 from switchyard.services.cli.page import page as cli_page
 from switchyard.services.cli.root import cli
 from switchyard.services.cli.settings_page import page as settings_page
+from switchyard.services.telemetry.page import page as metrics_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -17,6 +18,8 @@ def main() -> None:
     (DOCS / "state_machine.md").write_text(page())
     (DOCS / "cli.md").write_text(cli_page(cli))
     (DOCS / "settings.md").write_text(settings_page())
+    metrics = DOCS / "metrics.md"
+    metrics.write_text(metrics_page(metrics.read_text()))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,14 @@ from nats.aio.msg import Msg
 from switchyard.events.errors import UnavailableError
 from switchyard.events.vocabulary.ids import Seq
 from switchyard.services.broker.inbox import Inbox
-from switchyard.services.broker.jetstream import NOTHING, FaultError, api
+from switchyard.services.broker.jetstream import (
+    NOTHING,
+    FaultError,
+    api,
+    api_subject,
+    get_subject,
+    pull_subject,
+)
 from switchyard.services.broker.wire import LazyHeaders
 
 log = structlog.get_logger()
@@ -65,7 +72,7 @@ async def last_message(nc: Client, stream: str, subject: str, *, timeout_s: floa
     """
     body = orjson.dumps({"last_by_subj": subject})
     try:
-        reply = await nc.request(f"$JS.API.DIRECT.GET.{stream}", body, timeout=timeout_s)
+        reply = await nc.request(get_subject(stream), body, timeout=timeout_s)
     except (nats.errors.Error, TimeoutError) as error:
         raise UnavailableError(f"the broker does not answer a read of {stream}: {error}") from error
     headers = reply.headers or {}
@@ -138,7 +145,7 @@ async def take_batch(
     nc: Client, stream: str, query: Mapping[str, Any], inbox: Inbox, found: list[Stored], timeout_s: float
 ) -> int:
     """Ask for one batch and take it; how many more messages are there after it."""
-    await nc.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(query), reply=inbox.subject)
+    await nc.publish(get_subject(stream), orjson.dumps(query), reply=inbox.subject)
     pending = 0
     while True:
         message = await inbox.next(timeout_s)
@@ -187,6 +194,7 @@ async def follow_batches(
     headers_only: bool = False,
     batch: int = BATCH,
     check: Callable[[], Awaitable[None]] | None = None,
+    begun: Callable[[int], None] | None = None,
     timeout_s: float,
 ) -> AsyncGenerator[list[Stored], None]:
     """Every message from `start` on, in order, without end, across lost consumers and broker restarts.
@@ -201,6 +209,7 @@ async def follow_batches(
         batch: most messages that are handed over at once; what is there is, without waiting for more.
         check: called before the first message of each new consumer; what it raises ends this. The broker
             that it asks is the one whose messages follow: a consumer does not outlive a restart.
+        begun: told of each new consumer, and how many messages there are for it; then an empty batch comes.
         timeout_s: seconds to wait for any answer of the broker.
     """
     last = 0
@@ -219,11 +228,11 @@ async def follow_batches(
     while True:
         if headers_only:
             policy["headers_only"] = True
-        consumer = _consume(nc, stream, filters, policy, batch, check, timeout_s)
+        consumer = _consume(nc, stream, filters, policy, batch, check, begun, timeout_s)
         async with contextlib.aclosing(consumer):
             async for messages in consumer:
                 # After `latest`, a recreated consumer starts behind the last sequence seen.
-                last = messages[-1].seq
+                last = messages[-1].seq if messages else last
                 yield messages
         if last or not latest:
             policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": last + 1}
@@ -237,6 +246,7 @@ async def _consume(
     policy: dict[str, Any],
     batch: int,
     check: Callable[[], Awaitable[None]] | None,
+    begun: Callable[[int], None] | None,
     timeout_s: float,
 ) -> AsyncGenerator[list[Stored], None]:
     """The messages of one ephemeral consumer until it is lost or a message is missed."""
@@ -262,7 +272,10 @@ async def _consume(
             name = made["name"]
             if check is not None:
                 await check()
-            pulls = Pulls(nc, inbox.subject, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", batch)
+            if begun is not None:
+                begun(made["num_pending"])
+                yield []
+            pulls = Pulls(nc, inbox.subject, pull_subject(stream, name), batch)
             expected = 1
             while True:
                 await pulls.refill()
@@ -286,7 +299,7 @@ async def _consume(
     finally:
         if name is not None and nc.is_connected:
             with contextlib.suppress(nats.errors.Error):
-                await nc.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
+                await nc.publish(api_subject(f"CONSUMER.DELETE.{stream}.{name}"), b"")
 
 
 class LostError(Exception):

@@ -11,8 +11,10 @@ from switchyard.events.vocabulary.ids import Seq
 from switchyard.services.broker.puller import Delivery, delivery_of
 from switchyard.services.broker.wire import LazyHeaders
 from switchyard.services.dispatch.limit_tokens import Grant
+from switchyard.services.telemetry.tracing import checked
 
 SOURCE = subjects.H_SOURCE.encode()
+TRACE = subjects.H_TRACE.encode()
 
 
 class Work(NamedTuple):
@@ -26,6 +28,7 @@ class Work(NamedTuple):
         delivery: what the broker says of it; `seq` is of the message in `WORK`.
         priority: of its lane.
         grant: the tokens that its start takes, where its lane has limits.
+        trace: W3C trace context of the event, or "".
     """
 
     subject: str
@@ -35,6 +38,7 @@ class Work(NamedTuple):
     delivery: Delivery
     priority: int
     grant: Grant | None = None
+    trace: str = ""
 
     @property
     def consumer(self) -> str:
@@ -52,9 +56,14 @@ def parse_work(message: Msg) -> tuple[str, Work]:
     headers: Any = message.headers
     priority = int(message.subject.rpartition(".")[2])  # as that of the consumer
     try:
-        found = headers.find(SOURCE) if isinstance(headers, LazyHeaders) else headers[subjects.H_SOURCE]
+        if isinstance(headers, LazyHeaders):
+            found, trace = headers.find(SOURCE), headers.find(TRACE)
+        else:
+            found, trace = headers[subjects.H_SOURCE], headers.get(subjects.H_TRACE)
         source = str(found).split(" ")
         subject, seq = source[4], Seq(int(source[1]))
     except (LookupError, ValueError):
-        subject, seq = "", Seq(0)
-    return delivery.consumer, Work(subject, seq, message.data, message.reply, delivery, priority)
+        subject, seq, trace = "", Seq(0), ""
+    return delivery.consumer, Work(
+        subject, seq, message.data, message.reply, delivery, priority, trace=checked(trace)
+    )

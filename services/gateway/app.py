@@ -81,6 +81,8 @@ from switchyard.services.records.schedules import ScheduleStore
 from switchyard.services.records.served_kinds import served_by
 from switchyard.services.records.worker_watch import WorkerWatch
 from switchyard.services.settings import Settings
+from switchyard.services.telemetry.listener import CannotListenError
+from switchyard.services.telemetry.part import Telemetry
 
 log = structlog.get_logger()
 
@@ -93,14 +95,8 @@ UNBOUND: Final = LIVE_ROUTES | {
 }  # fmt: skip
 KEEP_ALIVE_S: Final = 75.0
 UNAUTHENTICATED: Final = 401
-# A burst of submissions allocates by the thousand and leaves no cycles; at Python's own threshold looking for
-# them took a tenth of a bulk submission's time.
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class CannotListenError(SwitchyardError):
-    """The address is taken, not ours, or not permitted."""
 
 
 @web.middleware
@@ -208,24 +204,26 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/v1/events/stream", sse.event_stream, allow_head=False)
     app.add_routes(app[FILE_ROUTES].routes())
     leases.add_routes(router, continue_later)
-    router.add_get("/healthz", health.healthz)
-    router.add_get("/readyz", health.readyz)
-    router.add_get("/metrics", health.metrics)
+    health.add_routes(router)
 
 
 def _add_all_routes(app: web.Application, nc: Client) -> None:
     add_routes(app)
     octopoid.add(app, nc)
     answer_expectations(app)
+    health.observe(app)
 
 
 @contextlib.asynccontextmanager
-async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Application]:
+async def running_app(
+    settings: Settings, nc: Client, telemetry: Telemetry | None = None
+) -> AsyncIterator[web.Application]:
     """The application with everything that runs beside it.
 
     Args:
         settings: limits, timeouts and the data directory.
         nc: a connection to a broker that has the streams.
+        telemetry: of the process; its own when not given.
 
     Raises:
         InvalidError: the secrets or public keys cannot be used.
@@ -244,7 +242,8 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         audience=settings.jwt_audience,
     )
     async with Publisher(nc, window=settings.publish_window, timeout_s=timeout_s) as publisher:
-        store = EventStore(nc, publisher, settings)
+        metrics = Metrics(telemetry or Telemetry("gateway", names=settings.metrics_names))
+        store = EventStore(nc, publisher, settings, metrics.appends)
         files = Files(
             nc, timeout_s=timeout_s, upload_timeout_s=settings.upload_timeout_s, room=FileRoom(nc, settings)
         )
@@ -261,7 +260,7 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         followed = await _add_submitter(app, nc, files)
         counting = _add_buckets(app, nc)
         app[app_keys.FILES] = files
-        app[app_keys.METRICS] = Metrics(store)
+        app[app_keys.METRICS] = metrics
         app[app_keys.AUTH] = authenticator
         app[FILE_ROUTES] = FileRoutes(files, read_model, settings)
         app[app_keys.LEASE_TOKENS] = LeaseTokens(verifier)
@@ -356,13 +355,16 @@ async def _close_waiting(app: web.Application) -> None:
     app[app_keys.CLAIMS].close()
 
 
-async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None]) -> None:
+async def serve(
+    settings: Settings, nc: Client, *, ready: Callable[[str], None], telemetry: Telemetry | None = None
+) -> None:
     """Serve until cancelled; then requests in progress get `drain_grace_s` to end.
 
     Args:
         settings: limits, timeouts, the address and the data directory.
         nc: a connection to a broker that has the streams.
         ready: called once with the URL that is being served.
+        telemetry: of the process.
 
     Raises:
         CannotListenError: the address cannot be used.
@@ -370,7 +372,7 @@ async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None])
         UnavailableError: the broker does not answer.
     """
     collect_less_often()
-    async with running_app(settings, nc) as app:
+    async with running_app(settings, nc, telemetry) as app:
         runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, shutdown_timeout=settings.drain_grace_s
         )
@@ -394,6 +396,5 @@ async def serve(settings: Settings, nc: Client, *, ready: Callable[[str], None])
 
 
 def _url(settings: Settings, runner: web.AppRunner) -> str:
-    port = runner.addresses[0][1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{port}"
+    return f"http://{host}:{runner.addresses[0][1]}"

@@ -8,14 +8,14 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from switchyard.events.errors import UnavailableError
+from switchyard.events.values import DAMAGED
 from switchyard.services.access.principal import ANYBODY, Principal, Role
-from switchyard.services.broker import quarantine_index
-from switchyard.services.gateway.app_keys import METRICS, NATS, READ_MODEL, READINESS, SETTINGS, WORKERS
+from switchyard.services.gateway.app_keys import METRICS, READ_MODEL, READINESS, SETTINGS, WORKERS
 from switchyard.services.gateway.http.callers import json_response, require
 from switchyard.services.gateway.http.query import Query
 from switchyard.services.gateway.live.admission import DOOR
 from switchyard.services.gateway.metrics import tenant_text
-from switchyard.services.records import room
+from switchyard.services.telemetry.part import Value
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -52,20 +52,32 @@ async def metrics(request: web.Request) -> web.Response:
             Query(request)
             return _text(_own_metrics(app, principal))
     Query(request)
-    found = app[METRICS]
-    workers = app[WORKERS].records()
-    found.show_workers(record.state for record in workers)
-    found.lost_slots.set(sum(record.lost_slots for record in workers))
-    found.unreadable_workers.set(app[WORKERS].unreadable)
-    found.live_connections.set(app[DOOR].connections)
-    with contextlib.suppress(UnavailableError):
-        found.show_jobs(app[READ_MODEL].counts())
-        found.projection_lag.set(await app[READINESS].lag())
-    with contextlib.suppress(UnavailableError):
-        timeout_s = app[SETTINGS].request_timeout_s
-        found.show_fills(await room.fills(app[NATS], timeout_s=timeout_s))
-        found.show_quarantined(await quarantine_index.counts(app[NATS], timeout_s=timeout_s))
-    return _text(found.text())
+    telemetry = app[METRICS].telemetry
+    await telemetry.refresh()
+    return _text(telemetry.text())
+
+
+def add_routes(router: web.UrlDispatcher) -> None:
+    """Connect the routes."""
+    router.add_get("/healthz", healthz)
+    router.add_get("/readyz", readyz)
+    router.add_get("/metrics", metrics)
+
+
+def observe(app: web.Application) -> None:
+    """Have the gateway asked by whoever asks the process that it is part of."""
+    metrics = app[METRICS]
+
+    async def refresh() -> None:
+        shown: dict[str, Value] = {"switchyard_live_connections": app[DOOR].connections}
+        with contextlib.suppress(UnavailableError):
+            counts = app[READ_MODEL].counts()
+            damaged = sum(count for (_, state), count in counts.items() if state == DAMAGED)
+            shown["switchyard_damaged_jobs"] = damaged
+        metrics.show(shown)
+
+    part = metrics.telemetry.part("gateway")
+    part.checks, part.refresh = app[READINESS].checks, refresh
 
 
 def _own_metrics(app: web.Application, principal: Principal) -> bytes:

@@ -32,7 +32,7 @@ from switchyard.services import clock
 from switchyard.services.broker.publisher import AckLostError
 from switchyard.services.connectors.payload import file_fields
 from switchyard.services.connectors.registry import payload_model
-from switchyard.services.event_store import EventStore
+from switchyard.services.event_store import SUBMIT, EventStore
 from switchyard.services.ids import id_for_key, new_id
 from switchyard.services.intake.dependencies import check_known, check_model, distinct, references_in
 from switchyard.services.intake.request import JobRequest, request_hashes
@@ -216,7 +216,9 @@ class Submitter:
             try:
                 seq = await future
             except AckLostError:
-                seq = await self._store.append(job, event, actor=caller.actor, trace=caller.trace)
+                seq = await self._store.append(
+                    job, event, actor=caller.actor, trace=caller.trace, command=SUBMIT
+                )
         except VersionConflictError as conflict:
             found = await self._existing(job.id, digests, at_least=conflict.last_seq or 0)
             if found is None:

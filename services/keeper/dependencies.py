@@ -93,7 +93,7 @@ class Dependencies:
         await self._forget([job_id for job_id, name in ended.items() if name in ENDS_OF_BLOCKED])
         waiting: defaultdict[JobId, list[JobId]] = defaultdict(list)
         for parent, child in await self._waits.of(ended):
-            waiting[child].append(parent)
+            waiting[JobId(child)].append(JobId(parent))
         errors: list[SwitchyardError] = []
 
         async def settle(child: JobId) -> None:

@@ -26,6 +26,7 @@ from switchyard.services.keeper.archive import purge_archived
 from switchyard.services.keeper.controls import Controls
 from switchyard.services.keeper.dependencies import Dependencies
 from switchyard.services.keeper.expiry import Expiry
+from switchyard.services.keeper.observing import observe
 from switchyard.services.keeper.schedules import Schedules
 from switchyard.services.keeper.source import watch_source
 from switchyard.services.keeper.stale import purge_ended
@@ -34,8 +35,10 @@ from switchyard.services.keeper.timers import Timers
 from switchyard.services.records.kinds import Kinds
 from switchyard.services.records.lanes import Lanes, key_of
 from switchyard.services.records.limits import Limits
+from switchyard.services.records.schedules import SCHEDULES
 from switchyard.services.records.served_kinds import served_by
 from switchyard.services.settings import Settings
+from switchyard.services.telemetry.part import Telemetry
 
 log = structlog.get_logger()
 
@@ -46,13 +49,21 @@ class Keeper:
     Args:
         nc: an open connection.
         read_model: for the sweep, where the host has one.
+        telemetry: of the process; one that nobody reads when not given.
     """
 
-    def __init__(self, nc: Client, settings: Settings, read_model: ReadModel | None = None) -> None:
+    def __init__(
+        self,
+        nc: Client,
+        settings: Settings,
+        read_model: ReadModel | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self._nc = nc
         self._settings = settings
         self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
-        self._store = EventStore(nc, self._publisher, settings)
+        part = (telemetry or Telemetry("keeper")).part("keeper")
+        self._store = EventStore(nc, self._publisher, settings, part.appends)
         self._expiry = expiry = Expiry(nc, self._store, settings, read_model)
         self._kinds = Kinds(nc, self._publisher, settings)
         self._lanes = Lanes(nc, self._publisher, settings, served_by(self._kinds, expiry.kinds))
@@ -70,6 +81,7 @@ class Keeper:
             nc, self._store, self._publisher, self._lanes, self._timers, self._dependencies,
             self._schedules, expiry, settings, read_model,
         )  # fmt: skip
+        observe(part, nc, settings, self.sweep.mended)
 
     async def run(self) -> None:
         """Keep, until cancelled."""
@@ -124,10 +136,10 @@ class Keeper:
 
     async def _on_schedule(self, message: Stored) -> None:
         try:
-            place = subjects.parse_schedule_record(message.subject)
+            tenant, name = SCHEDULES.key_of(message.subject)
         except ValueError as error:
             raise UnreadableError(str(error)) from None
-        await self._schedules.on_change(*place)
+        await self._schedules.on_change(tenant, name)
 
     async def _on_ends(self, messages: list[Stored]) -> None:
         ended = {

@@ -15,7 +15,7 @@ from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError, UnavailableError
 from switchyard.projections.checkpoint import Place
 from switchyard.services.broker.jetstream import api
-from switchyard.services.broker.reader import Stored, last_of_leader
+from switchyard.services.broker.reader import Stored, last_of_leader, read_range
 
 NO_MESSAGE: Final = 10037
 
@@ -41,6 +41,17 @@ async def stream_now(nc: Client, stream: str, *, timeout_s: float) -> StreamNow:
     if "error" in info:
         raise UnavailableError(f"the broker has no stream {stream} yet: run `switchyard topology apply`")
     return StreamNow(str(info["created"]), int(info["state"]["last_seq"]))
+
+
+async def follows(nc: Client, seq: int, *, timeout_s: float) -> bool:
+    """Whether the log holds an event after a sequence: its end may have been purged.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    return bool(
+        await read_range(nc, subjects.JOBS, subjects.ALL_JOBS, start=seq + 1, limit=1, timeout_s=timeout_s)
+    )
 
 
 def place_of(stream_id: str, message: Stored) -> Place:

@@ -25,9 +25,11 @@ from switchyard.services.broker.connection import unlisten
 from switchyard.services.broker.reader import read_range
 from switchyard.services.gc import collect_less_often
 from switchyard.services.projector.lock import ProjectorBusyError, ProjectorLock
+from switchyard.services.projector.observing import Observed
 from switchyard.services.projector.place import ReplacedError, confirm, place_of, stream_now
 from switchyard.services.projector.projection import Projection, write_of_files
 from switchyard.services.settings import Settings
+from switchyard.services.telemetry.part import Telemetry
 
 log = structlog.get_logger()
 
@@ -50,9 +52,16 @@ class Projector:
     Args:
         nc: an open connection.
         path: the file; the data directory's own when not given.
+        telemetry: of the process; one that nobody reads when not given.
     """
 
-    def __init__(self, nc: Client, settings: Settings, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        nc: Client,
+        settings: Settings,
+        path: Path | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self._nc = nc
         self._settings = settings
         self._path = path or database.path_in(settings.data_dir)
@@ -62,6 +71,8 @@ class Projector:
         self._pauses = 0
         self._failed_at = -CALM_S
         self.ready = asyncio.Event()
+        part = (telemetry or Telemetry("projector")).part("projector")
+        self._observed = Observed(part, nc, settings, self._path, self.ready.is_set)
 
     async def run(self) -> None:
         """Project until cancelled.
@@ -74,12 +85,13 @@ class Projector:
         with lock.held():
             asked = await self._nc.subscribe(subjects.rebuild(lock.id), cb=self._on_rebuild)
             try:
-                while True:
-                    lock.take()  # it may have been deleted with the directory
-                    try:
-                        await self._project()
-                    except Exception as error:  # noqa: BLE001 - it is logged, and no reason for others to end
-                        await self._on_failure(_cause(error))
+                async with self._observed.running():
+                    while True:
+                        lock.take()  # it may have been deleted with the directory
+                        try:
+                            await self._project()
+                        except Exception as error:  # noqa: BLE001 - it is logged, and no reason for others to end
+                            await self._on_failure(_cause(error))
             finally:
                 await unlisten(self._nc, asked)
 

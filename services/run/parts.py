@@ -28,6 +28,8 @@ from switchyard.services.run.connection_file import ConnectionInfo
 from switchyard.services.run.stopping import Stop, until_stopped
 from switchyard.services.run.worker import run_worker
 from switchyard.services.settings import Settings
+from switchyard.services.telemetry.part import Telemetry
+from switchyard.services.telemetry.process import observed
 
 log = structlog.get_logger()
 
@@ -42,23 +44,25 @@ EVERYWHERE: Final = {"http://0.0.0.0:": "http://127.0.0.1:", "http://[::]:": "ht
 # --- Each part, until it is cancelled
 
 
-async def _gateway(settings: Settings, ready: Callable[[str], None]) -> None:
+async def _gateway(settings: Settings, telemetry: Telemetry, ready: Callable[[str], None]) -> None:
     async with connected(settings, "gateway") as nc:
-        await serve(settings, nc, ready=ready)
+        await serve(settings, nc, ready=ready, telemetry=telemetry)
 
 
-async def _projector(settings: Settings, ready: Callable[[], None] | None = None) -> None:
+async def _projector(
+    settings: Settings, telemetry: Telemetry, ready: Callable[[], None] | None = None
+) -> None:
     async with connected(settings, "projector") as nc, asyncio.TaskGroup() as group:
-        projector = Projector(nc, settings)
+        projector = Projector(nc, settings, telemetry=telemetry)
         group.create_task(projector.run())
         await projector.ready.wait()
         if ready is not None:
             ready()
 
 
-async def _keeper(settings: Settings) -> None:
+async def _keeper(settings: Settings, telemetry: Telemetry) -> None:
     async with connected(settings, "keeper") as nc:
-        await Keeper(nc, settings, ReadModel(path_in(settings.data_dir))).run()
+        await Keeper(nc, settings, ReadModel(path_in(settings.data_dir)), telemetry).run()
 
 
 # --- Each part alone
@@ -66,24 +70,27 @@ async def _keeper(settings: Settings) -> None:
 
 async def run_gateway(settings: Settings, stop: Stop, ready: Callable[[str], None]) -> None:
     """Serve the API until asked to stop."""
-    await until_stopped(stop, _gateway(settings, ready), grace_s=settings.drain_grace_s)
+    async with observed("gateway", settings) as telemetry:
+        await until_stopped(stop, _gateway(settings, telemetry, ready), grace_s=settings.drain_grace_s)
 
 
 async def run_projector(settings: Settings, stop: Stop) -> None:
     """Keep this host's read model until asked to stop."""
-    await until_stopped(stop, _projector(settings), grace_s=0.0)
+    async with observed("projector", settings) as telemetry:
+        await until_stopped(stop, _projector(settings, telemetry), grace_s=0.0)
 
 
 async def run_keeper(settings: Settings, stop: Stop) -> None:
     """Keep timers, leases and lanes until asked to stop."""
-    await until_stopped(stop, _keeper(settings), grace_s=0.0)
+    async with observed("keeper", settings) as telemetry:
+        await until_stopped(stop, _keeper(settings, telemetry), grace_s=0.0)
 
 
 async def _run_worker_again(
-    settings: Settings, stop: Stop, kinds: Sequence[str], ready: Callable[[], None]
+    settings: Settings, telemetry: Telemetry, stop: Stop, kinds: Sequence[str], ready: Callable[[], None]
 ) -> None:
     """Work until asked to stop, with a new worker whenever code that does not end has worn one out."""
-    while await run_worker(settings, stop, kinds=kinds, ready=ready):
+    while await run_worker(settings, stop, kinds=kinds, ready=ready, telemetry=telemetry):
         log.warning(
             "worker_restarted",
             effect="the code that did not stop still runs in this process; only a restart ends it",
@@ -133,7 +140,8 @@ async def run_up(
             pids["nats-server"] = server.pid
         await _lay_out(settings, stop)
         if not stop.is_set():
-            await _run_parts(stack, settings, stop, kinds, pids, server, ready)
+            telemetry = await stack.enter_async_context(observed("up", settings))
+            await _run_parts(stack, settings, telemetry, stop, kinds, pids, server, ready)
 
 
 async def _lay_out(settings: Settings, stop: Stop) -> None:
@@ -157,6 +165,7 @@ async def _lay_out(settings: Settings, stop: Stop) -> None:
 async def _run_parts(
     stack: contextlib.AsyncExitStack,
     settings: Settings,
+    telemetry: Telemetry,
     stop: Stop,
     kinds: Sequence[str],
     pids: dict[str, int],
@@ -173,16 +182,16 @@ async def _run_parts(
             return group.create_task(_named(name, part), name=name)
 
         watching = None if server is None else start("broker", _ended(server, settings))
-        projector = start("projector", _projector(settings, projecting.set))
+        projector = start("projector", _projector(settings, telemetry, projecting.set))
         await projecting.wait()
-        gateway = start("gateway", _gateway(settings, serving.set_result))
+        gateway = start("gateway", _gateway(settings, telemetry, serving.set_result))
         url = await serving
         for everywhere, here in EVERYWHERE.items():
             url = url.replace(everywhere, here)
-        keeper = start("keeper", _keeper(settings))
+        keeper = start("keeper", _keeper(settings, telemetry))
         worker = None
         if kinds:
-            worker = start("worker", _run_worker_again(settings, stop, kinds, working.set))
+            worker = start("worker", _run_worker_again(settings, telemetry, stop, kinds, working.set))
             await working.wait()
         await _until_ready(url)
         token = mint(

@@ -12,10 +12,13 @@ from typing import Any
 
 import structlog
 
+from switchyard._worker.contained import ours
 from switchyard.events.errors import InvalidError
 from switchyard.services.run.broker import connected
 from switchyard.services.run.stopping import Stop, until_stopped
 from switchyard.services.settings import Settings
+from switchyard.services.telemetry.part import Telemetry
+from switchyard.services.telemetry.process import observed
 from switchyard.services.worker.connectors import connectors_of
 from switchyard.services.worker.worker import Worker
 
@@ -33,6 +36,7 @@ async def run_worker(
     tenant: str | None = None,
     capabilities: Callable[[], dict[str, Any]] = dict,
     ready: Callable[[], None] | None = None,
+    telemetry: Telemetry | None = None,
 ) -> bool:
     """Work until asked to stop, then drain; whether another process is to take this worker's place.
 
@@ -48,10 +52,18 @@ async def run_worker(
         tenant: whom it is dedicated to; None to work for all.
         capabilities: gives what the operator declares, now and again at every SIGHUP.
         ready: called once it takes jobs.
+        telemetry: of the process; one of its own when not given.
 
     Raises:
         HandlersError: handlers cannot be used.
     """
+    if telemetry is None:
+        with ours():  # no handler is to find what beats and listens here
+            async with observed("worker", settings) as own:
+                return await run_worker(
+                    settings, stop, kinds=kinds, handlers=handlers, reload=reload, name=name, tenant=tenant,
+                    capabilities=capabilities, ready=ready, telemetry=own,
+                )  # fmt: skip
     loop = asyncio.get_running_loop()
 
     made: list[Worker] = []
@@ -59,7 +71,7 @@ async def run_worker(
     def make() -> Worker:
         worker = Worker(
             nc, connectors_of(kinds, handlers, settings), settings,
-            worker_id=worker_id(name), capabilities=capabilities(), tenant=tenant,
+            worker_id=worker_id(name), capabilities=capabilities(), tenant=tenant, telemetry=telemetry,
         )  # fmt: skip
         made[:] = [worker]
         return worker

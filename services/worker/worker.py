@@ -15,16 +15,13 @@ from nats.aio.subscription import Subscription
 from switchyard._worker.contained import install, ours
 from switchyard._worker.process_state import kept
 from switchyard.events import subjects
-from switchyard.events.commands import AnyCommand
-from switchyard.events.encoding.json_value import encoded
-from switchyard.events.errors import InvalidError, SwitchyardError
-from switchyard.events.vocabulary.ids import Fence, JobId, WorkerId
+from switchyard.events.errors import SwitchyardError
+from switchyard.events.vocabulary.ids import WorkerId
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reachability import Reachability
 from switchyard.services.connectors.protocol import Connector
 from switchyard.services.dispatch.dispatcher import Dispatcher
-from switchyard.services.dispatch.leasing import Interruption, Lease, Leasing
-from switchyard.services.dispatch.limit_tokens import kept_while_running
+from switchyard.services.dispatch.leasing import Leasing
 from switchyard.services.dispatch.log_share import LogShare
 from switchyard.services.dispatch.work import Work
 from switchyard.services.ending import FAREWELL_S, Patience, at_most
@@ -35,23 +32,23 @@ from switchyard.services.files.room import FileRoom
 from switchyard.services.gc import collect_less_often
 from switchyard.services.records import controls
 from switchyard.services.records.kinds import Kinds
-from switchyard.services.records.workers import declarable, new_record
+from switchyard.services.records.workers import new_record
 from switchyard.services.settings import Settings
-from switchyard.services.worker import connector_calls
-from switchyard.services.worker.attempt_run import AttemptRun, Left, Means
-from switchyard.services.worker.job_log import logged
+from switchyard.services.telemetry.part import Telemetry
+from switchyard.services.worker.abilities import Abilities
+from switchyard.services.worker.attempts import connector_calls
+from switchyard.services.worker.attempts.attempt_run import Means
+from switchyard.services.worker.attempts.attempts import Attempts
+from switchyard.services.worker.attempts.renewals import Renewals
+from switchyard.services.worker.observing import Standing, observe
 from switchyard.services.worker.registration import Registration
 from switchyard.services.worker.reporting import Reporter
 from switchyard.services.worker.slots import Slots
 from switchyard.services.worker.start_room import StartRoom
-from switchyard.services.worker.vigil.process import Vigil
 
 log = structlog.get_logger()
 
 LAST_SETTLE_S = 2.0  # of a worker that has drained: what is not recorded then is decided by the log
-RENEWALS_AT_ONCE = 64
-SETTLES_S = 1.0  # in which outcomes are recorded as a rule
-LONG_S = 60.0  # longer than other code may block the loop
 
 
 class Worker:
@@ -64,6 +61,7 @@ class Worker:
         capabilities: what the operator declares beside what the connectors find.
         tenant: whom the worker is dedicated to; None to work for all.
         settings: limits and timeouts.
+        telemetry: of the process; one that nobody reads when not given.
     """
 
     def __init__(
@@ -75,15 +73,16 @@ class Worker:
         worker_id: str,
         capabilities: dict[str, Any] | None = None,
         tenant: str | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.id = worker_id
         self._tenant = tenant
         self._nc = nc
         self._settings = settings
         self._connectors = {connector.kind: connector for connector in connectors}
-        self._capabilities = capabilities or {}
-        self._found: dict[str, dict[str, Any]] = {}
-        self._running: dict[Fence, AttemptRun] = {}
+        self._abilities = Abilities(
+            self._connectors.values(), capabilities or {}, most_bytes=settings.worker_capabilities_bytes
+        )
         self._paused = False
         self._stopping = asyncio.Event()
         self._patient = False
@@ -95,8 +94,8 @@ class Worker:
         self._slot_freed = asyncio.Event()
         self.ready = asyncio.Event()
         self._publisher = Publisher(nc, window=settings.publish_window, timeout_s=settings.request_timeout_s)
-        self._store = EventStore(nc, self._publisher, settings)
-        self._files = Files(nc, timeout_s=settings.request_timeout_s, room=FileRoom(nc, settings))
+        part = (telemetry or Telemetry("worker")).part("worker")
+        store = EventStore(nc, self._publisher, settings, part.appends)
         self._reach = Reachability(settings.lease_s)
         share = LogShare(settings.tenant_log_lines_bytes)
         self._reporter = Reporter(nc, share, self._publisher, buffer_bytes=settings.log_buffer_bytes)
@@ -106,18 +105,28 @@ class Worker:
             record=lambda: self._registration.record, weights=self._weights,
             free=self._free, room=self._room, start=self._start,
         )  # fmt: skip
-        self._start_room = StartRoom(nc, self._store, settings, wake=self._dispatcher.wake)
+        self._start_room = StartRoom(nc, store, settings, wake=self._dispatcher.wake)
         self._slots = Slots(settings.slots, self._limit, refit=self._dispatcher.refit)
-        self._changed = asyncio.Event()
-        self._leasing = Leasing(nc, self._store, self._dispatcher.puller, self._reach, settings)
-        self._means = Means(
-            worker=WorkerId(worker_id), leasing=self._leasing, store=self._store, reporter=self._reporter,
-            files=self._files, quota=WorkerQuota(nc, timeout_s=settings.request_timeout_s),
+        observe(part, nc, self._slots, self._standing)
+        leasing = Leasing(nc, store, self._dispatcher.puller, self._reach, settings)
+        means = Means(
+            worker=WorkerId(worker_id), leasing=leasing, store=store, reporter=self._reporter,
+            files=Files(nc, timeout_s=settings.request_timeout_s, room=FileRoom(nc, settings)),
+            quota=WorkerQuota(nc, timeout_s=settings.request_timeout_s),
             settings=settings, stopping=self._stopping,
         )  # fmt: skip
-        self._vigil = Vigil(nc, settings, self._on_look)
-        self._attempts: asyncio.TaskGroup
+        self._renewals = Renewals(nc, leasing, self._dispatcher.tokens, settings)
+        self._attempts = Attempts(
+            self._connectors, lambda: self._registration.record, means, self._slots, self._renewals,
+            tokens=self._dispatcher.tokens, patience=self._patience, freed=self._freed, lost=self._slots_lost,
+        )  # fmt: skip
+        self._group: asyncio.TaskGroup
         self._registration: Registration
+
+    def _standing(self) -> Standing:
+        started = self.ready.is_set()
+        seen = started and self._registration.is_seen
+        return Standing(started, self._stopping.is_set(), seen, self._start_room.is_open)
 
     def stop(self) -> None:
         """Begin to drain: no new jobs, a grace period for running ones, then release them."""
@@ -139,8 +148,7 @@ class Worker:
 
     def declare(self, capabilities: dict[str, Any]) -> None:
         """Change what the operator declares; it holds for every lease from now on."""
-        self._capabilities = capabilities
-        self._changed.set()
+        self._abilities.declare(capabilities)
 
     async def run(self) -> None:
         """Work until `stop` is called and the worker has drained."""
@@ -154,8 +162,7 @@ class Worker:
         await self._dispatcher.start()
         await self._dispatcher.tokens.load()
         await self._kinds.load()
-        for connector in self._connectors.values():
-            connector_calls.watch(connector, self._changed.set)
+        self._abilities.watch()
         self._registration = await self._register()
         await self._dispatcher.load()
         await self._start_room.load()
@@ -169,21 +176,21 @@ class Worker:
                     background.create_task(work)
                     for work in (
                         self._registration.run(),
-                        self._vigil.run(self._registration),
+                        self._renewals.vigil.run(self._registration),
                         self._reporter.run(),
-                        self._renew_all(),
+                        self._renewals.run(),
                         self._dispatcher.follow_lanes(),
                         self._dispatcher.tokens.run(),
                         self._start_room.run(),
                         self._kinds.run(),
-                        self._follow_capabilities(),
+                        self._abilities.follow(self._registration, self._dispatcher),
                         self._obey(),
                     )
                 ]
                 self.ready.set()
                 log.info("worker_started", worker=self.id, kinds=sorted(self._connectors))
-                async with asyncio.TaskGroup() as self._attempts:
-                    draining = self._attempts.create_task(self._drain())
+                async with asyncio.TaskGroup() as self._group:
+                    draining = self._group.create_task(self._drain())
                     async with self._patience.limited():
                         await self._dispatcher.run()
                     await draining
@@ -211,124 +218,23 @@ class Worker:
     def _weights(self, kind: str) -> dict[str, int]:
         return self._kinds.of(kind).weights
 
-    def _held(self) -> dict[Fence, JobId]:
-        held = self._running.items()
-        return {fence: running.lease.job.id for fence, running in held if self._vigil.may_renew(fence)}
-
     def _start(self, work: Work, kind: str) -> None:
         self._slots.take(kind)
-        self._attempts.create_task(self._attempt(work, kind))
-
-    def _ended(self, kind: str) -> None:
-        self._slots.end(kind)
-        self._freed()
+        self._group.create_task(self._attempts.run(work, kind))
 
     def _freed(self) -> None:
         self._slot_freed.set()
         self._dispatcher.wake()
 
-    # --- One attempt, step by step
-
-    async def _attempt(self, work: Work, kind: str) -> None:
-        lease, run = None, None
-        try:
-            async with self._patience.limited():
-                lease = await self._leasing.take(work, self._registration.record)
-            if lease is None:
-                return
-            run = AttemptRun(lease, self._connectors[kind], self._means, abandoned=self._slot_lost)
-            self._running[lease.fence] = run
-            self._keep(lease, run.timeout_s + self._settings.cancel_grace_s)
-            try:
-                with logged(lease) as outcome:
-                    command = await run.run()
-                    outcome.append(command)
-                if command is not None:
-                    await self._settle(run, command)
-            finally:
-                self._vigil.ended(lease.fence)
-                del self._running[lease.fence]
-        finally:
-            if work.grant is not None:
-                await self._dispatcher.tokens.end(work.grant, started=lease is not None)
-            if run is None or not run.is_abandoned:
-                self._ended(kind)
-
-    async def _settle(self, run: AttemptRun, command: AnyCommand) -> None:
-        """Record the outcome, and keep the lease until then, however long the broker is away."""
-        if self._vigil.left_s(run.lease.fence) < LONG_S:
-            self._keep(run.lease, None)
-        # Nearly all are recorded within milliseconds: the vigil need not hear of those.
-        later = asyncio.get_running_loop().call_later(SETTLES_S, self._keep, run.lease, None)
-        try:
-            async with self._patience.limited():
-                await run.settle(command)
-        finally:
-            later.cancel()
-
-    def _keep(self, lease: Lease, for_s: float | None) -> None:
-        """Have the lease renewed for so long at most."""
-        tokens = () if lease.work.grant is None else kept_while_running(lease.work.grant)
-        self._vigil.holds(lease.fence, lease.job.id, lease.job.seq, lease.work.reply, tokens, for_s)
-
-    def _slot_lost(self, run: AttemptRun, left: Left) -> None:
-        """Code goes on beyond its attempt: its slot is lost until it ends, and with too many the worker."""
-        kind = run.kind
-        self._slots.end(kind, lost=True)
-        self._registration.change(lost_slots=self._slots.lost)
-        log.error(
-            "slot_lost", job=run.lease.job.id, kind=kind, why=run.interruption, lost_slots=self._slots.lost,
-            effect="its code did not stop, and still runs",
-        )  # fmt: skip
-        left.code.add_done_callback(lambda _: self._slot_regained(run, left))
-        if self._slots.lost >= self._settings.lost_slots and not self._stopping.is_set():
+    def _slots_lost(self, lost: int) -> None:
+        """Code does not end, or has ended after all: with too much of it the worker begins anew."""
+        self._registration.change(lost_slots=lost)
+        if lost >= self._settings.lost_slots and not self._stopping.is_set():
             log.warning("worker_worn", worker=self.id, effect="it takes no more jobs, and begins anew")
             self.is_worn = True
             self.retire()
-        self._freed()
 
-    def _slot_regained(self, run: AttemptRun, left: Left) -> None:
-        self._slots.regain(run.kind)
-        self._registration.change(lost_slots=self._slots.lost)
-        log.info("slot_regained", job=run.lease.job.id, kind=run.kind, late=left.late())
-        self._freed()
-
-    # --- Renewal and cancellation
-
-    async def _renew_all(self) -> None:
-        """Renew every held lease three times within its length, until cancelled."""
-        gate = asyncio.Semaphore(RENEWALS_AT_ONCE)
-        while True:
-            await asyncio.sleep(self._settings.heartbeat_s)
-            if self._vigil.stands():
-                continue
-            async with asyncio.TaskGroup() as group:
-                for running in list(self._running.values()):
-                    group.create_task(self._renew(running, gate))
-
-    async def _renew(self, running: AttemptRun, gate: asyncio.Semaphore) -> None:
-        async with gate:
-            if running.lease.fence not in self._running or not self._vigil.may_renew(running.lease.fence):
-                return
-            why = await self._leasing.renew(running.lease)
-            if running.lease.work.grant is not None and why is not Interruption.LOST:
-                await self._dispatcher.tokens.renew(running.lease.work.grant)
-        if why is not None and running.lease.fence in self._running:
-            self._interrupt(running, why)
-
-    def _interrupt(self, running: AttemptRun, why: Interruption) -> None:
-        log.info("attempt_interrupted", job=running.lease.job.id, why=why.value)
-        running.interrupt(why)
-
-    async def _on_look(self, fence: Fence, lost: bool) -> None:  # noqa: FBT001 - as `Vigil` says it
-        """The vigil has found that a handler has to stop."""
-        running = self._running.get(fence)
-        if running is None:
-            return
-        if lost:
-            self._interrupt(running, Interruption.LOST)
-        else:
-            await self._renew(running, asyncio.Semaphore(1))
+    # --- What it is told
 
     async def _obey(self) -> None:
         """Pause, go on or drain as operators wish, until cancelled."""
@@ -354,53 +260,23 @@ class Worker:
         self._dispatcher.wake()
 
     async def _on_cancel_request(self, message: Any) -> None:
-        job_id = message.subject.split(".", 2)[1]
-        for running in list(self._running.values()):
-            if running.lease.job.id == job_id:
-                await self._renew(running, asyncio.Semaphore(1))
+        await self._renewals.cancel_requested(message.subject.split(".", 2)[1])
 
     # --- Start and end
-
-    async def _found_capabilities(self) -> dict[str, Any]:
-        """What the connectors find and the operator declares.
-
-        Raises:
-            InvalidError: it is no JSON, or too large.
-        """
-        capabilities: dict[str, Any] = {}
-        for connector in self._connectors.values():
-            before = self._found.get(connector.kind, {})
-            self._found[connector.kind] = await connector_calls.capabilities_of(connector, before)
-            capabilities.update(self._found[connector.kind])
-        return declarable(capabilities | self._capabilities, self._settings.worker_capabilities_bytes)
-
-    async def _follow_capabilities(self) -> None:
-        """Tell everybody when a connector has gained or lost an ability, until cancelled."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            try:
-                capabilities = await self._found_capabilities()
-            except InvalidError as error:
-                log.warning("capabilities_refused", error=str(error), effect="those declared before stay")
-                continue
-            if encoded(capabilities) != encoded(self._registration.record.capabilities):
-                self._registration.change(capabilities=capabilities)
-                await self._dispatcher.rematch()
-                log.info("capabilities_changed", revision=self._registration.record.revision)
 
     async def _register(self) -> Registration:
         record = new_record(
             worker_id=WorkerId(self.id),
             kinds=tuple(sorted(self._connectors)),
-            capabilities=await self._found_capabilities(),
+            capabilities=await self._abilities.find(),
             tenant=self._tenant,
             slots=self._settings.slots,
             lease_s=self._settings.lease_s,
         )
+        vigil = self._renewals.vigil
         registration = Registration(
-            self._publisher, record, self._held, self._reach, seen_again=self._dispatcher.wake,
-            elsewhere=self._vigil.stands, changed=self._vigil.changed,
+            self._publisher, record, self._renewals.held, self._reach, seen_again=self._dispatcher.wake,
+            elsewhere=vigil.stands, changed=vigil.changed,
         )  # fmt: skip
         await registration.beat()
         return registration
@@ -417,8 +293,7 @@ class Worker:
                     self._slot_freed.clear()
                     await self._slot_freed.wait()
         self._grace = None
-        for running in list(self._running.values()):
-            running.interrupt(Interruption.DRAIN)
+        self._renewals.drain()
         self._patience.lose(LAST_SETTLE_S)
 
     async def _close(self, heard: Sequence[Subscription]) -> None:

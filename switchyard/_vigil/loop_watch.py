@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 import traceback
-from types import FrameType
 from typing import ClassVar, Final, Self
 
 from switchyard._vigil.blockage import BLOCKED_S, MARK
@@ -83,16 +82,19 @@ class LoopWatch:
                 due_s = BLOCKED_S
             elif blocked_s >= due_s:
                 due_s *= 2
-                frame = sys._current_frames().get(self.thread)  # noqa: SLF001 - the documented way to it
-                self._write(_described(frame, self.thread))
+                self._write(_described(self.thread))
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._write_fd, text.encode(errors="backslashreplace")[:PIPE_BYTES])
 
 
-def _described(frame: FrameType | None, thread: int) -> str:
-    """A stack in the form that `faulthandler` gives it."""
+def _described(thread: int) -> str:
+    """The stack of a thread in the form that `faulthandler` gives it.
+
+    No frame of it is kept when this returns: it would hold the variables of all that ran then.
+    """
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 - the documented way to it
     lines = [f"{MARK}blocked)!", f"Thread 0x{thread:016x} (most recent call first):"]
     walked = list(traceback.walk_stack(frame))[:FRAMES]
     lines += [

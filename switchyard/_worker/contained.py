@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from switchyard._worker.handler_errors import as_failure, plain
 from switchyard._worker.process_state import restore
+from switchyard._worker.traceback import forget
 
 OURS: Final = "ours"
 FOREIGN: Final = "foreign"
@@ -88,6 +89,13 @@ class Foreign:
     async def wait(self) -> None:
         """Return when it has ended, however it did; who waits may be cancelled without it."""
         await asyncio.wait([self.task])
+
+    def forget(self) -> None:
+        """Let go of what its error holds, now or when it ends: nobody looks at it any more."""
+        if self.task.done():
+            forget(self._error)
+        else:
+            self.task.add_done_callback(lambda _: forget(self._error))
 
     async def stop(self, grace_s: float, *, first_s: float | None = None) -> bool:
         """Interrupt it, and again after growing pauses; whether it ended within the grace.

@@ -73,6 +73,7 @@ def plain(error: BaseException) -> BaseException:
     except BaseException:  # noqa: BLE001 - a class of the user's own may do anything here
         base = next(base for base in BASES if issubclass(type(error), base))
         stand_in: BaseException = type(type_name(error), (base,), {})(text_of(error, ERROR_BYTES))
+        stand_in.__context__, stand_in.__suppress_context__ = error, True  # found when all is forgotten
         return stand_in.with_traceback(TRACEBACK.__get__(error))
     return error
 

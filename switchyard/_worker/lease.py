@@ -26,6 +26,7 @@ from switchyard._worker.handler_errors import Fatal, Release
 from switchyard._worker.ready import Readiness
 from switchyard._worker.run import Finished, run
 from switchyard._worker.scratch import remove
+from switchyard._worker.traceback import forget
 from switchyard.errors import ApiError, ConflictError, NotFoundError, UnreachableError
 from switchyard.events.outcome import TIMEOUT, failure_of, timed_out
 from switchyard.events.values import RESULT_ARTIFACT, JobError
@@ -234,9 +235,12 @@ class Lease:
                 self.left = error
             return self._interrupted()
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is this attempt's failure
-            if isinstance(error, Release | UnreachableError):
-                await asyncio.sleep(BUSY_PAUSE_S)  # what is given back may come again at once
-            return None if self._why is Why.LOST else failed(self.facts.job_id, error)
+            try:
+                if isinstance(error, Release | UnreachableError):
+                    await asyncio.sleep(BUSY_PAUSE_S)  # what is given back may come again at once
+                return None if self._why is Why.LOST else failed(self.facts.job_id, error)
+            finally:
+                forget(error)
         if self._why is Why.LOST:
             return None
         if done.checks is None:

@@ -19,6 +19,7 @@ from switchyard._worker.contained import FOREIGN, OWNER, Foreign, StillRunning
 from switchyard._worker.context import Context, Facts, Surroundings, SyncContext
 from switchyard._worker.handler_errors import Cancelled, as_failure, contained, named
 from switchyard._worker.process_state import restore
+from switchyard._worker.traceback import forget
 from switchyard.events import outcome
 from switchyard.events.encoding.json_written import type_name
 from switchyard.handlers import Handler, Proposal
@@ -105,8 +106,10 @@ async def run_on_loop(
             except asyncio.CancelledError:  # there is no more time
                 ended = work.task.done()
             if not ended:
+                work.forget()
                 raise StillRunning(work.task, lambda: context.late + _came(work)) from None
             if isinstance(work.error, asyncio.CancelledError):
+                work.forget()
                 raise
     finally:
         context.end()
@@ -216,6 +219,7 @@ async def run_in_thread(
         thread.stop()
         with contextlib.suppress(asyncio.CancelledError):  # there is no more time
             await asyncio.wait([done], timeout=grace_s)
+        done.add_done_callback(lambda done: forget(done.result()[1]))
         if not done.done():
             raise StillRunning(done, lambda: context.late + int(done.done())) from None
         raise

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import linecache
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from switchyard.events.encoding.json_written import type_name
 
@@ -13,6 +14,8 @@ MAX_CHARS: Final = 8_000
 MAX_TEXT_CHARS: Final = 2_000
 MAX_ERRORS: Final = 8  # of a chain or a group
 MAX_FRAMES: Final = 100  # of one error, the innermost
+MAX_FORGOTTEN: Final = 1_000  # errors of a chain or a group
+MAX_FILES: Final = 500  # whose lines are kept for tracebacks
 
 _ROOT: Final = Path(__file__).parents[2]
 _LIBRARY: Final = Path(traceback.__file__).parent
@@ -28,6 +31,10 @@ _RUNNERS: Final = (
     ),
     *(f"{_LIBRARY}/{name}" for name in ("asyncio/", "concurrent/", "contextlib.py", "threading.py")),
 )  # fmt: skip
+_TRACEBACK: Final[Any] = BaseException.__dict__["__traceback__"]
+_CAUSE: Final[Any] = BaseException.__dict__["__cause__"]
+_CONTEXT: Final[Any] = BaseException.__dict__["__context__"]
+_MEMBERS: Final[Any] = BaseExceptionGroup.__dict__["exceptions"]
 _IMPORTING: Final = ("<frozen importlib", f"{_LIBRARY}/importlib/")
 
 
@@ -50,6 +57,28 @@ def told(error: BaseException, *, always: bool = True) -> str:
     if not blocks and always:
         blocks = [_block(error, _frames(error.__traceback__, runners=True))]
     return _bounded("\n".join(blocks).encode("utf-8", "replace").decode())
+
+
+def forget(error: BaseException | None) -> None:
+    """Let go of all that an error and those that led to it hold, once it has been told.
+
+    An error that a handler raises again and again, such as a constant of its module, would gather the frames
+    of every attempt, with their payloads and contexts. One that is raised afresh is in a cycle with its
+    frames, which would live until the next search for cycles. Nothing of the errors' own classes is called.
+    """
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left and len(seen) < MAX_FORGOTTEN:
+        each = left.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        left += [_CAUSE.__get__(each), _CONTEXT.__get__(each)]
+        if issubclass(type(each), BaseExceptionGroup):
+            left += _MEMBERS.__get__(each)
+        _TRACEBACK.__set__(each, None)
+    if len(linecache.cache) > MAX_FILES:  # files that jobs have made, and that are gone
+        linecache.clearcache()
 
 
 def _blocks(error: BaseException, seen: set[int]) -> list[str]:

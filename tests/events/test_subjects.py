@@ -19,26 +19,14 @@ SPELLED = {
     subjects.work: (("ocr-1", 50), "work.ocr-1.50"),
     subjects.lane_consumer: (("ocr_p1", 50), "ocr_p1_p50"),
     subjects.work_of: (("ocr_p1_p50",), "work.ocr_p1.50"),
-    subjects.lane_entry: (("ocr-1", 50), "ocr-1.50"),
-    subjects.control: (("worker", "gpu-1"), "$KV.controls.worker.gpu-1"),
-    subjects.capabilities_entry: (("gpu-1",), "$KV.capabilities.gpu-1"),
     subjects.owner_of: (("$KV.octopoid.acme.tasks.ab",), "acme.tasks"),
-    subjects.claim_entry: (("acme", "ab"), "$KV.claims.acme.ab"),
     subjects.quarantined: (("JOBS", 7), "quarantine.JOBS.7"),
     subjects.all_quarantined: (("JOBS",), "quarantine.JOBS.*"),
-    subjects.scope_key: (("ab",), "$KV.keys.octopoid.ab"),
-    subjects.octopoid_document: (("acme", "tasks", "ab"), "$KV.octopoid.acme.tasks.ab"),
-    subjects.octopoid_documents: (("acme", "tasks"), "$KV.octopoid.acme.tasks.*"),
-    subjects.kind_entry: (("ocr",), "$KV.kinds.ocr"),
-    subjects.wait: ((JOB, CHILD), f"$KV.waits.{JOB}.{CHILD}"),
-    subjects.waits_for: ((JOB,), f"$KV.waits.{JOB}.*"),
     subjects.progress: ((JOB,), f"progress.{JOB}"),
     subjects.log: ((JOB,), f"log.{JOB}"),
     subjects.timer: ((JOB, "wake"), f"timer.set.{JOB}.wake"),
     subjects.timer_due: ((JOB, "wake"), f"timer.due.{JOB}.wake"),
     subjects.job_timers: ((JOB,), f"timer.set.{JOB}.>"),
-    subjects.schedule_record: (("acme", "nightly"), "$KV.schedules.acme.nightly"),
-    subjects.tenant_schedules: (("acme",), "$KV.schedules.acme.*"),
     subjects.schedule_timer: (("acme", "nightly"), "timer.set.schedule.acme.nightly"),
     subjects.schedule_timer_due: (("acme", "nightly"), "timer.due.schedule.acme.nightly"),
     subjects.projected: (("db",), "projected.db"),
@@ -61,11 +49,7 @@ def test_a_subject_is_spelled_as_it_is_stored(function: Any) -> None:
 def test_a_subject_is_read_back_as_it_was_written() -> None:
     assert subjects.all_quarantined() == subjects.ALL_QUARANTINED.replace(">", "*.*")
     assert subjects.job_of(subjects.job_event(JobId(JOB), "leased")) == JOB
-    assert subjects.parse_lane_entry("ocr.1.50") == ("ocr.1", 50)
-    assert subjects.parse_control("$KV.controls.worker.gpu.1") == ("worker", "gpu.1")
     assert subjects.parse_quarantined("quarantine.JOBS.7") == ("JOBS", 7)
-    assert subjects.parse_wait(subjects.wait(JobId(JOB), JobId(CHILD))) == (JOB, CHILD)
-    assert subjects.parse_schedule_record(subjects.schedule_record("acme", "n")) == ("acme", "n")
     assert subjects.parse_schedule_due(subjects.schedule_timer_due("acme", "n")) == ("acme", "n")
     assert subjects.parse_schedule_due(subjects.timer_due(JobId(JOB), "wake")) is None
     assert subjects.parse_timer_due(subjects.timer_due(JobId(JOB), "wake")) == (JOB, "wake")
@@ -81,9 +65,6 @@ def test_what_a_stranger_puts_into_the_log_is_no_job_s(subject: str) -> None:
 @pytest.mark.parametrize(
     ("parse", "subject"),
     [
-        (subjects.parse_wait, f"$KV.waits.{JOB}.*"),
-        (subjects.parse_wait, f"$KV.waits.no-id.{CHILD}"),
-        (subjects.parse_schedule_record, "$KV.schedules.acme.*"),
         (subjects.parse_schedule_due, "timer.due.schedule.*.nightly"),
         (subjects.parse_timer_due, "timer.due.no-id.wake"),
         (subjects.parse_timer_due, f"timer.due.{JOB}.No name"),

@@ -67,7 +67,7 @@ UNWRITABLE: list[tuple[AnyEvent, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("event", "field"), UNWRITABLE, ids=str)
+@pytest.mark.parametrize(("event", "field"), UNWRITABLE, ids=range(len(UNWRITABLE)))
 def test_what_no_reader_could_read_names_its_field(event: AnyEvent, field: str) -> None:
     with pytest.raises(UnwritableError) as raised:
         write(JOB_ID, event)

@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.gateway.app import serve
 from switchyard.services.settings import Settings
+from switchyard.services.telemetry.part import Telemetry
 from tests import site
 
 DEADLINE_S = 20.0
@@ -107,15 +108,15 @@ async def gateway(
         limits: settings that differ from the defaults.
     """
     values = {"data_dir": data_dir, "port": 0, "request_timeout_s": 3.0, **limits}
-    async with (
-        site.opened(Gateway, broker_url, name="gateway", max_bytes=max_bytes, **values) as found,
-        found.projector(goes_on=projector),
-        asyncio.TaskGroup() as tasks,
-    ):
-        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        serving = tasks.create_task(serve(found.settings, found.nc, ready=ready.set_result))
-        async with asyncio.timeout(DEADLINE_S):
-            found.url = await ready
-        async with aiohttp.ClientSession() as found.http:
-            yield found
-        serving.cancel()
+    async with site.opened(Gateway, broker_url, name="gateway", max_bytes=max_bytes, **values) as found:
+        telemetry = Telemetry("up", names=found.settings.metrics_names)
+        async with found.projector(goes_on=projector, telemetry=telemetry), asyncio.TaskGroup() as tasks:
+            ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            serving = tasks.create_task(
+                serve(found.settings, found.nc, ready=ready.set_result, telemetry=telemetry)
+            )
+            async with asyncio.timeout(DEADLINE_S):
+                found.url = await ready
+            async with aiohttp.ClientSession() as found.http:
+                yield found
+            serving.cancel()

@@ -242,7 +242,7 @@ async def test_metrics_and_queues_count_what_a_tenant_may_know(broker: NatsServe
         operator, viewer = api.token("operator"), api.token("viewer")
         async with asyncio.timeout(20):
             while (
-                'switchyard_workers{state="running"} 1.0'
+                'switchyard_workers{part="projector",state="running"} 1.0'
                 not in (await api.get("/metrics", token=operator)).raw.decode()
                 or b'"theirs"' not in (await api.get("/metrics", token=operator)).raw
             ):

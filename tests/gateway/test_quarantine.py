@@ -210,13 +210,15 @@ async def test_messages_set_aside_are_counted_by_stream(api: Gateway) -> None:
     await api.publisher.publish("quarantine.of.no.form", b"", {})
     assert await quarantine_index.counts(api.nc, timeout_s=3) == {"JOBS": 5, "KV_lanes": 1, "other": 3}
     text = (await api.get("/metrics", token=api.token("operator"))).raw.decode()
-    for line in ('{stream="JOBS"} 5.0', '{stream="KV_lanes"} 1.0', '{stream="other"} 3.0'):
-        assert f"switchyard_quarantined_messages{line}" in text
+    for stream, count in {"JOBS": 5, "KV_lanes": 1, "other": 3}.items():
+        assert f'switchyard_quarantined_messages{{part="projector",stream="{stream}"}} {count}.0' in text
     await api.call("DELETE", "/v1/quarantine", token=api.token("admin"))
-    assert (
-        'switchyard_quarantined_messages{stream="JOBS"}'
-        not in (await api.get("/metrics", token=api.token("operator"))).raw.decode()
-    )
+    async with asyncio.timeout(DEADLINE_S):
+        while (
+            b'switchyard_quarantined_messages{part="projector",stream="JOBS"}'
+            in (await api.get("/metrics", token=api.token("operator"))).raw
+        ):
+            await asyncio.sleep(0.02)
 
 
 async def test_damaged_jobs_are_counted_as_such(api: Gateway) -> None:
@@ -224,4 +226,5 @@ async def test_damaged_jobs_are_counted_as_such(api: Gateway) -> None:
     page = await api.get("/v1/jobs?state=damaged", Switchyard_Min_Seq=str(seq))
     assert [job["id"] for job in page.json["jobs"]] == [job_id]
     text = (await api.get("/metrics", token=api.token("operator"))).raw.decode()
-    assert 'switchyard_jobs{kind="noop",state="damaged"} 1.0' in text
+    assert 'switchyard_jobs{kind="noop",part="projector",state="damaged"} 1.0' in text
+    assert 'switchyard_damaged_jobs{part="gateway"} 1.0' in text

@@ -14,9 +14,9 @@ import pytest
 from switchyard.events import subjects
 from switchyard.services.broker.jetstream import api as ask
 from switchyard.services.broker.server.server import NatsServer
-from switchyard.services.gateway.readiness import Stalls
 from switchyard.services.keeper.loop import Keeper
 from switchyard.services.projector.projector import Projector
+from switchyard.services.telemetry.stalls import Stalls
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
 STALL_S = 0.3

@@ -204,7 +204,7 @@ async def check_what_is_shown(site: ShiftedDeployment, shift_s: float) -> None:
     async with site.session.get(f"{site.url}/metrics", headers=headers) as answer:
         lines = (await answer.text()).splitlines()
     offsets = [
-        float(line.split(" ")[1]) for line in lines if line.startswith("switchyard_clock_offset_seconds ")
+        float(line.split(" ")[1]) for line in lines if line.startswith("switchyard_clock_offset_seconds{")
     ]
     assert offsets == [pytest.approx(shift_s, abs=1)]
     minted = await site.command_on("gateway", "token", "--tenant", "acme", "--role", "viewer", "--ttl", "10m")

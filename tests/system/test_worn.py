@@ -16,7 +16,7 @@ from switchyard.events.encoding.codec import FINAL_EVENTS
 from switchyard.services.broker import connection
 from switchyard.services.broker.inbox import Inbox
 from tests.handlers import outlasting
-from tests.handlers.table import MODES, SOURCES, Entry, table
+from tests.handlers.table import MODES, REST, SOURCES, Entry, table
 from tests.sizes import sizes
 from tests.system.deployment import Deployment, Part
 
@@ -101,12 +101,12 @@ async def settled(worker: psutil.Process) -> Look:
     return look(worker)
 
 
-def hostile() -> list[Entry]:
+def hostile(*, rest: bool) -> list[Entry]:
     """One after the other of each mode."""
     tables = []
-    for mode in MODES:
+    for mode in ("loop", "thread") if rest else MODES:
         kinds = {outlasting.ASYNC, outlasting.THREAD, outlasting.PROCESS}
-        entries = [entry for entry in table(mode) if entry.kind not in kinds]
+        entries = [entry for entry in table(mode, rest=rest) if entry.kind.removeprefix(REST) not in kinds]
         if mode != "process":
             entries = [entry for entry in entries if entry.name not in BY_DESIGN]
         tables.append(entries)
@@ -153,20 +153,25 @@ def temporary(site: Deployment) -> Path:
     return site.directory / "t"
 
 
-async def start_worker(site: Deployment) -> Part:
+async def start_worker(site: Deployment, *, rest: bool) -> Part:
     sources = [argument for source in SOURCES for argument in ("--handlers", source)]
     temporary(site).mkdir()
     site.settings["TMPDIR"] = str(temporary(site))
     # What the allocator keeps for threads, up to eight arenas a core, would hide what is lost.
     site.settings |= {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"}
+    if rest:
+        return await site.start("rest", str(SLOTS), str(LEASE_S), module="tests.handlers.rest_worker")
     return await site.start("worker", "worker", *sources, "--slots", str(SLOTS))
 
 
+@pytest.mark.parametrize("rest", [False, True], ids=["nats", "rest"])
 @pytest.mark.parametrize("size", SIZES)
-async def test_hostile_jobs_leave_nothing_in_their_worker(site: Deployment, size: Size) -> None:
-    part = await start_worker(site)
+async def test_hostile_jobs_leave_nothing_in_their_worker(
+    site: Deployment, size: Size, *, rest: bool
+) -> None:
+    part = await start_worker(site, rest=rest)
     worker = psutil.Process(part.pid)
-    table = hostile()
+    table = hostile(rest=rest)
     jobs = [table[at % len(table)] for at in range(size.last)]
     looks = []
     step = size.first

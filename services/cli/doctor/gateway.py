@@ -57,7 +57,7 @@ def _registration(health: dict[str, str]) -> Check:
 
 def _damaged(metrics: str) -> Check:
     """How many jobs of all tenants have a log that cannot be read, as the gateway counts them."""
-    counts = re.findall(r'^switchyard_jobs\{[^}]*state="damaged"[^}]*\} ([0-9.e+]+)$', metrics, re.MULTILINE)
+    counts = re.findall(r"^switchyard_damaged_jobs\{[^}]*\} ([0-9.e+]+)$", metrics, re.MULTILINE)
     total = int(sum(map(float, counts)))
     if not total:
         return Check("damaged jobs", "ok", "none")

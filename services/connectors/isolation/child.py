@@ -28,6 +28,7 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
+from switchyard._worker.traceback import forget
 from switchyard.events.outcome import exception_text, failure_of
 from switchyard.services.connectors.isolation.supervisor import die_with_parent
 from switchyard.services.connectors.isolation.traces import Traces
@@ -205,6 +206,7 @@ class _Server:
                 self._channel.send(_MEMORY_FRAME)
                 return
             described = _described(error)
+            forget(error)
         except SystemExit as error:
             if not self._channel.is_ours:
                 _leave(error.code if isinstance(error.code, int) else int(error.code is not None))

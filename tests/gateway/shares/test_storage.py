@@ -152,8 +152,8 @@ async def test_a_log_that_is_nearly_full_is_told_and_one_with_room_again_takes_j
     found = await doctor_storage.streams(small.nc, settings)
     assert (found.status, "SWITCHYARD_JOBS_BYTES" in found.found) == ("fail", True)
     told = (await small.get("/metrics", token=small.token("admin"))).raw.decode()
-    assert 'switchyard_stream_limit_bytes{stream="JOBS"} 4.194304e+06' in told
-    assert 'switchyard_stream_bytes{stream="JOBS"}' in told
+    assert 'switchyard_stream_limit_bytes{part="projector",stream="JOBS"} 4.194304e+06' in told
+    assert 'switchyard_stream_bytes{part="projector",stream="JOBS"}' in told
     async with asyncio.TaskGroup() as group:
         keeper = group.create_task(Keeper(small.nc, settings).run())
         for job in jobs[:30]:

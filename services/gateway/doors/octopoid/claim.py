@@ -10,14 +10,13 @@ from aiohttp import web
 from msgspec import Meta
 
 from switchyard.events.commands import ClaimReview
-from switchyard.events.encoding.codec import event_name
 from switchyard.events.errors import ConflictError, LimitError, VersionConflictError
 from switchyard.events.job import decide, evolve
 from switchyard.events.values import Status
 from switchyard.services import clock
 from switchyard.services.access.principal import Role
 from switchyard.services.dispatch.rest.claiming import Claimed, ClaimRequest, Nothing
-from switchyard.services.gateway.app_keys import CLAIMING, METRICS, SETTINGS, STORE
+from switchyard.services.gateway.app_keys import CLAIMING, SETTINGS, STORE
 from switchyard.services.gateway.doors.octopoid import flows
 from switchyard.services.gateway.doors.octopoid.create import end_job
 from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, form
@@ -116,8 +115,6 @@ async def _claimed(request: web.Request, asked: ClaimForm) -> Task | None:
         claimed = await request.app[CLAIMING].claim(request[PRINCIPAL], claim_request, raw, **heard(request))
         if isinstance(claimed, Nothing):
             return None
-        if claimed.is_new:
-            request.app[METRICS].appended.labels("claimed").inc()
         if (task := await _task_of(request, claimed)) is not None:
             return task
     return None
@@ -175,9 +172,10 @@ async def _review(request: web.Request, asked: ClaimForm, queue: str) -> Task | 
                 continue
             # Not decided again after a conflict: an agent that asks twice at once gets two tasks.
             trace = caller_of(request, request[PRINCIPAL]).trace
-            seq = await request.app[STORE].append(task.job, event, actor=f"worker:{reviewer}", trace=trace)
+            seq = await request.app[STORE].append(
+                task.job, event, actor=f"worker:{reviewer}", trace=trace, command=type(command).__name__
+            )
         except (ConflictError, VersionConflictError):
             continue
-        request.app[METRICS].appended.labels(event_name(event)).inc()
         return task._replace(job=evolve(task.job, event, seq))
     return None

@@ -11,14 +11,13 @@ from aiohttp import web
 from msgspec import Meta
 
 from switchyard.events.commands import ConfirmCancel, Discard, RequestCancel
-from switchyard.events.encoding.codec import event_name
 from switchyard.events.encoding.damage import refuse_damaged
 from switchyard.events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
 from switchyard.events.job import Job
 from switchyard.events.values import Status
 from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
-from switchyard.services.gateway.app_keys import METRICS, SETTINGS, STORE, SUBMITTER
+from switchyard.services.gateway.app_keys import SETTINGS, STORE, SUBMITTER
 from switchyard.services.gateway.doors.octopoid import flows
 from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, form, now
 from switchyard.services.gateway.doors.octopoid.moves import Order, move
@@ -112,9 +111,7 @@ async def create(request: web.Request) -> web.Response:
         body = _submission(document, priority, waits_for)
         key = job_key(asked.id, document["nonce"])
         caller = caller_of(request, request[PRINCIPAL])
-        submitted = await request.app[SUBMITTER].submit(parse_request(body), body, caller, key)
-        if submitted.event is not None:
-            request.app[METRICS].appended.labels(event_name(submitted.event)).inc()
+        await request.app[SUBMITTER].submit(parse_request(body), body, caller, key)
         task = await task_named(request, asked.id)
     if queue != INCOMING and (task.is_new or again):
         task = await _placed(request, task, queue)

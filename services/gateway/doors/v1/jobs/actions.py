@@ -8,14 +8,14 @@ import msgspec
 from aiohttp import web
 
 from switchyard.events.commands import AnyCommand, Archive, Discard, Redrive, Repair, Reprioritise
-from switchyard.events.encoding.codec import event_name, place_of
+from switchyard.events.encoding.codec import place_of
 from switchyard.events.job import Job, decide
 from switchyard.events.values import Status
 from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
 from switchyard.services.access.principal import Principal, Role
 from switchyard.services.event_store import Transition
-from switchyard.services.gateway.app_keys import LANES, METRICS, SHARES, STORE, SUBMITTER
+from switchyard.services.gateway.app_keys import LANES, SHARES, STORE, SUBMITTER
 from switchyard.services.gateway.doors.v1.jobs.routes import answer, last_of
 from switchyard.services.gateway.http.callers import body_of, caller_of, require
 from switchyard.services.gateway.http.query import Query
@@ -139,7 +139,7 @@ async def transition(request: web.Request, principal: Principal, job: Job, comma
 async def append(
     request: web.Request, job: Job, command: AnyCommand, *, actor: str, trace: str
 ) -> Transition:
-    """Append what a command comes to, and count it; a new start takes of the tenant's share.
+    """Append what a command comes to; a new start takes of the tenant's share.
 
     Raises:
         ConflictError: the job's state does not allow it.
@@ -159,8 +159,6 @@ async def append(
         raise
     if share is not None:
         share.stored(after.seq, size_bytes)
-    if event is not None:
-        app[METRICS].appended.labels(event_name(event)).inc()
     return Transition(after, event)
 
 

@@ -16,7 +16,6 @@ import orjson
 from aiohttp import hdrs, web
 
 from switchyard.events.errors import LimitError, SwitchyardError
-from switchyard.events.events import NAMES, AnyEvent
 from switchyard.services import clock
 from switchyard.services.access.principal import Role
 from switchyard.services.gateway.app_keys import METRICS, SETTINGS, SUBMITTER
@@ -95,7 +94,6 @@ class _Bulk:
         self._read_all = False
         self._too_slow = False
         self._statuses: Counter[int] = Counter()
-        self._events: Counter[type[AnyEvent]] = Counter()
 
     async def run(self) -> None:
         try:
@@ -117,8 +115,6 @@ class _Bulk:
                     line.begun.seq.add_done_callback(_forget)
             for status, count in self._statuses.items():
                 self._metrics.bulk_lines.labels(str(status)).inc(count)
-            for event_type, count in self._events.items():
-                self._metrics.appended.labels(NAMES[event_type]).inc(count)
 
     # --- In
 
@@ -239,8 +235,6 @@ class _Bulk:
         except SwitchyardError as error:
             line.answer = self._error(line.index, error)
         else:
-            if event is not None:
-                self._events[type(event)] += 1
             line.answer = self._success(line.index, 201 if event else 200, job.id, job.seq)
 
     def _acknowledged(self, line: _Line) -> bool:
@@ -252,7 +246,6 @@ class _Bulk:
             seq = begun.seq.result()
         except (SwitchyardError, asyncio.CancelledError):
             return False
-        self._events[type(begun.event)] += 1
         line.answer = self._success(line.index, 201, begun.job.id, seq)
         return True
 

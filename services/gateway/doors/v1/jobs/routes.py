@@ -10,7 +10,6 @@ import msgspec
 from aiohttp import web
 
 from switchyard.events.commands import RequestCancel
-from switchyard.events.encoding.codec import event_name
 from switchyard.events.encoding.damage import refuse_damaged
 from switchyard.events.encoding.envelope import event_view
 from switchyard.events.errors import NotFoundError, UnavailableError
@@ -66,10 +65,7 @@ async def submit(request: web.Request) -> web.Response:
     key = None if header is None else parse_key(header)
     caller = caller_of(request, principal)
     job, event = await request.app[SUBMITTER].submit(parse_request(body), body, caller, key)
-    metrics = request.app[METRICS]
-    metrics.submit_seconds.observe(time.perf_counter() - started)
-    if event is not None:
-        metrics.appended.labels(event_name(event)).inc()
+    request.app[METRICS].submit_seconds.observe(time.perf_counter() - started)
     job = await _waited(request, job, wait_s)
     location = {"Location": f"/v1/jobs/{job.id}"}
     return answer(request, job, status=200 if event is None else 201, headers=location)
@@ -167,14 +163,12 @@ async def cancel(request: web.Request) -> web.Response:
     command = RequestCancel(
         now=clock.now(), by=principal.actor, grace_s=app[SETTINGS].cancel_grace_s, reason=asked.reason
     )
-    job, event = await app[STORE].transition(
+    job, _ = await app[STORE].transition(
         await app[STORE].load(JobId(job_id), at_least=last_seq),
         command,
         actor=principal.actor,
         trace=caller_of(request, principal).trace,
     )
-    if event is not None:
-        app[METRICS].appended.labels(event_name(event)).inc()
     return answer(request, job, status=202 if job.status is Status.CANCELLING else 200)
 
 

@@ -19,7 +19,6 @@ from switchyard.events.commands import (
     RenewClaim,
     Wake,
 )
-from switchyard.events.encoding.codec import event_name
 from switchyard.events.errors import ConflictError, InvalidError
 from switchyard.events.job import RULE_CHECKS, Job
 from switchyard.events.outcome import ERROR_BYTES, MAX_NAME_CHARS, MAX_NAMES
@@ -35,7 +34,6 @@ from switchyard.services.event_store import Transition
 from switchyard.services.gateway.app_keys import (
     CLAIMING,
     LEASE_TOKENS,
-    METRICS,
     SETTINGS,
     STORE,
 )
@@ -120,8 +118,6 @@ async def claim(request: web.Request) -> web.Response:
         wish = request.app[CLAIMING].wish(principal, asked)
         state = {"Switchyard-Worker-State": wish or "running"}
         return web.Response(status=204, headers=state | {H_REVISION: str(claimed.revision)})
-    if claimed.is_new:
-        request.app[METRICS].appended.labels("claimed").inc()
     return json_response(_claimed_view(request, claimed), status=201, headers=_headers(claimed))
 
 
@@ -288,12 +284,9 @@ async def _end(
 async def _append(
     request: web.Request, principal: Principal, claims: LeaseClaims, job: Job, command: AnyCommand
 ) -> Transition:
-    done = await request.app[STORE].transition(
+    return await request.app[STORE].transition(
         job, command, actor=f"worker:{claims.worker}", trace=caller_of(request, principal).trace
     )
-    if done.event is not None:
-        request.app[METRICS].appended.labels(event_name(done.event)).inc()
-    return done
 
 
 async def _accept_by_rule(request: web.Request, principal: Principal, job: Job) -> Job:

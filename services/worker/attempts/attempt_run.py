@@ -44,7 +44,7 @@ from switchyard.services.event_store import EventStore
 from switchyard.services.files import Files
 from switchyard.services.files.reservations import WorkerQuota
 from switchyard.services.settings import Settings
-from switchyard.services.worker.attempt import HeldAttempt
+from switchyard.services.worker.attempts.attempt import HeldAttempt
 from switchyard.services.worker.reporting import Reporter
 
 log = structlog.get_logger()
@@ -145,6 +145,7 @@ class AttemptRun:
             settings=means.settings,
         )  # fmt: skip
         timer = asyncio.get_running_loop().call_later(self.timeout_s, self.interrupt, Interruption.TIMEOUT)
+        work: Foreign | None = None
         try:
             if self.interruption is not None:
                 return self._interrupted(still_runs=False)
@@ -157,6 +158,8 @@ class AttemptRun:
             return await self._failed(work.error)
         finally:
             timer.cancel()
+            if work is not None:
+                work.forget()
             await attempt.close()
 
     async def _outcome(self, attempt: HeldAttempt) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from switchyard._worker.contained import Foreign
+from switchyard._worker.traceback import forget
 from switchyard.events.outcome import trace_of
 from switchyard.services.connectors.protocol import Connector
 
@@ -58,3 +59,4 @@ async def close(connector: Connector) -> None:
 
 def _failed(connector: Connector, call: str, error: BaseException, effect: str) -> None:
     log.error("connector_failed", kind=connector.kind, call=call, exception=trace_of(error), effect=effect)
+    forget(error)

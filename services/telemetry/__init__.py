@@ -1,0 +1,1 @@
+"""What a process says of itself: metrics, traces and health, and the names of them."""
