@@ -174,7 +174,7 @@ async def test_the_time_is_asked_again_after_a_reconnection(
         assert asked.is_set()
         asked.clear()
         cable.cut()
-        cable.mend()
+        cable.repair()
         async with asyncio.timeout(DEADLINE_S):
             await asked.wait()
         await nc.close()

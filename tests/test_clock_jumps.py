@@ -53,7 +53,7 @@ class OtherTime(Cable):
         """Another node leads from now on, and connections are lost with the one before."""
         self.shift_s = int(shift_s)
         self.cut()
-        self.mend()
+        self.repair()
 
 
 @contextlib.asynccontextmanager

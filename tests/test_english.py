@@ -33,17 +33,19 @@ ODD: Final = (
 )
 """What is looked for, in any case, and what says it better."""
 RIGHT: Final = {
-    "tests/documents/pdf/test_pdf_text.py": ("Of bridges",),
-    "CHANGELOG.md": ("worker_begun_anew",),
+    "CHANGELOG.md": (
+        "worker_begun_anew",
+        "lane_not_mended",
+        "job_not_mended",
+        "`mended`",
+    ),  # log events of old
+    "docs/metrics.md": ("switchyard_mended_total",),  # a metric, whose name stays
+    "services/keeper/observing.py": ("switchyard_mended",),
+    "services/telemetry/names.py": ("switchyard_mended",),
+    "tests/documents/pdf/test_pdf_text.py": ("Of bridges",),  # a heading
 }
-"""Text of somebody else, by the file that holds it."""
-NOT_YET: Final[tuple[str, ...]] = (
-    "services/broker/", "services/dispatch/",
-    "services/gateway/", "services/keeper/", "services/records/", "services/worker/",
-    "switchyard/_vigil/", "switchyard/_worker/", "docs/api.md", "tests/broker/", "tests/dispatch/",
-    "tests/gateway/", "tests/handlers/", "tests/keeper/", "tests/records/", "tests/system/",
-    "tests/test_clock.py", "tests/test_clock_jumps.py", "tests/worker/", "services/connectors/protocol.py",
-)  # fmt: skip
+"""What may stay, by the file that has it."""
+NOT_YET: Final[tuple[str, ...]] = ("docs/api.md", "services/gateway/", "tests/gateway/")
 """Places that still have such words; they may only become fewer."""
 
 
@@ -68,6 +70,7 @@ def odd(path: str, text: str) -> Iterator[str]:
         text = text.replace(right, "")
     small = text.lower()
     for pattern, better in ODD:
+        # Only the last one looks at capitals.
         for found in re.finditer(pattern, text if "Of" in pattern else small):
             line = text.count("\n", 0, found.start()) + 1
             yield f'{path}:{line}: "{found[0]}": better {better}'

@@ -79,7 +79,7 @@ class _Client(Client):
 
     async def request(self, *args: Any, **kwargs: Any) -> Msg:
         # Here and in `flush`: `asyncio.wait_for`, which nats-py waits with, loses a cancellation that comes
-        # together with the answer (python/cpython#86296, mended in 3.12).
+        # together with the answer (python/cpython#86296, fixed in 3.12).
         cancelled = _cancellations()
         answer = await super().request(*args, **kwargs)
         if _cancellations() > cancelled:
@@ -173,7 +173,7 @@ async def unlisten(nc: Client, subscription: Subscription, *, drain: bool = Fals
 async def connect(url: str, *, name: str, timeout_s: float = 5.0, lease_s: float = 30.0) -> Client:
     """Connect, and stay connected: a lost connection is taken up again for ever, every 250 ms.
 
-    The process then goes by the broker's clock.
+    The process then follows the broker's clock.
 
     Args:
         url: one or more broker addresses with credentials, separated by commas.
@@ -187,7 +187,7 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0, lease_s: float
     """
     client = _Client(url)
     connected = False
-    refusal: Exception | None = None  # of the first connection: its caller tells it
+    refusal: Exception | None = None  # of the first connection: its caller reports it
 
     # nats-py's default callback prints tracebacks.
     async def on_error(error: Exception) -> None:

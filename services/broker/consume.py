@@ -82,7 +82,7 @@ async def consume_batches(
 ) -> None:
     """Hand all messages that are there to `handle`, up to `batch` together, until cancelled.
 
-    While it is at them the broker is told so. All of them come again after a second when it raises anything.
+    The broker is notified while it is at them. All of them come again after a second when it raises anything.
     """
     async with contextlib.aclosing(_batches(nc, stream, durable, batch)) as batches:
         async for messages in batches:
@@ -130,13 +130,13 @@ async def _batches(nc: Client, stream: str, durable: str, batch: int) -> AsyncGe
                         yield messages[first : first + batch]
             except (LostError, nats.errors.Error, TimeoutError):
                 await asyncio.sleep(PAUSE_S)
-                await _mend(nc, stream, durable)
+                await _restore(nc, stream, durable)
 
 
-async def _mend(nc: Client, stream: str, durable: str) -> None:
+async def _restore(nc: Client, stream: str, durable: str) -> None:
     """Make the consumer again if it was deleted; from the start, since nothing says what it had come to."""
     try:
-        if await topology.mend_consumer(nc, stream, durable):
+        if await topology.restore_consumer(nc, stream, durable):
             log.warning("consumer_made_again", stream=stream, consumer=durable)
     except SwitchyardError as error:
         log.warning("consumer_not_made", stream=stream, consumer=durable, error=str(error))

@@ -2,7 +2,7 @@
 
 Source of the codes: `server/errors.json` of nats-server 2.15.1, of which everything was looked through that a
 publish or a call of ours may be answered with. What is not named here is a fault of the message, of the call
-or of the stream's configuration, and another try mends nothing: 10054 a message that is too large, 10097 its
+or of the stream's configuration, and another try does not help: 10054 a message that is too large, 10097 its
 headers, 10060 and 10063 another stream or sequence than expected, 10109 a sealed stream, 10165 and 10166 its
 TTL, 10188 to 10192, 10203, 10212 and 10223 its schedule; of a call, 10003 and 10025 what it says, 10013,
 10100 and 10148 another consumer in its place, 10117 more subjects than an answer may hold.
@@ -42,7 +42,7 @@ is not there, is offline, is moved; the guard cannot be checked yet; too many re
 another change of the stream is under way. Nothing was stored."""
 
 NOT_NOW_API: Final = frozenset({10004, 10007, 10012, 10035, 10048, 10105, 10110, 10119, 10195, 10202})
-"""Of calls beside publishes: not all servers answered; not assigned yet; a consumer could not be made, as
+"""For calls beside publishes: not all servers answered; not assigned yet; a consumer could not be made, as
 where the one before it is being deleted; the account or the assignment is not there yet; the consumer before
 is still in use; the store could not purge now; the consumer is offline, and with a reason; a server joins.
 Tried: a cluster without its quorum, and a stream whose leader steps down, answer 10008."""
@@ -67,9 +67,9 @@ BUSY: Final = frozenset({429, 503})
 
 
 class FaultError(UnavailableError):
-    """The broker refused a call for a reason that another try does not mend.
+    """The broker refused a call for a reason that stays.
 
-    Its loops back off as they do while the broker is away, since an operator may mend it.
+    Its loops back off as they do while the broker is away, since an operator may remove it.
 
     Args:
         message: what was refused and why.
@@ -160,7 +160,7 @@ async def api(
         expected: the codes that the caller takes itself: their answer is returned, and holds `error`.
 
     Raises:
-        FaultError: it refused for a reason that another try does not mend.
+        FaultError: it refused for a reason that stays.
         UnavailableError: no answer in time, not ready in time, or no room.
     """
     data = orjson.dumps(body) if body else b""

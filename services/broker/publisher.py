@@ -37,7 +37,7 @@ class NoRoomError(UnavailableError):
 
 
 class PublishRefusedError(SwitchyardError):
-    """The broker refused the message for a reason that another try does not mend."""
+    """The broker refused the message for a reason that stays."""
 
 
 class Publisher:

@@ -45,7 +45,7 @@ class _Take(Generic[D]):
 
 
 class _Open(NamedTuple):
-    """A pull that waits, and tells each `beat_s` seconds that it is there."""
+    """A pull that waits, and gives a sign of life each `beat_s` seconds."""
 
     expires_at: float
     beat_s: float
@@ -62,7 +62,7 @@ class Puller(Generic[D]):
         parse: gives the consumer's name and the delivery.
         timeout_s: seconds to wait for an answer to a pull that does not wait.
         stray: is given what a waiting pull brought; takes it or hands it back.
-        refused: told when the broker ended a waiting pull before its time; it may be opened again soon.
+        refused: called when the broker ended a waiting pull before its time; it may be opened again soon.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Puller(Generic[D]):
         self._waiting.clear()
 
     def forget_wait(self, consumer: str) -> None:
-        """The consumer was made anew, so the broker has forgotten the pull that waited on it."""
+        """The consumer was made again, so the broker has forgotten the pull that waited on it."""
         self._waiting.pop(consumer, None)
 
     async def drop_waits(self) -> None:
@@ -204,7 +204,7 @@ class Puller(Generic[D]):
         self._stray(delivery)
 
     def _on_ended(self, consumer: str, status: str) -> None:
-        """A pull has run out, or its consumer is being made anew or moved to another server."""
+        """A pull has run out, or its consumer is being made again or moved to another server."""
         if status == ALIVE:
             if consumer in self._waiting and consumer in self._open:
                 self._heard(consumer)

@@ -6,7 +6,7 @@ import time
 
 
 class Reachability:
-    """Counts unbroken reach; a gap in the proofs of half a lease starts the count anew.
+    """Counts unbroken reach; a gap in the proofs of half a lease restarts the count.
 
     It also covers a process that was itself stopped: its proofs have a gap just the same.
 

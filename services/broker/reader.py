@@ -85,9 +85,9 @@ async def last_message(nc: Client, stream: str, subject: str, *, timeout_s: floa
     )
 
 
-def _subject(told: str) -> str:
+def _subject(raw: str) -> str:
     """A subject as all readers have it: a direct get may have a space in the place of a carriage return."""
-    return told.replace("\r", " ") if "\r" in told else told
+    return raw.replace("\r", " ") if "\r" in raw else raw
 
 
 async def last_of_leader(nc: Client, stream: str, subject: str, *, timeout_s: float) -> Stored | None:
@@ -204,12 +204,12 @@ async def follow_batches(
         stream: the stream.
         filters: subject filters; none for all.
         start: first sequence; None for what comes from now on.
-        latest: begin with the last message of each subject, then go on with what comes.
+        latest: begin with the last message of each subject, then continue with what comes.
         headers_only: without what is in them; the header `Nats-Msg-Size` says how much.
         batch: most messages that are handed over at once; what is there is, without waiting for more.
         check: called before the first message of each new consumer; what it raises ends this. The broker
             that it asks is the one whose messages follow: a consumer does not outlive a restart.
-        begun: told of each new consumer, and how many messages there are for it; then an empty batch comes.
+        begun: raw of each new consumer, and how many messages there are for it; then an empty batch comes.
         timeout_s: seconds to wait for any answer of the broker.
     """
     last = 0

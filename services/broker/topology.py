@@ -136,7 +136,7 @@ async def apply(nc: Client, *, replicas: int = 1, max_bytes: Mapping[str, int] |
     return changes
 
 
-async def mend_consumer(nc: Client, stream: str, durable: str) -> bool:
+async def restore_consumer(nc: Client, stream: str, durable: str) -> bool:
     """Make a declared consumer if the broker has lost it; whether it had.
 
     Raises:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import pydantic
 
-from switchyard._worker.traceback import told
+from switchyard._worker.traceback import formatted
 
 
 class ConnectorError(Exception):
@@ -50,8 +50,8 @@ class BusyError(ConnectorError):
 def traceback_of(error: BaseException) -> str:
     """Where an attempt failed; nothing for what a connector of ours says on purpose, which is no mistake."""
     if isinstance(error, ConnectorError):
-        return told(error, always=False) if error.traceback or error.__cause__ is not None else ""
-    return told(error)
+        return formatted(error, always=False) if error.traceback or error.__cause__ is not None else ""
+    return formatted(error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class Dispatcher:
         consumer, priority = place.consumer, place.priority
         known = self._lanes.get(consumer)
         if entry.value is not None and known is not None and entry.revision == known[2]:
-            return  # told twice: a second pull would bring jobs for which there is no slot
+            return  # reported twice: a second pull would bring jobs for which there is no slot
         self.puller.forget_wait(consumer)
         if entry.value is None:
             self._lanes.pop(consumer, None)

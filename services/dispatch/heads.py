@@ -73,7 +73,7 @@ class Heads:
 
     Args:
         nc: an open connection.
-        timeout_s: seconds to wait for the broker; what it has not told by then is unseen.
+        timeout_s: seconds to wait for the broker; what it has not sent by then is unseen.
     """
 
     def __init__(self, nc: Client, *, timeout_s: float) -> None:
@@ -173,10 +173,10 @@ class Heads:
         ]
         found: dict[str, Head] = {}
         for (consumer, seq, pending), answer in zip(unknown, await self._ask(calls), strict=True):
-            told = (answer.headers or {}).get(SEQUENCE) if answer else None
-            if told is not None:
-                self._known[consumer] = int(told)
-            found[consumer] = Head(int(told or seq), pending)
+            header = (answer.headers or {}).get(SEQUENCE) if answer else None
+            if header is not None:
+                self._known[consumer] = int(header)
+            found[consumer] = Head(int(header or seq), pending)
         return found
 
     async def after(self, work: Work) -> Head | None:

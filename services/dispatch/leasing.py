@@ -109,7 +109,7 @@ class Leasing:
             return None
         try:
             event = decode(work.subject, work.body) if work.body else None  # that one was not delivered
-            if isinstance(event, Submitted):  # also one handed back: the guard tells if more has happened
+            if isinstance(event, Submitted):  # also one handed back: the guard notices if more has happened
                 job = evolve(Job(id=job_id), event, work.seq)
                 return await self._start(work, job, event.job, record)
             job = await self._store.load(job_id, at_least=work.seq)
@@ -133,7 +133,7 @@ class Leasing:
         except VersionConflictError:
             raise  # of what `begin` writes beside the job, which its caller answers for
         except Exception:
-            # Whatever one job has in its log, the worker goes on with the others.
+            # Whatever one job has in its log, the worker continues with the others.
             log.exception("lease_not_taken", job=job_id)
             await self._puller.answer(work, NAK, delay_s=FAILED_PAUSE_S)
             return None
@@ -207,7 +207,7 @@ class Leasing:
             NewerVersionError: a newer version of the program wrote the job's log.
         """
         if job.damage is not None:
-            decide(job, Wake(now=clock.now()))  # raises if only a newer version may go on
+            decide(job, Wake(now=clock.now()))  # raises if only a newer version may continue
             log.warning("job_damaged", job=job.id, seq=job.damage.seq, reason=job.damage.reason)
             await self._puller.answer(work, TERM)
             return False

@@ -52,7 +52,7 @@ class Tokens:
 
     Args:
         nc: an open connection.
-        wake: told of a token that was waited for.
+        wake: called with a token that was waited for.
     """
 
     def __init__(self, nc: Client, settings: Settings, *, wake: Callable[[], None]) -> None:

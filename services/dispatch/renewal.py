@@ -33,7 +33,7 @@ async def judge(store: EventStore, job: Job, fence: Fence) -> tuple[Job, Interru
         UnavailableError: the broker does not answer; nothing is known.
     """
     last = await store.last_seq(job.id)
-    if last < job.seq:  # told by a replica that lags, as one does that was cut off
+    if last < job.seq:  # read from a replica that lags, as one does that was cut off
         last = await store.leaders_seq(job.id)
     if last != job.seq:
         job = await store.load(job.id, at_least=last)

@@ -99,7 +99,7 @@ class Dependencies:
         async def settle(child: JobId) -> None:
             try:
                 await self.settle(child, waiting[child])
-            except NewerVersionError as error:  # whoever can read it looks at it anew
+            except NewerVersionError as error:  # whoever can read it looks at it again
                 log.warning("dependency_put_off", job=child, error=str(error))
             except SwitchyardError as error:  # the others are not to wait for this one
                 errors.append(error)
@@ -192,7 +192,7 @@ class Dependencies:
     async def _outcome(self, job_id: JobId) -> Status | None:
         """How a job ended; None while it has not."""
         outcome = _outcome_of(await self._store.last(job_id))
-        # A replica that lags may not know of the end yet, and nobody would tell of it again.
+        # A replica that lags may not know of the end yet, and nobody would report it again.
         return outcome or _outcome_of(await self._store.last_of_leader(job_id))
 
 

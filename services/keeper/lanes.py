@@ -43,7 +43,7 @@ class LaneSweep:
     """Compares the bucket `lanes` with the consumers and messages of `WORK`.
 
     Args:
-        mended: told of every lane whose consumer was missing.
+        repaired: called for every lane whose consumer was missing.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class LaneSweep:
         publisher: Publisher,
         lanes: Lanes,
         settings: Settings,
-        mended: Callable[..., None],
+        repaired: Callable[..., None],
     ) -> None:
         self._nc = nc
         self._bucket = Bucket(nc, LANES, publisher, timeout_s=settings.request_timeout_s)
         self._lanes = lanes
         self._settings = settings
-        self._mended = mended
+        self._repaired = repaired
         self._marked: dict[LanePlace, int] = {}
 
     async def once(self) -> None:
@@ -71,8 +71,10 @@ class LaneSweep:
                 await self._one(
                     place, entry, have, marked, is_waiting=bool(waiting.get(subjects.work(*place)))
                 )
-            except LimitError as error:  # the broker takes no more consumers: the other lanes go on
-                log.warning("lane_not_mended", lane=place.lane, priority=place.priority, error=error.message)
+            except LimitError as error:  # the broker takes no more consumers: the other lanes continue
+                log.warning(
+                    "lane_not_repaired", lane=place.lane, priority=place.priority, error=error.message
+                )
 
     async def _one(
         self, place: LanePlace, entry: Open, have: set[str], marked: dict[LanePlace, int], *, is_waiting: bool
@@ -80,7 +82,7 @@ class LaneSweep:
         if place.consumer not in have:
             if not entry.lane.closing or is_waiting:
                 await self._reopen(place, entry)
-                self._mended("lane_without_consumer", lane=place.lane, priority=place.priority)
+                self._repaired("lane_without_consumer", lane=place.lane, priority=place.priority)
             else:  # a keeper that was removing it has died
                 await self._delete_entry(place, entry)
         elif entry.lane.closing:

@@ -81,7 +81,7 @@ class Keeper:
             nc, self._store, self._publisher, self._lanes, self._timers, self._dependencies,
             self._schedules, expiry, settings, read_model,
         )  # fmt: skip
-        observe(part, nc, settings, self.sweep.mended)
+        observe(part, nc, settings, self.sweep.repaired)
 
     async def run(self) -> None:
         """Keep, until cancelled."""

@@ -14,14 +14,14 @@ from switchyard.services.telemetry.part import Checks, Part
 from switchyard.services.telemetry.stalls import Stalls
 
 
-def observe(part: Part, nc: Client, settings: Settings, mended: Counter[str]) -> None:
-    """Show what the sweep mends and answer for the keeper's health.
+def observe(part: Part, nc: Client, settings: Settings, repaired: Counter[str]) -> None:
+    """Show what the sweep repairs and answer for the keeper's health.
 
     Args:
         part: the keeper's.
         nc: its connection.
         settings: limits and timeouts.
-        mended: what the sweep has mended, by what it was.
+        repaired: what the sweep has repaired, by what it was.
     """
     stalls = Stalls()
 
@@ -37,4 +37,4 @@ def observe(part: Part, nc: Client, settings: Settings, mended: Counter[str]) ->
         return found
 
     part.checks = checks
-    part.values("switchyard_mended", lambda: {(what,): count for what, count in dict(mended).items()})
+    part.values("switchyard_mended", lambda: {(what,): count for what, count in dict(repaired).items()})

@@ -55,17 +55,17 @@ class Schedules:
             await clock.CLOCK.ask(self._nc)  # the broker, which fires timers, has another time than we
             await self._arm(tenant, name)
 
-    async def mend(self) -> list[str]:
+    async def repair(self) -> list[str]:
         """Wake every schedule that should have been woken long ago; the names of those that needed it."""
-        mended = []
+        repaired = []
         before = clock.now() - timedelta(seconds=self._settings.lease_s)
         async for schedule in self._records.all():
             at = schedule.firing[0] if schedule.firing else next_tick(schedule)
             if at is None or max(at, schedule.written_at) > before:
                 continue
             if await self.wake(schedule.tenant, schedule.name):
-                mended.append(schedule.name)
-        return mended
+                repaired.append(schedule.name)
+        return repaired
 
     async def wake(self, tenant: str, name: str) -> bool:
         """Decide the ticks that are due by now and submit their jobs; whether there was anything to do.

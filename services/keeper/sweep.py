@@ -1,4 +1,4 @@
-"""The slow sweep: what should not happen is looked for, mended and counted."""
+"""The slow sweep: what should not happen is looked for, repaired and counted."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Sweep:
         self._reconnects = -1
         self._timers_from = 1
         self._reconnected = asyncio.Event()
-        self.mended: Counter[str] = Counter()
+        self.repaired: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Sweep every `sweep_s` seconds, until cancelled; at the start and after an outage timers alone."""
@@ -102,7 +102,7 @@ class Sweep:
     async def once(self, group: asyncio.TaskGroup) -> None:
         """One sweep."""
         await self._lane_sweep.once()
-        for name in await self._schedules.mend():
+        for name in await self._schedules.repair():
             self._count("schedule_without_timer", schedule=name)
         await self._files.sweep(older_than_s=self._settings.upload_timeout_s * ORPHAN_UPLOADS)
         timeout_s = self._settings.request_timeout_s
@@ -138,8 +138,8 @@ class Sweep:
             await self._timers.on_due(job_id, purpose)
 
     def _count(self, what: str, **where: object) -> None:
-        self.mended[what] += 1
-        log.warning("mended", what=what, **where)
+        self.repaired[what] += 1
+        log.warning("repaired", what=what, **where)
 
     async def _overdue(self, read_model: ReadModel) -> None:
         """A job whose time has come long ago has lost its timer."""
@@ -225,10 +225,10 @@ class Sweep:
 
 @contextlib.contextmanager
 def _one(job_id: JobId) -> Iterator[None]:
-    """Let the sweep go on with the others when one job cannot be mended; not when the broker is away."""
+    """Let the sweep continue with the others when one job cannot be repaired; not when the broker is away."""
     try:
         yield
     except UnavailableError:
         raise
     except SwitchyardError as error:
-        log.warning("job_not_mended", job=job_id, error=str(error))
+        log.warning("job_not_repaired", job=job_id, error=str(error))

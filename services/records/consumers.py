@@ -63,7 +63,7 @@ async def check(nc: Client, stalls: Stalls, *, limit_s: float, timeout_s: float)
     Args:
         nc: an open connection.
         stalls: what earlier looks saw.
-        limit_s: seconds that one may stand still with something ahead of it.
+        limit_s: seconds that one may be stuck with something ahead of it.
         timeout_s: seconds to wait for any answer of the broker.
 
     Raises:

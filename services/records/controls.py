@@ -1,4 +1,4 @@
-"""What operators have stopped: workers, lanes and kinds that are paused, and workers that are told to drain.
+"""What operators have stopped: workers, lanes and kinds that are paused, and workers that are asked to drain.
 
 A wish stands in the bucket `controls`. A worker follows its own. That of a lane or a kind is carried out by
 the broker: its consumers are paused, which outlasts restarts of the broker and of everybody else.
@@ -207,7 +207,7 @@ async def _all_paused(nc: Client, timeout_s: float) -> dict[str, bool]:
         answer = await api(nc, f"CONSUMER.LIST.{subjects.WORK}", {"offset": offset}, timeout_s=timeout_s)
         page = answer.get("consumers") or []
         if answer.get("missing"):  # the servers that lead them did not answer in time
-            raise UnavailableError(f"the broker does not tell of {len(answer['missing'])} consumers")
+            raise UnavailableError(f"the broker does not report on {len(answer['missing'])} consumers")
         found |= {consumer["name"]: bool(consumer.get("paused")) for consumer in page}
         offset += len(page)
         if not page or offset >= answer.get("total", 0):

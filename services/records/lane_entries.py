@@ -21,7 +21,7 @@ class LanePlace(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """Of its entry."""
+        """The key of its entry."""
         return self.lane, str(self.priority)
 
     @property

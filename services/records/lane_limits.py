@@ -22,7 +22,7 @@ from switchyard.services.records.limits import TENANT_WIDE, limit_key
 from switchyard.services.settings import Settings
 
 NAMED_KEYS: Final = 3
-TOLD_S: Final = 1.0
+NAMED_S: Final = 1.0
 PLAIN_ROOM: Final = 2
 
 Place = tuple[str, int]
@@ -66,7 +66,7 @@ class LaneLimits:
         self._priorities: Counter[str] = Counter()
         self._opened: Counter[str] = Counter()
         self._opening: Counter[str] = Counter()
-        self._told: dict[str, tuple[float, str]] = {}
+        self._named: dict[str, tuple[float, str]] = {}
 
     @property
     def entries(self) -> Mapping[Place, LaneEntry]:
@@ -162,11 +162,11 @@ class LaneLimits:
         """
         now = time.monotonic()
         name = f"{tenant}\0{wanted.kind}"
-        at, told = self._told.get(name, (0.0, ""))
-        if name in self._told and now - at < TOLD_S:
-            return told
-        if len(self._told) >= self._settings.tenant_lanes:
-            self._told.clear()
+        at, named = self._named.get(name, (0.0, ""))
+        if name in self._named and now - at < NAMED_S:
+            return named
+        if len(self._named) >= self._settings.tenant_lanes:
+            self._named.clear()
         values: dict[str, set[bytes]] = defaultdict(set)
         for key in self._entries.values():
             if key.kind == wanted.kind and tenant in ("", key.opened_by):
@@ -175,9 +175,9 @@ class LaneLimits:
         names = sorted(
             (name for name in values if len(values[name]) > 1), key=lambda name: -len(values[name])
         )
-        told = ", ".join(f"{name} ({len(values[name])})" for name in names[:NAMED_KEYS])
-        self._told[name] = now, told
-        return told
+        named = ", ".join(f"{name} ({len(values[name])})" for name in names[:NAMED_KEYS])
+        self._named[name] = now, named
+        return named
 
 
 def _is_plain(key: LaneKey, tenant: str) -> bool:

@@ -152,7 +152,7 @@ class Limits:
                 await self._nc.publish(token.reply, NAK)
                 return True
             status = (token.headers or {}).get("Status", "")
-            if status not in EMPTY:  # the consumer has no leader, or is being made anew
+            if status not in EMPTY:  # the consumer has no leader, or is being made again
                 raise UnavailableError(f"limit {key} cannot be looked at: status {status}")
             return False
 

@@ -67,7 +67,7 @@ async def fills(nc: Client, *, timeout_s: float) -> list[Fill]:
     while True:
         page = await api(nc, "STREAM.LIST", {"offset": len(found)}, timeout_s=timeout_s)
         if page.get("missing"):  # the servers that lead them did not answer in time
-            raise UnavailableError(f"the broker does not tell of {', '.join(page['missing'])}")
+            raise UnavailableError(f"the broker does not report on {', '.join(page['missing'])}")
         streams = page.get("streams") or []
         found += [fill_of(info) for info in streams]
         if not streams or len(found) >= page.get("total", 0):

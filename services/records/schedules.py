@@ -39,7 +39,7 @@ def _belongs(key: Key, schedule: Schedule) -> None:
 SCHEDULES: Final = Form(
     name=subjects.BUCKET_SCHEDULES, parts=("tenant", "name"), values=json_values(Schedule),
     check=_are_names, belongs=_belongs,
-    # What tells keepers that a schedule is gone; by then they have taken its timer away.
+    # What notifies keepers that a schedule is gone; by then they have taken its timer away.
     gone=Gone("DEL", rolls_up=True, ttl_s=60),
 )  # fmt: skip
 

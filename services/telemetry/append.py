@@ -52,7 +52,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def fence(self) -> int:
-        """Of the attempt that it begins, concerns or ends; 0 where there is none."""
+        """The fence of the attempt that it begins, concerns or ends; 0 where there is none."""
         if type(self.event) in STARTS:
             return self.seq
         return self.job.lease.fence if self.job.lease is not None else 0
@@ -60,13 +60,13 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     def fields(self) -> dict[str, Any]:
         """What a log line says."""
         spec: Any = getattr(self.event, "job", None) or self.job
-        told = {
+        named = {
             "job": self.job.id, "tenant": spec.tenant, "kind": spec.kind, "lane": spec.lane,
             "type": None if self.event is None else NAMES[type(self.event)],
             "command": self.command, "outcome": self.outcome.value, "seq": self.seq, "fence": self.fence,
             "actor": self.actor, "seconds": round(self.seconds, 6), "trace_id": trace_id(self.trace),
         }  # fmt: skip
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in named.items() if value}
 
 
 Observer = Callable[[Append], None]

@@ -141,11 +141,11 @@ class Listener:
         parts = await self._from_part(self._telemetry.ask(), self._settings.answer_s)
         stuck_s = self._heartbeat.stuck_s()
         loop = {"ok": parts is not None and stuck_s < self._settings.ready_stall_s}
-        told: dict[str, Any] = {"loop": loop | {"stuck_s": round(stuck_s, 1)}, **(parts or {})}
+        body: dict[str, Any] = {"loop": loop | {"stuck_s": round(stuck_s, 1)}, **(parts or {})}
         ready = loop["ok"] and all(
             check["ok"] for checks in (parts or {}).values() for check in checks.values()
         )
-        return _json({"ready": ready, "loop": told.pop("loop"), "parts": told}, ok=ready)
+        return _json({"ready": ready, "loop": body.pop("loop"), "parts": body}, ok=ready)
 
     async def _from_part(self, asking: Coroutine[Any, Any, _T], limit_s: float) -> _T | None:
         """What the part's own loop says; None when it does not within the time."""

@@ -28,7 +28,7 @@ Checks = dict[str, dict[str, Any]]
 """What was looked at, each with `ok`."""
 Ask = Callable[[], Awaitable[Checks]]
 Value = float | Mapping[tuple[str, ...], float] | None
-"""Of a metric: a number, one for the values of each of its labels, or nothing to say."""
+"""A metric's value: a number, one for the values of each of its labels, or nothing to say."""
 
 REFRESH_S: Final = 2.0
 
@@ -36,7 +36,7 @@ REFRESH_S: Final = 2.0
 class Part:
     """The registry and the health of one part.
 
-    A part that begins anew in its process, as a worn worker does, takes the same one: its counters go on, and
+    A part that restarts in its process, as a worn worker does, takes the same one: its counters continue, and
     the values it shows and its checks are those of the new one.
 
     Args:
@@ -57,7 +57,7 @@ class Part:
 
     @functools.cached_property
     def appends(self) -> Appends:
-        """What its event store tells of each append; a part that writes nothing exports none of it."""
+        """What its event store reports of each append; a part that writes nothing exports none of it."""
         appends = Appends(names=self.names)
         self.registry.register(appends)
         return appends

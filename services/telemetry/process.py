@@ -63,7 +63,7 @@ class _Process(Collector):
 
 
 def version() -> str:
-    """Of the program, as it was installed."""
+    """The version of the program, as it was installed."""
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:

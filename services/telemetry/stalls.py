@@ -1,6 +1,6 @@
-"""What stands still though it has something to do.
+"""What is stuck though it has something to do.
 
-Nobody watches while nobody asks: each question looks, and how long something has stood still is measured from
+Nobody watches while nobody asks: each question looks, and how long something has been stuck is measured from
 the question that first saw it there.
 """
 
@@ -18,7 +18,7 @@ class _Seen(NamedTuple):
 
 
 class Stalls:
-    """How long parts have stood still with something ahead of them."""
+    """How long parts have been stuck with something ahead of them."""
 
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
@@ -42,9 +42,9 @@ class Stalls:
         return now - since
 
     def forget(self, part: str) -> None:
-        """Begin anew with a part: there was nothing ahead of it after all."""
+        """Forget what was seen of a part: there was nothing ahead of it after all."""
         self._seen.pop(part, None)
 
     def clear(self) -> None:
-        """Begin anew: nothing could move."""
+        """Forget all that was seen: nothing could move."""
         self._seen.clear()

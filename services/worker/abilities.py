@@ -89,7 +89,7 @@ class Abilities:
         return declarable(capabilities | dict(self._declared), self._most_bytes)
 
     async def follow(self, registration: Registration, dispatcher: Dispatcher) -> None:
-        """Tell everybody when one is gained or lost, until cancelled."""
+        """Publish when one is gained or lost, until cancelled."""
         while True:
             await self._changed.wait()
             self._changed.clear()

@@ -1,4 +1,4 @@
-"""The connectors of a worker: of the built-in kinds it was told, and of its user's handlers."""
+"""The connectors of a worker: of the built-in kinds it was given, and of its user's handlers."""
 
 from __future__ import annotations
 

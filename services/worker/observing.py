@@ -16,8 +16,8 @@ class Standing(NamedTuple):
     """How a worker stands.
 
     Args:
-        started: whether it has loaded what it goes by, and takes jobs.
-        draining: whether it was told to stop.
+        started: whether it has loaded what it needs, and takes jobs.
+        draining: whether it was asked to stop.
         seen: whether its last heartbeat was stored.
         room: whether the event log has room for starts.
     """

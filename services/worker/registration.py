@@ -31,7 +31,7 @@ class Registration:
         publisher: started.
         record: the record without what changes; `fences`, `state` and `at` are filled in at each heartbeat.
         held: gives job id by fence of the leases held now.
-        reach: told of every heartbeat that the broker took.
+        reach: called with every heartbeat that the broker took.
         seen_again: called when others see the worker that could not before.
         elsewhere: whether another process sends the heartbeats now.
         changed: given every changed record.

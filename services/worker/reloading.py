@@ -27,7 +27,7 @@ async def run(
     ready: Callable[[], None],
     changed: Callable[[Worker], None],
 ) -> None:
-    """Work until told to stop; after every change of a file, with the new code.
+    """Work until asked to stop; after every change of a file, with the new code.
 
     An attempt that runs ends with the code that it began with: its worker takes no further jobs and leaves
     when it is done, while another takes its place. A change that cannot be imported changes nothing.
@@ -37,7 +37,7 @@ async def run(
         sources: `module:attribute` of each; what lies beside and below these modules is watched.
         stop: set to end.
         ready: called once the first worker takes jobs.
-        changed: told of every worker that begins.
+        changed: called with every worker that begins.
     """
     # Two edits within a second and of one length would look alike to a cache of compiled code.
     sys.dont_write_bytecode = True

@@ -12,7 +12,7 @@ class Slots:
     Args:
         total: how many there may be at once.
         limit: of a kind, below the total; None if it has none.
-        refit: told of a kind that has no more room, or has some again.
+        refit: called with a kind that has no more room, or has some again.
     """
 
     def __init__(

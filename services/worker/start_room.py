@@ -19,7 +19,7 @@ class StartRoom:
         nc: an open connection.
         store: counts what this worker writes.
         settings: the data directory and times.
-        wake: told when jobs may start again.
+        wake: called when jobs may start again.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The worker process: registers, finds work, runs it attempt by attempt, and drains when told to stop."""
+"""The worker process: registers, finds work, runs it attempt by attempt, and drains when asked to stop."""
 
 from __future__ import annotations
 
@@ -227,17 +227,17 @@ class Worker:
         self._dispatcher.wake()
 
     def _slots_lost(self, lost: int) -> None:
-        """Code does not end, or has ended after all: with too much of it the worker begins anew."""
+        """Code does not end, or has ended after all: with too much of it the worker restarts."""
         self._registration.change(lost_slots=lost)
         if lost >= self._settings.lost_slots and not self._stopping.is_set():
-            log.warning("worker_worn", worker=self.id, effect="it takes no more jobs, and begins anew")
+            log.warning("worker_worn", worker=self.id, effect="it takes no more jobs, and restarts")
             self.is_worn = True
             self.retire()
 
-    # --- What it is told
+    # --- What operators ask of it
 
     async def _obey(self) -> None:
-        """Pause, go on or drain as operators wish, until cancelled."""
+        """Pause, resume or drain as operators wish, until cancelled."""
         wishes = controls.wishes(self._nc, self.id, timeout_s=self._settings.request_timeout_s)
         async for wish in wishes:
             if self._stopping.is_set():

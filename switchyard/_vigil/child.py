@@ -48,7 +48,7 @@ MOST_ANSWER_S: Final = 10.0
 READ_BYTES: Final = 64 * 1024
 LINE_BYTES: Final = 1024 * 1024
 ANSWER_BYTES: Final = 64 * 1024
-UNTOLD_BYTES: Final = 1024 * 1024
+UNSENT_BYTES: Final = 1024 * 1024
 LINES_UNSAID: Final = 100
 
 
@@ -127,11 +127,11 @@ class Duty:
         self._channel = channel
         self._parent = parent
         self._unread = b""
-        self._untold = bytearray()
+        self._unsent = bytearray()
         self._blocked: dict[str, Any] = {}
         self._kept: dict[str, _Kept] = {}
         self._is_stalled = False
-        self._telling = threading.Lock()
+        self._sending = threading.Lock()
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="renewal")
         self._blockage = Blockage(stacks_fd, self._worker, said["thread"], self._jobs, self._say)
         self._waiting = selectors.DefaultSelector()
@@ -156,7 +156,7 @@ class Duty:
     def _say(self, event: str, /, **fields: Any) -> None:
         """At once in this process's log, for the worker may never speak again; in its own when it does."""
         if event == "loop_unblocked":
-            self._tell({"unblocked": self._blocked | fields})
+            self._report({"unblocked": self._blocked | fields})
             return
         log.warning("%s %s", event, _shown(fields))
         if event == "loop_blocked":
@@ -181,7 +181,7 @@ class Duty:
         match said:
             case {"beat": number}:
                 self._blockage.beat()
-                self._tell({"beat": number})
+                self._report({"beat": number})
             case {"lease": lease}:
                 self._kept[lease] = _Kept(said)
             case {"renewed": lease, "at": at}:
@@ -190,17 +190,17 @@ class Duty:
             case {"ended": lease}:
                 self._kept.pop(lease, None)
 
-    def _tell(self, line: dict[str, Any]) -> None:
+    def _report(self, line: dict[str, Any]) -> None:
         """A line that finds no room is left out: a worker that has read nothing for so long has lost all."""
-        with self._telling:
-            if len(self._untold) < UNTOLD_BYTES:
-                self._untold += json.dumps(line).encode() + b"\n"
+        with self._sending:
+            if len(self._unsent) < UNSENT_BYTES:
+                self._unsent += json.dumps(line).encode() + b"\n"
         self._send()
 
     def _send(self) -> None:
-        with self._telling, contextlib.suppress(OSError):
-            while self._untold:
-                del self._untold[: self._channel.send(self._untold)]
+        with self._sending, contextlib.suppress(OSError):
+            while self._unsent:
+                del self._unsent[: self._channel.send(self._unsent)]
 
     # --- The work
 
@@ -242,10 +242,10 @@ class Duty:
             if status == 200:
                 kept.renewed_at = max(kept.renewed_at, asked_at)
                 cancel = answer.get("cancel_requested") is True
-                self._tell({"renewed": lease, "asked_at": asked_at, "cancel": cancel})
+                self._report({"renewed": lease, "asked_at": asked_at, "cancel": cancel})
             elif status == 409:
                 kept.is_over = True
-                self._tell({"over": lease, "is_timeout": answer.get("code") == "attempt_timeout"})
+                self._report({"over": lease, "is_timeout": answer.get("code") == "attempt_timeout"})
             else:
                 log.warning("lease %s was not renewed: status %d", lease, status)
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -29,7 +29,7 @@ from switchyard._worker.process_state import restore
 log = logging.getLogger("switchyard.worker")
 
 BEAT_S: Final = 0.5
-RENEW_S: Final = 5.0  # at most: a renewal also tells of a cancel, while its grace lasts
+RENEW_S: Final = 5.0  # at most: a renewal also reports a cancel, while its grace lasts
 STALL_S: Final = 60.0
 HUNG_S: Final = 5.0
 START_S: Final = 60.0  # a start takes long on a busy machine
@@ -63,8 +63,8 @@ class Held(Protocol):
     def over(self, *, is_timeout: bool) -> None:
         """It is gone, or the attempt's time is over."""
 
-    def told(self) -> dict[str, Any]:
-        """What the other process is told of it."""
+    def described(self) -> dict[str, Any]:
+        """What the other process gets to know of it."""
 
 
 class Vigil:
@@ -103,7 +103,7 @@ class Vigil:
     def holds(self, lease: Held) -> None:
         """A lease is held."""
         self._held[lease.id] = lease
-        self._say({"lease": lease.id, **lease.told()})
+        self._say({"lease": lease.id, **lease.described()})
 
     def renewed(self, lease: Held, at: float) -> None:
         """The worker has renewed it, and asked for that at this time of `time.monotonic`."""
@@ -161,7 +161,7 @@ class Vigil:
             loop.add_reader(ours, self.read)
             try:
                 for lease in self._held.values():
-                    self._say({"lease": lease.id, **lease.told()})
+                    self._say({"lease": lease.id, **lease.described()})
                 await self._beat(watch, process)
             finally:
                 self._channel = None
@@ -281,7 +281,7 @@ def _started(channel_fd: int, stacks_fd: int) -> subprocess.Popen[bytes]:
 async def _end(process: subprocess.Popen[bytes]) -> None:
     """See it end; its socket is closed."""
     until = time.monotonic() + LEAVE_S
-    while process.poll() is None and time.monotonic() < until:  # noqa: ASYNC110 - no loop is told of its end
+    while process.poll() is None and time.monotonic() < until:  # noqa: ASYNC110 - no loop is notified of its end
         await asyncio.sleep(0.02)
     if process.returncode is None:
         process.kill()

@@ -45,7 +45,7 @@ class Ended(Protocol):
 
 
 class StillRunning(asyncio.CancelledError):
-    """Code was told to stop and goes on; it is left to itself, and nothing that it does is heard.
+    """Code was asked to stop and still runs; it is left to itself, and nothing that it does is heard.
 
     Args:
         code: done when the code has ended after all.
@@ -193,7 +193,7 @@ def tasks(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any]]:
 
 
 def end_if_forked(pid: int, status: int = 0) -> None:
-    """End the process if it is not `pid`: a child that a handler forked must not go on as a second worker."""
+    """End the process if it is not `pid`: a child that a handler forked must not be a second worker."""
     if os.getpid() != pid:
         os._exit(status)
 

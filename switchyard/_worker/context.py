@@ -163,7 +163,7 @@ class _Context:
         return self._where.scratch
 
     def end(self) -> None:
-        """Take nothing more from a handler that goes on beyond its attempt."""
+        """Take nothing more from a handler that runs beyond its attempt."""
         self._ended = True
 
     def _check(self) -> None:
@@ -236,9 +236,9 @@ class Context(_Context):
         """Store an artifact of this attempt.
 
         Args:
-            name: 1 to 100 of A-Z a-z 0-9 . _ -; the same name stores it anew.
+            name: 1 to 100 of A-Z a-z 0-9 . _ -; the same name replaces it.
             data: its bytes or text, or where they are.
-            media_type: as in `Content-Type`; told by the name if there is none.
+            media_type: as in `Content-Type`; guessed from the name if there is none.
 
         Raises:
             Fatal: code `artifact_name`, or `invalid_call` where another parameter cannot be used.

@@ -33,7 +33,7 @@ class Deadline:
             self._set.release()
 
     def lift(self) -> None:
-        """It has ended in order, or was never told to end."""
+        """It has ended in order, or was never asked to end."""
         with contextlib.suppress(ValueError):
             _open.remove(self)
         for lock in (self._lifted, self._set):
@@ -50,6 +50,6 @@ _open: list[Deadline] = []
 
 
 def set_all() -> None:
-    """Let every deadline of this process count: it was told to end."""
+    """Let every deadline of this process count: it was asked to end."""
     for deadline in tuple(_open):
         deadline.set()

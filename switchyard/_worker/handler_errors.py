@@ -131,4 +131,4 @@ class HandlersError(SwitchyardError):
 
 
 class StuckError(SwitchyardError):
-    """A handler did not stop when it was told to, and still runs: only the end of its process ends it."""
+    """A handler did not stop when it was asked to, and still runs: only the end of its process ends it."""

@@ -1,4 +1,4 @@
-"""An attempt under a timed lease: the handler runs, the lease is renewed, reports go, its end is told."""
+"""An attempt under a timed lease: the handler runs, the lease is renewed, reports go, its end is reported."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Lease:
         self._wake = asyncio.Event()
         self._scratch: Path | None = None
         self.left: StillRunning | None = None
-        """What goes on beyond the attempt, if its handler did not stop."""
+        """What runs beyond the attempt, if its handler did not stop."""
 
     # --- What the handler asks for
 
@@ -133,7 +133,7 @@ class Lease:
         try:
             async with self._transport.open("HEAD", path, params=params) as answer:
                 disposition = answer.content_disposition
-                told = {
+                described = {
                     "name": (disposition and disposition.filename) or file_id,
                     "type": answer.headers.get("Content-Type", "application/octet-stream"),
                     "size_bytes": int(answer.headers["Content-Length"]),
@@ -143,7 +143,7 @@ class Lease:
         except NotFoundError as error:
             message = f"there is no file {file_id}; it may have expired"
             raise Fatal(message, code="file_not_found") from error
-        return {"id": file_id, **told}
+        return {"id": file_id, **described}
 
     async def save(
         self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
@@ -193,7 +193,7 @@ class Lease:
             self._why = why
 
     async def run(self, handler: Handler, ready: Readiness) -> None:
-        """Run the handler to its end and tell it; nothing is told of a lease that is gone."""
+        """Run the handler to its end and report it; nothing is reported of a lease that is gone."""
         timer = self._loop.call_later(self._timeout_s, self.interrupt, Why.TIMEOUT)
         try:
             if self._vigil is not None:
@@ -227,7 +227,7 @@ class Lease:
                 return self._interrupted()
             await ready.wait()
             done = await run(handler, self._payload, self, grace_s=self._grace_s)
-            body = await self._told(done)
+            body = await self._outcome(done)
         except asyncio.CancelledError as error:
             if self._why is None:
                 raise
@@ -247,15 +247,15 @@ class Lease:
             return "succeed", body
         return "propose", {**body, "checks": done.checks}
 
-    async def _told(self, done: Finished) -> dict[str, Any]:
-        """What the gateway is told of it; a result that may not fit into a request goes by itself."""
+    async def _outcome(self, done: Finished) -> dict[str, Any]:
+        """What is reported to the gateway; a result that may not fit into a request is sent by itself."""
         names = [reference["name"] for reference in done.artifacts]
-        told = {"result": done.result, "artifacts": names, "usage": done.usage}
+        described = {"result": done.result, "artifacts": names, "usage": done.usage}
         result = orjson.dumps(done.result)
         if len(result) > RESULT_BYTES:
             await self.save(RESULT_ARTIFACT, result, media_type="application/json")
-            told |= {"result": None, "artifacts": list(dict.fromkeys([*names, RESULT_ARTIFACT]))}
-        return told
+            described |= {"result": None, "artifacts": list(dict.fromkeys([*names, RESULT_ARTIFACT]))}
+        return described
 
     def _interrupted(self) -> tuple[str, dict[str, Any]] | None:
         match self._why:
@@ -275,18 +275,18 @@ class Lease:
                 return None
 
     async def _end(self, verb: str, body: dict[str, Any]) -> None:
-        """Tell the end as long as the lease lasts; the same call may be sent again."""
+        """Report the end as long as the lease lasts; the same call may be sent again."""
         while True:
             try:
                 await self._call(verb, json=body)
             except ConflictError:
-                log.warning("job %s: the lease was gone before its end was told", self.facts.job_id)
+                log.warning("job %s: the lease was gone before its end was reported", self.facts.job_id)
             except UnreachableError as error:
                 if self._why is not Why.LOST and self._loop.time() < self._ends_at:
                     log.warning("the end of job %s waits: %s", self.facts.job_id, error)
                     await asyncio.sleep(END_PAUSE_S)
                     continue
-                log.warning("the end of job %s was not told: %s", self.facts.job_id, error)
+                log.warning("the end of job %s was not reported: %s", self.facts.job_id, error)
             except ApiError as error:
                 log.warning("the end of job %s was refused: %s", self.facts.job_id, error)
                 if verb in ("succeed", "propose"):
@@ -347,8 +347,8 @@ class Lease:
         """It is gone, or the attempt's time is over."""
         self.interrupt(Why.TIMEOUT if is_timeout else Why.LOST)
 
-    def told(self) -> dict[str, Any]:
-        """What the vigil is told of it."""
+    def described(self) -> dict[str, Any]:
+        """What the vigil gets to know of it."""
         return {
             "job": self.facts.job_id, "headers": self._headers, "renewed_at": self._renewed_at,
             "until": self._until,

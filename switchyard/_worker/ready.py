@@ -77,7 +77,7 @@ async def _call(function: Callable[[], Any] | None) -> None:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
-    def tell(error: BaseException | None) -> None:
+    def finish(error: BaseException | None) -> None:
         if done.done():
             return
         if error is None:
@@ -94,7 +94,7 @@ async def _call(function: Callable[[], Any] | None) -> None:
         except BaseException as error:  # noqa: BLE001 - the boundary of the thread: all goes to who waits
             failed = plain(error)
         with contextlib.suppress(RuntimeError):  # the loop has ended without this thread
-            loop.call_soon_threadsafe(tell, failed)
+            loop.call_soon_threadsafe(finish, failed)
 
     threading.Thread(target=body, name="handler-setup", daemon=True).start()
     await done

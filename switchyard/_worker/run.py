@@ -80,7 +80,7 @@ async def run(
     Raises:
         HandlerError: as the handler raised it, or the payload or the result is none; code `stopped` for what
             would end a program.
-        StillRunning: it was cancelled, and the handler goes on.
+        StillRunning: it was cancelled, and the handler still runs.
     """
     parsed = handler.parse(payload)
     if handler.is_async:
@@ -199,7 +199,7 @@ async def run_in_thread(
     variables = contextvars.copy_context()
     variables.run(OWNER.set, FOREIGN)
 
-    def tell(value: Any, error: BaseException | None) -> None:
+    def finish(value: Any, error: BaseException | None) -> None:
         if not done.done():
             done.set_result((value, error))
 
@@ -210,7 +210,7 @@ async def run_in_thread(
         except BaseException as error:  # noqa: BLE001 - the boundary of the thread: all goes to who waits
             failed = error
         with contextlib.suppress(RuntimeError):  # the loop has ended without this thread
-            loop.call_soon_threadsafe(tell, value, failed)
+            loop.call_soon_threadsafe(finish, value, failed)
 
     threading.Thread(target=body, name=f"handler-{handler.kind}", daemon=True).start()
     try:

@@ -1,4 +1,4 @@
-"""A loop that foreign code cannot end: it goes on until its own work is done, and then ends in time.
+"""A loop that foreign code cannot end: it runs until its own work is done, and then ends in time.
 
 `asyncio.run` ends with the first exit that a callback raises, and waits without end for a task or a thread
 that does not stop.
@@ -28,7 +28,7 @@ log = logging.getLogger("switchyard.worker")
 END_S: Final = 5.0
 """For tasks and threads that are left at the end of all."""
 LOOKS_S: Final = (0.0, 0.1, 1.0)
-"""After so long what has not ended is told again to."""
+"""After so long what has not ended is asked again to end."""
 
 
 def run(main: Coroutine[Any, Any, T], new_loop: Callable[[], asyncio.AbstractEventLoop]) -> T:
@@ -62,7 +62,7 @@ def _to_the_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
             if isinstance(error, KeyboardInterrupt) and asked:
                 task.cancel()
                 raise
-            log.error("something stopped the loop, which goes on: %r", error)  # noqa: TRY400 - not ours
+            log.error("something stopped the loop, which continues: %r", error)  # noqa: TRY400 - not ours
 
 
 async def _without(loop: asyncio.AbstractEventLoop) -> None:

@@ -17,7 +17,7 @@ _sigaction = getattr(ctypes.CDLL(None), "sigaction", None)
 
 
 class SignalAction:
-    """Of one signal: noted while Python's part of it is as it was, and put back when it is not.
+    """The action of one signal: noted while Python's part of it is as it was, and put back when it is not.
 
     Args:
         number: of the signal.

@@ -38,7 +38,7 @@ _MEMBERS: Final[Any] = BaseExceptionGroup.__dict__["exceptions"]
 _IMPORTING: Final = ("<frozen importlib", f"{_LIBRARY}/importlib/")
 
 
-def told(error: BaseException, *, always: bool = True) -> str:
+def formatted(error: BaseException, *, always: bool = True) -> str:
     """The error and what led to it: files, lines, functions and the errors' texts, innermost last.
 
     At most `MAX_CHARS`: what is further from the failure is left out.
@@ -60,7 +60,7 @@ def told(error: BaseException, *, always: bool = True) -> str:
 
 
 def forget(error: BaseException | None) -> None:
-    """Let go of all that an error and those that led to it hold, once it has been told.
+    """Let go of all that an error and those that led to it hold, once it has been formatted.
 
     An error that a handler raises again and again, such as a constant of its module, would gather the frames
     of every attempt, with their payloads and contexts. One that is raised afresh is in a cycle with its

@@ -297,7 +297,7 @@ async def test_a_tenant_that_has_as_much_as_it_may_is_refused(nats_connection: C
 
 
 class Deaf(Publisher):
-    """Loses as many acknowledgements as it is told to, after the message was stored."""
+    """Loses as many acknowledgements as it is asked to, after the message was stored."""
 
     losses = 0
 

@@ -155,7 +155,7 @@ async def test_what_was_purged_between_load_and_run_is_missed(bucket: Bucket[Not
 
 
 @pytest.mark.parametrize("more", [0, 5])
-async def test_a_stream_that_was_made_anew_is_read_from_its_beginning(
+async def test_a_stream_that_was_made_again_is_read_from_its_beginning(
     bucket: Bucket[Note], more: int
 ) -> None:
     said: list[Entry[Note]] = []
@@ -175,7 +175,7 @@ async def test_a_stream_that_was_made_anew_is_read_from_its_beginning(
     assert (ACME, "b") not in [entry.key for entry in said if entry.value is None]
 
 
-async def test_a_stream_that_was_made_anew_and_is_empty_is_forgotten(bucket: Bucket[Note]) -> None:
+async def test_a_stream_that_was_made_again_and_is_empty_is_forgotten(bucket: Bucket[Note]) -> None:
     await bucket.put((ACME, "a"), Note("old"))
     async with running(Mirror(bucket)) as mirror:
         await api(bucket.nc, f"STREAM.DELETE.{NOTES.stream}", timeout_s=TIMEOUT_S)

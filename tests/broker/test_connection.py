@@ -118,7 +118,7 @@ async def test_a_listener_that_fails_does_not_end_the_connection(nats_connection
 
 
 class Recorder:
-    """What a parser delivered and was told."""
+    """What a parser delivered and received."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[object, ...]] = []

@@ -1,4 +1,4 @@
-"""What a call of the JetStream API makes of a refusal, told by a responder or by the broker itself."""
+"""What a call of the JetStream API makes of a refusal by a responder or by the broker itself."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_refusal_means_what_the_broker_means_by_it(
 
 
 @pytest.mark.parametrize("code", [10005, 10025, 10059])
-async def test_refusal_that_stays_is_told_at_the_first_time(nats_connection: Client, code: int) -> None:
+async def test_refusal_that_stays_is_raised_at_the_first_time(nats_connection: Client, code: int) -> None:
     async with answering(nats_connection, refusal(code, 400)) as asked:
         with pytest.raises(UnavailableError):
             await api(nats_connection, CALL, timeout_s=20, expected=NOTHING)
@@ -98,7 +98,7 @@ async def test_refusal_that_stays_is_told_at_the_first_time(nats_connection: Cli
 
 
 @pytest.mark.parametrize("code", sorted(GONE))
-async def test_what_is_gone_is_told_to_whoever_can_do_without(nats_connection: Client, code: int) -> None:
+async def test_what_is_gone_is_reported_to_whoever_can_do_without(nats_connection: Client, code: int) -> None:
     async with answering(nats_connection, refusal(code, 404)):
         answer = await api(nats_connection, CALL, timeout_s=20)
     assert answer["error"]["err_code"] == code
@@ -122,7 +122,9 @@ async def test_bucket_that_brings_nothing_is_unavailable_in_time(nats_connection
         await follow_once(nats_connection, "KV_full", timeout_s=0.5)
 
 
-async def test_message_that_is_gone_is_told_from_one_that_may_not_be_deleted(nats_connection: Client) -> None:
+async def test_message_that_is_gone_is_unlike_one_that_may_not_be_deleted(
+    nats_connection: Client,
+) -> None:
     await topology.apply(nats_connection)
     assert not await delete(nats_connection, "TIMERS", 7, timeout_s=20)
 

@@ -180,7 +180,7 @@ async def test_a_documented_command_shows_what_the_page_says(example: Example, c
     until = asyncio.get_running_loop().time() + DEADLINE_S
     output = await ran(command, example.environment)
     while missing := [text for text in wanted if text not in output]:
-        # A timer and a heartbeat follow the event that they tell of.
+        # A timer and a heartbeat follow the event that they report.
         assert asyncio.get_running_loop().time() < until, (missing, output)
         await asyncio.sleep(0.1)
         output = await ran(command, example.environment)

@@ -1,4 +1,4 @@
-"""What a publisher makes of the broker's refusals, told by a responder in the place of a stream."""
+"""What a publisher makes of the broker's refusals, sent by a responder in the place of a stream."""
 
 from __future__ import annotations
 

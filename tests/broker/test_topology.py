@@ -120,7 +120,7 @@ async def test_buckets_and_object_store_open_with_the_client_library(applied: Cl
     assert await topology.diff(applied) == []
 
 
-async def test_drift_is_reported_field_by_field_and_mended(applied: Client) -> None:
+async def test_drift_is_reported_field_by_field_and_repaired(applied: Client) -> None:
     config = (await _api(applied, "STREAM.INFO.JOBS"))["config"]
     await _api(applied, "STREAM.UPDATE.JOBS", config | {"discard": "old", "max_age": 3600 * 10**9})
     config = (await _api(applied, "CONSUMER.INFO.TIMERS.keeper-timers"))["config"]
@@ -151,7 +151,7 @@ async def test_every_declared_field_is_compared(applied: Client) -> None:
             assert [difference.field for difference in declared.compare(found)] == [name]
 
 
-async def test_missing_source_is_drift_that_apply_mends(applied: Client) -> None:
+async def test_missing_source_is_drift_that_apply_repairs(applied: Client) -> None:
     config = (await _api(applied, "STREAM.INFO.WORK"))["config"]
     source = {"name": "JOBS", "subject_transforms": [{"src": "job.*.*.*.*", "dest": "work.all"}]}
     await _api(applied, "STREAM.UPDATE.WORK", config | {"sources": [source]})

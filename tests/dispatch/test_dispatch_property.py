@@ -61,7 +61,7 @@ class Declared:
     def __init__(self) -> None:
         self.by_revision: dict[tuple[str, int], dict[str, Any]] = {}
         self._newest: dict[str, dict[str, Any]] = {}
-        self._told = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def on_message(self, message: Msg) -> None:
         if is_gone(message.headers or {}, message.data):
@@ -69,14 +69,14 @@ class Declared:
         declared = msgspec.json.decode(message.data, type=workers.Declaration)
         self.by_revision[declared.id, declared.revision] = declared.capabilities
         self._newest[declared.id] = declared.capabilities
-        self._told.set()
+        self._changed.set()
 
     async def until(self, worker: str, capabilities: dict[str, Any]) -> None:
         """Return when the worker has said this last."""
         async with asyncio.timeout(DEADLINE_S):
             while self._newest.get(worker) != {"simulate": True} | capabilities:
-                self._told.clear()
-                await self._told.wait()
+                self._changed.clear()
+                await self._changed.wait()
 
 
 class Fleet:

@@ -79,8 +79,8 @@ async def test_a_new_job_on_two_hundred_idle_workers_costs_under_ten_messages(si
         before = await counter.at_rest()
         job_id = await submit_to(site, {})
         await until_seen(ended, [job_id])
-        told = 1  # this test of the end
-        cost = await counter.at_rest() - before - told
+        notice = 1  # this test of the end
+        cost = await counter.at_rest() - before - notice
     assert len(await site.names(job_id)) == 3
     # Three events and their acknowledgements, one delivery, its acknowledgement, and the next pull.
     assert cost < FEW

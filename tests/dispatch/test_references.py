@@ -29,13 +29,13 @@ def ref(job_id: str, **fields: Any) -> dict[str, Any]:
     return {"$result": {"job": job_id, **fields}}
 
 
-async def as_told(attempt: Attempt) -> Any:
+async def as_asked(attempt: Attempt) -> Any:
     """Make something large, die, read the beginning of a file, or give `n` back."""
     match attempt.payload["n"]:
         case "large":
             return LARGE
         case "die":
-            raise FatalError("told", "this job was told to die")
+            raise FatalError("asked", "this job was asked to die")
         case {"read": file_id}:
             target = attempt.scratch / "copy"
             await attempt.fetch(file_id, target)
@@ -56,7 +56,7 @@ async def result(site: Site, n: Any, *parents: str) -> Any:
 
 
 async def test_a_job_is_given_the_results_of_its_parents(site: Site) -> None:
-    async with site.keeper(), site.worker(TestConnector(as_told), slots=2):
+    async with site.keeper(), site.worker(TestConnector(as_asked), slots=2):
         first, second = await site.submit({"a": [1, {"b": "deep"}]}), await site.submit("plain")
         n = {"all": ref(first), "parts": [ref(first, path="a.1.b"), ref(second)], "own": 5}
         assert await result(site, n, first, second) == {
@@ -67,7 +67,7 @@ async def test_a_job_is_given_the_results_of_its_parents(site: Site) -> None:
 
 
 async def test_a_large_result_is_given_as_the_file_that_it_is(site: Site) -> None:
-    async with site.keeper(), site.worker(TestConnector(as_told)):
+    async with site.keeper(), site.worker(TestConnector(as_asked)):
         parent = await site.submit("large")
         given = await result(site, ref(parent), parent)
         assert (given["name"], given["type"]) == ("result.json", "application/json")
@@ -85,7 +85,7 @@ async def test_an_artifact_of_a_parent_is_the_input_file_of_its_child(site: Site
             saved = await attempt.save("page.html", PAGE, media_type="text/html")
             return type(made)(made.result, (saved,))
 
-    async with site.keeper(), site.worker(Saving(as_told), ConvertConnector(slots=1)):
+    async with site.keeper(), site.worker(Saving(as_asked), ConvertConnector(slots=1)):
         parent = await site.submit("parent")
         file = ref(parent, artifact="page.html")
         child = await site.submit(kind="convert", payload={"file": file}, depends_on=(parent,))
@@ -98,7 +98,7 @@ async def test_an_artifact_of_a_parent_is_the_input_file_of_its_child(site: Site
 
 @pytest.mark.parametrize("parent_does", ["plain", "die"])
 async def test_a_reference_that_leads_nowhere_ends_the_job_unstarted(site: Site, parent_does: str) -> None:
-    connector = TestConnector(as_told)
+    connector = TestConnector(as_asked)
     async with site.keeper(), site.worker(connector):
         parent = await site.submit(parent_does)
         event = await outcome(
@@ -113,5 +113,5 @@ async def test_a_reference_that_leads_nowhere_ends_the_job_unstarted(site: Site,
 
 
 async def test_a_job_that_waited_for_nothing_has_its_payload_as_it_is(site: Site) -> None:
-    async with site.worker(TestConnector(as_told)):
+    async with site.worker(TestConnector(as_asked)):
         assert await result(site, ref("whatever")) == ref("whatever")

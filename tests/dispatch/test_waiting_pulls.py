@@ -52,7 +52,7 @@ async def test_a_worker_that_learns_the_lanes_twice_has_one_pull_open(site: Site
     await site.lanes.ensure(LaneKey("simulate"), LANE, 50)
     async with site.worker(TestConnector(done)):
         await until_waiting(site)
-        await site.final(await site.submit(priority=60))  # told of after the lane that it knew at its start
+        await site.final(await site.submit(priority=60))  # reported after the lane that it knew at its start
         await until_waiting(site, f"WORK.{subjects.lane_consumer(LANE, 60)}")
         assert await waiting(site) == 1
 
@@ -67,7 +67,7 @@ async def test_a_kind_that_is_full_for_a_while_keeps_its_pulls(site: Site) -> No
         assert await waiting(site) == 1
 
 
-async def test_a_consumer_made_anew_is_pulled_from_soon(site: Site) -> None:
+async def test_a_consumer_made_again_is_pulled_from_soon(site: Site) -> None:
     first = await site.submit()
     async with site.worker(TestConnector(done)):
         await site.final(first)

@@ -18,7 +18,7 @@ handlers: Final = Handlers()
 ASYNC: Final = "same-on-the-loop"
 THREAD: Final = "same-in-a-thread"
 PROCESS: Final = "same-in-a-process"
-ON_CANCEL: Final = "same-when-told-to-stop"
+ON_CANCEL: Final = "same-when-asked-to-stop"
 OUTLIVES: Final = "same-beyond-the-attempt"
 OUTLIVES_IN_A_THREAD: Final = "same-beyond-the-attempt-in-a-thread"
 PROCESS_LIVES: Final = "lives"
@@ -30,7 +30,7 @@ LOST: Final = KeyError("what came before")
 TIMEOUT: Final = TimeoutError("late")
 
 contexts: Final[list[weakref.ref[Any]]] = []
-"""Of all attempts here."""
+"""The contexts of all attempts here."""
 
 
 class Payload(dict[str, Any]):
@@ -99,7 +99,7 @@ async def on_the_loop(payload: dict[str, Any], context: Any) -> Any:
 
 
 @handlers.kind(ON_CANCEL)
-async def when_told_to_stop(_: dict[str, Any], context: Any) -> None:
+async def when_asked_to_stop(_: dict[str, Any], context: Any) -> None:
     contexts.append(weakref.ref(context))
     try:
         await asyncio.Event().wait()

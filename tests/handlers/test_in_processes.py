@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from switchyard._worker.traceback import MAX_CHARS, told
+from switchyard._worker.traceback import MAX_CHARS, formatted
 from switchyard.handlers import Handlers, HandlersError
 from switchyard.services.connectors.handlers.connector import CustomConnector
 from switchyard.services.connectors.protocol import FatalError, RetryableError
@@ -98,7 +98,7 @@ async def test_setup_comes_once_before_the_first_job_and_teardown_after_the_last
     with pytest.raises(RetryableError, match="OSError: no model yet") as raised:
         await made.run(LocalAttempt(tmp_path, {"left": str(left)}))
     assert raised.value.code == "setup_failed"
-    assert "in fail_to_set_up_once" in told(raised.value)
+    assert "in fail_to_set_up_once" in formatted(raised.value)
     results = {(await made.run(LocalAttempt(tmp_path, {"left": str(left)}))).result for _ in range(3)}
     assert len(results) == 1
     assert not left.exists()
@@ -136,7 +136,7 @@ async def test_a_failure_says_where_it_came_about(
     payload = {"word": "of the payload", "fatal": fatal}
     with pytest.raises((ValueError, RetryableError, FatalError)) as raised:
         await connector(f"trip-{mode}").run(LocalAttempt(tmp_path, payload))
-    trace = told(raised.value)
+    trace = formatted(raised.value)
     lines = trace.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert any(f'File "{in_processes.__file__}", line' in line and "in innermost" in line for line in lines)
@@ -152,7 +152,7 @@ async def test_a_long_traceback_keeps_its_innermost_calls(
 ) -> None:
     with pytest.raises((ValueError, RetryableError)) as raised:
         await connector(f"trip-{mode}").run(LocalAttempt(tmp_path, {"word": "x", "depth": 500}))
-    trace = told(raised.value)
+    trace = formatted(raised.value)
     assert len(trace) <= MAX_CHARS + 2
     assert "  …\n  File" in trace
     assert trace.endswith("ValueError: what went wrong")
@@ -171,7 +171,7 @@ def test_a_traceback_of_a_hostile_exception_can_be_written() -> None:
         with pytest.raises(kind) as raised:
             raise kind
         raised.value.__cause__ = raised.value
-        trace = told(raised.value)
+        trace = formatted(raised.value)
         trace.encode()
         assert expected in trace
         assert len(trace) <= MAX_CHARS
@@ -182,7 +182,7 @@ def test_a_group_of_exceptions_shows_its_members() -> None:
         in_processes.innermost("x")
     with pytest.raises(ExceptionGroup) as raised:
         raise ExceptionGroup("both", [member.value])
-    assert "in innermost" in told(raised.value)
+    assert "in innermost" in formatted(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,10 @@ async def site(broker: NatsServer) -> AsyncIterator[Site]:
         yield site
 
 
-async def as_told(attempt: Attempt) -> Any:
+async def as_asked(attempt: Attempt) -> Any:
     """Fail for good, or give the payload's `n` back."""
     if attempt.payload["n"] == "die":
-        raise FatalError("told", "this job was told to die")
+        raise FatalError("asked", "this job was asked to die")
     return attempt.payload["n"]
 
 
@@ -66,7 +66,7 @@ async def no_waits(site: Site) -> None:
 
 
 async def test_a_diamond_runs_in_order_and_leaves_nothing_behind(site: Site) -> None:
-    connector = TestConnector(as_told)
+    connector = TestConnector(as_asked)
     top = await site.submit("top")
     left = await site.submit("left", depends_on=(top,))
     right = await site.submit("right", depends_on=(top,))
@@ -86,7 +86,7 @@ async def test_a_diamond_runs_in_order_and_leaves_nothing_behind(site: Site) -> 
 
 
 async def test_a_job_whose_parents_ended_before_it_came_runs_at_once(site: Site) -> None:
-    async with site.keeper(), site.worker(TestConnector(as_told)):
+    async with site.keeper(), site.worker(TestConnector(as_asked)):
         parents = [await site.submit(n) for n in range(3)]
         for parent in parents:
             await site.final(parent)
@@ -100,7 +100,7 @@ async def test_a_failed_dependency_ends_a_job_as_its_policy_says(
     site: Site, policy: DependencyFailure, how: str
 ) -> None:
     waiting = await site.submit("waits", kind="nobody")
-    async with site.keeper(), site.worker(TestConnector(as_told)):
+    async with site.keeper(), site.worker(TestConnector(as_asked)):
         match how:
             case "dead":
                 parent = await site.submit("die")
@@ -153,7 +153,7 @@ async def test_a_job_that_runs_anyway_waits_for_all_of_them(site: Site) -> None:
     run = DependencyFailure.RUN
     child = await site.submit("child", depends_on=(died, slow), on_dependency_failure=run)
     witness = await site.submit("witness", depends_on=(died,), on_dependency_failure=run)
-    async with site.keeper(), site.worker(TestConnector(as_told)):
+    async with site.keeper(), site.worker(TestConnector(as_asked)):
         await site.final(witness)
         assert await site.names(child) == ["blocked"]
         await cancel(site, slow)
@@ -165,7 +165,7 @@ async def test_a_redriven_parent_counts_again(site: Site) -> None:
 
     async def fails_first(attempt: Attempt) -> Any:
         if attempt.payload["n"] == "flaky" and flaky:
-            raise FatalError("told", "not yet")
+            raise FatalError("asked", "not yet")
         return attempt.payload["n"]
 
     slow = await site.submit("slow", kind="nobody")
@@ -191,7 +191,7 @@ async def test_a_redriven_parent_counts_again(site: Site) -> None:
 
 
 async def test_an_archived_parent_counts_as_what_it_was(site: Site) -> None:
-    async with site.worker(TestConnector(as_told)):
+    async with site.worker(TestConnector(as_asked)):
         good, bad = await site.submit("good"), await site.submit("die")
         for parent in (good, bad):
             await site.final(parent)
@@ -209,7 +209,7 @@ async def test_a_released_job_still_waits_for_its_start(site: Site) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=1)
     later = await site.submit("later", depends_on=(parent,), start_at=start_at)
     child = await site.submit("child", depends_on=(parent,), start_at=soon)
-    async with site.keeper(), site.worker(TestConnector(as_told)):
+    async with site.keeper(), site.worker(TestConnector(as_asked)):
         scheduled = (await site.until(later, "scheduled")).event
         await site.final(child)
     assert isinstance(scheduled, Scheduled)
@@ -238,7 +238,7 @@ async def test_a_blocked_job_that_was_cancelled_stays_so_and_is_forgotten(site: 
             while await waits(site) < 2:
                 await asyncio.sleep(0)
         await cancel(site, child)
-        async with site.worker(TestConnector(as_told)):
+        async with site.worker(TestConnector(as_asked)):
             await site.final(parent)
             await no_waits(site)
     assert await site.names(child) == ["blocked", "cancelled"]
@@ -277,7 +277,7 @@ async def test_a_parent_may_have_more_waiting_jobs_than_one_answer_holds(site: S
         assert set(await found.of([parent, other, third])) == wanted
 
 
-async def test_state_is_told_by_the_last_event_alone(site: Site) -> None:
+async def test_state_is_decided_by_the_last_event_alone(site: Site) -> None:
     parent = await site.submit("parent", kind="nobody")
     job_id = await site.submit("child", depends_on=(parent,))
     direct, leader = await site.store.last(JobId(job_id)), await site.store.last_of_leader(JobId(job_id))
@@ -303,14 +303,14 @@ async def test_a_damaged_parent_holds_its_children_until_it_is_put_right(site: S
             assert event.reason == "dependency_died"
             await no_waits(site)
             return
-        async with site.worker(TestConnector(as_told, kind="later"), TestConnector(as_told)):
+        async with site.worker(TestConnector(as_asked, kind="later"), TestConnector(as_asked)):
             assert isinstance((await site.final(parent)).event, Succeeded)
             assert isinstance((await site.final(child)).event, Succeeded)
         await no_waits(site)
 
 
 async def test_a_damaged_child_is_released_when_it_is_repaired(site: Site) -> None:
-    async with site.keeper(), site.worker(TestConnector(as_told)):
+    async with site.keeper(), site.worker(TestConnector(as_asked)):
         parent = await site.submit("parent", kind="nobody")
         child = await site.submit("child", depends_on=(parent,), on_dependency_failure=DependencyFailure.RUN)
         await site.nc.jetstream().publish(f"job.{child}.hello", b"hi")

@@ -235,9 +235,9 @@ async def test_the_sweep_wakes_a_schedule_whose_timer_is_gone(table: Table) -> N
     keeper = Keeper(table.site.nc, table.site.settings)
     async with keeper._publisher, asyncio.TaskGroup() as group:
         await keeper.sweep.once(group)
-        assert keeper.sweep.mended == {"schedule_without_timer": 1}
+        assert keeper.sweep.repaired == {"schedule_without_timer": 1}
         await keeper.sweep.once(group)
-    assert keeper.sweep.mended == {"schedule_without_timer": 1}
+    assert keeper.sweep.repaired == {"schedule_without_timer": 1}
     await assert_one_job_per_tick(table, made, 2)
 
 
@@ -381,7 +381,7 @@ async def test_a_tick_lets_a_job_that_has_ended_be(table: Table) -> None:
 # --- What goes wrong
 
 
-async def test_a_refused_job_is_told_and_the_schedule_goes_on(table: Table) -> None:
+async def test_a_refused_job_is_reported_and_the_schedule_goes_on(table: Table) -> None:
     start = ago(3)
     bad = msgspec.Raw(b'{"kind":"convert","payload":{"file":"gone"}}')
     async with table.site.keeper():
@@ -406,7 +406,7 @@ async def test_the_jobs_of_a_schedule_go_on_across_a_restart_of_the_broker(
     await assert_one_job_per_tick(table, made, done.runs)
 
 
-async def test_wake_ups_of_jobs_and_schedules_are_told_apart(table: Table) -> None:
+async def test_wake_ups_of_jobs_and_schedules_are_distinguished(table: Table) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=0.3)
     async with table.site.keeper():
         job_id = await table.site.submit(start_at=soon, kind="noop")

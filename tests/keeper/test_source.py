@@ -88,7 +88,7 @@ def test_nudges_that_do_not_help_come_ever_less_often() -> None:
     assert len(nudges) < 30
 
 
-def test_source_that_was_mended_is_nudged_at_once_the_next_time() -> None:
+def test_source_that_was_repaired_is_nudged_at_once_the_next_time() -> None:
     watch = SourceWatch(LAG_S)
     for now in (1.0, 5.0, 20.0):
         watch.is_due(SILENT, now - 1)

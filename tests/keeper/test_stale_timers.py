@@ -117,4 +117,4 @@ async def test_timers_that_a_broker_brings_back_go_while_the_keeper_runs(
         await broker.kill()
         await broker.restart()
         await until_left(site, waits)
-        assert not keeper.sweep.mended
+        assert not keeper.sweep.repaired

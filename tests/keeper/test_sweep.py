@@ -1,4 +1,4 @@
-"""What should not happen, brought about by hand, and mended by one sweep."""
+"""What should not happen, brought about by hand, and repaired by one sweep."""
 
 from __future__ import annotations
 
@@ -59,29 +59,29 @@ async def projected(site: Site) -> AsyncIterator[ReadModel]:
 
 
 async def sweep(site: Site, model: ReadModel | None) -> dict[str, int]:
-    """One sweep; what it mended."""
+    """One sweep; what it repaired."""
     keeper = Keeper(site.nc, site.settings, model)
     async with keeper._publisher, asyncio.TaskGroup() as group:
         await keeper.sweep.once(group)
-    return dict(keeper.sweep.mended)
+    return dict(keeper.sweep.repaired)
 
 
-async def until_mended(site: Site, model: ReadModel, what: str = "") -> dict[str, int]:
-    """What the first sweep did that mends something, or this: what is younger than a lease is left alone."""
+async def until_repaired(site: Site, model: ReadModel, what: str = "") -> dict[str, int]:
+    """What the first sweep that finds something repaired, or this: it skips what is younger than a lease."""
     async with asyncio.timeout(DEADLINE_S):
-        while not (mended := await sweep(site, model)) or (what and what not in mended):
+        while not (repaired := await sweep(site, model)) or (what and what not in repaired):
             await asyncio.sleep(0.05)
-    return mended
+    return repaired
 
 
 async def until(site: Site, model: ReadModel, seq: int) -> None:
-    async with Inbox(site.nc, "projected.>") as told:
-        await site.nc.flush()  # what is told from now on is heard, and what was told before is seen
+    async with Inbox(site.nc, "projected.>") as published:
+        await site.nc.flush()  # what is published from now on is heard, and what was before is seen
         while model.checkpoint().seq < seq:
-            await told.next(20)
+            await published.next(20)
 
 
-async def test_a_healthy_system_needs_no_mending(site: Site) -> None:
+async def test_a_healthy_system_needs_no_repair(site: Site) -> None:
     async with projected(site) as model:
         job_id = await site.submit()
         await until(site, model, (await site.store.load(JobId(job_id))).seq)
@@ -104,7 +104,7 @@ async def test_a_queued_job_without_a_work_message_gets_a_new_one(site: Site) ->
             while not await delete(site.nc, subjects.WORK, 1, timeout_s=2):
                 continue  # the server has not sourced it yet
         await until(site, model, (await site.store.load(JobId(kept))).seq)
-        assert await until_mended(site, model) == {"queued_without_work": 1}
+        assert await until_repaired(site, model) == {"queued_without_work": 1}
         assert await site.names(lost) == ["submitted", "queued"]
         assert await site.names(kept) == ["submitted"]
         await until(site, model, (await site.store.load(JobId(lost))).seq)
@@ -116,12 +116,12 @@ async def test_a_job_whose_timer_is_gone_is_woken(site: Site) -> None:
         start_at = datetime.now(UTC) + timedelta(seconds=0.2)
         job_id = await site.submit(start_at=start_at)
         await until(site, model, (await site.store.load(JobId(job_id))).seq)
-        assert await until_mended(site, model) == {"due_without_timer": 1}
+        assert await until_repaired(site, model) == {"due_without_timer": 1}
         assert await site.names(job_id) == ["scheduled", "queued"]
 
 
 @pytest.mark.parametrize("released", [True, False], ids=["succeeded", "dead"])
-async def test_a_blocked_job_that_was_not_told_of_the_end_of_its_parents_is_settled(
+async def test_a_blocked_job_that_did_not_hear_of_the_end_of_its_parents_is_settled(
     site: Site, *, released: bool
 ) -> None:
     async with projected(site) as model:
@@ -131,15 +131,15 @@ async def test_a_blocked_job_that_was_not_told_of_the_end_of_its_parents_is_sett
         patient = await site.submit(depends_on=(parent, waiting))
         lease = TakeLease(now=datetime.now(UTC), worker=WorkerId("w1"), revision=Revision(1))
         job, _ = await site.store.transition(JobId(parent), lease, actor="worker:w1")
-        error = JobError("told", "this job was told to die", retryable=False)
+        error = JobError("asked", "this job was asked to die", retryable=False)
         end: AnyCommand = Complete(now=datetime.now(UTC), fence=Fence(job.seq))
         if not released:
             end = Fail(now=datetime.now(UTC), fence=Fence(job.seq), error=error)
         job, _ = await site.store.transition(job, end, actor="worker:w1")
         await until(site, model, job.seq)
         assert "blocked_without_cause" not in await sweep(site, model)  # a keeper may be at it
-        mended = await until_mended(site, model, "blocked_without_cause")
-        assert mended["blocked_without_cause"] == (1 if released else 2)
+        repaired = await until_repaired(site, model, "blocked_without_cause")
+        assert repaired["blocked_without_cause"] == (1 if released else 2)
         last = "queued" if released else "dead"
         assert await site.names(child) == ["blocked", last]
         assert await site.names(patient) == (["blocked"] if released else ["blocked", "dead"])

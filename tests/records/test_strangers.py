@@ -85,8 +85,8 @@ async def test_a_file_record_that_cannot_be_read_is_no_file_and_an_upload_takes_
         await files.delete("acme", "f")
     assert await files.sweep(older_than_s=0) == 0
     assert await set_aside(nc, subjects.FILES) == 1
-    mended = await put(files, b"mine", file_id="f")
-    assert await read(files, mended) == b"mine"
+    repaired = await put(files, b"mine", file_id="f")
+    assert await read(files, repaired) == b"mine"
     assert await read(files, other) == b"other"
 
 
@@ -178,7 +178,7 @@ async def test_a_document_that_cannot_be_read_is_none_and_is_written_over(
 
 
 @pytest.mark.parametrize("body", [*JUNK, b'{"scope":"evil","hash":"x","created_at":"2026-01-01T00:00:00Z"}'])
-async def test_a_scope_whose_record_cannot_be_read_can_be_made_anew(
+async def test_a_scope_whose_record_cannot_be_read_can_be_made_again(
     nc: Client, publisher: Publisher, body: bytes
 ) -> None:
     scopes = ScopeKeys(nc, publisher, SETTINGS)

@@ -141,7 +141,7 @@ async def check_all(site: ShiftedDeployment, events: Log) -> None:
     await check_schedules(events)
     report = await check_log(events.nc)
     assert report.faults == []
-    assert "mended" not in site.parts["keeper"].log.read_text()
+    assert "repaired" not in site.parts["keeper"].log.read_text()
     timers = await api(events.nc, f"STREAM.INFO.{subjects.TIMERS}", timeout_s=5)
     assert timers["state"]["last_seq"] <= 4 * sum(report.events.values())
 

@@ -124,11 +124,11 @@ async def hand_back(site: Deployment) -> None:
             if number % 2
             else ("propose", {"result": 1})
         )
-        status, told = await site.request(
+        status, answer = await site.request(
             "POST", f"/v1/leases/{lease['id']}/{verb}", json=body,
             headers={"Switchyard-Lease-Token": lease["token"]},
         )  # fmt: skip
-        assert status == 200, told
+        assert status == 200, answer
 
 
 async def settled(nc: Any, ids: list[str]) -> list[Recorded]:

@@ -145,7 +145,7 @@ async def test_what_cannot_be_sent_is_unavailable(seen: Seen, nats_connection: C
 # --- What is made of the records
 
 
-def told(appends: Appends) -> dict[str, float]:
+def exported(appends: Appends) -> dict[str, float]:
     registry = CollectorRegistry()
     registry.register(appends)
     return {
@@ -186,7 +186,7 @@ async def test_attempts_retries_deaths_and_times_are_counted(seen: Seen) -> None
     appends = Appends(names=10)
     for record in seen.records:
         appends(record)
-    found = told(appends)
+    found = exported(appends)
     assert found["switchyard_attempts_started_totalnoop"] == 6
     for outcome in ("succeeded", "failed", "timed_out", "released", "lost", "stopped"):
         assert found[f"switchyard_attempts_ended_totalnoop,{outcome}"] == 1
@@ -205,7 +205,7 @@ def test_names_that_users_choose_are_bounded() -> None:
         spec = JobSpec(kind=f"k{number}", tenant=f"t{number}", lane=LaneId("x"))
         job = Job(id=new_id(), kind=spec.kind, tenant=spec.tenant)
         appends(Append(job, "TakeLease", Outcome.RECORDED, Leased(at=now(), worker=W, attempt=1), 7))
-    found = told(appends)
+    found = exported(appends)
     assert found[f"switchyard_events_appended_totalleased,{OTHER}"] == 47
     assert found[f"switchyard_tenant_events_totalleased,{OTHER}"] == 47
     assert len(found) < 40
@@ -214,7 +214,7 @@ def test_names_that_users_choose_are_bounded() -> None:
 def test_a_record_that_cannot_be_counted_harms_nobody() -> None:
     appends = Appends(names=3)
     appends(Append(None, "TakeLease", Outcome.RECORDED, Leased(at=now(), worker="w", attempt=1), 7))  # type: ignore[arg-type]
-    assert told(appends)["switchyard_appends_totalTakeLease,recorded"] == 1
+    assert exported(appends)["switchyard_appends_totalTakeLease,recorded"] == 1
 
 
 async def test_the_log_line_is_of_the_same_record(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A part that hangs is told from one that is busy, by a thread that hangs with nobody."""
+"""A part that hangs is distinguished from one that is busy, by a thread that hangs with nobody."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ async def test_connections_are_bounded() -> None:
                         break
 
 
-async def test_a_port_that_is_taken_is_told_in_a_sentence() -> None:
+async def test_a_port_that_is_taken_is_reported_in_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CannotListenError, match=f"127.0.0.1:{port}: .*SWITCHYARD_METRICS_PORT"):
@@ -203,7 +203,7 @@ async def test_parts_of_one_process_share_families_and_never_a_series() -> None:
     assert all("part" in sample.labels for family in families for sample in family.samples)
 
 
-async def test_a_part_that_begins_anew_goes_on_counting() -> None:
+async def test_a_part_that_restarts_continues_to_count() -> None:
     telemetry = Telemetry("worker")
     first, second = telemetry.part("worker"), telemetry.part("worker")
     assert first.appends is second.appends

@@ -32,7 +32,7 @@ class Cable:
         for writer in self._writers:
             writer.transport.abort()
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Let connections through again."""
         self._whole = True
 

@@ -1,4 +1,4 @@
-"""A broker, a log and workers of this process, with a connector that does what the test tells it."""
+"""A broker, a log and workers of this process, with a connector that does what the test says."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Site(site.Site):
 
     @property
     def url(self) -> str:
-        """Of the broker."""
+        """The address of the broker."""
         return self.nats_url
 
     async def submit(self, n: Any = None, *, kind: str = "simulate", **fields: Any) -> str:

@@ -1,4 +1,4 @@
-"""A handler that does not stop is abandoned, and its worker begins anew."""
+"""A handler that does not stop is abandoned, and its worker restarts."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ KINDS = ("on-the-loop", "in-a-thread")
 
 
 class Deaf:
-    """Handlers that go on whatever they are told, until the test lets them end."""
+    """Handlers that continue whatever stops them, until the test lets them end."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
         self.open = asyncio.Event()
         self.begun = asyncio.Event()
-        self.told = 0
+        self.cancelled = 0
         self.heard: list[str] = []
         self.ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -49,8 +49,8 @@ class Deaf:
             try:
                 await self.open.wait()
             except asyncio.CancelledError:
-                self.told += 1
-                if self.told == payload.get("stops_after"):
+                self.cancelled += 1
+                if self.cancelled == payload.get("stops_after"):
                     raise
         return await self._late(context)
 
@@ -138,7 +138,7 @@ async def test_a_timeout_ends_the_attempt_and_says_that_the_code_still_runs(
     assert await site.names(job) == ["submitted", "leased", "dead"]
 
 
-async def test_one_that_swallows_its_cancellation_is_told_again(site: Site, deaf: Deaf) -> None:
+async def test_one_that_swallows_its_cancellation_is_asked_again(site: Site, deaf: Deaf) -> None:
     async with site.worker(*deaf.connectors()):
         job = await site.submit(
             kind=KINDS[0], payload={"stops_after": 3}, attempt_timeout_s=0.2, max_attempts=1
@@ -147,7 +147,7 @@ async def test_one_that_swallows_its_cancellation_is_told_again(site: Site, deaf
         assert isinstance(dead, Dead)
         assert dead.error is not None
         assert dead.error.message.endswith("longer than 0.2 s")
-    assert deaf.told == 3
+    assert deaf.cancelled == 3
 
 
 async def test_a_finally_that_hangs_does_not_hold_the_job(site: Site, deaf: Deaf) -> None:

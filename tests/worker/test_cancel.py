@@ -32,12 +32,12 @@ async def site(broker: NatsServer) -> AsyncIterator[Site]:
 
 
 class Deaf:
-    """A handler that does not stop when it is told to."""
+    """A handler that does not stop when it is asked to."""
 
     def __init__(self) -> None:
         self.entered = asyncio.Event()
         self.open = asyncio.Event()
-        self.told = 0
+        self.cancelled = 0
 
     async def __call__(self, _: Attempt) -> str:
         self.entered.set()
@@ -45,7 +45,7 @@ class Deaf:
             try:
                 await self.open.wait()
             except asyncio.CancelledError:
-                self.told += 1
+                self.cancelled += 1
         return "too late"
 
 
@@ -72,7 +72,7 @@ async def test_a_request_missed_while_the_worker_was_cut_off_is_found_at_the_nex
         cable.cut()
         await cancel(site, job_id)
         assert connector.stopped == []
-        cable.mend()
+        cable.repair()
         event = (await site.final(job_id)).event
         assert connector.stopped == [job_id]
     assert isinstance(event, Cancelled)
@@ -89,7 +89,7 @@ async def test_a_job_that_does_not_stop_loses_its_lease_and_its_result(site: Sit
         await cancel(site, job_id, grace_s=0.3)
         requested = (await site.until(job_id, "cancel_requested")).event
         entry = await site.final(job_id)
-        assert deaf.told
+        assert deaf.cancelled
         async with site.worker(other, name="w2"), asyncio.timeout(DEADLINE_S):
             while (await api(site.nc, "STREAM.INFO.WORK", timeout_s=2))["state"]["messages"]:
                 await asyncio.sleep(0)  # its message comes again when its lease is over

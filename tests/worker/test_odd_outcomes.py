@@ -48,8 +48,8 @@ CASES: dict[str, Case] = {
         "invalid_artifacts",
         "artifacts[0].name",
     ),
-    "code": (lambda _: fails(FatalError(None, "told")), "invalid_error", "told"),  # type: ignore[arg-type]
-    "retry": (lambda _: fails(RetryableError("a b", "told")), "invalid_error", "told"),
+    "code": (lambda _: fails(FatalError(None, "failed")), "invalid_error", "failed"),  # type: ignore[arg-type]
+    "retry": (lambda _: fails(RetryableError("a b", "failed")), "invalid_error", "failed"),
     "message": (lambda _: fails(FatalError("c", object())), "c", "object"),  # type: ignore[arg-type]
     "progress": (lambda attempt: attempt.progress("x"), "invalid_progress", "fraction: "),  # type: ignore[arg-type]
     "log": (lambda attempt: attempt.log(b"x"), "invalid_log", "line: "),  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ class Bucket(Generic[T]):
         publisher: started, on the same connection; only writes need it.
         timeout_s: seconds to wait for any answer of the broker.
         tries: how often a write whose acknowledgement is lost is made; more than one is for values that no
-            two writers write alike, since what stands there then tells whose write it was.
+            two writers write alike, since what stands there then shows whose write it was.
         use: how much each tenant has, where writes are to be refused for that.
     """
 
@@ -187,7 +187,7 @@ class Bucket(Generic[T]):
     async def keys_under(self, shares: Collection[str]) -> list[Key]:
         """The keys that begin with any of some parts.
 
-        One request tells that there is nothing at all, and a second one about all parts together. A replica
+        One request shows that there is nothing at all, and a second one about all parts together. A replica
         that lags would hide a key, so where there are replicas the leader is asked about each part.
 
         Source: ADR-31, the batched multi-subject direct get; the server stops at 1,024.
@@ -297,7 +297,7 @@ class Bucket(Generic[T]):
         return Entry(whole(key), None, await self._write(key, b"", self.form.gone.headers(), revision))
 
     async def purge(self, key: str | Key) -> None:
-        """Take away all that stands under a key without a word; followers see it when they begin anew.
+        """Take away all that stands under a key without a word; followers see it when they begin again.
 
         Raises:
             ValueError: it is no key of this bucket.

@@ -1,7 +1,7 @@
 """A bucket kept in memory: all that stands in it, then each change as it comes.
 
-It goes on where it was after the broker was away. What was deleted meanwhile, and whose marker is gone too,
-is found by comparing the keys; a stream that was deleted and made anew is read from its beginning, and what
+It continues where it was after the broker was away. What was deleted meanwhile, and whose marker is gone too,
+is found by comparing the keys; a stream that was deleted and made again is read from its beginning, and what
 it has no more is forgotten once all of it was read. A purge by hand sends nothing to anybody, so it is seen
 with the next consumer, as after a reconnection.
 """
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class _AgainError(Exception):
-    """What was followed is to be followed anew."""
+    """What was followed is to be followed from its beginning."""
 
 
 class Changes(NamedTuple, Generic[T]):
@@ -127,14 +127,14 @@ class Tail(Generic[T]):
         return self._forget({key for key in known if subject(key) not in there})
 
     def _check_same(self, info: Mapping[str, Any]) -> None:
-        """Begin anew where the stream is another one than before.
+        """Begin again where the stream is another one than before.
 
         Raises:
             _AgainError: it is.
         """
         created = info["created"]
         if self._created not in (None, created) or info["state"]["last_seq"] < self._seen:
-            log.warning("bucket_made_anew", bucket=self._bucket.form.name)
+            log.warning("bucket_made_again", bucket=self._bucket.form.name)
             self._created, self._seen, self._is_whole = created, 0, False
             self._before = set(self._revisions)
             self._revisions = dict.fromkeys(self._revisions, 0)
@@ -166,7 +166,7 @@ class Mirror(Generic[T]):
     Args:
         bucket: what is mirrored.
         share: the parts that the keys begin with; none for all.
-        on_change: told of every change, deletions and what cannot be read (`value` is None) among them.
+        on_change: called with every change, deletions and what cannot be read (`value` is None) among them.
     """
 
     def __init__(

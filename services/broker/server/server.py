@@ -3,7 +3,7 @@
 Everything it needs lives in `<data directory>/broker`, readable by its owner only:
 
     lock        held (flock) by the process that runs the broker, with its pid inside
-    nats.conf   written anew at every start
+    nats.conf   written at every start
     password    generated once
     port        the port chosen when none was asked for, so that a restart keeps it
     pid         the broker's own pid file
@@ -47,7 +47,7 @@ AUTOMATIC_PORTS: Final = (0, -1)
 START_TIMEOUT_S: Final = 120.0  # the broker reads all its streams before it listens
 STOP_TIMEOUT_S: Final = 20.0
 CONNECT_TIMEOUT_S: Final = 5  # nats-py types it as a whole number
-POLL_S: Final = 0.005  # the broker tells its port in a file and in no other way
+POLL_S: Final = 0.005  # the broker writes its port into a file and nowhere else
 DURATION: Final = re.compile(r"always|([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
 FILE_BYTES: Final = 1 << 40  # more than the streams reserve: they carry limits of their own
 

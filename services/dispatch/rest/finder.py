@@ -111,7 +111,7 @@ class Claims:
     async def _follow_lanes(self) -> None:
         timeout_s = self._settings.request_timeout_s
         async for entry in follow(Bucket(self._nc, LANES, timeout_s=timeout_s)):
-            self._board.tell(self._board.learn(place_of(entry.key), entry.value))
+            self._board.notify(self._board.learn(place_of(entry.key), entry.value))
 
     async def _follow_wishes(self) -> None:
         timeout_s = self._settings.request_timeout_s
@@ -127,7 +127,7 @@ class Claims:
 
     async def _on_lane_pause(self, message: Any) -> None:
         """A resumed consumer does not answer the pulls that it had waiting."""
-        self._board.tell(message.subject.rpartition(".")[2])
+        self._board.notify(message.subject.rpartition(".")[2])
 
     def _on_reconnect(self) -> None:
         self.tokens.puller.forget_waits()

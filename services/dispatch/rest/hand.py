@@ -77,6 +77,6 @@ class Hand:
             self._back(candidate)
 
     def lane_changed(self, consumer: str) -> None:
-        """Pull from it anew."""
+        """Pull from it again."""
         self.puller.forget_wait(consumer)
         self.wake.set()

@@ -1,6 +1,6 @@
 """Idempotency keys of claims: which job a key was given, so that a lost answer is given again.
 
-The intent is written before the `claimed` event, and that event tells whether it came to pass. Whoever finds
+The intent is written before the `claimed` event, and that event shows whether it came to pass. Whoever finds
 an intent that may still come to pass carries it out, so that two requests with one key, of which the first is
 late or its gateway dead, come to the same lease.
 """
@@ -45,7 +45,7 @@ class Intent(msgspec.Struct, frozen=True):
         revision: the capability revision that the match was made with.
         job: what it is given.
         seq: the job's last event; when it is still the last, the claim may still come.
-        expires_at: when the lease ends; with the worker, it tells the claim's event from any other.
+        expires_at: when the lease ends; with the worker, it distinguishes the claim's event.
         places: as in the lease token.
     """
 

@@ -30,7 +30,7 @@ class Watcher(Protocol):
     """A claim under way."""
 
     def lane_changed(self, consumer: str) -> None:
-        """A consumer was made, made anew, resumed or removed."""
+        """A consumer was made, made again, resumed or removed."""
 
 
 class Profile:
@@ -86,8 +86,8 @@ class LaneBoard:
                 profile.match(consumer, LaneId(lane), priority, key)
         return consumer
 
-    def tell(self, consumer: str) -> None:
-        """Tell the claims under way that take from a consumer that it has changed."""
+    def notify(self, consumer: str) -> None:
+        """Notify the claims under way that take from a consumer that it has changed."""
         for profile in list(self._profiles.values()):
             if not any(consumer in sources for sources in profile.sources.values()):
                 continue

@@ -1,8 +1,8 @@
 """One attempt under a held lease, step by step: its handler runs, may be interrupted, and its end is settled.
 
 The handler is foreign code and runs in a task of its own. Whatever it raises is this attempt's failure. One
-that is interrupted has a grace and is told again within it; then the attempt is abandoned: it ends as its
-interruption demands, and the code goes on unheard in a slot that is lost.
+that is interrupted has a grace and is asked again within it; then the attempt is abandoned: it ends as its
+interruption demands, and the code runs on unheard in a slot that is lost.
 
 | interrupted by | the code has stopped | it still runs |
 |---|---|---|
@@ -51,7 +51,7 @@ log = structlog.get_logger()
 
 SETTLE_PAUSE_S: Final = 0.5
 HURRY: Final = 0.6
-"""The part of the grace after which a connector is told again: then its own, which is half of it, is over."""
+"""The part of the grace after which a connector is asked again: its own, half of it, is over then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class AttemptRun:
         lease: held.
         connector: of the job's kind.
         means: the worker's.
-        abandoned: told once if the code does not end.
+        abandoned: called once if the code does not end.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class AttemptRun:
 
     @property
     def kind(self) -> str:
-        """Of the job."""
+        """The job's kind."""
         return self._connector.kind
 
     def interrupt(self, why: Interruption) -> None:
@@ -220,7 +220,7 @@ class AttemptRun:
             case Interruption.TIMEOUT:
                 late = timed_out(self.timeout_s)
                 if still_runs:
-                    said = f"{late.message}; its code did not stop when it was told to, and still runs"
+                    said = f"{late.message}; its code did not stop when it was asked to, and still runs"
                     late = replace(late, message=said)
                 return _failure(fence, late)
             case Interruption.DRAIN:
@@ -229,7 +229,7 @@ class AttemptRun:
                 return None
 
     async def _give_up(self, left: Left) -> AnyCommand | None:
-        """End the attempt while its code goes on."""
+        """End the attempt while its code still runs."""
         self.is_abandoned = True
         self._abandoned(self, left)
         if self.interruption is Interruption.CANCEL:

@@ -39,8 +39,8 @@ class Attempts:
         renewals: keeps their leases.
         tokens: takes back what they have of limits.
         patience: how long what the broker does not answer is waited for.
-        freed: told when a slot can be used again, or has been lost.
-        lost: told how many slots are lost, whenever that has changed.
+        freed: called when a slot can be used again, or has been lost.
+        lost: called with how many slots are lost, whenever that has changed.
     """
 
     def __init__(

@@ -120,7 +120,7 @@ class Duty:
         match said:
             case {"beat": number}:
                 self.blockage.beat()
-                self._tell({"beat": number})
+                self._report({"beat": number})
             case {"lease": fence}:
                 self._keep(fence, said)
             case {"ended": fence}:
@@ -143,7 +143,7 @@ class Duty:
         job = Job(id=said["job"], seq=said["seq"], status=Status.RUNNING, lease=lease)
         self._kept[fence] = _Kept(job, said["reply"], said["tokens"], until)
 
-    def _tell(self, line: dict[str, Any]) -> None:
+    def _report(self, line: dict[str, Any]) -> None:
         if self._writer.transport.get_write_buffer_size() < UNREAD_BYTES:
             self._writer.write(orjson.dumps(line) + b"\n")
 
@@ -183,10 +183,10 @@ class Duty:
                 sent, refusal = await heartbeats.beat()
                 is_known = not isinstance(refusal, AckLostError)
                 why = None if refusal is None else str(refusal)
-                self._tell({"heard": {"sent": sent, "refusal": why, "is_known": is_known}})
+                self._report({"heard": {"sent": sent, "refusal": why, "is_known": is_known}})
                 if sent and not is_up:
                     is_up = True
-                    self._tell({"up": True})
+                    self._report({"up": True})
                 if refusal is not None:
                     pause_s = min(pause_s, RETRY_S)
             with contextlib.suppress(TimeoutError):
@@ -221,7 +221,7 @@ class Duty:
                     for reply in (kept.reply, *kept.tokens):
                         await nc.publish(reply, WORKING)
             if why is not None:
-                self._tell({"look": fence, "lost": why is Interruption.LOST})
+                self._report({"look": fence, "lost": why is Interruption.LOST})
 
     async def _check(self) -> None:
         """Look at the worker's loop and at the time of its leases, until cancelled."""

@@ -292,7 +292,7 @@ def _line(fence: int, lease: _Lease) -> dict[str, Any]:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """See it end; it was told to, or has closed its end."""
+    """See it end; it was asked to, or has closed its end."""
     try:
         async with asyncio.timeout(LEAVE_S):
             await process.wait()
