@@ -24,28 +24,12 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The caller, as its token says.
+class _Rights:
+    """What a tenant and its roles allow."""
 
-    Args:
-        subject: a name for people and logs.
-        tenant: whose jobs it sees.
-        roles: with those that they imply.
-        token_id: the token's `jti`.
-        expires_at: seconds since the epoch.
-    """
-
-    subject: str
+    __slots__ = ()
     tenant: str
     roles: frozenset[Role]
-    token_id: str
-    expires_at: float
-
-    @property
-    def actor(self) -> str:
-        """The caller's name in the events that it causes."""
-        return f"user:{self.subject}"
 
     @property
     def is_admin(self) -> bool:
@@ -67,3 +51,54 @@ class Principal:
             raise ForbiddenError(
                 f"this needs a token with role {role.value}; this one has {had}", field="roles"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Caller(_Rights):
+    """Who asks for something, whatever the door: what operations and the events that they cause go by.
+
+    Args:
+        tenant: whose jobs it sees.
+        actor: its name in the events that it causes, such as `user:alice` or `schedule:nightly`.
+        roles: with those that they imply; none for our own processes, which are not asked for any.
+        trace: a W3C trace context, or "".
+        key: the id of the API key that it came with, or "".
+    """
+
+    tenant: str
+    actor: str
+    roles: frozenset[Role] = frozenset()
+    trace: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal(_Rights):
+    """A caller as its token says, before it asks for anything.
+
+    Args:
+        subject: a name for people and logs.
+        tenant: whose jobs it sees.
+        roles: with those that they imply.
+        token_id: the token's `jti`.
+        expires_at: seconds since the epoch.
+    """
+
+    subject: str
+    tenant: str
+    roles: frozenset[Role]
+    token_id: str
+    expires_at: float
+
+    @property
+    def actor(self) -> str:
+        """The caller's name in the events that it causes."""
+        return f"user:{self.subject}"
+
+    def caller(self, trace: str = "") -> Caller:
+        """The caller of one request.
+
+        Args:
+            trace: its W3C trace context, or "".
+        """
+        return Caller(self.tenant, self.actor, self.roles, trace)

@@ -28,6 +28,7 @@ from switchyard.events.subjects import NAME
 from switchyard.events.values import JobSpec, Status
 from switchyard.projections.job_view import time_view
 from switchyard.services import clock
+from switchyard.services.access.principal import Caller
 from switchyard.services.broker.publisher import AckLostError
 from switchyard.services.connectors.payload import file_fields
 from switchyard.services.connectors.registry import payload_model
@@ -92,14 +93,6 @@ class Pending(NamedTuple):
     seq: asyncio.Future[int]
     request_hashes: tuple[str, ...]
     caller: Caller
-
-
-class Caller(NamedTuple):
-    """Who submits: the tenant, the actor of the event, and a W3C trace context or ""."""
-
-    tenant: str
-    actor: str
-    trace: str = ""
 
 
 class Submitter:

@@ -18,11 +18,12 @@ from switchyard.events.errors import ConflictError, RejectedError, UnavailableEr
 from switchyard.events.schedules.schedule import Overlap, Refusal, Schedule, decide, fired, next_tick
 from switchyard.events.values import FINAL, Status
 from switchyard.services import clock
+from switchyard.services.access.principal import Caller
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.event_store import EventStore
 from switchyard.services.intake.request import parse_request
-from switchyard.services.intake.submitter import Caller, Submitter
+from switchyard.services.intake.submitter import Submitter
 from switchyard.services.records.schedules import ScheduleStore, iso, tick_body, tick_job_id, tick_key
 from switchyard.services.settings import Settings
 

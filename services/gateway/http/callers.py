@@ -12,11 +12,10 @@ from aiohttp import hdrs, web
 
 from switchyard.events.encoding.json_value import dumps
 from switchyard.events.errors import LimitError
-from switchyard.services.access.principal import Principal, Role
+from switchyard.services.access.principal import Caller, Principal, Role
 from switchyard.services.gateway.http.connections import CONNECTIONS
 from switchyard.services.gateway.http.problems import UnsupportedMediaTypeError
 from switchyard.services.intake.bodies import decoded
-from switchyard.services.intake.submitter import Caller
 
 _T = TypeVar("_T")
 H_SEQ: Final = "Switchyard-Seq"
@@ -93,7 +92,7 @@ async def body_of(request: web.Request, decoder: msgspec.json.Decoder[_T], *, em
 def caller_of(request: web.Request, principal: Principal) -> Caller:
     """Who submits; a trace context that is not one is left out."""
     trace = request.headers.get("traceparent", "")
-    return Caller(principal.tenant, principal.actor, trace if TRACE.fullmatch(trace) else "")
+    return principal.caller(trace if TRACE.fullmatch(trace) else "")
 
 
 PRINCIPAL: Final = web.RequestKey("principal", Principal)

@@ -19,14 +19,14 @@ from switchyard.events.encoding.codec import NAMES
 from switchyard.events.errors import LimitError, SwitchyardError
 from switchyard.events.events import AnyEvent
 from switchyard.services import clock
-from switchyard.services.access.principal import Role
+from switchyard.services.access.principal import Caller, Role
 from switchyard.services.gateway.app_keys import METRICS, SETTINGS, SUBMITTER
 from switchyard.services.gateway.http.callers import caller_of, check_plain, media_type, require
 from switchyard.services.gateway.http.problems import UnsupportedMediaTypeError, problem_of
 from switchyard.services.gateway.http.query import Query
 from switchyard.services.gateway.metrics import Metrics
 from switchyard.services.intake.request import parse_line
-from switchyard.services.intake.submitter import Caller, Pending, Submitted, Submitter
+from switchyard.services.intake.submitter import Pending, Submitted, Submitter
 from switchyard.services.settings import Settings
 
 MEDIA_TYPES: Final = frozenset(
