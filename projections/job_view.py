@@ -33,6 +33,7 @@ def job_view(
         "failures": job.failures,
         "max_attempts": job.max_attempts,
         "depends_on": job.depends_on,
+        "key": job.key or None,
         "worker": job.worker,
         "progress": progress and {name: progress.get(name) for name in PROGRESS_FIELDS},
         "result": job.result,

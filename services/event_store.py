@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Settings,  # what it is made with is much to load for a process that only reads
     )
 
+KEY_ACTOR = "key:"
 STALE_READ_PAUSE_S = 0.02
 UNKNOWN_PAUSE_S = 0.05
 UNKNOWN_PAUSE_MAX_S = 1.0
@@ -180,15 +181,16 @@ class EventStore:
     # --- Writes
 
     async def transition(
-        self, job: Job | str, command: AnyCommand, *, actor: str, trace: str = ""
+        self, job: Job | str, command: AnyCommand, *, actor: str, trace: str = "", key: str = ""
     ) -> Transition:
         """Decide the command and append its event, again and again until nobody was faster.
 
         Args:
             job: its state as last known, or its id to load it.
             command: what is wanted.
-            actor: who wants it (`user:ann`, `worker:gpu-1`, `keeper`).
+            actor: who wants it (`user:ann`, `key:0123456789abcdef`, `worker:gpu-1`, `keeper`).
             trace: W3C trace context to keep with the event.
+            key: the id of the API key that it came with, where the actor does not say so.
 
         Raises:
             ConflictError: the state does not allow the command.
@@ -210,7 +212,7 @@ class EventStore:
                     raise rejection
                 return Transition(state, None)
             try:
-                seq = await self.append(state, event, actor=actor, trace=trace)
+                seq = await self.append(state, event, actor=actor, trace=trace, key=key)
             except VersionConflictError as conflict:
                 self.conflicts += 1
                 state = await self.load(state.id, at_least=conflict.last_seq or 0)
@@ -228,7 +230,9 @@ class EventStore:
         last = await self.leaders_seq(state.id)
         return last if last > state.seq else 0
 
-    async def append(self, job: Job, event: AnyEvent, *, actor: str, trace: str = "") -> int:
+    async def append(
+        self, job: Job, event: AnyEvent, *, actor: str, trace: str = "", key: str = ""
+    ) -> int:
         """Append the event if the job's last event is still the one of its state; returns its sequence.
 
         A lost acknowledgement is resolved here: the same message is published again, and if the guard
@@ -240,7 +244,7 @@ class EventStore:
             UnwritableError: the event holds a value that no reader could read.
             UnavailableError: the broker does not answer or refuses for want of room.
         """
-        subject, body, headers, event_id = _message(job, event, actor, trace)
+        subject, body, headers, event_id = _message(job, event, actor, trace, key)
         is_unknown = False
         self.written_bytes += len(subject) + len(headers) + len(body)
         for attempt in range(self._tries):
@@ -313,7 +317,7 @@ class _Message(NamedTuple):
     event_id: str
 
 
-def _message(job: Job, event: AnyEvent, actor: str, trace: str) -> _Message:
+def _message(job: Job, event: AnyEvent, actor: str, trace: str, key: str = "") -> _Message:
     subject, body = write(job.id, event)
     spec: JobSpec | None = getattr(event, "job", None)
     event_id = f"{_WRITER}{next(_COUNT):x}"
@@ -325,6 +329,8 @@ def _message(job: Job, event: AnyEvent, actor: str, trace: str) -> _Message:
         f"{subjects.H_TENANT}: {tenant}\r\n{subjects.H_KIND}: {kind}\r\n"
         f"{subjects.H_ACTOR}: {_one_line(actor)}\r\n"
     )
+    if key or actor.startswith(KEY_ACTOR):
+        block += f"{subjects.H_KEY}: {_one_line(key or actor.removeprefix(KEY_ACTOR))}\r\n"
     if trace:
         block += f"{subjects.H_TRACE}: {_one_line(trace)}\r\n"
     return _Message(subject, body, f"{block}\r\n".encode(), event_id)

@@ -82,6 +82,9 @@ class Lease:
 class Leasing:
     """Takes, renews and settles held leases for one worker."""
 
+    api_key = ""
+    """The id of the API key with which the worker came, or ""."""
+
     def __init__(
         self, nc: Client, store: EventStore, puller: Puller[Work], reach: Reachability, settings: Settings
     ) -> None:
@@ -145,7 +148,7 @@ class Leasing:
             if event is None:
                 raise AssertionError("a queued job can be leased")
             try:
-                seq = await self._store.append(job, event, actor=f"worker:{record.id}")
+                seq = await self._store.append(job, event, actor=f"worker:{record.id}", key=self.api_key)
             except VersionConflictError as conflict:
                 job = await self._store.load(job.id, at_least=conflict.last_seq or work.seq)
                 if not await self._is_free(work, job):

@@ -39,6 +39,7 @@ class FileInfo:
         chunks: how many there are, each of `CHUNK_BYTES` but the last.
         index: the stream sequence of every chunk whose number is a multiple of `CHUNKS_PER_ENTRY`.
         seq: the stream sequence of this description, of a file that was just stored; 0 where that is unknown.
+        key: the id of the API key by which it was stored, or "".
     """
 
     id: str
@@ -53,6 +54,7 @@ class FileInfo:
     chunks: int
     index: tuple[int, ...]
     seq: int = 0
+    key: str = ""
 
     def view(self) -> dict[str, Any]:
         """What clients see of it."""
@@ -64,6 +66,7 @@ class FileInfo:
             "sha256": self.sha256,
             "created_at": _timestamp(self.created_at),
             "expires_at": _timestamp(self.expires_at),
+            "key": self.key or None,
         }
 
 
@@ -116,6 +119,7 @@ def encode(info: FileInfo) -> bytes:
                 "sha256": info.sha256,
                 "expires_at": _timestamp(info.expires_at),
                 "index": orjson.dumps(info.index).decode(),
+                **({"key": info.key} if info.key else {}),
             },
         }
     )
@@ -152,6 +156,7 @@ class _Metadata(msgspec.Struct):
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     expires_at: Time
     index: str
+    key: str = ""
 
 
 class _File(msgspec.Struct):
@@ -194,6 +199,7 @@ def decode(data: bytes) -> FileInfo | None:
         nuid=stored.nuid,
         chunks=stored.chunks,
         index=_INDEX.decode(metadata.index),
+        key=metadata.key,
     )
     check(file_id=info.id, name=info.name, media_type=info.type)
     wanted = _parts(info.size_bytes, CHUNK_BYTES), _parts(info.chunks, CHUNKS_PER_ENTRY)

@@ -108,6 +108,7 @@ class Files:
         sha256: str | None = None,
         on_bytes: Callable[[int], None] | None = None,
         reserve: float = 1.0,
+        key: str = "",
     ) -> FileInfo:
         """Store a file as its bytes come; it is there when all of them are, and else nothing of it is.
 
@@ -122,6 +123,7 @@ class Files:
             sha256: what its digest must be, in hex.
             on_bytes: called with the size of every block before it is stored; may raise.
             reserve: the part of the reserve for the ends of jobs that it has to leave.
+            key: the id of the API key by which it is stored, or "".
 
         Raises:
             InvalidError: id, name or type break a rule, or the digest is not `sha256`.
@@ -165,6 +167,7 @@ class Files:
             nuid=upload.nuid,
             chunks=upload.chunks,
             index=tuple(upload.index),
+            key=key,
         )
         return replace(info, seq=await self._commit(publisher, upload, info, ttl_s))
 

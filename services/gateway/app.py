@@ -15,9 +15,12 @@ from nats.aio.client import Client
 from switchyard.events.errors import LimitError, SwitchyardError
 from switchyard.projections.database import path_in
 from switchyard.projections.reader import ReadModel
+from switchyard.services.access.api_keys import ApiKeyIdentifier
 from switchyard.services.access.authenticator import Authenticator
+from switchyard.services.access.identify import Identifiers, JwtIdentifier
 from switchyard.services.access.jwt import TokenVerifier
 from switchyard.services.access.lease_tickets import LeaseTokens
+from switchyard.services.access.rates import Rates
 from switchyard.services.access.revocations import Revocations
 from switchyard.services.broker.bucket_use import BucketUse
 from switchyard.services.broker.publisher import Publisher
@@ -38,6 +41,7 @@ from switchyard.services.gateway.doors.octopoid import door as octopoid_door
 from switchyard.services.gateway.doors.octopoid import routes as octopoid
 from switchyard.services.gateway.doors.v1 import (
     controls,
+    keys,
     kinds,
     limits,
     quarantine,
@@ -55,15 +59,19 @@ from switchyard.services.gateway.doors.v1.files import (
 from switchyard.services.gateway.doors.v1.jobs import actions, bulk, dead_letters, explain, reviews, routes
 from switchyard.services.gateway.doors.v1.leases import routes as leases
 from switchyard.services.gateway.doors.v1.live import sse, websocket
-from switchyard.services.gateway.http.callers import PRINCIPAL
 from switchyard.services.gateway.http.connections import (
     CONNECTIONS,
     Connections,
     GuardedSite,
-    known,
     raise_descriptors,
 )
 from switchyard.services.gateway.http.freshness import Freshness
+from switchyard.services.gateway.http.identity import (
+    DOORKEEPER,
+    H_KEY,
+    Doorkeeper,
+    add_rate_headers,
+)
 from switchyard.services.gateway.http.problems import about_query, problem_of
 from switchyard.services.gateway.http.query import SECONDS, check_form
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor
@@ -72,8 +80,10 @@ from switchyard.services.gateway.metrics import Metrics
 from switchyard.services.gateway.readiness import Readiness
 from switchyard.services.gc import collect_less_often
 from switchyard.services.intake.shares import Shares
+from switchyard.services.intake.spend import Spend
 from switchyard.services.intake.submitter import Submitter
 from switchyard.services.records import entries
+from switchyard.services.records.keys import ApiKeys
 from switchyard.services.records.kinds import Kinds
 from switchyard.services.records.lanes import Lanes
 from switchyard.services.records.limits import Limits
@@ -122,7 +132,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _tried(request: web.Request) -> bool:
-    return hdrs.AUTHORIZATION in request.headers or hdrs.SEC_WEBSOCKET_PROTOCOL in request.headers
+    return any(name in request.headers for name in (hdrs.AUTHORIZATION, H_KEY, hdrs.SEC_WEBSOCKET_PROTOCOL))
 
 
 async def _answered(request: web.Request, handler: Handler, started: float) -> web.StreamResponse:
@@ -136,11 +146,7 @@ async def _answered(request: web.Request, handler: Handler, started: float) -> w
             if request.path not in OPEN and not (
                 request.path == "/metrics" and app[app_keys.SETTINGS].metrics_public
             ):
-                by_key = await octopoid_door.api_key_principal(request)
-                request[PRINCIPAL] = by_key or app[app_keys.AUTH].authenticate(
-                    request.headers.get("Authorization")
-                )
-                known(request)
+                await app[DOORKEEPER].let_in(request)
             async with asyncio.timeout(_bound_s(request)):
                 response = await handler(request)
     except ConnectionError:
@@ -200,6 +206,11 @@ def add_routes(app: web.Application) -> None:
     router.add_delete("/v1/kinds/{kind}", kinds.delete)
     router.add_get("/v1/queues", queues.list_queues)
     router.add_get("/v1/usage", usage.usage)
+    router.add_post("/v1/keys", keys.create)
+    router.add_get("/v1/keys", keys.list_keys)
+    router.add_get("/v1/keys/{id}", keys.get)
+    router.add_post("/v1/keys/{id}/rotate", keys.rotate)
+    router.add_delete("/v1/keys/{id}", keys.revoke)
     router.add_get("/v1/limits", limits.list_limits)
     router.add_get("/v1/limits/{name}", limits.get)
     router.add_put("/v1/limits/{name}", limits.put)
@@ -267,8 +278,8 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
         app[app_keys.LEASE_TOKENS] = LeaseTokens(verifier)
         reservations = Reservations(nc, app[FILE_ROUTES].quota, timeout_s=timeout_s)
         claiming = await _add_claims(app, nc)
-        app[DOOR] = LiveDoor(live, authenticator)
         _add_all_routes(app, nc)
+        api_keys = await _add_callers(app, authenticator)
         app.on_shutdown.append(_close_waiting)
         await revocations.load()
         failure: SwitchyardError | None = None
@@ -276,7 +287,7 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
             async with reservations.answered(), asyncio.TaskGroup() as tasks:
                 beside = [
                     tasks.create_task(part.run())
-                    for part in (revocations, live, watch, *followed, *claiming, *counting)
+                    for part in (revocations, api_keys, live, watch, *followed, *claiming, *counting)
                 ]
                 try:
                     yield app
@@ -289,6 +300,20 @@ async def running_app(settings: Settings, nc: Client) -> AsyncIterator[web.Appli
             read_model.close()
         if failure is not None:
             raise failure
+
+
+async def _add_callers(app: web.Application, authenticator: Authenticator) -> ApiKeys:
+    """Put in what knows who calls; what of it has to follow changes, to be run."""
+    settings = app[app_keys.SETTINGS]
+    api_keys = app[app_keys.API_KEYS] = ApiKeys(app[app_keys.NATS], app[app_keys.PUBLISHER], settings)
+    await api_keys.load()
+    identifiers = Identifiers(
+        [JwtIdentifier(authenticator), ApiKeyIdentifier(api_keys), app[octopoid_door.KEYS]]
+    )
+    app[DOORKEEPER] = Doorkeeper(identifiers, app[app_keys.LIMITS], Rates(size=settings.token_cache))
+    app[DOOR] = LiveDoor(app[app_keys.LIVE], identifiers)
+    app.on_response_prepare.append(add_rate_headers)
+    return api_keys
 
 
 def _add_read_side(app: web.Application, nc: Client, read_model: ReadModel, live: LiveFeed) -> None:
@@ -315,7 +340,8 @@ async def _add_submitter(
     await kinds_.load()
     await shares.load(nc)
     app[app_keys.SUBMITTER] = Submitter(
-        app[app_keys.STORE], lanes, limits_, kinds_, files.exists, shares, settings
+        app[app_keys.STORE], lanes, limits_, kinds_, files.exists, shares, settings,
+        Spend(app[app_keys.READ_MODEL].jobs_by_key),
     )
     return lanes, limits_, kinds_
 

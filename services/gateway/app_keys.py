@@ -25,6 +25,7 @@ from switchyard.services.gateway.metrics import Metrics
 from switchyard.services.gateway.readiness import Readiness
 from switchyard.services.intake.shares import Shares
 from switchyard.services.intake.submitter import Submitter
+from switchyard.services.records.keys import ApiKeys
 from switchyard.services.records.kinds import Kinds
 from switchyard.services.records.lanes import Lanes
 from switchyard.services.records.limits import Limits
@@ -58,4 +59,5 @@ CLAIMS: Final = web.AppKey("claims", Claims)
 CLAIMING: Final = web.AppKey("claiming", Claiming)
 REST_WORKERS: Final = web.AppKey("rest_workers", RestWorkers)
 LEASE_TOKENS: Final = web.AppKey("lease_tokens", LeaseTokens)
+API_KEYS: Final = web.AppKey("api_keys", ApiKeys)
 AUTH: Final = web.AppKey("auth", Authenticator)

@@ -43,6 +43,7 @@ EMPTY: Final = ("404", "408")  # a pull that found nothing
 LEASES_OF_A_PLACE: Final = 2.0
 
 Places = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+Requests = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
 class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,11 +53,14 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
         concurrency: how many of its jobs may run at once; None for any number.
         per_minute: how many of its jobs may start within any 60 seconds; None for any number.
         changed_at: when somebody set it.
+        requests_per_minute: how many requests the tenant may make a minute, at each gateway; it has a meaning
+            for the tenant's own limit alone.
     """
 
     concurrency: Places | None
     per_minute: Places | None
     changed_at: datetime
+    requests_per_minute: Requests | None = None
 
 
 _DECODER: Final = msgspec.json.Decoder(Limit)

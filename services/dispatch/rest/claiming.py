@@ -117,13 +117,16 @@ class _Answers(Puller[Work]):
 class _TimedLeasing(Leasing):
     """Takes one timed lease; the rules for a delivery are those of every worker."""
 
-    def __init__(self, claiming: Claiming, found: Candidate, lease_s: float, key: Key | None) -> None:
+    def __init__(
+        self, claiming: Claiming, found: Candidate, lease_s: float, key: Key | None, api_key: str
+    ) -> None:
         super().__init__(claiming.nc, claiming.store, claiming.answers, claiming.reach, claiming.settings)
         self._claiming = claiming
         self._grant = found.grant
         self._lease_s = lease_s
         self._key = key
         self._is_reserved = False
+        self.api_key = api_key
         self.intent: Intent | None = None
 
     async def begin(self, job: Job, record: WorkerRecord) -> AnyCommand:
@@ -246,7 +249,7 @@ class Claiming:
             except UnavailableError:
                 await self.claims.give_back(found)
                 raise
-            leasing = _TimedLeasing(self, found, lease_s, key)
+            leasing = _TimedLeasing(self, found, lease_s, key, principal.key)
             if (lease := await self._take(found, record, leasing)) is None:
                 if leasing.intent is not None:
                     # The answer was lost, or another request with this key has carried out what was meant.
@@ -339,14 +342,16 @@ class Claiming:
             if asked.revision is not None:
                 raise InvalidError("revision: expected without capabilities", field="revision")
             check_capabilities(asked.capabilities, settings.capabilities_bytes)
-        if not principal.is_admin and asked.tenant not in (None, principal.tenant):
+        is_free = principal.is_admin and not principal.home
+        if not is_free and asked.tenant not in (None, principal.tenant):
             raise ForbiddenError("tenant: naming another tenant needs role admin", field="tenant")
 
     async def _register(self, principal: Principal, asked: ClaimRequest) -> WorkerRecord:
         """What the worker says of itself, once all can see it."""
         worker, settings = worker_id(principal, asked), self.settings
         lasts_s = settings.lease_s + min(asked.wait_s, settings.wait_s)
-        tenant = asked.tenant if principal.is_admin else principal.tenant
+        # An admin's worker is for every tenant, unless its request acts for one.
+        tenant = asked.tenant if principal.is_admin and not principal.home else principal.tenant
         said = new_record(
             worker_id=worker, kinds=tuple(asked.kinds or ()), capabilities=asked.capabilities or {},
             slots=asked.slots or 1, lease_s=lasts_s, tenant=tenant,
@@ -358,6 +363,9 @@ class Claiming:
                 said, kinds=said.kinds or known.kinds, capabilities=known.capabilities,
                 slots=asked.slots or known.slots, tenant=said.tenant or known.tenant,
             )  # fmt: skip
+        if principal.grant is not None:
+            for index, kind in enumerate(said.kinds):
+                principal.grant.check_kind(kind, f"kinds[{index}]")
         declared = await self._declarations.declare(
             declaration_of(said, said.at), lasts_s, adds_kinds=asked.revision is not None
         )

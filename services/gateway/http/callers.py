@@ -98,14 +98,14 @@ def caller_of(request: web.Request, principal: Principal) -> Caller:
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
 
 
-def require(request: web.Request, role: Role) -> Principal:
-    """The caller, if it has the role.
+def require(request: web.Request, *roles: Role) -> Principal:
+    """The caller, if it has one of the roles.
 
     Raises:
-        ForbiddenError: it does not.
+        ForbiddenError: it has none of them.
     """
     principal = request[PRINCIPAL]
-    principal.check(role)
+    principal.check(*roles)
     return principal
 
 

@@ -28,9 +28,10 @@ from switchyard.events.errors import (
     UnknownEventError,
     VersionConflictError,
 )
-from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.access.errors import RateLimitedError, UnauthenticatedError
 from switchyard.services.broker.jetstream import FaultError
 from switchyard.services.broker.publisher import AckLostError
+from switchyard.services.visible import redacted
 
 log = structlog.get_logger()
 
@@ -72,7 +73,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
             "type": TYPE_PREFIX + self.code,
             "title": http.HTTPStatus(self.status).phrase,
             "status": self.status,
-            "detail": self.detail,
+            "detail": redacted(self.detail),
             "code": self.code,
         }
         if self.field is not None:
@@ -80,13 +81,13 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         if self.allowed is not None:
             members["allowed"] = self.allowed
         if instance is not None:
-            members["instance"] = instance
+            members["instance"] = redacted(instance)
         members.update(self.extra)
         return members
 
     def brief(self) -> dict[str, Any]:
         """The `error` of a bulk line."""
-        told: dict[str, Any] = {"code": self.code, "message": self.detail, "field": self.field}
+        told: dict[str, Any] = {"code": self.code, "message": redacted(self.detail), "field": self.field}
         if self.retry_after_s is not None:
             told["retry_after_s"] = self.retry_after_s
         return told
@@ -114,6 +115,11 @@ def problem_of(error: BaseException) -> Problem:
             )
         case ConflictError():
             return Problem(status=409, code=error.code, detail=error.message, allowed=error.allowed)
+        case RateLimitedError():
+            return Problem(
+                status=error.status, code=error.code, detail=error.message,
+                retry_after_s=error.retry_after_s, extra={"limit": error.limit},
+            )  # fmt: skip
         case LimitError():
             return Problem(
                 status=error.status, code=error.code, detail=error.message, field=error.field,

@@ -18,13 +18,14 @@ from switchyard.services.intake.faults import MalformedError
 MAX_SEQ: Final = 2**63 - 1
 SHOWN_CHARS: Final = 80
 SINGLE: Final = (
-    hdrs.AUTHORIZATION, hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, "Idempotency-Key", "Switchyard-Lease-Token",
+    hdrs.AUTHORIZATION, "X-API-Key", hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, "Idempotency-Key", "Switchyard-Lease-Token",
     "Switchyard-Min-Seq", "Switchyard-TTL",
 )  # fmt: skip
 """Headers of which only one can count: whoever sends two may be read in two ways."""
 SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 """In plain digits: what Python takes for a number beside them, nobody means."""
 ALL_TENANTS: Final = "*"
+TENANT: Final = "tenant"
 
 
 def check_form(request: web.Request) -> None:
@@ -67,18 +68,33 @@ def wrong(name: str, value: str, expected: str) -> MalformedError:
 class Query:
     """The parameters of a request.
 
+    Every route takes `tenant`, for whom the request acts: who may name one is judged before it comes to its
+    route, and only routes that list it can be asked for all tenants.
+
     Args:
         request: the request.
         single: names that may stand once.
         repeated: names that may stand more than once.
+        acting: whether the request may act for another tenant.
 
     Raises:
         MalformedError: there is another parameter, or one stands too often.
     """
 
-    def __init__(self, request: web.Request, *single: str, repeated: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, request: web.Request, *single: str, repeated: tuple[str, ...] = (), acting: bool = True
+    ) -> None:
         self._values = request.query
         for name in self._values.keys():  # noqa: SIM118 - a multidict's keys, each as often as it stands
+            if acting and name == TENANT and name not in single and name not in repeated:
+                values = self._values.getall(name)
+                if len(values) > 1:
+                    raise MalformedError(
+                        f"{name} stands more than once", code="invalid_parameter", field=name
+                    )
+                if NAME.fullmatch(values[0]) is None:
+                    raise wrong(name, values[0], f"a name that matches {NAME.pattern}")
+                continue
             if name not in single and name not in repeated:
                 known = ", ".join((*single, *repeated)) or "none"
                 message = f"there is no parameter {name[:SHOWN_CHARS]!r} here; known: {known}"
@@ -141,7 +157,7 @@ def scope(request: web.Request, query: Query, *, wide: Role = Role.ADMIN) -> str
         ForbiddenError: the caller may not name another tenant.
     """
     named = query.text("tenant")
-    principal = require(request, Role.VIEWER)
+    principal = require(request, Role.VIEWER, wide)
     if named is None or named == principal.tenant:
         return principal.tenant
     principal.check(wide)

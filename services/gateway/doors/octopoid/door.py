@@ -14,11 +14,11 @@ from switchyard.events.errors import ForbiddenError, InvalidError
 from switchyard.services import clock
 from switchyard.services.access.authenticator import SCHEME
 from switchyard.services.access.errors import UnauthenticatedError
-from switchyard.services.access.principal import Principal
-from switchyard.services.gateway.app_keys import AUTH, SETTINGS
+from switchyard.services.gateway.app_keys import SETTINGS
 from switchyard.services.gateway.doors.octopoid.scopes import PREFIX, ScopeKeys, principal_of
 from switchyard.services.gateway.http.callers import PRINCIPAL, body_of, json_response
 from switchyard.services.gateway.http.connections import known
+from switchyard.services.gateway.http.identity import DOORKEEPER
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.intake.faults import from_msgspec
 from switchyard.services.records.entries import Documents
@@ -67,12 +67,12 @@ async def _identify(request: web.Request) -> None:
     if not token.startswith(PREFIX):
         if request.path != REGISTER and not request.path.startswith(ROTATE):
             raise UnauthenticatedError("an API key begins with oct_")
-        request[PRINCIPAL] = request.app[AUTH].authenticate(request.headers.get("Authorization"))
-        known(request)
+        await request.app[DOORKEEPER].let_in(request, token)
         return
     scope = await request.app[KEYS].scope_of(token)
     request[SCOPE], request[PRINCIPAL] = scope, principal_of(scope)
     known(request)
+    request.app[DOORKEEPER].count(request, request[PRINCIPAL])
     own(request, request.query.get("scope"))
 
 
@@ -88,18 +88,6 @@ def bearer(request: web.Request) -> str | None:
     if header[: len(SCHEME)].lower() != SCHEME:
         raise UnauthenticatedError("the Authorization header must be: Bearer <api_key>")
     return header[len(SCHEME) :].strip()
-
-
-async def api_key_principal(request: web.Request) -> Principal | None:
-    """Who calls any other route with a scope's key; None when the request carries no such key.
-
-    Raises:
-        UnauthenticatedError: the key is nobody's.
-    """
-    header = request.headers.get(hdrs.AUTHORIZATION, "")
-    if header[: len(SCHEME)].lower() != SCHEME or not header[len(SCHEME) :].strip().startswith(PREFIX):
-        return None
-    return principal_of(await request.app[KEYS].scope_of(header[len(SCHEME) :].strip()))
 
 
 def own(request: web.Request, scope: Any) -> None:

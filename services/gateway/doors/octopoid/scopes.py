@@ -103,6 +103,15 @@ class ScopeKeys:
             raise UnauthenticatedError("this is nobody's API key")
         return record.scope
 
+    async def identify(self, secret: str) -> Principal | None:
+        """Who calls with a scope's key; None when it is of another sort.
+
+        Raises:
+            UnauthenticatedError: it is nobody's.
+            UnavailableError: the broker does not answer.
+        """
+        return principal_of(await self.scope_of(secret)) if secret.startswith(PREFIX) else None
+
     async def exists(self, scope: str) -> bool:
         """Whether the scope has a key."""
         return (await self._read(_place(scope)))[0] is not None

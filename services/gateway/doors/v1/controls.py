@@ -34,7 +34,7 @@ WISHES: Final[dict[str, Wish | None]] = {"pause": "paused", "resume": None, "dra
 
 async def list_controls(request: web.Request) -> web.Response:
     """`GET /v1/controls`: what is paused or told to drain, and concerns the caller."""
-    principal = require(request, Role.VIEWER)
+    principal = require(request, Role.VIEWER, Role.OPERATOR)
     Query(request)
     found = await controls.all_controls(request.app[NATS], timeout_s=request.app[SETTINGS].request_timeout_s)
     concerns = _concern(request.app, principal)
@@ -64,7 +64,7 @@ def worker_route(verb: str) -> Handler:
     """The route that pauses, resumes or drains a worker."""
 
     async def handle(request: web.Request) -> web.Response:
-        principal = require(request, Role.ADMIN)
+        principal = require(request, Role.OPERATOR)
         Query(request)
         record = live_worker(request)
         control = _control(WISHES[verb], principal.actor)
@@ -92,7 +92,7 @@ def queue_route(what: What, verb: str) -> Handler:
     """The route that pauses or resumes a lane or a kind."""
 
     async def handle(request: web.Request) -> web.Response:
-        principal = require(request, Role.ADMIN)
+        principal = require(request, Role.OPERATOR)
         Query(request)
         name = request.match_info[what]
         if subjects.NAME.fullmatch(name) is None:

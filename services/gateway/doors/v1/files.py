@@ -115,6 +115,7 @@ class FileRoutes:
                 ttl_s=lifetime_s,
                 sha256=upload.sha256,
                 on_bytes=take,
+                key=principal.key,
             )
             take.stored(info.seq)
         log.info("file_stored", file=info.id, tenant=info.tenant, size_bytes=info.size_bytes)
@@ -156,6 +157,7 @@ class FileRoutes:
                 tenant=tenant, file_id=file_id, name=name, type=upload.type,
                 body=_and_then(upload.body, before_commit), max_bytes=settings.file_bytes,
                 ttl_s=settings.file_ttl_s, sha256=upload.sha256, on_bytes=take, reserve=FOR_ENDS,
+                key=request[PRINCIPAL].key,
             )  # fmt: skip
             take.stored(info.seq)
             return info

@@ -14,14 +14,15 @@ from switchyard.services.access.principal import Role
 from switchyard.services.gateway.app_keys import LANES, LIMITS, READ_MODEL
 from switchyard.services.gateway.http.callers import body_of, json_response, require
 from switchyard.services.gateway.http.query import SHOWN_CHARS, Query, scope
-from switchyard.services.records.limits import Limit, Places, limit_key
+from switchyard.services.records.limits import TENANT_WIDE, Limit, Places, Requests, limit_key
 
 
 class LimitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a PUT; one of the two has to be there."""
+    """The body of a PUT; one of the three has to be there."""
 
     concurrency: Places | None = None
     per_minute: Places | None = None
+    requests_per_minute: Requests | None = None
 
 
 _REQUEST: Final = msgspec.json.Decoder(LimitRequest)
@@ -29,21 +30,25 @@ _REQUEST: Final = msgspec.json.Decoder(LimitRequest)
 
 async def put(request: web.Request) -> web.Response:
     """`PUT /v1/limits/{name}`: set a limit; `all` is the tenant's own, for every job of it."""
-    require(request, Role.ADMIN)
+    require(request, Role.OPERATOR)
     key, tenant, name = _named(request)
     asked = await body_of(request, _REQUEST)
-    if asked.concurrency is None and asked.per_minute is None:
-        raise InvalidError("concurrency or per_minute: one of the two was expected", field="concurrency")
+    if asked.concurrency is None and asked.per_minute is None and asked.requests_per_minute is None:
+        message = "concurrency, per_minute or requests_per_minute: one of them was expected"
+        raise InvalidError(message, field="concurrency")
+    if asked.requests_per_minute is not None and name != TENANT_WIDE:
+        message = f"requests_per_minute: only the limit {TENANT_WIDE} counts requests"
+        raise InvalidError(message, field="requests_per_minute")
     limits = request.app[LIMITS]
     created = await limits.get(key) is None
-    limit = Limit(asked.concurrency, asked.per_minute, clock.now())
+    limit = Limit(asked.concurrency, asked.per_minute, clock.now(), asked.requests_per_minute)
     await limits.put(key, limit)
     return json_response(_view(tenant, name, limit), status=201 if created else 200)
 
 
 async def get(request: web.Request) -> web.Response:
     """`GET /v1/limits/{name}`: a limit, and how much of it is in use."""
-    require(request, Role.VIEWER)
+    require(request, Role.VIEWER, Role.OPERATOR)
     key, tenant, name = _named(request)
     limit = await _existing(request, key, name)
     running, starts_left = await use_of(request, key, limit)
@@ -52,8 +57,8 @@ async def get(request: web.Request) -> web.Response:
 
 async def list_limits(request: web.Request) -> web.Response:
     """`GET /v1/limits`: the limits of a tenant, by name."""
-    require(request, Role.VIEWER)
-    tenant = scope(request, Query(request, "tenant"))
+    require(request, Role.VIEWER, Role.OPERATOR)
+    tenant = scope(request, Query(request, "tenant"), wide=Role.OPERATOR)
     found = await request.app[LIMITS].all()
     prefix = limit_key(tenant, "")
     views = [
@@ -64,7 +69,7 @@ async def list_limits(request: web.Request) -> web.Response:
 
 async def delete(request: web.Request) -> web.Response:
     """`DELETE /v1/limits/{name}`: jobs that count against it run without."""
-    require(request, Role.ADMIN)
+    require(request, Role.OPERATOR)
     key, _, name = _named(request)
     await _existing(request, key, name)
     await request.app[LIMITS].delete(key)
@@ -77,7 +82,7 @@ def _named(request: web.Request) -> tuple[str, str, str]:
     Raises:
         InvalidError: it is not a name.
     """
-    tenant = scope(request, Query(request, "tenant"))
+    tenant = scope(request, Query(request, "tenant"), wide=Role.OPERATOR)
     name = request.match_info["name"]
     if subjects.NAME.fullmatch(name) is None:
         raise InvalidError(f"name: a name that matches {subjects.NAME.pattern} was expected", field="name")
@@ -101,4 +106,4 @@ async def use_of(request: web.Request, key: str, limit: Limit) -> tuple[int, boo
 
 def _view(tenant: str, name: str, limit: Limit) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(limit)
-    return {"name": name, "tenant": tenant, "concurrency": None, "per_minute": None} | fields
+    return {"name": name, "tenant": tenant, "concurrency": None, "per_minute": None, "requests_per_minute": None} | fields

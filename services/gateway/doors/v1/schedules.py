@@ -13,7 +13,13 @@ from aiohttp import web
 from nats.aio.client import Client
 
 from switchyard.events import subjects
-from switchyard.events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
+from switchyard.events.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    VersionConflictError,
+)
 from switchyard.events.schedules.schedule import Schedule, next_tick, paused, resumed, upcoming
 from switchyard.events.schedules.ticks import ticks
 from switchyard.events.subjects import NAME
@@ -32,6 +38,7 @@ from switchyard.services.gateway.doors.v1.schedule_request import (
 from switchyard.services.gateway.http.callers import json_body, json_response, require
 from switchyard.services.gateway.http.query import Query, scope, wrong
 from switchyard.services.ids import new_id
+from switchyard.services.intake.request import parse_request
 from switchyard.services.records.schedules import Found, iso, tick_job_id
 from switchyard.services.settings import Settings
 
@@ -185,6 +192,10 @@ async def _schedule(request: web.Request, asked: ScheduleRequest, name: str) -> 
     now = clock.now()
     timing = timing_of(asked, now, shortest_s=app[SETTINGS].schedule_interval_s)
     job = await checked_job(asked.job, name, principal.tenant, app[SUBMITTER])
+    if (grant := principal.grant) is not None:
+        grant.check_kind(parse_request(job).kind, "job.kind")
+        if grant.jobs_per_day is not None:  # its jobs are not this key's submissions
+            raise ForbiddenError("a key with a limit on its jobs makes no schedule", code="key_bounded")
     return Schedule(
         tenant=principal.tenant, name=name, generation=new_id(), timing=timing, job=msgspec.Raw(job),
         created_at=now, created_by=principal.actor, written_at=now, decided_to=begins_at(timing, now),

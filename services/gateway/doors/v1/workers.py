@@ -10,7 +10,7 @@ from aiohttp import web
 from switchyard.events.errors import NotFoundError
 from switchyard.events.job import Job
 from switchyard.projections.job_view import job_view
-from switchyard.services.access.principal import Role
+from switchyard.services.access.principal import ANYBODY, Role
 from switchyard.services.gateway.app_keys import FRESHNESS, READ_MODEL, WORKERS
 from switchyard.services.gateway.doors.v1.jobs.routes import current_progress, page_limit
 from switchyard.services.gateway.http.callers import H_SEQ, PRINCIPAL, json_response, require
@@ -32,7 +32,7 @@ async def list_workers(request: web.Request) -> web.Response:
     Raises:
         RejectedError: the caller may not see them, or a parameter is wrong.
     """
-    principal = require(request, Role.VIEWER)
+    principal = require(request, Role.VIEWER, Role.OPERATOR)
     query = Query(request, "cursor", "limit", "capabilities")
     limit = page_limit(request, query)
     wanted = query.text("capabilities") or "false"
@@ -67,7 +67,10 @@ async def get(request: web.Request) -> web.Response:
         NotFoundError: no such worker is alive.
         UnavailableError: the read model lags too far behind.
     """
-    tenant = wide_scope(request, Query(request, "tenant"))
+    principal = require(request, Role.VIEWER, Role.OPERATOR)
+    query = Query(request, "tenant")
+    # An operator sees every worker, and not what it runs for others.
+    tenant = wide_scope(request, query) if Role.VIEWER in principal.roles else ANYBODY
     record = live_worker(request)
     seq = await request.app[FRESHNESS].wait(min_seq(request))
     read_model = request.app[READ_MODEL]

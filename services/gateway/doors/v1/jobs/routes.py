@@ -40,6 +40,7 @@ from switchyard.services.gateway.http.callers import (
 from switchyard.services.gateway.http.problems import Problem
 from switchyard.services.gateway.http.query import MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
 from switchyard.services.intake.faults import MalformedError
+from switchyard.services.records.keys import ID as KEY_ID
 from switchyard.services.intake.request import parse_key, parse_request
 
 RUNNING: Final = frozenset({Status.RUNNING, Status.CANCELLING})
@@ -90,7 +91,7 @@ async def get(request: web.Request) -> web.Response:
 async def list_jobs(request: web.Request) -> web.Response:
     """`GET /v1/jobs`: a page of jobs, newest first."""
     query = Query(
-        request, "tenant", "created_after", "created_before", "cursor", "limit",
+        request, "tenant", "key", "created_after", "created_before", "cursor", "limit",
         repeated=("state", "kind", "label"),
     )  # fmt: skip
     app = request.app
@@ -99,6 +100,7 @@ async def list_jobs(request: web.Request) -> web.Response:
         "states": words_of(query, "state"),
         "kinds": words_of(query, "kind"),
         "labels": labels_of(query),
+        "key": _key_of(query),
         "created_after": query.time("created_after"),
         "created_before": query.time("created_before"),
         "cursor": query.text("cursor"),
@@ -268,6 +270,16 @@ def words_of(query: Query, name: str) -> list[str]:
         if NAME.fullmatch(word) is None:
             raise wrong(name, word, f"a name that matches {NAME.pattern}")
     return words
+
+
+def _key_of(query: Query) -> str | None:
+    """The id of the API key that a list is filtered by; never the key itself."""
+    value = query.text("key")
+    if value is not None and KEY_ID.fullmatch(value) is None:
+        raise MalformedError(
+            "key: the id of an API key, 16 hex digits, was expected", code="invalid_parameter", field="key"
+        )
+    return value
 
 
 def labels_of(query: Query) -> list[tuple[str, str]]:

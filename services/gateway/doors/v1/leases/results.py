@@ -23,7 +23,7 @@ from switchyard.services.files import FileInfo, artifact_id
 from switchyard.services.gateway.app_keys import FILES, LOG_BOOK, LOG_SHARE, NATS, PUBLISHER, SETTINGS, STORE
 from switchyard.services.gateway.doors.v1.files import FILE_ROUTES
 from switchyard.services.gateway.doors.v1.leases.holder import cancel_view, check, holder, loaded, stale
-from switchyard.services.gateway.http.callers import H_SEQ, body_of, json_response
+from switchyard.services.gateway.http.callers import H_SEQ, PRINCIPAL, body_of, json_response
 
 LINES_AT_ONCE: Final = 100
 
@@ -134,7 +134,7 @@ async def kept(
         info = await files.put(
             tenant=job.tenant, file_id=artifact_id(job.id, claims.fence, RESULT_ARTIFACT),
             name=RESULT_ARTIFACT, type="application/json", body=_once(body), max_bytes=settings.file_bytes,
-            ttl_s=settings.file_ttl_s, on_bytes=take,
+            ttl_s=settings.file_ttl_s, on_bytes=take, key=request[PRINCIPAL].key,
         )  # fmt: skip
         take.stored(info.seq)
     return None, (*artifacts, reference(info))

@@ -11,8 +11,9 @@ from aiohttp import web
 from switchyard.events.errors import InvalidError, RejectedError, UnavailableError
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.gateway.http.connections import known
+from switchyard.services.gateway.http.identity import DOORKEEPER, secret_of
 from switchyard.services.gateway.http.query import Query, wrong
-from switchyard.services.gateway.live.admission import DOOR, LiveDoor, bearer
+from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.messages import Item, Subscribe, message
 from switchyard.services.gateway.live.session import Session
 from switchyard.services.intake.faults import MalformedError, from_msgspec
@@ -37,13 +38,14 @@ async def event_stream(request: web.Request) -> web.StreamResponse:
         UnavailableError: there is no place for another connection, or the broker does not answer.
     """
     door = request.app[DOOR]
-    token = bearer(request)
+    token = secret_of(request)
     if token is None:
         raise UnauthenticatedError(
-            "this needs the header Authorization: Bearer <token>", code="token_missing"
+            "this needs the header Authorization: Bearer <token or key>", code="token_missing"
         )
-    principal = door.admit(token)
+    principal = await door.admit(token)
     known(request)
+    request.app[DOORKEEPER].count(request, principal)
     wish = wish_of(request)
     response = web.StreamResponse(headers=HEADERS)
     refusal: RejectedError | UnavailableError | None = None
@@ -67,7 +69,7 @@ def wish_of(request: web.Request) -> Subscribe:
     Raises:
         RejectedError: a parameter is unknown or its value breaks a rule.
     """
-    query = Query(request, *FLAGS, "after", repeated=tuple(LISTS))
+    query = Query(request, *FLAGS, "after", repeated=tuple(LISTS), acting=False)
     fields: dict[str, object] = {"type": "subscribe", "id": NAME}
     for name, of_message in LISTS.items():
         if values := query.all(name):
