@@ -184,6 +184,7 @@ async def follow_batches(
     headers_only: bool = False,
     batch: int = BATCH,
     check: Callable[[], Awaitable[None]] | None = None,
+    begun: Callable[[int], None] | None = None,
     timeout_s: float,
 ) -> AsyncGenerator[list[Stored], None]:
     """Every message from `start` on, in order, without end, across lost consumers and broker restarts.
@@ -198,6 +199,7 @@ async def follow_batches(
         batch: most messages that are handed over at once; what is there is, without waiting for more.
         check: called before the first message of each new consumer; what it raises ends this. The broker
             that it asks is the one whose messages follow: a consumer does not outlive a restart.
+        begun: told of each new consumer, and how many messages there are for it; then an empty batch comes.
         timeout_s: seconds to wait for any answer of the broker.
     """
     last = 0
@@ -216,11 +218,11 @@ async def follow_batches(
     while True:
         if headers_only:
             policy["headers_only"] = True
-        consumer = _consume(nc, stream, filters, policy, batch, check, timeout_s)
+        consumer = _consume(nc, stream, filters, policy, batch, check, begun, timeout_s)
         async with contextlib.aclosing(consumer):
             async for messages in consumer:
                 # After `latest`, a recreated consumer starts behind the last sequence seen.
-                last = messages[-1].seq
+                last = messages[-1].seq if messages else last
                 yield messages
         if last or not latest:
             policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": last + 1}
@@ -234,6 +236,7 @@ async def _consume(
     policy: dict[str, Any],
     batch: int,
     check: Callable[[], Awaitable[None]] | None,
+    begun: Callable[[int], None] | None,
     timeout_s: float,
 ) -> AsyncGenerator[list[Stored], None]:
     """The messages of one ephemeral consumer until it is lost or a message is missed."""
@@ -259,6 +262,9 @@ async def _consume(
             name = made["name"]
             if check is not None:
                 await check()
+            if begun is not None:
+                begun(made["num_pending"])
+                yield []
             pulls = Pulls(nc, inbox.subject, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", batch)
             expected = 1
             while True:

@@ -237,8 +237,8 @@ class NatsServer:
         process = self._process
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                # One that was stopped hears nothing else. The ending signal comes last: a signal to one that has
-                # just ended takes its exit status from the loop, which then reports 255.
+                # One that was stopped hears nothing else. The ending signal comes last: a signal to one that
+                # has just ended takes its exit status from the loop, which then reports 255.
                 process.send_signal(signal.SIGCONT)
                 process.send_signal(first)
             try:
