@@ -230,9 +230,7 @@ class EventStore:
         last = await self.leaders_seq(state.id)
         return last if last > state.seq else 0
 
-    async def append(
-        self, job: Job, event: AnyEvent, *, actor: str, trace: str = "", key: str = ""
-    ) -> int:
+    async def append(self, job: Job, event: AnyEvent, *, actor: str, trace: str = "", key: str = "") -> int:
         """Append the event if the job's last event is still the one of its state; returns its sequence.
 
         A lost acknowledgement is resolved here: the same message is published again, and if the guard

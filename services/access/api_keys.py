@@ -37,7 +37,9 @@ class ApiKeyIdentifier:
         record, used = found
         end = record.ended_at(used)
         if end is not None and end <= clock.now():
-            raise UnauthenticatedError("the API key has expired, or another took its place", code="key_expired")
+            raise UnauthenticatedError(
+                "the API key has expired, or another took its place", code="key_expired"
+            )
         self._keys.use(record.id)
         return principal_of(record, end)
 
@@ -95,11 +97,13 @@ def check_foreign(secret: str, *, short_allowed: bool) -> None:
         rule = f"1 to {MAX_FOREIGN_CHARS} visible ASCII characters were expected"
         raise InvalidError(f"key: {rule}", field="key")
     if is_jwt(secret) or secret.startswith((PREFIX, SCOPE_PREFIX)):
-        message = f"key: one with two dots, or that begins with {PREFIX} or {SCOPE_PREFIX}, has another meaning"
+        message = (
+            f"key: one with two dots, or that begins with {PREFIX} or {SCOPE_PREFIX}, has another meaning"
+        )
         raise InvalidError(message, field="key")
     if len(secret) < MIN_FOREIGN_CHARS and not short_allowed:
         message = (
-            f"key: at least {MIN_FOREIGN_CHARS} characters were expected; shorter ones can be guessed, and are "
-            "taken where SWITCHYARD_SHORT_KEYS is set"
+            f"key: at least {MIN_FOREIGN_CHARS} characters were expected; shorter ones can be guessed, "
+            "and are taken where SWITCHYARD_SHORT_KEYS is set"
         )
         raise InvalidError(message, code="key_too_short", field="key")

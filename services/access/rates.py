@@ -121,7 +121,9 @@ def headers(left: Iterable[Left]) -> dict[str, str]:
         return {}
     window = int(MINUTE_S)
     return {
-        "RateLimit-Policy": ", ".join(f'"{one.rate.name}";q={one.rate.per_minute};w={window}' for one in said),
+        "RateLimit-Policy": ", ".join(
+            f'"{one.rate.name}";q={one.rate.per_minute};w={window}' for one in said
+        ),
         "RateLimit": ", ".join(
             f'"{one.rate.name}";r={one.requests};t={math.ceil(one.full_s)}' for one in said
         ),

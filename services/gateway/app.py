@@ -206,11 +206,7 @@ def add_routes(app: web.Application) -> None:
     router.add_delete("/v1/kinds/{kind}", kinds.delete)
     router.add_get("/v1/queues", queues.list_queues)
     router.add_get("/v1/usage", usage.usage)
-    router.add_post("/v1/keys", keys.create)
-    router.add_get("/v1/keys", keys.list_keys)
-    router.add_get("/v1/keys/{id}", keys.get)
-    router.add_post("/v1/keys/{id}/rotate", keys.rotate)
-    router.add_delete("/v1/keys/{id}", keys.revoke)
+    keys.add_routes(router)
     router.add_get("/v1/limits", limits.list_limits)
     router.add_get("/v1/limits/{name}", limits.get)
     router.add_put("/v1/limits/{name}", limits.put)
@@ -310,8 +306,9 @@ async def _add_callers(app: web.Application, authenticator: Authenticator) -> Ap
     identifiers = Identifiers(
         [JwtIdentifier(authenticator), ApiKeyIdentifier(api_keys), app[octopoid_door.KEYS]]
     )
-    app[DOORKEEPER] = Doorkeeper(identifiers, app[app_keys.LIMITS], Rates(size=settings.token_cache))
-    app[DOOR] = LiveDoor(app[app_keys.LIVE], identifiers)
+    rates = Rates(size=settings.token_cache)
+    app[DOORKEEPER] = Doorkeeper(identifiers, app[app_keys.LIMITS].requests_of, rates)
+    app[DOOR] = LiveDoor(app[app_keys.LIVE], app[DOORKEEPER])
     app.on_response_prepare.append(add_rate_headers)
     return api_keys
 
@@ -340,7 +337,13 @@ async def _add_submitter(
     await kinds_.load()
     await shares.load(nc)
     app[app_keys.SUBMITTER] = Submitter(
-        app[app_keys.STORE], lanes, limits_, kinds_, files.exists, shares, settings,
+        app[app_keys.STORE],
+        lanes,
+        limits_,
+        kinds_,
+        files.exists,
+        shares,
+        settings,
         Spend(app[app_keys.READ_MODEL].jobs_by_key),
     )
     return lanes, limits_, kinds_

@@ -56,7 +56,7 @@ class Spend:
         day = self._today(grant.key, now)
         if day.jobs >= most:
             left_s = (day.begins + timedelta(days=1) - now).total_seconds()
-            message = f"this key may submit {most} jobs a day, and has; the next day by UTC begins in {left_s:.0f} s"
+            message = f"this key may submit {most} jobs a day, and has; the next begins at midnight UTC"
             raise LimitError(message, code="key_spent", retry_after_s=left_s)
         day.jobs += 1
 

@@ -29,7 +29,7 @@ from switchyard.events.errors import (
     VersionConflictError,
 )
 from switchyard.services import clock
-from switchyard.services.broker.bucket import Bucket, Entry, Gone, Mirror, json_form
+from switchyard.services.broker.bucket import Bucket, Entry, Form, Gone, Mirror, json_values
 from switchyard.services.broker.publisher import AckLostError, Publisher
 from switchyard.services.settings import Settings
 
@@ -116,11 +116,16 @@ def _belongs(key: tuple[str, ...], record: KeyRecord) -> None:
 
 
 _GONE: Final = Gone("PURGE", rolls_up=True, ttl_s=3600)
-_RECORDS: Final = json_form(
-    subjects.BUCKET_KEYS, ("id",), KeyRecord, under=("api",), belongs=_belongs, gone=_GONE
+_RECORDS: Final = Form(
+    name=subjects.BUCKET_KEYS, parts=("id",), under=("api",), values=json_values(KeyRecord),
+    belongs=_belongs, gone=_GONE,
+)  # fmt: skip
+_FOREIGN: Final = Form(
+    name=subjects.BUCKET_KEYS, parts=("hash",), under=("foreign",), values=json_values(_Claim), gone=_GONE
 )
-_FOREIGN: Final = json_form(subjects.BUCKET_KEYS, ("hash",), _Claim, under=("foreign",), gone=_GONE)
-_USED: Final = json_form(subjects.BUCKET_KEYS, ("id",), _Used, under=("used",), gone=_GONE)
+_USED: Final = Form(
+    name=subjects.BUCKET_KEYS, parts=("id",), under=("used",), values=json_values(_Used), gone=_GONE
+)
 
 
 def hash_of(secret: str) -> str:
@@ -204,7 +209,9 @@ class ApiKeys:
     def last_used(self, key_id: str) -> datetime | None:
         """When a key was last used, as far as is known here; up to a minute late for other gateways' sake."""
         written = self._used.get(key_id)
-        times = [at for at in (written and written.at, self._now_used.get(key_id)) if at is not None]
+        times = [] if written is None else [written.at]
+        if (here := self._now_used.get(key_id)) is not None:
+            times.append(here)
         return max(times, default=None)
 
     def use(self, key_id: str) -> None:
@@ -281,9 +288,7 @@ class ApiKeys:
             message = f"{len(kept)} earlier secrets of this key still count, which is the most"
             raise LimitError(message, status=422, code="too_many_secrets", field="overlap_s")
         secret = _draw(key_id)
-        made = msgspec.structs.replace(
-            record, secrets=(Secret(hash_of(secret)), *kept), rotated_at=now
-        )
+        made = msgspec.structs.replace(record, secrets=(Secret(hash_of(secret)), *kept), rotated_at=now)
         await self._write(made, revision=entry.revision)
         return made, secret
 

@@ -115,11 +115,17 @@ class Limits:
         else:
             self.known[key] = limit
 
+    def requests_of(self, tenant: str) -> int | None:
+        """How many requests a tenant may make a minute; None for any number."""
+        limit = self.known.get(limit_key(tenant, TENANT_WIDE))
+        return None if limit is None else limit.requests_per_minute
+
     def of(self, tenant: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
         """The keys of a job's limits, its tenant's own included, and a name that is unknown, if one is."""
         keys = {limit_key(tenant, name) for name in names}
         unknown = next((name for name in names if limit_key(tenant, name) not in self.known), None)
-        if (everything := limit_key(tenant, TENANT_WIDE)) in self.known:
+        everything = limit_key(tenant, TENANT_WIDE)
+        if (limit := self.known.get(everything)) is not None and (limit.concurrency or limit.per_minute):
             keys.add(everything)
         return tuple(sorted(keys)), unknown
 

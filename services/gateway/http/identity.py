@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -17,7 +17,6 @@ from switchyard.services.gateway.http.callers import PRINCIPAL
 from switchyard.services.gateway.http.connections import known
 from switchyard.services.gateway.http.query import ALL_TENANTS, TENANT, wrong
 from switchyard.services.intake.faults import MalformedError
-from switchyard.services.records.limits import TENANT_WIDE, Limits, limit_key
 
 H_KEY: Final = "X-API-Key"
 RATE_HEADERS: Final = web.RequestKey("rate_headers", Mapping)
@@ -28,13 +27,15 @@ class Doorkeeper:
 
     Args:
         identifiers: what knows tokens and keys.
-        limits: followed by somebody; that of a tenant's name `all` says how often it may ask.
+        requests_of: how many requests a tenant may make a minute; None for any number.
         rates: what each has asked so far.
     """
 
-    def __init__(self, identifiers: Identifiers, limits: Limits, rates: Rates) -> None:
+    def __init__(
+        self, identifiers: Identifiers, requests_of: Callable[[str], int | None], rates: Rates
+    ) -> None:
         self.identifiers = identifiers
-        self._limits = limits
+        self._requests_of = requests_of
         self._rates = rates
 
     async def let_in(self, request: web.Request, secret: str | None = None) -> Principal:
@@ -84,9 +85,8 @@ class Doorkeeper:
         if grant is not None and grant.per_minute is not None:
             rates.append(Rate("key", grant.key, grant.per_minute, grant.burst))
         tenant = principal.home or principal.tenant
-        limit = self._limits.known.get(limit_key(tenant, TENANT_WIDE))
-        if limit is not None and limit.requests_per_minute is not None:
-            most = limit.requests_per_minute
+        most = self._requests_of(tenant)
+        if most is not None:
             rates.append(Rate("tenant", tenant, most, burst_of(most)))
         return rates
 

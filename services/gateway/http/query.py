@@ -18,8 +18,8 @@ from switchyard.services.intake.faults import MalformedError
 MAX_SEQ: Final = 2**63 - 1
 SHOWN_CHARS: Final = 80
 SINGLE: Final = (
-    hdrs.AUTHORIZATION, "X-API-Key", hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, "Idempotency-Key", "Switchyard-Lease-Token",
-    "Switchyard-Min-Seq", "Switchyard-TTL",
+    hdrs.AUTHORIZATION, "X-API-Key", hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, "Idempotency-Key",
+    "Switchyard-Lease-Token", "Switchyard-Min-Seq", "Switchyard-TTL",
 )  # fmt: skip
 """Headers of which only one can count: whoever sends two may be read in two ways."""
 SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")

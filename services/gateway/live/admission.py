@@ -12,8 +12,8 @@ from aiohttp import web
 from switchyard.events.errors import UnavailableError
 from switchyard.services import clock
 from switchyard.services.access.errors import UnauthenticatedError
-from switchyard.services.access.identify import Identifiers
 from switchyard.services.access.principal import Principal, Role
+from switchyard.services.gateway.http.identity import Doorkeeper
 from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.live.messages import VERSION, Item, message
 from switchyard.services.gateway.live.session import GOING_AWAY, Session
@@ -28,26 +28,28 @@ class LiveDoor:
 
     Args:
         feed: running.
-        identifiers: judge tokens and keys, at the start and as long as the connection lasts.
+        doorkeeper: judges tokens and keys, at the start and as long as the connection lasts.
     """
 
-    def __init__(self, feed: LiveFeed, identifiers: Identifiers) -> None:
+    def __init__(self, feed: LiveFeed, doorkeeper: Doorkeeper) -> None:
         self.feed = feed
         self.settings = feed.settings
-        self.identifiers = identifiers
+        self._doorkeeper = doorkeeper
         self.connections = 0
         self._sessions: set[Session] = set()
         self._closing = False
 
-    async def admit(self, token: str) -> Principal:
+    async def admit(self, request: web.Request, token: str) -> Principal:
         """The reader that a token or key names.
 
         Raises:
             UnauthenticatedError: it does not count.
             ForbiddenError: it does not let its holder read.
+            RateLimitedError: its holder asks too often.
             UnavailableError: nobody can say now.
         """
-        principal = await self.identifiers.identify(token)
+        principal = await self._doorkeeper.identifiers.identify(token)
+        self._doorkeeper.count(request, principal)
         principal.check(Role.VIEWER)
         return principal
 
@@ -98,7 +100,7 @@ class LiveDoor:
             left_s = principal.expires_at - clock.time_s()
             await asyncio.sleep(max(0.0, min(left_s, self.settings.socket_ping_s)))
             try:
-                await self.identifiers.identify(token)
+                await self._doorkeeper.identifiers.identify(token)
             except UnauthenticatedError as error:
                 session.end(TOKEN_ENDED, error.code)
             except UnavailableError:

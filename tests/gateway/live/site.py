@@ -21,7 +21,9 @@ from switchyard.events.errors import UnavailableError
 from switchyard.events.job import Job
 from switchyard.events.values import JobSpec
 from switchyard.services.access.authenticator import Authenticator
+from switchyard.services.access.identify import Identifiers, JwtIdentifier
 from switchyard.services.access.jwt import TokenVerifier, load_or_create_secrets, mint
+from switchyard.services.access.rates import Rates
 from switchyard.services.access.revocations import Revocations, revoke
 from switchyard.services.broker import topology
 from switchyard.services.broker.connection import connect
@@ -31,6 +33,7 @@ from switchyard.services.event_store import EventStore
 from switchyard.services.gateway.doors.v1.live.sse import event_stream
 from switchyard.services.gateway.doors.v1.live.websocket import websocket
 from switchyard.services.gateway.http.connections import CONNECTIONS, Connections
+from switchyard.services.gateway.http.identity import Doorkeeper
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.feed import LiveFeed
@@ -124,7 +127,9 @@ class LiveGateway:
         self.feed = LiveFeed(nc, settings)
         self.revocations = Revocations(nc, timeout_s=settings.request_timeout_s)
         verifier = TokenVerifier(settings.data_dir, issuer=None, audience=None)
-        self.door = LiveDoor(self.feed, Authenticator(verifier, self.revocations, size=100))
+        self.authenticator = Authenticator(verifier, self.revocations, size=100)
+        identifiers = Identifiers([JwtIdentifier(self.authenticator)])
+        self.door = LiveDoor(self.feed, Doorkeeper(identifiers, lambda _tenant: None, Rates(size=100)))
         self.url = ""
         self.http: aiohttp.ClientSession
         self.tasks: asyncio.TaskGroup
@@ -137,7 +142,7 @@ class LiveGateway:
         return mint(secret, tenant=tenant, roles=roles or ("viewer",), ttl_s=ttl_s)
 
     async def revoke(self, token: str) -> None:
-        principal = self.door.authenticator.authenticate_token(token)
+        principal = self.authenticator.authenticate_token(token)
         await revoke(self.publisher, principal.token_id, expires_at=principal.expires_at, by="test")
 
     async def open(self, token: str | None = None, **options: Any) -> Reader:

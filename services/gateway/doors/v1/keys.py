@@ -86,9 +86,9 @@ async def create(request: web.Request) -> web.Response:
         id="", tenant=principal.tenant, name=asked.name, roles=tuple(sorted({*asked.roles})), secrets=(),
         created_at=clock.now(), created_by=principal.actor, expires_at=expires_at,
         kinds=None if asked.kinds is None else tuple(sorted({*asked.kinds})),
-        per_minute=rate and rate.per_minute,
+        per_minute=None if rate is None else rate.per_minute,
         burst=0 if rate is None else min(rate.burst or burst_of(rate.per_minute), rate.per_minute),
-        jobs_per_day=spend and spend.jobs_per_day,
+        jobs_per_day=None if spend is None else spend.jobs_per_day,
     )  # fmt: skip
     made, secret = await request.app[API_KEYS].create(record, asked.key)
     headers = {**PRIVATE, "Location": f"/v1/keys/{made.id}"}
@@ -176,3 +176,12 @@ def _view(request: web.Request, record: KeyRecord) -> dict[str, Any]:
         ],
         "last_used_at": time_view(request.app[API_KEYS].last_used(record.id)),
     }
+
+
+def add_routes(router: web.UrlDispatcher) -> None:
+    """Connect the routes; `docs/api.md` describes each."""
+    router.add_post("/v1/keys", create)
+    router.add_get("/v1/keys", list_keys)
+    router.add_get("/v1/keys/{id}", get)
+    router.add_post("/v1/keys/{id}/rotate", rotate)
+    router.add_delete("/v1/keys/{id}", revoke)

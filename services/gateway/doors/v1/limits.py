@@ -106,4 +106,10 @@ async def use_of(request: web.Request, key: str, limit: Limit) -> tuple[int, boo
 
 def _view(tenant: str, name: str, limit: Limit) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(limit)
-    return {"name": name, "tenant": tenant, "concurrency": None, "per_minute": None, "requests_per_minute": None} | fields
+    return {
+        "name": name,
+        "tenant": tenant,
+        "concurrency": None,
+        "per_minute": None,
+        "requests_per_minute": None,
+    } | fields

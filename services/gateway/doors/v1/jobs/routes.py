@@ -40,8 +40,8 @@ from switchyard.services.gateway.http.callers import (
 from switchyard.services.gateway.http.problems import Problem
 from switchyard.services.gateway.http.query import MAX_SEQ, Query, min_seq, parse_time, wide_scope, wrong
 from switchyard.services.intake.faults import MalformedError
-from switchyard.services.records.keys import ID as KEY_ID
 from switchyard.services.intake.request import parse_key, parse_request
+from switchyard.services.records.keys import ID as KEY_ID
 
 RUNNING: Final = frozenset({Status.RUNNING, Status.CANCELLING})
 STATES: Final = frozenset(status.value for status in Status) - {Status.ABSENT.value} | {DAMAGED}

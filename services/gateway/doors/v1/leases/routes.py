@@ -289,7 +289,10 @@ async def _append(
     request: web.Request, principal: Principal, claims: LeaseClaims, job: Job, command: AnyCommand
 ) -> Transition:
     done = await request.app[STORE].transition(
-        job, command, actor=f"worker:{claims.worker}", trace=caller_of(request, principal).trace,
+        job,
+        command,
+        actor=f"worker:{claims.worker}",
+        trace=caller_of(request, principal).trace,
         key=principal.key,
     )
     if done.event is not None:

@@ -11,7 +11,7 @@ from aiohttp import web
 from switchyard.events.errors import InvalidError, RejectedError, UnavailableError
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.gateway.http.connections import known
-from switchyard.services.gateway.http.identity import DOORKEEPER, secret_of
+from switchyard.services.gateway.http.identity import secret_of
 from switchyard.services.gateway.http.query import Query, wrong
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.messages import Item, Subscribe, message
@@ -43,9 +43,8 @@ async def event_stream(request: web.Request) -> web.StreamResponse:
         raise UnauthenticatedError(
             "this needs the header Authorization: Bearer <token or key>", code="token_missing"
         )
-    principal = await door.admit(token)
+    principal = await door.admit(request, token)
     known(request)
-    request.app[DOORKEEPER].count(request, principal)
     wish = wish_of(request)
     response = web.StreamResponse(headers=HEADERS)
     refusal: RejectedError | UnavailableError | None = None

@@ -13,7 +13,7 @@ from switchyard.events.errors import LimitError, RejectedError, UnavailableError
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.principal import Principal
 from switchyard.services.gateway.http.connections import CONNECTIONS, known
-from switchyard.services.gateway.http.identity import DOORKEEPER, secret_of
+from switchyard.services.gateway.http.identity import secret_of
 from switchyard.services.gateway.http.query import Query
 from switchyard.services.gateway.live.admission import DOOR, NORMAL, TOKEN_ENDED, LiveDoor
 from switchyard.services.gateway.live.messages import (
@@ -70,8 +70,7 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
             if connection is not None and caller is not None:
                 await _in_place(door, connection, caller)
             return web.WebSocketResponse() if connection is None else connection.socket
-    caller = Caller(await door.admit(token), token)
-    request.app[DOORKEEPER].count(request, caller.principal)
+    caller = Caller(await door.admit(request, token), token)
     async with door.place(), _opened(request, door) as connection:
         if connection is None:
             return web.WebSocketResponse()
@@ -188,13 +187,11 @@ class _Connection:
             UnavailableError: nobody can say now.
         """
         try:
-            caller = Caller(await self._door.admit(token), token)
+            return Caller(await self._door.admit(self._request, token), token)
         except UnauthenticatedError:
             guard = self._request.app[CONNECTIONS]
             await guard.failures.wait(guard.address_of(self._request))
             raise
-        self._request.app[DOORKEEPER].count(self._request, caller.principal)
-        return caller
 
     async def refuse(self, item: Item, ending: Ending) -> None:
         """Say why, and close."""
