@@ -47,7 +47,7 @@ async def metrics(request: web.Request) -> web.Response:
     """
     app = request.app
     if not app[SETTINGS].metrics_public:
-        principal = require(request, Role.VIEWER)
+        principal = require(request, Role.VIEWER, Role.OPERATOR)
         if not principal.sees(ANYBODY):
             Query(request)
             return _text(_own_metrics(app, principal))

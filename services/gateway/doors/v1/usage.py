@@ -29,7 +29,7 @@ async def usage(request: web.Request) -> web.Response:
         RejectedError: a parameter is wrong, or the tenant is not the caller's.
         UnavailableError: there is no read model.
     """
-    require(request, Role.VIEWER)
+    require(request, Role.VIEWER, Role.OPERATOR)
     tenant = scope(request, Query(request, "tenant"), wide=Role.OPERATOR)
     app = request.app
     found: dict[str, tuple[int, float]] = {
