@@ -15,6 +15,7 @@ from switchyard.services.cli.commands.control import drain, pause, paused, prior
 from switchyard.services.cli.commands.dead import dead
 from switchyard.services.cli.commands.explain import explain
 from switchyard.services.cli.commands.jobs import archive, cancel, get, history, list_jobs, submit, watch
+from switchyard.services.cli.commands.keys import keys
 from switchyard.services.cli.commands.limits import limit
 from switchyard.services.cli.commands.parts import gateway, keeper, projector, up, worker
 from switchyard.services.cli.commands.quarantine import quarantine, repair
@@ -52,7 +53,7 @@ def cli(log_level: str, log_format: str | None, debug: bool) -> None:  # noqa: A
 for command in (
     up, gateway, projector, keeper, worker, submit, get, list_jobs, watch, history, cancel, archive, priority,
     dead, quarantine, repair, review, schedule_group, explain, limit, usage, workers, pause, resume, drain,
-    paused, token,
+    paused, token, keys,
     topology_group, rebuild, doctor,
 ):  # fmt: skip
     cli.add_command(command)
