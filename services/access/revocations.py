@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import Final
 
@@ -11,11 +10,13 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.services import clock
+from switchyard.services.broker.bucket import Bucket, Codec, Entry, Form, Mirror
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.reader import PAGE, Stored, follow, read_range
 
-STREAM: Final = f"KV_{subjects.BUCKET_KEYS}"
-PREFIX: Final = f"$KV.{subjects.BUCKET_KEYS}.revoked."
+REVOKED: Final = Form(
+    name=subjects.BUCKET_KEYS, under=("revoked",), parts=("token",), values=Codec[bytes](bytes, bytes)
+)  # fmt: skip
+"""Whatever stands under a token's id takes it back."""
 
 
 async def revoke(publisher: Publisher, token_id: str, *, expires_at: float, by: str) -> None:
@@ -29,43 +30,24 @@ async def revoke(publisher: Publisher, token_id: str, *, expires_at: float, by: 
     """
     ttl_s = max(1, math.ceil(expires_at - clock.time_s()))
     body = {"expires_at": expires_at, "by": by, "at": clock.now()}
-    await publisher.publish(PREFIX + token_id, orjson.dumps(body), {"Nats-TTL": f"{ttl_s}s"})
+    await Bucket.writer(REVOKED, publisher).put(token_id, orjson.dumps(body), ttl_s=ttl_s)
 
 
 class Revocations:
     """The revoked tokens, kept current in memory."""
 
     def __init__(self, nc: Client, *, timeout_s: float) -> None:
-        self._nc = nc
-        self._timeout_s = timeout_s
         self._revoked: set[str] = set()
-        self._seen = 0
+        self._mirror = Mirror(Bucket(nc, REVOKED, timeout_s=timeout_s), on_change=self._note)
+        self.load: Final = self._mirror.load
+        self.run: Final = self._mirror.run
 
     def __contains__(self, token_id: str) -> bool:
         return token_id in self._revoked
 
-    async def load(self) -> None:
-        """Read all of them, so that none is missed from the first request on."""
-        while True:
-            found = await read_range(
-                self._nc, STREAM, PREFIX + ">", start=self._seen + 1, limit=PAGE, timeout_s=self._timeout_s
-            )
-            for stored in found:
-                self._note(stored)
-            if len(found) < PAGE:
-                return
-
-    async def run(self) -> None:
-        """Follow the bucket until cancelled."""
-        changes = follow(self._nc, STREAM, [PREFIX + ">"], start=self._seen + 1, timeout_s=self._timeout_s)
-        async with contextlib.aclosing(changes):
-            async for stored in changes:
-                self._note(stored)
-
-    def _note(self, stored: Stored) -> None:
-        self._seen = stored.seq
-        token_id = stored.subject.removeprefix(PREFIX)
-        if stored.data:
-            self._revoked.add(token_id)
-        else:  # the marker of an entry that has expired with its token
+    def _note(self, entry: Entry[bytes]) -> None:
+        (token_id,) = entry.key
+        if entry.value is None and not entry.is_unreadable:
             self._revoked.discard(token_id)
+        else:
+            self._revoked.add(token_id)

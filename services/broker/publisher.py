@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Self
+from typing import Final, Self
 
 import nats.errors
 import orjson
@@ -50,9 +50,9 @@ class Publisher:
     """
 
     def __init__(self, nc: Client, *, window: int = 1024, timeout_s: float = 5.0) -> None:
-        self._nc = nc
+        self.nc: Final = nc
         self._window = window
-        self._timeout_s = timeout_s
+        self.timeout_s: Final = timeout_s
         self._prefix = nc.new_inbox() + "."
         self._next = 0
         # Insertion order is deadline order, so only the oldest has to be looked at.
@@ -74,7 +74,7 @@ class Publisher:
 
     async def start(self) -> None:
         """Open the inbox for acknowledgements."""
-        self._subscription = await listen(self._nc, self._prefix + "*", self._on_ack)
+        self._subscription = await listen(self.nc, self._prefix + "*", self._on_ack)
 
     async def close(self) -> None:
         """Close the inbox; what is still in flight fails with `AckLostError`."""
@@ -85,7 +85,7 @@ class Publisher:
             if not future.done():
                 future.set_exception(AckLostError("the publisher was closed"))
         if self._subscription is not None:
-            await unlisten(self._nc, self._subscription)
+            await unlisten(self.nc, self._subscription)
 
     async def send(
         self, subject: str, body: bytes, headers: Mapping[str, str] | bytes
@@ -111,13 +111,13 @@ class Publisher:
         self._next += 1
         token = str(self._next)
         future: asyncio.Future[int] = self._loop.create_future()
-        self._pending[token] = (future, self._loop.time() + self._timeout_s)
+        self._pending[token] = (future, self._loop.time() + self.timeout_s)
         if self._expiry is None:
-            self._expiry = self._loop.call_later(self._timeout_s, self._expire)
+            self._expiry = self._loop.call_later(self.timeout_s, self._expire)
         try:
             # A connection of `switchyard.services.broker.connection.connect` takes a ready block where
             # nats-py has a mapping.
-            await self._nc.publish(subject, body, self._prefix + token, headers)  # type: ignore[arg-type]
+            await self.nc.publish(subject, body, self._prefix + token, headers)  # type: ignore[arg-type]
         except nats.errors.Error as error:
             self._pending.pop(token, None)
             raise UnavailableError(f"the broker cannot be reached: {error}") from error
@@ -158,7 +158,7 @@ class Publisher:
                 return
             del self._pending[token]
             if not future.done():
-                future.set_exception(AckLostError(f"no acknowledgement within {self._timeout_s:g} s"))
+                future.set_exception(AckLostError(f"no acknowledgement within {self.timeout_s:g} s"))
         self._room.set()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -83,30 +84,41 @@ async def set_aside(nc: Client, stream: str, message: Stored, reason: object) ->
         message: what was read.
         reason: what is wrong with it: a text or an exception.
     """
+    size_bytes = len(message.data)
+    return await refer(nc, stream, message.seq, message.subject, size_bytes, reason, message.headers or {})
+
+
+async def refer(
+    nc: Client,
+    stream: str,
+    seq: int,
+    subject: str,
+    size_bytes: int,
+    reason: object,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> bool:
+    """As `set_aside`, for one who has not got the message itself."""
     known = _reported.setdefault(nc, _Known())
-    if (stream, message.seq) in known:
+    if (stream, seq) in known:
         return True
     why = f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else str(reason)
-    headers: Mapping[str, str] = message.headers or {}
     reference = Reference(
-        stream=stream, seq=message.seq, subject=_text(message.subject, SUBJECT_CHARS),
-        reason=_text(why, REASON_CHARS), size_bytes=len(message.data), at=clock.now(),
+        stream=stream, seq=seq, subject=_text(subject, SUBJECT_CHARS),
+        reason=_text(why, REASON_CHARS), size_bytes=size_bytes, at=clock.now(),
         tenant=_name(headers.get(subjects.H_TENANT, "")), kind=_name(headers.get(subjects.H_KIND, "")),
     )  # fmt: skip
-    log.warning(
-        "message_set_aside", stream=stream, seq=message.seq, subject=reference.subject, why=reference.reason
-    )
+    log.warning("message_set_aside", stream=stream, seq=seq, subject=reference.subject, why=reference.reason)
     guard = header_block({subjects.H_EXPECTED_SEQ: "0"})
     try:
         # Also a refusal is an answer: another reader was faster, or the stream is not there yet.
         await nc.request(
-            subjects.quarantined(stream, message.seq), msgspec.json.encode(reference), TIMEOUT_S,
+            subjects.quarantined(stream, seq), msgspec.json.encode(reference), TIMEOUT_S,
             headers=guard,  # type: ignore[arg-type]
         )  # fmt: skip
     except (nats.errors.Error, TimeoutError) as error:
-        log.warning("reference_not_written", stream=stream, seq=message.seq, error=str(error))
+        log.warning("reference_not_written", stream=stream, seq=seq, error=str(error))
         return False
-    known[stream, message.seq] = None
+    known[stream, seq] = None
     if len(known) > REMEMBERED:
         known.popitem(last=False)
     return True

@@ -16,10 +16,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from switchyard.events import subjects
+from switchyard.services.broker.bucket import Bucket, follow
 from switchyard.services.broker.puller import NAK, WORKING, Puller, delivery_of, delivery_of_reply
-from switchyard.services.broker.quarantine import readable
-from switchyard.services.broker.reader import follow, follow_once
-from switchyard.services.records.limits import BUCKET, Limit, parse_limit
+from switchyard.services.records.limits import LIMITS, Limit, limit_key
 from switchyard.services.settings import Settings
 
 
@@ -56,9 +55,9 @@ class Tokens:
     """
 
     def __init__(self, nc: Client, settings: Settings, *, wake: Callable[[], None]) -> None:
-        self._nc = nc
         self._timeout_s = settings.request_timeout_s
         self._wake = wake
+        self._bucket = Bucket(nc, LIMITS, timeout_s=settings.request_timeout_s)
         self._limits: dict[str, Limit] = {}
         self._spare: dict[str, list[Token]] = defaultdict(list)
         self._taking = asyncio.Lock()  # lanes may have a limit in common
@@ -69,14 +68,13 @@ class Tokens:
 
     async def load(self) -> None:
         """Learn the limits before the first start."""
-        stored = await follow_once(self._nc, BUCKET, timeout_s=self._timeout_s)
-        async for key, limit in readable(self._nc, BUCKET, stored, parse_limit):
-            self._learn(key, limit)
+        for entry in await self._bucket.load():
+            self._learn(limit_key(*entry.key), entry.value)
 
     async def run(self) -> None:
         """Learn of changed limits, until cancelled."""
-        changes = follow(self._nc, BUCKET, latest=True, timeout_s=self._timeout_s)
-        async for key, limit in readable(self._nc, BUCKET, changes, parse_limit):
+        async for entry in follow(self._bucket):
+            key, limit = limit_key(*entry.key), entry.value
             self._learn(key, limit)
             self._lacking = {keys: lacking for keys, lacking in self._lacking.items() if key not in keys}
             for consumer, _ in _consumers(key, limit):

@@ -33,6 +33,7 @@ from switchyard.services.keeper.timers import Timers
 from switchyard.services.records.kinds import Kinds
 from switchyard.services.records.lanes import Lanes, key_of
 from switchyard.services.records.limits import Limits
+from switchyard.services.records.schedules import SCHEDULES
 from switchyard.services.records.served_kinds import served_by
 from switchyard.services.settings import Settings
 
@@ -123,10 +124,10 @@ class Keeper:
 
     async def _on_schedule(self, message: Stored) -> None:
         try:
-            place = subjects.parse_schedule_record(message.subject)
+            tenant, name = SCHEDULES.key_of(message.subject)
         except ValueError as error:
             raise UnreadableError(str(error)) from None
-        await self._schedules.on_change(*place)
+        await self._schedules.on_change(tenant, name)
 
     async def _on_ends(self, messages: list[Stored]) -> None:
         ended = {

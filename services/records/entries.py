@@ -10,19 +10,29 @@ import orjson
 from nats.aio.client import Client
 
 from switchyard.events import subjects
-from switchyard.events.errors import LimitError, NotFoundError, UnavailableError, VersionConflictError
+from switchyard.events.errors import LimitError, NotFoundError
+from switchyard.services.broker.bucket import Bucket, Codec, Entry, Form, Gone, Key
 from switchyard.services.broker.bucket_use import Bounds, BucketUse
-from switchyard.services.broker.publisher import AckLostError, Publisher
-from switchyard.services.broker.quarantine import read_or, readable
-from switchyard.services.broker.reader import Stored, last_of_leader, read_range
+from switchyard.services.broker.publisher import Publisher
 from switchyard.services.settings import Settings
-
-STREAM: Final = f"KV_{subjects.BUCKET_OCTOPOID}"
-# The revision of what is deleted is needed no more after a minute: no request takes that long.
-DELETED: Final = {"KV-Operation": "PURGE", subjects.H_ROLLUP: "sub", subjects.H_TTL: "60s"}
 
 Document = dict[str, Any]
 Change = Callable[[Document], Document]
+
+
+def _document(data: bytes) -> Document:
+    document = orjson.loads(data)
+    if not isinstance(document, dict):
+        raise TypeError("an object was expected")
+    return document
+
+
+DOCUMENTS: Final = Form(
+    name=subjects.BUCKET_OCTOPOID, parts=("tenant", "sort", "digest"),
+    values=Codec[Document](orjson.dumps, _document),
+    # The revision of what is deleted is needed no more after a minute: no request takes that long.
+    gone=Gone("PURGE", rolls_up=True, ttl_s=60),
+)  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -45,10 +55,11 @@ class Documents:
     def __init__(
         self, nc: Client, publisher: Publisher, settings: Settings, use: BucketUse | None = None
     ) -> None:
-        self._nc = nc
-        self._publisher = publisher
         self._settings = settings
-        self._use = use or use_of(nc, settings)
+        self._bucket = Bucket(
+            nc, DOCUMENTS, publisher, timeout_s=settings.request_timeout_s, tries=settings.append_tries,
+            use=use or use_of(nc, settings),
+        )  # fmt: skip
 
     async def find(self, tenant: str, sort: str, name: str) -> Found:
         """What stands there now, as the leader of the bucket knows it.
@@ -56,12 +67,8 @@ class Documents:
         Raises:
             UnavailableError: the broker does not answer.
         """
-        subject = subjects.octopoid_document(tenant, sort, _digest(name))
-        found = await last_of_leader(self._nc, STREAM, subject, timeout_s=self._settings.request_timeout_s)
-        if found is None:
-            return Found(None, 0)
         # One that cannot be read stands for none: it is set aside, and a new one may take its place.
-        return await read_or(self._nc, STREAM, found, _found, Found(None, found.seq))
+        return _found(await self._bucket.get(_key(tenant, sort, name)))
 
     async def get(self, tenant: str, sort: str, name: str) -> Found:
         """As `find`.
@@ -72,18 +79,13 @@ class Documents:
         """
         found = await self.find(tenant, sort, name)
         if found.document is None:
-            raise NotFoundError(f"{sort.capitalize()} not found", field="id")
+            raise _missing(sort)
         return found
 
     async def all(self, tenant: str, sort: str) -> list[Found]:
         """All of a sort, the last written last."""
         most = self._settings.octopoid_documents
-        stored = await read_range(
-            self._nc, STREAM, subjects.octopoid_documents(tenant, sort),
-            limit=2 * most, timeout_s=self._settings.request_timeout_s,
-        )  # fmt: skip
-        present = [message for message in stored if message.data]
-        return [found async for found in readable(self._nc, STREAM, present, _found)]
+        return [_found(entry) for entry in await self._bucket.load(tenant, sort, limit=2 * most)]
 
     async def create(self, tenant: str, sort: str, name: str, document: Document, revision: int = 0) -> int:
         """Write what is not there; returns its revision.
@@ -103,7 +105,9 @@ class Documents:
             VersionConflictError: it is not the last.
             UnavailableError: the broker does not answer or has no room.
         """
-        return await self._write(tenant, sort, name, orjson.dumps(document), {}, revision)
+        self._check_size(sort, document)
+        key = _key(tenant, sort, name)
+        return (await self._bucket.put(key, document, revision=revision)).revision
 
     async def change(self, tenant: str, sort: str, name: str, change: Change) -> Found:
         """Write what a document is changed to, again and again until nobody was faster.
@@ -112,16 +116,16 @@ class Documents:
             NotFoundError: there is nothing.
             UnavailableError: the broker does not answer, or others were always faster.
         """
-        for _ in range(self._settings.append_tries):
-            found = await self.get(tenant, sort, name)
-            document = change(found.document or {})
-            if document == found.document:
-                return found
-            try:
-                return Found(document, await self.put(tenant, sort, name, document, found.revision))
-            except VersionConflictError:
-                continue
-        raise UnavailableError(f"{sort} {name[:64]}: other writers were always faster")
+
+        def checked(known: Document | None) -> Document:
+            if known is None:
+                raise _missing(sort)
+            document = change(known)
+            self._check_size(sort, document)
+            return document
+
+        tries = self._settings.append_tries
+        return _found(await self._bucket.change(_key(tenant, sort, name), checked, tries=tries))
 
     async def delete(self, tenant: str, sort: str, name: str, revision: int) -> None:
         """Remove the revision.
@@ -129,59 +133,29 @@ class Documents:
         Raises:
             VersionConflictError, UnavailableError: as for `put`.
         """
-        await self._write(tenant, sort, name, b"", DELETED, revision)
+        await self._bucket.delete(_key(tenant, sort, name), revision=revision)
 
-    async def _write(
-        self, tenant: str, sort: str, name: str, body: bytes, headers: dict[str, str], revision: int
-    ) -> int:
-        most = self._settings.payload_bytes
-        if len(body) > most:
-            message = f"the {sort} has {len(body)} bytes as JSON, of at most {most}"
+    def _check_size(self, sort: str, document: Document) -> None:
+        size_bytes, most = len(orjson.dumps(document)), self._settings.payload_bytes
+        if size_bytes > most:
+            message = f"the {sort} has {size_bytes} bytes as JSON, of at most {most}"
             raise LimitError(message, status=413, code="too_large")
-        subject = subjects.octopoid_document(tenant, sort, _digest(name))
-        headers = {**headers, subjects.H_EXPECTED_SEQ: str(revision)}
-        with self._use.writing(subject, len(body)):
-            seq = await self._stored(tenant, sort, name, body, headers)
-            self._use.learn(subject, len(body), seq, headers)
-        return seq
-
-    async def _stored(self, tenant: str, sort: str, name: str, body: bytes, headers: dict[str, str]) -> int:
-        subject = subjects.octopoid_document(tenant, sort, _digest(name))
-        for attempt in range(self._settings.append_tries):
-            try:
-                return await self._publisher.publish(subject, body, headers)
-            except AckLostError:
-                continue
-            except VersionConflictError as conflict:
-                # The try before may have been stored.
-                found = await self.find(tenant, sort, name)
-                stored = b"" if found.document is None else orjson.dumps(found.document)
-                if attempt and stored == body:
-                    return found.revision
-                raise VersionConflictError(found.revision) from conflict
-        raise UnavailableError(f"{sort} {name[:64]}: the broker does not acknowledge a write")
 
 
 def use_of(nc: Client, settings: Settings) -> BucketUse:
     """Counts what each scope has."""
     bounds = Bounds("documents", settings.octopoid_documents, settings.octopoid_bytes)
-    return BucketUse(nc, STREAM, bounds, timeout_s=settings.request_timeout_s)
+    return BucketUse(nc, DOCUMENTS.stream, bounds, timeout_s=settings.request_timeout_s)
 
 
-def _found(stored: Stored) -> Found:
-    """What a message of the bucket holds.
-
-    Raises:
-        ValueError, TypeError: no document.
-    """
-    if not stored.data:
-        return Found(None, stored.seq)
-    document = orjson.loads(stored.data)
-    if not isinstance(document, dict):
-        raise TypeError("an object was expected")
-    return Found(document, stored.seq)
+def _found(entry: Entry[Document]) -> Found:
+    return Found(entry.value, entry.revision)
 
 
-def _digest(name: str) -> str:
-    """An id as a subject takes it, whatever is in it."""
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+def _missing(sort: str) -> NotFoundError:
+    return NotFoundError(f"{sort.capitalize()} not found", field="id")
+
+
+def _key(tenant: str, sort: str, name: str) -> Key:
+    """An id as a digest, whatever is in it."""
+    return tenant, sort, hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated, Final
 
 import msgspec
@@ -14,12 +13,10 @@ from switchyard.events.errors import LimitError
 from switchyard.events.retry import RetryPolicy
 from switchyard.events.subjects import NAME_PATTERN
 from switchyard.events.values import Ageing
+from switchyard.services.broker.bucket import Bucket, Form, Gone, Key, Mirror, json_values
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.quarantine import read_or
-from switchyard.services.broker.reader import PAGE, Stored, follow, read_range
 from switchyard.services.settings import Settings
 
-STREAM: Final = f"KV_{subjects.BUCKET_KINDS}"
 DAY_S: Final = 86400.0
 MAX_RETRY_S: Final = 366 * DAY_S
 MAX_WAIT_S: Final = 3660 * DAY_S
@@ -82,6 +79,17 @@ DECODER: Final = msgspec.json.Decoder(KindDefaults)
 NONE: Final = KindDefaults()
 
 
+def _is_kind(key: Key) -> None:
+    if not subjects.is_name(key[0]):
+        raise ValueError("the name of a kind was expected")
+
+
+KINDS: Final = Form(
+    name=subjects.BUCKET_KINDS, parts=("kind",), values=json_values(KindDefaults), check=_is_kind,
+    gone=Gone("PURGE", rolls_up=True),
+)  # fmt: skip
+
+
 class Kinds:
     """The defaults of every kind that has some, kept current by push.
 
@@ -92,20 +100,19 @@ class Kinds:
     """
 
     def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
-        self._nc = nc
-        self._publisher = publisher
         self._settings = settings
-        self._kinds: dict[str, KindDefaults] = {}
-        self._versions: dict[str, int] = {}
-        self._seen = 0
+        self._bucket = Bucket(nc, KINDS, publisher, timeout_s=settings.request_timeout_s)
+        self._mirror = Mirror(self._bucket)
+        self.load: Final = self._mirror.load
+        self.run: Final = self._mirror.run
 
     def of(self, kind: str) -> KindDefaults:
         """The kind's defaults; `NONE` when it has none of its own."""
-        return self._kinds.get(kind, NONE)
+        return self._mirror.get(kind) or NONE
 
     def all(self) -> dict[str, KindDefaults]:
         """All kinds that have some, by name."""
-        return {kind: self._kinds[kind] for kind in sorted(self._kinds)}
+        return {kind: self.of(kind) for (kind,) in sorted(self._mirror.entries)}
 
     async def put(self, kind: str, defaults: KindDefaults) -> None:
         """Set a kind's defaults in the place of those it had; in force here at once, elsewhere in moments.
@@ -114,7 +121,8 @@ class Kinds:
             LimitError: there are too many kinds, or weights.
             UnavailableError: the broker does not answer.
         """
-        if kind not in self._kinds and len(self._kinds) >= self._settings.kinds:
+        known = self._mirror.entries
+        if (kind,) not in known and len(known) >= self._settings.kinds:
             raise LimitError(
                 f"{self._settings.kinds} kinds have defaults, which is the most", status=422, field="kind"
             )
@@ -123,8 +131,7 @@ class Kinds:
             raise LimitError(
                 f"weights: {len(defaults.weights)} of at most {most}", status=422, field="weights"
             )
-        body = msgspec.json.encode(defaults)
-        self._note(kind, defaults, await self._publisher.publish(subjects.kind_entry(kind), body, {}))
+        self._mirror.note(await self._bucket.put(kind, defaults))
 
     async def delete(self, kind: str) -> None:
         """Take a kind's defaults away.
@@ -132,46 +139,4 @@ class Kinds:
         Raises:
             UnavailableError: the broker does not answer.
         """
-        headers = {"KV-Operation": "PURGE", subjects.H_ROLLUP: "sub"}
-        self._note(kind, None, await self._publisher.publish(subjects.kind_entry(kind), b"", headers))
-
-    async def load(self) -> None:
-        """Read all of them, so that none is missed from the first submission on."""
-        while True:
-            found = await read_range(
-                self._nc, STREAM, subjects.kind_entry(">"),
-                start=self._seen + 1, limit=PAGE, timeout_s=self._settings.request_timeout_s,
-            )  # fmt: skip
-            for stored in found:
-                await self._take(stored)
-            if len(found) < PAGE:
-                return
-
-    async def run(self) -> None:
-        """Follow the bucket until cancelled."""
-        timeout_s = self._settings.request_timeout_s
-        changes = follow(self._nc, STREAM, start=self._seen + 1, timeout_s=timeout_s)
-        async with contextlib.aclosing(changes):
-            async for stored in changes:
-                await self._take(stored)
-
-    async def _take(self, stored: Stored) -> None:
-        self._seen = stored.seq
-        # Defaults that cannot be read are none.
-        defaults = await read_or(self._nc, STREAM, stored, _defaults, None)
-        self._note(stored.subject.split(".", 2)[2], defaults, stored.seq)
-
-    def _note(self, kind: str, defaults: KindDefaults | None, seq: int) -> None:
-        if seq <= self._versions.get(kind, 0):
-            return  # what was written here is told to us as well
-        self._versions[kind] = seq
-        self._kinds.pop(kind, None)
-        if defaults is not None:
-            self._kinds[kind] = defaults
-
-
-def _defaults(stored: Stored) -> KindDefaults | None:
-    """What a message of the bucket sets; None when it takes away."""
-    if not subjects.is_name(stored.subject.split(".", 2)[2]):
-        raise ValueError("the name of a kind was expected")
-    return DECODER.decode(stored.data) if stored.data else None
+        self._mirror.note(await self._bucket.delete(kind))

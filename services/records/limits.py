@@ -18,23 +18,15 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError, VersionConflictError
+from switchyard.services.broker.bucket import Bucket, Form, Key, follow, json_values
 from switchyard.services.broker.inbox import Inbox
 from switchyard.services.broker.jetstream import DELETE_FAILED, GONE, NOTHING, api
 from switchyard.services.broker.publisher import Publisher, PublishRefusedError
-from switchyard.services.broker.quarantine import read_or, readable
-from switchyard.services.broker.reader import (
-    NO_MESSAGE,
-    Stored,
-    follow,
-    follow_once,
-    last_message,
-    last_of_leader,
-)
+from switchyard.services.broker.reader import NO_MESSAGE, last_of_leader
 from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 
-BUCKET: Final = f"KV_{subjects.BUCKET_LIMITS}"
 TENANT_WIDE: Final = "all"
 MAX_TOKENS: Final = 10_000
 MINUTE_S: Final = 60.0
@@ -63,21 +55,23 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     requests_per_minute: Requests | None = None
 
 
-_DECODER: Final = msgspec.json.Decoder(Limit)
+def _are_names(key: Key) -> None:
+    if not all(map(subjects.NAME.fullmatch, key)):
+        raise ValueError("a key of tenant and name was expected")
+
+
+LIMITS: Final = Form(
+    name=subjects.BUCKET_LIMITS, parts=("tenant", "name"), values=json_values(Limit), check=_are_names
+)  # fmt: skip
 
 
 def limit_key(tenant: str, name: str) -> str:
-    """The key of a limit in the bucket, and what stands for it in a lane."""
+    """What stands for a limit in a lane, and in the names of its tokens."""
     return f"{tenant}.{name}"
 
 
-def parse_limit(message: Stored) -> tuple[str, Limit | None]:
-    """Key and limit of a message of the bucket; None when it was removed."""
-    key = message.subject.removeprefix(f"$KV.{subjects.BUCKET_LIMITS}.")
-    tenant, _, name = key.partition(".")
-    if not (subjects.NAME.fullmatch(tenant) and subjects.NAME.fullmatch(name)):
-        raise ValueError("a key of tenant and name was expected")
-    return key, _DECODER.decode(message.data) if message.data else None
+def _parts(key: str) -> Key:
+    return tuple(key.split(".", 1))
 
 
 class Limits:
@@ -88,6 +82,7 @@ class Limits:
         self._publisher = publisher
         self._settings = settings
         self._timeout_s = settings.request_timeout_s
+        self._bucket = Bucket(nc, LIMITS, publisher, timeout_s=self._timeout_s)
         self.known: dict[str, Limit] = {}
 
     async def load(self) -> None:
@@ -100,9 +95,9 @@ class Limits:
 
     async def run(self, *, applying: bool = False) -> None:
         """Learn of changes, until cancelled; a keeper applies them too."""
-        changes = follow(self._nc, BUCKET, latest=True, timeout_s=self._timeout_s)
-        async for key, limit in readable(self._nc, BUCKET, changes, parse_limit):
-            self._learn(key, limit)
+        async for entry in follow(self._bucket):
+            key = limit_key(*entry.key)
+            self._learn(key, entry.value)
             if applying:
                 try:
                     await self.apply(key)
@@ -135,10 +130,7 @@ class Limits:
         Raises:
             UnavailableError: the broker does not answer.
         """
-        found = await last_message(self._nc, BUCKET, _subject(key), timeout_s=self._timeout_s)
-        if found is None:
-            return None
-        return (await read_or(self._nc, BUCKET, found, parse_limit, (key, None)))[1]
+        return (await self._bucket.get(_parts(key), leader=False)).value
 
     async def all(self) -> dict[str, Limit]:
         """Every limit by key.
@@ -146,9 +138,11 @@ class Limits:
         Raises:
             UnavailableError: the broker does not answer.
         """
-        stored = await follow_once(self._nc, BUCKET, timeout_s=self._timeout_s)
-        parsed = readable(self._nc, BUCKET, stored, parse_limit)
-        return {key: limit async for key, limit in parsed if limit is not None}
+        return {
+            limit_key(*entry.key): entry.value
+            for entry in await self._bucket.load()
+            if entry.value is not None
+        }
 
     async def may_start(self, key: str) -> bool:
         """Whether a start within this minute is left: a token is taken and handed back.
@@ -178,7 +172,7 @@ class Limits:
         Raises:
             UnavailableError: the broker does not answer.
         """
-        await self._publisher.publish(_subject(key), msgspec.json.encode(limit), {})
+        await self._bucket.put(_parts(key), limit)
         self._learn(key, limit)
         await self.apply(key)
 
@@ -188,7 +182,7 @@ class Limits:
         Raises:
             UnavailableError: the broker does not answer.
         """
-        await self._publisher.publish(_subject(key), b"", {"KV-Operation": "DEL"})
+        await self._bucket.delete(_parts(key))
         self._learn(key, None)
         await self.apply(key)
 
@@ -281,7 +275,3 @@ class Limits:
 
     async def _api(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
         return await api(self._nc, call, body, timeout_s=self._timeout_s, expected=NOTHING)
-
-
-def _subject(key: str) -> str:
-    return f"$KV.{subjects.BUCKET_LIMITS}.{key}"

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import orjson
 import structlog
 from nats.aio.client import Client
 
 from switchyard.events import subjects
-from switchyard.events.errors import UnavailableError, VersionConflictError
 from switchyard.events.schedules.schedule import Schedule, next_tick
+from switchyard.services.broker.bucket import Bucket, Form, Gone, Key, json_values
 from switchyard.services.broker.bucket_use import BucketUse
-from switchyard.services.broker.jetstream import api
-from switchyard.services.broker.publisher import AckLostError, Publisher
-from switchyard.services.broker.quarantine import read_or, readable
-from switchyard.services.broker.reader import Stored, read_range
-from switchyard.services.broker.wire import LazyHeaders
+from switchyard.services.broker.publisher import Publisher
 from switchyard.services.ids import id_for_key
 
 log = structlog.get_logger()
 
 LABEL_SCHEDULE: Final = "schedule"
 LABEL_TICK: Final = "tick"
-# What tells keepers that a schedule is gone; by then they have taken its timer away.
-DELETED: Final = {"KV-Operation": "DEL", "Nats-TTL": "60s"}
-NO_MESSAGE: Final = 10037
 PAGE: Final = 50
 
-_DECODER: Final = msgspec.json.Decoder(Schedule)
+
+def _are_names(key: Key) -> None:
+    if not all(map(subjects.is_name, key)):
+        raise ValueError("a tenant and a name were expected")  # a wildcard would stand for those of others
+
+
+def _belongs(key: Key, schedule: Schedule) -> None:
+    if key != (schedule.tenant, schedule.name):
+        raise ValueError("it stands under another name than its own")
+    next_tick(schedule)  # raises for a timing that cannot be calculated with
+
+
+SCHEDULES: Final = Form(
+    name=subjects.BUCKET_SCHEDULES, parts=("tenant", "name"), values=json_values(Schedule),
+    check=_are_names, belongs=_belongs,
+    # What tells keepers that a schedule is gone; by then they have taken its timer away.
+    gone=Gone("DEL", rolls_up=True, ttl_s=60),
+)  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -62,11 +70,7 @@ class ScheduleStore:
         timeout_s: float,
         use: BucketUse | None = None,
     ) -> None:
-        self._nc = nc
-        self._publisher = publisher
-        self._tries = tries
-        self._timeout_s = timeout_s
-        self._use = use
+        self._bucket = Bucket(nc, SCHEDULES, publisher, timeout_s=timeout_s, tries=tries, use=use)
 
     async def load(self, tenant: str, name: str) -> Found:
         """What stands under a name now, as the leader of the bucket knows it.
@@ -74,45 +78,19 @@ class ScheduleStore:
         Raises:
             UnavailableError: the broker does not answer.
         """
-        query = {"last_by_subj": subjects.schedule_record(tenant, name)}
-        answer = await api(self._nc, f"STREAM.MSG.GET.{subjects.SCHEDULES}", query, timeout_s=self._timeout_s)
-        error = answer.get("error")
-        if error is not None:
-            if error.get("err_code") == NO_MESSAGE:
-                return Found(None, 0)
-            raise UnavailableError(f"the schedules cannot be read: {error.get('description')}")
-        message = answer["message"]
-        stored = Stored(
-            message["subject"], LazyHeaders(base64.b64decode(message.get("hdrs", ""))),
-            base64.b64decode(message.get("data", "")), message["seq"], 0,
-        )  # fmt: skip
         # One that cannot be read stands for none: it is set aside, and a new one may take its place.
-        return Found(await read_or(self._nc, subjects.SCHEDULES, stored, _schedule, None), stored.seq)
+        entry = await self._bucket.get((tenant, name))
+        return Found(entry.value, entry.revision)
 
     async def names(self, tenant: str) -> list[str]:
         """The names of a tenant's schedules in order, and of some that were deleted within a minute."""
-        query = {"subjects_filter": subjects.tenant_schedules(tenant)}
-        info = await api(self._nc, f"STREAM.INFO.{subjects.SCHEDULES}", query, timeout_s=self._timeout_s)
-        if "error" in info:
-            raise UnavailableError(f"the schedules cannot be listed: {info['error'].get('description')}")
-        found = info["state"].get("subjects") or {}
-        names = (subject.rpartition(".")[2] for subject in found)
-        return sorted(name for name in names if subjects.is_name(name))
+        return [name for _, name in await self._bucket.keys(tenant)]
 
     async def all(self) -> AsyncIterator[Schedule]:
         """Every schedule of every tenant, some at a time; one that is written meanwhile may come twice."""
-        info = await api(self._nc, f"STREAM.INFO.{subjects.SCHEDULES}", timeout_s=self._timeout_s)
-        last = info["state"]["last_seq"] if "error" not in info else 0
-        start = 1
-        while start <= last:
-            page = await read_range(
-                self._nc, subjects.SCHEDULES, subjects.schedule_record("*", "*"),
-                start=start, limit=PAGE, timeout_s=self._timeout_s,
-            )  # fmt: skip
-            async for schedule in readable(self._nc, subjects.SCHEDULES, page, _schedule):
-                if schedule is not None:
-                    yield schedule
-            start = page[-1].seq + 1 if page else last + 1
+        async for entry in self._bucket.scan(page=PAGE):
+            if entry.value is not None:
+                yield entry.value
 
     async def put(self, schedule: Schedule, revision: int) -> int:
         """Write a schedule if its revision is still the one given; returns the new one.
@@ -122,16 +100,8 @@ class ScheduleStore:
             VersionConflictError: somebody wrote first.
             UnavailableError: the broker does not answer or has no room.
         """
-        subject, value = (
-            subjects.schedule_record(schedule.tenant, schedule.name),
-            msgspec.json.encode(schedule),
-        )
-        if self._use is None:
-            return await self._write(schedule.tenant, schedule.name, value, {}, revision)
-        with self._use.writing(subject, len(value)):
-            seq = await self._write(schedule.tenant, schedule.name, value, {}, revision)
-            self._use.learn(subject, len(value), seq, {})
-        return seq
+        key = schedule.tenant, schedule.name
+        return (await self._bucket.put(key, schedule, revision=revision)).revision
 
     async def delete(self, schedule: Schedule, revision: int) -> None:
         """Remove a schedule if its revision is still the one given.
@@ -139,40 +109,7 @@ class ScheduleStore:
         Raises:
             VersionConflictError, UnavailableError: as for `put`.
         """
-        headers = {**DELETED, subjects.H_ROLLUP: "sub"}
-        seq = await self._write(schedule.tenant, schedule.name, b"", headers, revision)
-        if self._use is not None:
-            subject = subjects.schedule_record(schedule.tenant, schedule.name)
-            self._use.learn(subject, 0, seq, headers)
-
-    async def _write(
-        self, tenant: str, name: str, value: bytes, headers: dict[str, str], revision: int
-    ) -> int:
-        subject = subjects.schedule_record(tenant, name)
-        headers = {**headers, subjects.H_EXPECTED_SEQ: str(revision)}
-        for attempt in range(self._tries):
-            try:
-                return await self._publisher.publish(subject, value, headers)
-            except AckLostError:
-                continue
-            except VersionConflictError as conflict:
-                # The try before may have been stored; no two writers write the same bytes.
-                found = await self.load(tenant, name)
-                if attempt and value == (msgspec.json.encode(found.schedule) if found.schedule else b""):
-                    return found.revision
-                raise VersionConflictError(found.revision) from conflict
-        raise UnavailableError(f"schedule {name}: the broker does not acknowledge a write")
-
-
-def _schedule(message: Stored) -> Schedule | None:
-    """The schedule in a message of the bucket; None where one was deleted."""
-    if not message.data:
-        return None
-    schedule = _DECODER.decode(message.data)
-    if message.subject != subjects.schedule_record(schedule.tenant, schedule.name):
-        raise ValueError("it stands under another name than its own")
-    next_tick(schedule)  # raises for a timing that cannot be calculated with
-    return schedule
+        await self._bucket.delete((schedule.tenant, schedule.name), revision=revision)
 
 
 # --- The job of a tick

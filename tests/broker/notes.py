@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from nats.aio.client import Client
@@ -12,6 +12,10 @@ from nats.aio.client import Client
 from switchyard.services.broker.bucket import Bucket, Form, Gone, json_values
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
+from switchyard.services.broker.quarantine import UNREADABLE
+from switchyard.services.broker.reader import Stored
+
+T = TypeVar("T")
 
 TIMEOUT_S: Final = 20.0
 
@@ -52,3 +56,11 @@ async def notes(nc: Client) -> AsyncIterator[Bucket[Note]]:
     await make_stream(nc)
     async with Publisher(nc, timeout_s=TIMEOUT_S) as publisher:
         yield Bucket(nc, NOTES, publisher, timeout_s=TIMEOUT_S)
+
+
+def value_in(form: Form[T], message: Stored) -> T | None:
+    """The value in a message of a bucket; None where it is gone or cannot be read."""
+    try:
+        return form.entry_of(message).value
+    except UNREADABLE:
+        return None

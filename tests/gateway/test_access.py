@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from switchyard.events.errors import InvalidError
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.jwt import TokenVerifier, load_or_create_secrets, mint, rotate_secrets
-from switchyard.services.access.revocations import PREFIX, Revocations, revoke
+from switchyard.services.access.revocations import REVOKED, Revocations, revoke
 from switchyard.services.ids import new_id
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
@@ -250,7 +250,7 @@ async def test_revocation_is_known_from_the_first_request_on_until_its_entry_goe
     assert "other" not in known
     following = asyncio.create_task(known.run())
     # What the broker itself writes when the time is over.
-    await api.publisher.publish(f"{PREFIX}{brief}", b"", {"Nats-Marker-Reason": "MaxAge"})
+    await api.publisher.publish(REVOKED.subject(brief), b"", {"Nats-Marker-Reason": "MaxAge"})
     async with asyncio.timeout(DEADLINE_S):
         while brief in known:
             await api.nc.flush()

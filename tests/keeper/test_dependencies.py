@@ -18,7 +18,7 @@ from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt, FatalError
 from switchyard.services.ids import new_id
-from switchyard.services.keeper.waits import STREAM, Waits
+from switchyard.services.keeper.waits import WAITS, Waits
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 LATER_S = 3600
@@ -52,7 +52,7 @@ async def expire(site: Site) -> str:
 
 
 async def waits(site: Site) -> int:
-    info = await api(site.nc, f"STREAM.INFO.{STREAM}", timeout_s=2)
+    info = await api(site.nc, f"STREAM.INFO.{WAITS.stream}", timeout_s=2)
     return int(info["state"]["messages"])
 
 

@@ -13,7 +13,7 @@ from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.reader import follow, follow_once, read_range
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt
-from switchyard.services.keeper.waits import STREAM
+from switchyard.services.keeper.waits import WAITS
 from tests.worker.site import Site, TestConnector, open_site
 
 LAYERS = 19
@@ -82,7 +82,7 @@ async def test_a_thousand_jobs_run_in_order_though_a_keeper_is_lost(broker: Nats
                     break
         history = await whole_log(site)
         async with asyncio.timeout(DEADLINE_S):
-            while await follow_once(site.nc, STREAM, timeout_s=2):
+            while await follow_once(site.nc, WAITS.stream, timeout_s=2):
                 continue
     for job_id, waited_for in parents.items():
         names = [entry.name for entry in history[job_id]]

@@ -33,6 +33,7 @@ from switchyard.services.keeper.loop import Keeper
 from switchyard.services.records.schedules import (
     LABEL_SCHEDULE,
     LABEL_TICK,
+    SCHEDULES,
     ScheduleStore,
     iso,
     tick_body,
@@ -81,7 +82,7 @@ class Table:
 
     async def until(self, wanted: Callable[[Schedule], bool]) -> Schedule:
         """The schedule as soon as it is as wanted."""
-        record = subjects.schedule_record("acme", NAME)
+        record = SCHEDULES.subject(("acme", NAME))
         async with asyncio.timeout(DEADLINE_S):
             changes = follow(self.site.nc, subjects.SCHEDULES, [record], latest=True, timeout_s=2)
             async for message in changes:

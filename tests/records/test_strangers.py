@@ -15,15 +15,15 @@ from switchyard.events.errors import NotFoundError
 from switchyard.services.broker import topology
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reader import read_range
-from switchyard.services.dispatch.rest.idempotency import ClaimKeys, Intent
+from switchyard.services.dispatch.rest.idempotency import CLAIMS, ClaimKeys, Intent
 from switchyard.services.event_store import EventStore
 from switchyard.services.files import Files
 from switchyard.services.gateway.doors.octopoid.scopes import ScopeKeys
 from switchyard.services.keeper.waits import Waits
 from switchyard.services.records.entries import Documents
-from switchyard.services.records.kinds import KindDefaults, Kinds
+from switchyard.services.records.kinds import KINDS, KindDefaults, Kinds
 from switchyard.services.records.limits import Limit, Limits
-from switchyard.services.records.schedules import ScheduleStore
+from switchyard.services.records.schedules import SCHEDULES, ScheduleStore
 from switchyard.services.settings import Settings
 from tests.files.test_files import put, read
 
@@ -123,7 +123,7 @@ async def test_a_wait_that_is_none_keeps_nobody_waiting(nc: Client, publisher: P
 def test_a_wildcard_is_nobodys_schedule(subject: str) -> None:
     """The timers under it would be purged with it."""
     with pytest.raises(ValueError, match="expected"):
-        subjects.parse_schedule_record(subject)
+        SCHEDULES.key_of(subject)
     with pytest.raises(ValueError, match="expected"):
         subjects.parse_schedule_due(subject.replace("$KV.schedules", "timer.due.schedule"))
 
@@ -149,7 +149,7 @@ async def test_a_claims_key_that_cannot_be_read_stands_for_no_claim(
     keys = ClaimKeys(nc, EventStore(nc, publisher, SETTINGS), timeout_s=5.0)
     fresh = await keys.find("acme", "ann", "k", "hash")
     later = datetime.now(UTC) + timedelta(minutes=1)
-    await store(nc, fresh._subject, body)
+    await store(nc, CLAIMS.subject(fresh.place), body)
     found = await keys.find("acme", "ann", "k", "hash")
     assert found.intent is None
     await found.write(publisher, Intent("hash", "w", 1, CHILD, 1, later))
@@ -197,9 +197,9 @@ async def test_defaults_that_cannot_be_read_are_none_and_those_of_other_kinds_ho
     for kind in ("good", "bad"):
         await writer.put(kind, KindDefaults(priority=80))
     for body in JUNK:
-        await store(nc, subjects.kind_entry("bad"), body)
-        await store(nc, subjects.kind_entry("A b".replace(" ", "_")), body)
-    await store(nc, subjects.kind_entry("bad"), b'{"priority":1000}')
+        await store(nc, KINDS.subject("bad"), body)
+        await store(nc, "$KV.kinds.A_b", body)
+    await store(nc, KINDS.subject("bad"), b'{"priority":1000}')
     reader = Kinds(nc, publisher, SETTINGS)
     await reader.load()
     assert reader.all() == {"good": KindDefaults(priority=80)}

@@ -14,7 +14,7 @@ from switchyard.services.broker.bucket.form import Entry, Form, Key, is_gone, wh
 from switchyard.services.broker.bucket_use import BucketUse
 from switchyard.services.broker.jetstream import api, refusal_of
 from switchyard.services.broker.publisher import AckLostError, Publisher
-from switchyard.services.broker.quarantine import read_or
+from switchyard.services.broker.quarantine import read_or, refer
 from switchyard.services.broker.reader import (
     PAGE,
     Stored,
@@ -64,6 +64,11 @@ class Bucket(Generic[T]):
         self._tries = tries
         self._use = use
 
+    @classmethod
+    def writer(cls, form: Form[T], publisher: Publisher) -> Bucket[T]:
+        """A bucket as one who only writes has it."""
+        return cls(publisher.nc, form, publisher, timeout_s=publisher.timeout_s)
+
     # --- Reads
 
     async def get(self, key: str | Key, *, leader: bool = True) -> Entry[T]:
@@ -89,14 +94,26 @@ class Bucket(Generic[T]):
         if entry is not None:
             return entry
         key = self.form.find_key(message.subject)
-        return None if key is None else Entry(key, None, message.seq, is_unreadable=True)
+        size_bytes = len(message.data)
+        return None if key is None else Entry(key, None, message.seq, True, size_bytes)
 
-    async def load(self, *share: str) -> list[Entry[T]]:
+    async def set_aside(self, entry: Entry[T], reason: object) -> None:
+        """Refer to an entry that could be read, and yet is of no use to its reader."""
+        subject = self.form.subject(entry.key)
+        await refer(self.nc, self.form.stream, entry.revision, subject, entry.size_bytes, reason)
+
+    async def load(self, *share: str, limit: int | None = None) -> list[Entry[T]]:
         """All entries that there are, or those whose keys begin with some parts, the last written last.
+
+        Args:
+            share: the first parts of their keys.
+            limit: most messages that are looked at, markers of deletions among them.
 
         Raises:
             UnavailableError: the broker does not answer.
         """
+        if limit is not None:
+            return [entry async for entry in self._present(await self._range(share, 1, limit))]
         if share or self.form.under:
             return [entry async for entry in self.scan(*share)]
         messages = await follow_once(self.nc, self.form.stream, timeout_s=self.timeout_s)
@@ -108,15 +125,16 @@ class Bucket(Generic[T]):
         Raises:
             UnavailableError: the broker does not answer.
         """
-        start, found = 1, [None] * page
-        while len(found) == page:
-            messages = await read_range(
-                self.nc, self.form.stream, self.form.filter(*share),
-                start=start, limit=page, timeout_s=self.timeout_s,
-            )  # fmt: skip
+        messages = await self._range(share, 1, page)
+        while messages:
             async for entry in self._present(messages):
                 yield entry
-            start, found = (messages[-1].seq + 1 if messages else start), [None] * len(messages)
+            start = messages[-1].seq + 1
+            messages = await self._range(share, start, page) if len(messages) == page else []
+
+    async def _range(self, share: Key, start: int, limit: int) -> list[Stored]:
+        stream, subject = self.form.stream, self.form.filter(*share)
+        return await read_range(self.nc, stream, subject, start=start, limit=limit, timeout_s=self.timeout_s)
 
     async def _present(self, messages: Iterable[Stored]) -> AsyncGenerator[Entry[T], None]:
         for message in messages:

@@ -215,13 +215,17 @@ class Mirror(Generic[T]):
         self.changed.set()
 
 
-async def follow(bucket: Bucket[T], *share: str) -> AsyncGenerator[Entry[T], None]:
+async def follow(bucket: Bucket[T], *share: str, unreadable: bool = False) -> AsyncGenerator[Entry[T], None]:
     """Every entry, then every change, one by one and without end; for those who act on each.
 
-    Deletions come, and what cannot be read, with `value` None.
+    Args:
+        bucket: what is followed.
+        share: the parts that the keys begin with; none for all.
+        unreadable: whether what cannot be read comes as well; if not, its key is left as it was.
     """
     changes = Tail(bucket, share).changes()
     async with contextlib.aclosing(changes):
         async for batch in changes:
             for entry in batch.entries:
-                yield entry
+                if unreadable or not entry.is_unreadable:
+                    yield entry

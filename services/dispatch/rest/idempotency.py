@@ -19,21 +19,20 @@ from switchyard.events.errors import ConflictError
 from switchyard.events.job import Job
 from switchyard.events.numbers import Time
 from switchyard.services import clock
+from switchyard.services.broker.bucket import Bucket, Entry, Form, json_values
+from switchyard.services.broker.bucket import Key as Place
 from switchyard.services.broker.bucket_use import Bounds, BucketUse
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.quarantine import read_or
-from switchyard.services.broker.reader import Stored, last_of_leader
 from switchyard.services.event_store import EventStore
 from switchyard.services.settings import Settings
 
 MARGIN_S = 60.0
-STREAM = f"KV_{subjects.BUCKET_CLAIMS}"
 
 
 def use_of(nc: Client, settings: Settings) -> BucketUse:
     """Counts the keys of each tenant that are remembered."""
     bounds = Bounds("idempotency keys of claims", settings.tenant_claims, code="too_many_claim_keys")
-    return BucketUse(nc, STREAM, bounds, timeout_s=settings.request_timeout_s, expires=True)
+    return BucketUse(nc, CLAIMS.stream, bounds, timeout_s=settings.request_timeout_s, expires=True)
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -58,27 +57,31 @@ class Intent(msgspec.Struct, frozen=True):
     places: tuple[str, ...] = ()
 
 
-_DECODER: Final = msgspec.json.Decoder(Intent)
-
-
-def _intent(message: Stored) -> Intent:
-    intent = _DECODER.decode(message.data)
+def _names_a_job(_place: Place, intent: Intent) -> None:
     if subjects.JOB_ID.fullmatch(intent.job) is None:
         raise ValueError("it names no job")
-    return intent
+
+
+CLAIMS: Final = Form(
+    name=subjects.BUCKET_CLAIMS, parts=("tenant", "digest"), values=json_values(Intent), belongs=_names_a_job
+)  # fmt: skip
 
 
 class Key:
-    """One claim's key as it stands in the bucket `claims`."""
+    """One claim's key as it stands in the bucket `claims`.
 
-    def __init__(
-        self, subject: str, request: str, intent: Intent | None, seq: int, use: BucketUse | None = None
-    ) -> None:
+    Args:
+        entry: what stands there; whatever cannot be read stands for no claim.
+        request: hash of the claim's body.
+        use: how many its tenant has, where that is counted.
+    """
+
+    def __init__(self, entry: Entry[Intent], request: str, use: BucketUse | None = None) -> None:
+        self.place = entry.key
         self.request = request
-        self.intent = intent
-        self._subject = subject
+        self.intent = entry.value
         self._use = use
-        self._seq = seq
+        self._seq = entry.revision
 
     async def write(self, publisher: Publisher, intent: Intent) -> None:
         """Say what is about to be done.
@@ -88,11 +91,12 @@ class Key:
             UnavailableError: the broker does not answer.
         """
         left_s = (intent.expires_at - clock.now()).total_seconds() + MARGIN_S
-        headers = {subjects.H_EXPECTED_SEQ: str(self._seq), subjects.H_TTL: f"{max(1, int(left_s))}s"}
-        body = msgspec.json.encode(intent)
-        self._seq = await publisher.publish(self._subject, body, headers)
+        bucket = Bucket.writer(CLAIMS, publisher)
+        written = await bucket.put(self.place, intent, revision=self._seq, ttl_s=max(1, int(left_s)))
+        self._seq = written.revision
         if self._use is not None:
-            self._use.learn(self._subject, len(body), self._seq, headers)
+            subject = CLAIMS.subject(self.place)
+            self._use.learn(subject, written.size_bytes, self._seq, {subjects.H_TTL: f"{int(left_s)}s"})
         self.intent = intent
 
 
@@ -109,10 +113,9 @@ class ClaimKeys:
     def __init__(
         self, nc: Client, store: EventStore, *, timeout_s: float, use: BucketUse | None = None
     ) -> None:
-        self._nc = nc
+        self._bucket = Bucket(nc, CLAIMS, timeout_s=timeout_s, use=use)
         self._store = store
         self._use = use
-        self._timeout_s = timeout_s
 
     async def find(self, tenant: str, caller: str, key: str, request: str) -> Key:
         """The key as it stands, used or not.
@@ -123,18 +126,12 @@ class ClaimKeys:
             UnavailableError: the broker does not answer.
         """
         digest = hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
-        subject = subjects.claim_entry(tenant, digest)
-        found = await last_of_leader(self._nc, STREAM, subject, timeout_s=self._timeout_s)
-        if found is None or not found.data:
-            if self._use is not None:
-                self._use.check(subject, 1)
-            return Key(subject, request, None, 0 if found is None else found.seq, self._use)
-        intent = await read_or(self._nc, STREAM, found, _intent, None)
-        if intent is None:  # whatever it was, it stands for no claim
-            return Key(subject, request, None, found.seq, self._use)
-        if intent.request != request:
+        entry = await self._bucket.get((tenant, digest))
+        if entry.value is None and not entry.is_unreadable:
+            self._bucket.check_room(entry.key, 1)
+        if entry.value is not None and entry.value.request != request:
             raise ConflictError("the idempotency key stands for another claim", code="idempotency_conflict")
-        return Key(subject, request, intent, found.seq, self._use)
+        return Key(entry, request, self._use)
 
     async def lease_of(self, intent: Intent) -> Job | None:
         """The job under the very lease that was meant; None when it never will be, or has been.

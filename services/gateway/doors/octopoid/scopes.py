@@ -22,23 +22,19 @@ from switchyard.events.errors import (
     ConflictError,
     InvalidError,
     LimitError,
-    UnavailableError,
     VersionConflictError,
 )
 from switchyard.services import clock
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.principal import Principal, Role
-from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.bucket import Bucket, Form, Key, json_values
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.quarantine import read_or
-from switchyard.services.broker.reader import Stored, last_of_leader
 from switchyard.services.settings import Settings
 
 PREFIX: Final = "oct_"
 FORM: Final = re.compile(r"oct_[0-9a-f]{64}")
 PLAIN: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,57}")
 MAX_SCOPE_CHARS: Final = 255
-STREAM: Final = f"KV_{subjects.BUCKET_KEYS}"
 ROLES: Final = frozenset({Role.VIEWER, Role.SUBMITTER, Role.WORKER, Role.REVIEWER})
 
 
@@ -48,9 +44,6 @@ class ScopeKey(msgspec.Struct, frozen=True):
     scope: str
     hash: str
     created_at: datetime
-
-
-_DECODER: Final = msgspec.json.Decoder(ScopeKey)
 
 
 def tenant_of(scope: str) -> str:
@@ -85,9 +78,8 @@ class ScopeKeys:
     """
 
     def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
-        self._nc = nc
-        self._publisher = publisher
-        self._settings = settings
+        self._bucket = Bucket(nc, SCOPES, publisher, timeout_s=settings.request_timeout_s)
+        self._most = settings.octopoid_scopes
 
     async def scope_of(self, key: str) -> str:
         """The scope whose key this is.
@@ -98,7 +90,7 @@ class ScopeKeys:
         """
         if FORM.fullmatch(key) is None:
             raise UnauthenticatedError("an API key is oct_ and 64 hex digits")
-        record, _ = await self._read(key[4:36])
+        record = (await self._bucket.get(key[4:36])).value
         if record is None or not hmac.compare_digest(record.hash, _hash(key)):
             raise UnauthenticatedError("this is nobody's API key")
         return record.scope
@@ -114,7 +106,7 @@ class ScopeKeys:
 
     async def exists(self, scope: str) -> bool:
         """Whether the scope has a key."""
-        return (await self._read(_place(scope)))[0] is not None
+        return (await self._bucket.get(_place(scope))).value is not None
 
     async def create(self, scope: str) -> str | None:
         """A new scope's key; None when it has one, or another request was faster.
@@ -123,17 +115,12 @@ class ScopeKeys:
             LimitError: there are too many scopes.
             UnavailableError: the broker does not answer.
         """
-        record, seq = await self._read(_place(scope))
-        if record is not None:
+        found = await self._bucket.get(_place(scope))
+        if found.value is not None:
             return None
-        query = {"subjects_filter": subjects.scope_key("*")}
-        info = await api(self._nc, f"STREAM.INFO.{STREAM}", query, timeout_s=self._settings.request_timeout_s)
-        if "error" in info:
-            raise UnavailableError(f"the keys cannot be counted: {info['error'].get('description')}")
-        most = self._settings.octopoid_scopes
-        if len(info["state"].get("subjects") or {}) >= most:
-            raise LimitError(f"{most} scopes are registered, which is the most", field="scope")
-        return await self._write(scope, seq)
+        if len(await self._bucket.keys()) >= self._most:
+            raise LimitError(f"{self._most} scopes are registered, which is the most", field="scope")
+        return await self._write(scope, found.revision)
 
     async def rotate(self, scope: str) -> str:
         """Another key for a scope; the one it had counts no more.
@@ -142,38 +129,34 @@ class ScopeKeys:
             ConflictError: another request changed it meanwhile.
             UnavailableError: the broker does not answer.
         """
-        _, seq = await self._read(_place(scope))
-        key = await self._write(scope, seq)
+        found = await self._bucket.get(_place(scope))
+        key = await self._write(scope, found.revision)
         if key is None:
             raise ConflictError("another request changed the scope's key meanwhile")
         return key
 
-    async def _write(self, scope: str, seq: int) -> str | None:
+    async def _write(self, scope: str, revision: int) -> str | None:
         place = _place(scope)
         key = f"{PREFIX}{place}{secrets.token_hex(16)}"
-        body = msgspec.json.encode(ScopeKey(scope, _hash(key), clock.now()))
-        headers = {subjects.H_EXPECTED_SEQ: str(seq)}
+        record = ScopeKey(scope, _hash(key), clock.now())
         try:
-            await self._publisher.publish(subjects.scope_key(place), body, headers)
+            await self._bucket.put(place, record, revision=revision)
         except VersionConflictError:
             return None
         return key
 
-    async def _read(self, place: str) -> tuple[ScopeKey | None, int]:
-        timeout_s = self._settings.request_timeout_s
-        found = await last_of_leader(self._nc, STREAM, subjects.scope_key(place), timeout_s=timeout_s)
-        if found is None or not found.data:
-            return None, 0 if found is None else found.seq
-        # One that cannot be read is nobody's key: it is set aside, and another may take its place.
-        return await read_or(self._nc, STREAM, found, _record, None), found.seq
 
-
-def _record(message: Stored) -> ScopeKey:
-    record = _DECODER.decode(message.data)
-    if message.subject != subjects.scope_key(_place(record.scope)) or not record.hash.isascii():
+def _belongs(key: Key, record: ScopeKey) -> None:
+    if key != (_place(record.scope),) or not record.hash.isascii():
         raise ValueError("it stands in another place than its own")
     tenant_of(record.scope)  # raises if it is no scope
-    return record
+
+
+# One that cannot be read is nobody's key: it is set aside, and another may take its place.
+SCOPES: Final = Form(
+    name=subjects.BUCKET_KEYS, under=("octopoid",), parts=("place",), values=json_values(ScopeKey),
+    belongs=_belongs,
+)  # fmt: skip
 
 
 def _place(scope: str) -> str:
