@@ -21,6 +21,7 @@ class RateLimitedError(LimitError):
         retry_after_s: seconds until one more request may come.
     """
 
+    status = 429
     code = "rate_limited"
 
     def __init__(self, message: str, *, limit: str, retry_after_s: float) -> None:
