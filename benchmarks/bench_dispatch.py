@@ -23,8 +23,8 @@ from switchyard.events.requirements.matching import canonical
 from switchyard.events.values import JobSpec
 from switchyard.services.broker import connection as broker
 from switchyard.services.broker import topology
+from switchyard.services.broker.jetstream import ACK
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.puller import ACK
 from switchyard.services.broker.reachability import Reachability
 from switchyard.services.broker.server.server import start_broker
 from switchyard.services.dispatch.dispatcher import Dispatcher

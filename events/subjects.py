@@ -1,4 +1,4 @@
-"""Every subject, stream, bucket and header name; no other file spells one.
+"""Every subject, stream, bucket and header name, but for those within buckets: their forms spell them.
 
 An event whose subject names a lane and a priority puts its job into that lane: `WORK` sources
 `job.*.*.*.*` as `work.<lane>.<priority>`.
@@ -120,41 +120,9 @@ def work_of(consumer: str) -> str:
     return work(lane, int(priority))
 
 
-def lane_entry(lane: str, priority: int) -> str:
-    """The key of a lane and priority in the bucket `lanes`."""
-    return f"{lane}.{priority}"
-
-
-def parse_lane_entry(key: str) -> tuple[str, int]:
-    """Lane and priority of a key in the bucket `lanes`."""
-    lane, _, priority = key.rpartition(".")
-    return lane, int(priority)
-
-
-def control(what: str, name: str) -> str:
-    """Where it stands that a worker, a lane or a kind is paused, or a worker told to drain."""
-    return f"$KV.{BUCKET_CONTROLS}.{what}.{name}"
-
-
-def parse_control(subject: str) -> tuple[str, str]:
-    """What is controlled, worker, lane or kind, and its name."""
-    what, _, name = subject.split(".", 2)[2].partition(".")
-    return what, name
-
-
-def capabilities_entry(worker: str) -> str:
-    """Where the bucket `capabilities` keeps what a worker declares."""
-    return f"$KV.{BUCKET_CAPABILITIES}.{worker}"
-
-
 def owner_of(entry: str) -> str:
     """Whose an entry of a bucket is: its tenant, with what stands between that and the last part."""
     return entry.split(".", 2)[2].rpartition(".")[0]
-
-
-def claim_entry(tenant: str, digest: str) -> str:
-    """Where it stands which job a claim with an idempotency key was given."""
-    return f"$KV.{BUCKET_CLAIMS}.{tenant}.{digest}"
 
 
 def quarantined(stream: str, seq: int) -> str:
@@ -171,48 +139,6 @@ def parse_quarantined(subject: str) -> tuple[str, int]:
     """Stream and sequence of the message that a reference is to."""
     _, stream, seq = subject.split(".")
     return stream, int(seq)
-
-
-def scope_key(place: str) -> str:
-    """Where the key of an Octopoid scope stands, as a hash."""
-    return f"$KV.{BUCKET_KEYS}.octopoid.{place}"
-
-
-def octopoid_document(tenant: str, sort: str, digest: str) -> str:
-    """Where a document of an Octopoid scope stands."""
-    return f"$KV.{BUCKET_OCTOPOID}.{tenant}.{sort}.{digest}"
-
-
-def octopoid_documents(tenant: str, sort: str) -> str:
-    """All documents of a sort in an Octopoid scope."""
-    return f"$KV.{BUCKET_OCTOPOID}.{tenant}.{sort}.*"
-
-
-def kind_entry(kind: str) -> str:
-    """Where the defaults of a kind stand."""
-    return f"$KV.{BUCKET_KINDS}.{kind}"
-
-
-def wait(parent_id: str, child_id: str) -> str:
-    """Where it stands that one job waits for another."""
-    return f"$KV.{BUCKET_WAITS}.{parent_id}.{child_id}"
-
-
-def waits_for(parent_id: str) -> str:
-    """All jobs that wait for this one."""
-    return f"$KV.{BUCKET_WAITS}.{parent_id}.*"
-
-
-def parse_wait(subject: str) -> tuple[str, str]:
-    """The job that is waited for, and the one that waits.
-
-    Raises:
-        ValueError: they are no jobs.
-    """
-    _, _, parent_id, child_id = subject.split(".")
-    if not (JOB_ID.fullmatch(parent_id) and JOB_ID.fullmatch(child_id)):
-        raise ValueError("the ids of two jobs were expected")
-    return parent_id, child_id
 
 
 def progress(job_id: str) -> str:
@@ -240,26 +166,6 @@ def job_timers(job_id: str) -> str:
     return f"timer.set.{job_id}.>"
 
 
-def schedule_record(tenant: str, name: str) -> str:
-    """Where the bucket `schedules` keeps a schedule."""
-    return f"$KV.{BUCKET_SCHEDULES}.{tenant}.{name}"
-
-
-def tenant_schedules(tenant: str) -> str:
-    """All schedules of a tenant."""
-    return f"$KV.{BUCKET_SCHEDULES}.{tenant}.*"
-
-
-def parse_schedule_record(subject: str) -> tuple[str, str]:
-    """Tenant and name of a subject in the bucket `schedules`.
-
-    Raises:
-        ValueError: they are none, such as a wildcard that would stand for the schedules of others.
-    """
-    _, _, tenant, name = subject.split(".")
-    return _names(tenant, name)
-
-
 def schedule_timer(tenant: str, name: str) -> str:
     """The wake-up of a schedule; a job's id is never `schedule`."""
     return f"timer.set.schedule.{tenant}.{name}"
@@ -274,7 +180,7 @@ def parse_schedule_due(subject: str) -> tuple[str, str] | None:
     """Tenant and name of a schedule's wake-up; None for that of a job.
 
     Raises:
-        ValueError: as for `parse_schedule_record`.
+        ValueError: they are none, such as a wildcard that would stand for the schedules of others.
     """
     tokens = subject.split(".")
     if tokens[2] != "schedule":

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import nats.errors
-import orjson
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -15,6 +14,7 @@ from nats.aio.msg import Msg
 from switchyard.events.errors import NewerVersionError, SwitchyardError
 from switchyard.services.broker import topology
 from switchyard.services.broker.inbox import Inbox
+from switchyard.services.broker.jetstream import ACK, WORKING, later, pull_subject
 from switchyard.services.broker.quarantine import set_aside
 from switchyard.services.broker.reader import SILENCE_S, LostError, Pulls, Stored, delivered
 
@@ -30,11 +30,7 @@ class UnreadableError(Exception):
     """A message is none of those that its stream holds; it is set aside and does not come again."""
 
 
-def _later(delay_s: float) -> bytes:
-    return b"-NAK " + orjson.dumps({"delay": int(delay_s * 1e9)})
-
-
-NAK_LATER = _later(RETRY_DELAY_S)
+NAK_LATER = later(RETRY_DELAY_S)
 
 
 async def consume(
@@ -54,7 +50,7 @@ async def consume(
 
     async def one(message: Msg) -> None:
         stored, _ = delivered(message)
-        answer = b"+ACK"
+        answer = ACK
         try:
             await handle(stored)
         except UnreadableError as error:
@@ -62,11 +58,11 @@ async def consume(
                 answer = NAK_LATER
         except SwitchyardError as error:
             log.warning("message_put_off", stream=stream, subject=stored.subject, error=str(error))
-            answer = _later(error.retry_after_s) if isinstance(error, NewerVersionError) else NAK_LATER
+            answer = later(error.retry_after_s) if isinstance(error, NewerVersionError) else NAK_LATER
         except Exception as error:
             log.exception("message_failed", stream=stream, subject=stored.subject)
             await set_aside(nc, stream, stored, error)
-            answer = _later(FAILED_DELAY_S)
+            answer = later(FAILED_DELAY_S)
         await _answer(nc, [message], answer)
 
     async with contextlib.aclosing(_batches(nc, stream, durable, batch)) as batches:
@@ -90,7 +86,7 @@ async def consume_batches(
     """
     async with contextlib.aclosing(_batches(nc, stream, durable, batch)) as batches:
         async for messages in batches:
-            answer = b"+ACK"
+            answer = ACK
             async with asyncio.TaskGroup() as group:
                 working = group.create_task(_keep(nc, messages))
                 try:
@@ -101,7 +97,7 @@ async def consume_batches(
                     log.warning("messages_put_off", stream=stream, count=len(messages), error=str(error))
                     answer = NAK_LATER
                     if isinstance(error, NewerVersionError):
-                        answer = _later(error.retry_after_s)
+                        answer = later(error.retry_after_s)
                 finally:
                     working.cancel()
             await _answer(nc, messages, answer)
@@ -110,7 +106,7 @@ async def consume_batches(
 async def _keep(nc: Client, messages: list[Msg]) -> None:
     while True:
         await asyncio.sleep(WORKING_S)
-        await _answer(nc, messages, b"+WPI")
+        await _answer(nc, messages, WORKING)
 
 
 async def _answer(nc: Client, messages: list[Msg], answer: bytes) -> None:
@@ -125,7 +121,7 @@ async def _batches(nc: Client, stream: str, durable: str, batch: int) -> AsyncGe
     """What a durable consumer has, as it comes, without end."""
     async with Inbox(nc) as inbox:
         while True:
-            pulls = Pulls(nc, inbox.subject, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}", batch)
+            pulls = Pulls(nc, inbox.subject, pull_subject(stream, durable), batch)
             try:
                 while True:
                     await pulls.refill()

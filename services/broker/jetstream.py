@@ -1,11 +1,11 @@
-"""What the broker's refusals mean here, by their `err_code`.
+"""The API of JetStream: its calls, what may answer a delivery, and what its refusals mean here.
 
-Source: `server/errors.json` of nats-server 2.15.1, of which everything was looked through that a publish or a
-call of ours may be answered with. What is not named here is a fault of the message, of the call or of the
-stream's configuration, and another try mends nothing: 10054 a message that is too large, 10097 its headers,
-10060 and 10063 another stream or sequence than expected, 10109 a sealed stream, 10165 and 10166 its TTL,
-10188 to 10192, 10203, 10212 and 10223 its schedule; of a call, 10003 and 10025 what it says, 10013, 10100 and
-10148 another consumer in its place, 10117 more subjects than an answer may hold.
+Source of the codes: `server/errors.json` of nats-server 2.15.1, of which everything was looked through that a
+publish or a call of ours may be answered with. What is not named here is a fault of the message, of the call
+or of the stream's configuration, and another try mends nothing: 10054 a message that is too large, 10097 its
+headers, 10060 and 10063 another stream or sequence than expected, 10109 a sealed stream, 10165 and 10166 its
+TTL, 10188 to 10192, 10203, 10212 and 10223 its schedule; of a call, 10003 and 10025 what it says, 10013,
+10100 and 10148 another consumer in its place, 10117 more subjects than an answer may hold.
 
 An acknowledgement of a delivery (`$JS.ACK`) has no answer that anybody waits for: one that is lost is made
 good by the redelivery, which is judged by the log.
@@ -114,6 +114,28 @@ def refusal_of(call: str, error: Mapping[str, Any]) -> UnavailableError:
     return FaultError(f"the broker refused {call}: {why}", code)
 
 
+# --- Calls
+
+
+def api_subject(call: str) -> str:
+    """Where a call is asked.
+
+    Args:
+        call: its name, and what it is about: `STREAM.INFO.JOBS`.
+    """
+    return f"$JS.API.{call}"
+
+
+def pull_subject(stream: str, consumer: str) -> str:
+    """Where a consumer is asked for its next messages."""
+    return api_subject(f"CONSUMER.MSG.NEXT.{stream}.{consumer}")
+
+
+def get_subject(stream: str) -> str:
+    """Where any replica of a stream is asked for stored messages."""
+    return api_subject(f"DIRECT.GET.{stream}")
+
+
 NOT_NOW_PAUSE_S = 0.05
 
 
@@ -132,7 +154,7 @@ async def api(
 
     Args:
         nc: an open connection.
-        call: what follows `$JS.API.` in its subject.
+        call: as for `api_subject`.
         body: what is asked.
         timeout_s: seconds for all of it.
         expected: the codes that the caller takes itself: their answer is returned, and holds `error`.
@@ -148,7 +170,7 @@ async def api(
     left_s = timeout_s
     while True:
         try:
-            reply = await nc.request(f"$JS.API.{call}", data, timeout=left_s)
+            reply = await nc.request(api_subject(call), data, timeout=left_s)
         except (nats.errors.Error, TimeoutError) as error:
             raise UnavailableError(f"the broker does not answer {shown}: {error}") from error
         answer: dict[str, Any] = orjson.loads(reply.data)
@@ -160,3 +182,22 @@ async def api(
             raise refusal_of(shown, refusal)
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, MAX_NOT_NOW_PAUSE_S)
+
+
+# --- Answers to deliveries
+
+ACK: Final = b"+ACK"
+"""It is done with."""
+WORKING: Final = b"+WPI"
+"""It is being worked at: its time begins again."""
+NAK: Final = b"-NAK"
+"""It is to be delivered again."""
+TERM: Final = b"+TERM"
+"""It is never to be delivered again."""
+GROUP: Final = "workers"
+"""The one group of a consumer whose pulls have a rank."""
+
+
+def later(delay_s: float, answer: bytes = NAK) -> bytes:
+    """The answer to a message that is to be delivered again, but not at once."""
+    return answer + b" " + orjson.dumps({"delay": int(delay_s * 1e9)}) if delay_s else answer

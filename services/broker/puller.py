@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import nats.errors
 import orjson
@@ -14,11 +14,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from switchyard.services.broker.connection import is_clustered, listen, unlisten
+from switchyard.services.broker.jetstream import GROUP, later, pull_subject
 
-ACK = b"+ACK"
-WORKING = b"+WPI"
-NAK = b"-NAK"
-TERM = b"+TERM"
 WAIT_S = 30.0
 AGAIN_S = 1.0
 EXPIRED = "408"
@@ -172,16 +169,15 @@ class Puller(Generic[D]):
 
     async def answer(self, delivery: D, kind: bytes, *, delay_s: float = 0.0) -> None:
         """Acknowledge, renew or hand back; an answer that is lost is made good by the redelivery."""
-        body = kind if not delay_s else kind + orjson.dumps({"delay": int(delay_s * 1e9)})
         try:
-            await self._nc.publish(delivery.reply, body)
+            await self._nc.publish(delivery.reply, later(delay_s, kind))
         except nats.errors.Error:
             return
 
     async def _pull(self, inbox: str, consumer: str, request: dict[str, object], rank: int | None) -> None:
         if rank is not None:
             request |= {"group": GROUP, "priority": rank}
-        call = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{consumer}"
+        call = pull_subject(self._stream, consumer)
         await self._nc.publish(call, orjson.dumps(request), reply=f"{inbox}.{consumer}")
 
     def _on_taken(self, message: Msg) -> None:
@@ -252,6 +248,3 @@ def delivery_of_reply(reply: str) -> Delivery:
     base = 4 if len(tokens) > 9 else 2
     times, seq, number, _, pending = tokens[base + 2 : base + 7]
     return Delivery(tokens[base + 1], int(times), int(seq), int(number), int(pending))
-
-
-GROUP: Final = "workers"

@@ -17,7 +17,14 @@ from nats.aio.msg import Msg
 
 from switchyard.events.errors import UnavailableError
 from switchyard.services.broker.inbox import Inbox
-from switchyard.services.broker.jetstream import NOTHING, FaultError, api
+from switchyard.services.broker.jetstream import (
+    NOTHING,
+    FaultError,
+    api,
+    api_subject,
+    get_subject,
+    pull_subject,
+)
 from switchyard.services.broker.wire import LazyHeaders
 
 log = structlog.get_logger()
@@ -64,7 +71,7 @@ async def last_message(nc: Client, stream: str, subject: str, *, timeout_s: floa
     """
     body = orjson.dumps({"last_by_subj": subject})
     try:
-        reply = await nc.request(f"$JS.API.DIRECT.GET.{stream}", body, timeout=timeout_s)
+        reply = await nc.request(get_subject(stream), body, timeout=timeout_s)
     except (nats.errors.Error, TimeoutError) as error:
         raise UnavailableError(f"the broker does not answer a read of {stream}: {error}") from error
     headers = reply.headers or {}
@@ -135,7 +142,7 @@ async def take_batch(
     nc: Client, stream: str, query: Mapping[str, Any], inbox: Inbox, found: list[Stored], timeout_s: float
 ) -> int:
     """Ask for one batch and take it; how many more messages are there after it."""
-    await nc.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(query), reply=inbox.subject)
+    await nc.publish(get_subject(stream), orjson.dumps(query), reply=inbox.subject)
     pending = 0
     while True:
         message = await inbox.next(timeout_s)
@@ -265,7 +272,7 @@ async def _consume(
             if begun is not None:
                 begun(made["num_pending"])
                 yield []
-            pulls = Pulls(nc, inbox.subject, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", batch)
+            pulls = Pulls(nc, inbox.subject, pull_subject(stream, name), batch)
             expected = 1
             while True:
                 await pulls.refill()
@@ -289,7 +296,7 @@ async def _consume(
     finally:
         if name is not None and nc.is_connected:
             with contextlib.suppress(nats.errors.Error):
-                await nc.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
+                await nc.publish(api_subject(f"CONSUMER.DELETE.{stream}.{name}"), b"")
 
 
 class LostError(Exception):

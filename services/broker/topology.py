@@ -31,7 +31,7 @@ import structlog
 from nats.aio.client import Client
 
 from switchyard.events.errors import UnavailableError
-from switchyard.services.broker.jetstream import is_not_now
+from switchyard.services.broker.jetstream import api_subject, is_not_now
 from switchyard.services.broker.topology_spec import (
     UNLIMITED,
     Consumer,
@@ -248,7 +248,7 @@ async def _call(nc: Client, api: str, body: Mapping[str, Any] | None, label: str
         _RefusedError: any other error that the broker answers.
     """
     try:
-        answer = await nc.request(f"$JS.API.{api}", orjson.dumps(body) if body else b"", API_TIMEOUT_S)
+        answer = await nc.request(api_subject(api), orjson.dumps(body) if body else b"", API_TIMEOUT_S)
     except nats.errors.NoRespondersError as error:
         raise UnavailableError("the broker runs without JetStream, or its cluster has no leader") from error
     except (nats.errors.Error, TimeoutError) as error:

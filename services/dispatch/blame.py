@@ -9,10 +9,9 @@ from collections.abc import Collection
 
 from nats.aio.client import Client
 
-from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError
 from switchyard.events.job import Job
-from switchyard.services.broker.reader import last_message
+from switchyard.services.broker.bucket import Bucket
 from switchyard.services.records import workers
 
 
@@ -30,12 +29,10 @@ def is_alone(fence: int, named: Collection[int], running: Collection[int] = ()) 
 async def has_one_slot(nc: Client, worker: str, *, timeout_s: float) -> bool:
     """Whether a worker on NATS runs one job at a time, as it declares; not, where nobody knows."""
     try:
-        found = await last_message(
-            nc, workers.DECLARATIONS, subjects.capabilities_entry(worker), timeout_s=timeout_s
-        )
+        bucket = Bucket(nc, workers.DECLARATIONS, timeout_s=timeout_s)
+        declaration = (await bucket.get(worker, leader=False)).value
     except UnavailableError:
         return False
-    declaration = None if found is None else workers.read_declaration(found)
     return declaration is not None and declaration.door != workers.REST and declaration.slots == 1
 
 
@@ -44,8 +41,8 @@ async def had_claim_alone(nc: Client, job: Job, *, timeout_s: float) -> bool:
     if job.lease is None:
         return False
     try:
-        found = await last_message(nc, workers.STREAM, workers.subject(job.lease.worker), timeout_s=timeout_s)
+        bucket = Bucket(nc, workers.HEARTBEATS, timeout_s=timeout_s)
+        record = (await bucket.get(job.lease.worker, leader=False)).value
     except UnavailableError:
         return False
-    record = None if found is None else workers.read(found)
     return record is not None and is_alone(job.lease.fence, record.fences)

@@ -13,22 +13,23 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.lane import LaneEntry
+from switchyard.services.broker.bucket import Bucket, Entry, follow
 from switchyard.services.broker.connection import on_reconnect
-from switchyard.services.broker.puller import NAK, Puller
-from switchyard.services.broker.quarantine import readable
-from switchyard.services.broker.reader import follow, follow_once
+from switchyard.services.broker.jetstream import NAK
+from switchyard.services.broker.puller import Puller
 from switchyard.services.dispatch.choice import Candidate, Choice, Source
 from switchyard.services.dispatch.heads import UNSEEN, Head, Heads
 from switchyard.services.dispatch.limit_tokens import Tokens
 from switchyard.services.dispatch.work import Work, parse_work
-from switchyard.services.records.lanes import BUCKET, Entry, is_ranked, parse_entry
+from switchyard.services.records.lane_entries import LANES, place_of
+from switchyard.services.records.lanes import is_ranked
 from switchyard.services.records.workers import WorkerRecord
 from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 
 LOOKS: Final = 8  # in one choice; with more than fifty workers that choose at the same moment all are used
-NO_LANE: Final = 0, Entry(LaneEntry(""), 0)
+NO_LANE: Final = 0, LaneEntry(""), 0
 
 
 class Dispatcher:
@@ -56,12 +57,13 @@ class Dispatcher:
         start: Callable[[Work, str], None],
     ) -> None:
         self._nc = nc
+        self._bucket = Bucket(nc, LANES, timeout_s=settings.request_timeout_s)
         self._settings = settings
         self._record = record
         self._free = free
         self._room = room
         self._start = start
-        self._lanes: dict[str, tuple[int, Entry]] = {}
+        self._lanes: dict[str, tuple[int, LaneEntry, int]] = {}
         self._sources: dict[int, dict[str, Source]] = defaultdict(dict)
         self._arrived: list[Work] = []
         self._wake = asyncio.Event()
@@ -105,28 +107,27 @@ class Dispatcher:
 
     async def load(self) -> None:
         """Learn the lanes before the first start."""
-        stored = await follow_once(self._nc, BUCKET, timeout_s=self._settings.request_timeout_s)
-        async for lane, priority, entry in readable(self._nc, BUCKET, stored, parse_entry):
-            self._learn(lane, priority, entry)
+        for entry in await self._bucket.load():
+            self._learn(entry)
 
     async def follow_lanes(self) -> None:
         """Keep the set of fitting consumers current, until cancelled."""
-        changes = follow(self._nc, BUCKET, latest=True, timeout_s=self._settings.request_timeout_s)
-        async for lane, priority, entry in readable(self._nc, BUCKET, changes, parse_entry):
-            self._learn(lane, priority, entry)
+        async for entry in follow(self._bucket):
+            self._learn(entry)
 
-    def _learn(self, lane: str, priority: int, entry: Entry | None) -> None:
-        consumer = subjects.lane_consumer(lane, priority)
+    def _learn(self, entry: Entry[LaneEntry]) -> None:
+        place = place_of(entry.key)
+        consumer, priority = place.consumer, place.priority
         known = self._lanes.get(consumer)
-        if entry is not None and known is not None and entry.seq == known[1].seq:
+        if entry.value is not None and known is not None and entry.revision == known[2]:
             return  # told twice: a second pull would bring jobs for which there is no slot
         self.puller.forget_wait(consumer)
-        if entry is None:
+        if entry.value is None:
             self._lanes.pop(consumer, None)
             self._heads.forget(consumer)
             self._sources[priority].pop(consumer, None)
         else:
-            self._lanes[consumer] = priority, entry
+            self._lanes[consumer] = priority, entry.value, entry.revision
             self._match(consumer, self._record())
 
     async def rematch(self) -> None:
@@ -140,12 +141,12 @@ class Dispatcher:
     def refit(self, kind: str) -> None:
         """Decide about a kind's lanes again, because it came to have room or none."""
         record = self._record()
-        for consumer, (_, entry) in self._lanes.items():
-            if entry.lane.kind == kind:
+        for consumer, (_, lane, _) in self._lanes.items():
+            if lane.kind == kind:
                 self._match(consumer, record)
 
     def _match(self, consumer: str, record: WorkerRecord) -> None:
-        priority, (key, _) = self._lanes[consumer]
+        priority, key, _ = self._lanes[consumer]
         if record.fits(key) and self._room(key.kind):
             rank = record.rank(key) if is_ranked(key) else None
             self._sources[priority][consumer] = Source(consumer, priority, key, rank)
@@ -198,12 +199,12 @@ class Dispatcher:
         return started > 0
 
     def _kind(self, work: Work) -> str:
-        _, (key, _) = self._lanes.get(work.consumer, NO_LANE)
+        _, key, _ = self._lanes.get(work.consumer, NO_LANE)
         return key.kind
 
     def _limits(self, work: Work) -> tuple[str, ...]:
         """The limits of the lane that a delivery came from."""
-        _, (key, _) = self._lanes.get(work.consumer, NO_LANE)
+        _, key, _ = self._lanes.get(work.consumer, NO_LANE)
         return key.limits
 
     async def _granted(self, work: Work, limits: tuple[str, ...]) -> list[Work]:

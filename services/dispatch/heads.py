@@ -16,7 +16,7 @@ from nats.aio.subscription import Subscription
 
 from switchyard.events import subjects
 from switchyard.services.broker.connection import listen, unlisten
-from switchyard.services.broker.jetstream import GONE
+from switchyard.services.broker.jetstream import GONE, api_subject, get_subject
 from switchyard.services.dispatch.work import Work
 
 SEQUENCE: Final = "Nats-Sequence"
@@ -128,7 +128,7 @@ class Heads:
         """
         found: dict[str, Head] = {}
         unknown: list[tuple[str, int, int]] = []
-        calls = [(f"$JS.API.CONSUMER.INFO.{subjects.WORK}.{consumer}", b"") for consumer in consumers]
+        calls = [(api_subject(f"CONSUMER.INFO.{subjects.WORK}.{consumer}"), b"") for consumer in consumers]
         for consumer, answer in zip(consumers, await self._ask(calls), strict=True):
             if answer is None:
                 found[consumer] = UNSEEN
@@ -166,7 +166,7 @@ class Heads:
 
     async def _first(self, unknown: list[tuple[str, int, int]]) -> dict[str, Head]:
         """The first message of each lane from a sequence on."""
-        call = f"$JS.API.DIRECT.GET.{subjects.WORK}"
+        call = get_subject(subjects.WORK)
         calls = [
             (call, orjson.dumps({"seq": seq, "next_by_subj": subjects.work_of(consumer)}))
             for consumer, seq, _ in unknown

@@ -43,9 +43,11 @@ from switchyard.events.lane import NONE
 from switchyard.events.outcome import timed_out
 from switchyard.events.values import FINAL, JobError, JobSpec, Status
 from switchyard.services import clock
-from switchyard.services.broker.puller import ACK, NAK, TERM, WORKING, Puller
+from switchyard.services.broker.bucket import Bucket
+from switchyard.services.broker.jetstream import ACK, NAK, TERM, WORKING
+from switchyard.services.broker.puller import Puller
 from switchyard.services.broker.reachability import Reachability
-from switchyard.services.broker.reader import Stored, follow_once, last_message
+from switchyard.services.broker.reader import Stored, last_message
 from switchyard.services.dispatch.blame import has_one_slot
 from switchyard.services.dispatch.renewal import Interruption, judge
 from switchyard.services.dispatch.work import Work
@@ -89,6 +91,8 @@ class Leasing:
         self, nc: Client, store: EventStore, puller: Puller[Work], reach: Reachability, settings: Settings
     ) -> None:
         self._nc = nc
+        self._beats = Bucket(nc, workers.HEARTBEATS, timeout_s=settings.request_timeout_s)
+        self._declarations = Bucket(nc, workers.DECLARATIONS, timeout_s=settings.request_timeout_s)
         self._store = store
         self._puller = puller
         self._reach = reach
@@ -172,13 +176,10 @@ class Leasing:
         if (clock.now() - queued_at).total_seconds() > workers.AVOID_S:
             return False
         key = key_of(spec, job.lane)
-        stored = await follow_once(self._nc, workers.STREAM, timeout_s=self._settings.request_timeout_s)
         others = [
-            other
-            for message in stored
-            if (other := workers.read(message)) is not None
-            and other.id != worker
-            and other.state == "running"
+            entry.value
+            for entry in await self._beats.load()
+            if entry.value is not None and entry.value.id != worker and entry.value.state == "running"
         ]
         random.shuffle(others)
         likely = (None, spec.tenant)  # whose workers fit most often; each look is a read
@@ -193,10 +194,7 @@ class Leasing:
         """A worker's record with what it declares; None while that is of another revision."""
         if heartbeat.is_whole:
             return heartbeat
-        entry = subjects.capabilities_entry(heartbeat.id)
-        timeout_s = self._settings.request_timeout_s
-        found = await last_message(self._nc, workers.DECLARATIONS, entry, timeout_s=timeout_s)
-        declaration = None if found is None else workers.read_declaration(found)
+        declaration = (await self._declarations.get(heartbeat.id, leader=False)).value
         if declaration is None or declaration.revision != heartbeat.revision:
             return None
         return declaration.with_heartbeat(heartbeat)
@@ -256,11 +254,12 @@ class Leasing:
 
     async def _holder(self, worker: str) -> tuple[workers.WorkerRecord | None, bool]:
         """A worker's heartbeat, and whether it went just now: the keeper, who knows more, comes first."""
-        timeout_s = self._settings.request_timeout_s
-        found = await last_message(self._nc, workers.STREAM, workers.subject(worker), timeout_s=timeout_s)
+        timeout_s, form = self._settings.request_timeout_s, workers.HEARTBEATS
+        found = await last_message(self._nc, form.stream, form.subject(worker), timeout_s=timeout_s)
         if found is None:
             return None, False
-        holder = workers.read(found)
+        entry = await self._beats.read(found)
+        holder = None if entry is None else entry.value
         return holder, holder is None and 0 <= _age_s(found) < self._settings.heartbeat_s
 
     def _disowned_s(self, holder: workers.WorkerRecord, job: Job, fence: int) -> float:

@@ -17,7 +17,8 @@ from nats.aio.msg import Msg
 
 from switchyard.events import subjects
 from switchyard.services.broker.bucket import Bucket, follow
-from switchyard.services.broker.puller import NAK, WORKING, Puller, delivery_of, delivery_of_reply
+from switchyard.services.broker.jetstream import NAK, WORKING
+from switchyard.services.broker.puller import Puller, delivery_of, delivery_of_reply
 from switchyard.services.records.limits import LIMITS, Limit, limit_key
 from switchyard.services.settings import Settings
 

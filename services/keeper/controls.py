@@ -10,11 +10,11 @@ import structlog
 from nats.aio.client import Client
 
 from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.services.broker.bucket import Bucket, follow
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.quarantine import readable
-from switchyard.services.broker.reader import follow, last_message
 from switchyard.services.records import controls, workers
-from switchyard.services.records.controls import LANES, STREAM, Lane, is_paused, lane_of, settle
+from switchyard.services.records.controls import CONTROLS, Control, Lane, is_paused, lane_of, settle
+from switchyard.services.records.lane_entries import LANES
 from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
@@ -46,12 +46,13 @@ class Controls:
             group.create_task(self._sweep())
 
     async def _follow_controls(self) -> None:
-        changes = follow(self._nc, STREAM, latest=True, timeout_s=self._settings.request_timeout_s)
+        changes = follow(Bucket(self._nc, CONTROLS, timeout_s=self._settings.request_timeout_s))
         async with contextlib.aclosing(changes):
-            async for what, name, control in readable(self._nc, STREAM, changes, controls.entry_of):
-                self._note_wish(what, name, control)
+            async for entry in changes:
+                what, name = entry.key
+                self._note_wish(what, name, entry.value)
 
-    def _note_wish(self, what: str, name: str, control: controls.Control | None) -> None:
+    def _note_wish(self, what: str, name: str, control: Control | None) -> None:
         if control is not None:
             self._wishes.add((what, name))
         else:
@@ -62,10 +63,10 @@ class Controls:
             )
 
     async def _follow_lanes(self) -> None:
-        changes = follow(self._nc, LANES, latest=True, timeout_s=self._settings.request_timeout_s)
+        changes = follow(Bucket(self._nc, LANES, timeout_s=self._settings.request_timeout_s))
         async with contextlib.aclosing(changes):
-            async for consumer, lane in readable(self._nc, LANES, changes, lane_of):
-                self._note_lane(consumer, lane)
+            async for entry in changes:
+                self._note_lane(*lane_of(entry))
 
     def _note_lane(self, consumer: str, lane: Lane | None) -> None:
         if lane is None:
@@ -108,6 +109,6 @@ class Controls:
     async def _forget(self, worker: str) -> None:
         """Take back the wish for a worker that died and could not do it itself."""
         timeout_s = self._settings.request_timeout_s
-        found = await last_message(self._nc, workers.STREAM, workers.subject(worker), timeout_s=timeout_s)
-        if found is None or workers.read(found) is None:
+        beats = Bucket(self._nc, workers.HEARTBEATS, timeout_s=timeout_s)
+        if (await beats.get(worker, leader=False)).value is None:
             await controls.forget_worker(self._nc, self._publisher, worker, timeout_s=timeout_s)

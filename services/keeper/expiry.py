@@ -12,9 +12,8 @@ from switchyard.events.commands import LoseLease
 from switchyard.events.errors import SwitchyardError, UnavailableError
 from switchyard.projections.reader import ReadModel
 from switchyard.services import clock
-from switchyard.services.broker.jetstream import NOTHING, api
+from switchyard.services.broker.bucket import Bucket, follow
 from switchyard.services.broker.reachability import Reachability
-from switchyard.services.broker.reader import follow, last_message
 from switchyard.services.dispatch.blame import has_one_slot, is_alone
 from switchyard.services.event_store import EventStore
 from switchyard.services.keeper.timers import ACTOR
@@ -37,6 +36,7 @@ class Expiry:
         self, nc: Client, store: EventStore, settings: Settings, read_model: ReadModel | None = None
     ) -> None:
         self._nc = nc
+        self._beats = Bucket(nc, workers.HEARTBEATS, timeout_s=settings.request_timeout_s)
         self._store = store
         self._settings = settings
         self._read_model = read_model
@@ -54,10 +54,8 @@ class Expiry:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._prove_reach())
             group.create_task(self._follow_declarations())
-            stream, timeout_s = workers.STREAM, self._settings.request_timeout_s
-            async for message in follow(self._nc, stream, latest=True, timeout_s=timeout_s):
-                worker = workers.worker_of(message.subject)
-                heartbeat = workers.read(message)
+            async for entry in follow(self._beats, unreadable=True):
+                heartbeat, (worker,) = entry.value, entry.key
                 if heartbeat is not None:
                     self._fences[worker] = heartbeat.fences
                     if heartbeat.is_whole:
@@ -66,15 +64,14 @@ class Expiry:
                 self.kinds.learn(worker, None)
                 fences = self._fences.pop(worker, {})
                 # What cannot be read does not say that a lease has gone by, as an expiry does.
-                is_gone = workers.is_gone(message.headers, message.data)
-                self.expire(group, worker, fences, after_s=0.0 if is_gone else self._settings.lease_s)
+                after_s = self._settings.lease_s if entry.is_unreadable else 0.0
+                self.expire(group, worker, fences, after_s=after_s)
 
     async def _follow_declarations(self) -> None:
         """Learn which kinds are served; a declaration goes with its worker, or some leases later."""
-        timeout_s = self._settings.request_timeout_s
-        async for message in follow(self._nc, workers.DECLARATIONS, latest=True, timeout_s=timeout_s):
-            worker = workers.worker_of(message.subject)
-            self.kinds.learn(worker, workers.read_declaration(message))
+        bucket = Bucket(self._nc, workers.DECLARATIONS, timeout_s=self._settings.request_timeout_s)
+        async for entry in follow(bucket, unreadable=True):
+            self.kinds.learn(entry.key[0], entry.value)
 
     def expire(
         self, group: asyncio.TaskGroup, worker: str, fences: dict[int, str], *, after_s: float = 0.0
@@ -110,15 +107,9 @@ class Expiry:
 
     async def _is_gone(self, worker: str) -> bool:
         try:
-            found = await last_message(
-                self._nc,
-                workers.STREAM,
-                workers.subject(worker),
-                timeout_s=self._settings.request_timeout_s,
-            )
+            return (await self._beats.get(worker, leader=False)).value is None
         except UnavailableError:
             return False
-        return found is None or workers.read(found) is None
 
     async def _lose(self, worker: str, job_id: str, fence: int, *, blamed: bool) -> None:
         while True:
@@ -140,8 +131,7 @@ class Expiry:
         """Ask the leader of the bucket often enough to know that it could be reached all the time."""
         while True:
             try:
-                call, timeout_s = f"STREAM.INFO.{workers.STREAM}", self._settings.request_timeout_s
-                await api(self._nc, call, timeout_s=timeout_s, expected=NOTHING)
+                await self._beats.info()
             except UnavailableError as error:
                 log.warning("broker_out_of_reach", error=str(error))
             else:

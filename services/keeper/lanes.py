@@ -18,29 +18,24 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import LimitError, VersionConflictError
+from switchyard.events.lane import LaneEntry
 from switchyard.services import clock
+from switchyard.services.broker.bucket import Bucket
 from switchyard.services.broker.jetstream import NOTHING, api
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.quarantine import readable
-from switchyard.services.broker.reader import follow_once
 from switchyard.services.keeper.source import is_behind
-from switchyard.services.records.lanes import BUCKET, Entry, Lanes, entry_subject, parse_entry
+from switchyard.services.records.lane_entries import LANES, LanePlace, place_of
+from switchyard.services.records.lanes import Lanes
 from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 
 
-class _Place(NamedTuple):
-    lane: str
-    priority: int
+class Open(NamedTuple):
+    """A lane's entry, and the revision that it has."""
 
-    @property
-    def consumer(self) -> str:
-        return subjects.lane_consumer(self.lane, self.priority)
-
-    @property
-    def subject(self) -> str:
-        return entry_subject(self.lane, self.priority)
+    lane: LaneEntry
+    revision: int
 
 
 class LaneSweep:
@@ -59,11 +54,11 @@ class LaneSweep:
         mended: Callable[..., None],
     ) -> None:
         self._nc = nc
-        self._publisher = publisher
+        self._bucket = Bucket(nc, LANES, publisher, timeout_s=settings.request_timeout_s)
         self._lanes = lanes
         self._settings = settings
         self._mended = mended
-        self._marked: dict[_Place, int] = {}
+        self._marked: dict[LanePlace, int] = {}
 
     async def once(self) -> None:
         """One sweep."""
@@ -79,7 +74,7 @@ class LaneSweep:
                 log.warning("lane_not_mended", lane=place.lane, priority=place.priority, error=error.message)
 
     async def _one(
-        self, place: _Place, entry: Entry, have: set[str], marked: dict[_Place, int], *, is_waiting: bool
+        self, place: LanePlace, entry: Open, have: set[str], marked: dict[LanePlace, int], *, is_waiting: bool
     ) -> None:
         if place.consumer not in have:
             if not entry.lane.closing or is_waiting:
@@ -88,19 +83,18 @@ class LaneSweep:
             else:  # a keeper that was removing it has died
                 await self._delete_entry(place, entry)
         elif entry.lane.closing:
-            if marked.get(place) == entry.seq:
+            if marked.get(place) == entry.revision:
                 await self._remove(place, entry)
             else:
-                self._marked[place] = entry.seq
+                self._marked[place] = entry.revision
         elif not is_waiting and await self._is_idle(place):
             await self._mark(place, entry)
 
-    async def _entries(self) -> list[tuple[_Place, Entry]]:
-        found = await follow_once(self._nc, BUCKET, timeout_s=self._settings.request_timeout_s)
+    async def _entries(self) -> list[tuple[LanePlace, Open]]:
         return [
-            (_Place(lane, priority), entry)
-            async for lane, priority, entry in readable(self._nc, BUCKET, found, parse_entry)
-            if entry is not None
+            (place_of(entry.key), Open(entry.value, entry.revision))
+            for entry in await self._bucket.load()
+            if entry.value is not None
         ]
 
     async def _waiting(self) -> dict[str, int]:
@@ -113,7 +107,7 @@ class LaneSweep:
         call = f"STREAM.INFO.{subjects.WORK}"
         return await api(self._nc, call, query, timeout_s=timeout_s, expected=NOTHING)
 
-    async def _is_idle(self, place: _Place) -> bool:
+    async def _is_idle(self, place: LanePlace) -> bool:
         """Whether the lane is empty, and has been for long."""
         info = await api(
             self._nc,
@@ -126,16 +120,16 @@ class LaneSweep:
         last = datetime.fromisoformat(used[:19] + "+00:00")
         return clock.now() - last > timedelta(seconds=self._settings.lane_idle_s)
 
-    async def _mark(self, place: _Place, entry: Entry) -> None:
+    async def _mark(self, place: LanePlace, entry: Open) -> None:
         marked = msgspec.structs.replace(entry.lane, closing=True)
-        seq = await self._replace(place, entry, msgspec.json.encode(marked, order="deterministic"))
+        seq = await self._replace(place, entry, marked)
         if seq:
             self._marked[place] = seq
 
-    async def _remove(self, place: _Place, entry: Entry) -> None:
+    async def _remove(self, place: LanePlace, entry: Open) -> None:
         """The second phase: everything is looked at again, and what does not hold opens the lane."""
         if is_behind(await self._work_info({})):
-            self._marked[place] = entry.seq  # not yet: a job may be on its way
+            self._marked[place] = entry.revision  # not yet: a job may be on its way
             return
         if not await self._is_idle(place):
             await self._reopen(place, entry)
@@ -150,25 +144,23 @@ class LaneSweep:
         else:
             await self._delete_entry(place, entry)
 
-    async def _delete_entry(self, place: _Place, entry: Entry) -> None:
-        if await self._replace(place, entry, b"", {"KV-Operation": "DEL"}):
+    async def _delete_entry(self, place: LanePlace, entry: Open) -> None:
+        try:
+            await self._bucket.delete(place.key, revision=entry.revision)
             log.info("lane_removed", lane=place.lane, priority=place.priority)
-        else:  # somebody opened it in between
+        except VersionConflictError:  # somebody opened it in between
             await self._lanes.make_consumer(entry.lane, place.lane, place.priority)
 
-    async def _reopen(self, place: _Place, entry: Entry) -> None:
+    async def _reopen(self, place: LanePlace, entry: Open) -> None:
         await self._lanes.make_consumer(entry.lane, place.lane, place.priority)
         if entry.lane.closing:
             opened = msgspec.structs.replace(entry.lane, closing=False)
-            await self._replace(place, entry, msgspec.json.encode(opened, order="deterministic"))
+            await self._replace(place, entry, opened)
 
-    async def _replace(
-        self, place: _Place, entry: Entry, value: bytes, headers: dict[str, str] | None = None
-    ) -> int:
-        """Write after this very entry; the sequence, or 0 when somebody else did."""
-        expected = {subjects.H_EXPECTED_SEQ: str(entry.seq)}
+    async def _replace(self, place: LanePlace, entry: Open, lane: LaneEntry) -> int:
+        """Write after this very entry; the revision, or 0 when somebody else did."""
         try:
-            return await self._publisher.publish(place.subject, value, expected | (headers or {}))
+            return (await self._bucket.put(place.key, lane, revision=entry.revision)).revision
         except VersionConflictError:
             return 0
 

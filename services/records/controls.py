@@ -18,17 +18,14 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError, VersionConflictError
-from switchyard.events.lane import LaneKey
+from switchyard.events.lane import LaneEntry
+from switchyard.services.broker.bucket import Bucket, Entry, Form, Gone, follow, json_values
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.quarantine import read_or, readable
-from switchyard.services.broker.reader import Stored, follow, follow_once, last_message
+from switchyard.services.records.lane_entries import LANES, place_of
 
-STREAM: Final = f"KV_{subjects.BUCKET_CONTROLS}"
-LANES: Final = f"KV_{subjects.BUCKET_LANES}"
 FOREVER: Final = "2200-01-01T00:00:00Z"
 """Until when a consumer is paused: the broker counts in nanoseconds of 63 bits, which end in 292 years."""
-GONE_TTL: Final = "3600s"
 ASKED_ONE_BY_ONE: Final = 20
 AT_ONCE: Final = 32
 TRIES: Final = 8
@@ -46,10 +43,12 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     at: datetime
 
 
-log = structlog.get_logger()
+CONTROLS: Final = Form(
+    name=subjects.BUCKET_CONTROLS, parts=("what", "name"), values=json_values(Control), is_dotted=True,
+    gone=Gone("DEL", ttl_s=3600),
+)  # fmt: skip
 
-_CONTROL: Final = msgspec.json.Decoder(Control)
-_LANE: Final = msgspec.json.Decoder(LaneKey)
+log = structlog.get_logger()
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -68,10 +67,8 @@ async def read(nc: Client, what: What, name: str, *, timeout_s: float) -> tuple[
     Raises:
         UnavailableError: the broker does not answer.
     """
-    found = await last_message(nc, STREAM, subjects.control(what, name), timeout_s=timeout_s)
-    if found is None:
-        return None, 0
-    return await read_or(nc, STREAM, found, _control, None), found.seq
+    found = await Bucket(nc, CONTROLS, timeout_s=timeout_s).get((what, name), leader=False)
+    return found.value, found.revision
 
 
 async def write(
@@ -83,36 +80,19 @@ async def write(
         VersionConflictError: it was changed since it had the sequence `expected`.
         UnavailableError: the broker does not answer.
     """
-    headers = {} if expected is None else {subjects.H_EXPECTED_SEQ: str(expected)}
-    body = b""
+    bucket, key = Bucket.writer(CONTROLS, publisher), (what, name)
     if control is None:
-        headers |= {"KV-Operation": "DEL", subjects.H_TTL: GONE_TTL}
+        await bucket.delete(key, revision=expected)
     else:
-        body = msgspec.json.encode(control)
-    await publisher.publish(subjects.control(what, name), body, headers)
+        await bucket.put(key, control, revision=expected)
 
 
 async def wishes(nc: Client, worker: str, *, timeout_s: float) -> AsyncGenerator[Wish | None, None]:
     """What is wished for a worker, now and whenever it changes, without end."""
-    changes = follow(nc, STREAM, [subjects.control("worker", worker)], latest=True, timeout_s=timeout_s)
+    changes = follow(Bucket(nc, CONTROLS, timeout_s=timeout_s), "worker", worker)
     async with contextlib.aclosing(changes):
-        async for wish in readable(nc, STREAM, changes, wish_of):
-            yield wish
-
-
-def wish_of(message: Stored) -> Wish | None:
-    """What a message of the bucket wishes; None when a wish is taken back."""
-    control = _control(message)
-    return None if control is None else control.state
-
-
-def entry_of(message: Stored) -> tuple[str, str, Control | None]:
-    """What a message of the bucket is about, its name, and the wish; None when it is taken back."""
-    return *subjects.parse_control(message.subject), _control(message)
-
-
-def _control(message: Stored) -> Control | None:
-    return _CONTROL.decode(message.data) if message.data else None
+        async for entry in changes:
+            yield None if entry.value is None else entry.value.state
 
 
 async def all_controls(nc: Client, *, timeout_s: float) -> dict[tuple[str, str], Control]:
@@ -121,12 +101,8 @@ async def all_controls(nc: Client, *, timeout_s: float) -> dict[tuple[str, str],
     Raises:
         UnavailableError: the broker does not answer.
     """
-    stored = await follow_once(nc, STREAM, timeout_s=timeout_s)
-    return {
-        (what, name): control
-        async for what, name, control in readable(nc, STREAM, stored, entry_of)
-        if control is not None
-    }
+    found = await Bucket(nc, CONTROLS, timeout_s=timeout_s).load()
+    return {(entry.key[0], entry.key[1]): entry.value for entry in found if entry.value is not None}
 
 
 async def forget_worker(nc: Client, publisher: Publisher, worker: str, *, timeout_s: float) -> None:
@@ -162,11 +138,10 @@ async def pause_fields(nc: Client, lane: str, kind: str, *, timeout_s: float) ->
     return {}
 
 
-def lane_of(message: Stored) -> tuple[str, Lane | None]:
-    """The consumer that a message of the bucket `lanes` stands for, and its lane; None when removed."""
-    lane, priority = subjects.parse_lane_entry(message.subject.split(".", 2)[2])
-    entry = Lane(lane, _LANE.decode(message.data).kind) if message.data else None
-    return subjects.lane_consumer(lane, priority), entry
+def lane_of(entry: Entry[LaneEntry]) -> tuple[str, Lane | None]:
+    """The consumer that an entry of the bucket `lanes` stands for, and its lane; None when removed."""
+    place = place_of(entry.key)
+    return place.consumer, None if entry.value is None else Lane(place.lane, entry.value.kind)
 
 
 async def carry_out(nc: Client, what: What, name: str, *, timeout_s: float) -> int:
@@ -180,12 +155,8 @@ async def carry_out(nc: Client, what: What, name: str, *, timeout_s: float) -> i
     for _ in range(TRIES):
         _, before = await read(nc, what, name, timeout_s=timeout_s)
         controls = await all_controls(nc, timeout_s=timeout_s)
-        stored = await follow_once(nc, LANES, timeout_s=timeout_s)
-        lanes = {
-            consumer: lane
-            async for consumer, lane in readable(nc, LANES, stored, lane_of)
-            if lane is not None
-        }
+        entries = await Bucket(nc, LANES, timeout_s=timeout_s).load()
+        lanes = {consumer: lane for consumer, lane in map(lane_of, entries) if lane is not None}
         wanted = {
             consumer: is_paused(lane, controls)
             for consumer, lane in lanes.items()

@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import msgspec
 from nats.aio.client import Client
 
 from switchyard.events import subjects
-from switchyard.events.errors import InvalidError, LimitError, UnavailableError, VersionConflictError
+from switchyard.events.errors import LimitError, UnavailableError, VersionConflictError
 from switchyard.events.lane import LOOSE, LaneEntry, LaneKey, keys_of, lane_id
-from switchyard.events.requirements.requirement import canonical, canonical_prefers
-from switchyard.events.values import MAX_PRIORITY, JobSpec
-from switchyard.services.broker.jetstream import MAX_CONSUMERS, api
+from switchyard.events.values import JobSpec
+from switchyard.services.broker.bucket import Bucket, follow
+from switchyard.services.broker.jetstream import GROUP, MAX_CONSUMERS, api
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.puller import GROUP
-from switchyard.services.broker.quarantine import read_or, readable
-from switchyard.services.broker.reader import Stored, follow, last_message
 from switchyard.services.records.controls import pause_fields
+from switchyard.services.records.lane_entries import LANES, LanePlace, place_of
 from switchyard.services.records.lane_limits import LaneLimits, ServedBy, nobody
 from switchyard.services.settings import Settings
 
 MAX_ACK_PENDING = 1_000_000
 MAX_WAITING = 100_000
-BUCKET: Final = f"KV_{subjects.BUCKET_LANES}"
-
-DECODER: Final = msgspec.json.Decoder(LaneEntry)
-
-
-class Entry(NamedTuple):
-    """An entry of the bucket, at its sequence there."""
-
-    lane: LaneEntry
-    seq: int
 
 
 def lane_for(kind: str) -> str:
@@ -77,30 +65,6 @@ def consumer_config(key: LaneKey, lane: str, priority: int, lease_s: float) -> M
     )
 
 
-def entry_subject(lane: str, priority: int) -> str:
-    """Where the entry of a lane and priority stands."""
-    return f"$KV.{subjects.BUCKET_LANES}.{subjects.lane_entry(lane, priority)}"
-
-
-def parse_entry(message: Stored) -> tuple[str, int, Entry | None]:
-    """Lane, priority and entry of a message of the bucket; None when it was removed."""
-    prefix = f"$KV.{subjects.BUCKET_LANES}."
-    lane, priority = subjects.parse_lane_entry(message.subject.removeprefix(prefix))
-    if not subjects.is_name(lane):
-        raise ValueError("the name of a lane was expected")
-    if not message.data:
-        return lane, priority, None
-    entry = DECODER.decode(message.data)
-    try:
-        canonical(entry.requires)
-        canonical_prefers(entry.prefers)
-    except InvalidError as error:
-        raise ValueError(error.message) from None
-    if not 0 <= priority <= MAX_PRIORITY:
-        raise ValueError(f"a priority of 0 to {MAX_PRIORITY} was expected")
-    return lane, priority, Entry(entry, message.seq)
-
-
 class Lanes:
     """Makes lanes on first use, by any writer at once; knows those that are open."""
 
@@ -108,7 +72,7 @@ class Lanes:
         self, nc: Client, publisher: Publisher, settings: Settings, served_by: ServedBy = nobody
     ) -> None:
         self._nc = nc
-        self._publisher = publisher
+        self._bucket = Bucket(nc, LANES, publisher, timeout_s=settings.request_timeout_s)
         self._settings = settings
         self._limits = LaneLimits(settings, served_by)
         self._open = self._limits.entries
@@ -116,13 +80,12 @@ class Lanes:
 
     async def run(self) -> None:
         """Learn what other writers make and remove, until cancelled."""
-        timeout_s = self._settings.request_timeout_s
-        changes = follow(self._nc, BUCKET, latest=True, timeout_s=timeout_s)
-        async for lane, priority, entry in readable(self._nc, BUCKET, changes, parse_entry):
-            if entry is None or entry.lane.closing:
-                self._limits.closed((lane, priority))
+        async for entry in follow(self._bucket):
+            place = place_of(entry.key)
+            if entry.value is None or entry.value.closing:
+                self._limits.closed(place)
             else:
-                self._limits.opened((lane, priority), entry.lane)
+                self._limits.opened(place, entry.value)
 
     def ready(self, lane: str, priority: int) -> bool:
         """Whether entry and consumer are known to exist."""
@@ -204,26 +167,21 @@ class Lanes:
 
         Returns the entry that stands there: if another writer was faster, the one of its tenant.
         """
-        subject = entry_subject(lane, priority)
-        value = msgspec.json.encode(wanted, order="deterministic")
+        place = LanePlace(lane, priority).key
         key = _key(wanted)
         expected = 0
         for _ in range(self._settings.append_tries):
             try:
-                await self._publisher.publish(subject, value, {subjects.H_EXPECTED_SEQ: str(expected)})
+                await self._bucket.put(place, wanted, revision=expected)
             except VersionConflictError:
-                found = await last_message(
-                    self._nc, BUCKET, subject, timeout_s=self._settings.request_timeout_s
-                )
-                if found is None:
-                    continue
                 # An entry that cannot be read stands for nothing, and is written over.
-                _, _, entry = await read_or(self._nc, BUCKET, found, parse_entry, (lane, priority, None))
-                if entry is not None and _key(entry.lane) != key:
-                    raise UnavailableError(f"lane {lane} stands for {entry.lane!r}, not {key!r}") from None
-                if entry is not None and not entry.lane.closing:
-                    return entry.lane
-                expected = found.seq
+                found = await self._bucket.get(place, leader=False)
+                entry = found.value
+                if entry is not None and _key(entry) != key:
+                    raise UnavailableError(f"lane {lane} stands for {entry!r}, not {key!r}") from None
+                if entry is not None and not entry.closing:
+                    return entry
+                expected = found.revision
             else:
                 return wanted
         raise UnavailableError(f"lane {lane}: other writers were always faster")

@@ -20,7 +20,7 @@ from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError, VersionConflictError
 from switchyard.services.broker.bucket import Bucket, Form, Key, follow, json_values
 from switchyard.services.broker.inbox import Inbox
-from switchyard.services.broker.jetstream import DELETE_FAILED, GONE, NOTHING, api
+from switchyard.services.broker.jetstream import DELETE_FAILED, GONE, NAK, NOTHING, api, pull_subject
 from switchyard.services.broker.publisher import Publisher, PublishRefusedError
 from switchyard.services.broker.reader import NO_MESSAGE, last_of_leader
 from switchyard.services.settings import Settings
@@ -151,7 +151,7 @@ class Limits:
             UnavailableError: the broker does not answer.
         """
         consumer = subjects.token_consumer("start", key)
-        call = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.TOKENS}.{consumer}"
+        call = pull_subject(subjects.TOKENS, consumer)
         async with Inbox(self._nc) as inbox:
             await self._nc.publish(call, b'{"batch":1,"no_wait":true}', reply=inbox.subject)
             try:
@@ -159,7 +159,7 @@ class Limits:
             except TimeoutError:
                 raise UnavailableError("the broker does not answer") from None
             if token.reply:
-                await self._nc.publish(token.reply, b"-NAK")
+                await self._nc.publish(token.reply, NAK)
                 return True
             status = (token.headers or {}).get("Status", "")
             if status not in EMPTY:  # the consumer has no leader, or is being made anew

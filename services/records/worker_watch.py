@@ -15,16 +15,15 @@ from nats.aio.client import Client
 from switchyard.events.encoding.json_value import check_json
 from switchyard.events.errors import InvalidError
 from switchyard.services import clock
-from switchyard.services.broker.quarantine import set_aside
-from switchyard.services.broker.reader import Stored, follow
-from switchyard.services.records import workers
+from switchyard.services.broker.bucket import Bucket, Entry, follow
 from switchyard.services.records.served_kinds import ServedKinds
 from switchyard.services.records.workers import (
+    DECLARATIONS,
+    HEARTBEATS,
     Declaration,
     WorkerRecord,
     declaration_of,
     rest_tenant,
-    worker_of,
 )
 
 SWEEP_S: Final = 30.0
@@ -48,10 +47,10 @@ class Declared(NamedTuple):
     size_bytes: int = 0
 
 
-def declared_in(message: Stored) -> Declared:
-    """The entry in a message."""
-    size_bytes = len(message.data) + OVERHEAD_BYTES if message.data else 0
-    return Declared(workers.read_declaration(message), message.seq, size_bytes)
+def declared_in(entry: Entry[Declaration]) -> Declared:
+    """What an entry declares."""
+    size_bytes = entry.size_bytes + OVERHEAD_BYTES if entry.size_bytes else 0
+    return Declared(entry.value, entry.revision, size_bytes)
 
 
 class WorkerWatch:
@@ -66,15 +65,15 @@ class WorkerWatch:
     """
 
     def __init__(self, nc: Client, *, timeout_s: float, sweep_s: float = SWEEP_S) -> None:
-        self._nc = nc
-        self._timeout_s = timeout_s
+        self._beats = Bucket(nc, HEARTBEATS, timeout_s=timeout_s)
+        self._declarations = Bucket(nc, DECLARATIONS, timeout_s=timeout_s)
         self._sweep_s = sweep_s
         self._records: dict[str, WorkerRecord] = {}
         self._heartbeats: dict[str, tuple[WorkerRecord, float]] = {}
         self._declared: dict[str, Declared] = {}
         self.declared_seq = 0
         """The last message of the bucket `capabilities` that was taken in."""
-        self._unreadable: set[str] = set()
+        self._unreadable: set[tuple[str, str]] = set()
         self._counts: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
         self.kinds = ServedKinds()
@@ -99,7 +98,7 @@ class WorkerWatch:
 
     def unreadable_of(self) -> list[str | None]:
         """For each of those, the tenant that it claims for over REST, if its place says so."""
-        return [rest_tenant(worker_of(subject)) for subject in self._unreadable]
+        return [rest_tenant(worker) for _, worker in self._unreadable]
 
     def declared(self, worker: str) -> Declared | None:
         """What a worker declares, whether or not it is alive."""
@@ -125,29 +124,27 @@ class WorkerWatch:
             group.create_task(self._sweep())
 
     async def _follow_heartbeats(self) -> None:
-        changes = follow(self._nc, workers.STREAM, latest=True, timeout_s=self._timeout_s)
+        changes = follow(self._beats, unreadable=True)
         async with contextlib.aclosing(changes):
-            async for stored in changes:
-                heartbeat = workers.read(stored)
-                if heartbeat is not None:
-                    self._on_heartbeat(heartbeat)
-                    showable = not heartbeat.is_whole or _is_showable(heartbeat)
-                    await self._note(workers.STREAM, stored, readable=showable)
-                else:
-                    self._forget(worker_of(stored.subject))
-                    is_gone = workers.is_gone(stored.headers, stored.data)
-                    await self._note(workers.STREAM, stored, readable=is_gone)
+            async for entry in changes:
+                heartbeat, (worker,) = entry.value, entry.key
+                self._note(HEARTBEATS.name, worker, readable=not entry.is_unreadable)
+                if heartbeat is None:
+                    self._forget(worker)
+                    continue
+                self._on_heartbeat(heartbeat)
+                if heartbeat.is_whole and not _is_showable(heartbeat):
+                    self._note(HEARTBEATS.name, worker, readable=False)
+                    await self._beats.set_aside(entry, "what a worker says of itself cannot be shown")
 
     async def _follow_declarations(self) -> None:
-        changes = follow(self._nc, workers.DECLARATIONS, latest=True, timeout_s=self._timeout_s)
+        changes = follow(self._declarations, unreadable=True)
         async with contextlib.aclosing(changes):
-            async for stored in changes:
-                found = declared_in(stored)
-                self._on_declared(worker_of(stored.subject), found)
-                self.declared_seq = stored.seq
-                is_gone = workers.is_gone(stored.headers, stored.data)
-                readable = found.declaration is not None or is_gone
-                await self._note(workers.DECLARATIONS, stored, readable=readable)
+            async for entry in changes:
+                (worker,) = entry.key
+                self._on_declared(worker, declared_in(entry))
+                self.declared_seq = max(self.declared_seq, entry.revision)
+                self._note(DECLARATIONS.name, worker, readable=not entry.is_unreadable)
 
     # --- Putting the two together
 
@@ -203,12 +200,11 @@ class WorkerWatch:
         if self._heartbeats.pop(worker, None) is not None and (tenant := rest_tenant(worker)) is not None:
             _add(self._counts, tenant, -1)
 
-    async def _note(self, stream: str, stored: Stored, *, readable: bool) -> None:
+    def _note(self, bucket: str, worker: str, *, readable: bool) -> None:
         if readable:
-            self._unreadable.discard(stored.subject)
-            return
-        self._unreadable.add(stored.subject)
-        await set_aside(self._nc, stream, stored, "what a worker says of itself cannot be read")
+            self._unreadable.discard((bucket, worker))
+        else:
+            self._unreadable.add((bucket, worker))
 
     async def _sweep(self) -> None:
         """Forget those whose time is over though no message said so."""

@@ -16,7 +16,7 @@ import json
 import socket
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Protocol, TypeVar
+from typing import Annotated, Any, Final
 
 import msgspec
 import structlog
@@ -28,11 +28,10 @@ from switchyard.events.errors import InvalidError
 from switchyard.events.lane import LOOSE, LaneKey, admits
 from switchyard.events.requirements.matching import matches, score
 from switchyard.services import clock
+from switchyard.services.broker.bucket import Form, Gone, Key, json_values
 
 log = structlog.get_logger()
 
-STREAM = f"KV_{subjects.BUCKET_WORKERS}"
-DECLARATIONS = f"KV_{subjects.BUCKET_CAPABILITIES}"
 SHARED_RANK = 5
 AVOID_S: Final = 60.0
 """How long at most the worker that failed a job leaves its next attempt to others that could take it."""
@@ -149,10 +148,9 @@ class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
         expires_at = now + timedelta(seconds=lasts_s + LEASES * lease_s)
         return msgspec.structs.replace(self, expires_at=expires_at)
 
-    def headers(self, now: datetime) -> dict[str, str]:
-        """Those that let it expire."""
-        left_s = (self.expires_at - now).total_seconds()
-        return {subjects.H_TTL: f"{max(1, round(left_s))}s"}
+    def left_s(self, now: datetime) -> int:
+        """Whole seconds after which it goes."""
+        return round((self.expires_at - now).total_seconds())
 
     def with_heartbeat(self, heartbeat: WorkerRecord) -> WorkerRecord:
         """The whole record.
@@ -180,72 +178,32 @@ def declaration_of(record: WorkerRecord, expires_at: datetime) -> Declaration:
 # --- The buckets
 
 
-def subject(worker_id: str) -> str:
-    """Where a worker's heartbeat stands."""
-    return f"$KV.{subjects.BUCKET_WORKERS}.{worker_id}"
-
-
-def worker_of(record_subject: str) -> str:
-    """The worker whose heartbeat or declaration stands at a subject."""
-    return record_subject.split(".", 2)[2]
-
-
 def rest_tenant(worker_id: str) -> str | None:
     """Whose token a worker claims with over REST; None for one on NATS."""
     tokens = worker_id.split(".")
     return tokens[1] if tokens[0] == REST and len(tokens) == 3 else None
 
 
-def is_gone(headers: Mapping[str, str], data: bytes) -> bool:
-    """Whether a message of the buckets says that the entry expired or was deleted."""
-    return not data or "Nats-Marker-Reason" in headers or "KV-Operation" in headers
+def _is_own(key: Key, said: WorkerRecord | Declaration) -> None:
+    if key != (said.id,):
+        raise ValueError("it is another worker's")
 
 
-class Entry(Protocol):
-    """A message of one of the buckets."""
-
-    @property
-    def subject(self) -> str:
-        """Where it stands."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Its headers."""
-
-    @property
-    def data(self) -> bytes:
-        """Its body."""
+def _can_be_shown(key: Key, declaration: Declaration) -> None:
+    _is_own(key, declaration)
+    check_json(declaration.capabilities, "capabilities")  # raises for what could not be written as JSON again
 
 
-DECODER = msgspec.json.Decoder(WorkerRecord)
-_DECLARATION = msgspec.json.Decoder(Declaration)
-_Read = TypeVar("_Read", WorkerRecord, Declaration)
-
-
-def read(message: Entry) -> WorkerRecord | None:
-    """The heartbeat, or the whole record of the version before; None if it is gone or cannot be read."""
-    return _read(message, DECODER)
-
-
-def read_declaration(message: Entry) -> Declaration | None:
-    """What a worker declares; None if it is gone, cannot be read, or could not be written as JSON again."""
-    return _read(message, _DECLARATION)
-
-
-def _read(message: Entry, decoder: msgspec.json.Decoder[_Read]) -> _Read | None:
-    if is_gone(message.headers, message.data):
-        return None
-    try:
-        found = decoder.decode(message.data)
-        if isinstance(found, Declaration):
-            check_json(found.capabilities, "capabilities")
-    except (ValueError, RecursionError, InvalidError) as error:  # what msgspec raises are ValueErrors
-        log.warning("worker_record_unreadable", subject=message.subject[:200], error=str(error)[:500])
-        return None
-    if found.id != worker_of(message.subject):
-        log.warning("worker_record_unreadable", subject=message.subject[:200], error="it is another worker's")
-        return None
-    return found
+GONE: Final = Gone("PURGE", rolls_up=True, ttl_s=3600)
+HEARTBEATS: Final = Form(
+    name=subjects.BUCKET_WORKERS, parts=("worker",), is_dotted=True, values=json_values(WorkerRecord),
+    belongs=_is_own, gone=GONE,
+)  # fmt: skip
+"""A heartbeat each, or the whole record of the version before."""
+DECLARATIONS: Final = Form(
+    name=subjects.BUCKET_CAPABILITIES, parts=("worker",), is_dotted=True, values=json_values(Declaration),
+    belongs=_can_be_shown, gone=GONE,
+)  # fmt: skip
 
 
 # --- What a worker may declare

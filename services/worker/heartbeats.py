@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 
-from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError
 from switchyard.services import clock
+from switchyard.services.broker.bucket import Bucket
 from switchyard.services.broker.publisher import AckLostError, Publisher
 from switchyard.services.records.workers import (
+    DECLARATIONS,
+    HEARTBEATS,
     UNREGISTERED,
     Declaration,
     WorkerRecord,
     declaration_of,
-    subject,
 )
 
 log = structlog.get_logger()
-
-MIN_TTL_MS: Final = 1000  # the broker's own minimum
 
 
 class Beat(NamedTuple):
@@ -50,7 +49,8 @@ class Heartbeats:
     def __init__(
         self, publisher: Publisher, record: WorkerRecord, held: Callable[[], dict[int, str]]
     ) -> None:
-        self._publisher = publisher
+        self._beats = Bucket.writer(HEARTBEATS, publisher)
+        self._declarations = Bucket.writer(DECLARATIONS, publisher)
         self._held = held
         self._declared: Declaration | None = None
         self._is_changed = True
@@ -88,8 +88,7 @@ class Heartbeats:
         if not (self._is_changed or is_due):
             return
         fresh = declaration_of(record, now).renewed(record.lease_s, record.lease_s, now)
-        entry = subjects.capabilities_entry(record.id)
-        await self._publisher.publish(entry, msgspec.json.encode(fresh), fresh.headers(now))
+        await self._declarations.put(record.id, fresh, ttl_s=fresh.left_s(now))
         self._declared = fresh
         self._is_changed = fresh.revision != self.record.revision
 
@@ -106,8 +105,7 @@ class Heartbeats:
             self.record.heartbeat(),
             revision=declared.revision, state=state, fences=held, at=clock.now(),
         )  # fmt: skip
-        headers = {subjects.H_TTL: f"{max(MIN_TTL_MS, int(lasts_s * 1000))}ms"}
-        await self._publisher.publish(subject(self.record.id), msgspec.json.encode(heartbeat), headers)
+        await self._beats.put(self.record.id, heartbeat, ttl_s=float(lasts_s))
 
     async def _tried(self, write: Coroutine[Any, Any, None]) -> SwitchyardError | None:
         try:

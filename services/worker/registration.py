@@ -11,11 +11,11 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError
+from switchyard.services.broker.bucket import Bucket
 from switchyard.services.broker.publisher import AckLostError, Publisher
 from switchyard.services.broker.reachability import Reachability
-from switchyard.services.records.workers import WorkerRecord, subject
+from switchyard.services.records.workers import DECLARATIONS, HEARTBEATS, WorkerRecord
 from switchyard.services.worker.heartbeats import Heartbeats
 
 log = structlog.get_logger()
@@ -131,7 +131,7 @@ class Registration:
 
     async def leave(self) -> None:
         """Take the record away; nothing is held any more."""
-        headers = {"KV-Operation": "PURGE", subjects.H_ROLLUP: "sub", subjects.H_TTL: "3600s"}
-        for entry in (subject(self.record.id), subjects.capabilities_entry(self.record.id)):
-            with contextlib.suppress(SwitchyardError):
-                await self._publisher.publish(entry, b"", headers)
+        with contextlib.suppress(SwitchyardError):
+            await Bucket.writer(HEARTBEATS, self._publisher).delete(self.record.id)
+        with contextlib.suppress(SwitchyardError):
+            await Bucket.writer(DECLARATIONS, self._publisher).delete(self.record.id)

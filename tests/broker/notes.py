@@ -51,9 +51,9 @@ async def make_stream(nc: Client, **other: Any) -> None:
 
 
 @asynccontextmanager
-async def notes(nc: Client) -> AsyncIterator[Bucket[Note]]:
+async def notes(nc: Client, **other: Any) -> AsyncIterator[Bucket[Note]]:
     """The bucket, laid out and empty."""
-    await make_stream(nc)
+    await make_stream(nc, **other)
     async with Publisher(nc, timeout_s=TIMEOUT_S) as publisher:
         yield Bucket(nc, NOTES, publisher, timeout_s=TIMEOUT_S)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
@@ -103,8 +104,9 @@ async def test_own_writes_count_at_once_and_older_ones_never_replace_newer(bucke
 
 
 async def test_a_restarted_broker_leaves_no_gap(broker: NatsServer, bucket: Bucket[Note]) -> None:
+    said: list[Entry[Note]] = []
     await bucket.put((ACME, "a"), Note("before"))
-    async with running(Mirror(bucket)) as mirror:
+    async with running(Mirror(bucket, on_change=said.append)) as mirror:
         await broker.restart()
         async with asyncio.timeout(BOUND_S):
             while True:
@@ -113,15 +115,22 @@ async def test_a_restarted_broker_leaves_no_gap(broker: NatsServer, bucket: Buck
                     break
                 await asyncio.sleep(0.1)
         await until(mirror, lambda: texts(mirror) == {"acme.a": "before", "acme.b": "after"})
+    assert [entry.key[1] for entry in said] == ["a", "b"]  # nothing is read twice
 
 
 async def purge_all(bucket: Bucket[Note]) -> None:
     await api(bucket.nc, f"STREAM.PURGE.{NOTES.stream}", timeout_s=TIMEOUT_S)
 
 
+@pytest.mark.parametrize("options", [{}, {"allow_msg_ttl": False, "subject_delete_marker_ttl": 0}])
 async def test_what_was_purged_without_a_word_is_missed_with_the_next_consumer(
-    broker: NatsServer, bucket: Bucket[Note]
+    broker: NatsServer, nats_connection: Client, options: dict[str, Any]
 ) -> None:
+    async with notes(nats_connection, **options) as bucket:
+        await purged_without_a_word(broker, bucket)
+
+
+async def purged_without_a_word(broker: NatsServer, bucket: Bucket[Note]) -> None:
     said: list[Entry[Note]] = []
     for name in ("a", "b", "c"):
         await bucket.put((ACME, name), Note(name))

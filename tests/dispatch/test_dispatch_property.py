@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from switchyard.events import subjects
+from switchyard.services.broker.bucket import is_gone
 from switchyard.services.broker.connection import listen, unlisten
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt
@@ -64,7 +64,7 @@ class Declared:
         self._told = asyncio.Event()
 
     def on_message(self, message: Msg) -> None:
-        if workers.is_gone(message.headers or {}, message.data):
+        if is_gone(message.headers or {}, message.data):
             return
         declared = msgspec.json.decode(message.data, type=workers.Declaration)
         self.by_revision[declared.id, declared.revision] = declared.capabilities
@@ -132,7 +132,7 @@ async def test_no_worker_gets_a_job_that_it_does_not_fit_and_no_job_is_left(site
     declared = Declared()
     fleet = Fleet(site, draw, declared)
     requirements: dict[str, dict[str, Any]] = {}
-    listening = await listen(site.nc, subjects.capabilities_entry(">"), declared.on_message)
+    listening = await listen(site.nc, workers.DECLARATIONS.filter(), declared.on_message)
     await site.nc.flush()
     async with seen(site, "succeeded") as ended:
         await fleet.start()

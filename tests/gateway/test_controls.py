@@ -245,7 +245,7 @@ async def test_a_drained_worker_hands_back_what_it_runs_and_ends_by_itself(plant
             assert refused.status in (404, 409)  # it may be gone by now
         await eventually(lambda: _is_gone(plant))
     assert await plant.site.names(job["id"]) == ["submitted", "leased", "queued"]
-    found = await last_message(plant.api.nc, controls.STREAM, subjects.control("worker", "w1"), timeout_s=3)
+    found = await last_message(plant.api.nc, controls.CONTROLS.stream, "$KV.controls.worker.w1", timeout_s=3)
     assert found is not None
     assert found.data == b""
 

@@ -18,6 +18,7 @@ from switchyard.projections.checkpoint import Place
 from switchyard.projections.database import path_in
 from switchyard.projections.reader import ReadModel
 from switchyard.services.broker import connection as broker
+from switchyard.services.broker.bucket import Bucket
 from switchyard.services.broker.inbox import Inbox
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.reader import last_message, read_range
@@ -27,7 +28,8 @@ from switchyard.services.keeper.leftovers import delete_leftovers, purge_leftove
 from switchyard.services.keeper.loop import Keeper
 from switchyard.services.keeper.stale import delete
 from switchyard.services.projector.projector import Projector
-from switchyard.services.records.lanes import BUCKET, entry_subject, lane_for, parse_entry
+from switchyard.services.records.lane_entries import LANES, LanePlace
+from switchyard.services.records.lanes import lane_for
 from tests.worker.site import Site, open_site
 
 LANE = lane_for("simulate")
@@ -162,11 +164,9 @@ async def test_an_entry_that_is_marked_and_opened_again_keeps_its_opener(
     async with open_site(broker.url, data_dir=tmp_path, lane_idle_s=0.001) as site:
 
         async def entry() -> LaneEntry:
-            found = await last_message(site.nc, BUCKET, entry_subject(LANE, 50), timeout_s=2)
-            assert found is not None
-            parsed = parse_entry(found)[2]
-            assert parsed is not None
-            return parsed.lane
+            found = await Bucket(site.nc, LANES, timeout_s=2).get(LanePlace(LANE, 50).key, leader=False)
+            assert found.value is not None
+            return found.value
 
         await site.lanes.ensure(LaneKey("simulate"), LANE, 50, "acme")
         assert await entry() == LaneEntry("simulate", opened_by="acme")

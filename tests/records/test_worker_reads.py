@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from switchyard.events import subjects
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reader import follow
@@ -19,6 +18,7 @@ from switchyard.services.connectors.protocol import Attempt
 from switchyard.services.records import workers
 from switchyard.services.records.worker_watch import WorkerWatch
 from switchyard.services.records.workers import WorkerRecord
+from tests.broker.notes import value_in
 from tests.dispatch.crowd import submit_to
 from tests.records.test_workers import done, heartbeat, registration
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
@@ -76,12 +76,12 @@ async def test_a_job_is_left_to_a_worker_of_the_version_before(site: Site, publi
     async def fail(_: Attempt) -> None:
         raise RuntimeError("no")
 
-    await publisher.publish(workers.subject("old"), old_record("old"), {})
+    await publisher.publish(workers.HEARTBEATS.subject("old"), old_record("old"), {})
     async with site.worker(TestConnector(fail), name="w1"), site.keeper():
         job_id = await submit_to(site, {"simulate": True})
         await site.until(job_id, "failed")
         await publisher.publish(
-            workers.subject("old"), old_record("old", capabilities={"simulate": True}), {}
+            workers.HEARTBEATS.subject("old"), old_record("old", capabilities={"simulate": True}), {}
         )
         await site.until(job_id, "queued")
         other = TestConnector(done)
@@ -117,7 +117,7 @@ async def test_a_heartbeat_waits_for_the_declaration_that_it_names(
     await until(watch, "w1", 1)
     now = datetime.now(UTC)
     early = msgspec.structs.replace(worker.record.heartbeat(), revision=2, state="paused", at=now)
-    await publisher.publish(workers.subject("w1"), msgspec.json.encode(early), {})
+    await publisher.publish(workers.HEARTBEATS.subject("w1"), msgspec.json.encode(early), {})
     await registration(publisher, "w2").beat()
     await until(watch, "w2", 1)  # so what was written before it has come too
     record = watch.get("w1")
@@ -126,7 +126,7 @@ async def test_a_heartbeat_waits_for_the_declaration_that_it_names(
     fresh = workers.declaration_of(
         msgspec.structs.replace(worker.record, revision=2, capabilities={"gpu": 2}), now
     )
-    await publisher.publish(subjects.capabilities_entry("w1"), msgspec.json.encode(fresh), {})
+    await publisher.publish(workers.DECLARATIONS.subject("w1"), msgspec.json.encode(fresh), {})
     record = await until(watch, "w1", 2)
     assert record is not None
     assert (record.capabilities, record.state) == ({"gpu": 2}, "paused")
@@ -140,7 +140,7 @@ async def test_a_heartbeat_is_never_read_with_a_later_declaration(
     await until(watch, "w1", 1)
     ahead = msgspec.structs.replace(worker.record, revision=2, capabilities={"gpu": 2})
     declared = workers.declaration_of(ahead, datetime.now(UTC))
-    await publisher.publish(subjects.capabilities_entry("w1"), msgspec.json.encode(declared), {})
+    await publisher.publish(workers.DECLARATIONS.subject("w1"), msgspec.json.encode(declared), {})
     late = WorkerWatch(site.nc, timeout_s=2)
     async with asyncio.TaskGroup() as group:
         following = group.create_task(late.run())
@@ -162,7 +162,7 @@ async def test_a_worker_whose_end_no_message_reports_is_forgotten(
     await registration(publisher, "rest.acme.x", lease_s=0.5).beat()
     await until(watch, "rest.acme.x", 1)
     assert watch.alive_of("acme") == 1
-    await api(site.nc, f"STREAM.PURGE.{workers.STREAM}", timeout_s=2)
+    await api(site.nc, f"STREAM.PURGE.{workers.HEARTBEATS.stream}", timeout_s=2)
     await until(watch, "rest.acme.x", None)
     assert (watch.alive_of("acme"), watch.has_heartbeat("rest.acme.x")) == (0, False)
 
@@ -178,9 +178,11 @@ async def test_garbage_in_the_buckets_hides_nobody_else(
     site: Site, publisher: Publisher, watch: WorkerWatch
 ) -> None:
     for worker, body in GARBAGE.items():
-        await publisher.publish(workers.subject(worker), body, {})
-        await publisher.publish(subjects.capabilities_entry(worker), body, {})
-    await publisher.publish(workers.subject("new"), old_record("new")[:-1] + b',"later":{"a":1}}', {})
+        await publisher.publish(workers.HEARTBEATS.subject(worker), body, {})
+        await publisher.publish(workers.DECLARATIONS.subject(worker), body, {})
+    await publisher.publish(
+        workers.HEARTBEATS.subject("new"), old_record("new")[:-1] + b',"later":{"a":1}}', {}
+    )
     await registration(publisher, "w3").beat()
     await until(watch, "w3", 1)
     await until(watch, "new", 1)
@@ -195,14 +197,16 @@ async def test_a_keeper_takes_leases_back_whatever_stands_in_the_buckets(
     site: Site, publisher: Publisher
 ) -> None:
     for worker, body in GARBAGE.items():
-        await publisher.publish(workers.subject(worker), body, {})
+        await publisher.publish(workers.HEARTBEATS.subject(worker), body, {})
     async with site.keeper():
         job_id = await site.submit()
         held = registration(publisher, "dying", lease_s=site.settings.lease_s)
         await held.beat()
         leased = await site.lease(job_id, worker="dying")
         heartbeat = msgspec.structs.replace(held.record.heartbeat(), fences={leased.seq: job_id})
-        await publisher.publish(workers.subject("dying"), msgspec.json.encode(heartbeat), {"Nats-TTL": "1s"})
+        await publisher.publish(
+            workers.HEARTBEATS.subject("dying"), msgspec.json.encode(heartbeat), {"Nats-TTL": "1s"}
+        )
         await site.until(job_id, "queued")
 
 
@@ -216,11 +220,11 @@ async def test_leases_of_a_worker_whose_record_became_garbage_are_taken_back(
             registration(publisher, "w9", lease_s=site.settings.lease_s).record.heartbeat(),
             fences={leased.seq: job_id},
         )
-        await publisher.publish(workers.subject("w9"), msgspec.json.encode(beat), {})
+        await publisher.publish(workers.HEARTBEATS.subject("w9"), msgspec.json.encode(beat), {})
         async with asyncio.timeout(DEADLINE_S):
             while "w9" not in keeper._expiry.alive():  # or only the garbage would be there to be read
                 await asyncio.sleep(0.01)
-        await publisher.publish(workers.subject("w9"), b"garbage", {})
+        await publisher.publish(workers.HEARTBEATS.subject("w9"), b"garbage", {})
         await site.until(job_id, "queued")
 
 
@@ -235,10 +239,12 @@ async def test_garbage_in_place_of_a_heartbeat_takes_no_lease_from_a_worker_that
     async with site.keeper(), site.worker(TestConnector(wait), name="w1"):
         job_id = await site.submit()
         await site.until(job_id, "leased")
-        seq = await publisher.publish(workers.subject("w1"), b"garbage", {})
+        seq = await publisher.publish(workers.HEARTBEATS.subject("w1"), b"garbage", {})
         beats = 0
-        async for message in follow(site.nc, workers.STREAM, [workers.subject("w1")], start=seq, timeout_s=2):
-            beats += workers.read(message) is not None
+        async for message in follow(
+            site.nc, workers.HEARTBEATS.stream, [workers.HEARTBEATS.subject("w1")], start=seq, timeout_s=2
+        ):
+            beats += value_in(workers.HEARTBEATS, message) is not None
             if beats == 6:  # for longer than a lease
                 break
         gate.set()

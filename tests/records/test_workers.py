@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from switchyard.events import subjects
 from switchyard.events.errors import InvalidError
+from switchyard.services.broker.bucket import is_gone
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reachability import Reachability
@@ -20,6 +20,7 @@ from switchyard.services.connectors.protocol import Attempt
 from switchyard.services.records import workers
 from switchyard.services.records.workers import declarable, new_record
 from switchyard.services.worker.registration import Registration
+from tests.broker.notes import value_in
 from tests.dispatch.crowd import submit_to
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
@@ -47,14 +48,16 @@ def registration(
 
 
 async def heartbeat(site: Site, worker: str = "w1") -> Stored:
-    found = await last_message(site.nc, workers.STREAM, workers.subject(worker), timeout_s=2)
+    found = await last_message(
+        site.nc, workers.HEARTBEATS.stream, workers.HEARTBEATS.subject(worker), timeout_s=2
+    )
     assert found is not None
     return found
 
 
 async def declaration(site: Site, worker: str = "w1") -> Stored:
-    entry = subjects.capabilities_entry(worker)
-    found = await last_message(site.nc, workers.DECLARATIONS, entry, timeout_s=2)
+    entry = workers.DECLARATIONS.subject(worker)
+    found = await last_message(site.nc, workers.DECLARATIONS.stream, entry, timeout_s=2)
     assert found is not None
     return found
 
@@ -100,7 +103,7 @@ async def test_a_change_is_declared_before_the_heartbeat_that_names_it(
     worker.change(capabilities={"gpu": 1})
     await worker.beat()
     await site.nc.flush()
-    entry, beat = subjects.capabilities_entry("w1"), workers.subject("w1")
+    entry, beat = workers.DECLARATIONS.subject("w1"), workers.HEARTBEATS.subject("w1")
     assert order == [(entry, 1), (beat, 1), (entry, 2), (beat, 2)]
 
 
@@ -110,10 +113,10 @@ async def test_a_declaration_is_renewed_while_its_worker_lives_and_goes_after_it
     worker = registration(publisher, lease_s=0.3)
     async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
         beating = group.create_task(worker.run())
-        entry = subjects.capabilities_entry("w1")
+        entry = workers.DECLARATIONS.subject("w1")
         seen = 0
-        async for message in follow(site.nc, workers.DECLARATIONS, [entry], latest=True, timeout_s=2):
-            if workers.is_gone(message.headers, message.data):
+        async for message in follow(site.nc, workers.DECLARATIONS.stream, [entry], latest=True, timeout_s=2):
+            if is_gone(message.headers, message.data):
                 break
             seen += 1
             if seen == 3:
@@ -126,7 +129,7 @@ async def test_a_worker_that_leaves_takes_both_entries_away(site: Site, publishe
     await worker.beat()
     await worker.leave()
     for entry in (await heartbeat(site), await declaration(site)):
-        assert workers.is_gone(entry.headers, entry.data)
+        assert is_gone(entry.headers, entry.data)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,7 @@ def test_a_tuple_is_declared_as_a_list() -> None:
 # --- What the broker refuses
 
 
-@pytest.mark.parametrize("stream", [workers.STREAM, workers.DECLARATIONS])
+@pytest.mark.parametrize("stream", [workers.HEARTBEATS.stream, workers.DECLARATIONS.stream])
 async def test_a_worker_that_nobody_can_see_takes_no_job_until_it_is_seen_again(
     site: Site, stream: str
 ) -> None:
@@ -175,9 +178,9 @@ async def test_a_worker_that_nobody_can_see_takes_no_job_until_it_is_seen_again(
         gate.set()
         await site.final(running)
         assert await site.names(running) == ["submitted", "leased", "succeeded"]
-        if stream == workers.DECLARATIONS:
+        if stream == workers.DECLARATIONS.stream:
             assert (
-                workers.read(await heartbeat(site)) or worker._registration.record
+                value_in(workers.HEARTBEATS, await heartbeat(site)) or worker._registration.record
             ).state == "unregistered"
         assert await site.names(waiting) == ["submitted"]
         await resize(site, stream, 1 << 20)

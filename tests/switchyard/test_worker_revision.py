@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from switchyard.client import AsyncClient
-from switchyard.events import subjects
 from switchyard.handlers import Context
+from switchyard.services.records.workers import DECLARATIONS
 from switchyard.worker import Worker
 from tests.gateway.rest import Gateway
 
@@ -121,7 +121,7 @@ async def test_capabilities_are_sent_again_when_their_revision_is_not_known_any_
         await recorder.until_claims(2)
         declared = {"id": f"rest.{api.tenant}.again", "revision": 1}  # cannot be read, and so is none
         await api.publisher.publish(
-            subjects.capabilities_entry(f"rest.{api.tenant}.again"), orjson.dumps(declared), {}
+            DECLARATIONS.subject(f"rest.{api.tenant}.again"), orjson.dumps(declared), {}
         )
         async with asyncio.timeout(DEADLINE_S):
             while sum("capabilities" in claim for claim in recorder.claims) < 2:

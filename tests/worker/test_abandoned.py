@@ -19,6 +19,7 @@ from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.handlers.connector import CustomConnector
 from switchyard.services.records import workers
 from switchyard.services.worker.worker import Worker
+from tests.broker.notes import value_in
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 KINDS = ("on-the-loop", "in-a-thread")
@@ -105,8 +106,8 @@ async def site(broker: NatsServer) -> AsyncIterator[Site]:
 
 async def until_lost(site: Site, slots: int) -> workers.WorkerRecord:
     async with asyncio.timeout(DEADLINE_S):
-        async for message in follow(site.nc, workers.STREAM, latest=True, timeout_s=2):
-            record = workers.read(message)
+        async for message in follow(site.nc, workers.HEARTBEATS.stream, latest=True, timeout_s=2):
+            record = value_in(workers.HEARTBEATS, message)
             if record is not None and record.lost_slots == slots:
                 return record
     raise AssertionError("unreachable")

@@ -12,6 +12,7 @@ from switchyard.events.commands import LoseLease, RequestCancel
 from switchyard.events.errors import UnavailableError
 from switchyard.events.events import Cancelled, Dead, Failed, Queued, Succeeded
 from switchyard.events.retry import RetryPolicy
+from switchyard.services.broker.bucket import is_gone
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.reader import follow, last_message
 from switchyard.services.broker.server.server import NatsServer
@@ -252,11 +253,13 @@ async def test_the_record_of_a_worker_names_its_leases_and_goes_with_it(site: Si
         job_id = await site.submit()
         leased = await site.until(job_id, "leased")
         async with asyncio.timeout(10):
-            async for message in follow(site.nc, workers.STREAM, latest=True, timeout_s=2):
-                if workers.DECODER.decode(message.data).fences == {leased.seq: job_id}:
+            async for message in follow(site.nc, workers.HEARTBEATS.stream, latest=True, timeout_s=2):
+                if workers.HEARTBEATS.values.decode(message.data).fences == {leased.seq: job_id}:
                     break
         gate.open.set()
         await site.final(job_id)
-    last = await last_message(site.nc, workers.STREAM, workers.subject("w1"), timeout_s=2)
+    last = await last_message(
+        site.nc, workers.HEARTBEATS.stream, workers.HEARTBEATS.subject("w1"), timeout_s=2
+    )
     assert last is not None
-    assert workers.is_gone(last.headers, last.data)
+    assert is_gone(last.headers, last.data)

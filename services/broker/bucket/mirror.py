@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import MappingProxyType
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import structlog
 
@@ -115,22 +115,31 @@ class Tail(Generic[T]):
             _AgainError: the broker does not answer, or the stream is another one.
         """
         try:
-            if self._revisions:
-                info, there = await self._bucket.state(*self._share)
-            else:
-                info, there = await self._bucket.info(), set()
+            info = await self._bucket.info()
+            self._check_same(info)
+            if not self._revisions or not may_lose(info, len(self._revisions)):
+                return []
+            info, there = await self._bucket.state(*self._share)
         except UnavailableError as error:
             raise _AgainError from error
-        created, last = info["created"], info["state"]["last_seq"]
-        if self._created not in (None, created) or last < self._seen:
+        subject, last = self._bucket.form.subject, info["state"]["last_seq"]
+        known = {key for key, revision in self._revisions.items() if revision <= last}
+        return self._forget({key for key in known if subject(key) not in there})
+
+    def _check_same(self, info: Mapping[str, Any]) -> None:
+        """Begin anew where the stream is another one than before.
+
+        Raises:
+            _AgainError: it is.
+        """
+        created = info["created"]
+        if self._created not in (None, created) or info["state"]["last_seq"] < self._seen:
             log.warning("bucket_made_anew", bucket=self._bucket.form.name)
             self._created, self._seen, self._is_whole = created, 0, False
             self._before = set(self._revisions)
             self._revisions = dict.fromkeys(self._revisions, 0)
             raise _AgainError
         self._created = created
-        known = {key for key, revision in self._revisions.items() if revision <= last}
-        return self._forget({key for key in known if self._bucket.form.subject(key) not in there})
 
     def _forget(self, keys: set[Key]) -> list[Entry[T]]:
         for key in keys:
@@ -138,6 +147,14 @@ class Tail(Generic[T]):
         gone: list[Entry[T]] = [Entry(key, None, 0) for key in sorted(keys)]
         self._before -= keys
         return gone
+
+
+def may_lose(info: Mapping[str, Any], known: int) -> bool:
+    """Whether a stream may have lost some of so many keys without a word that is still there.
+
+    A list of all keys is asked for only then: every worker follows some buckets, and all come back at once.
+    """
+    return bool(info["config"].get("allow_msg_ttl")) or info["state"].get("num_subjects", 0) < known
 
 
 class Mirror(Generic[T]):

@@ -21,8 +21,9 @@ from switchyard.services import clock
 from switchyard.services.access.lease_tickets import LeaseClaims
 from switchyard.services.access.principal import Principal
 from switchyard.services.broker.bucket_use import BucketUse
+from switchyard.services.broker.jetstream import ACK
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.puller import ACK, Puller
+from switchyard.services.broker.puller import Puller
 from switchyard.services.broker.reachability import Reachability
 from switchyard.services.connectors.protocol import FatalError
 from switchyard.services.dispatch.leasing import Lease, Leasing

@@ -16,15 +16,14 @@ from typing import Final
 import msgspec
 from nats.aio.client import Client
 
-from switchyard.events import subjects
 from switchyard.events.encoding.json_value import encoded
 from switchyard.events.errors import ConflictError, LimitError, UnavailableError, VersionConflictError
 from switchyard.services import clock
+from switchyard.services.broker.bucket import Bucket
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.reader import last_of_leader
 from switchyard.services.records import workers
 from switchyard.services.records.worker_watch import OVERHEAD_BYTES, Declared, WorkerWatch, declared_in
-from switchyard.services.records.workers import Declaration
+from switchyard.services.records.workers import DECLARATIONS, Declaration
 from switchyard.services.settings import Settings
 
 MAX_KINDS: Final = 100
@@ -40,8 +39,7 @@ class Declarations:
     """
 
     def __init__(self, nc: Client, publisher: Publisher, watch: WorkerWatch, settings: Settings) -> None:
-        self._nc = nc
-        self._publisher = publisher
+        self._bucket = Bucket(nc, DECLARATIONS, publisher, timeout_s=settings.request_timeout_s)
         self._watch = watch
         self._settings = settings
         self._own: dict[str, dict[str, Declared]] = defaultdict(dict)
@@ -125,19 +123,15 @@ class Declarations:
         return self._watch.declared(worker) or Declared()
 
     async def _stored(self, worker: str) -> Declared:
-        entry = subjects.capabilities_entry(worker)
-        timeout_s = self._settings.request_timeout_s
-        found = await last_of_leader(self._nc, workers.DECLARATIONS, entry, timeout_s=timeout_s)
-        return Declared() if found is None else declared_in(found)
+        return declared_in(await self._bucket.get(worker))
 
     async def _write(self, fresh: Declaration, known: Declared) -> None:
         tenant = workers.rest_tenant(fresh.id) or ""
-        body = msgspec.json.encode(fresh)
-        headers = fresh.headers(clock.now()) | {subjects.H_EXPECTED_SEQ: str(known.seq)}
-        size_bytes = len(body) + OVERHEAD_BYTES
+        size_bytes = len(DECLARATIONS.values.encode(fresh)) + OVERHEAD_BYTES
+        ttl_s = fresh.left_s(clock.now())
         with self._room(tenant, fresh.id, size_bytes):
-            seq = await self._publisher.publish(subjects.capabilities_entry(fresh.id), body, headers)
-            self._own[tenant][fresh.id] = Declared(fresh, seq, size_bytes)
+            written = await self._bucket.put(fresh.id, fresh, revision=known.seq, ttl_s=ttl_s)
+            self._own[tenant][fresh.id] = declared_in(written)
 
     # --- Limits
 

@@ -20,17 +20,17 @@ from nats.aio.client import Client
 from switchyard.events import subjects
 from switchyard.events.errors import LimitError, UnavailableError
 from switchyard.projections.reader import ReadModel
+from switchyard.services.broker.bucket import Bucket, follow
 from switchyard.services.broker.connection import on_reconnect
-from switchyard.services.broker.puller import NAK, Delivery
-from switchyard.services.broker.quarantine import readable
-from switchyard.services.broker.reader import follow
+from switchyard.services.broker.jetstream import NAK
+from switchyard.services.broker.puller import Delivery
 from switchyard.services.dispatch.fair_share import FairShare
 from switchyard.services.dispatch.limit_tokens import Tokens
 from switchyard.services.dispatch.rest.hand import Candidate, Hand
 from switchyard.services.dispatch.rest.lane_board import LaneBoard, Profile, Source
 from switchyard.services.dispatch.work import Work
 from switchyard.services.records import controls
-from switchyard.services.records.lanes import BUCKET, parse_entry
+from switchyard.services.records.lane_entries import LANES, place_of
 from switchyard.services.records.workers import WorkerRecord
 from switchyard.services.settings import Settings
 
@@ -40,7 +40,7 @@ ALIVE_S: Final = 2.0
 FOREIGN_PAUSE_S: Final = 1.0
 OWN_AT_ONCE: Final = 8
 IDLE_HANDS: Final = 256
-REST_WORKERS: Final = "rest.>"
+REST_WORKERS: Final = "rest."
 
 
 class Claims:
@@ -109,16 +109,15 @@ class Claims:
 
     async def _follow_lanes(self) -> None:
         timeout_s = self._settings.request_timeout_s
-        changes = follow(self._nc, BUCKET, latest=True, timeout_s=timeout_s)
-        async for lane, priority, entry in readable(self._nc, BUCKET, changes, parse_entry):
-            self._board.tell(self._board.learn(lane, priority, entry))
+        async for entry in follow(Bucket(self._nc, LANES, timeout_s=timeout_s)):
+            self._board.tell(self._board.learn(place_of(entry.key), entry.value))
 
     async def _follow_wishes(self) -> None:
-        filters = [subjects.control("worker", REST_WORKERS)]
         timeout_s = self._settings.request_timeout_s
-        changes = follow(self._nc, controls.STREAM, filters, latest=True, timeout_s=timeout_s)
-        entries = readable(self._nc, controls.STREAM, changes, controls.entry_of)
-        async for _, worker, control in entries:
+        async for entry in follow(Bucket(self._nc, controls.CONTROLS, timeout_s=timeout_s), "worker"):
+            worker, control = entry.key[1], entry.value
+            if not worker.startswith(REST_WORKERS):
+                continue
             if control is None:
                 self._wishes.pop(worker, None)
             else:

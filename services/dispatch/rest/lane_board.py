@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from switchyard.events import subjects
 from switchyard.events.lane import LaneKey
-from switchyard.services.records.lanes import Entry, is_ranked
+from switchyard.services.records.lane_entries import LanePlace
+from switchyard.services.records.lanes import is_ranked
 from switchyard.services.records.workers import WorkerRecord
 
 PROFILES: Final = 256
@@ -72,17 +72,17 @@ class LaneBoard:
         for key in idle[: max(0, len(self._profiles) - PROFILES)]:
             del self._profiles[key]
 
-    def learn(self, lane: str, priority: int, entry: Entry | None) -> str:
+    def learn(self, place: LanePlace, key: LaneKey | None) -> str:
         """Take in what the bucket says of a lane; the consumer that it is about."""
-        consumer = subjects.lane_consumer(lane, priority)
-        if entry is None:
+        consumer, (lane, priority) = place.consumer, place
+        if key is None:
             self._lanes.pop(consumer, None)
         else:
-            self._lanes[consumer] = lane, priority, entry.lane
+            self._lanes[consumer] = lane, priority, key
         for profile in self._profiles.values():
             profile.sources[priority].pop(consumer, None)
-            if entry is not None:
-                profile.match(consumer, lane, priority, entry.lane)
+            if key is not None:
+                profile.match(consumer, lane, priority, key)
         return consumer
 
     def tell(self, consumer: str) -> None:

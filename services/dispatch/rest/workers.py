@@ -15,11 +15,10 @@ import msgspec
 import structlog
 from nats.aio.client import Client
 
-from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError, UnavailableError, VersionConflictError
 from switchyard.services import clock
+from switchyard.services.broker.bucket import Bucket
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.reader import last_message
 from switchyard.services.concurrency import each
 from switchyard.services.dispatch.rest.declarations import Declarations
 from switchyard.services.records import workers
@@ -66,8 +65,7 @@ class RestWorkers:
     def __init__(
         self, nc: Client, publisher: Publisher, declarations: Declarations, settings: Settings
     ) -> None:
-        self._nc = nc
-        self._publisher = publisher
+        self._beats = Bucket(nc, workers.HEARTBEATS, publisher, timeout_s=settings.request_timeout_s)
         self._declarations = declarations
         self._settings = settings
         self._changes: dict[str, _Change] = {}
@@ -134,10 +132,9 @@ class RestWorkers:
                 log.info("worker_record_written", worker=worker)
 
     async def _put(self, worker: str, change: _Change) -> None:
-        timeout_s = self._settings.request_timeout_s
         for _ in range(self._settings.append_tries):
-            found = await last_message(self._nc, workers.STREAM, workers.subject(worker), timeout_s=timeout_s)
-            record = _merged(None if found is None else workers.read(found), change)
+            found = await self._beats.get(worker, leader=False)
+            record = _merged(found.value, change)
             if record is None:
                 return
             ttl_s = self._ttl_s(record)
@@ -146,12 +143,8 @@ class RestWorkers:
                 await self._declarations.keep(change.declared, worker, ttl_s)
             except SwitchyardError as error:
                 refusal = error  # what is declared may stand for a while yet
-            headers = {
-                subjects.H_EXPECTED_SEQ: str(0 if found is None else found.seq),
-                subjects.H_TTL: f"{ttl_s}s",
-            }
             try:
-                await self._publisher.publish(workers.subject(worker), msgspec.json.encode(record), headers)
+                await self._beats.put(worker, record, revision=found.revision, ttl_s=ttl_s)
             except VersionConflictError:
                 continue
             if refusal is not None:

@@ -38,6 +38,7 @@ from switchyard.events.job import Job
 from switchyard.events.values import Lease, Status
 from switchyard.services import log as logs
 from switchyard.services.broker.connection import connect
+from switchyard.services.broker.jetstream import WORKING
 from switchyard.services.broker.publisher import AckLostError, Publisher
 from switchyard.services.dispatch.renewal import Interruption, judge
 from switchyard.services.event_store import EventStore
@@ -51,7 +52,6 @@ log = structlog.get_logger()
 
 LINE_BYTES: Final = 8 * 1024 * 1024  # a worker's capabilities are checked to be far smaller
 UNREAD_BYTES: Final = 1024 * 1024
-WORKING: Final = b"+WPI"
 AT_ONCE: Final = 64
 RETRY_S: Final = 1.0
 CHECK_S: Final = 0.25

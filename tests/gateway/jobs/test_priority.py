@@ -27,7 +27,7 @@ async def test_a_waiting_job_moves_to_the_lane_of_its_new_priority(api: Gateway)
         while not (found := await read_range(api.nc, "WORK", subjects.work(lane, 81), timeout_s=3)):
             pass  # the broker sources it
     assert [message.headers[subjects.H_SOURCE].split(" ")[1] for message in found] == [str(event.seq)]
-    entry = f"$KV.lanes.{subjects.lane_entry(lane, 81)}"
+    entry = f"$KV.lanes.{lane}.81"
     assert await last_message(api.nc, "KV_lanes", entry, timeout_s=3) is not None
 
 

@@ -167,7 +167,7 @@ async def test_a_lease_ends_at_its_time_and_not_with_its_workers_record(
         kept, short = await submit(api), await submit(api)
         first = await worker.claim(lease_s=300)
         await until_in_registry(api, worker)
-        record = workers.subject(f"rest.{api.tenant}.curl-1")
+        record = workers.HEARTBEATS.subject(f"rest.{api.tenant}.curl-1")
         gone = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
         await api.publisher.publish(record, b"", gone)
         second = await Worker(api, "curl-2", kinds=[api.tenant]).claim(lease_s=3, wait_s=5)

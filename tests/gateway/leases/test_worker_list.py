@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from switchyard.events import subjects
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.cli.client import Api
 from switchyard.services.cli.commands.control import all_workers
 from switchyard.services.keeper.loop import Keeper
 from switchyard.services.records import workers
+from switchyard.services.records.controls import CONTROLS
 from tests.gateway.leases.test_leases import Worker, submit, until_in_registry
 from tests.gateway.leases.test_worker_records import LARGE, declared
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway, now
@@ -80,7 +80,7 @@ def old_record(worker: str, capabilities: str) -> bytes:
 async def test_a_worker_of_the_version_before_is_seen_and_matched(api: Gateway) -> None:
     worker = f"old-{api.tenant}"
     await api.publisher.publish(
-        workers.subject(worker), old_record(worker, '{"gpu":24}'), {"Nats-TTL": "30s"}
+        workers.HEARTBEATS.subject(worker), old_record(worker, '{"gpu":24}'), {"Nats-TTL": "30s"}
     )
     async with asyncio.timeout(DEADLINE_S):
         while (shown := await api.get(f"/v1/workers/{worker}")).status != 200:
@@ -98,7 +98,7 @@ async def test_a_record_that_cannot_be_shown_is_left_out_and_counted(
         huge = old_record("huge", '{"n":1' + "0" * 30 + "}")
         deep = old_record("deep", '{"a":' * 300 + "1" + "}" * 300)
         for name, body in {"huge": huge, "deep": deep, "x.y": b"garbage", "w": b'{"id":"w"}'}.items():
-            await api.publisher.publish(workers.subject(name), body, {})
+            await api.publisher.publish(workers.HEARTBEATS.subject(name), body, {})
         await Worker(api).claim()
         async with asyncio.timeout(DEADLINE_S):
             while (page := (await api.get("/v1/workers")).json)["unreadable"] < 4 or not page["workers"]:
@@ -117,8 +117,8 @@ async def test_a_wish_that_cannot_be_read_is_none_and_stops_no_gateway(
         worker = Worker(api, kinds=[api.tenant])
         name = f"rest.{api.tenant}.curl-1"
         for entry in (
-            subjects.control("worker", name),
-            subjects.control("kind", api.tenant),
+            CONTROLS.subject(("worker", name)),
+            CONTROLS.subject(("kind", api.tenant)),
             "$KV.controls.x",
         ):
             await api.publisher.publish(entry, b"\xff garbage", {})
@@ -140,8 +140,8 @@ async def test_garbage_under_a_workers_name_is_overwritten_and_the_worker_gets_j
     api: Gateway, worker: Worker
 ) -> None:
     name = f"rest.{api.tenant}.curl-1"
-    await api.publisher.publish(workers.subject(name), b"\xffgarbage", {})
-    await api.publisher.publish(subjects.capabilities_entry(name), b'{"id":1}', {})
+    await api.publisher.publish(workers.HEARTBEATS.subject(name), b"\xffgarbage", {})
+    await api.publisher.publish(workers.DECLARATIONS.subject(name), b'{"id":1}', {})
     job_id = await submit(api)
     claimed = await worker.claim(capabilities={"gpu": 1})
     assert claimed.json["job"]["id"] == job_id

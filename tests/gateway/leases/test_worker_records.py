@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from switchyard.events import subjects
 from switchyard.services.broker import connection as nats_broker
+from switchyard.services.broker.bucket import is_gone
 from switchyard.services.broker.jetstream import api as js_api
 from switchyard.services.broker.reader import follow, last_message
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.records import workers
 from switchyard.services.worker.worker import Worker as NatsWorker
+from tests.broker.notes import value_in
 from tests.broker.shared import SharedBroker
 from tests.gateway.leases.test_leases import Worker, submit, until_in_registry
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
@@ -40,10 +41,10 @@ def revision_of(answer: Answer) -> int:
 
 
 async def declared(api: Gateway, name: str = "curl-1") -> workers.Declaration:
-    entry = subjects.capabilities_entry(f"rest.{api.tenant}.{name}")
-    found = await last_message(api.nc, workers.DECLARATIONS, entry, timeout_s=3)
+    entry = workers.DECLARATIONS.subject(f"rest.{api.tenant}.{name}")
+    found = await last_message(api.nc, workers.DECLARATIONS.stream, entry, timeout_s=3)
     assert found is not None
-    declaration = workers.read_declaration(found)
+    declaration = value_in(workers.DECLARATIONS, found)
     assert declaration is not None
     return declaration
 
@@ -105,10 +106,12 @@ async def test_an_expired_revision_is_refused_and_none_comes_again(
     async with gateway(broker.url, tmp_path, lease_s=0.3) as api:
         worker = Worker(api, kinds=[api.tenant])
         revision = revision_of(await worker.claim(capabilities={"gpu": 1}))
-        entry = subjects.capabilities_entry(f"rest.{api.tenant}.curl-1")
+        entry = workers.DECLARATIONS.subject(f"rest.{api.tenant}.curl-1")
         async with asyncio.timeout(DEADLINE_S):
-            async for message in follow(api.nc, workers.DECLARATIONS, [entry], latest=True, timeout_s=3):
-                if workers.is_gone(message.headers, message.data):
+            async for message in follow(
+                api.nc, workers.DECLARATIONS.stream, [entry], latest=True, timeout_s=3
+            ):
+                if is_gone(message.headers, message.data):
                     break
         later = Worker(api, "later")
         await later.claim()
@@ -122,7 +125,7 @@ async def test_a_declaration_that_was_taken_away_is_written_again_by_the_next_cl
     api: Gateway, worker: Worker
 ) -> None:
     await worker.claim(capabilities={"gpu": 1})
-    entry = subjects.capabilities_entry(f"rest.{api.tenant}.curl-1")
+    entry = workers.DECLARATIONS.subject(f"rest.{api.tenant}.curl-1")
     await api.publisher.publish(entry, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
     later = Worker(api, "later")
     await later.claim()
@@ -151,8 +154,8 @@ async def test_a_heartbeat_over_rest_does_not_grow_with_the_capabilities(
     api: Gateway, worker: Worker
 ) -> None:
     await worker.claim(capabilities=LARGE)
-    record = workers.subject(f"rest.{api.tenant}.curl-1")
-    found = await last_message(api.nc, workers.STREAM, record, timeout_s=3)
+    record = workers.HEARTBEATS.subject(f"rest.{api.tenant}.curl-1")
+    found = await last_message(api.nc, workers.HEARTBEATS.stream, record, timeout_s=3)
     assert found is not None
     assert len(found.data) < 400
 
@@ -209,7 +212,7 @@ async def test_a_tenant_that_floods_the_records_stops_nobody_else(small: Gateway
     assert {answer.json["code"] for answer in refused} <= {"too_many_workers", "too_many_capabilities"}
     assert all(small.tenant in answer.json["detail"] for answer in refused)
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
-    info = await js_api(small.nc, f"STREAM.INFO.{workers.DECLARATIONS}", timeout_s=3)
+    info = await js_api(small.nc, f"STREAM.INFO.{workers.DECLARATIONS.stream}", timeout_s=3)
     assert info["state"]["bytes"] <= small.settings.tenant_capabilities_bytes
 
     nc = await nats_broker.connect(small.nc.connected_url.geturl(), name="w1")  # type: ignore[union-attr]
@@ -275,7 +278,7 @@ async def test_a_worker_that_changes_with_every_claim_keeps_one_entry(small: Gat
     worker = Worker(small)
     for number in range(60):  # 60 times 31 KiB are more than its tenant may have
         assert (await worker.claim(capabilities=LARGE | {"n": number})).status == 204
-    info = await js_api(small.nc, f"STREAM.INFO.{workers.DECLARATIONS}", timeout_s=3)
+    info = await js_api(small.nc, f"STREAM.INFO.{workers.DECLARATIONS.stream}", timeout_s=3)
     assert info["state"]["messages"] == 1
 
 
@@ -290,7 +293,7 @@ async def test_a_tenants_declarations_are_bounded_in_bytes(broker: NatsServer, t
         assert (await worker.claim(worker="c")).status == 204
 
 
-@pytest.mark.parametrize("stream", [workers.STREAM, workers.DECLARATIONS])
+@pytest.mark.parametrize("stream", [workers.HEARTBEATS.stream, workers.DECLARATIONS.stream])
 async def test_no_job_is_given_to_a_worker_whose_record_cannot_be_written(
     broker: NatsServer, tmp_path: Path, stream: str
 ) -> None:
@@ -312,13 +315,13 @@ async def test_a_known_worker_whose_record_cannot_be_written_any_more_is_refused
     async with gateway(broker.url, tmp_path) as api:
         worker = Worker(api, kinds=[api.tenant])
         revision = revision_of(await worker.claim())
-        await resize(api, workers.STREAM, 10)
+        await resize(api, workers.HEARTBEATS.stream, 10)
         async with asyncio.timeout(DEADLINE_S):
             while (await by_revision(worker, revision)).status == 204:
                 pass
         refused = await by_revision(worker, revision)
         assert (refused.status, "cannot be written" in refused.json["detail"]) == (503, True)
-        await resize(api, workers.STREAM, 1 << 20)
+        await resize(api, workers.HEARTBEATS.stream, 1 << 20)
         async with asyncio.timeout(DEADLINE_S):
             while (await by_revision(worker, revision)).status == 503:
                 await asyncio.sleep(0.05)

@@ -13,7 +13,7 @@ from switchyard.events.values import JobSpec
 from switchyard.services.broker.reachability import Reachability
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.intake.routing import route_of
-from switchyard.services.records.lanes import DECODER, entry_subject
+from switchyard.services.records.lane_entries import LANES, LanePlace
 from switchyard.services.records.workers import new_record
 from switchyard.services.worker.registration import Registration
 from tests.broker.shared import SharedBroker
@@ -219,8 +219,8 @@ async def test_entries_without_an_opener_are_read_and_count_for_nobody(
     async with gateway(shared_broker.url, tmp_path, tenant_lanes=1) as api:
         key = route_of(JobSpec(api.tenant, api.tenant, "", requires={"old": 1})).keys[0]
         old = msgspec.json.encode(OldEntry(api.tenant, key.requires), order="deterministic")
-        await api.publisher.publish(entry_subject(lane_id(key), 50), old, {})
-        assert DECODER.decode(old) == LaneEntry(api.tenant, key.requires)
+        await api.publisher.publish(LANES.subject(LanePlace(lane_id(key), 50).key), old, {})
+        assert LANES.values.decode(old) == LaneEntry(api.tenant, key.requires)
         assert (await submit(api, requires={"old": 1})).status == 201
         assert await opened(api) == 0
         assert (await submit(api, requires={"new": 1})).status == 201

@@ -18,7 +18,7 @@ from switchyard.events.errors import (
 )
 from switchyard.services import clock
 from switchyard.services.access.principal import ANYBODY, Principal, Role
-from switchyard.services.broker.reader import last_message
+from switchyard.services.broker.bucket import Bucket
 from switchyard.services.connectors.registry import CONNECTORS
 from switchyard.services.gateway.app_keys import NATS, PUBLISHER, READ_MODEL, SETTINGS, WORKERS
 from switchyard.services.gateway.doors.v1.workers import live_worker
@@ -26,6 +26,7 @@ from switchyard.services.gateway.http.callers import json_response, require
 from switchyard.services.gateway.http.query import SHOWN_CHARS, Query
 from switchyard.services.records import controls
 from switchyard.services.records.controls import Control, What, Wish
+from switchyard.services.records.lane_entries import LANES
 from switchyard.services.records.workers import rest_tenant
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -101,10 +102,9 @@ def queue_route(what: What, verb: str) -> Handler:
             )
         app = request.app
         timeout_s = app[SETTINGS].request_timeout_s
-        if what == "lane":
-            entry = f"$KV.{subjects.BUCKET_LANES}.{name}.*"
-            if await last_message(app[NATS], controls.LANES, entry, timeout_s=timeout_s) is None:
-                raise NotFoundError(f"there is no lane {name[:SHOWN_CHARS]}", field=what)
+        # Also a lane that was removed is one: it may be made again.
+        if what == "lane" and not await Bucket(app[NATS], LANES, timeout_s=timeout_s).keys(name):
+            raise NotFoundError(f"there is no lane {name[:SHOWN_CHARS]}", field=what)
         control = _control(WISHES[verb], principal.actor)
         now, _ = await controls.read(app[NATS], what, name, timeout_s=timeout_s)
         if (now is None) is not (control is None):
