@@ -40,17 +40,16 @@ class _Rights:
         """Whether it may know of what is a tenant's own, such as its workers; None is what all share."""
         return tenant in (None, self.tenant) or Role.OPERATOR in self.roles
 
-    def check(self, role: Role) -> None:
-        """Let a caller with the role pass.
+    def check(self, *roles: Role) -> None:
+        """Let a caller with one of the roles pass.
 
         Raises:
-            ForbiddenError: it does not have it.
+            ForbiddenError: it has none of them.
         """
-        if role not in self.roles:
-            had = ", ".join(sorted(self.roles))
-            raise ForbiddenError(
-                f"this needs a token with role {role.value}; this one has {had}", field="roles"
-            )
+        if self.roles.isdisjoint(roles):
+            had = ", ".join(sorted(self.roles)) or "none"
+            wanted = " or ".join(role.value for role in roles)
+            raise ForbiddenError(f"this needs a token with role {wanted}; this one has {had}", field="roles")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from switchyard.events.errors import UnavailableError
 from switchyard.services import clock
-from switchyard.services.access.authenticator import SCHEME, Authenticator
+from switchyard.services.access.authenticator import Authenticator
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.principal import Principal, Role
 from switchyard.services.gateway.live.feed import LiveFeed
@@ -129,17 +129,3 @@ class LiveDoor:
 
 
 DOOR: Final = web.AppKey("live_door", LiveDoor)
-
-
-def bearer(request: web.Request) -> str | None:
-    """The token in the `Authorization` header; None without the header.
-
-    Raises:
-        UnauthenticatedError: there is something else in it.
-    """
-    header = request.headers.get(hdrs.AUTHORIZATION)
-    if header is None:
-        return None
-    if header[: len(SCHEME)].lower() != SCHEME:
-        raise UnauthenticatedError("the Authorization header must be: Bearer <token>")
-    return header[len(SCHEME) :].strip()

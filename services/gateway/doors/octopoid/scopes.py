@@ -159,6 +159,22 @@ class ScopeKeys:
         return await read_or(self._nc, STREAM, found, _record, None), found.seq
 
 
+class ScopeIdentifier:
+    """Knows the keys of scopes, whatever the door."""
+
+    def __init__(self, keys: ScopeKeys) -> None:
+        self._keys = keys
+
+    async def identify(self, token: str) -> Principal | None:
+        """The scope whose key it is; None where it does not begin as one.
+
+        Raises:
+            UnauthenticatedError: nobody's.
+            UnavailableError: the broker does not answer.
+        """
+        return principal_of(await self._keys.scope_of(token)) if token.startswith(PREFIX) else None
+
+
 def _record(message: Stored) -> ScopeKey:
     record = _DECODER.decode(message.data)
     if message.subject != subjects.scope_key(_place(record.scope)) or not record.hash.isascii():
