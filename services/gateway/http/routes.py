@@ -23,8 +23,18 @@ from switchyard.services.intake.faults import from_msgspec
 B = TypeVar("B")
 _T = TypeVar("_T")
 
-NOTHING: Final = None
-"""The type of an answer without a body, and of a route that reads none."""
+OF_ANY: Final = (
+    (400, "malformed"), (400, "unknown_parameter"), (400, "invalid_parameter"), (400, "rejected"),
+    (401, "token_missing"), (401, "token_invalid"), (401, "token_expired"), (401, "token_revoked"),
+    (403, "forbidden"), (417, "expectation_failed"), (422, "invalid"), (429, "too_many_connections"),
+    (429, "too_many_failures"), (500, "internal"), (503, "unavailable"),
+)  # fmt: skip
+"""What any route may be refused with: status and code."""
+OF_BODIES: Final = (
+    (400, "malformed_json"), (408, "body_too_slow"), (413, "body_too_large"), (415, "unsupported_media_type"),
+    (422, "nested_too_deeply"),
+)  # fmt: skip
+"""What any route that reads JSON may be refused with, beside those."""
 
 
 class Lasts(Enum):
@@ -85,7 +95,7 @@ class Route:
         headers: request headers that it looks at, beside those that all routes do.
         answers: from status to the type of its body: a struct, `Media`, or None for none.
         answer_headers: that its answers may have, beside those that all may have.
-        errors: the codes of refusals that are its own, with their status; others may come from any route.
+        errors: status and code of refusals that are its own, beside `OF_ANY` and `OF_BODIES`.
         lasts: for how long a request may go on.
         expects: whether the handler answers `Expect: 100-continue` itself, once it will take the body.
         summary: what it does, in one sentence.
@@ -198,3 +208,10 @@ def plain(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Ha
 def media_of(answer: Any) -> str:
     """The media type of an answer or a body."""
     return answer.type if isinstance(answer, Media) else JSON
+
+
+def refusals(route: Route) -> frozenset[tuple[int, str]]:
+    """All that a route may be refused with, by status and code."""
+    reads_json = route.body is not None and not isinstance(route.body, Media)
+    upload = OF_BODIES[-2:-1] if isinstance(route.body, Media) else ()
+    return frozenset((*OF_ANY, *(OF_BODIES if reads_json else upload), *route.errors))

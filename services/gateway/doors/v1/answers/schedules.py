@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -55,7 +55,7 @@ class ScheduleAnswer(Answer, frozen=True, kw_only=True):
     end_at: datetime | None
     missed: str
     overlap: str
-    job: msgspec.Raw | UnsetType = UNSET
+    job: Any = UNSET
     kind: str | UnsetType = UNSET
     created_at: datetime
     created_by: str
