@@ -252,14 +252,13 @@ class ReadModel:
             )
         return list(queues.values())
 
-    def _oldest_waiting(self, lane: str, priority: int, tenant: str | None) -> str | None:
+    def _oldest_waiting(self, lane: str, priority: int, tenant: str | None) -> datetime | None:
         row = self._one(
             "SELECT doc FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? "
             "AND tenant = coalesce(?, tenant) ORDER BY claimable_seq LIMIT 1",
             (lane, priority, tenant),
         )
-        at = None if row is None else decode(row[0]).queued_at
-        return None if at is None else at.isoformat().replace("+00:00", "Z")
+        return None if row is None else decode(row[0]).queued_at
 
     def counts(self, *, tenant: str | None = None) -> dict[tuple[str, str], int]:
         """Jobs by kind and state."""

@@ -73,12 +73,24 @@ class Grant(NamedTuple):
             raise ForbiddenError(message, code="kind_not_allowed", field=field)
 
 
+def check_kinds(grant: Grant | None, kinds: Iterable[str]) -> None:
+    """Let the kinds of a claim pass.
+
+    Raises:
+        ForbiddenError: code `kind_not_allowed`.
+    """
+    for index, kind in enumerate(kinds if grant is not None else ()):
+        if grant is not None:
+            grant.check_kind(kind, f"kinds[{index}]")
+
+
 class _Rights:
     """What a tenant and its roles allow."""
 
     __slots__ = ()
     tenant: str
     roles: frozenset[Role]
+    home: str
 
     @property
     def is_admin(self) -> bool:
@@ -87,6 +99,8 @@ class _Rights:
 
     def sees(self, tenant: str | None) -> bool:
         """Whether it may know of what is a tenant's own, such as its workers; None is what all share."""
+        if self.home:  # who acts for another tenant sees what that one does
+            return tenant in (None, self.tenant)
         return tenant in (None, self.tenant) or Role.OPERATOR in self.roles
 
     def check(self, *roles: Role) -> None:
@@ -112,6 +126,7 @@ class Caller(_Rights):
         trace: a W3C trace context, or "".
         key: the id of the API key that it came with, or "".
         grant: what that key allows; None without one.
+        home: the tenant that it belongs to, where it acts for another one.
     """
 
     tenant: str
@@ -120,6 +135,7 @@ class Caller(_Rights):
     trace: str = ""
     key: str = ""
     grant: Grant | None = None
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +162,6 @@ class Principal(_Rights):
     named: frozenset[Role] | None = None
     home: str = ""
 
-    def sees(self, tenant: str | None) -> bool:
-        """As `_Rights.sees`; who acts for another tenant sees what that one does."""
-        if self.home:
-            return tenant in (None, self.tenant)
-        return _Rights.sees(self, tenant)
-
     @property
     def actor(self) -> str:
         """The caller's name in the events that it causes; no token's can begin as a key's."""
@@ -168,7 +178,7 @@ class Principal(_Rights):
         Args:
             trace: its W3C trace context, or "".
         """
-        return Caller(self.tenant, self.actor, self.roles, trace, self.key, self.grant)
+        return Caller(self.tenant, self.actor, self.roles, trace, self.key, self.grant, self.home)
 
     def acting_for(self, tenant: str) -> Principal:
         """The same caller in another tenant: an operator has there what its named roles give, admin all.

@@ -56,19 +56,6 @@ class FileInfo:
     seq: int = 0
     key: str = ""
 
-    def view(self) -> dict[str, Any]:
-        """What clients see of it."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "type": self.type,
-            "size_bytes": self.size_bytes,
-            "sha256": self.sha256,
-            "created_at": _timestamp(self.created_at),
-            "expires_at": _timestamp(self.expires_at),
-            "key": self.key or None,
-        }
-
 
 def artifact_id(job_id: str, fence: int, name: str) -> str:
     """The id of what an attempt stores; the fence keeps a stale attempt off the newer one's.

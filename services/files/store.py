@@ -19,7 +19,7 @@ import hashlib
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -162,8 +162,8 @@ class Files:
             type=type,
             size_bytes=upload.size_bytes,
             sha256=upload.digest.hexdigest(),
-            created_at=now,
-            expires_at=now + timedelta(seconds=ttl_s),
+            created_at=_as_stored(now),
+            expires_at=_as_stored(now + timedelta(seconds=ttl_s)),
             nuid=upload.nuid,
             chunks=upload.chunks,
             index=tuple(upload.index),
@@ -386,3 +386,8 @@ def _info(meta: Stored) -> FileInfo | None:
 
 def _nuid(meta: Stored) -> str | None:
     return nuid_of(meta.data)
+
+
+def _as_stored(at: datetime) -> datetime:
+    """A time as finely as a description holds it."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -18,10 +21,23 @@ from switchyard.services.gateway.metrics import tenant_text
 from switchyard.services.records import room
 
 
+class Health(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: str
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Whether requests can be served, and what each check has found."""
+
+    ready: bool
+    checks: Mapping[str, Mapping[str, Any]]
+
+
 async def healthz(request: web.Request) -> web.Response:
     """The process answers."""
     Query(request)
-    return json_response({"status": "ok"})
+    return json_response(Health("ok"))
 
 
 async def readyz(request: web.Request) -> web.Response:
@@ -34,7 +50,7 @@ async def readyz(request: web.Request) -> web.Response:
     checks = await request.app[READINESS].checks()
     ready = all(check["ok"] for check in checks.values())
     headers = {} if ready else {"Retry-After": "1"}
-    return json_response({"ready": ready, "checks": checks}, status=200 if ready else 503, headers=headers)
+    return json_response(Ready(ready, checks), status=200 if ready else 503, headers=headers)
 
 
 async def metrics(request: web.Request) -> web.Response:

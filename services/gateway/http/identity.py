@@ -13,7 +13,6 @@ from switchyard.services.access.errors import RateLimitedError, UnauthenticatedE
 from switchyard.services.access.identify import Identifiers
 from switchyard.services.access.principal import Principal
 from switchyard.services.access.rates import Rate, Rates, burst_of, headers
-from switchyard.services.gateway.http.callers import PRINCIPAL
 from switchyard.services.gateway.http.connections import known
 from switchyard.services.gateway.http.query import ALL_TENANTS, TENANT, wrong
 from switchyard.services.intake.faults import MalformedError
@@ -42,7 +41,7 @@ class Doorkeeper:
         """The caller of a request, which is from now on one of its limits' requests.
 
         Args:
-            request: it has its caller under `PRINCIPAL` afterwards.
+            request: its body is not read.
             secret: its token or key, where that does not stand in a header.
 
         Raises:
@@ -58,8 +57,7 @@ class Doorkeeper:
         found = await self.identifiers.identify(secret)
         known(request)
         self.count(request, found)
-        principal = request[PRINCIPAL] = acting(request, found)
-        return principal
+        return acting(request, found)
 
     def count(self, request: web.Request, principal: Principal) -> None:
         """Count a request of a caller, and keep for its answer what is left.
@@ -94,7 +92,7 @@ class Doorkeeper:
 DOORKEEPER: Final = web.AppKey("doorkeeper", Doorkeeper)
 
 
-def secret_of(request: web.Request) -> str | None:
+def secret_of(request: web.Request, what: str = "token or key") -> str | None:
     """The token or key of a request; None where no header has one.
 
     Raises:
@@ -105,7 +103,7 @@ def secret_of(request: web.Request) -> str | None:
     secret = None
     if header is not None:
         if header[: len(SCHEME)].lower() != SCHEME:
-            raise UnauthenticatedError("the Authorization header must be: Bearer <token or key>")
+            raise UnauthenticatedError(f"the Authorization header must be: Bearer <{what}>")
         secret = header[len(SCHEME) :].strip()
     if by_name is None:
         return secret

@@ -11,8 +11,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from switchyard.events.subjects import NAME
-from switchyard.services.access.principal import Role
-from switchyard.services.gateway.http.callers import require
+from switchyard.services.access.principal import Caller, Role
 from switchyard.services.intake.faults import MalformedError
 
 MAX_SEQ: Final = 2**63 - 1
@@ -76,15 +75,23 @@ class Query:
         single: names that may stand once.
         repeated: names that may stand more than once.
         acting: whether the request may act for another tenant.
+        lenient: whether others are passed over, and the last of two counts.
 
     Raises:
         MalformedError: there is another parameter, or one stands too often.
     """
 
     def __init__(
-        self, request: web.Request, *single: str, repeated: tuple[str, ...] = (), acting: bool = True
+        self,
+        request: web.Request,
+        *single: str,
+        repeated: tuple[str, ...] = (),
+        lenient: bool = False,
+        acting: bool = True,
     ) -> None:
         self._values = request.query
+        if lenient:
+            return
         for name in self._values.keys():  # noqa: SIM118 - a multidict's keys, each as often as it stands
             if acting and name == TENANT and name not in single and name not in repeated:
                 values = self._values.getall(name)
@@ -150,32 +157,31 @@ def parse_time(name: str, value: str) -> datetime:
         raise wrong(name, value, "an RFC 3339 time") from None
 
 
-def scope(request: web.Request, query: Query, *, wide: Role = Role.ADMIN) -> str:
-    """The tenant that the request concerns: the caller's own, or the one that somebody of role `wide` names.
+def scope(caller: Caller, query: Query, *, wide: Role = Role.ADMIN) -> str:
+    """The tenant that a request concerns: the caller's own, or the one that somebody of role `wide` names.
 
     Raises:
         ForbiddenError: the caller may not name another tenant.
     """
     named = query.text("tenant")
-    principal = require(request, Role.VIEWER, wide)
-    if named is None or named == principal.tenant:
-        return principal.tenant
-    principal.check(wide)
+    if named is None or named == caller.tenant:
+        return caller.tenant
+    caller.check(wide)
     if NAME.fullmatch(named) is None:
         raise wrong("tenant", named, f"a name that matches {NAME.pattern}")
     return named
 
 
-def wide_scope(request: web.Request, query: Query, *, wide: Role = Role.ADMIN) -> str | None:
+def wide_scope(caller: Caller, query: Query, *, wide: Role = Role.ADMIN) -> str | None:
     """As `scope`; None for all tenants, whose name is `*`.
 
     Raises:
         ForbiddenError: the caller may not name another tenant.
     """
     if query.text("tenant") == ALL_TENANTS:
-        require(request, wide)
+        caller.check(wide)
         return None
-    return scope(request, query, wide=wide)
+    return scope(caller, query, wide=wide)
 
 
 def min_seq(request: web.Request) -> int:

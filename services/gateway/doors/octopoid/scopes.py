@@ -95,15 +95,6 @@ class ScopeKeys:
             raise UnauthenticatedError("this is nobody's API key")
         return record.scope
 
-    async def identify(self, secret: str) -> Principal | None:
-        """Who calls with a scope's key; None when it is of another sort.
-
-        Raises:
-            UnauthenticatedError: it is nobody's.
-            UnavailableError: the broker does not answer.
-        """
-        return principal_of(await self.scope_of(secret)) if secret.startswith(PREFIX) else None
-
     async def exists(self, scope: str) -> bool:
         """Whether the scope has a key."""
         return (await self._bucket.get(_place(scope))).value is not None
@@ -144,6 +135,22 @@ class ScopeKeys:
         except VersionConflictError:
             return None
         return key
+
+
+class ScopeIdentifier:
+    """Knows the keys of scopes, whatever the door."""
+
+    def __init__(self, keys: ScopeKeys) -> None:
+        self._keys = keys
+
+    async def identify(self, token: str) -> Principal | None:
+        """The scope whose key it is; None where it does not begin as one.
+
+        Raises:
+            UnauthenticatedError: nobody's.
+            UnavailableError: the broker does not answer.
+        """
+        return principal_of(await self._keys.scope_of(token)) if token.startswith(PREFIX) else None
 
 
 def _belongs(key: Key, record: ScopeKey) -> None:

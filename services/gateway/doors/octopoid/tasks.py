@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 import orjson
-from aiohttp import web
 
 from switchyard.events.encoding.damage import refuse_damaged
 from switchyard.events.errors import ConflictError, InvalidError, NotFoundError
 from switchyard.events.job import Job
 from switchyard.events.values import FINAL, Status
-from switchyard.services.gateway.app_keys import STORE
-from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, shown
+from switchyard.services.gateway.doors.octopoid.desk import Desk, shown
 from switchyard.services.gateway.doors.octopoid.holders import is_system, parties_of
-from switchyard.services.gateway.http.callers import PRINCIPAL
 from switchyard.services.ids import id_for_key
 from switchyard.services.records.entries import Document
 
@@ -132,37 +129,32 @@ def priority_name(priority: int) -> str:
     return min(PRIORITIES, key=lambda name: abs(PRIORITIES[name] - priority))
 
 
-async def task_named(request: web.Request, task_id: str) -> Task:
+async def task_named(desk: Desk, task_id: str) -> Task:
     """A task of the caller's scope, as it stands now.
 
     Raises:
         NotFoundError: there is none.
         UnavailableError: the broker does not answer.
     """
-    tenant = request[PRINCIPAL].tenant
-    found = await request.app[DOCUMENTS].find(tenant, SORT, task_id)
+    tenant = desk.tenant
+    found = await desk.documents.find(tenant, SORT, task_id)
     if found.document is not None and not found.document["deleted"]:
         job_id = job_id_of(tenant, task_id, found.document["nonce"])
-        last = await request.app[STORE].last_of_leader(job_id)
+        last = await desk.store.last_of_leader(job_id)
         if last is not None:
-            job = await request.app[STORE].load(job_id, at_least=last.seq)
+            job = await desk.store.load(job_id, at_least=last.seq)
             return Task(found.document, found.revision, job)
     raise NotFoundError("Task not found", field="id")
 
 
-async def task_at(request: web.Request) -> Task:
-    """The task that the route names."""
-    return await task_named(request, request.match_info["id"])
-
-
-async def task_to_change(request: web.Request, verb: str) -> Task:
-    """The task that the route names, if anything can be done with it.
+async def task_to_change(desk: Desk, task_id: str, verb: str) -> Task:
+    """A task of the caller's scope, if anything can be done with it.
 
     Raises:
         ConflictError: code `damaged`; the log of its job cannot be read.
         NewerVersionError: a newer version of the program wrote the log of its job.
     """
-    task = await task_at(request)
+    task = await task_named(desk, task_id)
     if task.job.damage is not None:
         error = refuse_damaged(task.job)
         if isinstance(error, ConflictError):
@@ -171,7 +163,7 @@ async def task_to_change(request: web.Request, verb: str) -> Task:
     return task
 
 
-def task_view(request: web.Request, task: Task) -> dict[str, Any]:
+def task_view(desk: Desk, task: Task) -> dict[str, Any]:
     """The task as clients see it."""
     job, document = task.job, task.document
     queue = task.queue
@@ -189,7 +181,7 @@ def task_view(request: web.Request, task: Task) -> dict[str, Any]:
         "title": fields["title"] or task.id,
         "queue": queue,
         "priority": priority_name(job.own_priority),
-        "scope": request[SCOPE],
+        "scope": desk.scope,
         "blocked_by": task.blocked_by,
         "claimed_by": agent,
         "orchestrator_id": orchestrator,

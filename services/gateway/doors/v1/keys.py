@@ -7,19 +7,21 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from switchyard.events.errors import ForbiddenError, InvalidError
 from switchyard.events.subjects import NAME_PATTERN
-from switchyard.projections.job_view import time_view
 from switchyard.services import clock
 from switchyard.services.access.api_keys import check_foreign, check_may_grant
 from switchyard.services.access.principal import Role
 from switchyard.services.access.rates import burst_of
 from switchyard.services.gateway.app_keys import API_KEYS, SETTINGS
-from switchyard.services.gateway.http.callers import body_of, json_response, require
-from switchyard.services.gateway.http.query import Query, wide_scope
-from switchyard.services.records.keys import PREFIX, KeyRecord
+from switchyard.services.gateway.doors.v1.answers.keys import KeyAnswer, KeysAnswer, key_answer
+from switchyard.services.gateway.doors.v1.parts import EMPTY, KEYS, NO_SUCH, TENANT
+from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
+from switchyard.services.gateway.http.query import wide_scope
+from switchyard.services.gateway.http.routes import Call, Route
+from switchyard.services.records.keys import KeyRecord
 
 MOST_S: Final = 100 * 366 * 86400.0
 OVERLAP_S: Final = 3600.0
@@ -64,76 +66,65 @@ class RotateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overlap_s: Annotated[float, Meta(ge=0, le=MOST_OVERLAP_S)] = OVERLAP_S
 
 
-_REQUEST: Final = msgspec.json.Decoder(KeyRequest)
-_ROTATE: Final = msgspec.json.Decoder(RotateRequest)
-
-
-async def create(request: web.Request) -> web.Response:
-    """`POST /v1/keys`: a new key, whose secret is shown this once."""
-    principal = require(request, Role.TENANT_ADMIN)
-    Query(request)
-    asked = await body_of(request, _REQUEST)
+async def create(call: Call[KeyRequest]) -> web.Response:
+    """A new key, whose secret is shown this once."""
+    caller, asked = call.caller, call.body
     expires_at = _expires_at(asked)
-    check_may_grant(principal, asked.roles, expires_at)
+    check_may_grant(call.request[PRINCIPAL], asked.roles, expires_at)
     if asked.key is not None:
-        if not principal.is_admin:
+        if not caller.is_admin:
             raise ForbiddenError("key: another system's key is taken from role admin alone", field="key")
-        check_foreign(asked.key, short_allowed=request.app[SETTINGS].short_keys)
+        check_foreign(asked.key, short_allowed=call.part(SETTINGS).short_keys)
     if not asked.name.isprintable():
         raise InvalidError("name: printable characters were expected", field="name")
     rate, spend = asked.rate, asked.spend
     record = KeyRecord(
-        id="", tenant=principal.tenant, name=asked.name, roles=tuple(sorted({*asked.roles})), secrets=(),
-        created_at=clock.now(), created_by=principal.actor, expires_at=expires_at,
+        id="", tenant=caller.tenant, name=asked.name, roles=tuple(sorted({*asked.roles})), secrets=(),
+        created_at=clock.now(), created_by=caller.actor, expires_at=expires_at,
         kinds=None if asked.kinds is None else tuple(sorted({*asked.kinds})),
         per_minute=None if rate is None else rate.per_minute,
         burst=0 if rate is None else min(rate.burst or burst_of(rate.per_minute), rate.per_minute),
         jobs_per_day=None if spend is None else spend.jobs_per_day,
     )  # fmt: skip
-    made, secret = await request.app[API_KEYS].create(record, asked.key)
+    made, secret = await call.part(API_KEYS).create(record, asked.key)
     headers = {**PRIVATE, "Location": f"/v1/keys/{made.id}"}
-    return json_response(_view(request, made) | {"key": secret}, status=201, headers=headers)
+    return json_response(_answer(call, made, secret), status=201, headers=headers)
 
 
-async def list_keys(request: web.Request) -> web.Response:
-    """`GET /v1/keys`: the keys of a tenant, the oldest first."""
-    require(request, Role.TENANT_ADMIN)
-    tenant = wide_scope(request, Query(request, "tenant"))
-    keys = request.app[API_KEYS].of(tenant)
-    return json_response({"keys": [_view(request, record) for record in keys]})
+async def list_keys(call: Call[None]) -> web.Response:
+    """The keys of a tenant, the oldest first."""
+    keys = call.part(API_KEYS).of(wide_scope(call.caller, call.query))
+    return json_response(KeysAnswer(keys=[_answer(call, record) for record in keys]))
 
 
-async def get(request: web.Request) -> web.Response:
-    """`GET /v1/keys/{id}`: one key."""
-    return json_response(_view(request, await _found(request)))
+async def get(call: Call[None]) -> web.Response:
+    """One key."""
+    return json_response(_answer(call, await _found(call)))
 
 
-async def rotate(request: web.Request) -> web.Response:
-    """`POST /v1/keys/{id}/rotate`: another secret; the one before counts for a while longer."""
-    record = await _found(request)
-    asked = await body_of(request, _ROTATE, empty=b"{}")
-    check_may_grant(require(request, Role.TENANT_ADMIN), record.roles, record.expires_at)
-    made, secret = await request.app[API_KEYS].rotate(record.tenant, record.id, asked.overlap_s)
-    return json_response(_view(request, made) | {"key": secret}, headers=PRIVATE)
+async def rotate(call: Call[RotateRequest]) -> web.Response:
+    """Another secret; the one before counts for a while longer."""
+    record = await _found(call)
+    check_may_grant(call.request[PRINCIPAL], record.roles, record.expires_at)
+    made, secret = await call.part(API_KEYS).rotate(record.tenant, record.id, call.body.overlap_s)
+    return json_response(_answer(call, made, secret), headers=PRIVATE)
 
 
-async def revoke(request: web.Request) -> web.Response:
-    """`DELETE /v1/keys/{id}`: the key opens nothing any more."""
-    record = await _found(request)
-    check_may_grant(require(request, Role.TENANT_ADMIN), record.roles, record.expires_at)
-    await request.app[API_KEYS].revoke(record.tenant, record.id)
+async def revoke(call: Call[None]) -> web.Response:
+    """The key opens nothing any more."""
+    record = await _found(call)
+    check_may_grant(call.request[PRINCIPAL], record.roles, record.expires_at)
+    await call.part(API_KEYS).revoke(record.tenant, record.id)
     return web.Response(status=204)
 
 
-async def _found(request: web.Request) -> KeyRecord:
+async def _found(call: Call[Any]) -> KeyRecord:
     """The key that the route names, of the tenant that the caller acts for.
 
     Raises:
         NotFoundError: there is none.
     """
-    require(request, Role.TENANT_ADMIN)
-    tenant = wide_scope(request, Query(request, "tenant"))
-    return await request.app[API_KEYS].get(tenant, request.match_info["id"])
+    return await call.part(API_KEYS).get(wide_scope(call.caller, call.query), call.named("id"))
 
 
 def _expires_at(asked: KeyRequest) -> datetime | None:
@@ -152,36 +143,34 @@ def _expires_at(asked: KeyRequest) -> datetime | None:
     return at.astimezone(now.tzinfo)
 
 
-def _view(request: web.Request, record: KeyRecord) -> dict[str, Any]:
-    rate = None if record.per_minute is None else {"per_minute": record.per_minute, "burst": record.burst}
-    now = clock.now()
-    return {
-        "id": record.id,
-        "tenant": record.tenant,
-        "name": record.name,
-        "prefix": None if record.foreign and record.rotated_at is None else f"{PREFIX}{record.id}",
-        "roles": record.roles,
-        "kinds": record.kinds,
-        "rate": rate,
-        "spend": record.jobs_per_day and {"jobs_per_day": record.jobs_per_day},
-        "created_at": time_view(record.created_at),
-        "created_by": record.created_by,
-        "expires_at": time_view(record.expires_at),
-        "expired": record.expires_at is not None and record.expires_at <= now,
-        "rotated_at": time_view(record.rotated_at),
-        "earlier_until": [
-            time_view(secret.until)
-            for secret in record.secrets
-            if secret.until is not None and secret.until > now
-        ],
-        "last_used_at": time_view(request.app[API_KEYS].last_used(record.id)),
-    }
+def _answer(call: Call[Any], record: KeyRecord, secret: str | UnsetType = UNSET) -> KeyAnswer:
+    return key_answer(record, clock.now(), call.part(API_KEYS).last_used(record.id), secret)
 
 
-def add_routes(router: web.UrlDispatcher) -> None:
-    """Connect the routes; `docs/api.md` describes each."""
-    router.add_post("/v1/keys", create)
-    router.add_get("/v1/keys", list_keys)
-    router.add_get("/v1/keys/{id}", get)
-    router.add_post("/v1/keys/{id}/rotate", rotate)
-    router.add_delete("/v1/keys/{id}", revoke)
+NO_KEY: Final = (*NO_SUCH, (403, "key_bounded"), (409, "conflict"))
+ROUTES: Final = (
+    Route(
+        method="POST", path="/v1/keys", handler=create, summary="Make an API key", roles=KEYS,
+        body=KeyRequest, answers={201: KeyAnswer}, answer_headers=("Location",),
+        errors=(
+            (403, "key_bounded"), (409, "key_exists"), (422, "key_too_short"), (422, "too_many_keys"),
+        ),
+    ),
+    Route(
+        method="GET", path="/v1/keys", handler=list_keys, summary="List API keys", roles=KEYS,
+        query=(TENANT,), answers={200: KeysAnswer},
+    ),
+    Route(
+        method="GET", path="/v1/keys/{id}", handler=get, summary="Read an API key", roles=KEYS,
+        query=(TENANT,), answers={200: KeyAnswer}, errors=NO_SUCH,
+    ),
+    Route(
+        method="POST", path="/v1/keys/{id}/rotate", handler=rotate, summary="Give an API key another secret",
+        roles=KEYS, query=(TENANT,), body=RotateRequest, empty=EMPTY, answers={200: KeyAnswer},
+        errors=(*NO_KEY, (422, "too_many_secrets")),
+    ),
+    Route(
+        method="DELETE", path="/v1/keys/{id}", handler=revoke, summary="Revoke an API key", roles=KEYS,
+        query=(TENANT,), answers={204: None}, errors=NO_KEY,
+    ),
+)  # fmt: skip

@@ -13,6 +13,7 @@ from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.gateway.http.connections import known
 from switchyard.services.gateway.http.identity import secret_of
 from switchyard.services.gateway.http.query import Query, wrong
+from switchyard.services.gateway.http.routes import Lasts, Media, Parameter, Route, plain
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.messages import Item, Subscribe, message
 from switchyard.services.gateway.live.session import Session
@@ -169,3 +170,17 @@ def _heartbeat(session: Session) -> bytes:
     """
     cursor = session.cursor()
     return b": ping\n\n" if cursor is None else b": ping\nid: %b\n\n" % cursor.encode()
+
+
+ROUTES: Final = (
+    Route(
+        method="GET", path="/v1/events/stream", handler=plain(event_stream),
+        summary="Follow events as server-sent events",
+        query=(
+            *(Parameter(name, "boolean") for name in FLAGS), Parameter("after"),
+            *(Parameter(name, repeated=True) for name in LISTS),
+        ),
+        headers=("Last-Event-ID",), answers={200: Media("text/event-stream")},
+        errors=((404, "not_found"),), lasts=Lasts.CONNECTION,
+    ),
+)  # fmt: skip

@@ -15,6 +15,7 @@ from switchyard.services.access.principal import Principal
 from switchyard.services.gateway.http.connections import CONNECTIONS, known
 from switchyard.services.gateway.http.identity import secret_of
 from switchyard.services.gateway.http.query import Query
+from switchyard.services.gateway.http.routes import Lasts, Route, plain
 from switchyard.services.gateway.live.admission import DOOR, NORMAL, TOKEN_ENDED, LiveDoor
 from switchyard.services.gateway.live.messages import (
     Auth,
@@ -309,3 +310,11 @@ class _Connection:
 
 def _error(error: RejectedError, subscription_id: str | None) -> Item:
     return message("error", id=subscription_id, code=error.code, message=error.message, field=error.field)
+
+
+ROUTES: Final = (
+    Route(
+        method="GET", path="/v1/ws", handler=plain(websocket), summary="Follow events over a WebSocket",
+        headers=("Sec-WebSocket-Protocol",), answers={101: None}, lasts=Lasts.CONNECTION,
+    ),
+)  # fmt: skip
