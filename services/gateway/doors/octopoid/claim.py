@@ -17,9 +17,9 @@ from switchyard.events.values import Status
 from switchyard.services import clock
 from switchyard.services.dispatch.rest.claiming import Claimed, ClaimRequest, Nothing
 from switchyard.services.gateway.doors.octopoid import flows
+from switchyard.services.gateway.doors.octopoid.answers import NoTask
 from switchyard.services.gateway.doors.octopoid.create import end_job
-from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of
-from switchyard.services.gateway.doors.octopoid.holders import holder_of
+from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, holder_of
 from switchyard.services.gateway.doors.octopoid.listing import matching, tasks_of
 from switchyard.services.gateway.doors.octopoid.moves import Order, changed, move
 from switchyard.services.gateway.doors.octopoid.tasks import (
@@ -68,7 +68,7 @@ async def claim(call: Call[ClaimForm]) -> web.Response:
     else:
         task = None if queue in BUILT_IN else await _review(desk, asked, queue)
     if task is None:
-        return json_response({"message": "No tasks available"}, status=404)
+        return json_response(NoTask(), status=404)
     return json_response(task_view(desk, task))
 
 
@@ -87,7 +87,7 @@ async def _check_claimed(desk: Desk, asked: ClaimForm, most: int) -> None:
     held = [
         task
         for task in await tasks_of(desk)
-        if task_view(desk, task)["orchestrator_id"] == asked.orchestrator_id and task.queue == CLAIMED
+        if task_view(desk, task).orchestrator_id == asked.orchestrator_id and task.queue == CLAIMED
     ]
     if len(held) >= most:
         raise LimitError(f"{asked.orchestrator_id} holds {len(held)} tasks, of at most {most}")

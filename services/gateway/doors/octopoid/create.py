@@ -17,6 +17,7 @@ from switchyard.events.job import Job
 from switchyard.events.values import Status
 from switchyard.services import clock
 from switchyard.services.gateway.doors.octopoid import flows
+from switchyard.services.gateway.doors.octopoid.answers import TaskDeleted
 from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, now
 from switchyard.services.gateway.doors.octopoid.moves import Order, move
 from switchyard.services.gateway.doors.octopoid.tasks import (
@@ -177,7 +178,7 @@ async def delete(call: Call[None]) -> web.Response:
             raise refuse_damaged(task.job)
         found = await documents.change(tenant, SORT, task_id, lambda document: document | {"deleted": True})
     await _remove(desk, found.document or {}, found.revision)
-    return json_response({"message": "Task deleted", "task_id": task_id})
+    return json_response(TaskDeleted(task_id=task_id))
 
 
 async def _remove(desk: Desk, document: Document, revision: int) -> None:

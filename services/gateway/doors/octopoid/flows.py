@@ -9,6 +9,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from switchyard.events.errors import ConflictError, InvalidError, VersionConflictError
+from switchyard.services.gateway.doors.octopoid.answers import FlowAnswer, FlowDeleted, FlowList
 from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, now
 from switchyard.services.gateway.doors.octopoid.tasks import BUILT_IN, Task
 from switchyard.services.gateway.http.callers import json_response
@@ -101,7 +102,7 @@ async def put(call: Call[FlowForm]) -> web.Response:
             await documents.put(tenant, SORT, name, document, found.revision)
     except VersionConflictError:
         raise ConflictError(f"flow {name[:64]}: another request changed it meanwhile") from None
-    return json_response(document)
+    return json_response(_view(document))
 
 
 async def list_flows(call: Call[None]) -> web.Response:
@@ -109,14 +110,16 @@ async def list_flows(call: Call[None]) -> web.Response:
     desk = desk_of(call)
     found = await desk.documents.all(desk.tenant, SORT)
     flows = [flow.document for flow in found if flow.document is not None]
-    return json_response({"flows": sorted(flows, key=lambda flow: str(flow["name"]))})
+    return json_response(
+        FlowList(flows=[_view(flow) for flow in sorted(flows, key=lambda flow: str(flow["name"]))])
+    )
 
 
 async def get(call: Call[None]) -> web.Response:
     """`GET /api/v1/flows/{name}`."""
     desk = desk_of(call)
     found = await desk.documents.get(desk.tenant, SORT, call.named("name"))
-    return json_response(found.document)
+    return json_response(_view(found.document or {}))
 
 
 async def delete(call: Call[None]) -> web.Response:
@@ -128,4 +131,9 @@ async def delete(call: Call[None]) -> web.Response:
         await desk.documents.delete(tenant, SORT, name, found.revision)
     except VersionConflictError:
         raise ConflictError(f"flow {name[:64]}: another request changed it meanwhile") from None
-    return json_response({"message": "Flow deleted", "name": name, "scope": desk.scope})
+    return json_response(FlowDeleted(name=name, scope=desk.scope))
+
+
+def _view(document: Document) -> FlowAnswer:
+    known: dict[str, Any] = {name: document.get(name) for name in FlowAnswer.__struct_fields__}
+    return FlowAnswer(**known)

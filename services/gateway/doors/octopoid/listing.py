@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
 from switchyard.events.errors import UnavailableError
 from switchyard.services.broker.jetstream import api
+from switchyard.services.gateway.doors.octopoid.answers import (
+    FlowStates,
+    Poll,
+    ProvisionalTask,
+    TaskAnswer,
+    TaskPage,
+)
 from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, page_of, words
 from switchyard.services.gateway.doors.octopoid.tasks import (
     CLAIMED,
@@ -63,21 +70,23 @@ async def list_tasks(call: Call[None]) -> web.Response:
     shown = {name: words(call, name) for name in ("queue", "priority", "claimed_by")}
     views = [task_view(desk, task) for task in await tasks_of(desk) if matching(task, fields)]
     views = [
-        view for view in views if all(not wanted or view[name] in wanted for name, wanted in shown.items())
+        view
+        for view in views
+        if all(not wanted or getattr(view, name) in wanted for name, wanted in shown.items())
     ]
     intervention = call.query.text("needs_intervention")
     if intervention in ("true", "false"):
-        views = [view for view in views if bool(view["needs_intervention"]) == (intervention == "true")]
+        views = [view for view in views if bool(view.needs_intervention) == (intervention == "true")]
     _sort(views, by_priority=call.query.text("sort") == "priority")
     page = views[offset : offset + limit]
-    return json_response({"tasks": page, "total": len(views), "offset": offset, "limit": limit})
+    return json_response(TaskPage(tasks=page, total=len(views), offset=offset, limit=limit))
 
 
-def _sort(views: list[dict[str, Any]], *, by_priority: bool) -> None:
+def _sort(views: list[TaskAnswer], *, by_priority: bool) -> None:
     """The newest first, or the most urgent first and then the oldest."""
-    views.sort(key=lambda view: (view["created_at"], view["id"]), reverse=not by_priority)
+    views.sort(key=lambda view: (view.created_at, view.id), reverse=not by_priority)
     if by_priority:
-        views.sort(key=lambda view: str(view["priority"]))
+        views.sort(key=lambda view: view.priority)
 
 
 async def poll(call: Call[None]) -> web.Response:
@@ -87,20 +96,21 @@ async def poll(call: Call[None]) -> web.Response:
     views = [task_view(desk, task) for task in await tasks_of(desk)]
     counts = dict.fromkeys((INCOMING, CLAIMED, PROVISIONAL), 0)
     for view in views:
-        if view["queue"] in counts:
-            counts[view["queue"]] += 1
+        if view.queue in counts:
+            counts[view.queue] += 1
     orchestrator = call.query.text("orchestrator_id") or ""
     known = orchestrator and (await documents.find(tenant, "orchestrator", orchestrator)).document is not None
     flows = [found.document for found in await documents.all(tenant, "flow") if found.document is not None]
-    names = ("id", "hooks", "pr_number", "claimed_by")
-    return json_response(
-        {
-            "queue_counts": counts,
-            "provisional_tasks": [
-                {name: view[name] for name in names} for view in views if view["queue"] == PROVISIONAL
-            ],
-            "orchestrator_registered": bool(known),
-            "scope": desk.scope,
-            "flows": {flow["name"]: {"states": flow["states"]} for flow in flows},
-        }
+    provisional = [
+        ProvisionalTask(id=view.id, hooks=view.hooks, pr_number=view.pr_number, claimed_by=view.claimed_by)
+        for view in views
+        if view.queue == PROVISIONAL
+    ]
+    body = Poll(
+        queue_counts=counts,
+        provisional_tasks=provisional,
+        orchestrator_registered=bool(known),
+        scope=desk.scope,
+        flows={flow["name"]: FlowStates(states=flow["states"]) for flow in flows},
     )
+    return json_response(body)

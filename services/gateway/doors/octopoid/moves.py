@@ -31,8 +31,7 @@ from switchyard.events.job import Job, decide
 from switchyard.events.values import JobError, Status
 from switchyard.services import clock
 from switchyard.services.access.lease_tickets import LeaseClaims
-from switchyard.services.gateway.doors.octopoid.desk import Desk, now
-from switchyard.services.gateway.doors.octopoid.holders import SYSTEM
+from switchyard.services.gateway.doors.octopoid.desk import SYSTEM, Desk, now
 from switchyard.services.gateway.doors.octopoid.tasks import DONE, FAILED, INCOMING, RUNS, SORT, WAITS, Task
 from switchyard.services.records.entries import Document, Found
 

@@ -7,12 +7,19 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from switchyard.events.errors import ForbiddenError, VersionConflictError
 from switchyard.services import clock
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.principal import Role
+from switchyard.services.gateway.doors.octopoid.answers import (
+    Beat,
+    KeyAnswer,
+    OrchestratorAnswer,
+    OrchestratorList,
+    Registered,
+)
 from switchyard.services.gateway.doors.octopoid.desk import DOCUMENTS, KEYS, SCOPE, desk_of, now, words
 from switchyard.services.gateway.doors.octopoid.scopes import MAX_SCOPE_CHARS, tenant_of
 from switchyard.services.gateway.http.callers import json_response
@@ -59,9 +66,7 @@ async def register(call: Call[RegisterForm]) -> web.Response:
         "id": name, "registered_at": at, "last_heartbeat": at, "status": "active",
     }  # fmt: skip
     is_new = await _written(call.part(DOCUMENTS), tenant, name, document)
-    body = {"orchestrator_id": name, "registered_at": at, "status": "active"}
-    if key is not None:
-        body["api_key"] = key
+    body = Registered(orchestrator_id=name, registered_at=at, api_key=key or UNSET)
     return json_response(body, status=201 if is_new else 200)
 
 
@@ -87,7 +92,7 @@ async def heartbeat(call: Call[None]) -> web.Response:
     at = now()
     beat = {"last_heartbeat": at, "status": "active"}
     await desk.documents.change(desk.tenant, SORT, call.named("id"), lambda known: known | beat)
-    return json_response({"success": True, "last_heartbeat": at})
+    return json_response(Beat(last_heartbeat=at))
 
 
 async def list_orchestrators(call: Call[None]) -> web.Response:
@@ -97,9 +102,9 @@ async def list_orchestrators(call: Call[None]) -> web.Response:
     views = [_view(known.document) for known in found if known.document is not None]
     for name in ("cluster", "status"):
         wanted = words(call, name)
-        views = [view for view in views if not wanted or view[name] in wanted]
-    views.sort(key=lambda view: str(view["last_heartbeat"]), reverse=True)
-    return json_response({"orchestrators": views, "total": len(views)})
+        views = [view for view in views if not wanted or getattr(view, name) in wanted]
+    views.sort(key=lambda view: view.last_heartbeat, reverse=True)
+    return json_response(OrchestratorList(orchestrators=views, total=len(views)))
 
 
 async def get(call: Call[None]) -> web.Response:
@@ -122,11 +127,12 @@ async def patch(call: Call[StatusForm]) -> web.Response:
     return json_response(_view(found.document or {}))
 
 
-def _view(document: Document) -> Document:
+def _view(document: Document) -> OrchestratorAnswer:
     """The orchestrator; one that was not heard of for long is offline."""
     silent = clock.now() - parse_time("last_heartbeat", document["last_heartbeat"])
     stale = document["status"] == "active" and silent > timedelta(seconds=STALE_S)
-    return document | {"status": "offline" if stale else document["status"]}
+    known: dict[str, Any] = {name: document.get(name) for name in OrchestratorAnswer.__struct_fields__}
+    return OrchestratorAnswer(**{**known, "status": "offline" if stale else document["status"]})
 
 
 async def rotate_key(call: Call[None]) -> web.Response:
@@ -138,4 +144,4 @@ async def rotate_key(call: Call[None]) -> web.Response:
         raise ForbiddenError("scope: the API key is another scope's", code="scope_mismatch", field="scope")
     if own is None:
         call.caller.check(Role.ADMIN)
-    return json_response({"api_key": await call.part(KEYS).rotate(scope), "scope": scope})
+    return json_response(KeyAnswer(api_key=await call.part(KEYS).rotate(scope), scope=scope))

@@ -11,6 +11,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from switchyard.events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
+from switchyard.services.gateway.doors.octopoid.answers import ProjectTasks
 from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, now, page_of
 from switchyard.services.gateway.doors.octopoid.listing import tasks_of
 from switchyard.services.gateway.doors.octopoid.tasks import task_view
@@ -226,8 +227,8 @@ async def project_tasks(call: Call[None]) -> web.Response:
     name = call.named("id")
     await desk.documents.get(desk.tenant, PROJECT, name)
     tasks = [task for task in await tasks_of(desk) if task.document["fields"].get("project_id") == name]
-    views = sorted((task_view(desk, task) for task in tasks), key=lambda view: str(view["priority"]))
-    return json_response({"project_id": name, "tasks": views, "total": len(views)})
+    views = sorted((task_view(desk, task) for task in tasks), key=lambda view: view.priority)
+    return json_response(ProjectTasks(project_id=name, tasks=views, total=len(views)))
 
 
 # --- Drafts

@@ -10,8 +10,8 @@ from switchyard.events.encoding.damage import refuse_damaged
 from switchyard.events.errors import ConflictError, InvalidError, NotFoundError
 from switchyard.events.job import Job
 from switchyard.events.values import FINAL, Status
-from switchyard.services.gateway.doors.octopoid.desk import Desk, shown
-from switchyard.services.gateway.doors.octopoid.holders import is_system, parties_of
+from switchyard.services.gateway.doors.octopoid.answers import TaskAnswer
+from switchyard.services.gateway.doors.octopoid.desk import Desk, is_system, parties_of, shown
 from switchyard.services.ids import id_for_key
 from switchyard.services.records.entries import Document
 
@@ -163,7 +163,7 @@ async def task_to_change(desk: Desk, task_id: str, verb: str) -> Task:
     return task
 
 
-def task_view(desk: Desk, task: Task) -> dict[str, Any]:
+def task_view(desk: Desk, task: Task) -> TaskAnswer:
     """The task as clients see it."""
     job, document = task.job, task.document
     queue = task.queue
@@ -173,10 +173,11 @@ def task_view(desk: Desk, task: Task) -> dict[str, Any]:
         worker, expires_at = job.review.reviewer, job.review.expires_at
     orchestrator, agent = parties_of(worker)
     under_way = job.status in RUNS or job.status is Status.REVIEW or job.status is Status.SUCCEEDED
-    fields: dict[str, Any] = FIELDS | document["fields"]
+    given = document["fields"]
+    fields: dict[str, Any] = {name: given.get(name, unsaid) for name, unsaid in FIELDS.items()}
     if job.damage is not None:
-        fields |= {"needs_intervention": True}
-    return fields | {
+        fields["needs_intervention"] = True
+    shown_fields = fields | {
         "id": task.id,
         "title": fields["title"] or task.id,
         "queue": queue,
@@ -199,6 +200,7 @@ def task_view(desk: Desk, task: Task) -> dict[str, Any]:
         "damage": job.damage and job.damage.reason,
         "lease_id": f"{job.id}.{job.lease.fence}" if runs and job.lease else None,
     }
+    return TaskAnswer(**shown_fields)
 
 
 def _text(value: Any) -> str | None:
