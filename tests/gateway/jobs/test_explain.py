@@ -70,7 +70,9 @@ async def test_a_worker_that_the_broker_refuses_is_named_as_the_reason(plant: Pl
     async with plant.site.worker(made, name="a"):
         info = await js_api(plant.api.nc, f"STREAM.INFO.{registry.DECLARATIONS.stream}", timeout_s=3)
         config = info["config"] | {"max_bytes": 10}
-        done = await js_api(plant.api.nc, f"STREAM.UPDATE.{registry.DECLARATIONS.stream}", config, timeout_s=3)
+        done = await js_api(
+            plant.api.nc, f"STREAM.UPDATE.{registry.DECLARATIONS.stream}", config, timeout_s=3
+        )
         assert "error" not in done
         # What replaces an entry and is no larger is taken by a full bucket too.
         made.extra = {"gpu": {"memory_gb": 48, "vendor": "nvidia"}}
