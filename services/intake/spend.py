@@ -44,14 +44,14 @@ class Spend:
         self._count = count
         self._days: OrderedDict[str, _Day] = OrderedDict()
 
-    def take(self, grant: Grant, now: datetime) -> None:
-        """Count one job of a key.
+    def take(self, grant: Grant | None, now: datetime) -> None:
+        """Count one job of a key, if it comes with one.
 
         Raises:
             LimitError: code `key_spent`; it has submitted as many today as it may.
         """
-        most = grant.jobs_per_day
-        if most is None:
+        most = None if grant is None else grant.jobs_per_day
+        if grant is None or most is None:
             return
         day = self._today(grant.key, now)
         if day.jobs >= most:
@@ -60,10 +60,12 @@ class Spend:
             raise LimitError(message, code="key_spent", retry_after_s=left_s)
         day.jobs += 1
 
-    def back(self, grant: Grant, now: datetime) -> None:
-        """One job was not taken in."""
+    def back(self, grant: Grant | None, now: datetime) -> None:
+        """One job was not taken in, or was there already."""
+        if grant is None or grant.jobs_per_day is None:
+            return
         day = self._days.get(grant.key)
-        if grant.jobs_per_day is not None and day is not None and day.begins == _midnight(now):
+        if day is not None and day.begins == _midnight(now):
             day.jobs = max(0, day.jobs - 1)
 
     def _today(self, key: str, now: datetime) -> _Day:

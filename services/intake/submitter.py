@@ -128,7 +128,7 @@ class Submitter:
         self._file_exists = file_exists
         self._shares = shares
         self._settings = settings
-        self._spend = spend
+        self._spend = spend or Spend(lambda _key, _since: 0)
 
     async def submit(self, request: JobRequest, body: bytes, caller: Caller, key: str | None) -> Submitted:
         """Take a job in, or find the one that the key stands for.
@@ -179,9 +179,8 @@ class Submitter:
             if caller.grant is not None:
                 caller.grant.check_kind(request.kind)
             spec = self._spec(request, rules, caller, digests[0] if digests else "", now, size_bytes)
-            if self._spend is not None and caller.grant is not None:
-                self._spend.take(caller.grant, now)
-                spent = True
+            self._spend.take(caller.grant, now)
+            spent = True
             share = self._shares.take(caller.tenant, size_bytes, len(spec.depends_on))
             if spec.depends_on:
                 await check_known(self._store, caller.tenant, request.depends_on)
@@ -197,7 +196,7 @@ class Submitter:
         except BaseException as error:
             if share is not None:
                 share.back(size_bytes, len(spec.depends_on))
-            if spent and self._spend is not None and caller.grant is not None:
+            if spent:
                 self._spend.back(caller.grant, now)
             # What was taken in once is answered as such, though its file may be gone by now.
             if isinstance(error, RejectedError) and key is not None:
@@ -224,6 +223,8 @@ class Submitter:
             found = await self._existing(job.id, digests, at_least=conflict.last_seq or 0)
             if found is None:
                 raise UnavailableError(f"job {job.id} cannot be read yet") from None
+            if digests:
+                self._spend.back(caller.grant, clock.now())
             # An id of our own drawing can only have been taken by the first try of this very submission.
             return found if digests else Submitted(found.job, event)
         return Submitted(evolve(job, event, seq), event)

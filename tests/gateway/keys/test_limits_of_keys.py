@@ -147,6 +147,22 @@ async def test_key_submits_so_many_jobs_a_day_and_no_more(api: Gateway) -> None:
     assert (ticks.status, ticks.json["code"]) == (403, "key_bounded")
 
 
+async def test_same_submission_is_spent_once(api: Gateway) -> None:
+    key = await make(api, "submitter", spend={"jobs_per_day": 2})
+    for _ in range(4):
+        answer = await api.call(
+            "POST", "/v1/jobs", {"kind": "noop"}, token=key.secret, Idempotency_Key=f"one-{api.tenant}"
+        )
+        assert answer.status in (200, 201)
+    assert (await api.call("POST", "/v1/jobs", {"kind": "noop"}, token=key.secret)).status == 201
+    spent = await api.call("POST", "/v1/jobs", {"kind": "noop"}, token=key.secret)
+    assert (spent.status, spent.json["code"]) == (429, "key_spent")
+    again = await api.call(
+        "POST", "/v1/jobs", {"kind": "noop"}, token=key.secret, Idempotency_Key=f"one-{api.tenant}"
+    )
+    assert again.status == 200
+
+
 async def test_what_a_key_has_spent_outlives_its_gateway(shared_broker: SharedBroker, tmp_path: Path) -> None:
     async with gateway(shared_broker.url, tmp_path) as api:
         key = await make(api, "submitter", spend={"jobs_per_day": 2})
