@@ -120,7 +120,9 @@ class TestUpload:
         assert response.status == 201
         view = await response.json()
         assert response.headers["Location"] == f"/v1/files/{view['id']}"
-        assert set(view) == {"id", "name", "type", "size_bytes", "sha256", "created_at", "expires_at"}
+        assert set(view) == {
+            "id", "name", "type", "size_bytes", "sha256", "created_at", "expires_at", "key",
+        }  # fmt: skip
         assert (view["name"], view["type"], view["size_bytes"]) == ("scan ä.pdf", "application/pdf", size)
         assert view["sha256"] == hashlib.sha256(DATA[:size]).hexdigest()
         down = await http.get(response.headers["Location"])
