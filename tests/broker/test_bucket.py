@@ -200,6 +200,19 @@ async def test_ten_thousand_entries_are_loaded_whole_and_by_tenant(bucket: Bucke
     assert len(await bucket.keys_under(["t1", "t2"])) == 200
 
 
+async def test_of_several_kept_revisions_the_last_counts(nats_connection: Client) -> None:
+    async with notes(nats_connection, max_msgs_per_subject=5) as bucket:
+        for text in ("1", "2"):
+            for name in ("a", "b"):
+                await bucket.put((ACME, name), Note(text))
+        await bucket.delete((ACME, "b"))
+        last = await bucket.put((ACME, "a"), Note("3"))
+        await bucket.put(("other", "c"), Note("c"))
+        assert await bucket.load(ACME) == await bucket.load(ACME, limit=100) == [last]
+        assert [entry.key for entry in await bucket.load()] == [(ACME, "a"), ("other", "c")]
+        assert await bucket.get((ACME, "a")) == last
+
+
 async def test_forms_that_share_a_bucket_do_not_see_each_other(
     nats_connection: Client, bucket: Bucket[Note]
 ) -> None:

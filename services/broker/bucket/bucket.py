@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 from nats.aio.client import Client
@@ -113,34 +113,40 @@ class Bucket(Generic[T]):
             UnavailableError: the broker does not answer.
         """
         if limit is not None:
-            return [entry async for entry in self._present(await self._range(share, 1, limit))]
-        if share or self.form.under:
-            return [entry async for entry in self.scan(*share)]
-        messages = await follow_once(self.nc, self.form.stream, timeout_s=self.timeout_s)
-        return [entry async for entry in self._present(messages)]
+            messages = await self._range(share, 1, limit)
+        elif share or self.form.under:
+            messages = [message async for page in self._pages(share, PAGE) for message in page]
+        else:
+            messages = await follow_once(self.nc, self.form.stream, timeout_s=self.timeout_s)
+        last: dict[Key, Entry[T]] = {}  # a bucket may keep several revisions of an entry
+        for message in messages:
+            if (entry := await self.read(message)) is not None:
+                last.pop(entry.key, None)
+                last[entry.key] = entry
+        return [entry for entry in last.values() if entry.value is not None]
 
     async def scan(self, *share: str, page: int = PAGE) -> AsyncIterator[Entry[T]]:
-        """As `load`, some at a time; one that is written meanwhile may come twice.
+        """As `load`, some at a time; one that is written meanwhile, or has several revisions, may come twice.
 
         Raises:
             UnavailableError: the broker does not answer.
         """
+        async for messages in self._pages(share, page):
+            for message in messages:
+                entry = await self.read(message)
+                if entry is not None and entry.value is not None:
+                    yield entry
+
+    async def _pages(self, share: Key, page: int) -> AsyncIterator[list[Stored]]:
         messages = await self._range(share, 1, page)
         while messages:
-            async for entry in self._present(messages):
-                yield entry
+            yield messages
             start = messages[-1].seq + 1
             messages = await self._range(share, start, page) if len(messages) == page else []
 
     async def _range(self, share: Key, start: int, limit: int) -> list[Stored]:
         stream, subject = self.form.stream, self.form.filter(*share)
         return await read_range(self.nc, stream, subject, start=start, limit=limit, timeout_s=self.timeout_s)
-
-    async def _present(self, messages: Iterable[Stored]) -> AsyncGenerator[Entry[T], None]:
-        for message in messages:
-            entry = await self.read(message)
-            if entry is not None and entry.value is not None:
-                yield entry
 
     async def keys(self, *share: str) -> list[Key]:
         """The keys that there are, in order; those that were deleted of late among them.
