@@ -263,7 +263,7 @@ async def _open_doors(app: web.Application, found: Sequence[Door]) -> list[Besid
     Raises:
         InvalidError: two of them want the same paths.
     """
-    registry = app[DOORS] = Doors(House(), found)
+    registry = app[DOORS] = Doors(House(metrics_public=app[app_keys.SETTINGS].metrics_public), found)
     registry.connect(app.router)
     answer_expectations(app)
     opened = [part for door in registry.all for part in await door.open(app)]

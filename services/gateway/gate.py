@@ -31,12 +31,19 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class House(Door):
-    """The gateway's own door: how it is, and every path that is nobody's."""
+    """The gateway's own door: how it is, and every path that is nobody's.
+
+    Args:
+        metrics_public: whether metrics are for everybody.
+    """
 
     name = "gateway"
 
+    def __init__(self, *, metrics_public: bool = False) -> None:
+        self._open = OPEN | {METRICS} if metrics_public else OPEN
+
     def routes(self) -> Sequence[Route]:
-        """What it answers itself; each lets in whom `identify` does."""
+        """What it answers itself."""
         return (
             Route(
                 method="GET", path="/healthz", handler=plain(health.healthz),
@@ -48,19 +55,16 @@ class House(Door):
             ),
             Route(
                 method="GET", path=METRICS, handler=plain(health.metrics), summary="Read metrics",
+                roles=() if METRICS in self._open else (Role.VIEWER, Role.OPERATOR),
                 answers={200: Media("text/plain; version=0.0.4")},
             ),
         )  # fmt: skip
 
     async def identify(self, request: web.Request, route: Route | None) -> Principal | None:
         """Who calls; nobody needs to say for health, nor for metrics where the settings open them."""
-        path = "" if route is None else route.path
-        if path in OPEN or (path == METRICS and request.app[app_keys.SETTINGS].metrics_public):
+        if route is not None and route.path in self._open:
             return None
-        principal = await super().identify(request, route)
-        if principal is not None and path == METRICS:
-            principal.check(Role.VIEWER, Role.OPERATOR)
-        return principal
+        return await super().identify(request, route)
 
 
 @web.middleware

@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from switchyard.services.access.principal import Caller, Role
-from switchyard.services.gateway.http.callers import CALLER, JSON, json_body
+from switchyard.services.gateway.http.callers import CALLER, json_body
 from switchyard.services.gateway.http.query import Query
 from switchyard.services.intake.bodies import decoded
 from switchyard.services.intake.faults import from_msgspec
@@ -207,11 +207,6 @@ def plain(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Ha
         return await handler(call.request)
 
     return handle
-
-
-def media_of(answer: Any) -> str:
-    """The media type of an answer or a body."""
-    return answer.type if isinstance(answer, Media) else JSON
 
 
 def refusals(route: Route) -> frozenset[tuple[int, str]]:

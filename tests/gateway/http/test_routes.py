@@ -10,13 +10,18 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
 from switchyard.events.errors import InvalidError
+from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.access.identify import Identifiers
+from switchyard.services.access.principal import Principal
+from switchyard.services.access.rates import Rates
 from switchyard.services.gateway.app import doors, running_app
 from switchyard.services.gateway.app_keys import SETTINGS
 from switchyard.services.gateway.gate import House
 from switchyard.services.gateway.http.doors import Beside, Door, Doors
+from switchyard.services.gateway.http.identity import Doorkeeper
 from switchyard.services.gateway.http.routes import Lasts, Media, Route
 from tests.gateway import tiny_door
 from tests.gateway.rest import Gateway
@@ -223,6 +228,51 @@ def test_the_table_says_all_that_a_page_needs(route: Route) -> None:
     assert all(400 <= status < 600 and code for status, code in route.errors)
     if not route.roles:
         assert route.lasts is Lasts.CONNECTION or route.path in (
-            "/healthz", "/readyz", "/metrics", "/api/health", "/api/v1/orchestrators/register",
+            "/healthz", "/readyz", "/api/health", "/api/v1/orchestrators/register",
             "/api/v1/orchestrators/scopes/{scope}/rotate-key",
         )  # fmt: skip
+
+
+class Kind:
+    """Knows tokens that begin with its letter; those that end with `!` do not count."""
+
+    def __init__(self, letter: str, asked: list[str]) -> None:
+        self._letter, self._asked = letter, asked
+
+    async def identify(self, token: str) -> Principal | None:
+        self._asked.append(self._letter)
+        if not token.startswith(self._letter):
+            return None
+        if token.endswith("!"):
+            raise UnauthenticatedError(f"{self._letter} is bad", code="token_revoked")
+        return Principal(self._letter, "acme", frozenset(), "", float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("header", "subject", "code", "asked"),
+    [
+        ("Bearer a1", "a", "", ["a"]),
+        ("bearer b1", "b", "", ["a", "b"]),
+        ("Bearer a1!", "", "token_revoked", ["a"]),
+        ("Bearer b1!", "", "token_revoked", ["a", "b"]),
+        ("Bearer c1", "", "token_invalid", ["a", "b"]),
+        ("Bearer ", "", "token_invalid", []),
+        ("Basic a1", "", "token_invalid", []),
+        (None, "", "token_missing", []),
+    ],
+)
+async def test_identifiers_are_asked_in_order_and_a_bad_key_ends_it(
+    header: str | None, subject: str, code: str, asked: list[str]
+) -> None:
+    called: list[str] = []
+    headers = {} if header is None else {"Authorization": header}
+    request = make_mocked_request("GET", "/", headers=headers)
+    identifiers = Identifiers([Kind("a", called), Kind("b", called)])
+    keeper = Doorkeeper(identifiers, lambda _tenant: None, Rates(size=1))
+    if subject:
+        assert (await keeper.let_in(request)).subject == subject
+    else:
+        with pytest.raises(UnauthenticatedError) as refused:
+            await keeper.let_in(request)
+        assert refused.value.code == code
+    assert called == asked
