@@ -154,10 +154,14 @@ class Call(Generic[B]):
 class Reading:
     """Reads requests as a route wants them."""
 
-    __slots__ = ("_decoder", "_is_open", "_repeated", "_single", "route")
+    __slots__ = ("_decoder", "_is_open", "_is_tenants", "_repeated", "_single", "route")
 
     def __init__(self, route: Route) -> None:
         self.route = route
+        # What only operators and admins do, they do for all, unless the route names a tenant itself: a pause
+        # that seems to be one tenant's would be everybody's.
+        of_all = bool(route.roles) and {*route.roles} <= {Role.OPERATOR, Role.ADMIN}
+        self._is_tenants = route.lasts is not Lasts.CONNECTION and not of_all
         is_json = route.body is not None and not isinstance(route.body, Media)
         # A decoder does not look into fields that it passes over, so what has room for some is read whole.
         self._is_open = is_json and _passes_over(route.body)
@@ -178,7 +182,7 @@ class Reading:
             request[CALLER].check(*self.route.roles)
         query = Query(
             request, *self._single, repeated=self._repeated, lenient=self.route.lenient,
-            acting=self.route.lasts is not Lasts.CONNECTION,
+            acting=self._is_tenants,
         )  # fmt: skip
         if self._decoder is None:
             return Call(request, query, None, b"")
