@@ -188,7 +188,10 @@ class Principal(_Rights):
         """
         if tenant == self.tenant:
             return self
-        self.check(Role.OPERATOR)
+        if Role.OPERATOR not in self.roles:
+            had = ", ".join(sorted(self.roles)) or "none"
+            message = f"tenant: another one is named with role operator or admin; this one has {had}"
+            raise ForbiddenError(message, field="tenant")
         roles = self.roles
         if not self.is_admin:
             others = (self.roles if self.named is None else self.named) - {Role.OPERATOR, Role.REGISTRAR}

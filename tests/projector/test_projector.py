@@ -429,7 +429,7 @@ def test_the_view_of_a_job_has_the_documented_fields() -> None:
     view = msgspec.to_builtins(job_view(Job(id="x"), {"fraction": 0.5, "stage": "pages", "fence": 3}))
     assert list(view) == [
         "id", "kind", "tenant", "state", "priority", "labels", "attempt", "failures", "max_attempts",
-        "depends_on",
+        "depends_on", "key",
         "worker", "progress", "result", "artifacts", "usage", "error", "reason",
         "releases", "next_attempt_at", "rejections", "feedback", "review", "damage", "archived_as",
         "created_at", "started_at", "ended_at",
