@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from switchyard.services.gateway.doors.octopoid.routes import ROUTES
+from switchyard.services.gateway.http.routes import refusals
 from tests.gateway.rest import Answer, Gateway
 
 TABLE = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path)), route) for route in ROUTES]
@@ -21,6 +22,9 @@ def check(method: str, path: str, answer: Answer) -> None:
     kind = found[0].answers.get(answer.status) if found else None
     if kind is None:
         assert answer.status >= 400, (method, path, answer)
+        if found:
+            declared = {(400 if status == 422 else status, code) for status, code in refusals(found[0])}
+            assert (answer.status, answer.json["code"]) in declared, (method, path, answer)
         assert {"error", "code"} <= set(answer.json) <= {"error", "code", "field", "details"}, answer
         return
     msgspec.convert(answer.json, kind)

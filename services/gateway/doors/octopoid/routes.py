@@ -61,6 +61,16 @@ async def health(call: Call[None]) -> web.Response:
     return json_response(body, status=200 if connected else 503)
 
 
+_REFUSED: Final = ((400, "invalid"), (403, "scope_mismatch"), (404, "not_found"))
+_CHANGED: Final = (
+    (409, "conflict"), (409, "damaged"), (409, "exists"), (409, "hooks"), (409, "illegal_transition"),
+    (409, "lease_expired"), (409, "lease_lost"), (409, "race"), (409, "version"), (409, "wrong_queue"),
+    (413, "payload_too_large"), (413, "too_large"), (429, "limit"), (429, "too_many_bytes"),
+    (429, "too_many_jobs"), (429, "too_many_job_bytes"), (429, "too_many_waits"),
+)  # fmt: skip
+"""Refusals of tasks and documents; what is 422 elsewhere is 400 here."""
+
+
 def _route(
     method: str,
     path: str,
@@ -82,6 +92,7 @@ def _route(
         method=method, path=V1 + path, handler=handler, summary=summary,
         roles=who if roles is None else roles, body=body, empty=b"{}",
         query=tuple(Parameter(name) for name in ("scope", *query)), lenient=True,
+        errors=_REFUSED if method == "GET" else (*_REFUSED, *_CHANGED),
         answers=dict.fromkeys(statuses, answer) | ({404: NoTask} if path.endswith("/claim") else {}),
     )  # fmt: skip
 
