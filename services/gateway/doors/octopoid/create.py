@@ -148,7 +148,7 @@ async def _jobs_of(desk: Desk, blocked_by: str | None) -> list[JobId]:
     return jobs
 
 
-def _submission(document: Document, priority: int, depends_on: list[str]) -> bytes:
+def _submission(document: Document, priority: int, depends_on: list[JobId]) -> bytes:
     """The job that a task is, as it would come to `POST /v1/jobs`."""
     fields = document["fields"]
     wanted = {
