@@ -76,6 +76,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         review_rules: how a proposed result is judged.
         damage: why nothing more can be said of it; the rest is the state before that.
         size_bytes: of its submission, and of each payload that a redrive brought.
+        key: the id of the API key that submitted it, or "".
     """
 
     id: JobId = JobId("")
@@ -130,6 +131,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     review_rules: ReviewRules | None = None
     damage: Damage | None = None
     size_bytes: int = 0
+    key: str = ""
 
     @property
     def shown_state(self) -> str:
@@ -303,7 +305,7 @@ def _first(job: Job, spec: JobSpec, at: Time, seq: Seq, status: Status) -> Job:
         claimable_at=at if status is Status.QUEUED else None,
         queued_at=at if status is Status.QUEUED else None,
         on_dependency_failure=spec.on_dependency_failure, review_rules=spec.review,
-        size_bytes=spec.size_bytes,
+        size_bytes=spec.size_bytes, key=spec.key,
     )  # fmt: skip
 
 
@@ -354,7 +356,7 @@ def summary(job: Job) -> dict[str, Any]:
     """What stays of a job that is archived."""
     """What an archived job is still known by."""
     fields = msgspec.structs.asdict(job)
-    kept = ("kind", "tenant", "lane", "priority", "labels", "request_hash", "max_attempts", "attempt",
+    kept = ("kind", "tenant", "lane", "priority", "labels", "request_hash", "key", "max_attempts", "attempt",
             "failures", "worker", "reason", "error", "usage", "created_at", "started_at",
             "ended_at")  # fmt: skip
     summary: dict[str, Any] = msgspec.to_builtins({name: fields[name] for name in kept})

@@ -65,6 +65,7 @@ H_FILE: Final = "Switchyard-File"
 H_TENANT: Final = "Switchyard-Tenant"
 H_KIND: Final = "Switchyard-Kind"
 H_ACTOR: Final = "Switchyard-Actor"
+H_KEY: Final = "Switchyard-Key"
 H_TRACE: Final = "traceparent"
 
 JOB_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

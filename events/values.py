@@ -111,6 +111,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         on_dependency_failure: what becomes of it when one of those does not succeed.
         review: how a proposed result is judged, if not by any reviewer in any time.
         size_bytes: of the submission as it came; 0 in events from before it was noted.
+        key: the id of the API key that submitted it, or "".
     """
 
     kind: str
@@ -139,6 +140,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     review: ReviewRules | None = None
     size_bytes: SizeBytes = 0
+    key: str = ""
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -17,7 +17,7 @@ from switchyard.projections.checkpoint import Place
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 INDEXES = Path(__file__).with_name("indexes.sql")
-SCHEMA_VERSION = "7"
+SCHEMA_VERSION = "8"
 READS = ",".join(sorted(f"{name}:{version}" for name, version in VERSIONS.items()))
 """Which events and versions this program reads: another one may make more of a log, or less."""
 

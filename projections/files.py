@@ -15,7 +15,7 @@ from switchyard.events.numbers import Int64
 from switchyard.projections import checkpoint
 from switchyard.projections.checkpoint import Place
 
-_WRITE: Final = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_WRITE: Final = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class _Metadata(msgspec.Struct):
@@ -24,6 +24,7 @@ class _Metadata(msgspec.Struct):
     type: str
     sha256: str
     expires_at: str
+    key: str = ""
 
 
 class _Object(msgspec.Struct):
@@ -57,7 +58,7 @@ def apply(
                 file_id = stored.name.removeprefix(f"{meta.tenant}/")
                 row = (
                     meta.tenant, file_id, meta.name, meta.type, stored.size, meta.sha256,
-                    stored.mtime, meta.expires_at, subject,
+                    stored.mtime, meta.expires_at, meta.key, subject,
                 )  # fmt: skip
                 connection.execute(_WRITE, row)
         checkpoint.write(connection, "files", place)

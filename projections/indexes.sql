@@ -10,6 +10,8 @@ CREATE INDEX jobs_running ON jobs (worker) WHERE state IN ('running', 'cancellin
 -- All that the list of dead letters is filtered by stands in its index.
 CREATE INDEX dead_by_time ON dead_letters (ended_at, job_id, tenant, kind, reason, code, created_at);
 CREATE INDEX dead_listed ON dead_letters (tenant, ended_at, job_id, kind, reason, code, created_at);
+-- What each API key has submitted.
+CREATE INDEX jobs_by_key ON labels (value, created_at) WHERE key = '@key';
 CREATE INDEX counts_by_lane ON counts (lane, state, priority);
 CREATE UNIQUE INDEX files_by_subject ON files (subject);
 CREATE INDEX files_by_time ON files (tenant, created_at, id);

@@ -24,6 +24,7 @@ from switchyard.projections.dead_letters import places as dead_places
 from switchyard.projections.guarded import guarded
 from switchyard.projections.job_list import TOP, Filters, places
 from switchyard.projections.jobs import decode, microseconds
+from switchyard.projections.labels import KEY
 
 _Key = TypeVar("_Key")
 _JOB_CURSOR: Final = msgspec.json.Decoder(tuple[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], str])
@@ -83,6 +84,7 @@ class ReadModel:
         states: Sequence[str] = (),
         kinds: Sequence[str] = (),
         labels: Sequence[tuple[str, str]] = (),
+        key: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         cursor: str | None = None,
@@ -95,6 +97,7 @@ class ReadModel:
             states: any of these; all when empty.
             kinds: any of these; all when empty.
             labels: names with values, all of these.
+            key: submitted by the API key of this id; by any or none when None.
             created_after: from this time on.
             created_before: before this time.
             cursor: as returned for the page before.
@@ -104,7 +107,8 @@ class ReadModel:
             InvalidError: the cursor is not one of ours.
         """
         filters = Filters(
-            tenant=tenant, states=states, kinds=kinds, labels=labels,
+            tenant=tenant, states=states, kinds=kinds,
+            labels=labels if key is None else (*labels, (KEY, key)),
             since=microseconds(created_after) or 0,
         )  # fmt: skip
         below = TOP if created_before is None else (microseconds(created_before) or 0, "")
@@ -119,6 +123,12 @@ class ReadModel:
         finally:
             connection.rollback()
         return page, _encode_cursor(found[limit - 1]) if len(found) > limit else None
+
+    def jobs_by_key(self, key: str, since: datetime) -> int:
+        """How many jobs an API key has submitted from a time on, by its id."""
+        query = f"SELECT count(*) FROM labels WHERE key = '{KEY}' AND value = ? AND created_at >= ?"  # noqa: S608 - our own name
+        row = self._one(query, (key, microseconds(since) or 0))
+        return 0 if row is None else int(row[0])
 
     def dead_letters(
         self, filters: DeadFilters, *, cursor: str | None, limit: int
@@ -243,14 +253,13 @@ class ReadModel:
             )
         return list(queues.values())
 
-    def _oldest_waiting(self, lane: LaneId, priority: int, tenant: str | None) -> str | None:
+    def _oldest_waiting(self, lane: LaneId, priority: int, tenant: str | None) -> datetime | None:
         row = self._one(
             "SELECT doc FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? "
             "AND tenant = coalesce(?, tenant) ORDER BY claimable_seq LIMIT 1",
             (lane, priority, tenant),
         )
-        at = None if row is None else decode(row[0]).queued_at
-        return None if at is None else at.isoformat().replace("+00:00", "Z")
+        return None if row is None else decode(row[0]).queued_at
 
     def counts(self, *, tenant: str | None = None) -> dict[tuple[str, str], int]:
         """Jobs by kind and state."""
@@ -304,7 +313,7 @@ class ReadModel:
         self, tenant: str, cursor: str | None, limit: int, *, now: datetime
     ) -> tuple[list[dict[str, Any]], str | None]:
         """A page of a tenant's files, newest first, and the cursor of the next page, if there is one."""
-        names = ("id", "name", "type", "size_bytes", "sha256", "created_at", "expires_at")
+        names = ("id", "name", "type", "size_bytes", "sha256", "created_at", "expires_at", "key")
         where, values = "tenant = ? AND expires_at > ?", [tenant, files.timestamp(now)]
         if cursor is not None:
             where += " AND (created_at, id) < (?, ?)"
@@ -320,6 +329,8 @@ class ReadModel:
             .fetchall()
         )
         page = [dict(zip(names, row, strict=True)) for row in rows[:limit]]
+        for file in page:
+            file["key"] = file["key"] or None
         more = _encode_cursor((page[-1]["created_at"], page[-1]["id"])) if len(rows) > limit else None
         return page, more
 

@@ -89,6 +89,7 @@ CREATE TABLE files (
     sha256 TEXT NOT NULL,
     created_at TEXT NOT NULL,
     expires_at TEXT NOT NULL,
+    key TEXT NOT NULL,
     subject TEXT NOT NULL,
     PRIMARY KEY (tenant, id)
 ) WITHOUT ROWID;

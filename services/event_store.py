@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Settings,  # what it is made with is much to load for a process that only reads
     )
 
+KEY_ACTOR = "key:"
 STALE_READ_PAUSE_S = 0.02
 UNKNOWN_PAUSE_S = 0.05
 UNKNOWN_PAUSE_MAX_S = 1.0
@@ -190,15 +191,16 @@ class EventStore:
     # --- Writes
 
     async def transition(
-        self, job: Job | JobId, command: AnyCommand, *, actor: str, trace: str = ""
+        self, job: Job | JobId, command: AnyCommand, *, actor: str, trace: str = "", key: str = ""
     ) -> Transition:
         """Decide the command and append its event, again and again until nobody was faster.
 
         Args:
             job: its state as last known, or its id to load it.
             command: what is wanted.
-            actor: who wants it (`user:ann`, `worker:gpu-1`, `keeper`).
+            actor: who wants it (`user:ann`, `key:0123456789abcdef`, `worker:gpu-1`, `keeper`).
             trace: W3C trace context to keep with the event.
+            key: the id of the API key that it came with, where the actor does not say so.
 
         Raises:
             ConflictError: the state does not allow the command.
@@ -223,7 +225,7 @@ class EventStore:
                     raise rejection
                 return Transition(state, None)
             try:
-                seq = await self.append(state, event, actor=actor, trace=trace, command=name)
+                seq = await self.append(state, event, actor=actor, trace=trace, key=key, command=name)
             except VersionConflictError as conflict:
                 state = await self.load(state.id, at_least=conflict.last_seq or 0)
             else:
@@ -240,7 +242,9 @@ class EventStore:
         last = await self.leaders_seq(state.id)
         return last if last > state.seq else Seq(0)
 
-    async def append(self, job: Job, event: AnyEvent, *, actor: str, trace: str = "", command: str) -> Seq:
+    async def append(
+        self, job: Job, event: AnyEvent, *, actor: str, trace: str = "", key: str = "", command: str
+    ) -> Seq:
         """Append the event if the job's last event is still the one of its state; returns its sequence.
 
         A lost acknowledgement is resolved here: the same message is published again, and if the guard
@@ -252,6 +256,7 @@ class EventStore:
             event: what happened.
             actor: who did it.
             trace: W3C trace context to keep with the event.
+            key: the id of the API key that it came with, where the actor does not say so.
             command: the name of the command that it was decided on, for the observer.
 
         Raises:
@@ -262,7 +267,7 @@ class EventStore:
         started = time.perf_counter()
         outcome, seq, is_unknown = Outcome.RECORDED, Seq(0), False
         try:
-            subject, body, headers, event_id = _message(job, event, actor, trace)
+            subject, body, headers, event_id = _message(job, event, actor, trace, key)
             self.written_bytes += len(subject) + len(headers) + len(body)
             for attempt in range(self._tries):
                 try:
@@ -374,7 +379,7 @@ class _Message(NamedTuple):
     event_id: str
 
 
-def _message(job: Job, event: AnyEvent, actor: str, trace: str) -> _Message:
+def _message(job: Job, event: AnyEvent, actor: str, trace: str, key: str = "") -> _Message:
     subject, body = write(job.id, event)
     spec: JobSpec | None = getattr(event, "job", None)
     event_id = f"{_WRITER}{next(_COUNT):x}"
@@ -386,6 +391,8 @@ def _message(job: Job, event: AnyEvent, actor: str, trace: str) -> _Message:
         f"{subjects.H_TENANT}: {tenant}\r\n{subjects.H_KIND}: {kind}\r\n"
         f"{subjects.H_ACTOR}: {_one_line(actor)}\r\n"
     )
+    if key or actor.startswith(KEY_ACTOR):
+        block += f"{subjects.H_KEY}: {_one_line(key or actor.removeprefix(KEY_ACTOR))}\r\n"
     if trace:
         block += f"{subjects.H_TRACE}: {_one_line(trace)}\r\n"
     return _Message(subject, body, f"{block}\r\n".encode(), event_id)

@@ -10,7 +10,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
-from switchyard.services.visible import visible
+from switchyard.services.visible import redacted, visible
 
 _configured: dict[str, Any] = {}
 
@@ -33,6 +33,7 @@ def configure(*, level: str = "info", as_json: bool | None = None) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _redact,
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -66,6 +67,16 @@ def _own_stderr() -> TextIO:
     except (OSError, ValueError):  # in a test it may be no file
         stream = sys.stderr
     return cast("TextIO", _Lines(stream))
+
+
+def _redact(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Write no key or token: errors and tracebacks may hold what a caller sent."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = redacted(value)
+    return event
 
 
 def _show(

@@ -79,6 +79,13 @@ class Settings(StreamSizes):
         description="Seconds within which a JSON body must have come; uploads are limited by the seconds without a byte",
     )
 
+    # Who calls
+    api_keys: Count = Field(default=1000, description="API keys that a tenant may have")
+    short_keys: bool = Field(
+        default=False,
+        description="Whether API keys of other systems with fewer than 16 characters are taken, which can be guessed",
+    )
+
     # Leases
     lease_s: Seconds = Field(
         default=30.0,

@@ -118,6 +118,7 @@ class Job(Model, frozen=True):
     reason: str | None = None
     damage: Damage | None = None
     archived_as: State | None = None
+    key: str | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -143,6 +144,7 @@ class Event(Model, frozen=True):
     actor: str
     data: dict[str, Any]
     unreadable: str | None = None
+    key: str | None = None
 
 
 class File(Model, frozen=True):
@@ -155,6 +157,41 @@ class File(Model, frozen=True):
     sha256: str
     created_at: datetime
     expires_at: datetime | None = None
+    key: str | None = None
+
+
+class Key(Model, frozen=True):
+    """An API key, without its secret.
+
+    Args:
+        prefix: with which its secret begins, where we made that.
+        rate: `{"per_minute", "burst"}`, or None for any number of requests.
+        spend: `{"jobs_per_day"}`, or None for any number of jobs.
+        earlier_until: until when its earlier secrets still count.
+        last_used_at: at most a minute late.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    roles: list[str]
+    created_at: datetime
+    created_by: str
+    prefix: str | None = None
+    kinds: list[str] | None = None
+    rate: dict[str, int] | None = None
+    spend: dict[str, int] | None = None
+    expires_at: datetime | None = None
+    expired: bool = False
+    rotated_at: datetime | None = None
+    earlier_until: list[datetime] = []
+    last_used_at: datetime | None = None
+
+
+class NewKey(Key, frozen=True, kw_only=True):
+    """An API key with its secret `key`, which is shown this once."""
+
+    key: str
 
 
 class BulkAnswer(Model, frozen=True):

@@ -42,19 +42,12 @@ where `BESIDE` allows it."""
 BESIDE: Final = (0, 3)
 """Lines whose rooms may import each other, so long as that makes no circle."""
 GATEWAY: Final = (
-    "http", "live", "metrics readiness", "app_keys", "operations", "health", "doors", "app",
+    "http", "live", "metrics readiness", "operations", "app_keys", "health", "gate", "doors", "app",
 )  # fmt: skip
 """The rooms of `services/gateway/`, likewise; no door imports another."""
 OPEN: Final = {"gateway", "telemetry"}
 """The rooms that may know of `aiohttp.web`."""
 
-DOORS: Final = {
-    # An action of a job and of a lease becomes an operation that both doors call.
-    ("doors.octopoid.change", "doors.v1.jobs.actions"),
-    ("doors.octopoid.change", "doors.v1.leases.routes"),
-    ("doors.octopoid.moves", "doors.v1.jobs.actions"),
-}
-"""Doors that import another one today."""
 CIRCLES: Final = {
     # The child asks its supervisor what it left behind, which is started as a program of its own.
     "connectors.isolation.child connectors.isolation.supervisor connectors.isolation.traces",
@@ -210,7 +203,17 @@ def test_no_door_imports_another() -> None:
         and one.imported.startswith("doors.")
         and one.importer.split(".")[1] != one.imported.split(".")[1]
     }
-    assert found == DOORS
+    assert found == set()
+
+
+def test_operations_know_nothing_of_http() -> None:
+    found = {
+        name
+        for name, path in modules().items()
+        if name.startswith("services.gateway.operations.")
+        and any(other.partition(".")[0] == "aiohttp" for other in _names(path))
+    }
+    assert found == set()
 
 
 def test_no_circle_of_modules() -> None:

@@ -25,6 +25,7 @@ class Recorded(msgspec.Struct, frozen=True):
         event_id: the writer's own id of it, which distinguishes a retried write from another's.
         actor: who wrote it (`user:ann`, `worker:gpu-1`, `keeper`).
         trace: W3C trace context, or "".
+        key: the id of the API key by which it was written, or "".
     """
 
     seq: Seq
@@ -36,6 +37,7 @@ class Recorded(msgspec.Struct, frozen=True):
     event_id: str
     trace: str
     event: AnyEvent | Unreadable
+    key: str = ""
 
     @property
     def at(self) -> datetime:
@@ -51,11 +53,14 @@ def recorded(subject: str, headers: Mapping[str, str] | None, body: bytes, seq: 
         seq, JobId(job_id), name,
         get(subjects.H_TENANT, ""), get(subjects.H_KIND, ""), get(subjects.H_ACTOR, ""),
         get(subjects.H_MSG_ID, ""), get(subjects.H_TRACE, ""), decode(subject, body, headers),
+        get(subjects.H_KEY, ""),
     )  # fmt: skip
 
 
 def event_view(entry: Recorded) -> dict[str, Any]:
     """The event as the API shows it: `{"seq", "type", "at", "job_id", "actor", "data"}`.
+
+    `key` is there where an API key wrote it.
 
     One that cannot be read has no time and no data, but the reason as `unreadable`; with it, one that a newer
     version wrote is shown as it stands.
@@ -79,7 +84,8 @@ def _time(value: object) -> str | None:
 
 
 def _shown(entry: Recorded, at: str | None, data: dict[str, Any]) -> dict[str, Any]:
-    return {
+    by_key = {"key": entry.key} if entry.key else {}
+    return by_key | {
         "seq": entry.seq,
         "type": entry.name,
         "at": at,

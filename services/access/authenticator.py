@@ -9,7 +9,7 @@ from typing import Final
 from switchyard.services import clock
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.jwt import Claims, TokenVerifier
-from switchyard.services.access.principal import Principal, Role
+from switchyard.services.access.principal import Principal, Role, implied
 from switchyard.services.access.revocations import Revocations
 
 SCHEME: Final = "bearer "
@@ -65,8 +65,5 @@ class Authenticator:
 
 
 def _principal(claims: Claims) -> Principal:
-    roles = frozenset(Role(role) for role in claims.roles)
-    implied = frozenset(Role) if Role.ADMIN in roles else roles
-    if roles != {Role.REGISTRAR}:
-        implied |= {Role.VIEWER}
-    return Principal(claims.sub, claims.tenant, implied, claims.jti, claims.exp)
+    named = frozenset(Role(role) for role in claims.roles)
+    return Principal(claims.sub, claims.tenant, implied(named), claims.jti, claims.exp, named=named)

@@ -31,7 +31,9 @@ MAX_SECRETS: Final = 2
 RELOAD_S: Final = 2.0
 MIN_RSA_BITS: Final = 2048
 
-RoleName = Literal["viewer", "submitter", "worker", "reviewer", "operator", "registrar", "admin"]
+RoleName = Literal[
+    "viewer", "submitter", "worker", "reviewer", "tenant-admin", "operator", "registrar", "admin"
+]
 # A subject stands in a header of every event it causes, so it holds nothing that could end one.
 Subject = Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,128}\Z")]
 Timestamp = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]  # up to the year 9999

@@ -88,6 +88,7 @@ COMMANDS: Final = {
         "Mint a token with the secret of a data directory that a gateway uses.",
         "server",
     ),
+    "keys": Lazy("commands.keys:keys", "Make API keys, give them new secrets, take them back."),
     "topology": Lazy(
         "commands.admin:topology_group",
         "Lay out the streams, buckets and consumers, or show how they differ.",

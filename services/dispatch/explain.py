@@ -17,7 +17,7 @@ from switchyard.events.requirements.matching import Clause, explain
 from switchyard.events.values import FINAL, Damage, Status
 from switchyard.events.vocabulary.causes import EndCause
 from switchyard.events.wakes import too_late
-from switchyard.projections.job_view import next_attempt_at, time_view
+from switchyard.projections.job_view import next_attempt_at
 from switchyard.services.records.workers import AVOID_S, UNREGISTERED, WorkerRecord
 
 SHOWN_WORKERS: Final = 100
@@ -122,7 +122,7 @@ def explained(job: Job, situation: Situation) -> dict[str, Any]:
         "job_id": job.id,
         "state": job.status.value,
         "releases": job.releases,
-        "next_attempt_at": time_view(next_attempt_at(job)),
+        "next_attempt_at": next_attempt_at(job),
     }
     if job.damage is not None:
         reason, summary, would_help = _damaged(job, job.damage)

@@ -85,6 +85,9 @@ class Lease:
 class Leasing:
     """Takes, renews and settles held leases for one worker."""
 
+    api_key = ""
+    """The id of the API key with which the worker came, or ""."""
+
     def __init__(
         self, nc: Client, store: EventStore, puller: Puller[Work], reach: Reachability, settings: Settings
     ) -> None:
@@ -152,8 +155,9 @@ class Leasing:
                 raise AssertionError("a queued job can be leased")
             try:
                 seq = await self._store.append(
-                    job, event, actor=f"worker:{record.id}", trace=work.trace, command=type(command).__name__
-                )
+                    job, event, actor=f"worker:{record.id}", trace=work.trace, key=self.api_key,
+                    command=type(command).__name__,
+                )  # fmt: skip
             except VersionConflictError as conflict:
                 job = await self._store.load(job.id, at_least=conflict.last_seq or work.seq)
                 if not await self._is_free(work, job):

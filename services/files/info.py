@@ -39,6 +39,7 @@ class FileInfo:
         chunks: how many there are, each of `CHUNK_BYTES` but the last.
         index: the stream sequence of every chunk whose number is a multiple of `CHUNKS_PER_ENTRY`.
         seq: the stream sequence of this description, of a file that was just stored; 0 where that is unknown.
+        key: the id of the API key by which it was stored, or "".
     """
 
     id: str
@@ -53,18 +54,7 @@ class FileInfo:
     chunks: int
     index: tuple[int, ...]
     seq: int = 0
-
-    def view(self) -> dict[str, Any]:
-        """What clients see of it."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "type": self.type,
-            "size_bytes": self.size_bytes,
-            "sha256": self.sha256,
-            "created_at": _timestamp(self.created_at),
-            "expires_at": _timestamp(self.expires_at),
-        }
+    key: str = ""
 
 
 def artifact_id(job_id: str, fence: int, name: str) -> str:
@@ -116,6 +106,7 @@ def encode(info: FileInfo) -> bytes:
                 "sha256": info.sha256,
                 "expires_at": _timestamp(info.expires_at),
                 "index": orjson.dumps(info.index).decode(),
+                **({"key": info.key} if info.key else {}),
             },
         }
     )
@@ -152,6 +143,7 @@ class _Metadata(msgspec.Struct):
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     expires_at: Time
     index: str
+    key: str = ""
 
 
 class _File(msgspec.Struct):
@@ -194,6 +186,7 @@ def decode(data: bytes) -> FileInfo | None:
         nuid=stored.nuid,
         chunks=stored.chunks,
         index=_INDEX.decode(metadata.index),
+        key=metadata.key,
     )
     check(file_id=info.id, name=info.name, media_type=info.type)
     wanted = _parts(info.size_bytes, CHUNK_BYTES), _parts(info.chunks, CHUNKS_PER_ENTRY)

@@ -19,7 +19,7 @@ import hashlib
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -108,6 +108,7 @@ class Files:
         sha256: str | None = None,
         on_bytes: Callable[[int], None] | None = None,
         reserve: float = 1.0,
+        key: str = "",
     ) -> FileInfo:
         """Store a file as its bytes come; it is there when all of them are, and else nothing of it is.
 
@@ -122,6 +123,7 @@ class Files:
             sha256: what its digest must be, in hex.
             on_bytes: called with the size of every block before it is stored; may raise.
             reserve: the part of the reserve for the ends of jobs that it has to leave.
+            key: the id of the API key by which it is stored, or "".
 
         Raises:
             InvalidError: id, name or type break a rule, or the digest is not `sha256`.
@@ -160,11 +162,12 @@ class Files:
             type=type,
             size_bytes=upload.size_bytes,
             sha256=upload.digest.hexdigest(),
-            created_at=now,
-            expires_at=now + timedelta(seconds=ttl_s),
+            created_at=_as_stored(now),
+            expires_at=_as_stored(now + timedelta(seconds=ttl_s)),
             nuid=upload.nuid,
             chunks=upload.chunks,
             index=tuple(upload.index),
+            key=key,
         )
         return replace(info, seq=await self._commit(publisher, upload, info, ttl_s))
 
@@ -383,3 +386,8 @@ def _info(meta: Stored) -> FileInfo | None:
 
 def _nuid(meta: Stored) -> str | None:
     return nuid_of(meta.data)
+
+
+def _as_stored(at: datetime) -> datetime:
+    """A time as finely as a description holds it."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -18,10 +21,23 @@ from switchyard.services.gateway.metrics import tenant_text
 from switchyard.services.telemetry.part import Value
 
 
+class Health(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: str
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Whether requests can be served, and what each check has found."""
+
+    ready: bool
+    checks: Mapping[str, Mapping[str, Any]]
+
+
 async def healthz(request: web.Request) -> web.Response:
     """The process answers."""
     Query(request)
-    return json_response({"status": "ok"})
+    return json_response(Health("ok"))
 
 
 async def readyz(request: web.Request) -> web.Response:
@@ -34,7 +50,7 @@ async def readyz(request: web.Request) -> web.Response:
     checks = await request.app[READINESS].checks()
     ready = all(check["ok"] for check in checks.values())
     headers = {} if ready else {"Retry-After": "1"}
-    return json_response({"ready": ready, "checks": checks}, status=200 if ready else 503, headers=headers)
+    return json_response(Ready(ready, checks), status=200 if ready else 503, headers=headers)
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -47,7 +63,7 @@ async def metrics(request: web.Request) -> web.Response:
     """
     app = request.app
     if not app[SETTINGS].metrics_public:
-        principal = require(request, Role.VIEWER)
+        principal = require(request, Role.VIEWER, Role.OPERATOR)
         if not principal.sees(ANYBODY):
             Query(request)
             return _text(_own_metrics(app, principal))
@@ -55,13 +71,6 @@ async def metrics(request: web.Request) -> web.Response:
     telemetry = app[METRICS].telemetry
     await telemetry.refresh()
     return _text(telemetry.text())
-
-
-def add_routes(router: web.UrlDispatcher) -> None:
-    """Connect the routes."""
-    router.add_get("/healthz", healthz)
-    router.add_get("/readyz", readyz)
-    router.add_get("/metrics", metrics)
 
 
 def observe(app: web.Application) -> None:

@@ -29,6 +29,7 @@ from switchyard.events.values import JobSpec, Status
 from switchyard.events.vocabulary.ids import JobId, LaneId, Seq
 from switchyard.projections.job_view import time_view
 from switchyard.services import clock
+from switchyard.services.access.principal import Caller
 from switchyard.services.broker.publisher import AckLostError
 from switchyard.services.connectors.payload import file_fields
 from switchyard.services.connectors.registry import payload_model
@@ -38,6 +39,7 @@ from switchyard.services.intake.dependencies import check_known, check_model, di
 from switchyard.services.intake.request import JobRequest, request_hashes
 from switchyard.services.intake.routing import route_of
 from switchyard.services.intake.shares import Shares
+from switchyard.services.intake.spend import Spend
 from switchyard.services.records.kinds import (
     KindDefaults,
     Kinds,
@@ -95,14 +97,6 @@ class Pending(NamedTuple):
     caller: Caller
 
 
-class Caller(NamedTuple):
-    """Who submits: the tenant, the actor of the event, and a W3C trace context or ""."""
-
-    tenant: str
-    actor: str
-    trace: str = ""
-
-
 class Submitter:
     """Checks submissions and appends their first events.
 
@@ -114,6 +108,7 @@ class Submitter:
         file_exists: whether a tenant has a file.
         shares: what each tenant's jobs may take.
         settings: limits.
+        spend: what API keys may submit; None where nobody comes with one.
     """
 
     def __init__(
@@ -125,6 +120,7 @@ class Submitter:
         file_exists: FileExists,
         shares: Shares,
         settings: Settings,
+        spend: Spend | None = None,
     ) -> None:
         self._store = store
         self._lanes = lanes
@@ -133,6 +129,7 @@ class Submitter:
         self._file_exists = file_exists
         self._shares = shares
         self._settings = settings
+        self._spend = spend or Spend(lambda _key, _since: 0)
 
     async def submit(self, request: JobRequest, body: bytes, caller: Caller, key: str | None) -> Submitted:
         """Take a job in, or find the one that the key stands for.
@@ -152,7 +149,7 @@ class Submitter:
             UnavailableError: the broker does not answer.
         """
         rules = _rules(request.kind)
-        route_of(self._spec(request, rules, tenant, "", clock.now(), 0))
+        route_of(self._spec(request, rules, Caller(tenant, ""), "", clock.now(), 0))
         if request.depends_on:
             await check_known(self._store, tenant, request.depends_on)
         await self._check_files(request.payload, rules.files, tenant)
@@ -177,10 +174,14 @@ class Submitter:
             job_id, digests = new_id(), tuple[str, ...]()
         else:
             job_id, digests = id_for_key(caller.tenant, key), request_hashes(body)
-        size_bytes, share = len(body), None
+        size_bytes, share, spent = len(body), None, False
         try:
             rules = _rules(request.kind)
-            spec = self._spec(request, rules, caller.tenant, digests[0] if digests else "", now, size_bytes)
+            if caller.grant is not None:
+                caller.grant.check_kind(request.kind)
+            spec = self._spec(request, rules, caller, digests[0] if digests else "", now, size_bytes)
+            self._spend.take(caller.grant, now)
+            spent = True
             share = self._shares.take(caller.tenant, size_bytes, len(spec.depends_on))
             if spec.depends_on:
                 await check_known(self._store, caller.tenant, request.depends_on)
@@ -196,6 +197,8 @@ class Submitter:
         except BaseException as error:
             if share is not None:
                 share.back(size_bytes, len(spec.depends_on))
+            if spent:
+                self._spend.back(caller.grant, now)
             # What was taken in once is answered as such, though its file may be gone by now.
             if isinstance(error, RejectedError) and key is not None:
                 found = await self._existing(job_id, digests)
@@ -223,6 +226,8 @@ class Submitter:
             found = await self._existing(job.id, digests, at_least=conflict.last_seq or 0)
             if found is None:
                 raise UnavailableError(f"job {job.id} cannot be read yet") from None
+            if digests:
+                self._spend.back(caller.grant, clock.now())
             # An id of our own drawing can only have been taken by the first try of this very submission.
             return found if digests else Submitted(found.job, event)
         return Submitted(evolve(job, event, Seq(seq)), event)
@@ -268,8 +273,9 @@ class Submitter:
         return route.into(spec)
 
     def _spec(
-        self, request: JobRequest, rules: _Rules, tenant: str, digest: str, now: datetime, size_bytes: int
+        self, request: JobRequest, rules: _Rules, caller: Caller, digest: str, now: datetime, size_bytes: int
     ) -> JobSpec:
+        tenant = caller.tenant
         defaults = self._kinds.of(request.kind)
         start_at, deadline_at = self._times(request, defaults, now)
         depends_on = distinct(request.depends_on, self._settings) if request.depends_on else ()
@@ -296,7 +302,7 @@ class Submitter:
             depends_on=depends_on, on_dependency_failure=request.on_dependency_failure,
             max_rejections=request.max_rejections,
             review=None if request.review is None else request.review.rules(),
-            size_bytes=size_bytes,
+            size_bytes=size_bytes, key=caller.key,
         )  # fmt: skip
 
     def _payload(

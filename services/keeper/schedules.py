@@ -19,11 +19,12 @@ from switchyard.events.schedules.schedule import Overlap, Refusal, Schedule, dec
 from switchyard.events.values import FINAL, Status
 from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
+from switchyard.services.access.principal import Caller
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.event_store import EventStore
+from switchyard.services.event_store import KEY_ACTOR, EventStore
 from switchyard.services.intake.request import parse_request
-from switchyard.services.intake.submitter import Caller, Submitter
+from switchyard.services.intake.submitter import Submitter
 from switchyard.services.records.schedules import ScheduleStore, iso, tick_body, tick_job_id, tick_key
 from switchyard.services.settings import Settings
 
@@ -124,7 +125,9 @@ class Schedules:
         for tick in schedule.firing:
             try:
                 body = tick_body(schedule.name, bytes(schedule.job), tick)
-                caller = Caller(schedule.tenant, actor)
+                by = schedule.created_by
+                key = by.removeprefix(KEY_ACTOR) if by.startswith(KEY_ACTOR) else ""
+                caller = Caller(schedule.tenant, actor, key=key)
                 await self._submitter.submit(parse_request(body), body, caller, tick_key(schedule, tick))
             except ConflictError:
                 made.append(tick)  # by the schedule as it was before it was replaced

@@ -35,6 +35,7 @@ EMPTY: Final = ("404", "408")  # a pull that found nothing
 LEASES_OF_A_PLACE: Final = 2.0
 
 Places = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+Requests = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
 class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,11 +45,14 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
         concurrency: how many of its jobs may run at once; None for any number.
         per_minute: how many of its jobs may start within any 60 seconds; None for any number.
         changed_at: when somebody set it.
+        requests_per_minute: how many requests the tenant may make a minute, at each gateway; it has a meaning
+            for the tenant's own limit alone.
     """
 
     concurrency: Places | None
     per_minute: Places | None
     changed_at: datetime
+    requests_per_minute: Requests | None = None
 
 
 def _are_names(key: Key) -> None:
@@ -106,11 +110,17 @@ class Limits:
         else:
             self.known[key] = limit
 
+    def requests_of(self, tenant: str) -> int | None:
+        """How many requests a tenant may make a minute; None for any number."""
+        limit = self.known.get(limit_key(tenant, TENANT_WIDE))
+        return None if limit is None else limit.requests_per_minute
+
     def of(self, tenant: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
         """The keys of a job's limits, its tenant's own included, and a name that is unknown, if one is."""
         keys = {limit_key(tenant, name) for name in names}
         unknown = next((name for name in names if limit_key(tenant, name) not in self.known), None)
-        if (everything := limit_key(tenant, TENANT_WIDE)) in self.known:
+        everything = limit_key(tenant, TENANT_WIDE)
+        if (limit := self.known.get(everything)) is not None and (limit.concurrency or limit.per_minute):
             keys.add(everything)
         return tuple(sorted(keys)), unknown
 

@@ -19,6 +19,7 @@ from switchyard._client import files as _files
 from switchyard._client import live
 from switchyard._client.bulk import Bulk, Lines
 from switchyard._client.connection import find
+from switchyard._client.keys import AsyncKeys
 from switchyard._client.transport import CONNECT_S, Transport
 from switchyard.errors import JobDamagedError, JobFailedError, NotEndedError
 from switchyard.models import BulkAnswer, Event, File, Job, LiveMessage, Options, Resync, Transition
@@ -56,7 +57,7 @@ class AsyncClient:
 
     Args:
         url: of the gateway; SWITCHYARD_URL, or what `switchyard up` left in the data directory.
-        token: of the caller; SWITCHYARD_TOKEN, or from the data directory too.
+        token: of the caller, or an API key; SWITCHYARD_TOKEN, or from the data directory too.
         data_dir: the data directory; SWITCHYARD_DATA_DIR or `.switchyard`.
         timeout_s: for one try of a request.
         retries: how often a request is sent again, or a stream or transfer resumed, without progress.
@@ -75,6 +76,7 @@ class AsyncClient:
         retries: int = RETRIES,
     ) -> None:
         self._transport = Transport(find(url, token, data_dir), timeout_s=timeout_s, retries=retries)
+        self.keys = AsyncKeys(self._transport)
 
     @property
     def url(self) -> str:
@@ -141,6 +143,7 @@ class AsyncClient:
         state: str | Sequence[str] = (),
         kind: str | Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
+        key: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         page_size: int = 100,
@@ -152,6 +155,7 @@ class AsyncClient:
             state: one or several.
             kind: one or several.
             labels: all must hold.
+            key: the id of the API key that submitted them.
             created_after: from then on.
             created_before: until then.
             page_size: jobs per request, 1 to 500.
@@ -160,6 +164,7 @@ class AsyncClient:
         params = [("limit", str(page_size))]
         params += [("state", one) for one in _several(state)] + [("kind", one) for one in _several(kind)]
         params += [("label", f"{name}:{value}") for name, value in (labels or {}).items()]
+        params += [("key", key)] if key is not None else []
         for name, time in (("created_after", created_after), ("created_before", created_before)):
             if time is not None:
                 params.append((name, time.astimezone(UTC).isoformat()))

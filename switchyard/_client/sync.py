@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Self, TypeVar, Unpack
 
 from switchyard._client.aio import RETRIES, TIMEOUT_S, AsyncClient
 from switchyard._client.files import Source
+from switchyard._client.keys import SyncKeys
 from switchyard._client.transport import of_parents
 from switchyard.errors import ForkedError
 from switchyard.models import BulkAnswer, Event, File, Job, LiveMessage, Options, Submission
@@ -42,6 +43,7 @@ class Client:
         retries: int = RETRIES,
     ) -> None:
         self._client = AsyncClient(url, token, data_dir=data_dir, timeout_s=timeout_s, retries=retries)
+        self.keys = SyncKeys(self._run, self._client.keys)
         self._begin()
 
     def _begin(self) -> None:
@@ -129,6 +131,7 @@ class Client:
         state: str | Sequence[str] = (),
         kind: str | Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
+        key: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         page_size: int = 100,
@@ -137,7 +140,7 @@ class Client:
         """Jobs, newest first; see `AsyncClient.list`."""
         return self._each(
             self._client.list(
-                state=state, kind=kind, labels=labels, created_after=created_after,
+                state=state, kind=kind, labels=labels, key=key, created_after=created_after,
                 created_before=created_before, page_size=page_size, min_seq=min_seq,
             )
         )  # fmt: skip

@@ -87,7 +87,7 @@ def is_dealt_with(subject: str, body: bytes, event: AnyEvent | Unreadable) -> No
     dumps(event_view(recorded(subject, None, body, Seq(9))))
     for state in STATES:
         after = evolve(state, event, Seq(state.seq + 1))
-        dumps(job_view(after))
+        msgspec.json.encode(job_view(after))
         wake = next_wake(after)
         assert wake is None or wake.tzinfo is not None
         for command in (*commands(after), Repair(now=NOW, by="root")):

@@ -115,7 +115,7 @@ class Caller:
 async def everything(api: Gateway) -> list[Said]:
     """What all routes answered."""
     caller = Caller(api)
-    for part in (_jobs, _leases, _reviews, _dead_letters, _settings, _files, _workers, _quarantine):
+    for part in (_jobs, _leases, _reviews, _dead_letters, _settings, _files, _keys, _workers, _quarantine):
         await part(caller)
     async with asyncio.TaskGroup() as tasks:
         keeping = tasks.create_task(
@@ -300,6 +300,20 @@ async def _files(caller: Caller) -> None:
     for condition in ({"Range": "bytes=1-2"}, {"If-None-Match": whole.headers["ETag"]}):
         await caller.call("GET /v1/files/{id}", id=file_id, headers=condition)
     await caller.call("DELETE /v1/files/{id}", id=file_id)
+
+
+async def _keys(caller: Caller) -> None:
+    wish = {"name": "k", "roles": ["submitter"], "kinds": ["never"], "expires_s": 600}
+    limits = {"rate": {"per_minute": 2, "burst": 2}, "spend": {"jobs_per_day": 9}}
+    made = (await caller.call("POST /v1/keys", {**wish, **limits})).json
+    await caller.call("GET /v1/keys")
+    turned = (await caller.call("POST /v1/keys/{id}/rotate", {}, id=made["id"])).json
+    job = (await caller.call("POST /v1/jobs", {"kind": "never"}, token=made["key"])).json
+    await caller.call("GET /v1/jobs/{id}/events", id=job["id"])
+    for _ in range(2):
+        await caller.call("GET /v1/jobs", token=turned["key"])
+    await caller.call("GET /v1/keys/{id}", id=made["id"])
+    await caller.call("DELETE /v1/keys/{id}", id=made["id"])
 
 
 @contextlib.asynccontextmanager

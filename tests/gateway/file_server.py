@@ -17,9 +17,13 @@ from switchyard.projections.reader import ReadModel
 from switchyard.services.access.principal import Principal, Role
 from switchyard.services.files import FileInfo, Files
 from switchyard.services.files.info import encode
-from switchyard.services.gateway.doors.v1.files import FileRoutes
-from switchyard.services.gateway.http.callers import PRINCIPAL
+from switchyard.services.gateway.app_keys import SETTINGS, TENANT_FILES
+from switchyard.services.gateway.doors.v1.files import ROUTES
+from switchyard.services.gateway.http.callers import enter
+from switchyard.services.gateway.http.doors import Door, Doors
 from switchyard.services.gateway.http.problems import problem_of
+from switchyard.services.gateway.http.routes import Route
+from switchyard.services.gateway.operations.files import TenantFiles
 from switchyard.services.ids import new_id
 from switchyard.services.settings import Settings
 
@@ -42,7 +46,7 @@ class Index:
     def add(self, tenant: str, size_bytes: int, ttl_s: float = 3600, name: str = "a.txt") -> FileInfo:
         """As if a file had been stored."""
         self._seq += 1
-        now = datetime.now(UTC)
+        now = datetime.now(UTC).replace(microsecond=0)
         expires_at = now + timedelta(seconds=ttl_s)
         info = FileInfo(
             new_id(), tenant, name, "text/plain", size_bytes, "0" * 64, now, expires_at, new_id(), 0, ()
@@ -56,15 +60,25 @@ def application(nc: Client, model: ReadModel, settings: Settings) -> web.Applica
     """An application with nothing but `/v1/files`."""
     store = Files(nc, timeout_s=3.0, upload_timeout_s=settings.upload_timeout_s)
     app = web.Application(middlewares=[_caller])
-    app.add_routes(FileRoutes(store, model, settings).routes())
+    app[SETTINGS] = settings
+    app[TENANT_FILES] = TenantFiles(store, model, settings)
+    Doors(Door(), [_FilesAlone()]).connect(app.router)
     return app
+
+
+class _FilesAlone(Door):
+    name = "files"
+    prefixes = ("/v1/files",)
+
+    def routes(self) -> tuple[Route, ...]:
+        return ROUTES
 
 
 @web.middleware
 async def _caller(request: web.Request, handler: Handler) -> web.StreamResponse:
     who = json.loads(request.headers.get(H_CALLER, "{}"))
     roles = frozenset(Role(role) for role in who.get("roles", ["submitter", "viewer"]))
-    request[PRINCIPAL] = Principal("ann", who.get("tenant", "acme"), roles, "t1", 2e9)
+    enter(request, Principal("ann", who.get("tenant", "acme"), roles, "t1", 2e9))
     try:
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - as the gateway does, every error becomes a problem document

@@ -9,10 +9,14 @@ import orjson
 
 from tests.gateway.rest import Answer, Gateway
 
-READERS: Final = frozenset({"viewer", "submitter", "worker", "reviewer", "operator", "admin"})
-SUBMITTERS: Final = frozenset({"submitter", "admin"})
-WORKERS: Final = frozenset({"worker", "admin"})
-REVIEWERS: Final = frozenset({"reviewer", "admin"})
+READERS: Final = frozenset({
+    "viewer", "submitter", "worker", "reviewer", "tenant-admin", "operator", "admin",
+})  # fmt: skip
+SUBMITTERS: Final = frozenset({"submitter", "tenant-admin", "admin"})
+WORKERS: Final = frozenset({"worker", "tenant-admin", "admin"})
+REVIEWERS: Final = frozenset({"reviewer", "tenant-admin", "admin"})
+TENANT_ADMINS: Final = frozenset({"tenant-admin", "admin"})
+OPERATORS: Final = frozenset({"operator", "admin"})
 REGISTRARS: Final = frozenset({"registrar", "admin"})
 ADMINS: Final = frozenset({"admin"})
 EVERYBODY: Final = READERS | {"registrar"}
@@ -79,13 +83,13 @@ DOORS: Final = {
     "POST /v1/reviews/{id}/reject": Door(REVIEWERS, {"reason": "r"}),
     "GET /v1/workers": Door(READERS),
     "GET /v1/workers/{id}": Door(READERS),
-    "POST /v1/workers/{id}/pause": Door(ADMINS),
-    "POST /v1/workers/{id}/resume": Door(ADMINS),
-    "POST /v1/workers/{id}/drain": Door(ADMINS),
-    "POST /v1/kinds/{kind}/pause": Door(ADMINS),
-    "POST /v1/kinds/{kind}/resume": Door(ADMINS),
-    "POST /v1/lanes/{lane}/pause": Door(ADMINS),
-    "POST /v1/lanes/{lane}/resume": Door(ADMINS),
+    "POST /v1/workers/{id}/pause": Door(OPERATORS),
+    "POST /v1/workers/{id}/resume": Door(OPERATORS),
+    "POST /v1/workers/{id}/drain": Door(OPERATORS),
+    "POST /v1/kinds/{kind}/pause": Door(OPERATORS),
+    "POST /v1/kinds/{kind}/resume": Door(OPERATORS),
+    "POST /v1/lanes/{lane}/pause": Door(OPERATORS),
+    "POST /v1/lanes/{lane}/resume": Door(OPERATORS),
     "GET /v1/controls": Door(READERS),
     "GET /v1/kinds": Door(ADMINS),
     "GET /v1/kinds/{kind}": Door(ADMINS),
@@ -95,8 +99,13 @@ DOORS: Final = {
     "GET /v1/usage": Door(READERS),
     "GET /v1/limits": Door(READERS),
     "GET /v1/limits/{name}": Door(READERS),
-    "PUT /v1/limits/{name}": Door(ADMINS, {"concurrency": 1}),
-    "DELETE /v1/limits/{name}": Door(ADMINS),
+    "PUT /v1/limits/{name}": Door(OPERATORS, {"concurrency": 1}),
+    "DELETE /v1/limits/{name}": Door(OPERATORS),
+    "POST /v1/keys": Door(TENANT_ADMINS, {"name": "k", "roles": ["viewer"]}),
+    "GET /v1/keys": Door(TENANT_ADMINS),
+    "GET /v1/keys/{id}": Door(TENANT_ADMINS),
+    "POST /v1/keys/{id}/rotate": Door(TENANT_ADMINS, {}),
+    "DELETE /v1/keys/{id}": Door(TENANT_ADMINS),
     "GET /v1/ws": Door(READERS),
     "GET /v1/events/stream": Door(READERS),
     "POST /v1/files": Door(SUBMITTERS | WORKERS, b"x"),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib
-import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,18 +11,17 @@ from typing import Any, Final
 
 import msgspec
 import pytest
-from aiohttp import web
 
 from switchyard.events import allowed, errors
 from switchyard.events.values import Status
 from switchyard.events.vocabulary.causes import DeadReason
 from switchyard.events.vocabulary.refusals import RefusalCode
 from switchyard.services.access import errors as access_errors
-from switchyard.services.gateway import app as gateway_app
-from switchyard.services.gateway.doors.v1 import files as file_routes
-from switchyard.services.gateway.doors.v1 import schedule_request
+from switchyard.services.gateway.doors.v1.door import V1
+from switchyard.services.gateway.gate import House
 from switchyard.services.gateway.http import problems
-from switchyard.services.intake import faults, request
+from switchyard.services.gateway.http.routes import Lasts, Media, Route
+from switchyard.services.intake import faults
 from tests.gateway.rest import Gateway
 
 ROOT: Final = Path(__file__).parents[2]
@@ -45,30 +42,13 @@ FILLED: Final = {
 EVERYWHERE: Final = {"tenant", "cursor", "limit"}
 """Parameters that the page describes once, for all lists and for admins."""
 
-PARSERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    "parse_request": request._REQUEST,
-    "bulk.bulk": request._LINE,
-    "parse_schedule": schedule_request._SCHEDULE,
-    "parse_preview": schedule_request._PREVIEW,
-}
 ELSEWHERE: Final = {"unresolved_reference"}
 """Codes of errors that a job ends with: no answer has them."""
 OF_LIVE: Final = ("live", "websocket")
 
 
-def routes() -> list[tuple[str, str, Any]]:
-    """Every route of the API with its handler."""
-    app = web.Application()
-    app[file_routes.FILE_ROUTES] = file_routes.FileRoutes.__new__(file_routes.FileRoutes)
-    gateway_app.add_routes(app)
-    return [
-        (route.method, route.resource.canonical, route.handler)
-        for route in app.router.routes()
-        if route.resource is not None and route.method != "HEAD"
-    ]
-
-
-ROUTES: Final = routes()
+ROUTES: Final = [(route.method, route.path, route) for door in (House(), V1()) for route in door.routes()]
+"""Every route of the API."""
 
 
 def test_every_route_is_described_and_no_other() -> None:
@@ -77,28 +57,17 @@ def test_every_route_is_described_and_no_other() -> None:
 
 async def test_every_parameter_is_described_with_its_route(api: Gateway) -> None:
     token = api.token("admin")
-    for method, path, _ in ROUTES:
+    for method, path, route in ROUTES:
         filled = functools.reduce(lambda text, name: text.replace(name, FILLED[name]), FILLED, path)
         answer = await api.call(method, f"{filled}?bogus=1", token=token)
         assert (answer.status, answer.json["code"]) == (400, "unknown_parameter"), (method, path, answer)
         known = answer.json["detail"].partition("known: ")[2].split(", ")
-        described = SECTIONS[method, path] + (LIVE_PAGE if path in gateway_app.LIVE_ROUTES else "")
+        described = SECTIONS[method, path] + (LIVE_PAGE if route.lasts is Lasts.CONNECTION else "")
         for name in {*known} - {"none"} - EVERYWHERE:
             assert re.search(rf"[`?&]{name}[`=]", described), (method, path, name)
 
 
 # --- Bodies
-
-
-def decoders_of(handler: Any) -> Iterator[msgspec.json.Decoder[Any]]:
-    """What reads the bodies of a route."""
-    source = inspect.getsource(handler)
-    for name, decoder in PARSERS.items():
-        if name in source or name == f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}":
-            yield decoder
-    for name, value in vars(importlib.import_module(handler.__module__)).items():
-        if isinstance(value, msgspec.json.Decoder) and re.search(rf"\b{name}\b", source):
-            yield value
 
 
 def fields_of(kind: Any) -> Iterator[str]:
@@ -116,32 +85,20 @@ def fields_of(kind: Any) -> Iterator[str]:
             yield from fields_of(item)
 
 
+def body_of(route: Route) -> Any:
+    """What a route's body is, or each line of it."""
+    return route.body.item if isinstance(route.body, Media) else route.body
+
+
 BODIES: Final = [
-    pytest.param(method, path, decoder, id=f"{method} {path}")
-    for method, path, handler in ROUTES
-    for decoder in decoders_of(handler)
+    pytest.param(method, path, body_of(route), id=f"{method} {path}")
+    for method, path, route in ROUTES
+    if body_of(route) is not None
 ]
 
 
-def test_the_bodies_of_all_routes_are_found() -> None:
-    used = {param.values[2] for param in BODIES}
-    paths = [*(ROOT / "services/gateway").rglob("*.py"), *(ROOT / "services/intake").glob("*.py")]
-    assert len(paths) > 50
-    for path in paths:
-        if {"octopoid", "live"} & {*path.parts}:
-            continue
-        module = importlib.import_module(
-            ".".join(("switchyard", *path.relative_to(ROOT).with_suffix("").parts))
-        )
-        for name, value in vars(module).items():
-            if isinstance(value, msgspec.json.Decoder) and re.search(
-                rf"(body_of|decoded)\([^)]*\b{name}\b", inspect.getsource(module)
-            ):
-                assert value in used, (module, name)
-
-
-@pytest.mark.parametrize(("method", "path", "decoder"), BODIES)
-def test_every_field_of_a_body_is_described_with_its_route(method: str, path: str, decoder: Any) -> None:
+@pytest.mark.parametrize(("method", "path", "body"), BODIES)
+def test_every_field_of_a_body_is_described_with_its_route(method: str, path: str, body: Any) -> None:
     described = SECTIONS[method, path]
     if "body as above" in described:
         described += SECTIONS["POST", "/v1/jobs"]
@@ -155,7 +112,7 @@ def test_every_field_of_a_body_is_described_with_its_route(method: str, path: st
         described += SECTIONS["POST", "/v1/dead-letters/redrive"]
     if "that of `POST`" in described:
         described += SECTIONS["POST", path.split("/{", 1)[0].removesuffix("/preview")]
-    for field in set(fields_of(msgspec.inspect.type_info(decoder.type))):
+    for field in set(fields_of(msgspec.inspect.type_info(body))):
         assert re.search(rf"[`\"]{field}[`\"]", described), (method, path, field)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import FormData
 from aiohttp.test_utils import TestClient, TestServer
@@ -31,6 +32,7 @@ from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.reader import read_range
 from switchyard.services.files import Files
 from switchyard.services.files.info import CHUNK_BYTES
+from switchyard.services.gateway.doors.v1.answers.operation import file_answer
 from switchyard.services.gateway.http.conditions import RANGE
 from switchyard.services.settings import Settings
 from tests.gateway.file_server import H_CALLER, Index, application
@@ -118,7 +120,9 @@ class TestUpload:
         assert response.status == 201
         view = await response.json()
         assert response.headers["Location"] == f"/v1/files/{view['id']}"
-        assert set(view) == {"id", "name", "type", "size_bytes", "sha256", "created_at", "expires_at"}
+        assert set(view) == {
+            "id", "name", "type", "size_bytes", "sha256", "created_at", "expires_at", "key",
+        }  # fmt: skip
         assert (view["name"], view["type"], view["size_bytes"]) == ("scan ä.pdf", "application/pdf", size)
         assert view["sha256"] == hashlib.sha256(DATA[:size]).hexdigest()
         down = await http.get(response.headers["Location"])
@@ -548,7 +552,9 @@ class TestList:
                 break
             cursor = f"&cursor={page['cursor']}"
         wanted = sorted(
-            (info.view() for info in infos), key=lambda v: (v["created_at"], v["id"]), reverse=True
+            (msgspec.to_builtins(file_answer(info)) for info in infos),
+            key=lambda v: (v["created_at"], v["id"]),
+            reverse=True,
         )
         assert found == wanted
 

@@ -21,6 +21,7 @@ from switchyard.events.schedules.schedule import Missed, Overlap, Schedule, paus
 from switchyard.events.schedules.ticks import Timing
 from switchyard.events.values import Status
 from switchyard.events.vocabulary.ids import JobId, Revision, WorkerId
+from switchyard.services.access.principal import Caller
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reader import follow, last_message, read_range
@@ -28,7 +29,7 @@ from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.event_store import EventStore
 from switchyard.services.ids import new_id
 from switchyard.services.intake.request import parse_request
-from switchyard.services.intake.submitter import Caller, Submitter
+from switchyard.services.intake.submitter import Submitter
 from switchyard.services.keeper.loop import Keeper
 from switchyard.services.records.schedules import (
     LABEL_SCHEDULE,

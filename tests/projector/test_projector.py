@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 
@@ -427,10 +428,10 @@ async def test_files_are_listed_and_counted_until_they_are_deleted(site: Site) -
 
 
 def test_the_view_of_a_job_has_the_documented_fields() -> None:
-    view = job_view(Job(id=JobId("x")), {"fraction": 0.5, "stage": "pages", "fence": 3})
+    view = msgspec.to_builtins(job_view(Job(id=JobId("x")), {"fraction": 0.5, "stage": "pages", "fence": 3}))
     assert list(view) == [
         "id", "kind", "tenant", "state", "priority", "labels", "attempt", "failures", "max_attempts",
-        "depends_on",
+        "depends_on", "key",
         "worker", "progress", "result", "artifacts", "usage", "error", "reason",
         "releases", "next_attempt_at", "rejections", "feedback", "review", "damage", "archived_as",
         "created_at", "started_at", "ended_at",

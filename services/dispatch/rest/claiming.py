@@ -20,7 +20,7 @@ from switchyard.events.values import JobError, JobSpec
 from switchyard.events.vocabulary.ids import Revision, WorkerId
 from switchyard.services import clock
 from switchyard.services.access.lease_tickets import LeaseClaims
-from switchyard.services.access.principal import Principal
+from switchyard.services.access.principal import Caller, check_kinds
 from switchyard.services.broker.bucket_use import BucketUse
 from switchyard.services.broker.jetstream import ACK
 from switchyard.services.broker.publisher import Publisher
@@ -119,13 +119,16 @@ class _Answers(Puller[Work]):
 class _TimedLeasing(Leasing):
     """Takes one timed lease; the rules for a delivery are those of every worker."""
 
-    def __init__(self, claiming: Claiming, found: Candidate, lease_s: float, key: Key | None) -> None:
+    def __init__(
+        self, claiming: Claiming, found: Candidate, lease_s: float, key: Key | None, by: str
+    ) -> None:
         super().__init__(claiming.nc, claiming.store, claiming.answers, claiming.reach, claiming.settings)
         self._claiming = claiming
         self._grant = found.grant
         self._lease_s = lease_s
         self._key = key
         self._is_reserved = False
+        self.api_key = by
         self.intent: Intent | None = None
 
     async def begin(self, job: Job, record: WorkerRecord) -> AnyCommand:
@@ -193,13 +196,13 @@ class Claiming:
         self._watch = watch
         self._keys = ClaimKeys(nc, store, timeout_s=timeout_s, use=keys_use)
 
-    def wish(self, principal: Principal, asked: ClaimRequest) -> controls.Wish | None:
+    def wish(self, caller: Caller, asked: ClaimRequest) -> controls.Wish | None:
         """What operators wish of the worker."""
-        return self.claims.wish(WorkerId(worker_id(principal, asked)))
+        return self.claims.wish(WorkerId(worker_id(caller, asked)))
 
     async def claim(
         self,
-        principal: Principal,
+        caller: Caller,
         asked: ClaimRequest,
         raw: bytes,
         *,
@@ -209,7 +212,7 @@ class Claiming:
         """A job for the worker, or nothing when none came in time.
 
         Args:
-            principal: who asks.
+            caller: who asks.
             asked: what for.
             raw: the body as it came.
             idempotency_key: as its header holds it.
@@ -221,18 +224,18 @@ class Claiming:
             UnavailableError: the broker does not answer, too many claims are under way, or what is left of
                 the log is kept for the ends of jobs.
         """
-        self._check(principal, asked)
+        self._check(caller, asked)
         lease_s = asked.lease_s or self.settings.timed_lease_s
         key = None
         if idempotency_key is not None:
-            caller = f"{principal.actor}\0{worker_id(principal, asked)}"
+            who = f"{caller.actor}\0{worker_id(caller, asked)}"
             key = await self._keys.find(
-                principal.tenant, caller, parse_key(idempotency_key), request_hashes(raw)[0]
+                caller.tenant, who, parse_key(idempotency_key), request_hashes(raw)[0]
             )
             if key.intent is not None and (job := await self._keys.lease_of(key.intent)) is not None:
                 return await self._again(job, key.intent, lease_s)
         self._room.start()
-        record = await self._register(principal, asked)
+        record = await self._register(caller, asked)
         none = Nothing(record.revision)
         wait_s = max(SETTLE_S, min(asked.wait_s, self.settings.wait_s))
         until = asyncio.get_running_loop().time() + wait_s
@@ -248,7 +251,7 @@ class Claiming:
             except UnavailableError:
                 await self.claims.give_back(found)
                 raise
-            leasing = _TimedLeasing(self, found, lease_s, key)
+            leasing = _TimedLeasing(self, found, lease_s, key, caller.key)
             if (lease := await self._take(found, record, leasing)) is None:
                 if leasing.intent is not None:
                     # The answer was lost, or another request with this key has carried out what was meant.
@@ -330,7 +333,7 @@ class Claiming:
 
     # --- Who claims
 
-    def _check(self, principal: Principal, asked: ClaimRequest) -> None:
+    def _check(self, caller: Caller, asked: ClaimRequest) -> None:
         settings = self.settings
         if asked.lease_s is not None and asked.lease_s > settings.timed_lease_max_s:
             message = f"lease_s: at most {settings.timed_lease_max_s:g} was expected"
@@ -341,14 +344,16 @@ class Claiming:
             if asked.revision is not None:
                 raise InvalidError("revision: expected without capabilities", field="revision")
             check_capabilities(asked.capabilities, settings.capabilities_bytes)
-        if not principal.is_admin and asked.tenant not in (None, principal.tenant):
+        is_free = caller.is_admin and not caller.home
+        if not is_free and asked.tenant not in (None, caller.tenant):
             raise ForbiddenError("tenant: naming another tenant needs role admin", field="tenant")
 
-    async def _register(self, principal: Principal, asked: ClaimRequest) -> WorkerRecord:
+    async def _register(self, caller: Caller, asked: ClaimRequest) -> WorkerRecord:
         """What the worker says of itself, once all can see it."""
-        worker, settings = worker_id(principal, asked), self.settings
+        worker, settings = worker_id(caller, asked), self.settings
         lasts_s = settings.lease_s + min(asked.wait_s, settings.wait_s)
-        tenant = asked.tenant if principal.is_admin else principal.tenant
+        # An admin's worker is for every tenant, unless its request acts for one.
+        tenant = asked.tenant if caller.is_admin and not caller.home else caller.tenant
         said = new_record(
             worker_id=WorkerId(worker), kinds=tuple(asked.kinds or ()), capabilities=asked.capabilities or {},
             slots=asked.slots or 1, lease_s=lasts_s, tenant=tenant,
@@ -360,6 +365,7 @@ class Claiming:
                 said, kinds=said.kinds or known.kinds, capabilities=known.capabilities,
                 slots=asked.slots or known.slots, tenant=said.tenant or known.tenant,
             )  # fmt: skip
+        check_kinds(caller.grant, said.kinds)
         declared = await self._declarations.declare(
             declaration_of(said, said.at), lasts_s, adds_kinds=asked.revision is not None
         )
@@ -371,9 +377,9 @@ class Claiming:
         return record
 
 
-def worker_id(principal: Principal, asked: ClaimRequest) -> str:
+def worker_id(caller: Caller, asked: ClaimRequest) -> str:
     """The worker's name among all workers: never another tenant's, nor that of a worker on NATS."""
-    return f"rest.{principal.tenant}.{asked.worker}"
+    return f"rest.{caller.tenant}.{asked.worker}"
 
 
 def _places(grant: Grant | None) -> tuple[str, ...]:

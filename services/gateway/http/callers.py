@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any, Final, TypedDict, TypeVar
+from typing import Any, Final
 
 import msgspec
 from aiohttp import hdrs, web
 
-from switchyard.events.encoding.json_value import dumps
 from switchyard.events.errors import LimitError
-from switchyard.services.access.principal import Principal, Role
+from switchyard.services.access.principal import Caller, Principal, Role
 from switchyard.services.gateway.http.connections import CONNECTIONS
 from switchyard.services.gateway.http.problems import UnsupportedMediaTypeError
-from switchyard.services.intake.bodies import decoded
-from switchyard.services.intake.submitter import Caller
 
-_T = TypeVar("_T")
 H_SEQ: Final = "Switchyard-Seq"
 JSON: Final = "application/json"
+_ENCODER: Final = msgspec.json.Encoder()
 PLAIN_ENCODINGS: Final = frozenset({"", "identity"})
 BYTES: Final = "application/octet-stream"
 MEDIA_TYPE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,127}/[!#$%&'*+.^_`|~0-9a-z-]{1,127}")
@@ -31,8 +28,8 @@ TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """A JSON answer."""
-    return web.Response(body=dumps(value), status=status, headers=headers, content_type=JSON)
+    """A JSON answer; times in it are RFC 3339 in UTC with a Z."""
+    return web.Response(body=_ENCODER.encode(value), status=status, headers=headers, content_type=JSON)
 
 
 def check_plain(request: web.Request) -> None:
@@ -80,47 +77,39 @@ async def json_body(request: web.Request) -> bytes:
         raise LimitError(message, status=408, code="body_too_slow") from None
 
 
-async def body_of(request: web.Request, decoder: msgspec.json.Decoder[_T], *, empty: bytes = b"") -> _T:
-    """A request's body in the decoder's form; `empty` stands for one that is not there.
-
-    Raises:
-        RejectedError: as for `decoded`, or 415: it says that it is something else.
-    """
-    body = await json_body(request)
-    return decoded(body if body.strip() else empty, decoder)
-
-
-def caller_of(request: web.Request, principal: Principal) -> Caller:
-    """Who submits; a trace context that is not one is left out."""
-    trace = request.headers.get("traceparent", "")
-    return Caller(principal.tenant, principal.actor, trace if TRACE.fullmatch(trace) else "")
-
-
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
+"""As its token or key says."""
+CALLER: Final = web.RequestKey("caller", Caller)
+"""The same, with what belongs to this request."""
 
 
-def require(request: web.Request, role: Role) -> Principal:
-    """The caller, if it has the role.
+def enter(request: web.Request, principal: Principal) -> None:
+    """Note who calls; a trace context that is not one is left out."""
+    trace = request.headers.get("traceparent", "")
+    request[PRINCIPAL] = principal
+    request[CALLER] = principal.caller(trace if TRACE.fullmatch(trace) else "")
+
+
+def require(request: web.Request, *roles: Role) -> Principal:
+    """The caller, if it has one of the roles.
 
     Raises:
-        ForbiddenError: it does not.
+        ForbiddenError: it has none of them.
     """
     principal = request[PRINCIPAL]
-    principal.check(role)
+    principal.check(*roles)
     return principal
 
 
-class Heard(TypedDict):
-    """What a claim is told of its request."""
-
-    idempotency_key: str | None
-    alive: Callable[[], bool]
+def key_of(request: web.Request) -> str | None:
+    """The header `Idempotency-Key`, as it stands."""
+    return request.headers.get("Idempotency-Key")
 
 
-def heard(request: web.Request) -> Heard:
-    """The idempotency key of a claim, and whether its client still waits."""
+def alive(request: web.Request) -> Callable[[], bool]:
+    """Whether the client still waits for its answer, whenever that is asked."""
 
-    def alive() -> bool:
+    def is_there() -> bool:
         return request.transport is not None and not request.transport.is_closing()
 
-    return Heard(idempotency_key=request.headers.get("Idempotency-Key"), alive=alive)
+    return is_there

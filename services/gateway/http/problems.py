@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import msgspec
 import nats.errors
-import orjson
 import structlog
 from aiohttp import web
 
@@ -28,9 +27,11 @@ from switchyard.events.errors import (
     UnknownEventError,
     VersionConflictError,
 )
-from switchyard.services.access.errors import UnauthenticatedError
+from switchyard.services.access.errors import RateLimitedError, UnauthenticatedError
 from switchyard.services.broker.jetstream import FaultError
 from switchyard.services.broker.publisher import AckLostError
+from switchyard.services.dispatch.rest.stale import StaleLeaseError
+from switchyard.services.visible import redacted
 
 log = structlog.get_logger()
 
@@ -72,21 +73,21 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
             "type": TYPE_PREFIX + self.code,
             "title": http.HTTPStatus(self.status).phrase,
             "status": self.status,
-            "detail": self.detail,
+            "detail": redacted(self.detail),
             "code": self.code,
         }
         if self.field is not None:
-            members["field"] = self.field
+            members["field"] = str(self.field)  # that of a header is of another class
         if self.allowed is not None:
             members["allowed"] = self.allowed
         if instance is not None:
-            members["instance"] = instance
+            members["instance"] = redacted(instance)
         members.update(self.extra)
         return members
 
     def brief(self) -> dict[str, Any]:
         """The `error` of a bulk line."""
-        told: dict[str, Any] = {"code": self.code, "message": self.detail, "field": self.field}
+        told: dict[str, Any] = {"code": self.code, "message": redacted(self.detail), "field": self.field}
         if self.retry_after_s is not None:
             told["retry_after_s"] = self.retry_after_s
         return told
@@ -97,7 +98,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
         return web.Response(
-            body=orjson.dumps(self.document(instance)),
+            body=msgspec.json.encode(self.document(instance)),
             status=self.status,
             headers=headers,
             content_type=MEDIA_TYPE,
@@ -113,7 +114,15 @@ def problem_of(error: BaseException) -> Problem:
                 status=401, code=error.code, detail=error.message, headers={"WWW-Authenticate": challenge}
             )
         case ConflictError():
-            return Problem(status=409, code=error.code, detail=error.message, allowed=error.allowed)
+            extra = {"since": _since(error)} if isinstance(error, StaleLeaseError) else {}
+            return Problem(
+                status=409, code=error.code, detail=error.message, allowed=error.allowed, extra=extra
+            )
+        case RateLimitedError():
+            return Problem(
+                status=error.status, code=error.code, detail=error.message,
+                retry_after_s=error.retry_after_s, extra={"limit": error.limit},
+            )  # fmt: skip
         case LimitError():
             return Problem(
                 status=error.status, code=error.code, detail=error.message, field=error.field,
@@ -145,6 +154,14 @@ def about_query(problem: Problem, names: Container[str]) -> Problem:
     if problem.code != InvalidError.code or problem.field not in names:
         return problem
     return msgspec.structs.replace(problem, status=400, code="invalid_parameter")
+
+
+def _since(error: StaleLeaseError) -> list[dict[str, Any]]:
+    """What has happened to a lease that is gone."""
+    return [
+        {"seq": entry.seq, "type": entry.name, "at": entry.event.at, "actor": entry.actor}
+        for entry in error.since
+    ]
 
 
 def _unavailable(detail: str, retry_after_s: float) -> Problem:

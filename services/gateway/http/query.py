@@ -11,20 +11,20 @@ import msgspec
 from aiohttp import hdrs, web
 
 from switchyard.events.subjects import NAME
-from switchyard.services.access.principal import Role
-from switchyard.services.gateway.http.callers import require
+from switchyard.services.access.principal import Caller, Role
 from switchyard.services.intake.faults import MalformedError
 
 MAX_SEQ: Final = 2**63 - 1
 SHOWN_CHARS: Final = 80
 SINGLE: Final = (
-    hdrs.AUTHORIZATION, hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, "Idempotency-Key", "Switchyard-Lease-Token",
-    "Switchyard-Min-Seq", "Switchyard-TTL",
+    hdrs.AUTHORIZATION, "X-API-Key", hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, "Idempotency-Key",
+    "Switchyard-Lease-Token", "Switchyard-Min-Seq", "Switchyard-TTL",
 )  # fmt: skip
 """Headers of which only one can count: whoever sends two may be read in two ways."""
 SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 """In plain digits: what Python takes for a number beside them, nobody means."""
 ALL_TENANTS: Final = "*"
+TENANT: Final = "tenant"
 
 
 def check_form(request: web.Request) -> None:
@@ -67,18 +67,41 @@ def wrong(name: str, value: str, expected: str) -> MalformedError:
 class Query:
     """The parameters of a request.
 
+    Every route takes `tenant`, for whom the request acts: who may name one is judged before it comes to its
+    route, and only routes that list it can be asked for all tenants.
+
     Args:
         request: the request.
         single: names that may stand once.
         repeated: names that may stand more than once.
+        acting: whether the request may act for another tenant.
+        lenient: whether others are passed over, and the last of two counts.
 
     Raises:
         MalformedError: there is another parameter, or one stands too often.
     """
 
-    def __init__(self, request: web.Request, *single: str, repeated: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        request: web.Request,
+        *single: str,
+        repeated: tuple[str, ...] = (),
+        lenient: bool = False,
+        acting: bool = True,
+    ) -> None:
         self._values = request.query
+        if lenient:
+            return
         for name in self._values.keys():  # noqa: SIM118 - a multidict's keys, each as often as it stands
+            if acting and name == TENANT and name not in single and name not in repeated:
+                values = self._values.getall(name)
+                if len(values) > 1:
+                    raise MalformedError(
+                        f"{name} stands more than once", code="invalid_parameter", field=name
+                    )
+                if NAME.fullmatch(values[0]) is None:
+                    raise wrong(name, values[0], f"a name that matches {NAME.pattern}")
+                continue
             if name not in single and name not in repeated:
                 known = ", ".join((*single, *repeated)) or "none"
                 message = f"there is no parameter {name[:SHOWN_CHARS]!r} here; known: {known}"
@@ -134,32 +157,31 @@ def parse_time(name: str, value: str) -> datetime:
         raise wrong(name, value, "an RFC 3339 time") from None
 
 
-def scope(request: web.Request, query: Query, *, wide: Role = Role.ADMIN) -> str:
-    """The tenant that the request concerns: the caller's own, or the one that somebody of role `wide` names.
+def scope(caller: Caller, query: Query, *, wide: Role = Role.ADMIN) -> str:
+    """The tenant that a request concerns: the caller's own, or the one that somebody of role `wide` names.
 
     Raises:
         ForbiddenError: the caller may not name another tenant.
     """
     named = query.text("tenant")
-    principal = require(request, Role.VIEWER)
-    if named is None or named == principal.tenant:
-        return principal.tenant
-    principal.check(wide)
+    if named is None or named == caller.tenant:
+        return caller.tenant
+    caller.check(wide)
     if NAME.fullmatch(named) is None:
         raise wrong("tenant", named, f"a name that matches {NAME.pattern}")
     return named
 
 
-def wide_scope(request: web.Request, query: Query, *, wide: Role = Role.ADMIN) -> str | None:
+def wide_scope(caller: Caller, query: Query, *, wide: Role = Role.ADMIN) -> str | None:
     """As `scope`; None for all tenants, whose name is `*`.
 
     Raises:
         ForbiddenError: the caller may not name another tenant.
     """
     if query.text("tenant") == ALL_TENANTS:
-        require(request, wide)
+        caller.check(wide)
         return None
-    return scope(request, query, wide=wide)
+    return scope(caller, query, wide=wide)
 
 
 def min_seq(request: web.Request) -> int:

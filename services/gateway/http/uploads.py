@@ -25,6 +25,8 @@ from switchyard.services.settings import Settings
 T = TypeVar("T")
 
 BLOCK_BYTES: Final = 128 * 1024
+FORM_OVERHEAD_BYTES: Final = 64 * 1024
+SHOWN_CHARS: Final = 80
 DEFAULT_NAME: Final = "file"
 DEFAULT_TYPE: Final = "application/octet-stream"
 FORM: Final = "multipart/form-data"
@@ -169,3 +171,28 @@ def _sha256(headers: Mapping[str, str]) -> str | None:
             raise wrong(header, found.group(1), "a SHA-256 in base64")
         return digest.hex()
     return None
+
+
+async def continue_later(_: web.Request) -> None:
+    """Leave `Expect: 100-continue` to the handler, so that a refused upload is not sent at all."""
+
+
+async def continue_now(request: web.Request) -> None:
+    """Answer `Expect` before the body comes.
+
+    Raises:
+        web.HTTPExpectationFailed: what is expected is something else.
+    """
+    expected = request.headers.get(hdrs.EXPECT, "")
+    if expected.lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as aiohttp's own handler does: the answer has not begun
+    elif expected:
+        shown = expected[:SHOWN_CHARS]
+        raise web.HTTPExpectationFailed(text=f"Expect: 100-continue is all that is known, not {shown!r}")
+
+
+def announced_bytes(request: web.Request) -> int:
+    """How many bytes a file has at least, as far as its request says."""
+    length = request.content_length or 0
+    return max(0, length - FORM_OVERHEAD_BYTES) if is_form(request) else length

@@ -7,13 +7,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from switchyard.events.errors import UnavailableError
 from switchyard.services import clock
-from switchyard.services.access.authenticator import SCHEME, Authenticator
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.principal import Principal, Role
+from switchyard.services.gateway.http.identity import Doorkeeper
 from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.live.messages import VERSION, Item, message
 from switchyard.services.gateway.live.session import GOING_AWAY, Session
@@ -28,25 +28,28 @@ class LiveDoor:
 
     Args:
         feed: running.
-        authenticator: judges tokens, at the start and as long as the connection lasts.
+        doorkeeper: judges tokens and keys, at the start and as long as the connection lasts.
     """
 
-    def __init__(self, feed: LiveFeed, authenticator: Authenticator) -> None:
+    def __init__(self, feed: LiveFeed, doorkeeper: Doorkeeper) -> None:
         self.feed = feed
         self.settings = feed.settings
-        self.authenticator = authenticator
+        self._doorkeeper = doorkeeper
         self.connections = 0
         self._sessions: set[Session] = set()
         self._closing = False
 
-    def admit(self, token: str) -> Principal:
-        """The reader that a token names.
+    async def admit(self, request: web.Request, token: str) -> Principal:
+        """The reader that a token or key names.
 
         Raises:
             UnauthenticatedError: it does not count.
             ForbiddenError: it does not let its holder read.
+            RateLimitedError: its holder asks too often.
+            UnavailableError: nobody can say now.
         """
-        principal = self.authenticator.authenticate_token(token)
+        principal = await self._doorkeeper.identifiers.identify(token)
+        self._doorkeeper.count(request, principal)
         principal.check(Role.VIEWER)
         return principal
 
@@ -97,9 +100,11 @@ class LiveDoor:
             left_s = principal.expires_at - clock.time_s()
             await asyncio.sleep(max(0.0, min(left_s, self.settings.socket_ping_s)))
             try:
-                self.authenticator.authenticate_token(token)
+                await self._doorkeeper.identifiers.identify(token)
             except UnauthenticatedError as error:
                 session.end(TOKEN_ENDED, error.code)
+            except UnavailableError:
+                continue  # it counted a moment ago
 
     def hello(self) -> Item:
         """The first message: which version is spoken, which log is read and how far, and the limits."""
@@ -129,17 +134,3 @@ class LiveDoor:
 
 
 DOOR: Final = web.AppKey("live_door", LiveDoor)
-
-
-def bearer(request: web.Request) -> str | None:
-    """The token in the `Authorization` header; None without the header.
-
-    Raises:
-        UnauthenticatedError: there is something else in it.
-    """
-    header = request.headers.get(hdrs.AUTHORIZATION)
-    if header is None:
-        return None
-    if header[: len(SCHEME)].lower() != SCHEME:
-        raise UnauthenticatedError("the Authorization header must be: Bearer <token>")
-    return header[len(SCHEME) :].strip()

@@ -118,8 +118,7 @@ class HeldAttempt:
         with await asyncio.to_thread(to.open, "wb") as target:
             async for chunk in self._files.read(info):
                 await asyncio.to_thread(target.write, chunk)
-        view = info.view()
-        return {name: view[name] for name in ("id", "name", "type", "size_bytes", "sha256")}
+        return {name: getattr(info, name) for name in ("id", "name", "type", "size_bytes", "sha256")}
 
     async def save(
         self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str

@@ -18,6 +18,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SAID = (
     ["hello", "has no result, it is dead"],
     ["submitted", "leased", "33%", "succeeded"],
+    ["submitted by key ", "['nightly import']"],
 )
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import orjson
 import pytest
 
 from switchyard.services.broker.server.server import NatsServer
+from switchyard.services.gateway.http.routes import Media, refusals
 from tests.gateway import every_route
 from tests.gateway.every_route import Said
 from tests.gateway.rest import gateway
@@ -30,6 +32,9 @@ ELSEWHERE: Final = {
     ("checks", "reads"), ("problem", "field"),
 }  # fmt: skip
 """What is there when a broker is full or silent: `test_readiness.py` and `test_storage.py` see to that."""
+
+
+TABLE: Final = {f"{method} {path}": route for method, path, route in ROUTES}
 
 
 class Field(NamedTuple):
@@ -130,6 +135,12 @@ def paths(form: Form | None, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]
                 yield from paths(field.form, (*path, name))
 
 
+def test_the_table_of_routes_has_the_statuses_of_the_page() -> None:
+    assert {name: set(route.answers) for name, route in TABLE.items()} == {
+        name: wanted for name, (wanted, _) in ANSWERS.items()
+    }
+
+
 def test_the_page_has_an_answer_for_every_route() -> None:
     assert sorted(ANSWERS) == sorted(f"{method} {path}" for method, path, _ in ROUTES)
 
@@ -160,19 +171,38 @@ async def test_every_answer_is_as_the_page_says_and_the_page_says_nothing_else(
         said = await every_route.everything(api)
     statuses: dict[str, set[int]] = defaultdict(set)
     page = Page()
+    undeclared = []
     for one in said:
+        route = TABLE[one.route]
         if one.status >= 400 and one.status not in ANSWERS[one.route][0]:
             page.check(one.value, "problem", ())
+            if (one.status, one.value["code"]) not in refusals(route):
+                undeclared.append((one.route, one.status, one.value["code"]))
             continue
+        undeclared += list(faults(one, route.answers[one.status]))
         statuses[one.route].add(one.status)
         check(page, one)
+    assert sorted(set(undeclared)) == []
     assert statuses == {route: wanted for route, (wanted, _) in ANSWERS.items()}
     documented = {path for name, form in FORMS.items() for path in paths(form, (name,))}
-    for route, (_, answer) in ANSWERS.items():
+    for name, (_, answer) in ANSWERS.items():
         if answer.startswith("`{"):
-            documented |= set(paths(Parser(answer.strip("`")).form(), (route,)))
+            documented |= set(paths(Parser(answer.strip("`")).form(), (name,)))
     assert documented - page.seen <= ELSEWHERE
     assert not ELSEWHERE - documented
+
+
+def faults(said: Said, declared: Any) -> Iterator[tuple[str, int, str]]:
+    """Where an answer is not of the type that the table of routes says, and which headers it does not say."""
+    declared = declared.item if isinstance(declared, Media) else declared
+    if declared is not None and said.value is not None:
+        try:
+            msgspec.convert(said.value, list[declared] if isinstance(said.value, list) else declared)
+        except msgspec.ValidationError as error:
+            yield said.route, said.status, str(error)
+    ours = {name.lower() for name in said.headers if name.startswith("Switchyard-") or name == "Location"}
+    for name in ours - {name.lower() for name in TABLE[said.route].answer_headers}:
+        yield said.route, said.status, name
 
 
 def check(page: Page, said: Said) -> None:

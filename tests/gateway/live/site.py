@@ -22,13 +22,16 @@ from switchyard.events.job import Job
 from switchyard.events.values import JobSpec
 from switchyard.events.vocabulary.ids import LaneId
 from switchyard.services.access.authenticator import Authenticator
+from switchyard.services.access.identify import Identifiers, JwtIdentifier
 from switchyard.services.access.jwt import TokenVerifier
+from switchyard.services.access.rates import Rates
 from switchyard.services.access.revocations import Revocations, revoke
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.gateway.doors.v1.live.sse import event_stream
 from switchyard.services.gateway.doors.v1.live.websocket import websocket
 from switchyard.services.gateway.http.connections import CONNECTIONS, Connections
+from switchyard.services.gateway.http.identity import Doorkeeper
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.feed import LiveFeed
@@ -120,7 +123,9 @@ class LiveGateway(base.Site):
         self.feed = LiveFeed(nc, settings)
         self.revocations = Revocations(nc, timeout_s=settings.request_timeout_s)
         verifier = TokenVerifier(settings.data_dir, issuer=None, audience=None)
-        self.door = LiveDoor(self.feed, Authenticator(verifier, self.revocations, size=100))
+        self.authenticator = Authenticator(verifier, self.revocations, size=100)
+        identifiers = Identifiers([JwtIdentifier(self.authenticator)])
+        self.door = LiveDoor(self.feed, Doorkeeper(identifiers, lambda _tenant: None, Rates(size=100)))
         self.url = ""
         self.http: aiohttp.ClientSession
         self.tasks: asyncio.TaskGroup
@@ -132,7 +137,7 @@ class LiveGateway(base.Site):
         return self.minted(tenant=tenant, roles=roles or ("viewer",), ttl_s=ttl_s)
 
     async def revoke(self, token: str) -> None:
-        principal = self.door.authenticator.authenticate_token(token)
+        principal = self.authenticator.authenticate_token(token)
         await revoke(self.publisher, principal.token_id, expires_at=principal.expires_at, by="test")
 
     async def open(self, token: str | None = None, **options: Any) -> Reader:

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 
+import msgspec
+
+from switchyard.services.gateway.doors.octopoid.routes import ROUTES
+from switchyard.services.gateway.http.routes import refusals
 from tests.gateway.rest import Answer, Gateway
+
+TABLE = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path)), route) for route in ROUTES]
+
+
+def check(method: str, path: str, answer: Answer) -> None:
+    """Hold an answer against the table of routes; a refusal has the form that clients know."""
+    path = path.partition("?")[0]
+    found = [route for form, route in TABLE if route.method == method and form.fullmatch(path)]
+    kind = found[0].answers.get(answer.status) if found else None
+    if kind is None:
+        assert answer.status >= 400, (method, path, answer)
+        if found:
+            declared = {(400 if status == 422 else status, code) for status, code in refusals(found[0])}
+            assert (answer.status, answer.json["code"]) in declared, (method, path, answer)
+        assert {"error", "code"} <= set(answer.json) <= {"error", "code", "field", "details"}, answer
+        return
+    msgspec.convert(answer.json, kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        assert set(answer.json) <= set(kind.__struct_fields__), (method, path, answer)
 
 
 class Octopoid:
@@ -20,8 +44,10 @@ class Octopoid:
         headers = {} if key == "" else {"Authorization": f"Bearer {key or self.key}"}
         async with self.api.http.request(
             method, f"{self.api.url}/api/v1{path}", json=body, headers=headers
-        ) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
+        ) as response:
+            answer = Answer(response.status, response.headers, await response.read())
+        check(method, f"/api/v1{path}", answer)
+        return answer
 
     async def register(self, *, machine: str = "m1", key: str | None = None) -> Answer:
         body = {"cluster": "prod", "machine_id": machine, "repo_url": "git@x:y.git", "scope": self.scope}

@@ -10,7 +10,7 @@ import pytest
 
 from switchyard.events.commands import Claim
 from switchyard.events.vocabulary.ids import Revision, WorkerId
-from switchyard.services.gateway.doors.octopoid.holders import holder_of, parties_of
+from switchyard.services.gateway.doors.octopoid.desk import holder_of, parties_of
 from switchyard.services.gateway.doors.octopoid.scopes import tenant_of
 from switchyard.services.gateway.doors.octopoid.tasks import job_id_of, job_key
 from switchyard.services.records.entries import Documents

@@ -11,9 +11,8 @@ from switchyard.events.commands import ClaimReview, ReleaseReview, RenewClaim, R
 from switchyard.events.errors import ConflictError, InvalidError
 from switchyard.events.values import Status
 from switchyard.services import clock
-from switchyard.services.gateway.app_keys import CLAIMING, SETTINGS
 from switchyard.services.gateway.doors.octopoid import flows
-from switchyard.services.gateway.doors.octopoid.door import json_object, own
+from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of
 from switchyard.services.gateway.doors.octopoid.moves import (
     MAX_REASON_CHARS,
     Order,
@@ -29,14 +28,14 @@ from switchyard.services.gateway.doors.octopoid.tasks import (
     RUNS,
     Task,
     priority_of,
-    task_at,
+    task_named,
     task_to_change,
     task_view,
 )
-from switchyard.services.gateway.doors.v1.jobs.actions import ensure_lane
-from switchyard.services.gateway.doors.v1.leases.routes import attempt_ends_at
-from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
+from switchyard.services.gateway.http.callers import json_response
 from switchyard.services.gateway.http.query import parse_time
+from switchyard.services.gateway.http.routes import Call
+from switchyard.services.gateway.operations.leases import attempt_ends_at
 
 # What the job's own events say is passed over in a patch: unchanged clients send it along.
 OF_THE_JOB: Final = frozenset(
@@ -49,22 +48,23 @@ STRINGS: Final = frozenset(
 MAX_VALUE_CHARS: Final = 256 * 1024
 
 
-async def get(request: web.Request) -> web.Response:
+async def get(call: Call[None]) -> web.Response:
     """`GET /api/v1/tasks/{id}`."""
-    return json_response(task_view(request, await task_at(request)))
+    desk = desk_of(call)
+    return json_response(task_view(desk, await task_named(desk, call.named("id"))))
 
 
-async def patch(request: web.Request) -> web.Response:
+async def patch(call: Call[dict[str, Any]]) -> web.Response:
     """`PATCH /api/v1/tasks/{id}`: other fields, another priority, another queue, a longer lease."""
-    asked = await json_object(request)
-    own(request, asked.get("scope"))
-    task = await task_to_change(request, "update")
+    desk = desk_of(call)
+    asked = call.body
+    task = await task_to_change(desk, call.named("id"), "update")
     version = asked.get("version")
     if version is not None and version != task.job.seq + task.revision:
         raise ConflictError("Failed to update task: it has another version by now", code="version")
     queue = asked.get("queue")
     if queue is not None:
-        await _check_move(request, task, queue)
+        await _check_move(desk, task, queue)
     fields = {name: value for name, value in asked.items() if name in FIELDS}
     _check_fields(task, asked, fields)
     known = FIELDS.keys() | OF_THE_JOB | {"queue", "priority", "blocked_by", "claimed_by", "lease_expires_at"}
@@ -76,27 +76,27 @@ async def patch(request: web.Request) -> web.Response:
     if priority != task.job.own_priority and task.job.status is not Status.QUEUED:
         message = f"Failed to update task: its priority can be changed while it waits, and it is {task.queue}"
         raise ConflictError(message, code="wrong_queue")
-    task = await changed(request, task, {}, fields)
+    task = await changed(desk, task, {}, fields)
     if priority != task.job.own_priority:
-        await ensure_lane(request, task.job, priority)
+        await desk.jobs.ensure_lane(task.job, priority)
         command = Reprioritise(now=clock.now(), priority=priority)
-        task = await act(request, task, command, request[PRINCIPAL].actor)
+        task = await act(desk, task, command, desk.caller.actor)
     if "blocked_by" in asked and not asked["blocked_by"] and task.job.status is Status.BLOCKED:
-        task = await act(request, task, Unblock(now=clock.now()), request[PRINCIPAL].actor)
+        task = await act(desk, task, Unblock(now=clock.now()), desk.caller.actor)
     if queue is not None and queue != task.queue:
         reason = str(asked.get("execution_notes") or "")[:MAX_REASON_CHARS]
-        task = await move(request, task, Order(to=queue, by=request[PRINCIPAL].actor, reason=reason))
+        task = await move(desk, task, Order(to=queue, by=desk.caller.actor, reason=reason))
     elif expires_at is not None:
-        task = await renewed(request, task, expires_at)
+        task = await renewed(desk, task, expires_at)
     elif "claimed_by" in asked and asked["claimed_by"] is None:
-        task = await _review_left(request, task)
-    return json_response(task_view(request, task))
+        task = await _review_left(desk, task)
+    return json_response(task_view(desk, task))
 
 
-async def _check_move(request: web.Request, task: Task, queue: Any) -> None:
+async def _check_move(desk: Desk, task: Task, queue: Any) -> None:
     if queue == DONE:
         raise InvalidError("queue: a task is done when it is accepted: POST .../accept", field="queue")
-    await flows.check_queue(request, task.flow, queue)
+    await flows.check_queue(desk, task.flow, queue)
 
 
 def _check_fields(task: Task, asked: dict[str, Any], fields: dict[str, Any]) -> None:
@@ -115,35 +115,35 @@ def _check_fields(task: Task, asked: dict[str, Any], fields: dict[str, Any]) -> 
         raise InvalidError(message, field="blocked_by")
 
 
-async def _review_left(request: web.Request, task: Task) -> Task:
+async def _review_left(desk: Desk, task: Task) -> Task:
     """The task without the reviewer that it has; who works on one leaves it by a requeue."""
     review = task.job.review
     if task.job.status is not Status.REVIEW or review is None or review.reviewer is None:
         return task
     command = ReleaseReview(now=clock.now(), reviewer=review.reviewer)
-    return await act(request, task, command, request[PRINCIPAL].actor)
+    return await act(desk, task, command, desk.caller.actor)
 
 
-async def renewed(request: web.Request, task: Task, expires_at: datetime) -> Task:
+async def renewed(desk: Desk, task: Task, expires_at: datetime) -> Task:
     """The task under a lease, of work or of a review, that ends later.
 
     Raises:
         ConflictError: nobody holds it, or the lease has ended.
     """
     job, now = task.job, clock.now()
-    settings = request.app[SETTINGS]
+    settings = desk.settings
     expires_at = min(expires_at, now + timedelta(seconds=settings.timed_lease_max_s))
     if job.status is Status.REVIEW and job.review is not None and job.review.reviewer is not None:
         command = ClaimReview(now=now, reviewer=job.review.reviewer, expires_at=expires_at)
-        return await act(request, task, command, request[PRINCIPAL].actor)
+        return await act(desk, task, command, desk.caller.actor)
     check_lease(task, "renew")
-    lease = lease_of(request, task)
+    lease = lease_of(desk, task)
     expires_at = min(expires_at, attempt_ends_at(job, settings.attempt_timeout_s) or expires_at)
     if expires_at <= now:
         raise ConflictError("Failed to renew task: the lease would end in the past", code="lease_expired")
     renewal = RenewClaim(now=now, fence=lease.fence, expires_at=expires_at)
-    task = await act(request, task, renewal, f"worker:{lease.worker}")
-    await request.app[CLAIMING].prolonged(lease, job, expires_at)
+    task = await act(desk, task, renewal, f"worker:{lease.worker}")
+    await desk.leases.claiming.prolonged(lease, job, expires_at)
     return task
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
@@ -14,13 +15,11 @@ from switchyard.events.errors import ConflictError, LimitError, VersionConflictE
 from switchyard.events.job import decide, evolve
 from switchyard.events.values import Status
 from switchyard.services import clock
-from switchyard.services.access.principal import Role
 from switchyard.services.dispatch.rest.claiming import Claimed, ClaimRequest, Nothing
-from switchyard.services.gateway.app_keys import CLAIMING, SETTINGS, STORE
 from switchyard.services.gateway.doors.octopoid import flows
+from switchyard.services.gateway.doors.octopoid.answers import NoTask
 from switchyard.services.gateway.doors.octopoid.create import end_job
-from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, form
-from switchyard.services.gateway.doors.octopoid.holders import holder_of
+from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, holder_of
 from switchyard.services.gateway.doors.octopoid.listing import matching, tasks_of
 from switchyard.services.gateway.doors.octopoid.moves import Order, changed, move
 from switchyard.services.gateway.doors.octopoid.tasks import (
@@ -35,14 +34,8 @@ from switchyard.services.gateway.doors.octopoid.tasks import (
     task_named,
     task_view,
 )
-from switchyard.services.gateway.http.callers import (
-    PRINCIPAL,
-    caller_of,
-    heard,
-    json_body,
-    json_response,
-    require,
-)
+from switchyard.services.gateway.http.callers import alive, json_response, key_of
+from switchyard.services.gateway.http.routes import Call
 
 DEFAULT_LEASE_S: Final = 300.0
 MISPLACED: Final = 100
@@ -62,25 +55,25 @@ class ClaimForm(msgspec.Struct, frozen=True):
     max_claimed: Annotated[int, Meta(ge=0)] | None = None
 
 
-async def claim(request: web.Request) -> web.Response:
+async def claim(call: Call[ClaimForm]) -> web.Response:
     """A task for an agent, or 404 when there is none."""
-    require(request, Role.WORKER)
-    asked = await form(request, ClaimForm)
+    desk = desk_of(call)
+    asked = call.body
     queue = asked.queue or INCOMING
-    await flows.check_queue(request, "default", queue)
+    await flows.check_queue(desk, "default", queue)
     if asked.max_claimed is not None:
-        await _check_claimed(request, asked, asked.max_claimed)
+        await _check_claimed(desk, asked, asked.max_claimed)
     if queue == INCOMING:
-        task = await _claimed(request, asked)
+        task = await _claimed(desk, asked, call.raw, key=key_of(call.request), alive=alive(call.request))
     else:
-        task = None if queue in BUILT_IN else await _review(request, asked, queue)
+        task = None if queue in BUILT_IN else await _review(desk, asked, queue)
     if task is None:
-        return json_response({"message": "No tasks available"}, status=404)
-    return json_response(task_view(request, task))
+        return json_response(NoTask(), status=404)
+    return json_response(task_view(desk, task))
 
 
-def _lease_s(request: web.Request, asked: ClaimForm) -> float:
-    return min(asked.lease_duration_seconds or DEFAULT_LEASE_S, request.app[SETTINGS].timed_lease_max_s)
+def _lease_s(desk: Desk, asked: ClaimForm) -> float:
+    return min(asked.lease_duration_seconds or DEFAULT_LEASE_S, desk.settings.timed_lease_max_s)
 
 
 def _list(words: Words | None) -> list[str]:
@@ -89,12 +82,12 @@ def _list(words: Words | None) -> list[str]:
     return [words] if isinstance(words, str) else words
 
 
-async def _check_claimed(request: web.Request, asked: ClaimForm, most: int) -> None:
+async def _check_claimed(desk: Desk, asked: ClaimForm, most: int) -> None:
     """Let an orchestrator pass that holds fewer tasks; counted just before the claim."""
     held = [
         task
-        for task in await tasks_of(request)
-        if task_view(request, task)["orchestrator_id"] == asked.orchestrator_id and task.queue == CLAIMED
+        for task in await tasks_of(desk)
+        if task_view(desk, task).orchestrator_id == asked.orchestrator_id and task.queue == CLAIMED
     ]
     if len(held) >= most:
         raise LimitError(f"{asked.orchestrator_id} holds {len(held)} tasks, of at most {most}")
@@ -103,54 +96,55 @@ async def _check_claimed(request: web.Request, asked: ClaimForm, most: int) -> N
 # --- Work
 
 
-async def _claimed(request: web.Request, asked: ClaimForm) -> Task | None:
-    """A task under a timed lease, by the claiming of `POST /v1/leases`."""
+async def _claimed(
+    desk: Desk, asked: ClaimForm, raw: bytes, *, key: str | None, alive: Callable[[], bool]
+) -> Task | None:
+    """A task under a timed lease, claimed as at every other door."""
     wanted = {"role": _list(asked.role_filter) or [ANY], "type": _list(asked.type_filter) or [ANY]}
     claim_request = ClaimRequest(
         worker=holder_of(asked.orchestrator_id, asked.agent_name), kinds=[KIND],
-        capabilities={"octopoid": wanted}, lease_s=_lease_s(request, asked),
+        capabilities={"octopoid": wanted}, lease_s=_lease_s(desk, asked),
     )  # fmt: skip
-    raw = await json_body(request)
     for _ in range(MISPLACED):
-        claimed = await request.app[CLAIMING].claim(request[PRINCIPAL], claim_request, raw, **heard(request))
+        claimed = await desk.leases.claim(desk.caller, claim_request, raw, key=key, alive=alive)
         if isinstance(claimed, Nothing):
             return None
-        if (task := await _task_of(request, claimed)) is not None:
+        if (task := await _task_of(desk, claimed)) is not None:
             return task
     return None
 
 
-async def _task_of(request: web.Request, claimed: Claimed) -> Task | None:
+async def _task_of(desk: Desk, claimed: Claimed) -> Task | None:
     """The task of a job that was claimed; None when it is none, or was to stand elsewhere and now does."""
-    tenant, task_id = request[PRINCIPAL].tenant, str(claimed.payload.get("id", ""))
-    found = await request.app[DOCUMENTS].find(tenant, SORT, task_id)
+    tenant, task_id = desk.tenant, str(claimed.payload.get("id", ""))
+    found = await desk.documents.find(tenant, SORT, task_id)
     document = found.document
     if (
         document is None
         or document["deleted"]
         or job_id_of(tenant, task_id, document["nonce"]) != claimed.job.id
     ):
-        await end_job(request, claimed.job)
+        await end_job(desk, claimed.job)
         return None
     task = Task(document, found.revision, claimed.job)
     if document["queue"] != INCOMING and claimed.job.attempt == 1 and not claimed.job.rejections:
-        await move(request, task, Order(to=document["queue"], by=request[PRINCIPAL].actor))
+        await move(desk, task, Order(to=document["queue"], by=desk.caller.actor))
         return None
     if claimed.claims.places:
         noted = {"fence": claimed.claims.fence, "places": list(claimed.claims.places)}
-        task = await changed(request, task, {"lease": noted})
+        task = await changed(desk, task, {"lease": noted})
     return task
 
 
 # --- Reviews
 
 
-async def _review(request: web.Request, asked: ClaimForm, queue: str) -> Task | None:
+async def _review(desk: Desk, asked: ClaimForm, queue: str) -> Task | None:
     """A task whose work waits in a queue for a decision, kept for one agent for a time."""
     filters: dict[str, Any] = {"role": _list(asked.role_filter), "type": _list(asked.type_filter)}
     waiting = [
         task
-        for task in await tasks_of(request)
+        for task in await tasks_of(desk)
         if task.queue == queue and task.job.status is Status.REVIEW and matching(task, filters)
     ]
     waiting.sort(key=lambda task: (-task.job.own_priority, task.document["created_at"]))
@@ -158,23 +152,24 @@ async def _review(request: web.Request, asked: ClaimForm, queue: str) -> Task | 
     for candidate in waiting:
         if candidate.job.review is None or candidate.job.review.reviewer is not None:
             continue
-        task = await task_named(request, candidate.id)
+        task = await task_named(desk, candidate.id)
         review = task.job.review
         if review is None or review.reviewer is not None or task.parked != queue:
             continue
         at = clock.now()
         command = ClaimReview(
-            now=at, reviewer=reviewer, expires_at=at + timedelta(seconds=_lease_s(request, asked))
+            now=at, reviewer=reviewer, expires_at=at + timedelta(seconds=_lease_s(desk, asked))
         )
         try:
             event = decide(task.job, command)
             if event is None:
                 continue
             # Not decided again after a conflict: an agent that asks twice at once gets two tasks.
-            trace = caller_of(request, request[PRINCIPAL]).trace
-            seq = await request.app[STORE].append(
-                task.job, event, actor=f"worker:{reviewer}", trace=trace, command=type(command).__name__
-            )
+            trace = desk.caller.trace
+            seq = await desk.store.append(
+                task.job, event, actor=f"worker:{reviewer}", trace=trace, key=desk.caller.key,
+                command=type(command).__name__,
+            )  # fmt: skip
         except (ConflictError, VersionConflictError):
             continue
         return task._replace(job=evolve(task.job, event, seq))

@@ -17,9 +17,9 @@ from switchyard.events.job import Job
 from switchyard.events.values import Status
 from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
-from switchyard.services.gateway.app_keys import SETTINGS, STORE, SUBMITTER
 from switchyard.services.gateway.doors.octopoid import flows
-from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, form, now
+from switchyard.services.gateway.doors.octopoid.answers import TaskDeleted
+from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, now
 from switchyard.services.gateway.doors.octopoid.moves import Order, move
 from switchyard.services.gateway.doors.octopoid.tasks import (
     ANY,
@@ -34,7 +34,8 @@ from switchyard.services.gateway.doors.octopoid.tasks import (
     task_named,
     task_view,
 )
-from switchyard.services.gateway.http.callers import PRINCIPAL, caller_of, json_response
+from switchyard.services.gateway.http.callers import json_response
+from switchyard.services.gateway.http.routes import Call
 from switchyard.services.ids import new_id
 from switchyard.services.intake.request import parse_request
 from switchyard.services.records.entries import Document
@@ -70,26 +71,27 @@ class TaskForm(msgspec.Struct, frozen=True):
     breakdown_depth: int | None = None
 
 
-async def create(request: web.Request) -> web.Response:
+async def create(call: Call[TaskForm]) -> web.Response:
     """`POST /api/v1/tasks`: the document, then the job; the same request again goes on from there."""
-    asked = await form(request, TaskForm)
-    tenant, documents = request[PRINCIPAL].tenant, request.app[DOCUMENTS]
+    desk = desk_of(call)
+    asked = call.body
+    tenant, documents = desk.tenant, desk.documents
     queue = asked.queue or INCOMING
-    await flows.check_queue(request, asked.flow or "default", queue)
+    await flows.check_queue(desk, asked.flow or "default", queue)
     priority = priority_of(asked.priority or "P2")
     digest = hashlib.sha256(orjson.dumps(msgspec.to_builtins(asked), option=orjson.OPT_SORT_KEYS)).hexdigest()
     found = await documents.find(tenant, SORT, asked.id)
     if found.document is not None and found.document["deleted"]:
-        await _remove(request, found.document, found.revision)
+        await _remove(desk, found.document, found.revision)
         found = await documents.find(tenant, SORT, asked.id)
     document = found.document
     if document is not None and document["request"] != digest:
         job_id = job_id_of(tenant, asked.id, document["nonce"])
-        if await request.app[STORE].last_of_leader(JobId(job_id)) is not None:
+        if await desk.store.last_of_leader(JobId(job_id)) is not None:
             raise _taken(asked.id)
         document = None  # what was refused, or broke off, before there was a job: it has no claim to the id
     again = document is not None
-    waits_for = await _jobs_of(request, asked.blocked_by)
+    waits_for = await _jobs_of(desk, asked.blocked_by)
     if document is None:
         given = {name: value for name, value in msgspec.structs.asdict(asked).items() if name in FIELDS}
         at = now()
@@ -99,37 +101,36 @@ async def create(request: web.Request) -> web.Response:
             "fields": {name: value for name, value in given.items() if value is not None},
         }  # fmt: skip
         body = _submission(document, priority, waits_for)
-        request.app[SUBMITTER].check_room(tenant, len(body), len(waits_for))
-        await request.app[SUBMITTER].check(parse_request(body), tenant)  # before anything is written
+        desk.submitter.check_room(tenant, len(body), len(waits_for))
+        await desk.submitter.check(parse_request(body), tenant)  # before anything is written
         try:
             await documents.create(tenant, SORT, asked.id, document, found.revision)
         except VersionConflictError:
             raise _taken(asked.id) from None
     try:
-        task = await task_named(request, asked.id)
+        task = await task_named(desk, asked.id)
     except NotFoundError:
         body = _submission(document, priority, waits_for)
         key = job_key(asked.id, document["nonce"])
-        caller = caller_of(request, request[PRINCIPAL])
-        await request.app[SUBMITTER].submit(parse_request(body), body, caller, key)
-        task = await task_named(request, asked.id)
+        await desk.jobs.submit(desk.caller, parse_request(body), body, key)
+        task = await task_named(desk, asked.id)
     if queue != INCOMING and (task.is_new or again):
-        task = await _placed(request, task, queue)
-    return json_response(task_view(request, task), status=200 if again else 201)
+        task = await _placed(desk, task, queue)
+    return json_response(task_view(desk, task), status=200 if again else 201)
 
 
-async def _placed(request: web.Request, task: Task, queue: str) -> Task:
+async def _placed(desk: Desk, task: Task, queue: str) -> Task:
     """A task that was created elsewhere than in `incoming`, unless it has gone on already."""
     if task.queue not in (queue, INCOMING):
         return task
-    return await move(request, task, Order(to=queue, by=request[PRINCIPAL].actor, reason="created there"))
+    return await move(desk, task, Order(to=queue, by=desk.caller.actor, reason="created there"))
 
 
 def _taken(task_id: str) -> ConflictError:
     return ConflictError(f"Task {task_id} already exists", code="exists")
 
 
-async def _jobs_of(request: web.Request, blocked_by: str | None) -> list[JobId]:
+async def _jobs_of(desk: Desk, blocked_by: str | None) -> list[JobId]:
     """The jobs of the tasks that a task waits for.
 
     Raises:
@@ -140,7 +141,7 @@ async def _jobs_of(request: web.Request, blocked_by: str | None) -> list[JobId]:
         if not name.strip():
             continue
         try:
-            jobs.append((await task_named(request, name.strip())).job.id)
+            jobs.append((await task_named(desk, name.strip())).job.id)
         except NotFoundError:
             message = f"blocked_by: there is no task {name.strip()[:LABEL_CHARS]!r}"
             raise InvalidError(message, field="blocked_by") from None
@@ -164,44 +165,45 @@ def _submission(document: Document, priority: int, depends_on: list[JobId]) -> b
     )  # fmt: skip
 
 
-async def delete(request: web.Request) -> web.Response:
+async def delete(call: Call[None]) -> web.Response:
     """`DELETE /api/v1/tasks/{id}`: hide the task, end its job, and free its id."""
-    tenant, task_id = request[PRINCIPAL].tenant, request.match_info["id"]
-    documents = request.app[DOCUMENTS]
+    desk = desk_of(call)
+    tenant, task_id = desk.tenant, call.named("id")
+    documents = desk.documents
     found = await documents.find(tenant, SORT, task_id)
     if found.document is None:
         raise NotFoundError("Task not found", field="id")
     if not found.document["deleted"]:
-        task = await task_named(request, task_id)  # one whose creation was never finished is not there
+        task = await task_named(desk, task_id)  # one whose creation was never finished is not there
         if task.job.damage is not None and task.job.damage.newer:
             raise refuse_damaged(task.job)
         found = await documents.change(tenant, SORT, task_id, lambda document: document | {"deleted": True})
-    await _remove(request, found.document or {}, found.revision)
-    return json_response({"message": "Task deleted", "task_id": task_id})
+    await _remove(desk, found.document or {}, found.revision)
+    return json_response(TaskDeleted(task_id=task_id))
 
 
-async def _remove(request: web.Request, document: Document, revision: int) -> None:
+async def _remove(desk: Desk, document: Document, revision: int) -> None:
     """Finish a deletion."""
-    tenant = request[PRINCIPAL].tenant
-    job = await request.app[STORE].load(JobId(job_id_of(tenant, document["id"], document["nonce"])))
-    await end_job(request, job)
+    tenant = desk.tenant
+    job = await desk.store.load(JobId(job_id_of(tenant, document["id"], document["nonce"])))
+    await end_job(desk, job)
     try:
-        await request.app[DOCUMENTS].delete(tenant, SORT, document["id"], revision)
+        await desk.documents.delete(tenant, SORT, document["id"], revision)
     except VersionConflictError:
         raise ConflictError(f"Task {document['id']} was changed meanwhile", code="race") from None
 
 
-async def end_job(request: web.Request, job: Job) -> None:
+async def end_job(desk: Desk, job: Job) -> None:
     """Cancel the job of a task that is deleted; one that has ended stays as it is, a damaged one goes."""
-    actor = request[PRINCIPAL].actor
-    store = request.app[STORE]
+    actor = desk.caller.actor
+    store = desk.store
     if job.damage is not None:
         discard = Discard(now=clock.now(), by=actor, reason="the task was deleted")
         await store.transition(job, discard, actor=actor)
         return
     if job.status in (Status.SUCCEEDED, Status.DEAD, Status.EXPIRED, Status.ARCHIVED, Status.ABSENT):
         return
-    grace_s = request.app[SETTINGS].cancel_grace_s
+    grace_s = desk.settings.cancel_grace_s
     command = RequestCancel(now=clock.now(), by=actor, grace_s=grace_s, reason="the task was deleted")
     job, _ = await store.transition(job, command, actor=actor)
     if job.status is Status.CANCELLING and job.lease is not None:

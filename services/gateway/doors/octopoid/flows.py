@@ -9,9 +9,11 @@ from aiohttp import web
 from msgspec import Meta
 
 from switchyard.events.errors import ConflictError, InvalidError, VersionConflictError
-from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, form, now
+from switchyard.services.gateway.doors.octopoid.answers import FlowAnswer, FlowDeleted, FlowList
+from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, now
 from switchyard.services.gateway.doors.octopoid.tasks import BUILT_IN, Task
-from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
+from switchyard.services.gateway.http.callers import json_response
+from switchyard.services.gateway.http.routes import Call
 from switchyard.services.records.entries import Document
 
 SORT: Final = "flow"
@@ -29,12 +31,12 @@ class FlowForm(msgspec.Struct, frozen=True):
     child_flow: dict[str, Any] | None = None
 
 
-async def flow_named(request: web.Request, name: str) -> Document | None:
+async def flow_named(desk: Desk, name: str) -> Document | None:
     """A flow of the caller's scope, if it is registered."""
-    return (await request.app[DOCUMENTS].find(request[PRINCIPAL].tenant, SORT, name)).document
+    return (await desk.documents.find(desk.tenant, SORT, name)).document
 
 
-async def check_queue(request: web.Request, flow: str, queue: str) -> None:
+async def check_queue(desk: Desk, flow: str, queue: str) -> None:
     """Let a queue pass that tasks of the flow may stand in; any where no such flow is registered.
 
     Raises:
@@ -44,17 +46,17 @@ async def check_queue(request: web.Request, flow: str, queue: str) -> None:
         return
     if not isinstance(queue, str) or not 0 < len(queue) <= 100:
         raise InvalidError("queue: the name of a queue was expected", field="queue")
-    known = await flow_named(request, flow)
+    known = await flow_named(desk, flow)
     if known is not None and queue not in known["states"]:
         told = ", ".join(known["states"])
         raise InvalidError(f'Invalid queue "{queue}". Valid queues for flow "{flow}": {told}', field="queue")
 
 
-async def check_way(request: web.Request, task: Task, to: str, otherwise: frozenset[str], verb: str) -> None:
+async def check_way(desk: Desk, task: Task, to: str, otherwise: frozenset[str], verb: str) -> None:
     """Let a task pass that may go from its queue to another.
 
     Args:
-        request: of its scope.
+        desk: of its scope.
         task: as it stands.
         to: where it is to go.
         otherwise: queues from which it may where its flow is not registered.
@@ -64,7 +66,7 @@ async def check_way(request: web.Request, task: Task, to: str, otherwise: frozen
         ConflictError: it may not.
     """
     queue = task.queue
-    known = await flow_named(request, task.flow)
+    known = await flow_named(desk, task.flow)
     if known is None:
         if queue in otherwise:
             return
@@ -77,19 +79,20 @@ async def check_way(request: web.Request, task: Task, to: str, otherwise: frozen
         raise ConflictError(message, code="wrong_queue")
 
 
-async def put(request: web.Request) -> web.Response:
+async def put(call: Call[FlowForm]) -> web.Response:
     """`PUT /api/v1/flows/{name}`: register a flow, in the place of the one of that name."""
-    tenant, name = request[PRINCIPAL].tenant, request.match_info["name"]
-    asked = await form(request, FlowForm)
+    desk = desk_of(call)
+    tenant, name = desk.tenant, call.named("name")
+    asked = call.body
     missing = BUILT_IN - set(asked.states)
     if missing:
         told = ", ".join(sorted(missing))
         raise InvalidError(f"states: the built-in queues {told} are missing", field="states")
-    documents = request.app[DOCUMENTS]
+    documents = desk.documents
     found = await documents.find(tenant, SORT, name)
     at = now()
     document: Document = {
-        "name": name, "scope": request[SCOPE], **msgspec.structs.asdict(asked),
+        "name": name, "scope": desk.scope, **msgspec.structs.asdict(asked),
         "registered_at": (found.document or {}).get("registered_at", at), "updated_at": at,
     }  # fmt: skip
     try:
@@ -99,28 +102,38 @@ async def put(request: web.Request) -> web.Response:
             await documents.put(tenant, SORT, name, document, found.revision)
     except VersionConflictError:
         raise ConflictError(f"flow {name[:64]}: another request changed it meanwhile") from None
-    return json_response(document)
+    return json_response(_view(document))
 
 
-async def list_flows(request: web.Request) -> web.Response:
+async def list_flows(call: Call[None]) -> web.Response:
     """`GET /api/v1/flows`."""
-    found = await request.app[DOCUMENTS].all(request[PRINCIPAL].tenant, SORT)
+    desk = desk_of(call)
+    found = await desk.documents.all(desk.tenant, SORT)
     flows = [flow.document for flow in found if flow.document is not None]
-    return json_response({"flows": sorted(flows, key=lambda flow: str(flow["name"]))})
+    return json_response(
+        FlowList(flows=[_view(flow) for flow in sorted(flows, key=lambda flow: str(flow["name"]))])
+    )
 
 
-async def get(request: web.Request) -> web.Response:
+async def get(call: Call[None]) -> web.Response:
     """`GET /api/v1/flows/{name}`."""
-    found = await request.app[DOCUMENTS].get(request[PRINCIPAL].tenant, SORT, request.match_info["name"])
-    return json_response(found.document)
+    desk = desk_of(call)
+    found = await desk.documents.get(desk.tenant, SORT, call.named("name"))
+    return json_response(_view(found.document or {}))
 
 
-async def delete(request: web.Request) -> web.Response:
+async def delete(call: Call[None]) -> web.Response:
     """`DELETE /api/v1/flows/{name}`."""
-    tenant, name = request[PRINCIPAL].tenant, request.match_info["name"]
-    found = await request.app[DOCUMENTS].get(tenant, SORT, name)
+    desk = desk_of(call)
+    tenant, name = desk.tenant, call.named("name")
+    found = await desk.documents.get(tenant, SORT, name)
     try:
-        await request.app[DOCUMENTS].delete(tenant, SORT, name, found.revision)
+        await desk.documents.delete(tenant, SORT, name, found.revision)
     except VersionConflictError:
         raise ConflictError(f"flow {name[:64]}: another request changed it meanwhile") from None
-    return json_response({"message": "Flow deleted", "name": name, "scope": request[SCOPE]})
+    return json_response(FlowDeleted(name=name, scope=desk.scope))
+
+
+def _view(document: Document) -> FlowAnswer:
+    known: dict[str, Any] = {name: document.get(name) for name in FlowAnswer.__struct_fields__}
+    return FlowAnswer(**known)

@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
 
 from switchyard.events.commands import (
     Accept,
@@ -33,12 +32,8 @@ from switchyard.events.values import JobError, Status
 from switchyard.events.vocabulary.ids import Fence, Revision, WorkerId
 from switchyard.services import clock
 from switchyard.services.access.lease_tickets import LeaseClaims
-from switchyard.services.gateway.app_keys import CLAIMING
-from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, now
-from switchyard.services.gateway.doors.octopoid.holders import SYSTEM
+from switchyard.services.gateway.doors.octopoid.desk import SYSTEM, Desk, now
 from switchyard.services.gateway.doors.octopoid.tasks import DONE, FAILED, INCOMING, RUNS, SORT, WAITS, Task
-from switchyard.services.gateway.doors.v1.jobs.actions import append, ensure_lane
-from switchyard.services.gateway.http.callers import PRINCIPAL, caller_of
 from switchyard.services.records.entries import Document, Found
 
 MOST_STEPS: Final = 8
@@ -64,7 +59,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     counts: bool = False
 
 
-async def move(request: web.Request, task: Task, order: Order) -> Task:
+async def move(desk: Desk, task: Task, order: Order) -> Task:
     """The task where it was to go.
 
     Raises:
@@ -73,19 +68,19 @@ async def move(request: web.Request, task: Task, order: Order) -> Task:
     """
     for _ in range(MOST_STEPS):
         if task.is_new and task.job.status in WAITS and order.to == INCOMING:
-            task = await changed(request, task, {"queue": INCOMING})
+            task = await changed(desk, task, {"queue": INCOMING})
         if task.queue == order.to and not (task.is_new or _is_held(task.job)):
             return task
         if task.job.status is Status.REVIEW and order.to not in (INCOMING, FAILED, DONE):
             place = {"attempt": task.job.attempt, "queue": order.to}
             if task.document.get("place") != place:
-                task = await changed(request, task, {"place": place})
+                task = await changed(desk, task, {"place": place})
             if not _is_held(task.job):
                 return task
-        command = _next(request, task, order)
+        command = _next(desk, task, order)
         if command is None:
             return task
-        task = await act(request, task, command, order.by)
+        task = await act(desk, task, command, order.by)
     raise ConflictError(f"task {task.id} cannot be brought to {order.to}: others move it", code="race")
 
 
@@ -93,11 +88,11 @@ def _is_held(job: Job) -> bool:
     return job.review is not None and job.review.reviewer is not None
 
 
-def _next(request: web.Request, task: Task, order: Order) -> AnyCommand | None:
+def _next(desk: Desk, task: Task, order: Order) -> AnyCommand | None:
     """The next step on the way; None at its end."""
     job, to = task.job, order.to
     at = clock.now()
-    fence = job.lease.fence if job.lease else 0
+    fence = job.lease.fence if job.lease else Fence(0)
     reviewer = (job.review and job.review.reviewer) or order.by
     match job.status:
         case Status.SUCCEEDED if to == DONE:
@@ -115,19 +110,19 @@ def _next(request: web.Request, task: Task, order: Order) -> AnyCommand | None:
         case Status.REVIEW:
             return ReleaseReview(now=at, reviewer=reviewer)
         case Status.RUNNING | Status.CANCELLING if to == INCOMING:
-            return Release(now=at, fence=Fence(fence))
+            return Release(now=at, fence=fence)
         case Status.RUNNING | Status.CANCELLING if to == FAILED:
             error = JobError("failed_by_client", order.reason or "moved to failed", retryable=False)
-            return Fail(now=at, fence=Fence(fence), error=error)
+            return Fail(now=at, fence=fence, error=error)
         case Status.RUNNING | Status.CANCELLING:
             queue = {"queue": to} if to != DONE else {}
-            return Propose(now=at, fence=Fence(fence), result={**order.result, **queue}, by=order.by)
+            return Propose(now=at, fence=fence, result={**order.result, **queue}, by=order.by)
         case _ if job.status in WAITS and to == INCOMING:
             return None
         case Status.BLOCKED:
             return Unblock(now=at)
         case Status.QUEUED:
-            worker = f"rest.{request[PRINCIPAL].tenant}.{SYSTEM}"
+            worker = f"rest.{desk.tenant}.{SYSTEM}"
             return Claim(
                 now=at,
                 worker=WorkerId(worker),
@@ -145,7 +140,7 @@ def _feedback(task: Task, order: Order) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def act(request: web.Request, task: Task, command: AnyCommand, by: str) -> Task:
+async def act(desk: Desk, task: Task, command: AnyCommand, by: str) -> Task:
     """The task after a command; what a lease had that has ended by it is given up.
 
     Raises:
@@ -157,28 +152,25 @@ async def act(request: web.Request, task: Task, command: AnyCommand, by: str) ->
     if isinstance(ahead, Queued | Rejected):
         # What is open already goes back whatever the limits say.
         checked = isinstance(command, Redrive | Reprioritise)
-        await ensure_lane(request, before, ahead.priority, checked=checked)
-    trace = caller_of(request, request[PRINCIPAL]).trace
-    job, event = await append(request, before, command, actor=by, trace=trace)
+        await desk.jobs.ensure_lane(before, ahead.priority, checked=checked)
+    job, event = await desk.jobs.transition(desk.caller, before, command, actor=by)
     if event is not None and before.status in RUNS and before.lease is not None and job.lease is None:
-        await request.app[CLAIMING].ended(lease_of(request, task), before)
+        await desk.leases.claiming.ended(lease_of(desk, task), before)
     return task._replace(job=job)
 
 
-def lease_of(request: web.Request, task: Task) -> LeaseClaims:
+def lease_of(desk: Desk, task: Task) -> LeaseClaims:
     """The lease under which a task runs, with its places under limits, as its claim noted them."""
     lease = task.job.lease
     if lease is None:
         raise AssertionError("the caller knows that it runs")
     noted = task.document.get("lease") or {}
     places = tuple(noted["places"]) if noted.get("fence") == lease.fence else ()
-    tenant = request[PRINCIPAL].tenant
+    tenant = desk.tenant
     return LeaseClaims(task.job.id, lease.fence, lease.attempt, lease.worker, tenant, 0.0, places)
 
 
-async def changed(
-    request: web.Request, task: Task, members: Document, fields: Mapping[str, Any] | None = None
-) -> Task:
+async def changed(desk: Desk, task: Task, members: Document, fields: Mapping[str, Any] | None = None) -> Task:
     """The task with other members of its document, or other fields.
 
     Raises:
@@ -192,5 +184,5 @@ async def changed(
             whole["fields"] = document["fields"] | fields
         return document if whole == document else whole | {"updated_at": now()}
 
-    found: Found = await request.app[DOCUMENTS].change(request[PRINCIPAL].tenant, SORT, task.id, change)
+    found: Found = await desk.documents.change(desk.tenant, SORT, task.id, change)
     return task._replace(document=found.document or {}, revision=found.revision)

@@ -7,16 +7,24 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from switchyard.events.errors import ForbiddenError, VersionConflictError
 from switchyard.services import clock
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.principal import Role
-from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, KEYS, SCOPE, form, now, words
+from switchyard.services.gateway.doors.octopoid.answers import (
+    Beat,
+    KeyAnswer,
+    OrchestratorAnswer,
+    OrchestratorList,
+    Registered,
+)
+from switchyard.services.gateway.doors.octopoid.desk import DOCUMENTS, KEYS, SCOPE, desk_of, now, words
 from switchyard.services.gateway.doors.octopoid.scopes import MAX_SCOPE_CHARS, tenant_of
-from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
+from switchyard.services.gateway.http.callers import json_response
 from switchyard.services.gateway.http.query import parse_time
+from switchyard.services.gateway.http.routes import Call
 from switchyard.services.records.entries import Document, Documents
 
 SORT: Final = "orchestrator"
@@ -43,15 +51,13 @@ class StatusForm(msgspec.Struct, frozen=True):
     status: Literal["active", "offline", "maintenance"]
 
 
-async def register(request: web.Request) -> web.Response:
+async def register(call: Call[RegisterForm]) -> web.Response:
     """`POST /api/v1/orchestrators/register`: without its key, only for a scope that nobody has registered."""
-    if SCOPE not in request and PRINCIPAL in request:
-        request[PRINCIPAL].check(Role.REGISTRAR)
-    asked = await form(request, RegisterForm)
+    asked = call.body
     tenant = tenant_of(asked.scope)
     key = None
-    if SCOPE not in request:
-        key = await request.app[KEYS].create(asked.scope)
+    if SCOPE not in call.request:
+        key = await call.part(KEYS).create(asked.scope)
         if key is None:
             message = "the scope is registered: this needs Authorization: Bearer <the scope's api_key>"
             raise UnauthenticatedError(message, code="token_missing")
@@ -59,10 +65,8 @@ async def register(request: web.Request) -> web.Response:
     document: Document = msgspec.structs.asdict(asked) | {
         "id": name, "registered_at": at, "last_heartbeat": at, "status": "active",
     }  # fmt: skip
-    is_new = await _written(request.app[DOCUMENTS], tenant, name, document)
-    body = {"orchestrator_id": name, "registered_at": at, "status": "active"}
-    if key is not None:
-        body["api_key"] = key
+    is_new = await _written(call.part(DOCUMENTS), tenant, name, document)
+    body = Registered(orchestrator_id=name, registered_at=at, api_key=key or UNSET)
     return json_response(body, status=201 if is_new else 200)
 
 
@@ -82,58 +86,62 @@ async def _written(documents: Documents, tenant: str, name: str, document: Docum
     return False
 
 
-async def heartbeat(request: web.Request) -> web.Response:
+async def heartbeat(call: Call[None]) -> web.Response:
     """`POST .../{id}/heartbeat`: the orchestrator lives."""
+    desk = desk_of(call)
     at = now()
     beat = {"last_heartbeat": at, "status": "active"}
-    await request.app[DOCUMENTS].change(
-        request[PRINCIPAL].tenant, SORT, request.match_info["id"], lambda known: known | beat
-    )
-    return json_response({"success": True, "last_heartbeat": at})
+    await desk.documents.change(desk.tenant, SORT, call.named("id"), lambda known: known | beat)
+    return json_response(Beat(last_heartbeat=at))
 
 
-async def list_orchestrators(request: web.Request) -> web.Response:
+async def list_orchestrators(call: Call[None]) -> web.Response:
     """`GET /api/v1/orchestrators`: the last heard of first."""
-    found = await request.app[DOCUMENTS].all(request[PRINCIPAL].tenant, SORT)
+    desk = desk_of(call)
+    found = await desk.documents.all(desk.tenant, SORT)
     views = [_view(known.document) for known in found if known.document is not None]
     for name in ("cluster", "status"):
-        wanted = words(request, name)
-        views = [view for view in views if not wanted or view[name] in wanted]
-    views.sort(key=lambda view: str(view["last_heartbeat"]), reverse=True)
-    return json_response({"orchestrators": views, "total": len(views)})
+        wanted = words(call, name)
+        views = [view for view in views if not wanted or getattr(view, name) in wanted]
+    views.sort(key=lambda view: view.last_heartbeat, reverse=True)
+    return json_response(OrchestratorList(orchestrators=views, total=len(views)))
 
 
-async def get(request: web.Request) -> web.Response:
+async def get(call: Call[None]) -> web.Response:
     """`GET .../{id}`."""
-    found = await request.app[DOCUMENTS].get(request[PRINCIPAL].tenant, SORT, request.match_info["id"])
+    desk = desk_of(call)
+    found = await desk.documents.get(desk.tenant, SORT, call.named("id"))
     return json_response(_view(found.document or {}))
 
 
-async def patch(request: web.Request) -> web.Response:
+async def patch(call: Call[StatusForm]) -> web.Response:
     """`PATCH .../{id}`: another status."""
-    asked = await form(request, StatusForm)
-    found = await request.app[DOCUMENTS].change(
-        request[PRINCIPAL].tenant,
+    desk = desk_of(call)
+    asked = call.body
+    found = await desk.documents.change(
+        desk.tenant,
         SORT,
-        request.match_info["id"],
+        call.named("id"),
         lambda known: known | {"status": asked.status},
     )
     return json_response(_view(found.document or {}))
 
 
-def _view(document: Document) -> Document:
+def _view(document: Document) -> OrchestratorAnswer:
     """The orchestrator; one that was not heard of for long is offline."""
     silent = clock.now() - parse_time("last_heartbeat", document["last_heartbeat"])
     stale = document["status"] == "active" and silent > timedelta(seconds=STALE_S)
-    return document | {"status": "offline" if stale else document["status"]}
+    known: dict[str, Any] = {name: document.get(name) for name in OrchestratorAnswer.__struct_fields__}
+    return OrchestratorAnswer(**{**known, "status": "offline" if stale else document["status"]})
 
 
-async def rotate_key(request: web.Request) -> web.Response:
+async def rotate_key(call: Call[None]) -> web.Response:
     """`POST .../scopes/{scope}/rotate-key`: another key, for who has the old one, or an admin."""
-    scope, principal = request.match_info["scope"], request[PRINCIPAL]
+    scope = call.named("scope")
     tenant_of(scope)  # refused where it is no name for a scope
-    if SCOPE in request and request[SCOPE] != scope:
+    own = call.request.get(SCOPE)
+    if own is not None and own != scope:
         raise ForbiddenError("scope: the API key is another scope's", code="scope_mismatch", field="scope")
-    if SCOPE not in request:
-        principal.check(Role.ADMIN)
-    return json_response({"api_key": await request.app[KEYS].rotate(scope), "scope": scope})
+    if own is None:
+        call.caller.check(Role.ADMIN)
+    return json_response(KeyAnswer(api_key=await call.part(KEYS).rotate(scope), scope=scope))

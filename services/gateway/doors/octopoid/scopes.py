@@ -137,6 +137,22 @@ class ScopeKeys:
         return key
 
 
+class ScopeIdentifier:
+    """Knows the keys of scopes, whatever the door."""
+
+    def __init__(self, keys: ScopeKeys) -> None:
+        self._keys = keys
+
+    async def identify(self, token: str) -> Principal | None:
+        """The scope whose key it is; None where it does not begin as one.
+
+        Raises:
+            UnauthenticatedError: nobody's.
+            UnavailableError: the broker does not answer.
+        """
+        return principal_of(await self._keys.scope_of(token)) if token.startswith(PREFIX) else None
+
+
 def _belongs(key: Key, record: ScopeKey) -> None:
     if key != (_place(record.scope),) or not record.hash.isascii():
         raise ValueError("it stands in another place than its own")

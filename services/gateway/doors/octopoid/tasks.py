@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 import orjson
-from aiohttp import web
 
 from switchyard.events.encoding.damage import refuse_damaged
 from switchyard.events.errors import ConflictError, InvalidError, NotFoundError
 from switchyard.events.job import Job
 from switchyard.events.values import FINAL, Status
 from switchyard.events.vocabulary.ids import JobId
-from switchyard.services.gateway.app_keys import STORE
-from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, SCOPE, shown
-from switchyard.services.gateway.doors.octopoid.holders import is_system, parties_of
-from switchyard.services.gateway.http.callers import PRINCIPAL
+from switchyard.services.gateway.doors.octopoid.answers import TaskAnswer
+from switchyard.services.gateway.doors.octopoid.desk import Desk, is_system, parties_of, shown
 from switchyard.services.ids import id_for_key
 from switchyard.services.records.entries import Document
 
@@ -133,37 +130,32 @@ def priority_name(priority: int) -> str:
     return min(PRIORITIES, key=lambda name: abs(PRIORITIES[name] - priority))
 
 
-async def task_named(request: web.Request, task_id: str) -> Task:
+async def task_named(desk: Desk, task_id: str) -> Task:
     """A task of the caller's scope, as it stands now.
 
     Raises:
         NotFoundError: there is none.
         UnavailableError: the broker does not answer.
     """
-    tenant = request[PRINCIPAL].tenant
-    found = await request.app[DOCUMENTS].find(tenant, SORT, task_id)
+    tenant = desk.tenant
+    found = await desk.documents.find(tenant, SORT, task_id)
     if found.document is not None and not found.document["deleted"]:
         job_id = job_id_of(tenant, task_id, found.document["nonce"])
-        last = await request.app[STORE].last_of_leader(JobId(job_id))
+        last = await desk.store.last_of_leader(JobId(job_id))
         if last is not None:
-            job = await request.app[STORE].load(JobId(job_id), at_least=last.seq)
+            job = await desk.store.load(JobId(job_id), at_least=last.seq)
             return Task(found.document, found.revision, job)
     raise NotFoundError("Task not found", field="id")
 
 
-async def task_at(request: web.Request) -> Task:
-    """The task that the route names."""
-    return await task_named(request, request.match_info["id"])
-
-
-async def task_to_change(request: web.Request, verb: str) -> Task:
-    """The task that the route names, if anything can be done with it.
+async def task_to_change(desk: Desk, task_id: str, verb: str) -> Task:
+    """A task of the caller's scope, if anything can be done with it.
 
     Raises:
         ConflictError: code `damaged`; the log of its job cannot be read.
         NewerVersionError: a newer version of the program wrote the log of its job.
     """
-    task = await task_at(request)
+    task = await task_named(desk, task_id)
     if task.job.damage is not None:
         error = refuse_damaged(task.job)
         if isinstance(error, ConflictError):
@@ -172,7 +164,7 @@ async def task_to_change(request: web.Request, verb: str) -> Task:
     return task
 
 
-def task_view(request: web.Request, task: Task) -> dict[str, Any]:
+def task_view(desk: Desk, task: Task) -> TaskAnswer:
     """The task as clients see it."""
     job, document = task.job, task.document
     queue = task.queue
@@ -183,15 +175,16 @@ def task_view(request: web.Request, task: Task) -> dict[str, Any]:
         worker, expires_at = job.review.reviewer, job.review.expires_at
     orchestrator, agent = parties_of(worker)
     under_way = job.status in RUNS or job.status is Status.REVIEW or job.status is Status.SUCCEEDED
-    fields: dict[str, Any] = FIELDS | document["fields"]
+    given = document["fields"]
+    fields: dict[str, Any] = {name: given.get(name, unsaid) for name, unsaid in FIELDS.items()}
     if job.damage is not None:
-        fields |= {"needs_intervention": True}
-    return fields | {
+        fields["needs_intervention"] = True
+    shown_fields = fields | {
         "id": task.id,
         "title": fields["title"] or task.id,
         "queue": queue,
         "priority": priority_name(job.own_priority),
-        "scope": request[SCOPE],
+        "scope": desk.scope,
         "blocked_by": task.blocked_by,
         "claimed_by": agent,
         "orchestrator_id": orchestrator,
@@ -209,6 +202,7 @@ def task_view(request: web.Request, task: Task) -> dict[str, Any]:
         "damage": job.damage and job.damage.reason,
         "lease_id": f"{job.id}.{job.lease.fence}" if runs and job.lease else None,
     }
+    return TaskAnswer(**shown_fields)
 
 
 def _text(value: Any) -> str | None:

@@ -15,11 +15,10 @@ from switchyard.events.encoding.json_bytes import check_bytes
 from switchyard.events.errors import ConflictError, NotFoundError, RejectedError
 from switchyard.events.values import Status
 from switchyard.services import clock
-from switchyard.services.gateway.app_keys import SETTINGS
 from switchyard.services.gateway.doors.octopoid import flows
 from switchyard.services.gateway.doors.octopoid.change import check_lease, renewed
 from switchyard.services.gateway.doors.octopoid.claim import DEFAULT_LEASE_S
-from switchyard.services.gateway.doors.octopoid.door import DOCUMENTS, form, now
+from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, now
 from switchyard.services.gateway.doors.octopoid.moves import MAX_REASON_CHARS, Order, act, changed, move
 from switchyard.services.gateway.doors.octopoid.records import post_message
 from switchyard.services.gateway.doors.octopoid.tasks import (
@@ -34,7 +33,8 @@ from switchyard.services.gateway.doors.octopoid.tasks import (
     task_to_change,
     task_view,
 )
-from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
+from switchyard.services.gateway.http.callers import json_response
+from switchyard.services.gateway.http.routes import Call
 from switchyard.services.intake.bodies import decoded
 from switchyard.services.records.entries import Document
 
@@ -104,14 +104,15 @@ def _check_holder(task: Task, lease_id: str | None) -> None:
         raise ConflictError("the lease is lost: another runs the task, or none", code="lease_lost")
 
 
-def _answer(request: web.Request, task: Task) -> web.Response:
-    return json_response(task_view(request, task))
+def _answer(desk: Desk, task: Task) -> web.Response:
+    return json_response(task_view(desk, task))
 
 
-async def submit(request: web.Request) -> web.Response:
+async def submit(call: Call[SubmitForm]) -> web.Response:
     """`POST .../submit`: hand the work in; one that shows burnout goes to `needs_continuation`."""
-    asked = await form(request, SubmitForm)
-    task = await task_to_change(request, "submit")
+    desk = desk_of(call)
+    asked = call.body
+    task = await task_to_change(desk, call.named("id"), "submit")
     burnt_out = asked.turns_used >= MOST_TURNS or (
         not asked.commits_count and asked.turns_used >= BURNT_OUT_TURNS
     )
@@ -123,32 +124,34 @@ async def submit(request: web.Request) -> web.Response:
         and task.queue == queue
         and task.job.review.result == result | {"queue": queue}
     ):
-        return _answer(request, task)  # this very call had been here before
+        return _answer(desk, task)  # this very call had been here before
     _check_holder(task, asked.lease_id)
     if task.job.status is not Status.REVIEW or task.queue != CLAIMED:
         check_lease(task, "submit")
     fields = {"check_results": None, "execution_notes": None, **result, "submitted_at": now()}
-    task = await changed(request, task, {}, fields)
-    by = f"worker:{task.job.worker}" if task.job.status in RUNS else request[PRINCIPAL].actor
-    return _answer(request, await move(request, task, Order(to=queue, by=by, result=result)))
+    task = await changed(desk, task, {}, fields)
+    by = f"worker:{task.job.worker}" if task.job.status in RUNS else desk.caller.actor
+    return _answer(desk, await move(desk, task, Order(to=queue, by=by, result=result)))
 
 
-async def accept(request: web.Request) -> web.Response:
+async def accept(call: Call[AcceptForm]) -> web.Response:
     """`POST .../accept`: the task is done, and those that wait for it are released."""
-    asked = await form(request, AcceptForm)
-    task = await task_to_change(request, "accept")
+    desk = desk_of(call)
+    asked = call.body
+    task = await task_to_change(desk, call.named("id"), "accept")
     by = f"agent:{asked.accepted_by}"
     if task.queue == DONE and task.document.get("accepted_by") == by:
-        return _answer(request, task)
-    await flows.check_way(request, task, DONE, JUDGED, "accept")
-    task = await changed(request, task, {"accepted_by": by})
-    return _answer(request, await move(request, task, Order(to=DONE, by=by)))
+        return _answer(desk, task)
+    await flows.check_way(desk, task, DONE, JUDGED, "accept")
+    task = await changed(desk, task, {"accepted_by": by})
+    return _answer(desk, await move(desk, task, Order(to=DONE, by=by)))
 
 
-async def reject(request: web.Request) -> web.Response:
+async def reject(call: Call[RejectForm]) -> web.Response:
     """`POST .../reject`: back to `incoming`, with the reason for the next attempt."""
-    asked = await form(request, RejectForm)
-    task = await task_to_change(request, "reject")
+    desk = desk_of(call)
+    asked = call.body
+    task = await task_to_change(desk, call.named("id"), "reject")
     by = f"agent:{asked.rejected_by}"
     feedback = task.job.feedback
     if (
@@ -156,61 +159,66 @@ async def reject(request: web.Request) -> web.Response:
         and isinstance(feedback, dict)
         and (feedback.get("reason"), feedback.get("rejected_by")) == (asked.reason, by)
     ):
-        return _answer(request, task)
-    await flows.check_way(request, task, INCOMING, JUDGED, "reject")
+        return _answer(desk, task)
+    await flows.check_way(desk, task, INCOMING, JUDGED, "reject")
     if task.job.status in RUNS:
-        task = await move(request, task, Order(to=PROVISIONAL, by=by))
+        task = await move(desk, task, Order(to=PROVISIONAL, by=by))
     order = Order(to=INCOMING, by=by, reason=asked.reason, counts=True)
-    return _answer(request, await move(request, task, order))
+    return _answer(desk, await move(desk, task, order))
 
 
-async def requeue(request: web.Request) -> web.Response:
+async def requeue(call: Call[LeaseForm]) -> web.Response:
     """`POST .../requeue`: back to `incoming`; it counts as an attempt, not as a rejection."""
-    asked = await form(request, LeaseForm)
-    task = await task_to_change(request, "requeue")
+    desk = desk_of(call)
+    asked = call.body
+    task = await task_to_change(desk, call.named("id"), "requeue")
     _check_holder(task, asked.lease_id)
-    await flows.check_way(request, task, INCOMING, JUDGED, "requeue")
-    by = request[PRINCIPAL].actor
-    return _answer(request, await move(request, task, Order(to=INCOMING, by=by, reason="requeued")))
+    await flows.check_way(desk, task, INCOMING, JUDGED, "requeue")
+    by = desk.caller.actor
+    return _answer(desk, await move(desk, task, Order(to=INCOMING, by=by, reason="requeued")))
 
 
-async def force_queue(request: web.Request) -> web.Response:
+async def force_queue(call: Call[ForceForm]) -> web.Response:
     """`POST .../force-queue`: into any queue past the flow's ways; a message tells why."""
-    asked = await form(request, ForceForm)
-    task = await task_to_change(request, "move")
-    await flows.check_queue(request, task.flow, asked.queue)
-    by = request[PRINCIPAL].actor
-    task = await move(request, task, Order(to=asked.queue, by=by, reason=asked.reason))
+    desk = desk_of(call)
+    asked = call.body
+    task = await task_to_change(desk, call.named("id"), "move")
+    await flows.check_queue(desk, task.flow, asked.queue)
+    by = desk.caller.actor
+    task = await move(desk, task, Order(to=asked.queue, by=by, reason=asked.reason))
     message: Document = {"task_id": task.id, "from_actor": "system", "type": "force_queue"}
-    await post_message(request, message | {"content": asked.reason})
-    return _answer(request, task)
+    await post_message(desk, message | {"content": asked.reason})
+    return _answer(desk, task)
 
 
-async def renew(request: web.Request) -> web.Response:
+async def renew(call: Call[RenewForm]) -> web.Response:
     """`POST .../renew`: the lease of work or of a review ends later."""
-    asked = await form(request, RenewForm)
-    task = await task_to_change(request, "renew")
+    desk = desk_of(call)
+    asked = call.body
+    task = await task_to_change(desk, call.named("id"), "renew")
     _check_holder(task, asked.lease_id)
-    lease_s = min(asked.lease_duration_seconds, request.app[SETTINGS].timed_lease_max_s)
+    lease_s = min(asked.lease_duration_seconds, desk.settings.timed_lease_max_s)
     expires_at = clock.now() + timedelta(seconds=lease_s)
-    return _answer(request, await renewed(request, task, expires_at))
+    return _answer(desk, await renewed(desk, task, expires_at))
 
 
-async def release(request: web.Request) -> web.Response:
+async def release(call: Call[None]) -> web.Response:
     """`POST .../release`: leave a review to others."""
-    task = await task_to_change(request, "release")
+    desk = desk_of(call)
+    task = await task_to_change(desk, call.named("id"), "release")
     review = task.job.review
     if task.job.status is not Status.REVIEW or review is None or review.reviewer is None:
         raise ConflictError("Failed to release task: nobody reviews it", code="wrong_queue")
     command = ReleaseReview(now=clock.now(), reviewer=review.reviewer)
-    return _answer(request, await act(request, task, command, request[PRINCIPAL].actor))
+    return _answer(desk, await act(desk, task, command, desk.caller.actor))
 
 
-async def complete_hook(request: web.Request) -> web.Response:
+async def complete_hook(call: Call[HookForm]) -> web.Response:
     """`POST .../hooks/{hook}/complete`: note how a hook of the task ended."""
-    asked = await form(request, HookForm)
-    task = await task_to_change(request, "complete a hook of")
-    wanted = request.match_info["hook"]
+    desk = desk_of(call)
+    asked = call.body
+    task = await task_to_change(desk, call.named("id"), "complete a hook of")
+    wanted = call.named("hook")
 
     def change(document: Document) -> Document:
         hooks = _hooks(document["fields"].get("hooks"))
@@ -227,8 +235,8 @@ async def complete_hook(request: web.Request) -> web.Response:
         fields = document["fields"] | {"hooks": coded.decode()}
         return document | {"fields": fields, "updated_at": now()}
 
-    found = await request.app[DOCUMENTS].change(request[PRINCIPAL].tenant, SORT, task.id, change)
-    return _answer(request, task._replace(document=found.document or {}, revision=found.revision))
+    found = await desk.documents.change(desk.tenant, SORT, task.id, change)
+    return _answer(desk, task._replace(document=found.document or {}, revision=found.revision))
 
 
 def _hooks(value: Any) -> list[dict[str, Any]]:

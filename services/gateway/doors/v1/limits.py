@@ -2,103 +2,93 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from aiohttp import web
 
-from switchyard.events import subjects
-from switchyard.events.errors import InvalidError, NotFoundError
-from switchyard.services import clock
 from switchyard.services.access.principal import Role
-from switchyard.services.gateway.app_keys import LANES, LIMITS, READ_MODEL
-from switchyard.services.gateway.http.callers import body_of, json_response, require
-from switchyard.services.gateway.http.query import SHOWN_CHARS, Query, scope
-from switchyard.services.records.limits import Limit, Places, limit_key
+from switchyard.services.gateway.app_keys import TENANT_LIMITS
+from switchyard.services.gateway.doors.v1.answers.operation import (
+    LimitAnswer,
+    LimitsAnswer,
+    LimitUseAnswer,
+    limit_fields,
+)
+from switchyard.services.gateway.doors.v1.parts import NO_SUCH, OPERATE, SEE, TENANT
+from switchyard.services.gateway.http.callers import json_response
+from switchyard.services.gateway.http.query import scope
+from switchyard.services.gateway.http.routes import Call, Route
+from switchyard.services.records.limits import Places, Requests
 
 
 class LimitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a PUT; one of the two has to be there."""
+    """The body of a PUT; one of the three has to be there."""
 
     concurrency: Places | None = None
     per_minute: Places | None = None
+    requests_per_minute: Requests | None = None
 
 
-_REQUEST: Final = msgspec.json.Decoder(LimitRequest)
+async def put(call: Call[LimitRequest]) -> web.Response:
+    """Set a limit; `all` is the tenant's own, for every job of it."""
+    tenant, name = scope(call.caller, call.query, wide=Role.OPERATOR), call.named("name")
+    asked = call.body
+    limit, is_new = await call.part(TENANT_LIMITS).put(
+        tenant,
+        name,
+        concurrency=asked.concurrency,
+        per_minute=asked.per_minute,
+        requests_per_minute=asked.requests_per_minute,
+    )
+    body = LimitAnswer(**limit_fields(tenant, name, limit))
+    return json_response(body, status=201 if is_new else 200)
 
 
-async def put(request: web.Request) -> web.Response:
-    """`PUT /v1/limits/{name}`: set a limit; `all` is the tenant's own, for every job of it."""
-    require(request, Role.ADMIN)
-    key, tenant, name = _named(request)
-    asked = await body_of(request, _REQUEST)
-    if asked.concurrency is None and asked.per_minute is None:
-        raise InvalidError("concurrency or per_minute: one of the two was expected", field="concurrency")
-    limits = request.app[LIMITS]
-    created = await limits.get(key) is None
-    limit = Limit(asked.concurrency, asked.per_minute, clock.now())
-    await limits.put(key, limit)
-    return json_response(_view(tenant, name, limit), status=201 if created else 200)
+async def get(call: Call[None]) -> web.Response:
+    """A limit, and how much of it is in use."""
+    tenant, name, limits = (
+        scope(call.caller, call.query, wide=Role.OPERATOR),
+        call.named("name"),
+        call.part(TENANT_LIMITS),
+    )
+    limit = await limits.get(tenant, name)
+    use = await limits.use(tenant, name, limit)
+    return json_response(LimitUseAnswer(**limit_fields(tenant, name, limit), **use._asdict()))
 
 
-async def get(request: web.Request) -> web.Response:
-    """`GET /v1/limits/{name}`: a limit, and how much of it is in use."""
-    require(request, Role.VIEWER)
-    key, tenant, name = _named(request)
-    limit = await _existing(request, key, name)
-    running, starts_left = await use_of(request, key, limit)
-    return json_response(_view(tenant, name, limit) | {"running": running, "starts_left": starts_left})
+async def list_limits(call: Call[None]) -> web.Response:
+    """The limits of a tenant, by name."""
+    tenant = scope(call.caller, call.query, wide=Role.OPERATOR)
+    found = await call.part(TENANT_LIMITS).all(tenant)
+    answers = [LimitAnswer(**limit_fields(tenant, name, limit)) for name, limit in found.items()]
+    return json_response(LimitsAnswer(limits=answers))
 
 
-async def list_limits(request: web.Request) -> web.Response:
-    """`GET /v1/limits`: the limits of a tenant, by name."""
-    require(request, Role.VIEWER)
-    tenant = scope(request, Query(request, "tenant"))
-    found = await request.app[LIMITS].all()
-    prefix = limit_key(tenant, "")
-    views = [
-        _view(tenant, key.removeprefix(prefix), found[key]) for key in sorted(found) if key.startswith(prefix)
-    ]
-    return json_response({"limits": views})
-
-
-async def delete(request: web.Request) -> web.Response:
-    """`DELETE /v1/limits/{name}`: jobs that count against it run without."""
-    require(request, Role.ADMIN)
-    key, _, name = _named(request)
-    await _existing(request, key, name)
-    await request.app[LIMITS].delete(key)
+async def delete(call: Call[None]) -> web.Response:
+    """Jobs that count against it run without."""
+    await call.part(TENANT_LIMITS).delete(
+        scope(call.caller, call.query, wide=Role.OPERATOR), call.named("name")
+    )
     return web.Response(status=204)
 
 
-def _named(request: web.Request) -> tuple[str, str, str]:
-    """The key of the limit in the request's path, its tenant and its name.
-
-    Raises:
-        InvalidError: it is not a name.
-    """
-    tenant = scope(request, Query(request, "tenant"))
-    name = request.match_info["name"]
-    if subjects.NAME.fullmatch(name) is None:
-        raise InvalidError(f"name: a name that matches {subjects.NAME.pattern} was expected", field="name")
-    return limit_key(tenant, name), tenant, name
-
-
-async def _existing(request: web.Request, key: str, name: str) -> Limit:
-    limit = await request.app[LIMITS].get(key)
-    if limit is None:
-        raise NotFoundError(f"there is no limit {name[:SHOWN_CHARS]}", field="name")
-    return limit
-
-
-async def use_of(request: web.Request, key: str, limit: Limit) -> tuple[int, bool]:
-    """How many of a limit's jobs run, and whether one more may start within this minute."""
-    app = request.app
-    running = app[READ_MODEL].running_in(app[LANES].with_limit(key))
-    starts_left = limit.per_minute is None or await app[LIMITS].may_start(key)
-    return running, starts_left
-
-
-def _view(tenant: str, name: str, limit: Limit) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(limit)
-    return {"name": name, "tenant": tenant, "concurrency": None, "per_minute": None} | fields
+ROUTES: Final = (
+    Route(
+        method="GET", path="/v1/limits", handler=list_limits, summary="List limits",
+        roles=SEE, query=(TENANT,), answers={200: LimitsAnswer},
+    ),
+    Route(
+        method="GET", path="/v1/limits/{name}", handler=get, summary="Read a limit and its use",
+        roles=SEE, query=(TENANT,), answers={200: LimitUseAnswer}, errors=NO_SUCH,
+    ),
+    Route(
+        method="PUT", path="/v1/limits/{name}", handler=put, summary="Set a limit",
+        roles=OPERATE, query=(TENANT,), body=LimitRequest, answers={201: LimitAnswer, 200: LimitAnswer},
+        errors=((422, "limit"),),
+    ),
+    Route(
+        method="DELETE", path="/v1/limits/{name}", handler=delete, summary="Remove a limit",
+        roles=OPERATE, query=(TENANT,), answers={204: None}, errors=NO_SUCH,
+    ),
+)  # fmt: skip

@@ -12,53 +12,61 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Final
 
-import orjson
+import msgspec
 from aiohttp import hdrs, web
 
 from switchyard.events.errors import LimitError, SwitchyardError
 from switchyard.services import clock
-from switchyard.services.access.principal import Role
+from switchyard.services.access.principal import Caller
 from switchyard.services.gateway.app_keys import METRICS, SETTINGS, SUBMITTER
-from switchyard.services.gateway.http.callers import caller_of, check_plain, media_type, require
+from switchyard.services.gateway.doors.v1.answers.jobs import LineAnswer, LineError
+from switchyard.services.gateway.doors.v1.parts import H_TRACE, SUBMIT
+from switchyard.services.gateway.http.callers import check_plain, media_type
 from switchyard.services.gateway.http.problems import UnsupportedMediaTypeError, problem_of
-from switchyard.services.gateway.http.query import Query
+from switchyard.services.gateway.http.routes import Call, Lasts, Media, Route
 from switchyard.services.gateway.metrics import Metrics
-from switchyard.services.intake.request import parse_line
-from switchyard.services.intake.submitter import Caller, Pending, Submitted, Submitter
+from switchyard.services.intake.request import BulkLine, parse_line
+from switchyard.services.intake.submitter import Pending, Submitted, Submitter
 from switchyard.services.settings import Settings
 
-MEDIA_TYPES: Final = frozenset(
-    {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
-)
+NDJSON: Final = "application/x-ndjson"
+MEDIA_TYPES: Final = frozenset({NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonlines"})
 YIELD_LINES: Final = 64
 REFUSED_LINES: Final = 8
 """As many lines that are taken in take as long as one that is refused."""
 
 
-async def bulk(request: web.Request) -> web.StreamResponse:
+async def bulk(call: Call[None]) -> web.StreamResponse:
     """Submit many jobs.
 
     Raises:
-        RejectedError: the caller may not submit, or the body is not of a type for lines.
+        UnsupportedMediaTypeError: the body is not of a type for lines.
     """
-    principal = require(request, Role.SUBMITTER)
-    Query(request)
+    request = call.request
     check_plain(request)
     if hdrs.CONTENT_TYPE in request.headers and media_type(request) not in MEDIA_TYPES:
         raise UnsupportedMediaTypeError(
             f"Content-Type: application/x-ndjson was expected, not {media_type(request)}",
             field="Content-Type",
         )
-    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    response = web.StreamResponse(headers={"Content-Type": NDJSON})
     await response.prepare(request)
     if request.transport is not None:
         # Answers wait in the kernel or not at all: what is not sent counts as in flight.
         request.transport.set_write_buffer_limits(high=0)
-    app = request.app
     await _Bulk(
-        request, response, app[SUBMITTER], caller_of(request, principal), app[SETTINGS], app[METRICS]
+        request, response, call.part(SUBMITTER), call.caller, call.part(SETTINGS), call.part(METRICS)
     ).run()
     return response
+
+
+ROUTES: Final = (
+    Route(
+        method="POST", path="/v1/jobs/bulk", handler=bulk, summary="Submit many jobs, a line each",
+        roles=SUBMIT, body=Media(NDJSON, BulkLine), headers=(H_TRACE,),
+        answers={200: Media(NDJSON, LineAnswer)}, lasts=Lasts.BODY,
+    ),
+)  # fmt: skip
 
 
 class _Line:
@@ -256,8 +264,8 @@ class _Bulk:
     def _error(self, index: int, error: SwitchyardError) -> bytes:
         problem = problem_of(error)
         self._statuses[problem.status] += 1
-        answer = {"index": index, "status": problem.status, "error": problem.brief()}
-        return orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE)
+        told = LineError(**problem.brief())
+        return msgspec.json.encode(LineAnswer(index=index, status=problem.status, error=told)) + b"\n"
 
 
 def _forget(future: asyncio.Future[int]) -> None:

@@ -1,11 +1,8 @@
-"""Dead letters: their list, and a new start or the end for many of them at once."""
+"""The routes of dead letters: their list, and a new start or the end for many of them at once."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -13,27 +10,38 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from switchyard.events.commands import Discard, Redrive
-from switchyard.events.errors import ConflictError, InvalidError, RejectedError, UnavailableError
-from switchyard.events.job import Job
 from switchyard.events.subjects import NAME_PATTERN
 from switchyard.events.vocabulary.causes import DeadReason
 from switchyard.projections.dead_letters import DeadFilters
 from switchyard.projections.job_list import TOP
 from switchyard.projections.job_view import job_view
 from switchyard.projections.jobs import microseconds
-from switchyard.services import clock
-from switchyard.services.access.principal import Role
-from switchyard.services.gateway.app_keys import FRESHNESS, READ_MODEL, SETTINGS
-from switchyard.services.gateway.doors.v1.jobs.actions import MAX_REASON_CHARS, ensure_lane, transition
-from switchyard.services.gateway.doors.v1.jobs.routes import labels_of, page_limit, words_of
-from switchyard.services.gateway.http.callers import H_SEQ, body_of, json_response, require
+from switchyard.services.gateway.app_keys import DEAD_LETTERS
+from switchyard.services.gateway.doors.v1.answers.jobs import DeadLetterPage, Discarded, Redriven, Refusal
+from switchyard.services.gateway.doors.v1.jobs.actions import Reason
+from switchyard.services.gateway.doors.v1.parts import (
+    EMPTY,
+    H_MIN_SEQ,
+    H_TRACE,
+    KIND,
+    LABEL,
+    PAGED,
+    READ,
+    SEQ,
+    SUBMIT,
+    TENANT,
+    labels_of,
+    page_limit,
+    words_of,
+)
+from switchyard.services.gateway.http.callers import H_SEQ, json_response
 from switchyard.services.gateway.http.query import Query, min_seq, wide_scope, wrong
+from switchyard.services.gateway.http.routes import Call, Lasts, Parameter, Route
+from switchyard.services.gateway.operations.dead_letters import Tally
 from switchyard.services.records.kinds import Priority
 
 CODE_CHARS: Final = 100
 DEAD_REASONS: Final = tuple(reason.value for reason in DeadReason)
-SHOWN_REFUSALS: Final = 20
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Code = Annotated[str, Meta(min_length=1, max_length=CODE_CHARS)]
@@ -69,131 +77,56 @@ class BulkRedrive(Selection, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class BulkDiscard(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a bulk discard."""
 
-    reason: Annotated[str, Meta(max_length=MAX_REASON_CHARS)] = ""
+    reason: Reason = ""
 
 
-_REDRIVE: Final = msgspec.json.Decoder(BulkRedrive)
-_DISCARD: Final = msgspec.json.Decoder(BulkDiscard)
-
-
-async def list_dead_letters(request: web.Request) -> web.Response:
-    """`GET /v1/dead-letters`: a page of dead jobs, those that died last first."""
-    query = Query(
-        request, "tenant", "ended_after", "ended_before", "cursor", "limit",
-        repeated=("kind", "reason", "code", "label"),
-    )  # fmt: skip
+async def list_dead_letters(call: Call[None]) -> web.Response:
+    """A page of dead jobs, those that died last first."""
+    query = call.query
     filters = _filters(
-        wide_scope(request, query), words_of(query, "kind"), _reasons(query), _codes(query),
+        wide_scope(call.caller, query), words_of(query, "kind"), _reasons(query), _codes(query),
         labels_of(query), query.time("ended_after"), query.time("ended_before"),
     )  # fmt: skip
-    cursor, limit = query.text("cursor"), page_limit(request, query)
-    seq = await request.app[FRESHNESS].wait(min_seq(request))
-    page, more = request.app[READ_MODEL].dead_letters(filters, cursor=cursor, limit=limit)
-    body = {"dead_letters": [job_view(job) for job in page], "cursor": more}
+    page, more, seq = await call.part(DEAD_LETTERS).list(
+        filters, cursor=query.text("cursor"), limit=page_limit(call), min_seq=min_seq(call.request)
+    )
+    body = DeadLetterPage(dead_letters=[job_view(job) for job in page], cursor=more)
     return json_response(body, headers={H_SEQ: str(seq)})
 
 
-async def redrive(request: web.Request) -> web.Response:
-    """`POST /v1/dead-letters/redrive`: a new start for all that the filters select."""
-    principal = require(request, Role.SUBMITTER)
-    tenant = wide_scope(request, Query(request, "tenant"))
-    asked = await body_of(request, _REDRIVE, empty=b"{}")
-
-    async def one(job: Job) -> Job:
-        command = Redrive(now=clock.now(), priority=asked.priority)
-        await ensure_lane(request, job, job.own_priority if asked.priority is None else asked.priority)
-        return await transition(request, principal, job, command)
-
-    return await _bulk(request, asked, tenant, one, "redriven")
+async def redrive(call: Call[BulkRedrive]) -> web.Response:
+    """A new start for all that the filters select."""
+    asked = call.body
+    tally = await call.part(DEAD_LETTERS).redrive(
+        call.caller, _selected(call), priority=asked.priority, cursor=asked.cursor, limit=asked.limit,
+        min_seq=min_seq(call.request),
+    )  # fmt: skip
+    return json_response(Redriven(redriven=tally.done, **_counts(tally)), headers={H_SEQ: str(tally.seq)})
 
 
-async def discard(request: web.Request) -> web.Response:
-    """`POST /v1/dead-letters/discard`: archive all that the filters select."""
-    principal = require(request, Role.SUBMITTER)
-    tenant = wide_scope(request, Query(request, "tenant"))
-    asked = await body_of(request, _DISCARD, empty=b"{}")
-
-    async def one(job: Job) -> Job:
-        command = Discard(now=clock.now(), by=principal.actor, reason=asked.reason)
-        return await transition(request, principal, job, command)
-
-    return await _bulk(request, asked, tenant, one, "discarded")
+async def discard(call: Call[BulkDiscard]) -> web.Response:
+    """Archive all that the filters select."""
+    asked = call.body
+    tally = await call.part(DEAD_LETTERS).discard(
+        call.caller, _selected(call), reason=asked.reason, cursor=asked.cursor, limit=asked.limit,
+        min_seq=min_seq(call.request),
+    )  # fmt: skip
+    return json_response(Discarded(discarded=tally.done, **_counts(tally)), headers={H_SEQ: str(tally.seq)})
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What a bulk call has come to."""
-
-    done: int = 0
-    skipped: int = 0
-    seq: int = 0
-    unavailable: UnavailableError | None = None
-
-
-async def _bulk(
-    request: web.Request,
-    asked: Selection,
-    tenant: str | None,
-    one: Callable[[Job], Awaitable[Job]],
-    done: str,
-) -> web.Response:
-    """Do one thing to each of the selected, many at the same time, and answer with counts and where to go on.
-
-    Each is decided on the job as the read model has it, and again if that was behind the log.
-
-    Raises:
-        RejectedError: a parameter is wrong.
-        UnavailableError: the broker did not answer for one of them; the call may be repeated as it was.
-    """
-    app = request.app
-    settings = app[SETTINGS]
-    most = settings.dead_letters_at_once
-    if asked.limit is not None and asked.limit > most:
-        raise InvalidError(f"limit: at most {most} at once", field="limit")
-    seq = await app[FRESHNESS].wait(min_seq(request))
-    wanted = asked.filter
-    filters = _filters(
-        tenant,
-        wanted.kind,
-        wanted.reason,
-        wanted.code,
-        tuple(wanted.label.items()),
-        wanted.ended_after,
-        wanted.ended_before,
-    )
-    page, more = app[READ_MODEL].dead_letters(filters, cursor=asked.cursor, limit=asked.limit or most)
-    tally = _Tally(seq=seq)
-    refused: list[dict[str, Any]] = []
-    refusals = Counter[str]()
-    waiting = iter(page)
-
-    async def work() -> None:
-        for job in waiting:
-            try:
-                after = await one(job)
-            except ConflictError:
-                tally.skipped += 1  # somebody else was faster: it is dead no more
-            except RejectedError as error:
-                refusals[error.code] += 1
-                if len(refused) < SHOWN_REFUSALS:
-                    refused.append({"id": job.id, "code": error.code, "message": error.message})
-            except UnavailableError as error:
-                tally.unavailable = error
-                return
-            else:
-                tally.done += 1
-                tally.seq = max(tally.seq, after.seq)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(len(page), settings.dead_letters_in_flight)):
-            group.create_task(work())
-    if tally.unavailable is not None:
-        raise tally.unavailable
-    body = {
-        done: tally.done, "skipped": tally.skipped, "refused": refusals.total(), "errors": refused,
-        "cursor": more,
+def _counts(tally: Tally) -> dict[str, Any]:
+    errors = [Refusal(id=job_id, code=code, message=message) for job_id, code, message in tally.errors]
+    return {
+        "skipped": tally.skipped, "refused": tally.refusals.total(), "errors": errors, "cursor": tally.cursor,
     }  # fmt: skip
-    return json_response(body, headers={H_SEQ: str(tally.seq)})
+
+
+def _selected(call: Call[Any]) -> DeadFilters:
+    wanted: Filter = call.body.filter
+    return _filters(
+        wide_scope(call.caller, call.query), wanted.kind, wanted.reason, wanted.code,
+        tuple(wanted.label.items()), wanted.ended_after, wanted.ended_before,
+    )  # fmt: skip
 
 
 def _filters(
@@ -226,3 +159,28 @@ def _codes(query: Query) -> list[str]:
         if not 1 <= len(code) <= CODE_CHARS:
             raise wrong("code", code, f"an error code of 1 to {CODE_CHARS} characters")
     return codes
+
+
+_BULK: Final[dict[str, Any]] = {
+    "method": "POST", "roles": SUBMIT, "query": (TENANT,), "headers": (H_MIN_SEQ, H_TRACE),
+    "empty": EMPTY, "answer_headers": SEQ, "lasts": Lasts.BODY,
+}  # fmt: skip
+
+ROUTES: Final = (
+    Route(
+        method="GET", path="/v1/dead-letters", handler=list_dead_letters, summary="List dead jobs",
+        roles=READ, headers=(H_MIN_SEQ,), answers={200: DeadLetterPage}, answer_headers=SEQ,
+        query=(
+            TENANT, Parameter("ended_after", "time"), Parameter("ended_before", "time"), *PAGED, KIND,
+            Parameter("reason", repeated=True), Parameter("code", repeated=True), LABEL,
+        ),
+    ),
+    Route(
+        path="/v1/dead-letters/redrive", handler=redrive, summary="Start many dead jobs anew",
+        body=BulkRedrive, answers={200: Redriven}, **_BULK,
+    ),
+    Route(
+        path="/v1/dead-letters/discard", handler=discard, summary="Archive many dead jobs",
+        body=BulkDiscard, answers={200: Discarded}, **_BULK,
+    ),
+)  # fmt: skip

@@ -1,28 +1,35 @@
-"""Reviews: results that attempts have proposed, and the people or agents who judge them."""
+"""The routes of reviews: results that attempts have proposed, and the people or agents who judge them."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from switchyard.events.commands import Accept, AnyCommand, ClaimReview, Reject, ReleaseReview
-from switchyard.events.errors import InvalidError
-from switchyard.events.events import Rejected
-from switchyard.events.job import Job, decide
-from switchyard.events.values import Status
-from switchyard.events.vocabulary.ids import JobId
-from switchyard.projections.job_view import job_view
-from switchyard.services import clock
-from switchyard.services.access.principal import Principal, Role
-from switchyard.services.gateway.app_keys import FRESHNESS, READ_MODEL, SETTINGS, SHARES, STORE
-from switchyard.services.gateway.doors.v1.jobs.actions import ensure_lane, transition
-from switchyard.services.gateway.doors.v1.jobs.routes import answer, labels_of, last_of, page_limit, words_of
-from switchyard.services.gateway.http.callers import H_SEQ, body_of, json_response, require
-from switchyard.services.gateway.http.query import Query, min_seq, wide_scope
+from switchyard.projections.job_view import JobView, job_view
+from switchyard.services.gateway.app_keys import REVIEWS
+from switchyard.services.gateway.doors.v1.answers.jobs import ReviewPage
+from switchyard.services.gateway.doors.v1.jobs.shown import loaded, shown
+from switchyard.services.gateway.doors.v1.parts import (
+    CHANGED,
+    EMPTY,
+    H_MIN_SEQ,
+    H_TRACE,
+    KIND,
+    LABEL,
+    PAGED,
+    REVIEW,
+    SEQ,
+    TENANT,
+    labels_of,
+    page_limit,
+    words_of,
+)
+from switchyard.services.gateway.http.callers import H_SEQ, json_response
+from switchyard.services.gateway.http.query import min_seq, wide_scope
+from switchyard.services.gateway.http.routes import Call, Route
 
 MAX_REASON_CHARS: Final = 10_000
 
@@ -44,82 +51,69 @@ class RejectRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feedback: Any = None
 
 
-_CLAIM: Final = msgspec.json.Decoder(ClaimReviewRequest)
-_NOTHING: Final = msgspec.json.Decoder(NothingRequest)
-_REJECT: Final = msgspec.json.Decoder(RejectRequest)
-
-
-async def list_reviews(request: web.Request) -> web.Response:
-    """`GET /v1/reviews`: a page of the jobs whose results wait for a reviewer, newest first."""
-    require(request, Role.REVIEWER)
-    query = Query(request, "tenant", "cursor", "limit", repeated=("kind", "label"))
-    tenant = wide_scope(request, query)
+async def list_reviews(call: Call[None]) -> web.Response:
+    """A page of the jobs whose results wait for a reviewer, newest first."""
+    query = call.query
+    tenant = wide_scope(call.caller, query)
     filters: dict[str, Any] = {
         "kinds": words_of(query, "kind"),
         "labels": labels_of(query),
         "cursor": query.text("cursor"),
-        "limit": page_limit(request, query),
+        "limit": page_limit(call),
     }
-    seq = await request.app[FRESHNESS].wait(min_seq(request))
-    page, cursor = request.app[READ_MODEL].jobs(tenant=tenant, states=[Status.REVIEW.value], **filters)
-    reviews = [job_view(job) for job in page]
-    return json_response({"reviews": reviews, "cursor": cursor}, headers={H_SEQ: str(seq)})
+    page, cursor, seq = await call.part(REVIEWS).list(tenant, filters, min_seq=min_seq(call.request))
+    body = ReviewPage(reviews=[job_view(job) for job in page], cursor=cursor)
+    return json_response(body, headers={H_SEQ: str(seq)})
 
 
-async def claim(request: web.Request) -> web.Response:
-    """`POST /v1/reviews/{id}/claim`: keep the review for oneself, for a time; again to keep it longer."""
-    principal, job = await _reviewed(request)
-    asked = await body_of(request, _CLAIM, empty=b"{}")
-    settings = request.app[SETTINGS]
-    lease_s = asked.lease_s or settings.review_lease_s
-    if lease_s > settings.timed_lease_max_s:
-        message = f"lease_s: at most {settings.timed_lease_max_s:g} was expected"
-        raise InvalidError(message, field="lease_s")
-    request.app[SHARES].room.start()
-    now = clock.now()
-    command = ClaimReview(now=now, reviewer=principal.actor, expires_at=now + timedelta(seconds=lease_s))
-    return await _judged(request, principal, job, command)
+async def claim(call: Call[ClaimReviewRequest]) -> web.Response:
+    """Keep the review for oneself, for a time; again to keep it longer."""
+    job = await loaded(call)
+    return shown(call, await call.part(REVIEWS).claim(call.caller, job, call.body.lease_s))
 
 
-async def release(request: web.Request) -> web.Response:
-    """`POST /v1/reviews/{id}/release`: leave the review to others."""
-    principal, job = await _reviewed(request)
-    await body_of(request, _NOTHING, empty=b"{}")
-    command = ReleaseReview(now=clock.now(), reviewer=principal.actor)
-    return await _judged(request, principal, job, command)
+async def release(call: Call[NothingRequest]) -> web.Response:
+    """Leave the review to others."""
+    return shown(call, await call.part(REVIEWS).release(call.caller, await loaded(call)))
 
 
-async def accept(request: web.Request) -> web.Response:
-    """`POST /v1/reviews/{id}/accept`: the proposed result is the job's."""
-    principal, job = await _reviewed(request)
-    await body_of(request, _NOTHING, empty=b"{}")
-    return await _judged(request, principal, job, Accept(now=clock.now(), reviewer=principal.actor))
+async def accept(call: Call[NothingRequest]) -> web.Response:
+    """The proposed result is the job's."""
+    return shown(call, await call.part(REVIEWS).accept(call.caller, await loaded(call)))
 
 
-async def reject(request: web.Request) -> web.Response:
-    """`POST /v1/reviews/{id}/reject`: send the job back, or end it when it was rejected too often."""
-    principal, job = await _reviewed(request)
-    asked = await body_of(request, _REJECT)
-    command = Reject(now=clock.now(), reviewer=principal.actor, reason=asked.reason, feedback=asked.feedback)
-    ahead = decide(job, command)
-    if isinstance(ahead, Rejected):
-        await ensure_lane(request, job, ahead.priority, checked=False)
-    return await _judged(request, principal, job, command)
+async def reject(call: Call[RejectRequest]) -> web.Response:
+    """Send the job back, or end it when it was rejected too often."""
+    job, asked = await loaded(call), call.body
+    return shown(call, await call.part(REVIEWS).reject(call.caller, job, asked.reason, asked.feedback))
 
 
-async def _reviewed(request: web.Request) -> tuple[Principal, Job]:
-    """The caller, and the job that the route names."""
-    principal = require(request, Role.REVIEWER)
-    job_id, last_seq = await last_of(request, Query(request, "tenant"))
-    return principal, await request.app[STORE].load(JobId(job_id), at_least=last_seq)
+_COMMON: Final[dict[str, Any]] = {
+    "roles": REVIEW, "query": (TENANT,), "headers": (H_TRACE,), "answers": {200: JobView},
+    "answer_headers": SEQ,
+}  # fmt: skip
+_JUDGED: Final = (*CHANGED, (409, "review_claimed"))
 
-
-async def _judged(request: web.Request, principal: Principal, job: Job, command: AnyCommand) -> web.Response:
-    return answer(request, await transition(request, principal, job, command))
-
-
-def add_routes(router: web.UrlDispatcher) -> None:
-    """Connect the routes."""
-    router.add_get("/v1/reviews", list_reviews)
-    for verb in (claim, release, accept, reject):
-        router.add_post(f"/v1/reviews/{{id}}/{verb.__name__}", verb)
+ROUTES: Final = (
+    Route(
+        method="GET", path="/v1/reviews", handler=list_reviews, summary="List what waits for a reviewer",
+        roles=REVIEW, query=(TENANT, *PAGED, KIND, LABEL), headers=(H_MIN_SEQ,),
+        answers={200: ReviewPage}, answer_headers=SEQ,
+    ),
+    Route(
+        method="POST", path="/v1/reviews/{id}/claim", handler=claim, summary="Keep a review for oneself",
+        body=ClaimReviewRequest, empty=EMPTY, errors=(*_JUDGED, (403, "four_eyes")), **_COMMON,
+    ),
+    Route(
+        method="POST", path="/v1/reviews/{id}/release", handler=release, summary="Leave a review to others",
+        body=NothingRequest, empty=EMPTY, errors=_JUDGED, **_COMMON,
+    ),
+    Route(
+        method="POST", path="/v1/reviews/{id}/accept", handler=accept, summary="Accept a result",
+        body=NothingRequest, empty=EMPTY, errors=(*_JUDGED, (403, "four_eyes")), **_COMMON,
+    ),
+    Route(
+        method="POST", path="/v1/reviews/{id}/reject", handler=reject, summary="Reject a result",
+        body=RejectRequest, errors=_JUDGED, **_COMMON,
+    ),
+)  # fmt: skip

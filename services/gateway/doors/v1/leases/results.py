@@ -1,32 +1,31 @@
-"""What an attempt over REST leaves: results too large for an event, artifacts, progress, log lines."""
+"""What an attempt over REST says while it works: progress, log lines, artifacts."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 import msgspec
-import orjson
 from aiohttp import web
 from msgspec import Meta
 
-from switchyard.events import subjects
-from switchyard.events.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from switchyard.events.job import Job
 from switchyard.events.outcome import LINE_CHARS, MESSAGE_CHARS, STAGE_CHARS
-from switchyard.events.values import RESULT_ARTIFACT
-from switchyard.events.vocabulary.ids import Fence
-from switchyard.services import clock
+from switchyard.projections.job_view import ArtifactView
+from switchyard.services.access import lease_tickets
 from switchyard.services.access.lease_tickets import LeaseClaims
-from switchyard.services.broker.publisher import AckLostError
-from switchyard.services.files import FileInfo, artifact_id
-from switchyard.services.gateway.app_keys import FILES, LOG_BOOK, LOG_SHARE, NATS, PUBLISHER, SETTINGS, STORE
-from switchyard.services.gateway.doors.v1.files import FILE_ROUTES
-from switchyard.services.gateway.doors.v1.leases.holder import cancel_view, check, holder, loaded, stale
-from switchyard.services.gateway.http.callers import H_SEQ, body_of, json_response
+from switchyard.services.gateway.app_keys import LEASES, SETTINGS
+from switchyard.services.gateway.doors.v1.answers.leases import Told, told
+from switchyard.services.gateway.doors.v1.parts import NO_SUCH, SEQ, WORK
+from switchyard.services.gateway.http.callers import H_SEQ, json_response
+from switchyard.services.gateway.http.routes import Call, Lasts, Media, Parameter, Route
+from switchyard.services.gateway.http.uploads import Upload, continue_now, open_upload
+from switchyard.services.gateway.operations.outcomes import reference
 
-LINES_AT_ONCE: Final = 100
+GONE: Final = (
+    *NO_SUCH, (403, "lease_token_invalid"), (409, "illegal_transition"), (409, "conflict"),
+    (409, "damaged"), (409, "lease_lost"), (409, "not_timed"),
+)  # fmt: skip
+"""What whoever says something as a holder may be answered."""
 
 
 class ProgressRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,149 +43,76 @@ class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lines: list[Annotated[str, Meta(max_length=LINE_CHARS)]]
 
 
-_PROGRESS: Final = msgspec.json.Decoder(ProgressRequest)
-_LOGS: Final = msgspec.json.Decoder(LogRequest)
-
-
-async def progress(request: web.Request) -> web.Response:
-    """`POST /v1/leases/{id}/progress`: how far the attempt is; the answer says if it is to stop."""
-    _, claims = holder(request)
-    report = await body_of(request, _PROGRESS)
-    job = await loaded(request, claims)
-    try:
-        check(job, claims, "report on")
-    except ConflictError as error:
-        return await stale(request, claims, error)
-    await send_progress(request, job, report)
-    return _running(job)
-
-
-async def logs(request: web.Request) -> web.Response:
-    """`POST /v1/leases/{id}/logs`: lines of output; the answer says if the attempt is to stop."""
-    _, claims = holder(request)
-    asked = await body_of(request, _LOGS)
-    job = await loaded(request, claims)
-    try:
-        check(job, claims, "report on")
-    except ConflictError as error:
-        return await stale(request, claims, error)
-    return _running(job, dropped=await send_lines(request, job, asked.lines))
-
-
-async def upload(request: web.Request) -> web.Response:
-    """`POST /v1/leases/{id}/artifacts?name=`: store a file of the attempt."""
-    _, claims = holder(request, "name")
-    store = request.app[STORE]
-
-    async def still_held() -> Job:
-        job = await store.load(claims.job)
-        check(job, claims, "store an artifact of")
-        return job
-
-    try:
-        job = await still_held()
-        name = request.query.get("name", "")
-        file_id = artifact_id(job.id, claims.fence, name)
-        info = await request.app[FILE_ROUTES].receive(
-            request, tenant=job.tenant, file_id=file_id, name=name, before_commit=still_held
-        )
-    except ConflictError as error:
-        return await stale(request, claims, error)
-    return json_response(reference(info), status=201)
-
-
-def _running(job: Job, *, dropped: int = 0) -> web.Response:
-    body: dict[str, Any] = {"job": {"id": job.id, "state": job.status.value}, **cancel_view(job)}
-    if dropped:
-        body["lines_dropped"] = dropped
-    return json_response(body, headers={H_SEQ: str(job.seq)})
-
-
-async def kept(
-    request: web.Request, job: Job, claims: LeaseClaims, result: Any, names: list[str]
-) -> tuple[Any, tuple[dict[str, Any], ...]]:
-    """The result as the event takes it, and the references to the artifacts; a large result becomes one.
+def held(call: Call[Any]) -> LeaseClaims:
+    """The lease that a call is about, as its token says.
 
     Raises:
-        InvalidError: an artifact was not uploaded within this lease.
-        LimitError: the tenant may keep no more files.
-        UnavailableError: the broker does not answer.
+        ForbiddenError: the token is not the lease's.
+        NotFoundError: the lease is for another tenant's job.
     """
-    settings = request.app[SETTINGS]
-    if len(names) > settings.result_artifacts:
-        message = f"artifacts: {len(names)} of at most {settings.result_artifacts}"
-        raise InvalidError(message, field="artifacts")
-    files = request.app[FILES]
-    artifacts = []
-    for index, name in enumerate(names):
-        try:
-            info = await files.info(job.tenant, artifact_id(job.id, claims.fence, name))
-        except (NotFoundError, InvalidError):
-            field = f"artifacts[{index}]"
-            raise InvalidError(
-                f"{field}: no artifact of this name was uploaded within the lease",
-                code="unknown_file", field=field,
-            ) from None  # fmt: skip
-        artifacts.append(reference(info))
-    body = orjson.dumps(result)
-    if result is None or len(body) <= settings.inline_result_bytes:
-        return result, tuple(artifacts)
-    with request.app[FILE_ROUTES].quota.upload(job.tenant, len(body)) as take:
-        info = await files.put(
-            tenant=job.tenant, file_id=artifact_id(job.id, claims.fence, RESULT_ARTIFACT),
-            name=RESULT_ARTIFACT, type="application/json", body=_once(body), max_bytes=settings.file_bytes,
-            ttl_s=settings.file_ttl_s, on_bytes=take,
-        )  # fmt: skip
-        take.stored(info.seq)
-    return None, (*artifacts, reference(info))
+    token = call.request.headers.get(lease_tickets.HEADER)
+    return call.part(LEASES).held(call.caller, call.named("id"), token)
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+async def progress(call: Call[ProgressRequest]) -> web.Response:
+    """How far the attempt is; the answer says if it is to stop."""
+    leases = call.part(LEASES)
+    job = await leases.running(held(call), "report on")
+    await leases.outcomes.progress(job, msgspec.structs.asdict(call.body))
+    return _told(job)
 
 
-def reference(info: FileInfo) -> dict[str, Any]:
-    """An artifact as an event names it."""
-    return {
-        "file": info.id, "name": info.name, "type": info.type,
-        "size_bytes": info.size_bytes, "sha256": info.sha256,
-    }  # fmt: skip
+async def logs(call: Call[LogRequest]) -> web.Response:
+    """Lines of output; the answer says if the attempt is to stop."""
+    leases = call.part(LEASES)
+    job = await leases.running(held(call), "report on")
+    return _told(job, dropped=await leases.outcomes.lines(job, call.body.lines))
 
 
-async def send_progress(request: web.Request, job: Job, report: ProgressRequest) -> None:
-    """Show how far the attempt is."""
-    body = {**msgspec.to_builtins(report), **_stamp(job)}
-    await request.app[NATS].publish(subjects.progress(job.id), orjson.dumps(body))
+async def upload(call: Call[None]) -> web.Response:
+    """Store a file of the attempt."""
+    claims, leases, request = held(call), call.part(LEASES), call.request
+
+    async def opened() -> Upload:
+        await continue_now(request)
+        return await open_upload(request, call.query, call.part(SETTINGS).transfer_idle_s)
+
+    info = await leases.artifact(
+        claims,
+        call.query.text("name") or "",
+        opened,
+        announced=request.content_length or 0,
+        api_key=call.caller.key,
+    )
+    return json_response(ArtifactView(**reference(info)), status=201)
 
 
-async def send_lines(request: web.Request, job: Job, lines: list[str]) -> int:
-    """Show what the attempt printed; how many lines were dropped because the tenant has had too many.
-
-    Raises:
-        InvalidError: there are too many lines.
-        UnavailableError: the broker may not have them all.
-    """
-    most = request.app[SETTINGS].log_lines
-    if len(lines) > most:
-        raise InvalidError(f"lines: {len(lines)} of at most {most}", field="lines")
-    fence = job.lease.fence if job.lease else 0
-    lines = request.app[LOG_BOOK].kept(Fence(fence), lines)
-    stamp = _stamp(job)
-    publisher, subject, share = request.app[PUBLISHER], subjects.log(job.id), request.app[LOG_SHARE]
-    bodies = [orjson.dumps({"line": line, **stamp}) for line in lines]
-    bodies = [body for body in bodies if share.take(job.tenant, len(body))]
-    try:
-        # Whoever is answered knows that its lines are stored.
-        for first in range(0, len(bodies), LINES_AT_ONCE):
-            some = bodies[first : first + LINES_AT_ONCE]
-            await asyncio.gather(*[await publisher.send(subject, body, {}) for body in some])
-    except AckLostError as error:
-        raise UnavailableError("the broker has not said whether it has all lines") from error
-    return len(lines) - len(bodies)
+def _told(job: Job, *, dropped: int = 0) -> web.Response:
+    return json_response(told(job, dropped=dropped), headers={H_SEQ: str(job.seq)})
 
 
-def _stamp(job: Job) -> dict[str, Any]:
-    return {
-        "fence": job.lease.fence if job.lease else 0, "attempt": job.attempt, "tenant": job.tenant,
-        "kind": job.kind, "at": clock.now(),
-    }  # fmt: skip
+HOLDER: Final[dict[str, Any]] = {
+    "method": "POST", "roles": WORK, "headers": (lease_tickets.HEADER,), "answer_headers": SEQ,
+}  # fmt: skip
+
+ROUTES: Final = (
+    Route(
+        path="/v1/leases/{id}/progress", handler=progress, summary="Report how far an attempt is",
+        body=ProgressRequest, answers={200: Told}, errors=GONE, **HOLDER,
+    ),
+    Route(
+        path="/v1/leases/{id}/logs", handler=logs, summary="Report what an attempt printed",
+        body=LogRequest, answers={200: Told}, errors=(*GONE, (429, "log_share_spent")), **HOLDER,
+    ),
+    Route(
+        method="POST", path="/v1/leases/{id}/artifacts", handler=upload, summary="Store a file of an attempt",
+        roles=WORK, query=(Parameter("name"),), headers=(lease_tickets.HEADER, "Content-Digest", "Digest"),
+        body=Media("application/octet-stream"), answers={201: ArtifactView},
+        errors=(
+            *GONE, (400, "body_broken_off"), (408, "upload_stalled"), (408, "upload_timeout"),
+            (413, "file_too_large"), (413, "quota_exceeded"), (422, "digest_mismatch"),
+            (429, "too_many_transfers"), (507, "storage_full"),
+        ),
+        lasts=Lasts.BODY, expects=True,
+    ),
+)  # fmt: skip

@@ -11,8 +11,10 @@ from aiohttp import web
 from switchyard.events.errors import InvalidError, RejectedError, UnavailableError
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.gateway.http.connections import known
+from switchyard.services.gateway.http.identity import secret_of
 from switchyard.services.gateway.http.query import Query, wrong
-from switchyard.services.gateway.live.admission import DOOR, LiveDoor, bearer
+from switchyard.services.gateway.http.routes import Lasts, Media, Parameter, Route, plain
+from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.messages import Item, Subscribe, message
 from switchyard.services.gateway.live.session import Session
 from switchyard.services.intake.faults import MalformedError, from_msgspec
@@ -37,12 +39,12 @@ async def event_stream(request: web.Request) -> web.StreamResponse:
         UnavailableError: there is no place for another connection, or the broker does not answer.
     """
     door = request.app[DOOR]
-    token = bearer(request)
+    token = secret_of(request)
     if token is None:
         raise UnauthenticatedError(
-            "this needs the header Authorization: Bearer <token>", code="token_missing"
+            "this needs the header Authorization: Bearer <token or key>", code="token_missing"
         )
-    principal = door.admit(token)
+    principal = await door.admit(request, token)
     known(request)
     wish = wish_of(request)
     response = web.StreamResponse(headers=HEADERS)
@@ -67,7 +69,7 @@ def wish_of(request: web.Request) -> Subscribe:
     Raises:
         RejectedError: a parameter is unknown or its value breaks a rule.
     """
-    query = Query(request, *FLAGS, "after", repeated=tuple(LISTS))
+    query = Query(request, *FLAGS, "after", repeated=tuple(LISTS), acting=False)
     fields: dict[str, object] = {"type": "subscribe", "id": NAME}
     for name, of_message in LISTS.items():
         if values := query.all(name):
@@ -168,3 +170,17 @@ def _heartbeat(session: Session) -> bytes:
     """
     cursor = session.cursor()
     return b": ping\n\n" if cursor is None else b": ping\nid: %b\n\n" % cursor.encode()
+
+
+ROUTES: Final = (
+    Route(
+        method="GET", path="/v1/events/stream", handler=plain(event_stream),
+        summary="Follow events as server-sent events",
+        query=(
+            *(Parameter(name, "boolean") for name in FLAGS), Parameter("after"),
+            *(Parameter(name, repeated=True) for name in LISTS),
+        ),
+        headers=("Last-Event-ID",), answers={200: Media("text/event-stream")},
+        errors=((404, "not_found"),), lasts=Lasts.CONNECTION,
+    ),
+)  # fmt: skip

@@ -13,8 +13,10 @@ from switchyard.events.errors import LimitError, RejectedError, UnavailableError
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.principal import Principal
 from switchyard.services.gateway.http.connections import CONNECTIONS, known
+from switchyard.services.gateway.http.identity import secret_of
 from switchyard.services.gateway.http.query import Query
-from switchyard.services.gateway.live.admission import DOOR, NORMAL, TOKEN_ENDED, LiveDoor, bearer
+from switchyard.services.gateway.http.routes import Lasts, Route, plain
+from switchyard.services.gateway.live.admission import DOOR, NORMAL, TOKEN_ENDED, LiveDoor
 from switchyard.services.gateway.live.messages import (
     Auth,
     Item,
@@ -39,6 +41,7 @@ ABNORMAL: Final = 1006
 NOT_TEXT: Final = 1003
 TOO_MANY_FAULTS: Final = 4400
 TOO_MANY_FAILURES: Final = 4429
+TRY_LATER: Final = 1013
 NO_PLACE: Final = Ending(SLOW_READER, "no place")
 REASON_BYTES: Final = 123  # Source: RFC 6455, section 5.5
 
@@ -58,9 +61,9 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
         RejectedError: the handshake brought a token that does not count, or lets nobody read.
         UnavailableError: there is no place for another connection.
     """
-    Query(request)  # a token in the URL is refused, not passed over
+    Query(request, acting=False)  # a token in the URL is refused, not passed over
     door = request.app[DOOR]
-    token = bearer(request) or _token_among_protocols(request)
+    token = secret_of(request) or _token_among_protocols(request)
     if token is None:
         # A stranger takes none of the places for those with a token.
         async with _opened(request, door) as connection:
@@ -68,7 +71,7 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
             if connection is not None and caller is not None:
                 await _in_place(door, connection, caller)
             return web.WebSocketResponse() if connection is None else connection.socket
-    caller = Caller(door.admit(token), token)
+    caller = Caller(await door.admit(request, token), token)
     async with door.place(), _opened(request, door) as connection:
         if connection is None:
             return web.WebSocketResponse()
@@ -167,6 +170,8 @@ class _Connection:
             return await self._admitted(said.token)
         except LimitError as error:
             refusal, ending = error, TOO_MANY_FAILURES
+        except UnavailableError as error:
+            refusal, ending = RejectedError(str(error), code="unavailable"), TRY_LATER
         except TimeoutError:
             refusal = RejectedError(f"no auth message came within {AUTH_S:g} s", code="token_missing")
         except RejectedError as error:
@@ -179,10 +184,11 @@ class _Connection:
 
         Raises:
             RejectedError: it does not count, or lets nobody read.
-            LimitError: too many of the address wait.
+            LimitError: too many of the address wait, or it asks too often.
+            UnavailableError: nobody can say now.
         """
         try:
-            return Caller(self._door.admit(token), token)
+            return Caller(await self._door.admit(self._request, token), token)
         except UnauthenticatedError:
             guard = self._request.app[CONNECTIONS]
             await guard.failures.wait(guard.address_of(self._request))
@@ -306,3 +312,11 @@ class _Connection:
 
 def _error(error: RejectedError, subscription_id: str | None) -> Item:
     return message("error", id=subscription_id, code=error.code, message=error.message, field=error.field)
+
+
+ROUTES: Final = (
+    Route(
+        method="GET", path="/v1/ws", handler=plain(websocket), summary="Follow events over a WebSocket",
+        headers=("Sec-WebSocket-Protocol",), answers={101: None}, lasts=Lasts.CONNECTION,
+    ),
+)  # fmt: skip

@@ -14,7 +14,6 @@ from switchyard.events.schedules.schedule import Missed, Overlap
 from switchyard.events.schedules.ticks import MAX_CRON_CHARS, SMALLEST, Timing, check
 from switchyard.events.subjects import NAME_PATTERN
 from switchyard.services import clock
-from switchyard.services.intake.bodies import decoded
 from switchyard.services.intake.request import Time, parse_request
 from switchyard.services.intake.submitter import Submitter
 from switchyard.services.records.kinds import DAY_S, MAX_WAIT_S
@@ -43,28 +42,6 @@ class ScheduleRequest(PreviewRequest, frozen=True, kw_only=True, forbid_unknown_
     """The body that makes or replaces a schedule."""
 
     job: dict[str, Any]
-
-
-_PREVIEW: Final = msgspec.json.Decoder(PreviewRequest)
-_SCHEDULE: Final = msgspec.json.Decoder(ScheduleRequest)
-
-
-def parse_schedule(body: bytes) -> ScheduleRequest:
-    """The body that makes or replaces a schedule.
-
-    Raises:
-        RejectedError: as for `decoded`.
-    """
-    return decoded(body, _SCHEDULE)
-
-
-def parse_preview(body: bytes) -> PreviewRequest:
-    """The body of a preview.
-
-    Raises:
-        RejectedError: as for `decoded`.
-    """
-    return decoded(body, _PREVIEW)
 
 
 def timing_of(request: PreviewRequest, now: datetime, *, shortest_s: float) -> Timing:

@@ -1,0 +1,172 @@
+"""Timed leases, and what their holders are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from switchyard.events.job import Job
+from switchyard.services.access.lease_tickets import LeaseClaims
+from switchyard.services.dispatch.rest.claiming import Claimed
+from switchyard.services.gateway.doors.v1.answers.base import Answer
+
+
+class LeaseGranted(Answer, frozen=True, kw_only=True):
+    """A new lease; `token` is what its holder shows."""
+
+    id: str
+    token: str
+    fence: int
+    attempt: int
+    worker: str
+    revision: int
+    expires_at: datetime | None
+    timeout_s: float
+
+
+class LeasedJob(Answer, frozen=True, kw_only=True):
+    """A job as the worker that leased it sees it."""
+
+    id: str
+    kind: str
+    tenant: str
+    state: str
+    payload: Mapping[str, Any]
+    labels: Mapping[str, str]
+    priority: int
+    requires: Mapping[str, Any]
+    attempt: int
+    failures: int
+    max_attempts: int
+    rejections: int
+    feedback: Any
+    attempt_timeout_s: float | None
+    deadline_at: datetime | None
+    created_at: datetime | None
+
+
+class ClaimAnswer(Answer, frozen=True, kw_only=True):
+    """What a claim has come to."""
+
+    lease: LeaseGranted
+    job: LeasedJob
+
+
+class JobState(Answer, frozen=True, kw_only=True):
+    """Which job, and its state."""
+
+    id: str
+    state: str
+
+
+class CancelWish(Answer, frozen=True, kw_only=True):
+    """Who wants the attempt to stop, and until when it may."""
+
+    by: str
+    reason: str
+    force_at: datetime | None
+
+
+class Told(Answer, frozen=True, kw_only=True):
+    """What a holder is told whenever it says something."""
+
+    job: JobState
+    cancel_requested: bool
+    cancel: CancelWish | None
+    lines_dropped: int | UnsetType = UNSET
+
+
+class LeaseRenewed(Answer, frozen=True, kw_only=True):
+    """A lease that goes on."""
+
+    id: str
+    fence: int
+    attempt: int
+    worker: str
+    expires_at: datetime
+
+
+class RenewAnswer(Answer, frozen=True, kw_only=True):
+    """What a renewal has come to."""
+
+    lease: LeaseRenewed
+    job: JobState
+    cancel_requested: bool
+    cancel: CancelWish | None
+
+
+def claim_answer(claimed: Claimed, token: str, timeout_s: float) -> ClaimAnswer:
+    """A job under a lease.
+
+    Args:
+        claimed: both.
+        token: what the holder shows.
+        timeout_s: seconds that the attempt may take.
+    """
+    job, claims = claimed.job, claimed.claims
+    return ClaimAnswer(
+        lease=LeaseGranted(
+            id=claims.id,
+            token=token,
+            fence=claims.fence,
+            attempt=claims.attempt,
+            worker=claims.worker,
+            revision=claimed.revision,
+            expires_at=job.lease.expires_at if job.lease else None,
+            timeout_s=timeout_s,
+        ),
+        job=LeasedJob(
+            id=job.id,
+            kind=job.kind,
+            tenant=job.tenant,
+            state=job.status.value,
+            payload=claimed.payload,
+            labels=job.labels,
+            priority=job.priority,
+            requires=claimed.spec.requires,
+            attempt=job.attempt,
+            failures=job.failures,
+            max_attempts=job.max_attempts,
+            rejections=job.rejections,
+            feedback=job.feedback,
+            attempt_timeout_s=job.attempt_timeout_s,
+            deadline_at=job.deadline_at,
+            created_at=job.created_at,
+        ),
+    )
+
+
+def renew_answer(claims: LeaseClaims, job: Job, expires_at: datetime) -> RenewAnswer:
+    """A lease that goes on until `expires_at`."""
+    wish = cancel_wish(job)
+    return RenewAnswer(
+        lease=LeaseRenewed(
+            id=claims.id, fence=claims.fence, attempt=claims.attempt, worker=claims.worker,
+            expires_at=expires_at,
+        ),
+        job=JobState(id=job.id, state=job.status.value),
+        cancel_requested=wish is not None,
+        cancel=wish,
+    )  # fmt: skip
+
+
+def told(job: Job, *, dropped: int = 0) -> Told:
+    """Whether the holder is to stop; `dropped` is how many lines were not kept."""
+    wish = cancel_wish(job)
+    return Told(
+        job=JobState(id=job.id, state=job.status.value),
+        cancel_requested=wish is not None,
+        cancel=wish,
+        lines_dropped=dropped or UNSET,
+    )
+
+
+def cancel_wish(job: Job) -> CancelWish | None:
+    """Who wants the attempt to stop, if anybody does."""
+    asked = job.cancellation
+    if asked is None:
+        return None
+    return CancelWish(by=asked.by, reason=asked.reason, force_at=asked.force_at)

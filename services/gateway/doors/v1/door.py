@@ -1,0 +1,42 @@
+"""The API of this project, `/v1`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from switchyard.services.gateway.doors.v1 import (
+    controls,
+    files,
+    keys,
+    kinds,
+    limits,
+    quarantine,
+    schedules,
+    workers,
+)
+from switchyard.services.gateway.doors.v1.jobs import actions, bulk, dead_letters, reviews, routes
+from switchyard.services.gateway.doors.v1.leases import routes as leases
+from switchyard.services.gateway.doors.v1.live import sse, websocket
+from switchyard.services.gateway.http.doors import Door
+from switchyard.services.gateway.http.routes import Route
+
+ROUTES: Final = tuple(
+    route
+    for area in (
+        routes, bulk, actions, dead_letters, quarantine, schedules, reviews, workers, controls, kinds, limits,
+        keys, websocket, sse, files, leases,
+    )
+    for route in area.ROUTES
+)  # fmt: skip
+
+
+class V1(Door):
+    """Jobs, leases, files and operation over REST, WebSockets and event streams."""
+
+    name = "v1"
+    prefixes = ("/v1",)
+
+    def routes(self) -> Sequence[Route]:
+        """All of `docs/api.md`."""
+        return ROUTES

@@ -1,0 +1,88 @@
+"""What the tables of `/v1` share: parameters, codes of refusals, and how much a page holds."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from switchyard.events.subjects import NAME
+from switchyard.events.values import DAMAGED, Status
+from switchyard.services.access.principal import Role
+from switchyard.services.gateway.app_keys import SETTINGS
+from switchyard.services.gateway.http.callers import H_SEQ
+from switchyard.services.gateway.http.query import Query, wrong
+from switchyard.services.gateway.http.routes import Call, Parameter
+from switchyard.services.intake.faults import MalformedError
+from switchyard.services.records.keys import ID as KEY_ID
+
+STATES: Final = frozenset(status.value for status in Status) - {Status.ABSENT.value} | {DAMAGED}
+
+READ: Final = (Role.VIEWER,)
+SUBMIT: Final = (Role.SUBMITTER,)
+WORK: Final = (Role.WORKER,)
+REVIEW: Final = (Role.REVIEWER,)
+SEE: Final = (Role.VIEWER, Role.OPERATOR)
+"""What operators see of every tenant."""
+OPERATE: Final = (Role.OPERATOR,)
+KEYS: Final = (Role.TENANT_ADMIN,)
+ADMIN: Final = (Role.ADMIN,)
+
+TENANT: Final = Parameter("tenant", "name")
+PAGED: Final = (Parameter("cursor"), Parameter("limit", "integer"))
+KIND: Final = Parameter("kind", "name", repeated=True)
+LABEL: Final = Parameter("label", repeated=True)
+WAIT: Final = Parameter("wait", "seconds")
+
+H_MIN_SEQ: Final = "Switchyard-Min-Seq"
+API_KEY: Final = Parameter("key")
+H_KEY: Final = "Idempotency-Key"
+H_TRACE: Final = "traceparent"
+SEQ: Final = (H_SEQ,)
+EMPTY: Final = b"{}"
+
+NO_SUCH: Final = ((404, "not_found"),)
+CHANGED: Final = (
+    *NO_SUCH, (409, "illegal_transition"), (409, "conflict"), (409, "damaged"),
+)  # fmt: skip
+"""What a change of a job may be answered with."""
+JOBS_SHARE: Final = (
+    (422, "too_many_lanes"), (422, "too_many_priorities"),
+    (429, "too_many_jobs"), (429, "too_many_job_bytes"), (429, "too_many_waits"),
+)  # fmt: skip
+
+
+def page_limit(call: Call[Any]) -> int:
+    """How many items a page may have."""
+    settings = call.part(SETTINGS)
+    return call.query.integer("limit", default=settings.page_size, least=1, most=settings.page_size_max)
+
+
+def words_of(query: Query, name: str) -> list[str]:
+    """The values of a filter, repeated or separated by commas."""
+    words = [word for value in query.all(name) for word in value.split(",")]
+    for word in words:
+        if name == "state" and word not in STATES:
+            raise wrong(name, word, f"one of {', '.join(sorted(STATES))}")
+        if NAME.fullmatch(word) is None:
+            raise wrong(name, word, f"a name that matches {NAME.pattern}")
+    return words
+
+
+def labels_of(query: Query) -> list[tuple[str, str]]:
+    """The labels that a list is filtered by: all of them, so two values of one name give an empty list."""
+    labels = []
+    for value in query.all("label"):
+        name, colon, wanted = value.partition(":")
+        if not colon or NAME.fullmatch(name) is None:
+            raise wrong("label", value, "name:value")
+        labels.append((name, wanted))
+    return labels
+
+
+def key_filter(query: Query) -> str | None:
+    """The id of the API key that a list is filtered by; never the key itself."""
+    value = query.text("key")
+    if value is not None and KEY_ID.fullmatch(value) is None:
+        raise MalformedError(
+            "key: the id of an API key, 16 hex digits, was expected", code="invalid_parameter", field="key"
+        )
+    return value
