@@ -157,8 +157,8 @@ def progress_view(progress: Mapping[str, Any]) -> ProgressView:
 
 def error_view(error: JobError, *, traceback: bool = False) -> ErrorView:
     """Why an attempt failed."""
-    told = error.traceback if traceback and error.traceback else msgspec.UNSET
-    return ErrorView(error.code, error.message, error.retryable, told)
+    trace = error.traceback if traceback and error.traceback else msgspec.UNSET
+    return ErrorView(error.code, error.message, error.retryable, trace)
 
 
 def damage_view(damage: Damage) -> DamageView:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,17 +44,10 @@ RIGHT: Final = {
     "tests/documents/pdf/test_pdf_text.py": ("Of bridges",),  # a heading
 }
 """What may stay, by the file that has it."""
-NOT_YET: Final[tuple[str, ...]] = ("docs/api.md", "services/gateway/", "tests/gateway/")
-"""Places that still have such words; they may only become fewer."""
 
 
-@functools.cache
-def texts() -> dict[str, str]:
+def texts() -> Iterator[tuple[str, str]]:
     """What is read: every page and all code with its comments, messages and names, by path."""
-    return dict(_texts())
-
-
-def _texts() -> Iterator[tuple[str, str]]:
     for name in ("README.md", "CHANGELOG.md", "Makefile"):
         yield name, (ROOT / name).read_text()
     for folder in FOLDERS:
@@ -94,13 +86,7 @@ def test_plain_phrases_are_not(text: str) -> None:
 
 
 def test_no_page_message_comment_or_name_has_an_odd_phrase() -> None:
-    read = texts()
+    read = dict(texts())
     assert len(read) > SOME
-    found = [line for path, text in read.items() if not path.startswith(NOT_YET) for line in odd(path, text)]
+    found = [line for path, text in read.items() for line in odd(path, text)]
     assert not found, "\n" + "\n".join(found)
-
-
-@pytest.mark.parametrize("place", NOT_YET)
-def test_places_that_have_none_left_are_crossed_off(place: str) -> None:
-    found = (line for path, text in texts().items() if path.startswith(place) for line in odd(path, text))
-    assert next(found, None) is not None, f"{place} has none: take it off the list"

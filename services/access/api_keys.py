@@ -88,7 +88,7 @@ def check_may_grant(principal: Principal, roles: Collection[str], expires_at: da
 
 
 def check_foreign(secret: str, *, short_allowed: bool) -> None:
-    """Refuse another system's key that could not be told from others, or guessed.
+    """Refuse another system's key that could be confused with others, or guessed.
 
     Raises:
         InvalidError: code `key_too_short`, or it has a form that is not allowed.

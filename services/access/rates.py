@@ -111,7 +111,7 @@ def _left(rate: Rate, bucket: _Bucket, wait_s: float) -> Left:
 
 
 def headers(left: Iterable[Left]) -> dict[str, str]:
-    """What tells a client of its limits. Source: draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4.
+    """What shows a client its limits. Source: draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4.
 
     A policy's quota `q` may come within its window `w` in seconds; `r` is what may come at once, `t` the
     seconds until that is all of the burst again.

@@ -155,7 +155,7 @@ async def running_app(
                 try:
                     yield app
                 except SwitchyardError as error:
-                    failure = error  # told as it is, not as one of a group
+                    failure = error  # reported as it is, not as one of a group
                 finally:
                     for task in beside:
                         task.cancel()

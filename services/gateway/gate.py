@@ -104,10 +104,10 @@ async def _answered(request: web.Request, handler: Handler, door: Door, started:
                 known(request)
             response = await handler(request)
     except ConnectionError:
-        raise  # the client is gone: nobody is there to be told
+        raise  # the client is gone: nobody is there to answer
     except Exception as error:  # the outermost door: `problem_of` logs what nobody foresaw
         if request.writer.output_size > 0:
-            raise  # half an answer is out: only closing the connection can tell
+            raise  # half an answer is out: only closing the connection can show it
         response = door.refuse(error, request)
     if route is None or route.lasts is not Lasts.CONNECTION:
         method = request.method if request.method in hdrs.METH_ALL else "other"

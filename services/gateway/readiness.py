@@ -1,7 +1,7 @@
 """Whether requests can be served, and whether the parts behind the gateway move.
 
 A part that has something ahead of it, however little, and has not moved for `ready_stall_s` counts as dead.
-Nobody watches while nobody asks: each request looks, and how long a part has stood still is measured from the
+Nobody watches while nobody asks: each request looks, and how long a part has been stuck is measured from the
 request that first saw it there.
 """
 
@@ -97,13 +97,13 @@ class Readiness:
             raise UnavailableError(f"the broker has no stream {subjects.JOBS}")
         log = fill_of(info)
         disk = disk_of(self._settings, log)
-        told: dict[str, Any] = {"log_bytes": log.used_bytes, "log_limit": log.most_bytes}
+        facts: dict[str, Any] = {"log_bytes": log.used_bytes, "log_limit": log.most_bytes}
         if disk is not None:
-            told["disk_free_bytes"] = disk.free_bytes
+            facts["disk_free_bytes"] = disk.free_bytes
         reason = why_full(log, disk)
-        told["starts"] = why_full(log, disk, part=FOR_ENDS) is None
-        told["uploads"] = (await self._files.headroom()).size_bytes >= CHUNK_BYTES
-        return {"ok": reason is None, **told, **({"error": reason} if reason else {})}
+        facts["starts"] = why_full(log, disk, part=FOR_ENDS) is None
+        facts["uploads"] = (await self._files.headroom()).size_bytes >= CHUNK_BYTES
+        return {"ok": reason is None, **facts, **({"error": reason} if reason else {})}
 
     async def _check_read_model(self) -> dict[str, Any]:
         try:
@@ -127,7 +127,7 @@ class Readiness:
         return {"ok": stalled_s < self._settings.ready_stall_s, "stalled_s": round(stalled_s, 1)}
 
     async def _stalled_s(self, part: str, position: object, lag: int, seq: int) -> float:
-        """How long a reader of the log has stood still; one that has read all that is there does not."""
+        """How long a reader of the log has been stuck; one that has read all that is there is not."""
         seconds = self._stalls.seconds(part, position, ahead=lag, now=time.monotonic())
         if seconds >= self._settings.ready_stall_s and not await follows(
             self._nc, seq, timeout_s=self._timeout_s

@@ -37,7 +37,7 @@ def test_no_more_pass_than_the_burst_and_what_came_in_since(
 
 
 @given(per_minute=st.integers(1, 10_000), burst=st.integers(1, 50))
-def test_whoever_waits_as_long_as_it_is_told_passes(per_minute: int, burst: int) -> None:
+def test_whoever_waits_as_long_as_the_answer_says_passes(per_minute: int, burst: int) -> None:
     clock = Clock()
     rates = Rates(size=10, now=clock)
     rate = Rate("key", "k", per_minute, burst)

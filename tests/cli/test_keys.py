@@ -60,7 +60,7 @@ def test_secret_of_another_system_is_read_from_standard_input(site: Site) -> Non
         ("create", "--name", "x", "--role", "viewer", "--burst", "5"), ("rotate", "x", "--overlap", "soon"),
     ],
 )  # fmt: skip
-def test_wrong_words_are_told(site: Site, arguments: tuple[str, ...]) -> None:
+def test_wrong_words_are_reported(site: Site, arguments: tuple[str, ...]) -> None:
     done = site.run("keys", *arguments)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr

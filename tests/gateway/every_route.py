@@ -252,7 +252,7 @@ async def _refusals(caller: Caller) -> None:
     """What the limits of a tenant make of a line, of a redrive and of a tick."""
     await _dead(caller)
     many = {"Content-Type": "application/x-ndjson"}
-    for _ in range(2):  # the read model tells of the first what they take
+    for _ in range(2):  # the read model shows what the first one takes
         lines = b'{"kind": "never"}\n' * caller.api.settings.tenant_jobs
         await caller.call("POST /v1/jobs/bulk", lines, headers=many)
     dead = {"filter": {"code": ["x"]}}

@@ -109,7 +109,7 @@ def test_token_with_a_missing_or_wrong_claim_is_invalid(tmp_path: Path, changes:
     assert refused(verifier(tmp_path), jwt.encode(claims, secret)) == "token_invalid"
 
 
-def test_expired_token_is_told_apart(tmp_path: Path) -> None:
+def test_expired_token_is_distinguished(tmp_path: Path) -> None:
     secret = load_or_create_secrets(tmp_path)[0]
     assert refused(verifier(tmp_path), jwt.encode({**GOOD, "exp": 1}, secret)) == "token_expired"
 

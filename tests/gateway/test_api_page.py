@@ -185,11 +185,11 @@ def test_every_code_is_documented_with_its_status() -> None:
             found.setdefault(kind.code, set()).add(kind.status)
     for status, code in problems._HTTP_CODES.items():
         found.setdefault(code, set()).add(status)
-    told = documented(PAGE)
+    listed = documented(PAGE)
     for code, statuses in found.items():
         if code not in ELSEWHERE:
-            assert told.get(code) == {str(status) for status in statuses}, code
-    assert set(told) - set(found) == {"http_error", "limit"}
+            assert listed.get(code) == {str(status) for status in statuses}, code
+    assert set(listed) - set(found) == {"http_error", "limit"}
 
 
 def _all_of(kind: type[errors.RejectedError]) -> Iterator[type[errors.RejectedError]]:
@@ -199,9 +199,9 @@ def _all_of(kind: type[errors.RejectedError]) -> Iterator[type[errors.RejectedEr
 
 
 def test_every_code_of_a_live_connection_is_documented() -> None:
-    told = set(re.findall(r"^\| `(\w+)` \|", LIVE_PAGE, re.MULTILINE))
+    listed = set(re.findall(r"^\| `(\w+)` \|", LIVE_PAGE, re.MULTILINE))
     # Closes the connection before there is one to answer on.
-    assert set(codes_in_the_code(live=True)) - {"token_missing"} <= told
+    assert set(codes_in_the_code(live=True)) - {"token_missing"} <= listed
 
 
 def test_every_action_that_a_refusal_may_allow_is_a_route_of_the_page() -> None:

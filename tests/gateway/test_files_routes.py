@@ -280,7 +280,7 @@ class TestRefusedUploads:
         async with raw(http, request) as connection:
             assert await connection.until(b"\r\n") == b"HTTP/1.1 413 Request Entity Too Large\r\n"
 
-    async def test_a_client_that_asks_is_told_to_go_on_and_its_file_is_stored(self, http: Http) -> None:
+    async def test_a_client_that_asks_may_continue_and_its_file_is_stored(self, http: Http) -> None:
         request = b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
         async with raw(http, request) as connection:
             assert await connection.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -424,7 +424,7 @@ class TestRanges:
         response = await http.get(url, headers={"Range": "bytes=0-9", "If-Range": earlier})
         assert response.status == 200
 
-    async def test_head_tells_all_and_sends_nothing(self, http: Http, url: str) -> None:
+    async def test_head_says_all_and_sends_nothing(self, http: Http, url: str) -> None:
         response = await http.head(url, headers={"Range": "bytes=0-9"})
         assert (response.status, await response.read()) == (200, b"")
         assert response.headers["Content-Length"] == str(len(DATA))
@@ -640,7 +640,7 @@ class TestLimits:
         assert (await http.post("/v1/files", data=io.BytesIO(DATA))).status == 201
         await problem(await http.post("/v1/files", data=io.BytesIO(DATA)), 413, "quota_exceeded")
 
-    async def test_transfers_over_the_limit_are_told_to_come_back(self, http: Http) -> None:
+    async def test_transfers_over_the_limit_are_asked_to_come_back(self, http: Http) -> None:
         go_on = asyncio.Event()
         arrived = [asyncio.Event() for _ in range(SETTINGS.transfers)]
 

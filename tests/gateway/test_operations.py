@@ -160,14 +160,14 @@ async def test_unknown_route_and_method_are_problems(api: Gateway) -> None:
         assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_unforeseen_error_is_told_without_its_details() -> None:
+async def test_unforeseen_error_is_answered_without_its_details() -> None:
     problem = problem_of(ValueError("the password is 1234"))
     assert (problem.status, problem.code) == (500, "internal")
     assert "1234" not in problem.detail
     assert problem_of(UnavailableError("x", retry_after_s=0.1)).response().headers["Retry-After"] == "1"
 
 
-async def test_taken_port_is_told_in_a_sentence(api: Gateway, tmp_path: Path) -> None:
+async def test_taken_port_is_reported_in_a_sentence(api: Gateway, tmp_path: Path) -> None:
     port = int(api.url.rpartition(":")[2])
     settings = Settings(data_dir=tmp_path, port=port)
     with pytest.raises(CannotListenError, match=f"cannot listen on 127.0.0.1:{port}: .* --port"):

@@ -113,7 +113,7 @@ async def test_what_a_newer_version_wrote_is_put_off_and_does_not_count_as_stand
         async with asyncio.timeout(DEADLINE_S):
             while (await consumer_info(api))["num_ack_pending"] != 1:
                 pass
-        for _ in range(3):  # by the second look anything that stands still would be seen
+        for _ in range(3):  # by the second look anything that is stuck would be seen
             assert (await api.get("/readyz")).json["checks"]["keeper"]["ok"]
         info = await consumer_info(api)
         assert (info["num_pending"], info["num_ack_pending"]) == (0, 1)

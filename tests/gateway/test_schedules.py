@@ -240,7 +240,7 @@ async def test_bad_input_names_its_field(api: Gateway, fields: dict[str, Any], f
     assert (await api.get("/v1/schedules")).json["schedules"] == []
 
 
-async def test_what_is_no_json_is_told_so(api: Gateway) -> None:
+async def test_what_is_no_json_is_refused(api: Gateway) -> None:
     for body in (b"", b"{", b"\xff", b"[" * 3000, b'{"job": ' + b"[" * 3000):
         refused = await api.call("POST", "/v1/schedules", body)
         assert refused.status in (400, 422), refused

@@ -45,7 +45,7 @@ _tenant = click.option("--tenant", help="Whose key; by default that of the token
 @click.option("--kind", multiple=True, help="Kind of jobs that it may submit and claim; any by default.")
 @click.option("--expires", type=Duration(), help="How long it counts: 12h, 90d; for ever by default.")
 @click.option("--per-minute", type=click.IntRange(1), help="Requests that it may make a minute.")
-@click.option("--burst", type=click.IntRange(1), help="Of those, how many at once; a sixth by default.")
+@click.option("--burst", type=click.IntRange(1), help="How many of those at once; a sixth by default.")
 @click.option("--jobs-per-day", type=click.IntRange(1), help="Jobs that it may submit in a day, by UTC.")
 @click.option("--foreign", is_flag=True, help="Read a secret that another system made from standard input.")
 @_tenant

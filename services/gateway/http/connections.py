@@ -243,7 +243,7 @@ class GuardedHandler(RequestHandler):
         detail = (message or "").partition("\n")[0].rstrip(":")[:SHOWN_CHARS]
         if status >= SERVERS_FAULT or request.writer.output_size > 0:
             super().handle_error(request, status, exc, message)  # logs it, or raises where an answer is out
-            detail = "the request failed for a reason that the log tells"
+            detail = "the request failed for a reason that is in the log"
         response = http_problem(status, detail).response()
         response.force_close()
         return response

@@ -37,7 +37,7 @@ class Door:
 
     name: str = ""
     prefixes: tuple[str, ...] = ()
-    """Of the paths that it owns, in whole segments: `/v1` owns `/v1/jobs` and not `/v1x`."""
+    """Where the paths begin that it owns, in whole segments: `/v1` owns `/v1/jobs` and not `/v1x`."""
 
     def routes(self) -> Sequence[Route]:
         """All that it answers."""

@@ -16,7 +16,7 @@ from switchyard.services.settings import Settings
 
 
 class Freshness:
-    """Waits for the projector, which tells of every batch that it has committed.
+    """Waits for the projector, which publishes every batch that it has committed.
 
     Args:
         nc: an open connection.
@@ -40,16 +40,16 @@ class Freshness:
             return at.seq
         arrived = asyncio.Event()
 
-        async def told(message: Msg) -> None:
+        async def on_commit(message: Msg) -> None:
             if int(message.data) >= seq:
                 arrived.set()
 
         timeout_s = self._settings.min_seq_wait_s
         try:
-            subscription = await self._nc.subscribe(subjects.projected(at.database_id), cb=told)
+            subscription = await self._nc.subscribe(subjects.projected(at.database_id), cb=on_commit)
             try:
                 async with asyncio.timeout(timeout_s):
-                    # What is committed after this round trip is told to us, and what was before is seen.
+                    # We hear of what is committed after this round trip, and see what was before.
                     await self._nc.flush(timeout=int(timeout_s) + 1)
                     if self._read_model.checkpoint().seq < seq:
                         await arrived.wait()

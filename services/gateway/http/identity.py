@@ -135,5 +135,5 @@ def acting(request: web.Request, principal: Principal) -> Principal:
 
 
 async def add_rate_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Tell every caller that has a limit what is left of it."""
+    """Show every caller that has a limit what is left of it."""
     response.headers.update(request.get(RATE_HEADERS, {}))

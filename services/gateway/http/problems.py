@@ -1,4 +1,4 @@
-"""What went wrong, as the API tells it: a problem document (RFC 9457) for every error.
+"""What went wrong, as the API answers it: a problem document (RFC 9457) for every error.
 
 A document has `type`, `title`, `status`, `detail` and `code`; `field` names the part of the request at fault
 and `detail` the rule that it breaks. A bulk line's error is the same thing in short.
@@ -87,10 +87,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     def brief(self) -> dict[str, Any]:
         """The `error` of a bulk line."""
-        told: dict[str, Any] = {"code": self.code, "message": redacted(self.detail), "field": self.field}
+        fields: dict[str, Any] = {"code": self.code, "message": redacted(self.detail), "field": self.field}
         if self.retry_after_s is not None:
-            told["retry_after_s"] = self.retry_after_s
-        return told
+            fields["retry_after_s"] = self.retry_after_s
+        return fields
 
     def response(self, instance: str | None = None) -> web.Response:
         """The problem document with its status and headers."""
@@ -106,7 +106,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def problem_of(error: BaseException) -> Problem:
-    """What the API says of an error; one that nobody foresaw is logged and told as `internal`."""
+    """What the API says of an error; one that nobody foresaw is logged and is `internal`."""
     match error:
         case UnauthenticatedError():
             challenge = f'Bearer realm="switchyard", error="{error.code}"'
@@ -146,7 +146,7 @@ def problem_of(error: BaseException) -> Problem:
             log.error("request_failed", error=str(error), exc_info=error)
         case _:
             log.error("request_failed", error=type(error).__name__, exc_info=error)
-    return Problem(status=500, code="internal", detail="the request failed for a reason that the log tells")
+    return Problem(status=500, code="internal", detail="the request failed for a reason that is in the log")
 
 
 def about_query(problem: Problem, names: Container[str]) -> Problem:

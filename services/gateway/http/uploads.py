@@ -30,7 +30,7 @@ SHOWN_CHARS: Final = 80
 DEFAULT_NAME: Final = "file"
 DEFAULT_TYPE: Final = "application/octet-stream"
 FORM: Final = "multipart/form-data"
-# What curl says of every body that it was not told the type of.
+# What curl says of every body whose type it was not given.
 MEANINGLESS_TYPE: Final = "application/x-www-form-urlencoded"
 PLAIN_ENCODINGS: Final = frozenset({"", "7bit", "8bit", "binary", "identity"})
 CONTENT_DIGEST: Final = "Content-Digest"

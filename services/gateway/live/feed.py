@@ -266,7 +266,7 @@ class LiveFeed:
         self.reports.clear()
 
     def _take_up(self, state: LogState, *, is_ours: bool) -> None:
-        """Begin, go on after the head, or, when the log is not what it was, start anew and tell everyone."""
+        """Begin, continue after the head, or, when the log is not what it was, restart and notify all."""
         if self.stream_id and (
             state.stream_id != self.stream_id or state.last_seq < self.head or not is_ours
         ):
@@ -314,7 +314,7 @@ class LiveFeed:
         async with self._follow(subjects.JOBS, self.head + 1) as batches:
             async for batch in batches:
                 for stored in batch:
-                    if stored.seq <= self.head:  # the log has lost its end and goes on from an earlier one
+                    if stored.seq <= self.head:  # the log has lost its end and continues from an earlier one
                         self._interrupted.set()
                         return
                     if self.index.log_readers and not self._lines_lag:
@@ -345,7 +345,7 @@ class LiveFeed:
             log.warning("log_lines_lag", job=event.job_id)
 
     async def _pin_log_lines(self) -> int:
-        """Decide after which line of output to begin: before anybody is told that the feed is ready.
+        """Decide after which line of output to begin: before the feed is reported ready.
 
         Raises:
             UnavailableError: the broker does not answer.

@@ -1,4 +1,4 @@
-"""The messages of a live connection, version 1: what a client may say and what it is told.
+"""The messages of a live connection, version 1: what a client may send and what it receives.
 
 The WebSocket carries them as text frames, server-sent events as their data; `docs/live.md` shows each one.
 """
@@ -119,7 +119,7 @@ def decode(text: str) -> AnyMessage:
 
 
 def claimed_id(text: str) -> str | None:
-    """The subscription that a refused message was about, as far as it can be told."""
+    """The subscription that a refused message was about, as far as it can be found."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

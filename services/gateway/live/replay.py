@@ -36,7 +36,7 @@ class Start(NamedTuple):
         position: the last sequence that its reader has or does without.
         resync: why that is not where the reader's cursor says; None when it is.
         first: the sequence after which the log is kept.
-        cursor: the reader's own, where it goes on from that.
+        cursor: the reader's own, where it continues from that.
     """
 
     position: int
@@ -46,7 +46,7 @@ class Start(NamedTuple):
 
 
 async def first_position(feed: LiveFeed, after: str | None) -> Start:
-    """Where a reader with this cursor goes on; without one, at the head.
+    """Where a reader with this cursor continues; without one, at the head.
 
     Raises:
         InvalidError: it is not a cursor.

@@ -133,7 +133,7 @@ class Session:
             return feed.cursor(feed.head)
         return hindmost.cursor()
 
-    # --- What it is told
+    # --- What it receives
 
     def event(self, event: LiveEvent, ids: list[str]) -> None:
         """Queue an event for these subscriptions."""
@@ -159,11 +159,11 @@ class Session:
         self.put(message("log", ids=ids, job_id=job_id, attempt=line.attempt, at=line.at, line=line.line))
 
     def resync(self, subscription: Subscription, reason: str, *, first: int) -> None:
-        """Tell that events are missing, and go on from the head."""
+        """Report that events are missing, and continue from the head."""
         feed = self.feed
         head = feed.cursor(feed.head)
-        told = message("resync", id=subscription.id, reason=reason, head=head, first=feed.cursor(first))
-        self.put(told._replace(cursor=head))
+        resync = message("resync", id=subscription.id, reason=reason, head=head, first=feed.cursor(first))
+        self.put(resync._replace(cursor=head))
 
     def put(self, item: Item) -> None:
         """Queue a message; a queue that is full ends the connection."""

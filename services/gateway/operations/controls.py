@@ -61,7 +61,7 @@ class Controls:
         self._settings = settings
 
     async def all(self, caller: Caller) -> list[Wished]:
-        """What is paused or told to drain, and concerns the caller."""
+        """What is paused or asked to drain, and concerns the caller."""
         found = await controls.all_controls(self._nc, timeout_s=self._settings.request_timeout_s)
         concerns = self._concern(caller)
         return [

@@ -58,7 +58,7 @@ class DeadLetters:
         self, caller: Caller, filters: DeadFilters, *, priority: int | None, cursor: str | None,
         limit: int | None, min_seq: int,
     ) -> Tally:  # fmt: skip
-        """Start the selected anew.
+        """Start the selected again.
 
         Raises:
             RejectedError: the limit is too high.

@@ -115,7 +115,7 @@ class Fleet:
 
 
 def _needs(key: LaneKey, workers: Sequence[WorkerRecord]) -> dict[str, Any]:
-    """What a lane's jobs need, and who can give it: what an autoscaler goes by."""
+    """What a lane's jobs need, and who can give it: what an autoscaler needs."""
     fitting = [record for record in workers if record.state == "running" and record.fits(key)]
     return {
         "requires": key.requires,

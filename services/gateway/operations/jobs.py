@@ -85,7 +85,7 @@ class Jobs:
         """The sequence of a job's last event.
 
         Raises:
-            NotFoundError: there is no such job, or it is another tenant's: nobody can tell which.
+            NotFoundError: there is no such job, or it is another tenant's: both look alike.
         """
         if JOB_ID.fullmatch(job_id):
             last = await self.store.last(JobId(job_id))
@@ -210,7 +210,7 @@ class Jobs:
     async def redrive(
         self, caller: Caller, job: Job, payload: dict[str, Any] | None = None, priority: int | None = None
     ) -> Job:
-        """Start a dead job anew, with another payload if one is given."""
+        """Start a dead job again, with another payload if one is given."""
         decide(job, Redrive(now=clock.now()))
         checked = None if payload is None else await self.submitter.payload(job, payload)
         size_bytes = 0 if checked is None else len(bytes(checked))
@@ -255,7 +255,7 @@ class Jobs:
         """
         share, size_bytes = None, job.size_bytes
         if isinstance(command, Redrive):
-            decide(job, command)  # a conflict is told before a limit
+            decide(job, command)  # a conflict is reported before a limit
             size_bytes += command.size_bytes
             share = self.shares.take(job.tenant, size_bytes)
         try:

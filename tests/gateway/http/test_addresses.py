@@ -110,7 +110,7 @@ async def test_one_address_takes_nothing_of_anothers_share(
         silent = await here.peers(THERE, 5)
         known = await here.known(HERE, 2)
         flood = await here.peers(HERE, 100)
-        # Of those that said nothing the oldest were closed; one with a token gets in all the same.
+        # The oldest of those that said nothing were closed; one with a token gets in all the same.
         assert await here.open(await here.known(HERE, 1) + known + silent) == [True] * 8
         assert not any(await here.open(flood[:90]))
 

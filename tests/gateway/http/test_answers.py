@@ -149,8 +149,8 @@ def test_the_page_has_an_answer_for_every_route() -> None:
 def test_the_status_of_the_table_is_that_of_the_text(route: str) -> None:
     method, _, path = route.partition(" ")
     text = re.sub(r"```.*?```", "", SECTIONS[method, path], flags=re.DOTALL)
-    told = {int(found) for found in re.findall(r"\b(101|20[0-46]|30[34])\b", text)}
-    assert told <= ANSWERS[route][0]
+    stated = {int(found) for found in re.findall(r"\b(101|20[0-46]|30[34])\b", text)}
+    assert stated <= ANSWERS[route][0]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def faults(said: Said, declared: Any) -> Iterator[tuple[str, int, str]]:
 
 def check(page: Page, said: Said) -> None:
     answer = ANSWERS[said.route][1]
-    if answer in ("`job`", "`told`"):
+    if answer in ("`job`", "`notice`"):
         assert "Switchyard-Seq" in said.headers, said
     if said.status in (201, 303) and "artifacts" not in said.route and "PUT" not in said.route:
         assert "Location" in said.headers, said

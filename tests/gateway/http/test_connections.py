@@ -187,7 +187,7 @@ async def test_bad_tokens_in_first_messages_are_slowed_and_a_good_one_gets_in(
         assert sorted({*answers}) == ["token_invalid 4401", "too_many_failures 4429"]
         assert answers.count("token_invalid 4401") == connections.FREE_FAILURES + 1
         assert await asyncio.gather(*(enter(api.token()) for _ in range(20))) == ["hello"] * 20
-        # They count together with those over HTTP, which are told the same.
+        # They count together with those over HTTP, which get the same answer.
         assert (await api.get("/v1/jobs", token="nonsense")).status == 429
         assert (await api.get("/v1/jobs")).status == 200
 

@@ -158,7 +158,7 @@ async def test_a_live_stream_has_no_head(api: Gateway) -> None:
         assert (answer.status, answer.type) == (405, "application/problem+json")
 
 
-async def test_what_nobody_can_expect_is_told_as_every_error(api: Gateway) -> None:
+async def test_what_nobody_can_expect_is_answered_as_every_error(api: Gateway) -> None:
     for path in ("/v1/jobs", "/v1/files", "/v1/leases", "/api/v1/tasks"):
         problem = (await ask(api, "POST", path, "Expect: 200-ok\r\n", JOB)).problem
         assert (problem["status"], problem["code"]) == (417, "expectation_failed")
@@ -180,7 +180,7 @@ NO_HTTP = (
 )  # fmt: skip
 
 
-async def test_what_is_no_http_is_told_as_every_error(api: Gateway) -> None:
+async def test_what_is_no_http_is_answered_as_every_error(api: Gateway) -> None:
     for data in NO_HTTP:
         problem = (await sent(api, data)).problem
         assert (problem["status"], problem["code"]) == (400, "bad_request"), data

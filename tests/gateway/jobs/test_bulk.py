@@ -105,8 +105,8 @@ async def test_bad_line_is_answered_and_the_others_are_taken(api: Gateway) -> No
         {"kind": "noop"},
     )
     errors = {answer["index"]: answer["error"] for answer in answers if "error" in answer}
-    told = [(answer["status"], answer.get("error", {}).get("field")) for answer in answers]
-    assert told == [
+    outcomes = [(answer["status"], answer.get("error", {}).get("field")) for answer in answers]
+    assert outcomes == [
         (201, None), (400, None), (422, "priority"), (422, "kind"), (422, "colour"), (413, "payload"),
         (422, "payload.file"), (422, "idempotency_key"), (413, None), (201, None),
     ]  # fmt: skip
@@ -204,7 +204,7 @@ async def test_lost_client_is_forgotten_and_its_answered_lines_are_kept(api: Gat
             assert (await api.get(f"/v1/jobs/{answer['id']}")).status == 200
 
 
-async def test_client_that_stays_silent_is_told_so(shared_broker: SharedBroker, tmp_path: Path) -> None:
+async def test_client_that_stays_silent_is_notified(shared_broker: SharedBroker, tmp_path: Path) -> None:
     async with gateway(shared_broker.url, tmp_path, bulk_idle_s=0.1) as api, Raw(api) as raw:
         await raw.send(line())
         assert await raw.status() == b"200"

@@ -215,4 +215,4 @@ async def test_a_damaged_task_has_failed_and_is_refused_in_octopoids_words(
     assert outcome(deleted) == (refused if how == NEWER else (200, ""))
     assert await octopoid.listed() == (["t1"] if how == NEWER else [])
     if how != NEWER:
-        await octopoid.create("t1", title="anew")
+        await octopoid.create("t1", title="again")

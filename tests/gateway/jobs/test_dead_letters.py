@@ -129,7 +129,7 @@ async def test_a_wrong_bulk_call_changes_nothing(
 
 
 @pytest.mark.parametrize("query", ["?code=", "?reason=A", "?label=x", "?ended_after=then", "?state=dead"])
-async def test_a_wrong_filter_is_told(api: Gateway, query: str) -> None:
+async def test_a_wrong_filter_is_refused(api: Gateway, query: str) -> None:
     assert (await api.get(f"/v1/dead-letters{query}")).status == 400
 
 

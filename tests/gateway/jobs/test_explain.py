@@ -121,7 +121,7 @@ async def test_the_nearest_miss_says_by_how_much(plant: Plant) -> None:
     assert found["nearest_miss"]["message"] == "2 workers would fit if gpu.memory_gb ≥ 24 were ≥ 16"
 
 
-async def test_a_job_behind_others_is_told_that_all_fitting_workers_are_busy(plant: Plant) -> None:
+async def test_a_job_behind_others_is_explained_by_that_all_fitting_workers_are_busy(plant: Plant) -> None:
     async with plant.api.worker(connector(), name="a"):
         first = await plant.api.submit(kind=KIND)
         await plant.api.until(first["id"], "leased")
@@ -182,16 +182,16 @@ def test_a_worker_that_leaves_a_job_to_others_is_named() -> None:
         for name in "ab"
     ]
     situation = Situation(LaneKey(KIND), 0, workers, now=now)
-    told = explained(waiting, situation)
-    assert told["reason"] == "about_to_start"
-    assert "free slot; a, which failed it last, leaves it to them until" in told["summary"]
+    made = explained(waiting, situation)
+    assert made["reason"] == "about_to_start"
+    assert "free slot; a, which failed it last, leaves it to them until" in made["summary"]
     late = situation._replace(now=now + timedelta(seconds=61))
     assert "2 fitting workers have a free slot" in explained(waiting, late)["summary"]
     alone = situation._replace(workers=situation.workers[:1])
     assert "1 fitting workers have a free slot; 0 jobs" in explained(waiting, alone)["summary"]
 
 
-async def test_a_full_limit_and_a_pause_are_told(plant: Plant) -> None:
+async def test_a_full_limit_and_a_pause_are_reported(plant: Plant) -> None:
     assert (await plant.put_limit("api", {"concurrency": 1})).status == 201
     async with plant.api.worker(connector(), name="a", slots=2):
         first = await plant.api.submit(kind=KIND, limits=["api"])
@@ -245,7 +245,7 @@ async def test_a_foreign_tenants_job_is_not_explained(plant: Plant) -> None:
     assert (await plant.api.get(f"/v1/jobs/{job['id']}/explain", token=foreign)).status == 404
 
 
-async def test_a_queue_tells_what_an_autoscaler_needs(plant: Plant) -> None:
+async def test_a_queue_shows_what_an_autoscaler_needs(plant: Plant) -> None:
     requires = {"gpu.memory_gb": {"$gte": 24}}
     job = await plant.api.submit(kind=KIND, requires=requires)
     async with plant.api.worker(connector(32), name="a", slots=3), plant.api.worker(connector(8), name="b"):

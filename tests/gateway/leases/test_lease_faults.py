@@ -146,7 +146,7 @@ async def test_a_client_that_leaves_while_it_waits_loses_no_job(api: Gateway, wo
     assert (claimed.json["job"]["id"], claimed.json["job"]["attempt"]) == (job_id, 1)
 
 
-async def test_more_claims_than_may_be_under_way_are_told_to_come_again(
+async def test_more_claims_than_may_be_under_way_are_asked_to_come_again(
     broker: NatsServer, tmp_path: Path
 ) -> None:
     async with gateway(broker.url, tmp_path, claimers=1) as api:
@@ -253,8 +253,8 @@ async def test_an_attempt_may_say_that_its_time_is_over(api: Gateway, worker: Wo
     claimed = await worker.claim(lease_s=1)
     await asyncio.sleep(0.3)  # longer than the attempt may take
     assert (await worker.say(claimed, "renew", {"lease_s": 1})).status == 200
-    told = {"error": {"code": "timeout", "message": "too long", "retryable": True}}
-    assert (await worker.say(claimed, "fail", told)).status == 200
+    report = {"error": {"code": "timeout", "message": "too long", "retryable": True}}
+    assert (await worker.say(claimed, "fail", report)).status == 200
     assert (await api.store.load(JobId(job_id))).status == "dead"
 
 
@@ -280,15 +280,15 @@ async def test_a_paused_worker_is_given_nothing_until_it_is_resumed(api: Gateway
     assert (await waiting).json["job"]["id"] == job_id
 
 
-async def test_a_draining_worker_is_told_so(api: Gateway, worker: Worker) -> None:
+async def test_a_draining_worker_is_notified(api: Gateway, worker: Worker) -> None:
     await worker.claim()
     await until_in_registry(api, worker)
     await control(api, "drain")
     await submit(api)
-    told = await worker.claim(wait_s=20, headers={})
-    while told.status == 201:  # the wish came a moment later
-        told = await worker.claim(wait_s=20)
-    assert (told.status, told.headers["Switchyard-Worker-State"]) == (204, "draining")
+    answer = await worker.claim(wait_s=20, headers={})
+    while answer.status == 201:  # the wish came a moment later
+        answer = await worker.claim(wait_s=20)
+    assert (answer.status, answer.headers["Switchyard-Worker-State"]) == (204, "draining")
 
 
 async def test_explain_names_the_worker_over_rest_that_fits(api: Gateway, worker: Worker) -> None:

@@ -212,7 +212,7 @@ async def test_a_lost_answer_is_given_again_by_any_gateway(
 # --- What a stale or wrong token gets
 
 
-async def test_a_stale_fence_is_told_what_happened_since(api: Gateway, worker: Worker) -> None:
+async def test_a_stale_fence_is_answered_with_what_happened_since(api: Gateway, worker: Worker) -> None:
     job_id = await submit(api)
     claimed = await worker.claim()
     assert (await worker.say(claimed, "release")).json["state"] == "queued"
@@ -321,13 +321,13 @@ async def test_artifacts_and_large_results_are_kept_as_files(api: Gateway, worke
     assert (await api.get(f"/v1/files/{stored.json['file']}")).raw == b"# Page"
 
 
-async def test_a_cancelled_job_tells_its_worker_to_stop(api: Gateway, worker: Worker) -> None:
+async def test_a_cancelled_job_asks_its_worker_to_stop(api: Gateway, worker: Worker) -> None:
     job_id = await submit(api)
     claimed = await worker.claim()
     cancelled = await api.call("POST", f"/v1/jobs/{job_id}/cancel", {"reason": "wrong"})
     assert cancelled.status == 202
-    told = await worker.say(claimed, "renew")
-    assert (told.json["cancel_requested"], told.json["cancel"]["reason"]) == (True, "wrong")
+    renewed = await worker.say(claimed, "renew")
+    assert (renewed.json["cancel_requested"], renewed.json["cancel"]["reason"]) == (True, "wrong")
     assert (await worker.say(claimed, "release")).json["state"] == "cancelled"
     last = (await api.store.history(JobId(job_id)))[-1]
     assert getattr(last.event, "cause", None) == "confirmed"

@@ -87,7 +87,7 @@ async def test_the_same_capabilities_keep_their_revision_and_others_get_another(
     assert (await declared(api)).capabilities == {"n": True}
 
 
-async def test_slots_that_claim_at_once_are_told_one_revision(api: Gateway, worker: Worker) -> None:
+async def test_slots_that_claim_at_once_are_given_one_revision(api: Gateway, worker: Worker) -> None:
     answers = await asyncio.gather(*(worker.claim(capabilities=LARGE) for _ in range(12)))
     assert len({revision_of(answer) for answer in answers}) == 1
 

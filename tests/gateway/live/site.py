@@ -60,11 +60,11 @@ def given_up(session: Session) -> asyncio.Event:
     event = asyncio.Event()
     break_off = session._break_off
 
-    def told() -> None:
+    def breaking_off() -> None:
         break_off()
         event.set()
 
-    session._break_off = told  # type: ignore[method-assign]
+    session._break_off = breaking_off  # type: ignore[method-assign]
     return event
 
 

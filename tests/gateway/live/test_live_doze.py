@@ -1,4 +1,4 @@
-"""The feed reads only while somebody needs it, and nobody who needs it can tell."""
+"""The feed reads only while somebody needs it, and nobody who needs it can notice."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_end_that_comes_after_the_feed_woke_is_found(gateway: LiveGateway)
         await dozes(gateway)
 
 
-async def test_time_that_runs_out_is_told(gateway: LiveGateway) -> None:
+async def test_time_that_runs_out_is_reported(gateway: LiveGateway) -> None:
     job = await gateway.submit()
     assert not await gateway.feed.wait_final(job.id, job.seq, 0.2)
     await dozes(gateway)
@@ -100,14 +100,14 @@ async def test_first_view_after_a_doze_shows_what_runs_and_nothing_that_ended(
 
     reader = await gateway.reader()
     await reader.subscribe(kinds=[kind])
-    told = await reader.until("progress")
-    assert (told["job_id"], told["progress"]["fraction"]) == (runs.id, 0.5)
+    message = await reader.until("progress")
+    assert (message["job_id"], message["progress"]["fraction"]) == (runs.id, 0.5)
     # Nor is a worker listened to that does not know yet.
     await gateway.report(ended, 0.9)
     await gateway.report(ended_again, 0.9)
     await gateway.report(runs, 0.6)
-    told = await reader.until("progress")
-    assert (told["job_id"], told["progress"]["fraction"]) == (runs.id, 0.6)
+    message = await reader.until("progress")
+    assert (message["job_id"], message["progress"]["fraction"]) == (runs.id, 0.6)
     assert gateway.feed.progress(ended.id) is None
 
 

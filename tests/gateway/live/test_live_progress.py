@@ -57,8 +57,8 @@ async def test_a_subscriber_of_a_running_job_gets_its_latest_progress_at_once(ga
     reader = await gateway.reader()
     for id_, wish in (("a", {"jobs": [job.id]}), ("b", {"all": True})):
         await reader.subscribe(id_, **wish)
-        told = await reader.receive()
-        assert (told["type"], told["ids"], told["progress"]["fraction"]) == ("progress", [id_], 0.7)
+        message = await reader.receive()
+        assert (message["type"], message["ids"], message["progress"]["fraction"]) == ("progress", [id_], 0.7)
 
 
 async def test_a_gateway_that_starts_late_knows_the_progress_so_far(
@@ -148,7 +148,7 @@ async def test_a_slow_reader_gets_only_the_latest_progress_of_each_job(gateway: 
     await gateway.reached(done.seq)
     released = True
     got = [await reader.receive() for _ in range(3)]
-    # The first job has ended meanwhile: of it there is nothing to tell but that.
+    # The first job has ended meanwhile: only that is left to report.
     assert [(message["type"], message.get("job_id")) for message in got] == [
         ("progress", jobs[1].id), ("progress", jobs[2].id), ("event", None),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Views that go on after older data of the broker was restored and its log has come past their cursor."""
+"""Views that continue after older data of the broker was restored and its log has come past their cursor."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def test_a_cursor_of_an_event_that_was_lost_is_answered_resync_and_one_tha
         assert seqs(await resumed(gateway, str(bare))) == list(range(GONE + 1, HEAD + 1))
 
 
-async def test_a_cursor_whose_event_was_purged_since_tells_the_logs_apart_all_the_same(
+async def test_a_cursor_whose_event_was_purged_since_distinguishes_the_logs_all_the_same(
     broker: NatsServer, tmp_path: Path, cursors: list[str]
 ) -> None:
     async with live_gateway(broker.url, tmp_path) as gateway:
@@ -108,7 +108,7 @@ async def test_a_cursor_whose_event_was_purged_since_tells_the_logs_apart_all_th
         assert (await resumed(gateway, cursors[GONE - 1]))[1]["reason"] == "replaced"
 
 
-async def test_a_view_that_was_open_meanwhile_is_told(broker: NatsServer, tmp_path: Path) -> None:
+async def test_a_view_that_was_open_meanwhile_is_notified(broker: NatsServer, tmp_path: Path) -> None:
     async with live_gateway(broker.url, tmp_path) as gateway:
         await lives(gateway, BEFORE)
         reader = await gateway.reader()
@@ -120,9 +120,9 @@ async def test_a_view_that_was_open_meanwhile_is_told(broker: NatsServer, tmp_pa
             await reader.events(3)
 
         await restore(broker, tmp_path, lose)
-        told = await reader.until("resync")
-        assert told["reason"] == "replaced"
-        assert parse_cursor(told["head"]).seq == HEAD
+        message = await reader.until("resync")
+        assert message["reason"] == "replaced"
+        assert parse_cursor(message["head"]).seq == HEAD
         await gateway.live()
         assert seqs(await reader.events(3)) == [HEAD + 1, HEAD + 2, HEAD + 3]
 

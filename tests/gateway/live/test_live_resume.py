@@ -211,7 +211,7 @@ async def test_a_cursor_of_a_purged_part_is_answered_resync(gateway: LiveGateway
     assert jobs[-1].seq == 9
 
 
-async def test_a_log_that_is_replaced_under_a_subscriber_is_told_and_followed(
+async def test_a_log_that_is_replaced_under_a_subscriber_is_reported_and_followed(
     broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("switchyard.services.gateway.live.feed.CHECK_S", 0.1)
@@ -225,9 +225,9 @@ async def test_a_log_that_is_replaced_under_a_subscriber_is_told_and_followed(
         for call, body in (("DELETE", None), ("CREATE", config)):
             answer = await api(gateway.nc, f"STREAM.{call}.{subjects.JOBS}", body, timeout_s=2)
             assert "error" not in answer
-        told = await reader.until("resync")
-        assert told["reason"] == "other_log"
-        assert not told["head"].startswith(old)
+        message = await reader.until("resync")
+        assert message["reason"] == "other_log"
+        assert not message["head"].startswith(old)
         await gateway.live()
         got = await reader.events(3)
         assert seqs(got) == [1, 2, 3]

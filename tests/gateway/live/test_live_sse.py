@@ -99,10 +99,10 @@ async def test_a_cursor_of_another_log_is_answered_resync(gateway: LiveGateway) 
     await gateway.live()
     await gateway.reached(3)
     stream = Source(await call(gateway, "?after=0123456789ab:1"))
-    told = await stream.until("resync")
-    assert told["reason"] == "other_log"
+    message = await stream.until("resync")
+    assert message["reason"] == "other_log"
     # The reader that reconnects now does not get the same answer again.
-    assert stream.last_id == told["head"] == gateway.feed.cursor(3)
+    assert stream.last_id == message["head"] == gateway.feed.cursor(3)
 
 
 async def test_the_query_selects_jobs_kinds_and_events(gateway: LiveGateway) -> None:

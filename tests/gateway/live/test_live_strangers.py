@@ -31,10 +31,10 @@ async def test_a_report_about_no_job_is_shown_to_nobody(gateway: LiveGateway, ki
     await gateway.nc.publish(f"{kind}.{job_id}", GOOD)
     job = await gateway.lease(await gateway.submit("acme"))
     await gateway.report(job, 0.5)
-    told = [await reader.receive() for _ in range(3)]
+    received = [await reader.receive() for _ in range(3)]
     # Reports and events come by different ways: which is first is not said.
-    assert sorted(message["type"] for message in told) == ["event", "event", "progress"]
-    assert {message.get("job_id", message.get("event", {}).get("job_id")) for message in told} == {job.id}
+    assert sorted(message["type"] for message in received) == ["event", "event", "progress"]
+    assert {message.get("job_id", message.get("event", {}).get("job_id")) for message in received} == {job.id}
 
 
 @pytest.mark.parametrize("attempt", [BIG, b"-" + BIG, b"1e400", b"[]"])

@@ -387,7 +387,7 @@ async def test_a_reader_that_does_not_read_is_closed_and_others_go_on(
         lazy.close()
 
 
-async def test_a_slow_reader_that_wakes_up_is_told_why_it_was_closed(
+async def test_a_slow_reader_that_wakes_up_learns_why_it_was_closed(
     broker: NatsServer, tmp_path: Path
 ) -> None:
     async with live_gateway(broker.url, tmp_path, socket_buffer=8) as gateway:
@@ -401,7 +401,7 @@ async def test_a_slow_reader_that_wakes_up_is_told_why_it_was_closed(
         assert await reader.closed() == (1013, "slow reader")
 
 
-async def test_a_reader_that_wakes_up_after_it_was_given_up_is_told_why(
+async def test_a_reader_that_wakes_up_after_it_was_given_up_learns_why(
     broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_session, "CLOSE_S", 0.05)

@@ -189,9 +189,9 @@ async def test_uploads_leave_the_reserve_of_the_disk_to_jobs(disk: Path) -> None
         with (disk / "ballast").open("wb", buffering=0) as ballast:
             while shutil.disk_usage(disk).free > 2 * MIB:
                 ballast.write(bytes(64 * 1024))
-        told = await upload(api, b"x")
-        assert is_full(told)
-        assert "are kept for the ends of jobs" in told.json["detail"]
+        answer = await upload(api, b"x")
+        assert is_full(answer)
+        assert "are kept for the ends of jobs" in answer.json["detail"]
         assert (await api.complete(held, {"n": 1})).status.value == "succeeded"
         (disk / "ballast").unlink()
         assert (await upload(api, bytes(MIB))).status == 201

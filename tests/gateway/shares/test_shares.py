@@ -175,7 +175,7 @@ async def test_a_redrive_takes_of_the_share_like_a_submission(
         assert (many.json["redriven"], many.json["refused"]) == (0, 1)
         assert many.json["errors"][0]["code"] == "too_many_jobs"
         running = await api.call("POST", f"/v1/jobs/{(await _first_open(api))}/redrive")
-        assert running.status == 409  # a conflict is told before a limit
+        assert running.status == 409  # a conflict is reported before a limit
         await cancel(api, await _first_open(api))
 
         async def redriven() -> bool:

@@ -141,7 +141,9 @@ async def test_new_jobs_are_refused_before_the_log_is_full_and_the_others_can_en
     assert (await small.call("POST", f"/v1/jobs/{dead.id}/discard")).status == 200
 
 
-async def test_a_log_that_is_nearly_full_is_told_and_one_with_room_again_takes_jobs(small: Gateway) -> None:
+async def test_a_log_that_is_nearly_full_is_reported_and_one_with_room_again_takes_jobs(
+    small: Gateway,
+) -> None:
     settings = small.settings
     assert (await doctor_storage.streams(small.nc, settings)).status == "ok"
     jobs = await fill(small)
@@ -151,9 +153,9 @@ async def test_a_log_that_is_nearly_full_is_told_and_one_with_room_again_takes_j
     assert storage["log_bytes"] >= 0.94 * SMALL
     found = await doctor_storage.streams(small.nc, settings)
     assert (found.status, "SWITCHYARD_JOBS_BYTES" in found.found) == ("fail", True)
-    told = (await small.get("/metrics", token=small.token("admin"))).raw.decode()
-    assert 'switchyard_stream_limit_bytes{part="projector",stream="JOBS"} 4.194304e+06' in told
-    assert 'switchyard_stream_bytes{part="projector",stream="JOBS"}' in told
+    metrics = (await small.get("/metrics", token=small.token("admin"))).raw.decode()
+    assert 'switchyard_stream_limit_bytes{part="projector",stream="JOBS"} 4.194304e+06' in metrics
+    assert 'switchyard_stream_bytes{part="projector",stream="JOBS"}' in metrics
     async with asyncio.TaskGroup() as group:
         keeper = group.create_task(Keeper(small.nc, settings).run())
         for job in jobs[:30]:
@@ -247,7 +249,7 @@ async def test_jobs_are_refused_before_the_disk_is_full_and_taken_in_once_there_
             assert (await api.get(f"/v1/jobs/{job['id']}")).status == 200
 
 
-async def test_a_disk_filled_by_others_is_told_and_nothing_acknowledged_is_lost(disk: Path) -> None:
+async def test_a_disk_filled_by_others_is_reported_and_nothing_acknowledged_is_lost(disk: Path) -> None:
     async with on_disk(disk) as (server, api):
         kept = [await api.submit() for _ in range(20)]
         with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:

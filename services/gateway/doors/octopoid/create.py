@@ -72,7 +72,7 @@ class TaskForm(msgspec.Struct, frozen=True):
 
 
 async def create(call: Call[TaskForm]) -> web.Response:
-    """`POST /api/v1/tasks`: the document, then the job; the same request again goes on from there."""
+    """`POST /api/v1/tasks`: the document, then the job; the same request again continues from there."""
     desk = desk_of(call)
     asked = call.body
     tenant, documents = desk.tenant, desk.documents

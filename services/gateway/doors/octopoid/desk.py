@@ -1,4 +1,4 @@
-"""What one request at Octopoid's door goes by: who calls, for which scope, and the parts it works with."""
+"""What one request at Octopoid's door needs: who calls, for which scope, and the parts it works with."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SCOPE: Final = web.RequestKey("octopoid_scope", str)
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What a request goes by.
+    """What a request needs.
 
     Args:
         caller: whose tenant is the scope.
@@ -79,7 +79,7 @@ class Desk:
 
     @property
     def read_model(self) -> ReadModel:
-        """Of this host."""
+        """The read model of this host."""
         return self.jobs.read_model
 
     @property
@@ -89,7 +89,7 @@ class Desk:
 
 
 def desk_of(call: Call[Any]) -> Desk:
-    """What a request of a scope goes by."""
+    """What a request of a scope needs."""
     return Desk(
         call.caller, call.request[SCOPE], call.part(DOCUMENTS), call.part(JOBS), call.part(LEASES),
         call.part(NATS),

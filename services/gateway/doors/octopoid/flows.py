@@ -48,8 +48,8 @@ async def check_queue(desk: Desk, flow: str, queue: str) -> None:
         raise InvalidError("queue: the name of a queue was expected", field="queue")
     known = await flow_named(desk, flow)
     if known is not None and queue not in known["states"]:
-        told = ", ".join(known["states"])
-        raise InvalidError(f'Invalid queue "{queue}". Valid queues for flow "{flow}": {told}', field="queue")
+        names = ", ".join(known["states"])
+        raise InvalidError(f'Invalid queue "{queue}". Valid queues for flow "{flow}": {names}', field="queue")
 
 
 async def check_way(desk: Desk, task: Task, to: str, otherwise: frozenset[str], verb: str) -> None:
@@ -86,8 +86,8 @@ async def put(call: Call[FlowForm]) -> web.Response:
     asked = call.body
     missing = BUILT_IN - set(asked.states)
     if missing:
-        told = ", ".join(sorted(missing))
-        raise InvalidError(f"states: the built-in queues {told} are missing", field="states")
+        names = ", ".join(sorted(missing))
+        raise InvalidError(f"states: the built-in queues {names} are missing", field="states")
     documents = desk.documents
     found = await documents.find(tenant, SORT, name)
     at = now()

@@ -1,7 +1,7 @@
 """From one queue to another: the commands that bring a task's job there, one guarded event after the other.
 
 Each event is true by itself. After a crash in between the task stands where the last event left it, the
-request was not answered, and the same request goes on from there.
+request was not answered, and the same request continues from there.
 """
 
 from __future__ import annotations

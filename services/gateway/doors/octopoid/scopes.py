@@ -1,7 +1,7 @@
 """Scopes, the tenants that they are, and their API keys, of which only hashes are kept.
 
 A key is `oct_` and 64 hex digits: 32 that say where its record stands, and 32 that are secret. So one read
-tells whose key it is, and the one record of a scope is written by compare-and-set.
+shows whose key it is, and the one record of a scope is written by compare-and-set.
 """
 
 from __future__ import annotations

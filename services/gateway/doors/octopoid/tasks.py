@@ -61,7 +61,7 @@ class Task(NamedTuple):
 
     @property
     def parked(self) -> str:
-        """Of a task whose work waits for a decision: the queue that it waits in."""
+        """The queue in which a task waits whose work waits for a decision."""
         place = self.document.get("place") or {}
         if place.get("attempt") == self.job.attempt:
             return str(place["queue"])

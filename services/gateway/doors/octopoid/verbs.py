@@ -179,7 +179,7 @@ async def requeue(call: Call[LeaseForm]) -> web.Response:
 
 
 async def force_queue(call: Call[ForceForm]) -> web.Response:
-    """`POST .../force-queue`: into any queue past the flow's ways; a message tells why."""
+    """`POST .../force-queue`: into any queue past the flow's ways; a message says why."""
     desk = desk_of(call)
     asked = call.body
     task = await task_to_change(desk, call.named("id"), "move")

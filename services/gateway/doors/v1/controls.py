@@ -24,7 +24,7 @@ from switchyard.services.records.controls import What
 
 
 async def list_controls(call: Call[None]) -> web.Response:
-    """What is paused or told to drain, and concerns the caller."""
+    """What is paused or asked to drain, and concerns the caller."""
     found = await call.part(CONTROLS).all(call.caller)
     return json_response(ControlsAnswer(controls=[control_answer(wished) for wished in found]))
 

@@ -1,4 +1,4 @@
-"""Timed leases, and what their holders are told."""
+"""Timed leases, and what their holders get to know."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class CancelWish(Answer, frozen=True, kw_only=True):
     force_at: datetime | None
 
 
-class Told(Answer, frozen=True, kw_only=True):
-    """What a holder is told whenever it says something."""
+class LeaseNotice(Answer, frozen=True, kw_only=True):
+    """What a holder gets back whenever it reports something."""
 
     job: JobState
     cancel_requested: bool
@@ -153,10 +153,10 @@ def renew_answer(claims: LeaseClaims, job: Job, expires_at: datetime) -> RenewAn
     )  # fmt: skip
 
 
-def told(job: Job, *, dropped: int = 0) -> Told:
+def notice(job: Job, *, dropped: int = 0) -> LeaseNotice:
     """Whether the holder is to stop; `dropped` is how many lines were not kept."""
     wish = cancel_wish(job)
-    return Told(
+    return LeaseNotice(
         job=JobState(id=job.id, state=job.status.value),
         cancel_requested=wish is not None,
         cancel=wish,

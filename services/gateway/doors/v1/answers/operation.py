@@ -170,7 +170,7 @@ class ControlAnswer(Answer, frozen=True, kw_only=True):
 
 
 class ControlsAnswer(Answer, frozen=True, kw_only=True):
-    """What is paused or told to drain."""
+    """What is paused or asked to drain."""
 
     controls: Sequence[ControlAnswer]
 

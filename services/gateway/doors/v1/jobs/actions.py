@@ -113,7 +113,7 @@ ROUTES: Final = (
         body=CancelRequest, empty=EMPTY, answers={200: JobView, 202: JobView}, errors=CHANGED, **_COMMON,
     ),
     Route(
-        method="POST", path="/v1/jobs/{id}/redrive", handler=redrive, summary="Start a dead job anew",
+        method="POST", path="/v1/jobs/{id}/redrive", handler=redrive, summary="Start a dead job again",
         body=RedriveRequest, empty=EMPTY, answers={200: JobView},
         errors=(*CHANGED, (413, "payload_too_large"), (422, "unknown_file"), *JOBS_SHARE), **_COMMON,
     ),

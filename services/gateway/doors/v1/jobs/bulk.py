@@ -118,7 +118,7 @@ class _Bulk:
                     if self._request.transport is not None:
                         self._request.transport.abort()
         finally:
-            for line in self._lines:  # appended, but nobody is there to be told
+            for line in self._lines:  # appended, but nobody is there to answer
                 if line.begun is not None:
                     line.begun.seq.add_done_callback(_forget)
             for status, count in self._statuses.items():
@@ -151,7 +151,7 @@ class _Bulk:
             self._lines.append(_Line(index, None, self._error(index, late)))
             self._too_slow = True
         except (ConnectionError, web.RequestPayloadError):
-            pass  # the client broke off; writing to it tells the same
+            pass  # the client broke off; writing to it shows the same
         finally:
             self._read_all = True
             self._arrived.set()
@@ -264,8 +264,8 @@ class _Bulk:
     def _error(self, index: int, error: SwitchyardError) -> bytes:
         problem = problem_of(error)
         self._statuses[problem.status] += 1
-        told = LineError(**problem.brief())
-        return msgspec.json.encode(LineAnswer(index=index, status=problem.status, error=told)) + b"\n"
+        line_error = LineError(**problem.brief())
+        return msgspec.json.encode(LineAnswer(index=index, status=problem.status, error=line_error)) + b"\n"
 
 
 def _forget(future: asyncio.Future[int]) -> None:

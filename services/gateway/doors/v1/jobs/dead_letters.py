@@ -176,7 +176,7 @@ ROUTES: Final = (
         ),
     ),
     Route(
-        path="/v1/dead-letters/redrive", handler=redrive, summary="Start many dead jobs anew",
+        path="/v1/dead-letters/redrive", handler=redrive, summary="Start many dead jobs again",
         body=BulkRedrive, answers={200: Redriven}, **_BULK,
     ),
     Route(

@@ -14,7 +14,7 @@ from switchyard.projections.job_view import ArtifactView
 from switchyard.services.access import lease_tickets
 from switchyard.services.access.lease_tickets import LeaseClaims
 from switchyard.services.gateway.app_keys import LEASES, SETTINGS
-from switchyard.services.gateway.doors.v1.answers.leases import Told, told
+from switchyard.services.gateway.doors.v1.answers.leases import LeaseNotice, notice
 from switchyard.services.gateway.doors.v1.parts import NO_SUCH, SEQ, WORK
 from switchyard.services.gateway.http.callers import H_SEQ, json_response
 from switchyard.services.gateway.http.routes import Call, Lasts, Media, Parameter, Route
@@ -59,14 +59,14 @@ async def progress(call: Call[ProgressRequest]) -> web.Response:
     leases = call.part(LEASES)
     job = await leases.running(held(call), "report on")
     await leases.outcomes.progress(job, msgspec.structs.asdict(call.body))
-    return _told(job)
+    return _notice(job)
 
 
 async def logs(call: Call[LogRequest]) -> web.Response:
     """Lines of output; the answer says if the attempt is to stop."""
     leases = call.part(LEASES)
     job = await leases.running(held(call), "report on")
-    return _told(job, dropped=await leases.outcomes.lines(job, call.body.lines))
+    return _notice(job, dropped=await leases.outcomes.lines(job, call.body.lines))
 
 
 async def upload(call: Call[None]) -> web.Response:
@@ -87,8 +87,8 @@ async def upload(call: Call[None]) -> web.Response:
     return json_response(ArtifactView(**reference(info)), status=201)
 
 
-def _told(job: Job, *, dropped: int = 0) -> web.Response:
-    return json_response(told(job, dropped=dropped), headers={H_SEQ: str(job.seq)})
+def _notice(job: Job, *, dropped: int = 0) -> web.Response:
+    return json_response(notice(job, dropped=dropped), headers={H_SEQ: str(job.seq)})
 
 
 HOLDER: Final[dict[str, Any]] = {
@@ -98,11 +98,11 @@ HOLDER: Final[dict[str, Any]] = {
 ROUTES: Final = (
     Route(
         path="/v1/leases/{id}/progress", handler=progress, summary="Report how far an attempt is",
-        body=ProgressRequest, answers={200: Told}, errors=GONE, **HOLDER,
+        body=ProgressRequest, answers={200: LeaseNotice}, errors=GONE, **HOLDER,
     ),
     Route(
         path="/v1/leases/{id}/logs", handler=logs, summary="Report what an attempt printed",
-        body=LogRequest, answers={200: Told}, errors=(*GONE, (429, "log_share_spent")), **HOLDER,
+        body=LogRequest, answers={200: LeaseNotice}, errors=(*GONE, (429, "log_share_spent")), **HOLDER,
     ),
     Route(
         method="POST", path="/v1/leases/{id}/artifacts", handler=upload, summary="Store a file of an attempt",
