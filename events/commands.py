@@ -193,7 +193,7 @@ class Redrive(Command, frozen=True):
     Args:
         payload: what it runs with from now on; None for what it had.
         priority: its own from now on; None for the one it had.
-        size_bytes: of the payload, if there is one.
+        size_bytes: that of the payload, if there is one.
     """
 
     payload: Any = None

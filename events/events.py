@@ -55,7 +55,7 @@ class Queued(Event, frozen=True):
         failed_worker: who failed or lost the last attempt.
         wake_at: when something is due while it waits: the next rise of its priority, or the end of its time.
         payload: what it runs with from now on, if that was changed.
-        size_bytes: of that payload.
+        size_bytes: that of that payload.
         blameless: whether the lease was lost through no fault of the job's.
         by_handler: whether the work itself gave the attempt back.
     """

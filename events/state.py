@@ -75,7 +75,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         ended_by: the fence whose result the job has.
         review_rules: how a proposed result is judged.
         damage: why nothing more can be said of it; the rest is the state before that.
-        size_bytes: of its submission, and of each payload that a redrive brought.
+        size_bytes: that of its submission, and of each payload that a redrive brought.
         key: the id of the API key that submitted it, or "".
     """
 

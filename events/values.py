@@ -110,7 +110,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         request_hash: SHA-256 of the canonical request, to distinguish a repeated submission from another one.
         on_dependency_failure: what becomes of it when one of those does not succeed.
         review: how a proposed result is judged, if not by any reviewer in any time.
-        size_bytes: of the submission as it came; 0 in events from before it was noted.
+        size_bytes: that of the submission as it came; 0 in events from before it was noted.
         key: the id of the API key that submitted it, or "".
     """
 

@@ -13,7 +13,7 @@ def visible(text: str, *, keep: str = "") -> str:
     """The text with control characters written as Python writes them, so that no terminal obeys them.
 
     Args:
-        text: of whoever could write a message.
+        text: from whoever could write a message.
         keep: those that stay as they are.
     """
     return UNSEEN.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)

@@ -56,7 +56,7 @@ class Handler:
     """A function that runs the jobs of one kind.
 
     Args:
-        kind: of the jobs.
+        kind: that of the jobs.
         function: `async`, or plain; it takes the payload and, if it has a second parameter, the context.
         slots: how many of its attempts a worker runs at once; None for as many as the worker has slots.
         capabilities: what it adds to its worker's.

@@ -198,7 +198,7 @@ class BulkAnswer(Model, frozen=True):
     """What became of one line of a bulk submission.
 
     Args:
-        index: of the line, from 0.
+        index: that of the line, from 0.
         status: 201 for a new job, 200 for one known by its key, else that of the error.
         idempotency_key: the line's own or the one made for it: with it the line can be sent again.
     """

@@ -49,7 +49,7 @@ class Done:
         result: as the job would have it; None if there is an error.
         error: why the attempt failed: what the handler raised, or a `Fatal` for a bad payload or result.
         cancelled: whether it was stopped.
-        checks: of a proposal; None for a result that needs no review.
+        checks: those of a proposal; None for a result that needs no review.
         progress: all reports, in order.
         logs: all lines, in order.
         artifacts: bytes by name.

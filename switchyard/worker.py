@@ -65,8 +65,8 @@ class Worker:
     Args:
         handlers: what runs; more are registered with `kind`.
         name: the worker's, 1 to 63 of letters, digits, `_` and `-`; the host's and a random end by default.
-        url: of the gateway; found as the client finds it.
-        token: of the role `worker`; found as the client finds it.
+        url: that of the gateway; found as the client finds it.
+        token: that of the role `worker`; found as the client finds it.
         data_dir: as the client's.
         slots: attempts at once of the kinds that have no `slots` of their own.
         lease_s: length of a lease, renewed at each third, every 5 s at least; then a cancel is seen too.
@@ -137,7 +137,7 @@ class Worker:
         """Make a function the handler of a kind.
 
         Args:
-            kind: of the jobs.
+            kind: that of the jobs.
             slots: how many of its attempts run at once, beside those of other kinds.
             capabilities: what it adds to the worker's.
             setup: called once, before the first attempt.

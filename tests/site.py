@@ -47,10 +47,10 @@ class Site:
     """Streams, what writes to them, and the parts that a test starts beside it.
 
     Args:
-        nats_url: of the broker.
+        nats_url: that of the broker.
         nc: a connection of the test's own.
         publisher: on that connection.
-        settings: of every part.
+        settings: those of every part.
     """
 
     def __init__(self, nats_url: str, nc: Client, publisher: Publisher, settings: Settings) -> None:
@@ -148,7 +148,7 @@ class Site:
     async def projector(
         self, *, goes_on: bool = True, telemetry: Telemetry | None = None
     ) -> AsyncIterator[Projector]:
-        """A projector that has caught up; it ends then if it is not to go on."""
+        """A projector that has caught up; it ends then if it is not to continue."""
         projector = Projector(self.nc, self.settings, telemetry=telemetry)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(projector.run())
@@ -178,10 +178,10 @@ async def opened(
 
     Args:
         kind: the class.
-        nats_url: of the broker, which the test may kill.
-        name: of the connection.
+        nats_url: that of the broker, which the test may kill.
+        name: that of the connection.
         max_bytes: sizes of streams that differ from the declared ones.
-        timeout_s: of the publisher, if it differs from its default.
+        timeout_s: that of the publisher, if it differs from its default.
         settings: that differ from the defaults.
     """
     found = Settings(**settings)

@@ -11,9 +11,9 @@ def sizes(small: Any, full: Any, *, timeout_s: float) -> list[Any]:
     """Parameters of a drill.
 
     Args:
-        small: of the run that takes seconds.
-        full: of the one that takes minutes.
-        timeout_s: of the latter.
+        small: that of the run that takes seconds.
+        full: that of the one that takes minutes.
+        timeout_s: that of the latter.
     """
     marks = [pytest.mark.drill, pytest.mark.timeout(timeout_s)]
     return [pytest.param(small, id="small"), pytest.param(full, id="full", marks=marks)]

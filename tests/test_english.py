@@ -27,17 +27,13 @@ ODD: Final = (
     (r"\bgoes\s+by\b", "follows, uses, is decided by"),
     (r"\bcounts\s+more\s+than\b", "takes precedence over"),
     (r"\bmay\s+be\s+given\s+often\b", "is repeatable"),
-    # The small word within a sentence is right; with a capital it begins one.
-    (r"\bOf [a-z0-9`]", "begin with the subject of the sentence"),
+    # The small word within a sentence is right. With a capital it begins one, and so it does after a name.
+    (r"\bOf [a-z0-9`]|(?m:^ +\w+: of [a-z`])", "begin with the subject, as in `url: that of the gateway`"),
 )
 """What is looked for, in any case, and what says it better."""
 RIGHT: Final = {
-    "CHANGELOG.md": (
-        "worker_begun_anew",
-        "lane_not_mended",
-        "job_not_mended",
-        "`mended`",
-    ),  # log events of old
+    # Log events, as they were called.
+    "CHANGELOG.md": ("worker_begun_anew", "lane_not_mended", "job_not_mended", "`mended`"),
     "docs/metrics.md": ("switchyard_mended_total",),  # a metric, whose name stays
     "services/keeper/observing.py": ("switchyard_mended",),
     "services/telemetry/names.py": ("switchyard_mended",),
@@ -73,7 +69,7 @@ def odd(path: str, text: str) -> Iterator[str]:
     [
         "It tells so.", "def is_told(", "the log `lane_not_mended`", "made anew", "The feed stands\nstill.",
         "What it goes by", "# Of these, one is left.", "A cell counts more than a row.",
-        "--to may be given often",
+        "--to may be given often", "    url: of the gateway.",
     ],
 )  # fmt: skip
 def test_odd_phrases_are_found(text: str) -> None:

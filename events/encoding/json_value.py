@@ -113,7 +113,7 @@ def shown(value: Any, levels: int = SHOWN_LEVELS) -> str:
 
     Args:
         value: anything.
-        levels: of nesting that are shown.
+        levels: how many of nesting are shown.
     """
     match value:
         case str():

@@ -29,7 +29,7 @@ def written(
         value: anything.
         field: its name.
         default: what stands for an object that JSON does not know; it raises TypeError where nothing does.
-        levels: of nesting that are taken.
+        levels: how many of nesting are taken.
 
     Raises:
         InvalidError: JSON cannot hold a part of it, or no reader could write it again; it names the part.

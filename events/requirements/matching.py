@@ -59,7 +59,7 @@ class Clause(msgspec.Struct, frozen=True, omit_defaults=True):
         found: what the worker declares.
         missing: whether it declares nothing there.
         message: all of this in a sentence.
-        parts: of a group, what is at fault in it; of an `$or`, one for each alternative.
+        parts: what is at fault in a group; one for each alternative of an `$or`.
     """
 
     path: str

@@ -36,7 +36,7 @@ class Limits(NamedTuple):
     Args:
         depth: levels around a value: parts of its path, `$or`, `$not`, and lists and objects of an operand.
         clauses: operators in all.
-        bytes: of its JSON, as it is given and in canonical form.
+        bytes: those of its JSON, as it is given and in canonical form.
         items: values in a list.
         regex_chars: characters of a pattern.
         regex_program: RE2 instructions of all patterns together, which is what matching a character may cost.

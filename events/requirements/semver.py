@@ -29,7 +29,7 @@ class Version(NamedTuple):
         minor: the second one.
         patch: the third one.
         released: 0 for a pre-release, which comes before its release, else 1.
-        identifiers: of a pre-release; a numeric one comes before a textual one.
+        identifiers: those of a pre-release; a numeric one comes before a textual one.
     """
 
     major: int

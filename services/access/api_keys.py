@@ -66,8 +66,8 @@ def check_may_grant(principal: Principal, roles: Collection[str], expires_at: da
 
     Args:
         principal: the caller.
-        roles: of the key.
-        expires_at: of the key.
+        roles: those of the key.
+        expires_at: that of the key.
 
     Raises:
         ForbiddenError: its own roles, limits or time allow less.

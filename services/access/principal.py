@@ -46,7 +46,7 @@ class Grant(NamedTuple):
         key: its id.
         kinds: which kinds of jobs it may submit and claim.
         per_minute: requests that it may make a minute, on average.
-        burst: of those, how many at once.
+        burst: how many of those at once.
         jobs_per_day: jobs that it may submit in one day, by UTC.
     """
 

@@ -24,7 +24,7 @@ class Rate(NamedTuple):
         name: what it limits, as the headers say it: `key` or `tenant`.
         of: whose: an id of a key or the name of a tenant.
         per_minute: requests a minute, on average.
-        burst: of those, how many at once; in any t seconds at most `burst + per_minute * t / 60` pass.
+        burst: how many of those at once; in any t seconds at most `burst + per_minute * t / 60` pass.
     """
 
     name: str

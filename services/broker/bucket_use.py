@@ -33,8 +33,8 @@ class Bounds(NamedTuple):
         what: the word for its entries.
         entries: most of them, of each sort.
         size_bytes: most bytes of all together.
-        status: of the refusal.
-        code: of the refusal when there are too many.
+        status: that of the refusal.
+        code: that of the refusal when there are too many.
     """
 
     what: str
@@ -49,7 +49,7 @@ class BucketUse:
 
     Args:
         nc: an open connection.
-        stream: of the bucket.
+        stream: that of the bucket.
         bounds: how much of it a tenant may fill.
         timeout_s: seconds to wait for any answer of the broker.
         expires: whether entries go by themselves when the time in their header is over.
@@ -145,7 +145,7 @@ class BucketUse:
         self._sizes[subject] = size_bytes, seq
         self._add(owner, 1, size_bytes)
         if self._expires:
-            # Our own writers give it in seconds; of one that was there before us the age is not known.
+            # Our own writers give it in seconds; the age of one that was there before us is not known.
             ttl_s = headers.get(subjects.H_TTL, "").removesuffix("s")
             left_s = float(ttl_s) if ttl_s.isdecimal() else DAY_S
             heapq.heappush(self._ends, (time.monotonic() + left_s, subject, seq))

@@ -4,7 +4,7 @@ Source of the codes: `server/errors.json` of nats-server 2.15.1, of which everyt
 publish or a call of ours may be answered with. What is not named here is a fault of the message, of the call
 or of the stream's configuration, and another try does not help: 10054 a message that is too large, 10097 its
 headers, 10060 and 10063 another stream or sequence than expected, 10109 a sealed stream, 10165 and 10166 its
-TTL, 10188 to 10192, 10203, 10212 and 10223 its schedule; of a call, 10003 and 10025 what it says, 10013,
+TTL, 10188 to 10192, 10203, 10212 and 10223 its schedule; for a call, 10003 and 10025 what it says, 10013,
 10100 and 10148 another consumer in its place, 10117 more subjects than an answer may hold.
 
 An acknowledgement of a delivery (`$JS.ACK`) has no answer that anybody waits for: one that is lost is made

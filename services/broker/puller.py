@@ -222,7 +222,7 @@ class Delivery(NamedTuple):
         consumer: that delivered it.
         times: how often it has been delivered, this time included.
         seq: in the consumer's stream.
-        number: of the consumer's deliveries, this one included.
+        number: that of the consumer's deliveries, this one included.
         pending: how many messages wait behind it, without those handed back.
     """
 

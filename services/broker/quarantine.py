@@ -56,7 +56,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         seq: its sequence there.
         subject: its subject, cut after 500 characters.
         reason: what is wrong with it.
-        size_bytes: of its body.
+        size_bytes: that of its body.
         tenant: whose it is, as its headers say; "" where they do not.
         kind: the job's kind, likewise.
         at: when it was found.

@@ -41,7 +41,7 @@ def pass_on(chunk: bytes, decode: codecs.IncrementalDecoder) -> None:
 
     Args:
         chunk: the next bytes.
-        decode: of the whole result, for a character that a part ends within.
+        decode: the same for the whole result, for a character that a part ends within.
     """
     if sys.stdout.isatty():
         click.echo(visible(decode.decode(chunk), keep="\n\t"), nl=False)

@@ -72,7 +72,7 @@ COMMANDS: Final = {
     ),
     "pause": Lazy(
         "commands.control:pause",
-        "Let a worker take no new jobs, or let no worker take those of a lane or a kind; running jobs go on.",
+        "Let a worker take no new jobs, or no worker those of a lane or a kind; running jobs continue.",
     ),
     "resume": Lazy("commands.control:resume", "Take back a pause."),
     "drain": Lazy(

@@ -20,7 +20,7 @@ def is_alone(fence: Fence, named: Collection[int], running: Collection[int] = ()
     """Whether a lease was its worker's only one.
 
     Args:
-        fence: of the lease.
+        fence: that of the lease.
         named: the fences that the worker's last heartbeat names.
         running: those that others know of beside.
     """

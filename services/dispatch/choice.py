@@ -35,7 +35,7 @@ class Choice:
     """The oldest head goes first; where tenants share fairly, the lane whose turn it is stands for all.
 
     Args:
-        weights: of the tenants of a kind that shares its workers fairly.
+        weights: those of the tenants of a kind that shares its workers fairly.
     """
 
     def __init__(self, weights: Callable[[str], dict[str, int]]) -> None:

@@ -39,7 +39,7 @@ class Dispatcher:
         nc: an open connection.
         puller: started by `run`.
         record: what this worker says of itself now; decides which lanes fit.
-        weights: of the tenants of a kind that shares its workers fairly.
+        weights: those of the tenants of a kind that shares its workers fairly.
         free: slots that are free now.
         room: how many more attempts a kind may have.
         start: starts a job of a kind on a free slot.

@@ -27,7 +27,7 @@ async def judge(store: EventStore, job: Job, fence: Fence) -> tuple[Job, Interru
     Args:
         store: where the log is read.
         job: as last known.
-        fence: of the lease.
+        fence: that of the lease.
 
     Raises:
         UnavailableError: the broker does not answer; nothing is known.

@@ -21,12 +21,12 @@ class Work(NamedTuple):
     """One delivery of a claimable event.
 
     Args:
-        subject: of the event in `JOBS`.
-        seq: of the event in `JOBS`.
+        subject: that of the event in `JOBS`.
+        seq: that of the event in `JOBS`.
         body: the event.
         reply: where acknowledgement, renewal and hand-back go.
         delivery: what the broker says of it; `seq` is of the message in `WORK`.
-        priority: of its lane.
+        priority: that of its lane.
         grant: the tokens that its start takes, where its lane has limits.
         trace: W3C trace context of the event, or "".
     """

@@ -34,7 +34,7 @@ class FileInfo:
     """A file as it is stored.
 
     Args:
-        sha256: of its bytes, in hex.
+        sha256: that of its bytes, in hex.
         nuid: names the subject of its chunks.
         chunks: how many there are, each of `CHUNK_BYTES` but the last.
         index: the stream sequence of every chunk whose number is a multiple of `CHUNKS_PER_ENTRY`.

@@ -49,7 +49,7 @@ class FileRoom:
 
         Args:
             size_bytes: what is to be stored, as far as it is known.
-            part: of the reserves that has to stay free.
+            part: how much of the reserves has to stay free.
 
         Raises:
             StorageFullError: there is no room.

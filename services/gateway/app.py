@@ -99,7 +99,7 @@ async def running_app(
         settings: limits, timeouts and the data directory.
         nc: a connection to a broker that has the streams.
         others: doors beside those that every gateway has.
-        telemetry: of the process; its own when not given.
+        telemetry: that of the process; its own when not given.
 
     Raises:
         InvalidError: the secrets or public keys cannot be used, or two doors want the same paths.
@@ -294,7 +294,7 @@ async def serve(
         settings: limits, timeouts, the address and the data directory.
         nc: a connection to a broker that has the streams.
         ready: called once with the URL that is being served.
-        telemetry: of the process.
+        telemetry: that of the process.
 
     Raises:
         CannotListenError: the address cannot be used.

@@ -15,7 +15,7 @@ class Metrics:
     """The counters and timings of the gateway of this process.
 
     Args:
-        telemetry: of the process.
+        telemetry: that of the process.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:

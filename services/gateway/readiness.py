@@ -40,7 +40,7 @@ class Readiness:
 
     Args:
         nc: an open connection.
-        read_model: of this host.
+        read_model: that of this host.
         live: the feed of this process.
         settings: limits and timeouts.
     """

@@ -45,7 +45,7 @@ class _Block:
     """Some jobs that were appended one after the other.
 
     Args:
-        append: of the last of them; None when its sequence is known.
+        append: that of the last of them; None when its sequence is known.
         seq: that sequence.
         at: when the first of them was appended.
     """
@@ -176,7 +176,7 @@ class Shares:
 
         Args:
             tenant: whose.
-            size_bytes: of what was submitted.
+            size_bytes: that of what was submitted.
             waits: how many jobs it waits for.
 
         Raises:

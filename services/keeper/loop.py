@@ -49,7 +49,7 @@ class Keeper:
     Args:
         nc: an open connection.
         read_model: for the sweep, where the host has one.
-        telemetry: of the process; one that nobody reads when not given.
+        telemetry: that of the process; one that nobody reads when not given.
     """
 
     def __init__(

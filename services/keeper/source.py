@@ -34,7 +34,7 @@ class Sight:
     Args:
         silent_s: since the source was last heard; None where it never was by this leader.
         lag: messages that the source has announced and not brought.
-        last_seq: of `WORK`.
+        last_seq: that of `WORK`.
         leading_s: how long this leader has led; None where the server does not say.
     """
 

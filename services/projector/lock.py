@@ -20,7 +20,7 @@ class ProjectorLock:
     """The lock beside a read model, in which its holder's name stands.
 
     Args:
-        path: of the read model.
+        path: that of the read model.
     """
 
     def __init__(self, path: Path) -> None:

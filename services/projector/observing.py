@@ -46,7 +46,7 @@ class Observed:
         part: the projector's.
         nc: its connection.
         settings: limits and timeouts.
-        path: of the read model.
+        path: that of the read model.
         is_built: whether there is a read model to serve.
     """
 

@@ -52,7 +52,7 @@ class Projector:
     Args:
         nc: an open connection.
         path: the file; the data directory's own when not given.
-        telemetry: of the process; one that nobody reads when not given.
+        telemetry: that of the process; one that nobody reads when not given.
     """
 
     def __init__(

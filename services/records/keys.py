@@ -74,7 +74,7 @@ class KeyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         expires_at: until when it counts.
         kinds: which kinds of jobs it may submit and claim; None for any.
         per_minute: requests that it may make a minute; None for any number.
-        burst: of those, how many at once.
+        burst: how many of those at once.
         jobs_per_day: jobs that it may submit in a day, by UTC; None for any number.
         rotated_at: when it was last given another secret.
         foreign: whether another system made its first secret.

@@ -61,7 +61,7 @@ class KindDefaults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         queue_timeout_s: within which a job has to start, counted from when it is first queued.
         deadline_s: for the whole job, counted from its submission or its start time.
         fair_share: whether tenants share the kind's workers by weight.
-        weights: of tenants in that; one that is not named weighs 1.
+        weights: those of tenants in that; one that is not named weighs 1.
     """
 
     priority: Priority | None = None

@@ -96,8 +96,8 @@ def why_full(log: Fill, disk: Disk | None, *, part: float = 1.0) -> str | None:
 
     Args:
         log: the event log.
-        disk: of a broker on this host.
-        part: of the reserve; `FOR_ENDS` says why no attempt starts.
+        disk: that of a broker on this host.
+        part: how much of the reserve; `FOR_ENDS` says why no attempt starts.
     """
     if log.share >= 1 - RESERVE * part:
         return f"the event log is {log.share:.1%} full, and the rest is kept for the ends of jobs: {ADVICE}"

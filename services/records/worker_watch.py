@@ -38,7 +38,7 @@ class Declared(NamedTuple):
 
     Args:
         declaration: None where it is gone or cannot be read.
-        seq: of its message; 0 where there is none.
+        seq: that of its message; 0 where there is none.
         size_bytes: what it counts against its tenant's bytes.
     """
 

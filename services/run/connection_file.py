@@ -26,9 +26,9 @@ class ConnectionInfo(pydantic.BaseModel):
     """How to reach a running Switchyard; the file has mode 0600, for it holds a token and a password.
 
     Args:
-        url: of the gateway.
-        token: of an admin.
-        nats_url: of the broker, with credentials.
+        url: that of the gateway.
+        token: that of an admin.
+        nats_url: that of the broker, with credentials.
         pids: process ids by part.
     """
 

@@ -113,10 +113,10 @@ async def run_up(
     A part that fails ends the whole. On stop the worker drains first; the broker ends last.
 
     Args:
-        settings: of all parts.
+        settings: those of all parts.
         stop: set to end.
         kinds: those of the worker; none runs no worker.
-        broker_port: of the embedded broker; 0 takes the one of the last time, or a free one.
+        broker_port: that of the embedded broker; 0 takes the one of the last time, or a free one.
         ready: called once everything answers.
 
     Raises:

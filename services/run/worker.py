@@ -43,7 +43,7 @@ async def run_worker(
     So it is when code of handlers does not end, which holds slots and can be ended only with its process.
 
     Args:
-        settings: of the worker.
+        settings: those of the worker.
         stop: set to end.
         kinds: the built-in kinds that it runs.
         handlers: `module:attribute` of each `switchyard.handlers.Handlers` that it runs beside them.
@@ -52,7 +52,7 @@ async def run_worker(
         tenant: whom it is dedicated to; None to work for all.
         capabilities: gives what the operator declares, now and again at every SIGHUP.
         ready: called once it takes jobs.
-        telemetry: of the process; one of its own when not given.
+        telemetry: that of the process; one of its own when not given.
 
     Raises:
         HandlersError: handlers cannot be used.

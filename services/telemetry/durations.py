@@ -14,7 +14,7 @@ class Durations:
     """Seconds by labels, added to by one thread and read by any.
 
     Args:
-        name: of the table.
+        name: that of the table.
     """
 
     def __init__(self, name: str) -> None:

@@ -44,8 +44,8 @@ class Listener:
     """Answers while the block runs.
 
     Args:
-        telemetry: of the process.
-        heartbeat: of the loop that makes this, which is asked and judged.
+        telemetry: that of the process.
+        heartbeat: that of the loop that makes this, which is asked and judged.
         settings: address and limits.
     """
 

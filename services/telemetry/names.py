@@ -22,7 +22,7 @@ class Spec(NamedTuple):
     Args:
         name: without the `_total` of a counter.
         type: as Prometheus calls it.
-        unit: of its values.
+        unit: that of its values.
         labels: beside `part`.
         meaning: in a sentence.
         parts: which export it.

@@ -34,7 +34,7 @@ def observe(part: Part, nc: Client, slots: Slots, standing: Callable[[], Standin
     Args:
         part: the worker's.
         nc: its connection.
-        slots: of the worker.
+        slots: those of the worker.
         standing: asked whenever somebody wants to know.
     """
 

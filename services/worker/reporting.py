@@ -41,8 +41,8 @@ class Reporter:
     Args:
         nc: an open connection.
         share: how many lines each tenant may have.
-        publisher: of that connection.
-        buffer_bytes: of lines that the broker does not have yet.
+        publisher: that of that connection.
+        buffer_bytes: the size of lines that the broker does not have yet.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ class Slots:
 
     Args:
         total: how many there may be at once.
-        limit: of a kind, below the total; None if it has none.
+        limit: that of a kind, below the total; None if it has none.
         refit: called with a kind that has no more room, or has some again.
     """
 

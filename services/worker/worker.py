@@ -61,7 +61,7 @@ class Worker:
         capabilities: what the operator declares beside what the connectors find.
         tenant: whom the worker is dedicated to; None to work for all.
         settings: limits and timeouts.
-        telemetry: of the process; one that nobody reads when not given.
+        telemetry: that of the process; one that nobody reads when not given.
     """
 
     def __init__(

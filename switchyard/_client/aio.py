@@ -56,8 +56,8 @@ class AsyncClient:
     `Retry-After` says.
 
     Args:
-        url: of the gateway; SWITCHYARD_URL, or what `switchyard up` left in the data directory.
-        token: of the caller, or an API key; SWITCHYARD_TOKEN, or from the data directory too.
+        url: that of the gateway; SWITCHYARD_URL, or what `switchyard up` left in the data directory.
+        token: that of the caller, or an API key; SWITCHYARD_TOKEN, or from the data directory too.
         data_dir: the data directory; SWITCHYARD_DATA_DIR or `.switchyard`.
         timeout_s: for one try of a request.
         retries: how often a request is sent again, or a stream or transfer resumed, without progress.
@@ -236,7 +236,7 @@ class AsyncClient:
         """Give a damaged job a state again.
 
         Args:
-            job_id: of the job.
+            job_id: that of the job.
             to: the state; without one it continues in the state before the damage where it can.
             reason: why; it stands in the event.
 
@@ -300,7 +300,7 @@ class AsyncClient:
         """All messages of a job from its first event until it has ended; transitions whole and in order.
 
         Args:
-            job_id: of the job.
+            job_id: that of the job.
             logs: whether log lines are wanted too, from now on.
 
         Raises:
@@ -348,7 +348,7 @@ class AsyncClient:
 
         Args:
             source: a path, the bytes, or an async iterator of blocks.
-            name: of the file; that of the path by default.
+            name: that of the file; that of the path by default.
             media_type: as in `Content-Type`.
             ttl_s: how long it is kept.
             idempotency_key: the same key and bytes give the same file; one is made if there is none.

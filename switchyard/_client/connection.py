@@ -25,8 +25,8 @@ def find(url: str | None, token: str | None, data_dir: Path | str | None) -> Con
     """What the arguments say, else SWITCHYARD_URL and SWITCHYARD_TOKEN, else `connection.json`.
 
     Args:
-        url: of the gateway.
-        token: of the caller.
+        url: that of the gateway.
+        token: that of the caller.
         data_dir: where a `switchyard up` left its file; SWITCHYARD_DATA_DIR or `.switchyard` by default.
 
     Raises:

@@ -54,7 +54,7 @@ class AsyncKeys:
             expires_at: until when it counts, or
             expires_s: for how many seconds.
             per_minute: requests a minute, on average.
-            burst: of those, how many at once.
+            burst: how many of those at once.
             jobs_per_day: jobs that it may submit in a day, by UTC.
             key: the secret, where another system made it; needs role `admin`.
             tenant: whose it is, for an operator or admin; one's own by default.

@@ -57,7 +57,7 @@ class Gateway:
 
     Args:
         url: its base.
-        headers: of each request.
+        headers: those of each request.
         timeout_s: for each step of one.
     """
 

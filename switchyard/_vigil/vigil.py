@@ -73,7 +73,7 @@ class Vigil:
     Args:
         connection: to the gateway.
         worker: its name.
-        lease_s: of each lease.
+        lease_s: that of each lease.
         stall_s: how long the loop may be blocked before its leases are given up.
         with_faulthandler: as `LoopWatch`.
     """

@@ -33,7 +33,7 @@ class Finished:
         result: a JSON value.
         artifacts: references to what was saved, in order.
         usage: amounts by unit.
-        checks: of a proposal; None for a result that needs no review.
+        checks: those of a proposal; None for a result that needs no review.
     """
 
     result: Any

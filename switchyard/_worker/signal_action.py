@@ -20,7 +20,7 @@ class SignalAction:
     """The action of one signal: noted while Python's part of it is as it was, and put back when it is not.
 
     Args:
-        number: of the signal.
+        number: that of the signal.
     """
 
     def __init__(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""The broker takes any bytes for subjects and headers; whoever reads them goes on."""
+"""The broker takes any bytes for subjects and headers; whoever reads them continues."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def at_terminal(site: Site, *arguments: str, typed: str = "", until: str | None 
 
     Args:
         site: where it runs.
-        arguments: of the command.
+        arguments: those of the command.
         typed: what the person answers.
         until: what must have been shown before the command is asked to stop.
     """

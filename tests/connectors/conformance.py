@@ -27,7 +27,7 @@ class Subject:
     work: Callable[[Path], LocalAttempt]
     """An attempt that succeeds."""
     long_work: Callable[[Path], LocalAttempt]
-    """An attempt that goes on for long after the first report it awaits."""
+    """An attempt that runs for long after the first report it awaits."""
     bad_payloads: tuple[dict[str, Any], ...]
 
 

@@ -31,10 +31,10 @@ class Start(NamedTuple):
     """A `leased` event and the job that it is of.
 
     Args:
-        seq: of the `leased` event.
-        submitted_seq: of the job's `submitted`.
+        seq: that of the `leased` event.
+        submitted_seq: that of the job's `submitted`.
         worker: who started it.
-        revision: of the worker's capabilities then.
+        revision: that of the worker's capabilities then.
         spec: what was submitted.
     """
 

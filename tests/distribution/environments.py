@@ -28,7 +28,7 @@ class Environment:
     that nothing has to be fetched and what an extra does not require cannot be imported.
 
     Args:
-        folder: of the virtual environment.
+        folder: that of the virtual environment.
         wheel: what is installed.
         extras: with which.
     """

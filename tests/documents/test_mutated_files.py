@@ -1,4 +1,4 @@
-"""Good files with random damage: each is read or refused with a reason, and the worker goes on."""
+"""Good files with random damage: each is read or refused with a reason, and the worker continues."""
 
 from __future__ import annotations
 

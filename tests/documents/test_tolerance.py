@@ -39,7 +39,7 @@ def mac_binary(data: bytes) -> bytes:
 
 
 def ole(*names: str) -> bytes:
-    """An OLE file whose directory is in its fourth sector and goes on in its third."""
+    """An OLE file whose directory is in its fourth sector and continues in its third."""
     entries = b"".join(
         name.encode("utf-16-le").ljust(64, b"\0") + struct.pack("<H", 2 * len(name) + 2) + bytes(62)
         for name in ("Root Entry", *["\x05SummaryInformation"] * 3, *names)

@@ -1,4 +1,4 @@
-"""Bodies, subjects and headers with bytes flipped, cut, doubled and mixed: every reader goes on."""
+"""Bodies, subjects and headers with bytes flipped, cut, doubled and mixed: every reader continues."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Said(NamedTuple):
 
     Args:
         route: as the router spells it.
-        value: of its body, where that is JSON.
+        value: that of its body, where that is JSON.
         headers: the names of ours, and of what the protocol defines.
     """
 

@@ -101,7 +101,7 @@ async def gateway(
     """Run one until the block ends.
 
     Args:
-        broker_url: of the broker.
+        broker_url: that of the broker.
         data_dir: for secret and read model.
         max_bytes: sizes of streams that differ from the declared ones.
         projector: whether the read model is kept current.

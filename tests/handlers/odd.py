@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
     Args:
         act: does it; what it gives is the result.
-        code: of the failure; None for a job that succeeds.
+        code: that of the failure; None for a job that succeeds.
         says: a part of the failure's message.
         retryable: whether another attempt may follow.
     """

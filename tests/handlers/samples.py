@@ -67,7 +67,7 @@ def tolerated(payload: dict[str, Any], error: Fatal) -> str:
 
 @handlers.kind("deaf")
 def deaf(payload: dict[str, Any], context: SyncContext) -> None:
-    """Asks nothing of its context until the test lets it go on."""
+    """Asks nothing of its context until the test lets it continue."""
     context.progress(0.1, "deaf")
     DEAF_GO.wait()
     try:

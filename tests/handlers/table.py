@@ -19,11 +19,11 @@ class Entry(NamedTuple):
     """A job of the table.
 
     Args:
-        kind: of the job.
-        name: of the case.
+        kind: that of the job.
+        name: that of the case.
         case: what is to become of it.
         result: what it returns, where that is to be a certain one.
-        timeout_s: of the attempt.
+        timeout_s: that of the attempt.
     """
 
     kind: str

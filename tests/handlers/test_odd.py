@@ -1,4 +1,4 @@
-"""Whatever a handler hands over or does, its attempt ends by name and its worker goes on."""
+"""Whatever a handler hands over or does, its attempt ends by name and its worker continues."""
 
 from __future__ import annotations
 

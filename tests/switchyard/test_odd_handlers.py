@@ -1,4 +1,4 @@
-"""Whatever a handler hands over or does, a worker over REST ends its attempt by name and goes on."""
+"""Whatever a handler hands over or does, a worker over REST ends its attempt by name and continues."""
 
 from __future__ import annotations
 

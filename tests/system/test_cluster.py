@@ -225,7 +225,7 @@ async def test_cluster_without_a_quorum_is_unavailable_and_neither_empty_nor_at_
                 lambda: lanes.make_consumer(LaneKey("simulate"), SPEC.lane, 50),
             ]
             for number, call in enumerate(calls):
-                while True:  # a leader goes on for a while before it knows that it is alone
+                while True:  # a leader continues for a while before it knows that it is alone
                     found: list[object] = []
                     with suppress(UnavailableError):
                         found.append(await call())

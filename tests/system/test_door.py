@@ -28,7 +28,7 @@ class Crowd:
     """All claimers; each asks one gateway, and another one when that does not answer.
 
     Args:
-        urls: of the gateways.
+        urls: those of the gateways.
         token: lets them work.
     """
 

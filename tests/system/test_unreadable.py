@@ -1,4 +1,4 @@
-"""Strangers publish into every stream while jobs run: all jobs end, all parts go on, also after a restart."""
+"""Strangers publish into every stream while jobs run: all jobs end, all parts continue, after restarts too."""
 
 from __future__ import annotations
 

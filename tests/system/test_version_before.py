@@ -1,4 +1,4 @@
-"""What the version before wrote is read as it was, and goes on; what a later one writes waits for it."""
+"""What the version before wrote is read as it was, and continues; what a later one writes waits for it."""
 
 from __future__ import annotations
 

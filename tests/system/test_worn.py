@@ -51,10 +51,10 @@ class Look(NamedTuple):
     """What a worker has, with all that descends from it.
 
     Args:
-        memory: of the worker itself, resident, in bytes.
-        beside: of its descendants.
-        descriptors: of the worker.
-        threads: of the worker.
+        memory: that of the worker itself, resident, in bytes.
+        beside: that of its descendants.
+        descriptors: those of the worker.
+        threads: those of the worker.
         processes: its descendants that live.
     """
 

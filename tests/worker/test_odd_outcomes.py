@@ -1,4 +1,4 @@
-"""Whatever a connector hands over, its attempt ends by name and its worker goes on."""
+"""Whatever a connector hands over, its attempt ends by name and its worker continues."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ async def leased(site: Site, kind: str, count: int = 1, **fields: object) -> lis
 
 
 async def waiting(site: Site, gate: Path, count: int) -> list[str]:
-    """Jobs whose handlers have begun, and go on until the gate is there."""
+    """Jobs whose handlers have begun, and run until the gate is there."""
     jobs = []
     for n in range(count):
         began = gate.with_name(f"began-{n}")

@@ -39,7 +39,7 @@ class Bucket(Generic[T]):
 
     Args:
         nc: an open connection.
-        form: of the entries.
+        form: that of the entries.
         publisher: started, on the same connection; only writes need it.
         timeout_s: seconds to wait for any answer of the broker.
         tries: how often a write whose acknowledgement is lost is made; more than one is for values that no

@@ -59,7 +59,7 @@ class Entry(NamedTuple, Generic[T]):
         value: None for nothing: never written, deleted, expired, or not to be read.
         revision: what the next write has to name; 0 where nothing stands.
         is_unreadable: whether something stands there that is none of the bucket's entries.
-        size_bytes: of its value as stored.
+        size_bytes: that of its value as stored.
     """
 
     key: Key
@@ -97,7 +97,7 @@ class Form(Generic[T]):
     """What a bucket holds.
 
     Args:
-        name: of the bucket.
+        name: that of the bucket.
         parts: names of a key's parts, for error messages; their number counts.
         values: how they stand there.
         under: what stands before the parts, where several forms share a bucket.
@@ -105,7 +105,7 @@ class Form(Generic[T]):
         check: is given every key that is read or written; a `ValueError` says that it is none.
         belongs: is given every key and value that is read; a `ValueError` says that they do not go together.
         gone: how a deletion is written.
-        max_bytes: of a value; a larger one is refused, and not read.
+        max_bytes: that of a value; a larger one is refused, and not read.
     """
 
     name: str
@@ -206,7 +206,7 @@ def json_values(value: type[T], *, order: Literal["deterministic"] | None = None
 
     Args:
         value: their type, as msgspec knows it.
-        order: of the fields of an object, for values that are compared as bytes.
+        order: that of the fields of an object, for values that are compared as bytes.
     """
     return Codec(msgspec.json.Encoder(order=order).encode, msgspec.json.Decoder(value).decode)
 

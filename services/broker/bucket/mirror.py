@@ -193,7 +193,7 @@ class Mirror(Generic[T]):
             self._take(entry)
 
     async def load(self) -> None:
-        """Read all of it, so that nothing is missed from now on; `run` goes on from there.
+        """Read all of it, so that nothing is missed from now on; `run` continues from there.
 
         Raises:
             UnavailableError: the broker does not answer, or has brought nothing for that long.

@@ -83,7 +83,7 @@ async def all_workers(api: Api, limit: int) -> dict[str, Any]:
 @options.as_json
 @options.data_dir
 def pause(what: str, name: str, as_json: bool, data_dir: Path | None) -> None:
-    """Let a worker take no new jobs, or let no worker take those of a lane or a kind; running jobs go on."""
+    """Let a worker take no new jobs, or no worker those of a lane or a kind; running jobs continue."""
     _control(what, name, "pause", as_json=as_json, data_dir=data_dir)
 
 

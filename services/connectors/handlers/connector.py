@@ -84,7 +84,7 @@ class CustomConnector:
         source: the `module:attribute` of its `Handlers`, by which a child process finds it.
         slots: how many attempts the worker runs at once.
         memory_bytes: that a child process and all it has started may take, where the handler does not say.
-        options: of `ProcessPool`.
+        options: those of `ProcessPool`.
     """
 
     def __init__(

@@ -72,7 +72,7 @@ class Limits:
     """What a child may have.
 
     Args:
-        address_space_bytes: of it and of each program it starts; None for no limit.
+        address_space_bytes: the limit of it and of each program it starts; None for no limit.
         resident_bytes: that it and all it has started take of the memory; None for no limit.
         pass_env: patterns of variables that it gets beside those that all get.
         one_core: whether libraries may use one processor only, and one arena for memory.

@@ -46,7 +46,7 @@ class ProcessPool:
     Args:
         size: how many processes at most, idle ones among them.
         limits: what each may have.
-        name: of the pool, in the log.
+        name: that of the pool, in the log.
         jobs_per_process: after so many calls a process is replaced.
         idle: how many may stay warm; the one that was idle for longest ends first.
         idle_s: after so long an idle one ends.

@@ -65,7 +65,7 @@ class ClaimRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a claim.
 
     Args:
-        kinds: of the jobs; all that are declared, where a revision is named.
+        kinds: those of the jobs; all that are declared, where a revision is named.
         revision: what stands for capabilities that were sent with an earlier claim.
         slots: those that are declared, where a revision is named, else 1.
         tenant: whose jobs an admin's worker takes alone; it takes any without.

@@ -50,7 +50,7 @@ class Claims:
     Args:
         nc: an open connection.
         read_model: names a tenant's own jobs behind those of others.
-        weights: of the tenants of a kind that shares its workers fairly.
+        weights: those of the tenants of a kind that shares its workers fairly.
     """
 
     def __init__(

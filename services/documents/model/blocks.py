@@ -21,7 +21,7 @@ class Block:
 
     Args:
         text: without marks of Markdown; in a table, cells are parted by tabs and rows by line ends.
-        level: of a heading from 1, of a list item from 0.
+        level: that of a heading from 1, of a list item from 0.
         box: left, top, right, bottom as fractions of the page from its top left; None where unknown.
         image: the name of an image, or where the document says that it is.
         continues: whether it continues a block at the end of the page before.

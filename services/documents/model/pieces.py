@@ -21,10 +21,10 @@ class Piece:
 
     Args:
         text: inline Markdown, which may have line breaks; of code, as it is.
-        level: of a heading from 1, of an item from 0; of a paragraph within an item one more than the item's.
-        mark: of an item "-" or "3.", of a footnote its name, of code its language.
-        rows: of a table, its cells as inline Markdown.
-        source: of an image, where it is.
+        level: a heading's from 1, an item's from 0; a paragraph within an item has one more than that.
+        mark: an item's "-" or "3.", a footnote's name, the language of code.
+        rows: those of a table, its cells as inline Markdown.
+        source: where an image is.
     """
 
     kind: Kind

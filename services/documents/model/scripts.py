@@ -33,7 +33,7 @@ def marked(text: str, script: str) -> str:
     """Text as it stands above or below the line, the spaces around it left where they are.
 
     Args:
-        text: of a run.
+        text: that of a run.
         script: `UP`, `DOWN`, or several of them, the outermost first.
     """
     inner = text.strip()
@@ -63,7 +63,7 @@ def written(text: str, form: Form) -> str:
     """Marked text as it was asked for.
 
     Args:
-        text: of any length.
+        text: may have any length.
         form: `unicode` has small digits and signs, and is like `caret` for what Unicode has not.
     """
     if END not in text:

@@ -64,7 +64,7 @@ def turned(box: Box, degrees: float, size: Size, into: Size) -> Box:
     Args:
         box: left, top, right and bottom in pixels.
         degrees: by how many it is turned.
-        size: of the image.
+        size: that of the image.
         into: the size of the image that it becomes.
     """
     cosine, sine = cos(radians(degrees)), sin(radians(degrees))

@@ -39,7 +39,7 @@ def measured(lines: Sequence[Line], ink: Ink | None) -> list[Line]:
 
     Args:
         lines: with their words, upright.
-        ink: of the image they are on; without, weight and bullets are not detected.
+        ink: that of the image they are on; without, weight and bullets are not detected.
     """
     usual = _middle([(line.size, len(line.text)) for line in lines])
     plain = [abs(line.size - usual) <= usual * ALIKE for line in lines]

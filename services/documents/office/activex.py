@@ -74,8 +74,8 @@ def text_of(package: Package, part: str) -> str | None:
     """What a control shows; nothing for a button, None where that cannot be read.
 
     Args:
-        package: of the document.
-        part: of the control.
+        package: that of the document.
+        part: that of the control.
     """
     root = package.parse(part)
     kind = "" if root is None else root.get(f"{AX}classid", "").strip("{}").upper()

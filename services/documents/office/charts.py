@@ -64,7 +64,7 @@ def rows(space: Element) -> list[list[str]]:
 
 
 def _points(series: Element, part: str) -> dict[int, str]:
-    """The cached values of one part of a series by their place; of several levels of names the innermost."""
+    """The cached values of one part of a series by their place; the innermost of several levels of names."""
     found: dict[int, str] = {}
     for holder in series.findall(f"{CHART}{part}"):
         level = holder.find(f".//{CHART}lvl")

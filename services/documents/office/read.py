@@ -141,7 +141,7 @@ def _slide_warning(root: Any, number: int, made: Page, *, more: bool) -> tuple[s
 def _sheet_warning(
     package: Package, part: str, strings: list[int], reader: Sheet, made: Page
 ) -> tuple[str, ...]:
-    """What is said of a sheet whose letters are lost; of one that was cut off, that is said already."""
+    """What is said of a sheet whose letters are lost; it is said already of one that was cut off."""
     if reader.cut_off:
         return ()
     has = sheet_letters.of(package, part, strings)

@@ -59,7 +59,7 @@ class Line:
         upended: whether it runs up or down the page.
         font: which most of it is in; empty where unknown.
         image: the name of the picture that stands here instead of text.
-        level: of the heading that the document says it is; 0 where it says nothing, -1 for no heading.
+        level: that of the heading that the document says it is; 0 where it says nothing, -1 for no heading.
         item: whether the document says that an item of a list begins here.
     """
 
@@ -163,7 +163,7 @@ def parted(lines: Iterable[Line], taken: Container[int]) -> tuple[list[Line], fr
     """Lines that have all or none of their words in a table, and where those in it begin.
 
     Args:
-        lines: of the page.
+        lines: those of the page.
         taken: what `id` says of the words in the table.
     """
     found: list[Line] = []

@@ -49,9 +49,9 @@ class Paragraph:
     """Lines that belong together.
 
     Args:
-        marker: of an item, as Markdown writes it.
-        dropped: of each line, how many characters of its text are the marker.
-        level: of a heading.
+        marker: that of an item, as Markdown writes it.
+        dropped: how many characters of each line's text are the marker.
+        level: that of a heading.
     """
 
     kind: Kind

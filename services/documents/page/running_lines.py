@@ -78,10 +78,10 @@ class Running:
         """The lines that are the page's own, and those that run through the document.
 
         Args:
-            lines: of the page.
-            height: of the page.
+            lines: those of the page.
+            height: that of the page.
             near: what is remembered of the pages before and after it.
-            number: of the page, from 1.
+            number: that of the page, from 1.
             own: those of the lines that the document says are headings, items or in tables.
         """
         body = Seen.of(lines, height, number).body

@@ -55,7 +55,7 @@ class Field(NamedTuple):
     """A text that is filled in or typed on, and where.
 
     Args:
-        lines: of the text.
+        lines: those of the text.
         box: on the page as it is read.
         sign: whether it is a mark of its own, before what it marks.
     """
@@ -103,7 +103,7 @@ def of(page: pdfium.PdfPage, *, comments: bool) -> Filled:
     """Read the annotations of a page.
 
     Args:
-        page: of a document whose forms were begun with before.
+        page: one of a document whose forms were begun with before.
         comments: whether to read remarks too; they are no content of the document.
     """
     count = min(raw.FPDFPage_GetAnnotCount(page.raw), MAX_ANNOTATIONS)

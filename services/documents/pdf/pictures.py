@@ -70,7 +70,7 @@ class Pictures:
             pictures: with their boxes, in points from the top left.
             page: which they are on.
             number: the page's, from 1.
-            lines: of the text layer.
+            lines: those of the text layer.
         """
         size, frame = page.get_size(), Frame.of(page)
         found: list[Line] = []

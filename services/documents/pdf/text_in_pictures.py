@@ -59,7 +59,7 @@ class TextInPictures:
         Args:
             page: which they are on.
             pictures: their boxes, in points from the top left.
-            lines: of the text layer.
+            lines: those of the text layer.
             body: the size of plain text.
         """
         area = page.get_width() * page.get_height()

@@ -28,7 +28,7 @@ class Outputs:
         formats: which of `markdown`, `json` and `text`.
         page_breaks: whether a comment in the Markdown names each page after the first; otherwise text
             that continues on the next page is joined.
-        form: of what stands above or below the line.
+        form: how to write what stands above or below the line.
     """
 
     def __init__(

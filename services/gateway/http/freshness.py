@@ -20,7 +20,7 @@ class Freshness:
 
     Args:
         nc: an open connection.
-        read_model: of this host.
+        read_model: that of this host.
         settings: timeouts.
     """
 

@@ -39,7 +39,7 @@ OF_BODIES: Final = (
 
 
 class Lasts(Enum):
-    """For how long a request may go on."""
+    """For how long a request may last."""
 
     ANSWER = auto()
     """As long as the setting `answer_s`, and what its `?wait=` asks for."""
@@ -54,8 +54,8 @@ class Parameter:
     """A query parameter.
 
     Args:
-        name: of the parameter.
-        type: of its value.
+        name: that of the parameter.
+        type: that of its value.
         repeated: whether it may stand more than once.
     """
 
@@ -97,7 +97,7 @@ class Route:
         answers: from status to the type of its body: a struct, `Media`, or None for none.
         answer_headers: that its answers may have, beside those that all may have.
         errors: status and code of refusals that are its own, beside `OF_ANY` and `OF_BODIES`.
-        lasts: for how long a request may go on.
+        lasts: for how long a request may last.
         expects: whether the handler answers `Expect: 100-continue` itself, once it will take the body.
         summary: what it does, in one sentence.
     """

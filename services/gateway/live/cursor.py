@@ -21,7 +21,7 @@ class Cursor(NamedTuple):
 
     Args:
         stream_id: the log's identity.
-        seq: of the last event that its reader has seen; 0 before the first.
+        seq: that of the last event that its reader has seen; 0 before the first.
         at_ns: when the broker took that event in, in nanoseconds since the epoch; 0 where that is not known.
     """
 

@@ -46,7 +46,7 @@ class Controls:
     Args:
         nc: an open connection.
         publisher: started, on the same connection.
-        read_model: of this host.
+        read_model: that of this host.
         watch: the live workers.
         settings: timeouts.
     """

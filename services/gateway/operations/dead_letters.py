@@ -23,10 +23,10 @@ class Tally:
     Args:
         done: how many it was done to.
         skipped: how many were dead no more.
-        seq: of the last event.
+        seq: that of the last event.
         refusals: how many were refused, by code.
         errors: job, code and message of the first of those.
-        cursor: where to go on.
+        cursor: where to continue.
     """
 
     done: int = 0

@@ -38,7 +38,7 @@ class Fleet:
 
     Args:
         watch: the live workers.
-        read_model: of this host.
+        read_model: that of this host.
         freshness: waits for that.
         lanes: the queues.
     """

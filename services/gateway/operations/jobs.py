@@ -50,7 +50,7 @@ class Jobs:
         submitter: takes new jobs.
         lanes: the queues.
         shares: what each tenant's jobs may take.
-        read_model: of this host.
+        read_model: that of this host.
         live: knows of progress, and of ends as they come.
         freshness: waits for the read model.
         metrics: counts what is written.

@@ -316,7 +316,7 @@ def check(job: Job, claims: LeaseClaims, verb: str) -> None:
 
 
 def attempt_ends_at(job: Job, timeout_s: float) -> datetime | None:
-    """When the attempt's time is over; its lease may go on for as long as a stop may take."""
+    """When the attempt's time is over; its lease may last for as long as a stop may take."""
     if job.started_at is None:
         return None
     return job.started_at + timedelta(seconds=job.attempt_timeout_s or timeout_s)

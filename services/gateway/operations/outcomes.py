@@ -33,7 +33,7 @@ class Outcomes:
         nc: an open connection.
         publisher: started, on the same connection.
         files: the tenants'.
-        share: of log lines, by tenant.
+        share: that of log lines, by tenant.
         settings: limits.
     """
 

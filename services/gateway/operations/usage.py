@@ -13,9 +13,9 @@ class Usage:
     """Adds up what a tenant has.
 
     Args:
-        shares: of jobs.
+        shares: those of jobs.
         lanes: the queues.
-        quota: of files.
+        quota: that of files.
         schedules: use of that bucket.
         claim_keys: use of that bucket.
         documents: use of that bucket.

@@ -97,7 +97,7 @@ class AttemptRun:
 
     Args:
         lease: held.
-        connector: of the job's kind.
+        connector: that of the job's kind.
         means: the worker's.
         abandoned: called once if the code does not end.
     """

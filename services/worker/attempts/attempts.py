@@ -105,7 +105,7 @@ class Attempts:
             later.cancel()
 
     def _slot_lost(self, run: AttemptRun, left: Left) -> None:
-        """Code goes on beyond its attempt: its slot is lost until it ends."""
+        """Code runs beyond its attempt: its slot is lost until it ends."""
         self._slots.end(run.kind, lost=True)
         log.error(
             "slot_lost", job=run.lease.job.id, kind=run.kind, why=run.interruption,

@@ -63,7 +63,7 @@ class Vigil:
 
     Args:
         nc: the worker's connection; the other process makes one of its own to the same place.
-        settings: of the worker.
+        settings: those of the worker.
         look: given the fence of a lease whose handler has to stop, and whether the lease is lost.
     """
 
@@ -91,9 +91,9 @@ class Vigil:
         """A lease is held, or is from now on held for another time.
 
         Args:
-            fence: of the lease.
+            fence: that of the lease.
             job: its id.
-            seq: of the job's last event that is known.
+            seq: that of the job's last event that is known.
             reply: where the work message is answered.
             tokens: where the tokens are answered that it holds.
             for_s: seconds for which it is renewed at most; None for as long as it is held.

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.system
 PAGE = (Path(__file__).parents[3] / "docs/handlers.md").read_text()
 FIRST_LINES = 15
 LASTING = {"switchyard up": "ready", "switchyard worker": "ready", "python shouter.py": ""}
-"""Commands that go on, and what they say when they are up."""
+"""Commands that keep running, and what they say when they are up."""
 SAID = {"hello": "Hello, Ada!", "test_handlers": "2 passed", "shout": '"said"'}
 
 

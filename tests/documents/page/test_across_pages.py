@@ -1,4 +1,4 @@
-"""What goes on from one page of a PDF to the next."""
+"""What continues from one page of a PDF to the next."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ async def live_gateway(
     """Run one until the block ends.
 
     Args:
-        url: of the broker.
+        url: that of the broker.
         data_dir: for the secret.
         dozing: whether the feed reads only while somebody needs it, as it does outside of tests.
         limits: settings that differ from the defaults.

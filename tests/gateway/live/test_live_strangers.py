@@ -1,4 +1,4 @@
-"""Reports that no worker of ours wrote: readers are shown what they can be, and the feed goes on."""
+"""Reports that no worker of ours wrote: readers are shown what they can be, and the feed continues."""
 
 from __future__ import annotations
 

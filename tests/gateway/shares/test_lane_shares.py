@@ -1,4 +1,4 @@
-"""How many lanes one tenant may open, while others go on."""
+"""How many lanes one tenant may open, while others continue."""
 
 from __future__ import annotations
 

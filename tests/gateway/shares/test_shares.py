@@ -1,4 +1,4 @@
-"""What one tenant may take of what all share, while others go on; by small limits."""
+"""What one tenant may take of what all share, while others continue; by small limits."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Label:
 
     Args:
         level: from 0.
-        number: of an item that Markdown can number itself, else None.
+        number: that of an item that Markdown can number itself, else None.
         text: as the document shows it; empty for a bullet.
     """
 

@@ -33,7 +33,7 @@ class ParagraphLook:
     """What a paragraph is.
 
     Args:
-        level: of a heading, from 1, or 0 where it is none.
+        level: that of a heading, from 1, or 0 where it is none.
         numbering: the id of its list and its level in it, or None.
         list_level: from 0, as the name of a built-in style ("List Bullet 2") has it.
     """

@@ -26,7 +26,7 @@ class OpenTable:
 
     Args:
         columns: where they are across the page.
-        size: of its text.
+        size: that of its text.
     """
 
     columns: tuple[Span, ...]

@@ -38,7 +38,7 @@ def tables(
         lines: which are in no ruled table.
         across: lines drawn across the page, from the top.
         code: whether what is in a font of one width is code, which has columns as well.
-        min_rows: of a table without lines.
+        min_rows: the least of a table without lines.
     """
     upright = [line for line in lines if not line.upended]
     found: list[Table] = []
@@ -155,7 +155,7 @@ def _with_wrapped_cells(rules: Sequence[Rule], lines: Sequence[Line], within: Se
 
     Args:
         rules: the lines.
-        lines: of text.
+        lines: those of text.
         within: those of them that stand where the lines start and end, as rows.
     """
     left, right = rules[0].start - SAME_END, rules[0].end + SAME_END

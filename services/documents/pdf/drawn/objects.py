@@ -42,7 +42,7 @@ class Drawing:
         """The ruled tables, and the lines of text, parted where they lead into or out of one.
 
         Args:
-            lines: of the page.
+            lines: those of the page.
             known: tables whose lines of text are in no other.
         """
         return self.rules.tables(lines, known) if lines and self.paths in TABLE_PATHS else ([], list(lines))

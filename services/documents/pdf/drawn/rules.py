@@ -36,7 +36,7 @@ class Ruling:
         """The tables that the lines rule, and the text, its lines parted where they lead out of one.
 
         Args:
-            lines: of the page.
+            lines: those of the page.
             known: tables whose lines of text are in no other.
         """
         across, down = _joined(self._across), _joined(self._down)

@@ -57,7 +57,7 @@ class Part(NamedTuple):
 
     Args:
         number: on the page, which distinguishes it from others.
-        level: of a heading; 0 of all else.
+        level: that of a heading; 0 of all else.
     """
 
     number: int
@@ -153,8 +153,8 @@ def is_tagged(page: pdfium.PdfPage) -> bool:
 class Structures:
     """Reads the structure of a document page by page.
 
-    A page's tree has places for all that is below its elements on other pages, too: of a document with too
-    many, the tree is left alone.
+    A page's tree has places for all that is below its elements on other pages, too: where a document has
+    too many, the tree is left alone.
     """
 
     def __init__(self) -> None:

@@ -63,8 +63,8 @@ def tables(
     """Tables that a page's structure declares, and the text, its lines parted where they lead out of one.
 
     Args:
-        structure: of the page.
-        lines: of the page.
+        structure: that of the page.
+        lines: those of the page.
         known: tables whose lines of text are in no other.
         sure: take those that declare what their cells span, or else the others, of which drawn lines, where
             there are any, say more.

@@ -56,7 +56,7 @@ async def check_way(desk: Desk, task: Task, to: str, otherwise: frozenset[str], 
     """Let a task pass that may go from its queue to another.
 
     Args:
-        desk: of its scope.
+        desk: that of its scope.
         task: as it stands.
         to: where it is to go.
         otherwise: queues from which it may where its flow is not registered.

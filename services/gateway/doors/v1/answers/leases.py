@@ -80,7 +80,7 @@ class LeaseNotice(Answer, frozen=True, kw_only=True):
 
 
 class LeaseRenewed(Answer, frozen=True, kw_only=True):
-    """A lease that goes on."""
+    """A lease that continues."""
 
     id: str
     fence: int
@@ -140,7 +140,7 @@ def claim_answer(claimed: Claimed, token: str, timeout_s: float) -> ClaimAnswer:
 
 
 def renew_answer(claims: LeaseClaims, job: Job, expires_at: datetime) -> RenewAnswer:
-    """A lease that goes on until `expires_at`."""
+    """A lease that lasts until `expires_at`."""
     wish = cancel_wish(job)
     return RenewAnswer(
         lease=LeaseRenewed(

@@ -113,7 +113,7 @@ def worker_answer(
 
     Args:
         record: as it says itself.
-        tallies: of its attempts.
+        tallies: those of its attempts.
         with_capabilities: whether those are shown, which may be large.
         jobs: that it runs.
     """
