@@ -67,7 +67,7 @@ async def last_messages(nc: Client, stream: str, filters: Sequence[str], *, time
     """The last message of every subject that one of the filters matches, by sequence.
 
     The broker answers with up to 1,024; with more, the filters are asked one by one, and one that alone has
-    more brings nothing.
+    more has no effect.
 
     Raises:
         UnavailableError: the broker does not answer.

@@ -369,5 +369,5 @@ async def follow_once(nc: Client, stream: str, *, timeout_s: float) -> list[Stor
                     break
                 bound.reschedule(loop.time() + timeout_s)
     except TimeoutError:
-        raise UnavailableError(f"the broker brings nothing of {stream}") from None
+        raise UnavailableError(f"the broker delivers nothing of {stream}") from None
     return found

@@ -34,7 +34,7 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask a person before something that nothing takes back.
+    """Ask a person before something that cannot be undone.
 
     Raises:
         click.Abort: the answer is no.
@@ -43,7 +43,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{question} Nobody is there to ask: say --yes")
+        raise click.UsageError(f"{question} There is no terminal to ask on: pass --yes")
     click.confirm(question, abort=True, err=True)
 
 

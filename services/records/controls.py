@@ -166,7 +166,7 @@ async def carry_out(nc: Client, what: What, name: str, *, timeout_s: float) -> i
         _, after = await read(nc, what, name, timeout_s=timeout_s)
         if after == before:
             return len(wanted)
-    raise UnavailableError(f"{what} {name} is paused and resumed by others all the time")
+    raise UnavailableError(f"others keep pausing and resuming {what} {name}")
 
 
 async def settle(nc: Client, wanted: Mapping[str, bool], *, timeout_s: float) -> int:

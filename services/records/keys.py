@@ -253,7 +253,7 @@ class ApiKeys:
         """
         most = self._settings.api_keys
         if len(self.of(record.tenant)) >= most:
-            message = f"tenant {record.tenant} has {most} keys, which is the most"
+            message = f"tenant {record.tenant} has {most} keys, the most allowed"
             raise LimitError(message, status=422, code="too_many_keys")
         key_id = secrets.token_hex(ID_BYTES)
         secret = foreign or _draw(key_id)
@@ -285,7 +285,7 @@ class ApiKeys:
         ]
         kept = [one for one in kept if one.until is not None and one.until > now]
         if len(kept) >= MAX_SECRETS:
-            message = f"{len(kept)} earlier secrets of this key still count, which is the most"
+            message = f"{len(kept)} earlier secrets of this key still count, the most allowed"
             raise LimitError(message, status=422, code="too_many_secrets", field="overlap_s")
         secret = _draw(key_id)
         made = msgspec.structs.replace(record, secrets=(Secret(hash_of(secret)), *kept), rotated_at=now)

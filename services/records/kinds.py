@@ -124,7 +124,7 @@ class Kinds:
         known = self._mirror.entries
         if (kind,) not in known and len(known) >= self._settings.kinds:
             raise LimitError(
-                f"{self._settings.kinds} kinds have defaults, which is the most", status=422, field="kind"
+                f"{self._settings.kinds} kinds have defaults, the most allowed", status=422, field="kind"
             )
         if len(defaults.weights) > self._settings.kind_weights:
             most = self._settings.kind_weights

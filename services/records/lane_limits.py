@@ -134,7 +134,7 @@ class LaneLimits:
         in_lane = self._priorities[place[0]]
         if in_lane >= settings.priorities_per_lane:
             raise LimitError(
-                f"kind {key.kind!r} has {in_lane} priorities in use, which is the most",
+                f"kind {key.kind!r} has {in_lane} priorities in use, the most allowed",
                 status=422, code="too_many_priorities", field="priority",
             )  # fmt: skip
         own, most = self._opened[tenant] + self._opening[tenant], settings.tenant_lanes

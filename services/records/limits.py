@@ -163,7 +163,7 @@ class Limits:
                 return True
             status = (token.headers or {}).get("Status", "")
             if status not in EMPTY:  # the consumer has no leader, or is being made again
-                raise UnavailableError(f"limit {key} cannot be looked at: status {status}")
+                raise UnavailableError(f"limit {key} cannot be read: status {status}")
             return False
 
     async def put(self, key: str, limit: Limit) -> None:

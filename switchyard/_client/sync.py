@@ -99,7 +99,7 @@ class Client:
                 yield item  # type: ignore[misc] # mypy does not narrow by identity with an object
                 if pid != os.getpid():
                     of_parents.append(source)
-                    raise ForkedError("this was begun before the process was forked: begin it again")
+                    raise ForkedError("this was started before the process was forked: start it again")
         finally:
             if pid == os.getpid() and not self._loop.is_closed():
                 self._run(source.aclose())

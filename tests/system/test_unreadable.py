@@ -1,4 +1,4 @@
-"""Strangers publish into every stream while jobs run: all jobs end, all parts continue, after restarts too."""
+"""Strangers publish into every stream while jobs run: all jobs end, all parts continue or restart well."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ class Mirror(Generic[T]):
                         return
                     bound.reschedule(loop.time() + self._timeout_s)
         except TimeoutError:
-            raise UnavailableError(f"the broker brings nothing of the bucket {self._name}") from None
+            raise UnavailableError(f"the broker delivers nothing of the bucket {self._name}") from None
 
     async def run(self) -> None:
         """Follow until cancelled."""

@@ -162,7 +162,7 @@ class ConvertConnector:
                 fault = signal.Signals(-crash.returncode).name
                 raise FatalError(
                     "reader_crashed",
-                    f"reading the file made the process crash ({fault}); it is damaged or made to do harm",
+                    f"reading the file made the process crash ({fault}); it is damaged or malicious",
                 ) from error
             raise
         return made

@@ -267,7 +267,7 @@ class Child:
             message: dict[str, Any] = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             await self.kill()
-            raise ProcessCrashed(-signal.SIGKILL, "it sent what is no message, and was killed") from error
+            raise ProcessCrashed(-signal.SIGKILL, "it sent an invalid message and was killed") from error
         return message
 
     def _outcome(self, message: dict[str, Any]) -> Any:

@@ -91,7 +91,7 @@ class Declarations:
                 known = await self._stored(said.id)
             else:
                 return fresh
-        raise UnavailableError(f"what worker {said.id} declares is changed by others all the time")
+        raise UnavailableError(f"others keep changing what worker {said.id} declares")
 
     async def keep(self, said: Declaration | None, worker: WorkerId, lasts_s: float) -> None:
         """Let what a worker declares outlive a heartbeat.

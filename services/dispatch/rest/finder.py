@@ -166,11 +166,11 @@ class Claims:
             UnavailableError: too many claims are under way.
         """
         if self._under_way >= self._settings.claimers:
-            message = f"{self._settings.claimers} claims are under way, which is the most"
+            message = f"{self._settings.claimers} claims are under way, the most allowed"
             raise UnavailableError(message, retry_after_s=1.0)
         tenant, most = record.tenant, self._settings.tenant_claimers
         if tenant is not None and self._under_way_of[tenant] >= most:
-            message = f"{most} claims of tenant {tenant} are under way, which is the most"
+            message = f"{most} claims of tenant {tenant} are under way, the most allowed"
             raise LimitError(message, code="too_many_claims", retry_after_s=1.0)
         self._under_way += 1
         self._under_way_of[tenant] += 1

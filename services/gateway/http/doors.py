@@ -161,7 +161,7 @@ class Doors:
                 where = route.method, _PART.sub("{}", route.path)
                 if where in taken:
                     names = " and ".join(dict.fromkeys((taken[where].name, door.name)))
-                    raise InvalidError(f"{names}: {route.method} {route.path} stands twice")
+                    raise InvalidError(f"{names}: {route.method} {route.path} is registered twice")
                 taken[where] = door
                 if self.of(route.path) is not door:
                     raise InvalidError(f"door {door.name}: {route.path} lies outside of its prefixes")

@@ -119,13 +119,13 @@ def acting(request: web.Request, principal: Principal) -> Principal:
 
     Raises:
         ForbiddenError: the caller may not name another tenant.
-        MalformedError: the parameter is no name, or stands more than once.
+        MalformedError: the parameter is no name, or is given more than once.
     """
     named = request.query.getall(TENANT, [])
     if not named or ALL_TENANTS in named:
         return principal
     if len(named) > 1:
-        raise MalformedError(f"{TENANT} stands more than once", code="invalid_parameter", field=TENANT)
+        raise MalformedError(f"{TENANT} is given more than once", code="invalid_parameter", field=TENANT)
     if named[0] == principal.tenant:
         return principal
     found = principal.acting_for(named[0])  # whoever may not learns nothing of names

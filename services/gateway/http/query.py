@@ -35,7 +35,7 @@ def check_form(request: web.Request) -> None:
     """
     for name in SINGLE:
         if len(request.headers.getall(name, ())) > 1:
-            raise MalformedError(f"{name} stands more than once", field=str(name))
+            raise MalformedError(f"{name} is given more than once", field=str(name))
     _check_utf8(request)
 
 
@@ -97,7 +97,7 @@ class Query:
                 values = self._values.getall(name)
                 if len(values) > 1:
                     raise MalformedError(
-                        f"{name} stands more than once", code="invalid_parameter", field=name
+                        f"{name} is given more than once", code="invalid_parameter", field=name
                     )
                 if NAME.fullmatch(values[0]) is None:
                     raise wrong(name, values[0], f"a name that matches {NAME.pattern}")
@@ -107,7 +107,7 @@ class Query:
                 message = f"there is no parameter {name[:SHOWN_CHARS]!r} here; known: {known}"
                 raise MalformedError(message, code="unknown_parameter", field=name[:SHOWN_CHARS])
             if name in single and len(self._values.getall(name)) > 1:
-                raise MalformedError(f"{name} stands more than once", code="invalid_parameter", field=name)
+                raise MalformedError(f"{name} is given more than once", code="invalid_parameter", field=name)
 
     def text(self, name: str) -> str | None:
         """The value as it stands."""

@@ -89,7 +89,7 @@ class Controls:
         """Pause, resume or drain a worker.
 
         Raises:
-            ConflictError: code `draining`; it drains, which nothing takes back.
+            ConflictError: code `draining`; it drains, which cannot be undone.
             UnavailableError: the broker does not answer, or others were always faster.
         """
         control = _control(WISHES[verb], caller.actor)
@@ -100,14 +100,14 @@ class Controls:
                 if verb == "drain":
                     return Wished("worker", record.id, now or control)
                 raise ConflictError(
-                    f"cannot {verb} worker {record.id}: it drains, which nothing takes back", code="draining"
+                    f"cannot {verb} worker {record.id}: it drains, which cannot be undone", code="draining"
                 )
             try:
                 await controls.write(self._publisher, "worker", record.id, control, expected=seq)
             except VersionConflictError:
                 continue
             return Wished("worker", record.id, control)
-        raise UnavailableError(f"others change what is wished for worker {record.id} all the time")
+        raise UnavailableError(f"others keep changing the control of worker {record.id}")
 
     async def queue(self, caller: Caller, what: What, name: str, verb: str) -> tuple[Wished, int]:
         """Pause or resume a lane or a kind; what is wished, and how many consumers follow it now.

@@ -110,7 +110,7 @@ class ScopeKeys:
         if found.value is not None:
             return None
         if len(await self._bucket.keys()) >= self._most:
-            raise LimitError(f"{self._most} scopes are registered, which is the most", field="scope")
+            raise LimitError(f"{self._most} scopes are registered, the most allowed", field="scope")
         return await self._write(scope, found.revision)
 
     async def rotate(self, scope: str) -> str:
