@@ -85,7 +85,7 @@ ROUTES: Final = (
     Route(
         "POST", "/v1/keys", '{"name": "n", "roles": ["viewer"], "rate": {"per_minute": ODD}}',
         "rate.per_minute", "admin",
-    ),  # fmt: skip
+    ),
     Route("POST", "/v1/keys/0123456789abcdef/rotate", '{"overlap_s": ODD}', "overlap_s", "admin"),
     Route("POST", "/v1/reviews/{review}/claim", '{"lease_s": ODD}', "lease_s", "reviewer"),
     Route("POST", "/v1/reviews/{review}/release", '{"x": ODD}', "x", "reviewer"),
