@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
-import secrets
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +13,7 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.commands import AnyCommand, Submit
-from switchyard.events.encoding.codec import event_name, fold, write
+from switchyard.events.encoding.codec import event_name, fold
 from switchyard.events.encoding.envelope import Recorded, recorded
 from switchyard.events.errors import (
     ConflictError,
@@ -35,6 +33,7 @@ from switchyard.services.broker.connection import is_clustered
 from switchyard.services.broker.part_reader import read_few
 from switchyard.services.broker.publisher import AckLostError, InProcessError, Publisher, PublishRefusedError
 from switchyard.services.broker.reader import last_message, last_of_leader
+from switchyard.services.event_message import message_of
 from switchyard.services.telemetry.append import Append, Observer, Outcome, nobody
 
 if TYPE_CHECKING:
@@ -42,15 +41,10 @@ if TYPE_CHECKING:
         Settings,  # what it is made with is much to load for a process that only reads
     )
 
-KEY_ACTOR = "key:"
 STALE_READ_PAUSE_S = 0.02
 UNKNOWN_PAUSE_S = 0.05
 UNKNOWN_PAUSE_MAX_S = 1.0
 SUBMIT = "Submit"
-
-# Ids of events: unique to this process and then counted, which is cheaper than drawing each at random.
-_WRITER = secrets.token_hex(8) + "-"
-_COUNT = itertools.count(1)
 
 
 class Transition(NamedTuple):
@@ -267,7 +261,7 @@ class EventStore:
         started = time.perf_counter()
         outcome, seq, is_unknown = Outcome.RECORDED, Seq(0), False
         try:
-            subject, body, headers, event_id = _message(job, event, actor, trace, key)
+            subject, body, headers, event_id = message_of(job, event, actor, trace, key)
             self.written_bytes += len(subject) + len(headers) + len(body)
             for attempt in range(self._tries):
                 try:
@@ -327,7 +321,7 @@ class EventStore:
             raise AssertionError("a submission always makes an event")
         started = time.perf_counter()
         try:
-            subject, body, headers, _ = _message(job, event, actor, trace)
+            subject, body, headers, _ = message_of(job, event, actor, trace)
             future = await self._publisher.send(subject, body, headers)
         except BaseException as error:
             self._observer(Append(job, SUBMIT, outcome_of(error), event, actor=actor, trace=trace))
@@ -368,36 +362,3 @@ async def _pause(attempt: int) -> None:
 def _unreadable(entry: Recorded, event: Unreadable) -> ConflictError | NewerVersionError:
     where = f"event {entry.seq} of job {entry.job_id} cannot be read: {event.reason}"
     return NewerVersionError(where) if event.newer else ConflictError(where, code=RefusalCode.DAMAGED)
-
-
-class _Message(NamedTuple):
-    """A guarded write as it goes on the wire."""
-
-    subject: str
-    body: bytes
-    headers: bytes
-    event_id: str
-
-
-def _message(job: Job, event: AnyEvent, actor: str, trace: str, key: str = "") -> _Message:
-    subject, body = write(job.id, event)
-    spec: JobSpec | None = getattr(event, "job", None)
-    event_id = f"{_WRITER}{next(_COUNT):x}"
-    tenant, kind = (spec.tenant, spec.kind) if spec else (job.tenant, job.kind)
-    # Spelled out, for this is done for every event; names of tenants and kinds were checked at the door.
-    block = (
-        f"NATS/1.0\r\n{subjects.H_MSG_ID}: {event_id}\r\n{subjects.H_EXPECTED_SEQ}: {job.seq}\r\n"
-        f"{subjects.H_EXPECTED_SUBJECT}: {subjects.job_filter(job.id)}\r\n"
-        f"{subjects.H_TENANT}: {tenant}\r\n{subjects.H_KIND}: {kind}\r\n"
-        f"{subjects.H_ACTOR}: {_one_line(actor)}\r\n"
-    )
-    if key or actor.startswith(KEY_ACTOR):
-        block += f"{subjects.H_KEY}: {_one_line(key or actor.removeprefix(KEY_ACTOR))}\r\n"
-    if trace:
-        block += f"{subjects.H_TRACE}: {_one_line(trace)}\r\n"
-    return _Message(subject, body, f"{block}\r\n".encode(), event_id)
-
-
-def _one_line(value: str) -> str:
-    """The value without what would begin another header."""
-    return value if value.isprintable() else "".join(char for char in value if char.isprintable())

@@ -28,7 +28,7 @@ ROOMS: Final = (
     "settings stream_sizes environment distribution clock ids visible log gc concurrency ending",
     "telemetry",
     "broker",
-    "records event_store files documents access",
+    "records event_message event_store files documents access",
     "connectors",
     "intake",
     "dispatch",

@@ -43,6 +43,7 @@ ALLOWED = {
     "system/test_kill.py::kill_broker_for_longer_than_a_lease": OUTAGE,
     "worker/test_worker.py::test_an_outage_longer_than_the_lease_costs_a_running_job_nothing": OUTAGE,
     "worker/test_vigil.py::test_a_worker_without_a_vigil_says_so_and_renews_on_its_own_loop": OUTAGE,
+    "telemetry/test_listener.py::test_a_loop_that_is_busy_lives": WORK,
     "test_clock_jumps.py::lives_through": OUTAGE,
 }  # fmt: skip
 """Files, or functions in them, that sleep for a time of their own, and why."""

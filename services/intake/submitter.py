@@ -50,12 +50,10 @@ from switchyard.services.settings import Settings
 
 SHOWN_NAME_CHARS: Final = 64
 MAX_NAME_CHARS: Final = 63
+_DEFAULT: Final = JobSpec(kind="", tenant="", lane=LaneId(""))
 
 FileExists = Callable[[str, str], Awaitable[bool]]
 """Whether a tenant has a file of this id."""
-
-
-_DEFAULT: Final = JobSpec(kind="", tenant="", lane=LaneId(""))
 
 
 class _Rules(NamedTuple):

@@ -22,7 +22,8 @@ from switchyard.services import clock
 from switchyard.services.access.principal import Caller
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.event_store import KEY_ACTOR, EventStore
+from switchyard.services.event_message import KEY_ACTOR
+from switchyard.services.event_store import EventStore
 from switchyard.services.intake.request import parse_request
 from switchyard.services.intake.submitter import Submitter
 from switchyard.services.records.schedules import ScheduleStore, iso, tick_body, tick_job_id, tick_key

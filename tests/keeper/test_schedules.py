@@ -85,7 +85,7 @@ class Table:
 
     async def until(self, wanted: Callable[[Schedule], bool]) -> Schedule:
         """The schedule as soon as it is as wanted."""
-        record = SCHEDULES.subject(("acme", NAME))
+        record = SCHEDULES.subject(("acme", self.name))
         async with asyncio.timeout(DEADLINE_S):
             changes = follow(self.site.nc, subjects.SCHEDULES, [record], latest=True, timeout_s=2)
             async for message in changes:

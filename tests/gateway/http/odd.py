@@ -82,6 +82,11 @@ ROUTES: Final = (
     Route("PUT", "/v1/kinds/noop", '{"retry": {"base_s": ODD}}', "retry.base_s", "admin"),
     Route("PUT", "/v1/kinds/noop", '{"fair_share": ODD}', "fair_share", "admin"),
     Route("PUT", "/v1/limits/x", '{"concurrency": ODD}', "concurrency", "admin"),
+    Route(
+        "POST", "/v1/keys", '{"name": "n", "roles": ["viewer"], "rate": {"per_minute": ODD}}',
+        "rate.per_minute", "admin",
+    ),
+    Route("POST", "/v1/keys/0123456789abcdef/rotate", '{"overlap_s": ODD}', "overlap_s", "admin"),
     Route("POST", "/v1/reviews/{review}/claim", '{"lease_s": ODD}', "lease_s", "reviewer"),
     Route("POST", "/v1/reviews/{review}/release", '{"x": ODD}', "x", "reviewer"),
     Route("POST", "/v1/reviews/{review}/accept", '{"x": ODD}', "x", "reviewer"),

@@ -1,4 +1,4 @@
-"""Schedules."""
+"""Answers about schedules."""
 
 from __future__ import annotations
 
