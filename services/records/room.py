@@ -139,7 +139,7 @@ class Room:
         starts = why_full(fill, disk, part=FOR_ENDS)
         if (starts is None) is not (self._starts is None):
             if starts is None:
-                log.info("starts_go_on")
+                log.info("starts_resumed")
             else:
                 log.warning("starts_held", reason=starts, effect="jobs that run end, and others wait")
         self._starts = starts
