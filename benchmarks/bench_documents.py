@@ -45,8 +45,8 @@ def _rows(directory: Path) -> list[dict[str, Any]]:
 
 
 def _row(what: str, floor: float, ours: float, least: float | None) -> dict[str, Any]:
-    said = what if least is None else f"{what} (at least {least:g}/s)"
-    return {"what": said, "unit": "/s", "raw": floor, "ours": ours, "ratio": ours / floor, "goal": None}
+    label = what if least is None else f"{what} (at least {least:g}/s)"
+    return {"what": label, "unit": "/s", "raw": floor, "ours": ours, "ratio": ours / floor, "goal": None}
 
 
 def _joined(path: Path, names: tuple[str, ...], times: int) -> Path:

@@ -175,8 +175,8 @@ async def deployed(directory: Path, cluster: Cluster) -> AsyncIterator[tuple[str
         token = await start(
             "token", "--tenant", "acme", "--role", "admin", "--ttl", "2h", stdout=subprocess.PIPE
         )
-        said = (await token.communicate())[0].decode().strip()
-        yield url, said
+        printed = (await token.communicate())[0].decode().strip()
+        yield url, printed
     finally:
         for part in parts:
             part.kill()

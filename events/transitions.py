@@ -131,7 +131,7 @@ def page() -> str:
         for event, (sources, target) in TRANSITIONS.items()
     ]
     commands = [
-        f"| `{command.__name__}` | {state.value} | {_said(came)} |"
+        f"| `{command.__name__}` | {state.value} | {_worded(came)} |"
         for command, (special, _) in COMMANDS.items()
         for state, came in special.items()
     ]
@@ -178,6 +178,6 @@ def page() -> str:
     )
 
 
-def _said(came: tuple[str, ...]) -> str:
+def _worded(came: tuple[str, ...]) -> str:
     words = {IGNORED: "ignored", REJECTED: "rejected"}
     return ", ".join(words.get(word, f"`{word}`") for word in came)

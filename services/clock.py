@@ -64,7 +64,7 @@ def _steady() -> float:
     return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
-def said(answer: bytes) -> datetime | None:
+def time_in(answer: bytes) -> datetime | None:
     """The time in an answer; one about a stream that is not there yet has none."""
     try:
         at = datetime.fromisoformat(orjson.loads(answer)["ts"])
@@ -141,7 +141,7 @@ class BrokerClock:
             except (nats.errors.Error, OSError, TimeoutError):
                 break
             received_s = self._steady()
-            at = said(reply.data)
+            at = time_in(reply.data)
             if at is None:
                 break
             self.learn(at, sent_s, received_s)

@@ -81,7 +81,7 @@ class _Surroundings:
         self.scratch = scratch
         self._files = files
         self._done = done
-        self._said = asyncio.Condition()
+        self._changed = asyncio.Condition()
         self._notifying: set[asyncio.Task[None]] = set()
 
     def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
@@ -94,8 +94,8 @@ class _Surroundings:
 
     def _notify(self) -> None:
         async def notify() -> None:
-            async with self._said:
-                self._said.notify_all()
+            async with self._changed:
+                self._changed.notify_all()
 
         task = asyncio.get_running_loop().create_task(notify())
         self._notifying.add(task)
@@ -107,8 +107,8 @@ class _Surroundings:
 
     async def until(self, stage: str | None) -> None:
         """Return when that report is there."""
-        async with self._said:
-            await self._said.wait_for(lambda: self.first(stage))
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.first(stage))
 
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         if file_id not in self._files:

@@ -288,7 +288,7 @@ class Worker:
             self._lost -= 1
             log.warning("the handler of job %s has ended; dropped: %d", lease.facts.job_id, left.late())
 
-    def _said(self) -> dict[str, Any]:
+    def _declared(self) -> dict[str, Any]:
         """What the worker can do: in full once, then by the revision that the gateway has given it."""
         if self._revision is not None:
             return {"revision": self._revision}
@@ -299,8 +299,8 @@ class Worker:
 
     async def _claim(self, wish: dict[str, Any]) -> dict[str, Any] | None:
         """One claim, sent again under its key until it is answered: a lease whose answer was lost is not."""
-        said = self._said()
-        body = body_json(wish | said)
+        declared = self._declared()
+        body = body_json(wish | declared)
         headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
         limits = aiohttp.ClientTimeout(total=self._poll_s + TIMEOUT_S, sock_connect=CONNECT_S)
         pauses = self._transport.pauses()
@@ -319,9 +319,9 @@ class Worker:
                     return claimed
             except (ApiError, *LOST) as error:
                 if isinstance(error, ApiError) and error.status not in AGAIN:
-                    if "revision" not in said or not _is_unknown_revision(error):
+                    if "revision" not in declared or not _is_unknown_revision(error):
                         raise
-                    if self._revision == said["revision"]:  # no other slot has received a newer one
+                    if self._revision == declared["revision"]:  # no other slot has received a newer one
                         self._revision = None
                     return None
                 if self._stopping.is_set():

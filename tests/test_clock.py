@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from switchyard.services.broker import connection as broker
 from switchyard.services.broker import topology
 from switchyard.services.broker.server.server import NatsServer
-from switchyard.services.clock import BrokerClock, said
+from switchyard.services.clock import BrokerClock, time_in
 from tests.worker.cable import open_cable
 
 ROOT = Path(__file__).parents[1]
@@ -118,7 +118,7 @@ def test_a_good_estimate_grows_old() -> None:
     ],
 )  # fmt: skip
 def test_an_answer_without_a_time_says_none(body: bytes) -> None:
-    assert said(body) is None
+    assert time_in(body) is None
 
 
 async def test_a_broker_without_our_streams_leaves_the_time_to_the_host(broker: NatsServer) -> None:

@@ -81,7 +81,7 @@ def check(path: Path, *, ocr: str = "never") -> Checked:
         seconds = time.process_time() - used
         pages = json.loads((Path(directory) / "document.json").read_text(encoding="utf-8"))["pages"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    written = [_said(page["blocks"]) for page in pages]
+    written = [_text_of(page["blocks"]) for page in pages]
     try:
         source = list(_source(path))
     except Exception as error:  # noqa: BLE001 - the yardstick cannot read what the conversion can
@@ -140,7 +140,7 @@ def _poor(source: Texts, written: Sequence[str]) -> Iterator[int]:
             yield number
 
 
-def _said(blocks: list[dict[str, Any]]) -> str:
+def _text_of(blocks: list[dict[str, Any]]) -> str:
     # The text of an item does not have the number.
     return "\n".join(block["markdown"] if block["kind"] == "item" else block["text"] for block in blocks)
 
@@ -180,8 +180,8 @@ def _source(path: Path) -> Iterator[list[str]]:
 def _paragraphs(root: Any) -> Iterator[str]:
     for element in root.iter():
         if isinstance(element.tag, str) and PARAGRAPH.fullmatch(element.tag):
-            said = (at for at in element.iter() if isinstance(at.tag, str) and at.tag.endswith(SAID))
-            own = (at for at in said if _owner(at) is element and not _is_left_out(at))
+            texts = (at for at in element.iter() if isinstance(at.tag, str) and at.tag.endswith(SAID))
+            own = (at for at in texts if _owner(at) is element and not _is_left_out(at))
             yield "".join((at.text or "") if at.tag.endswith("}t") else " " for at in own)
 
 

@@ -152,9 +152,9 @@ def build_image(program: str, tree: Path, target: Path, version: str) -> None:
         shutil.copy(next(target.glob("*.whl")), wheel)
         command = [program, "build", "--build-context", f"wheel={wheel}", "--tag", tag, str(tree)]
         run(command, within=tree, timeout_s=IMAGE_S)
-    said = run([program, "run", "--rm", tag, "--version"], within=tree, timeout_s=BUILD_S)
-    if version not in said.split():
-        raise ReleaseError(f"the image says {said.strip()!r} and not {version}")
+    printed = run([program, "run", "--rm", tag, "--version"], within=tree, timeout_s=BUILD_S)
+    if version not in printed.split():
+        raise ReleaseError(f"the image says {printed.strip()!r} and not {version}")
     archive = target / f"switchyard-{version}-image.tar"
     run([program, "save", "--output", str(archive), tag], within=tree, timeout_s=IMAGE_S)
 

@@ -116,15 +116,15 @@ def headers(left: Iterable[Left]) -> dict[str, str]:
     A policy's quota `q` may come within its window `w` in seconds; `r` is what may come at once, `t` the
     seconds until that is all of the burst again.
     """
-    said = list(left)
-    if not said:
+    shown = list(left)
+    if not shown:
         return {}
     window = int(MINUTE_S)
     return {
         "RateLimit-Policy": ", ".join(
-            f'"{one.rate.name}";q={one.rate.per_minute};w={window}' for one in said
+            f'"{one.rate.name}";q={one.rate.per_minute};w={window}' for one in shown
         ),
         "RateLimit": ", ".join(
-            f'"{one.rate.name}";r={one.requests};t={math.ceil(one.full_s)}' for one in said
+            f'"{one.rate.name}";r={one.requests};t={math.ceil(one.full_s)}' for one in shown
         ),
     }

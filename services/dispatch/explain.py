@@ -269,8 +269,8 @@ def _waiting(
         what = " and ".join(f"{name} {key.kind if name == 'kind' else job.lane}" for name in situation.paused)
         return WaitReason.PAUSED, f"an operator has paused {what}", [f"resume {what}"]
     if situation.held is not None:
-        said, _, advice = situation.held.rpartition(": ")
-        return WaitReason.STORAGE_FULL, f"no job starts: {said}", [advice]
+        reason, _, advice = situation.held.rpartition(": ")
+        return WaitReason.STORAGE_FULL, f"no job starts: {reason}", [advice]
     counted = {name: [v for v in verdicts if v.verdict == name] for name in _ORDER}
     fitting = counted[Verdict.FREE] + counted[Verdict.BUSY] + counted[Verdict.PAUSED]
     if not fitting:

@@ -30,16 +30,16 @@ class ServedKinds:
 
     def learn(self, worker: str, record: Serves | None) -> None:
         """Take in what a worker says of itself, or that it is gone."""
-        said = None if record is None else (record.kinds, record.tenant)
+        served = None if record is None else (record.kinds, record.tenant)
         known = self._workers.get(worker)
-        if said == known:
+        if served == known:
             return
         if known is not None:
             del self._workers[worker]
             self._add(*known, -1)
-        if said is not None:
-            self._workers[worker] = said
-            self._add(*said, 1)
+        if served is not None:
+            self._workers[worker] = served
+            self._add(*served, 1)
 
     def _add(self, kinds: tuple[str, ...], tenant: str | None, by: int) -> None:
         for kind in set(kinds):

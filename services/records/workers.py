@@ -186,8 +186,8 @@ def rest_tenant(worker_id: str) -> str | None:
     return tokens[1] if tokens[0] == REST and len(tokens) == 3 else None
 
 
-def _is_own(key: Key, said: WorkerRecord | Declaration) -> None:
-    if key != (said.id,):
+def _is_own(key: Key, record: WorkerRecord | Declaration) -> None:
+    if key != (record.id,):
         raise ValueError("it is another worker's")
 
 

@@ -241,14 +241,14 @@ async def _until_ready(url: str) -> None:
     Raises:
         UnavailableError: it did not within `READY_S`.
     """
-    said = "nothing"
+    detail = "nothing"
     try:
         async with asyncio.timeout(READY_S), aiohttp.ClientSession() as session:
             while True:
                 async with session.get(f"{url}/readyz") as answer:
                     if answer.status == 200:
                         return
-                    said = await answer.text()
+                    detail = await answer.text()
                 await asyncio.sleep(READY_PAUSE_S)
     except (TimeoutError, aiohttp.ClientError):
-        raise UnavailableError(f"the gateway at {url} is not ready after {READY_S:g} s: {said}") from None
+        raise UnavailableError(f"the gateway at {url} is not ready after {READY_S:g} s: {detail}") from None

@@ -41,11 +41,11 @@ def _described(error: BaseException) -> str:
     """What went wrong, on one line, with the place in the user's own code."""
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '?').name}, line {error.lineno}: {error.msg}"
-    said = " ".join(f"{type(error).__name__}: {error}".split())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if "importlib" not in frame.filename and "site-packages" not in frame.filename
         and Path(__file__).parents[1] not in Path(frame.filename).parents
     ]  # fmt: skip
-    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}: {said}" if own else said
+    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}: {text}" if own else text

@@ -58,5 +58,5 @@ def _first_message(channel: socket.socket) -> dict[str, Any]:
     body = channel.recv(size, socket.MSG_WAITALL)
     if len(body) < size:
         sys.exit(0)
-    said: dict[str, Any] = json.loads(body)
-    return said
+    message: dict[str, Any] = json.loads(body)
+    return message

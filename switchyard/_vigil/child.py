@@ -84,9 +84,9 @@ class Gateway:
         with contextlib.closing(connection):
             connection.request("POST", self._parts.path + path, body, self._headers | headers)
             answer = connection.getresponse()
-            said = answer.read(ANSWER_BYTES)
+            message = answer.read(ANSWER_BYTES)
         try:
-            found = json.loads(said)
+            found = json.loads(message)
         except ValueError:
             found = None
         return answer.status, found if isinstance(found, dict) else {}
@@ -97,11 +97,11 @@ class _Kept:
 
     __slots__ = ("again_at", "headers", "is_asked", "is_over", "job", "renewed_at", "until")
 
-    def __init__(self, said: dict[str, Any]) -> None:
-        self.job: str = said["job"]
-        self.headers: dict[str, str] = said["headers"]
-        self.renewed_at: float = said["renewed_at"]
-        self.until: float = said["until"]
+    def __init__(self, message: dict[str, Any]) -> None:
+        self.job: str = message["job"]
+        self.headers: dict[str, str] = message["headers"]
+        self.renewed_at: float = message["renewed_at"]
+        self.until: float = message["until"]
         self.again_at = 0.0
         self.is_asked = self.is_over = False
 
@@ -110,20 +110,20 @@ class Duty:
     """Keeps one worker's leases.
 
     Args:
-        said: the worker's first message.
+        message: the worker's first message.
         channel: to the worker.
         stacks_fd: where the worker's stacks come from.
         parent: the worker's process id.
     """
 
-    def __init__(self, said: dict[str, Any], channel: socket.socket, stacks_fd: int, parent: int) -> None:
-        self._worker: str = said["worker"]
-        self._every_s: float = said["every_s"]
-        self._late_s: float = said["late_s"]
-        self._stall_s: float = said["stall_s"]
-        self._body = json.dumps({"lease_s": said["lease_s"]}).encode()
-        answer_s = min(MOST_ANSWER_S, max(LEAST_ANSWER_S, said["lease_s"] / 3))
-        self._gateway = Gateway(said["url"], said["headers"], answer_s)
+    def __init__(self, message: dict[str, Any], channel: socket.socket, stacks_fd: int, parent: int) -> None:
+        self._worker: str = message["worker"]
+        self._every_s: float = message["every_s"]
+        self._late_s: float = message["late_s"]
+        self._stall_s: float = message["stall_s"]
+        self._body = json.dumps({"lease_s": message["lease_s"]}).encode()
+        answer_s = min(MOST_ANSWER_S, max(LEAST_ANSWER_S, message["lease_s"] / 3))
+        self._gateway = Gateway(message["url"], message["headers"], answer_s)
         self._channel = channel
         self._parent = parent
         self._unread = b""
@@ -133,7 +133,7 @@ class Duty:
         self._is_stalled = False
         self._sending = threading.Lock()
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="renewal")
-        self._blockage = Blockage(stacks_fd, self._worker, said["thread"], self._jobs, self._say)
+        self._blockage = Blockage(stacks_fd, self._worker, message["thread"], self._jobs, self._say)
         self._waiting = selectors.DefaultSelector()
         self._waiting.register(channel, selectors.EVENT_READ, self._listen)
         self._waiting.register(stacks_fd, selectors.EVENT_READ, self._blockage.on_stack)
@@ -177,13 +177,13 @@ class Duty:
         for line in lines:
             self._obey(json.loads(line))
 
-    def _obey(self, said: dict[str, Any]) -> None:
-        match said:
+    def _obey(self, message: dict[str, Any]) -> None:
+        match message:
             case {"beat": number}:
                 self._blockage.beat()
                 self._report({"beat": number})
             case {"lease": lease}:
-                self._kept[lease] = _Kept(said)
+                self._kept[lease] = _Kept(message)
             case {"renewed": lease, "at": at}:
                 if (kept := self._kept.get(lease)) is not None:
                     kept.renewed_at = max(kept.renewed_at, at)
@@ -277,10 +277,10 @@ def _log_in_a_thread() -> None:
 
 def main(channel_fd: str, stacks_fd: str, parent: str) -> None:
     """Keep the leases of the worker at the other end of the socket, until either ends."""
-    channel, said = beside.begin(int(channel_fd), int(stacks_fd), int(parent))
+    channel, message = beside.begin(int(channel_fd), int(stacks_fd), int(parent))
     _log_in_a_thread()
     try:
-        Duty(said, channel, int(stacks_fd), int(parent)).work()
+        Duty(message, channel, int(stacks_fd), int(parent)).work()
     except Exception:
         log.exception("the process that renews leases fails; another one is started")
         sys.stderr.flush()

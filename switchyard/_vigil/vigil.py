@@ -243,8 +243,8 @@ class Vigil:
             for line in lines:
                 self._hear(json.loads(line))
 
-    def _hear(self, said: dict[str, Any]) -> None:
-        match said:
+    def _hear(self, message: dict[str, Any]) -> None:
+        match message:
             case {"beat": number}:
                 if not self._has_answered:
                     log.debug("vigil_up")

@@ -95,8 +95,8 @@ def failure(error: BaseException) -> JobError:
     if not isinstance(error, HandlerError):
         return JobError("internal", exception_text(error))
     code, message = _part(error, "code"), _part(error, "message")
-    said = "" if message is None else text_of(message, ERROR_BYTES)
-    return failure_of(code, said or type_name(error), retryable=not isinstance(error, Fatal))
+    text = "" if message is None else text_of(message, ERROR_BYTES)
+    return failure_of(code, text or type_name(error), retryable=not isinstance(error, Fatal))
 
 
 def _part(error: HandlerError, name: str) -> Any:

@@ -264,13 +264,13 @@ class Lease:
             case Why.CANCEL | Why.DRAIN:
                 return "release", {}
             case Why.TIMEOUT:
-                said = (
+                reason = (
                     Why.TIMEOUT.value
                     if self._timeout_s >= NO_TIMEOUT_S
                     else timed_out(self._timeout_s).message
                 )
                 still = "" if self.left is None else "; its code did not stop, and still runs"
-                return "fail", error_of(JobError(TIMEOUT, said + still))
+                return "fail", error_of(JobError(TIMEOUT, reason + still))
             case _:
                 return None
 

@@ -122,14 +122,14 @@ def text_of(error: BaseException) -> str:
     try:
         if type(error).__module__.startswith("pydantic_core") and hasattr(error, "errors"):
             found = error.errors(include_url=False, include_context=False, include_input=False)
-            said = "; ".join(
+            text = "; ".join(
                 f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found[:MAX_ERRORS]
             )
         else:
-            said = str(error)
+            text = str(error)
     except BaseException:  # noqa: BLE001 - a foreign class's method, which may raise an exit as well
-        said = "(its text cannot be read)"
-    return said if len(said) <= MAX_TEXT_CHARS else said[:MAX_TEXT_CHARS] + "…"
+        text = "(its text cannot be read)"
+    return text if len(text) <= MAX_TEXT_CHARS else text[:MAX_TEXT_CHARS] + "…"
 
 
 def _bounded(text: str) -> str:

@@ -119,10 +119,10 @@ def start_error(files: Files, logged: int, port: int) -> BrokerError:
     """Why the broker ended, from what it wrote since it was started."""
     with files.log.open("rb") if files.log.exists() else files.stderr.open("rb") as log:
         log.seek(logged)
-        said = log.read(LOG_TAIL_BYTES * 4).decode(errors="replace")
-    said += files.stderr.read_text(errors="replace")[-LOG_TAIL_BYTES:]
-    if "address already in use" in said:
+        output = log.read(LOG_TAIL_BYTES * 4).decode(errors="replace")
+    output += files.stderr.read_text(errors="replace")[-LOG_TAIL_BYTES:]
+    if "address already in use" in output:
         return PortTakenError(f"port {port} is taken by another program; choose another one or end it")
-    fatal = [line for line in said.splitlines() if "[FTL]" in line] or said.splitlines()[-1:]
-    reason = fatal[0].partition("[FTL] ")[2] or fatal[0] if fatal else "it said nothing"
+    fatal = [line for line in output.splitlines() if "[FTL]" in line] or output.splitlines()[-1:]
+    reason = fatal[0].partition("[FTL] ")[2] or fatal[0] if fatal else "it wrote nothing"
     return BrokerStartError(f"nats-server did not start: {reason} (see {files.log})")

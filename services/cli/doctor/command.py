@@ -26,10 +26,10 @@ def _ocr() -> Check:
     if not found["ocr"]:
         advice = "scans cannot be converted: apt-get install tesseract-ocr tesseract-ocr-eng"
         return Check("ocr", "warn", "no tesseract", advice)
-    said = f"tesseract {found['ocr_version']}, languages {', '.join(languages) or 'none'}"
+    summary = f"tesseract {found['ocr_version']}, languages {', '.join(languages) or 'none'}"
     if "eng" in languages:
-        return Check("ocr", "ok", said)
-    return Check("ocr", "warn", said, "the default language is missing: apt-get install tesseract-ocr-eng")
+        return Check("ocr", "ok", summary)
+    return Check("ocr", "warn", summary, "the default language is missing: apt-get install tesseract-ocr-eng")
 
 
 async def _parts(settings: Settings) -> AsyncIterator[Check]:

@@ -32,12 +32,12 @@ async def streams(nc: Client, settings: Settings) -> Check:
     log = next((fill for fill in found if fill.stream == subjects.JOBS), None)
     if log is None:
         return Check("storage", "warn", "there is no event log", "switchyard topology apply")
-    said = f"the event log holds {log.used_bytes} bytes" + (
+    summary = f"the event log holds {log.used_bytes} bytes" + (
         f" of {log.most_bytes} ({log.share:.0%})" if log.most_bytes > 0 else ""
     )
     full = sorted((fill for fill in found if fill.share >= NEARLY), key=lambda fill: -fill.share)
     if full:
-        said += "; nearly full: " + ", ".join(f"{fill.stream} {fill.share:.0%}" for fill in full)
+        summary += "; nearly full: " + ", ".join(f"{fill.stream} {fill.share:.0%}" for fill in full)
     disk = room.disk_of(settings, log)
     if reason := room.why_full(log, disk):
         held = room.why_full(log, disk, part=room.FOR_ENDS) is not None
@@ -45,8 +45,8 @@ async def streams(nc: Client, settings: Settings) -> Check:
         return Check("storage", "fail", reason, effect)
     if full:
         names = ", ".join(f"SWITCHYARD_{fill.stream.upper()}_BYTES" for fill in full)
-        return Check("storage", "warn", said, f"set {names} higher")
-    return Check("storage", "ok", said)
+        return Check("storage", "warn", summary, f"set {names} higher")
+    return Check("storage", "ok", summary)
 
 
 def read_model(settings: Settings) -> Check:
@@ -73,9 +73,9 @@ def _look_through(path: Path) -> str | None:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         connection.set_progress_handler(lambda: time.monotonic() > until, STEPS)
         try:
-            [said] = connection.execute("PRAGMA quick_check(1)").fetchone()
+            [verdict] = connection.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
                 return None  # nothing is wrong as far as it came
             raise
-    return None if said == "ok" else f"it is damaged: {said}"
+    return None if verdict == "ok" else f"it is damaged: {verdict}"

@@ -133,11 +133,11 @@ class CustomConnector:
     ) -> Outcome:
         self._handler.parse(attempt.payload)  # a bad payload needs no process
 
-        def report(said: dict[str, Any]) -> None:
-            if "log" in said:
-                attempt.log(said["log"])
+        def report(message: dict[str, Any]) -> None:
+            if "log" in message:
+                attempt.log(message["log"])
             else:
-                attempt.progress(**said)
+                attempt.progress(**message)
 
         async with served(surroundings) as address:
             done = await run_isolated(

@@ -354,24 +354,24 @@ class Claiming:
         lasts_s = settings.lease_s + min(asked.wait_s, settings.wait_s)
         # An admin's worker is for every tenant, unless its request acts for one.
         tenant = asked.tenant if caller.is_admin and not caller.home else caller.tenant
-        said = new_record(
+        fresh = new_record(
             worker_id=WorkerId(worker), kinds=tuple(asked.kinds or ()), capabilities=asked.capabilities or {},
             slots=asked.slots or 1, lease_s=lasts_s, tenant=tenant,
         )  # fmt: skip
-        said = msgspec.structs.replace(said, door=REST, version="", host="")
+        fresh = msgspec.structs.replace(fresh, door=REST, version="", host="")
         if asked.revision is not None:
             known = await self._declarations.named(WorkerId(worker), Revision(asked.revision))
-            said = msgspec.structs.replace(
-                said, kinds=said.kinds or known.kinds, capabilities=known.capabilities,
-                slots=asked.slots or known.slots, tenant=said.tenant or known.tenant,
+            fresh = msgspec.structs.replace(
+                fresh, kinds=fresh.kinds or known.kinds, capabilities=known.capabilities,
+                slots=asked.slots or known.slots, tenant=fresh.tenant or known.tenant,
             )  # fmt: skip
-        check_kinds(caller.grant, said.kinds)
+        check_kinds(caller.grant, fresh.kinds)
         declared = await self._declarations.declare(
-            declaration_of(said, said.at), lasts_s, adds_kinds=asked.revision is not None
+            declaration_of(fresh, fresh.at), lasts_s, adds_kinds=asked.revision is not None
         )
         wish = self.claims.wish(WorkerId(worker))
         record = msgspec.structs.replace(
-            said, revision=declared.revision, capabilities=declared.capabilities, state=wish or "running"
+            fresh, revision=declared.revision, capabilities=declared.capabilities, state=wish or "running"
         )
         await self._workers.seen(record, declared, is_new=not self._watch.has_heartbeat(worker))
         return record

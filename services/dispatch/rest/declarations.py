@@ -66,11 +66,11 @@ class Declarations:
             )
         return declaration
 
-    async def declare(self, said: Declaration, lasts_s: float, *, adds_kinds: bool) -> Declaration:
+    async def declare(self, declared: Declaration, lasts_s: float, *, adds_kinds: bool) -> Declaration:
         """Store what a worker says of itself, unless it stands there; as it stands then.
 
         Args:
-            said: its revision counts for nothing.
+            declared: its revision counts for nothing.
             lasts_s: how long the worker's heartbeat lives.
             adds_kinds: whether kinds that are declared already stay.
 
@@ -78,26 +78,26 @@ class Declarations:
             LimitError: its tenant has as many workers, or as many bytes, as it may.
             UnavailableError: the broker does not take it.
         """
-        self._admit(said.id)
-        known = self._newest(said.id)
+        self._admit(declared.id)
+        known = self._newest(declared.id)
         for _ in range(self._settings.append_tries):
-            fresh = _merged(known.declaration, said, adds_kinds=adds_kinds)
+            fresh = _merged(known.declaration, declared, adds_kinds=adds_kinds)
             if fresh is known.declaration:
                 return fresh
             fresh = fresh.renewed(lasts_s, self._settings.lease_s, clock.now())
             try:
                 await self._write(fresh, known)
             except VersionConflictError:
-                known = await self._stored(said.id)
+                known = await self._stored(declared.id)
             else:
                 return fresh
-        raise UnavailableError(f"others keep changing what worker {said.id} declares")
+        raise UnavailableError(f"others keep changing what worker {declared.id} declares")
 
-    async def keep(self, said: Declaration | None, worker: WorkerId, lasts_s: float) -> None:
+    async def keep(self, declared: Declaration | None, worker: WorkerId, lasts_s: float) -> None:
         """Let what a worker declares outlive a heartbeat.
 
         Args:
-            said: what its last claim here came to, to be stored again if it is gone.
+            declared: what its last claim here came to, to be stored again if it is gone.
             worker: whose it is.
             lasts_s: how long the heartbeat lives.
 
@@ -106,9 +106,9 @@ class Declarations:
         """
         known, now = self._newest(worker), clock.now()
         declaration = known.declaration
-        if declaration is None and said is not None:
+        if declaration is None and declared is not None:
             known = await self._stored(worker)
-            declaration = known.declaration or said
+            declaration = known.declaration or declared
         elif declaration is None or not declaration.is_due(lasts_s, self._settings.lease_s, now):
             return
         with contextlib.suppress(VersionConflictError):  # another gateway, or a claim, has just written it
@@ -189,20 +189,21 @@ class Declarations:
             self._under_way[tenant] -= size_bytes
 
 
-def _merged(known: Declaration | None, said: Declaration, *, adds_kinds: bool) -> Declaration:
+def _merged(known: Declaration | None, declared: Declaration, *, adds_kinds: bool) -> Declaration:
     """What is to stand; `known` itself where nothing changes."""
     now_ms = int(clock.now().timestamp() * 1000)
     if known is None:
-        return msgspec.structs.replace(said, revision=now_ms, kinds=tuple(sorted(said.kinds)))
-    kinds = {*said.kinds, *known.kinds} if adds_kinds else {*said.kinds}
+        return msgspec.structs.replace(declared, revision=now_ms, kinds=tuple(sorted(declared.kinds)))
+    kinds = {*declared.kinds, *known.kinds} if adds_kinds else {*declared.kinds}
     if len(kinds) > MAX_KINDS:
-        kinds = {*said.kinds}
+        kinds = {*declared.kinds}
     fresh = msgspec.structs.replace(
-        said, kinds=tuple(sorted(kinds)), started_at=known.started_at, expires_at=known.expires_at,
+        declared, kinds=tuple(sorted(kinds)), started_at=known.started_at, expires_at=known.expires_at,
         revision=max(now_ms, known.revision + 1),
     )  # fmt: skip
     # JSON distinguishes 1 from true, which Python does not.
-    if said.capabilities is known.capabilities or encoded(said.capabilities) == encoded(known.capabilities):
-        fresh = msgspec.structs.replace(fresh, revision=known.revision, capabilities=known.capabilities)
+    has, had = declared.capabilities, known.capabilities
+    if has is had or encoded(has) == encoded(had):
+        fresh = msgspec.structs.replace(fresh, revision=known.revision, capabilities=had)
         return known if fresh == known else fresh
     return fresh

@@ -57,8 +57,8 @@ class LaneBoard:
 
     def profile(self, record: WorkerRecord) -> Profile:
         """The profile of a claimer."""
-        said: tuple[Any, ...] = (sorted(record.kinds), record.capabilities, record.tenant)
-        key = msgspec.json.encode(said, order="sorted")
+        parts: tuple[Any, ...] = (sorted(record.kinds), record.capabilities, record.tenant)
+        key = msgspec.json.encode(parts, order="sorted")
         profile = self._profiles.get(key)
         if profile is None:
             profile = self._profiles[key] = Profile(record)

@@ -37,8 +37,8 @@ def decode(source: bytes) -> str:
     for start, encoding in UNMARKED:
         if source.startswith(start):
             return source.decode(encoding, errors="replace")
-    said = DECLARED.search(source[:PRESCAN_BYTES]) or CHARSET.search(source[:PRESCAN_BYTES])
-    name = said[1].decode("ascii").lower() if said is not None else ""
+    declared = DECLARED.search(source[:PRESCAN_BYTES]) or CHARSET.search(source[:PRESCAN_BYTES])
+    name = declared[1].decode("ascii").lower() if declared is not None else ""
     name = READ_AS.get(name, name)
     if ENCODING.fullmatch(name):
         with contextlib.suppress(LookupError):

@@ -45,8 +45,8 @@ def apply(root: Any) -> None:
 
 def _rules(sheet: str) -> Iterator[tuple[str, str]]:
     first, *others = sheet.split("/*")
-    said = first + "".join(other.partition("*/")[2] for other in others)  # without its comments
-    for rule in said.split("}"):
+    rules = first + "".join(other.partition("*/")[2] for other in others)  # without its comments
+    for rule in rules.split("}"):
         selectors, _, style = rule.rpartition("{")
         script = script_of(style)
         for selector in selectors.split(",") if script else ():

@@ -49,8 +49,8 @@ def _done(page: Page | Reading) -> Page:
         made = tuple(read.blocks())
         has = sum(letters(line.text) for line in read.lines)
         lost = self_check.warning("a page read by OCR", has, made, "what OCR read")
-        said = "".join("".join(block.text.split()) for block in made)
-        missing = [field for field in page.fields if "".join(field.text.split()) not in said]
+        written = "".join("".join(block.text.split()) for block in made)
+        missing = [field for field in page.fields if "".join(field.text.split()) not in written]
         shown = blocks.among(made, (*page.pictures, *missing))
         return Page.of(shown, confidence=read.confidence, warnings=lost)
     except Exception as error:

@@ -113,7 +113,7 @@ class _Run:
         if turn:
             image = given.rotate(turn, expand=True, fillcolor=PAPER, resample=Image.Resampling.BICUBIC)
         self._image = image
-        self._said, self._errors = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - closed with the result
+        self._output, self._errors = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - closed with the result
         with TemporaryFile() as source:
             image.save(source, "PPM")
             source.seek(0)
@@ -121,7 +121,7 @@ class _Run:
                 self._process = subprocess.Popen(  # noqa: S603 - found on PATH; the model admits names alone
                     command,
                     stdin=source,
-                    stdout=self._said,
+                    stdout=self._output,
                     stderr=self._errors,
                     pass_fds=held,
                     preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no lock
@@ -130,12 +130,12 @@ class _Run:
     def result(self) -> Recognised:
         """Wait for what it says."""
         status = self._process.wait()
-        output, errors = _content(self._said), _content(self._errors)
+        output, errors = _content(self._output), _content(self._errors)
         if status:
-            said = errors.decode(errors="replace").strip()[-500:]
-            if "bad_alloc" in said:
-                raise MemoryError(said)
-            raise RetryableError("ocr_failed", f"the OCR program ended with status {status}: {said}")
+            complaint = errors.decode(errors="replace").strip()[-500:]
+            if "bad_alloc" in complaint:
+                raise MemoryError(complaint)
+            raise RetryableError("ocr_failed", f"the OCR program ended with status {status}: {complaint}")
         read = parse(output, self._image)
         return replace(read, given=self._size, turned=read.turned + self._turn)
 
@@ -143,7 +143,7 @@ class _Run:
         """Kill it."""
         self._process.kill()
         self._process.wait()
-        self._said.close()
+        self._output.close()
         self._errors.close()
 
 

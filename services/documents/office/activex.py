@@ -83,9 +83,9 @@ def text_of(package: Package, part: str) -> str | None:
         return ""
     if root is None or not (kind in SIGNS or kind in FIELDS or kind == LABEL):
         return None
-    said = {each.get(f"{AX}name", ""): each.get(f"{AX}value", "") for each in root.iter(f"{AX}ocxPr")}
-    found: tuple[str, str] | None = said.get("Value", ""), said.get("Caption", "")
-    if not said:
+    properties = {each.get(f"{AX}name", ""): each.get(f"{AX}value", "") for each in root.iter(f"{AX}ocxPr")}
+    found: tuple[str, str] | None = properties.get("Value", ""), properties.get("Caption", "")
+    if not properties:
         relation = package.relations(part).get(root.get(f"{RELATIONSHIPS}id", ""))
         data = package.content(relation.target) if relation is not None else b""
         found = _stored(data[:MAX_BYTES], label=kind == LABEL)

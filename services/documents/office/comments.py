@@ -75,7 +75,7 @@ def _text(comment: Element) -> str:
 
 def _quote(author: str, text: str, on: str = "") -> Iterator[Piece]:
     if text:
-        said = " ".join(
+        heading = " ".join(
             part for part in ("Comment", f"by {author}" if author else "", f"on {on}" if on else "") if part
         )
-        yield Piece("quote", runs.render([runs.Run(f"{said}: {text}")]))
+        yield Piece("quote", runs.render([runs.Run(f"{heading}: {text}")]))

@@ -177,8 +177,8 @@ class _Reader:
         if not text or box is None:
             return None
         author = " ".join(self.string(annotation, "T").split())
-        said = f"Comment by {author}: {text}" if author else f"Comment: {text}"
-        return Block("quote", f"> {render([Run(said)])}", said, box=fractions(box, self._size))
+        remark = f"Comment by {author}: {text}" if author else f"Comment: {text}"
+        return Block("quote", f"> {render([Run(remark)])}", remark, box=fractions(box, self._size))
 
     def box(self, annotation: raw.FPDF_ANNOTATION) -> Box | None:
         """Where an annotation is; None for one that is nowhere."""

@@ -49,8 +49,8 @@ def media_type(request: web.Request) -> str:
 
     aiohttp's own reading of a long header takes half a second, and one of brackets is too deep for it.
     """
-    said = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
-    return said if MEDIA_TYPE.fullmatch(said) else BYTES
+    declared = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+    return declared if MEDIA_TYPE.fullmatch(declared) else BYTES
 
 
 async def json_body(request: web.Request) -> bytes:

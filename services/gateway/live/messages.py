@@ -110,12 +110,12 @@ def decode(text: str) -> AnyMessage:
             no message that a client may send.
     """
     try:
-        said: AnyMessage = decoded(text.encode(), _DECODER)
+        message: AnyMessage = decoded(text.encode(), _DECODER)
     except RejectedError as problem:
         if problem.field == "type":
             problem.code = "unknown_type"
         raise
-    return said
+    return message
 
 
 def claimed_id(text: str) -> str | None:

@@ -131,7 +131,7 @@ class Leases:
                 allowed=("succeed", "fail", "release", "propose"),
             )  # fmt: skip
         command = RenewClaim(now=now, fence=claims.fence, expires_at=expires_at)
-        job, _ = await self._said(
+        job, _ = await self._answered(
             claims, self._jobs.transition(caller, before, command, actor=f"worker:{claims.worker}")
         )
         await self.claiming.prolonged(claims, before, expires_at)
@@ -261,7 +261,7 @@ class Leases:
             return await self.outcomes.kept(job, claims, result, names, caller.key)
         return None, ()
 
-    async def _said(self, claims: LeaseClaims, saying: Awaitable[Any]) -> Any:
+    async def _answered(self, claims: LeaseClaims, saying: Awaitable[Any]) -> Any:
         try:
             return await saying
         except ConflictError as error:

@@ -220,8 +220,8 @@ class AttemptRun:
             case Interruption.TIMEOUT:
                 late = timed_out(self.timeout_s)
                 if still_runs:
-                    said = f"{late.message}; its code did not stop when it was asked to, and still runs"
-                    late = replace(late, message=said)
+                    message = f"{late.message}; its code did not stop when it was asked to, and still runs"
+                    late = replace(late, message=message)
                 return _failure(fence, late)
             case Interruption.DRAIN:
                 return Release(now=now, fence=fence)

@@ -13,12 +13,12 @@ WEB_SOCKETS: Final = ("ws://", "wss://")
 def main() -> None:
     """Keep the leases of the worker at the other end of the socket, until either ends."""
     channel_fd, stacks_fd, parent = (int(argument) for argument in sys.argv[1:])
-    channel, said = beside.begin(channel_fd, stacks_fd, parent)
-    if not any(url.startswith(WEB_SOCKETS) for url in said["url"].split(",")):
+    channel, message = beside.begin(channel_fd, stacks_fd, parent)
+    if not any(url.startswith(WEB_SOCKETS) for url in message["url"].split(",")):
         sys.modules["aiohttp"] = None  # type: ignore[assignment]  # half of the start, for web sockets alone
-    from switchyard.services.worker.vigil import duty  # noqa: PLC0415 - what it imports depends on what was said
+    from switchyard.services.worker.vigil import duty  # noqa: PLC0415 - what it imports depends on the message
 
-    duty.run(said, channel, stacks_fd, parent)
+    duty.run(message, channel, stacks_fd, parent)
 
 
 if __name__ == "__main__":

@@ -83,22 +83,22 @@ class Duty:
     """Keeps one worker's leases.
 
     Args:
-        said: the worker's first message.
+        message: the worker's first message.
         writer: to the worker.
         stacks_fd: where the worker's stacks come from.
     """
 
-    def __init__(self, said: dict[str, Any], writer: asyncio.StreamWriter, stacks_fd: int) -> None:
-        self._said = said
+    def __init__(self, message: dict[str, Any], writer: asyncio.StreamWriter, stacks_fd: int) -> None:
+        self._first = message
         self._writer = writer
-        self._record = msgspec.convert(said["record"], WorkerRecord, strict=False)
-        self._limits = Limits(**said["limits"])
-        self._stall_s: float = said["stall_s"]
+        self._record = msgspec.convert(message["record"], WorkerRecord, strict=False)
+        self._limits = Limits(**message["limits"])
+        self._stall_s: float = message["stall_s"]
         self._kept: dict[Fence, _Kept] = {}
         self._heartbeats: Heartbeats | None = None
         self._wake = asyncio.Event()
         self._is_stalled = False
-        self.blockage = Blockage(stacks_fd, self._record.id, said["thread"], self._jobs, log.warning)
+        self.blockage = Blockage(stacks_fd, self._record.id, message["thread"], self._jobs, log.warning)
 
     def _jobs(self) -> list[str]:
         return [kept.job.id for kept in self._kept.values()]
@@ -116,13 +116,13 @@ class Duty:
                     return True
         return False
 
-    def _obey(self, said: dict[str, Any]) -> bool:
-        match said:
+    def _obey(self, message: dict[str, Any]) -> bool:
+        match message:
             case {"beat": number}:
                 self.blockage.beat()
                 self._report({"beat": number})
             case {"lease": fence}:
-                self._keep(fence, said)
+                self._keep(fence, message)
             case {"ended": fence}:
                 self._kept.pop(fence, None)
             case {"record": record}:
@@ -134,14 +134,14 @@ class Duty:
                 return True
         return False
 
-    def _keep(self, fence: Fence, said: dict[str, Any]) -> None:
-        until = None if said["for_s"] is None else time.monotonic() + said["for_s"]
+    def _keep(self, fence: Fence, message: dict[str, Any]) -> None:
+        until = None if message["for_s"] is None else time.monotonic() + message["for_s"]
         if (known := self._kept.get(fence)) is not None:
             known.until = until
             return
         lease = Lease(self._record.id, fence, 0, Revision(0))
-        job = Job(id=said["job"], seq=said["seq"], status=Status.RUNNING, lease=lease)
-        self._kept[fence] = _Kept(job, said["reply"], said["tokens"], until)
+        job = Job(id=message["job"], seq=message["seq"], status=Status.RUNNING, lease=lease)
+        self._kept[fence] = _Kept(job, message["reply"], message["tokens"], until)
 
     def _report(self, line: dict[str, Any]) -> None:
         if self._writer.transport.get_write_buffer_size() < UNREAD_BYTES:
@@ -165,7 +165,7 @@ class Duty:
         while True:
             try:
                 return await connect(
-                    self._said["url"],
+                    self._first["url"],
                     name="vigil",
                     timeout_s=self._limits.request_timeout_s,
                     lease_s=self._record.lease_s,
@@ -255,7 +255,7 @@ class Duty:
                     await self._heartbeats.last_words()
 
 
-async def _keep(said: dict[str, Any], channel: socket.socket, stacks_fd: int, parent: int) -> None:
+async def _keep(message: dict[str, Any], channel: socket.socket, stacks_fd: int, parent: int) -> None:
     loop = asyncio.get_running_loop()
     reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_BYTES)
 
@@ -264,7 +264,7 @@ async def _keep(said: dict[str, Any], channel: socket.socket, stacks_fd: int, pa
             reader.feed_eof()
 
     loop.add_signal_handler(signal.SIGUSR1, on_death)
-    duty = Duty(said, writer, stacks_fd)
+    duty = Duty(message, writer, stacks_fd)
     loop.add_reader(stacks_fd, duty.blockage.on_stack)
     async with asyncio.TaskGroup() as group:
         group.create_task(duty.work())
@@ -273,7 +273,7 @@ async def _keep(said: dict[str, Any], channel: socket.socket, stacks_fd: int, pa
         os._exit(0)  # a broker that does not answer must not hold up the end
 
 
-def run(said: dict[str, Any], channel: socket.socket, stacks_fd: int, parent: int) -> None:
-    """Keep the leases of the worker that said so; never returns in order."""
-    logs.configure(**{"as_json": True} | said["log"])
-    asyncio.run(_keep(said, channel, stacks_fd, parent))
+def run(message: dict[str, Any], channel: socket.socket, stacks_fd: int, parent: int) -> None:
+    """Keep the leases of the worker that asked for it; never returns in order."""
+    logs.configure(**{"as_json": True} | message["log"])
+    asyncio.run(_keep(message, channel, stacks_fd, parent))

@@ -101,5 +101,5 @@ def _marked(item: Element) -> str:
 
 
 def _script(run: Element) -> str:
-    said = run.find(f"{MAIN}rPr/{MAIN}vertAlign")
-    return "" if said is None else SCRIPTS.get(said.get("val", ""), "")
+    align = run.find(f"{MAIN}rPr/{MAIN}vertAlign")
+    return "" if align is None else SCRIPTS.get(align.get("val", ""), "")

@@ -276,11 +276,11 @@ def _as_word(paragraph: Element) -> Element:
     return _paragraph(paragraph, "".join(part.text or "" for part in paragraph.iter(f"{A}t")))
 
 
-def _paragraph(drawn: Element, said: str) -> Element:
+def _paragraph(drawn: Element, words: str) -> Element:
     made = drawn.makeelement(f"{W}p")
     run = made.makeelement(f"{W}r")
     text = made.makeelement(f"{W}t")
-    text.text = said
+    text.text = words
     run.append(text)
     made.append(run)
     return made
@@ -296,9 +296,9 @@ def _state(sign: Element) -> str:
     """What a field of a form shows: whether a box is checked, or which entry of a list is chosen."""
     box, choice = sign.find(f"{W}ffData/{W}checkBox"), sign.find(f"{W}ffData/{W}ddList")
     if box is not None:
-        said = box.find(f"{W}checked")
-        said = box.find(f"{W}default") if said is None else said
-        return "☑" if said is not None and said.get(f"{W}val", "1") not in OFF else "☐"
+        state = box.find(f"{W}checked")
+        state = box.find(f"{W}default") if state is None else state
+        return "☑" if state is not None and state.get(f"{W}val", "1") not in OFF else "☐"
     if choice is not None:
         entries = [entry.get(f"{W}val", "") for entry in choice.findall(f"{W}listEntry")]
         at = integer(value(choice, "result") or value(choice, "default"), 0)

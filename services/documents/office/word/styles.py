@@ -153,9 +153,9 @@ def run_look(properties: Element | None, *, name: str = "") -> RunLook:
 
 def _script(properties: Element) -> str | None:
     """What stands above or below the line: by its own name, or moved there and set smaller by hand."""
-    said = value(properties, "vertAlign")
-    if said is not None:
-        return {"superscript": UP, "subscript": DOWN}.get(said, "")
+    align = value(properties, "vertAlign")
+    if align is not None:
+        return {"superscript": UP, "subscript": DOWN}.get(align, "")
     moved = integer(value(properties, "position"), 0)
     if abs(moved) < MOVED or value(properties, "sz") is None:
         return None

@@ -117,8 +117,8 @@ async def submit(call: Call[SubmitForm]) -> web.Response:
         not asked.commits_count and asked.turns_used >= BURNT_OUT_TURNS
     )
     queue = CONTINUATION if burnt_out else PROVISIONAL
-    said = msgspec.structs.asdict(asked)
-    result = {name: value for name, value in said.items() if value is not None and name != "lease_id"}
+    fields = msgspec.structs.asdict(asked)
+    result = {name: value for name, value in fields.items() if value is not None and name != "lease_id"}
     if (
         task.job.review is not None
         and task.queue == queue

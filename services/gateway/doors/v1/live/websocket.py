@@ -164,10 +164,10 @@ class _Connection:
                     frame = await self._socket.receive()
             if frame.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return None
-            said = decode(frame.data) if frame.type is WSMsgType.TEXT else None
-            if not isinstance(said, Auth):
+            message = decode(frame.data) if frame.type is WSMsgType.TEXT else None
+            if not isinstance(message, Auth):
                 raise UnauthenticatedError("the first message must be an auth message", code="token_missing")
-            return await self._admitted(said.token)
+            return await self._admitted(message.token)
         except LimitError as error:
             refusal, ending = error, TOO_MANY_FAILURES
         except UnavailableError as error:
