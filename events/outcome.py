@@ -35,6 +35,7 @@ ERROR_CODE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 ERROR_BYTES: Final = 64 * 1024
 TRACE_CHARS: Final = 16_000
 TRACE_PART_CHARS: Final = 2_000
+MAX_NOTES: Final = 100
 MAX_NAMES: Final = 100
 MAX_NAME_CHARS: Final = 100
 STAGE_CHARS: Final = 200
@@ -144,10 +145,23 @@ def exception_text(error: BaseException) -> str:
 def trace_of(error: BaseException) -> str:
     """An exception's traceback for the log, with what is long in it cut."""
     try:
-        parts = traceback.format_exception(error)
+        shown = traceback.TracebackException.from_exception(error)
+        _shorten(shown)
+        parts = list(shown.format())
     except BaseException:  # noqa: BLE001 - notes and texts are the foreign code's, and may raise anything
         parts = [f"<an exception of type {type_name(error)}, which cannot be shown>"]
     return text_of("".join(_cut(part, TRACE_PART_CHARS) for part in parts)[-TRACE_CHARS:], 4 * TRACE_CHARS)
+
+
+def _shorten(shown: traceback.TracebackException) -> None:
+    """Cut the notes of an error and of those that led to it, before they are laid out line by line."""
+    left = [shown]
+    while left:
+        each = left.pop()
+        notes = each.__notes__
+        if isinstance(notes, list | tuple):
+            each.__notes__ = [_cut(note, TRACE_PART_CHARS) for note in notes[:MAX_NOTES] if type(note) is str]
+        left += filter(None, (each.__cause__, each.__context__, *(each.exceptions or ())))
 
 
 # --- Reports

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -111,6 +112,24 @@ def test_any_exception_has_a_text_and_a_trace() -> None:
     assert "which has no text" in outcome.exception_text(ValueError(Mute()))
     assert "ValueError: no" in outcome.trace_of(ValueError("no"))
     assert "which cannot be shown" in outcome.trace_of(ExceptionGroup("several", [Untraceable()]))
+
+
+def test_notes_without_end_are_cut_before_they_are_laid_out() -> None:
+    error, cause = ValueError("no"), KeyError("cause")
+    error.__cause__ = cause
+    cause.add_note("a\n" * 10_000_000)
+    for number in range(1000):
+        error.add_note(f"note {number}")
+    tracemalloc.start()
+    try:
+        trace = outcome.trace_of(error)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 5_000_000
+    assert "KeyError: 'cause'" in trace
+    assert "note 99" in trace
+    assert "note 100" not in trace
 
 
 class Untraceable(Exception):  # noqa: N818 -- it is one that nobody expects

@@ -18,10 +18,12 @@ from switchyard.events.commands import (
     Wake,
 )
 from switchyard.events.encoding.damage import refuse_damaged
+from switchyard.events.encoding.envelope import Recorded
 from switchyard.events.errors import ConflictError, InvalidError, NotFoundError
-from switchyard.events.events import Unreadable
+from switchyard.events.events import Dead, Unreadable
 from switchyard.events.job import RULE_CHECKS, Job
 from switchyard.events.values import JobError, Status
+from switchyard.events.vocabulary.causes import DeadReason
 from switchyard.services import clock
 from switchyard.services.access.lease_tickets import LeaseClaims, LeaseTokens
 from switchyard.services.access.principal import Caller
@@ -37,7 +39,7 @@ from switchyard.services.gateway.operations.outcomes import Outcomes
 ENDED_BY: Final = {
     "succeed": {"succeeded"},
     "fail": {"failed", "dead", "cancelled", "expired"},
-    "release": {"queued", "cancelled", "expired"},
+    "release": {"queued", "scheduled", "dead", "cancelled", "expired"},
     "propose": {"proposed", "cancelled", "expired"},
 }
 """From verb to the events that it ends a lease with."""
@@ -291,10 +293,16 @@ class Leases:
         since = await self._jobs.store.history(claims.job, after=claims.fence, limit=SHOWN_SINCE)
         ends = (entry for entry in since if not isinstance(entry.event, Unreadable))
         end = next((entry for entry in ends if entry.name not in ("claim_renewed", "cancel_requested")), None)
-        if end is not None and end.name in ENDED_BY[verb] and end.actor == f"worker:{claims.worker}":
+        if end is not None and _is_end_by(verb, end) and end.actor == f"worker:{claims.worker}":
             return await self._jobs.store.load(claims.job, at_least=end.seq)
         self._workers.ended(claims.worker, claims.fence)
         raise StaleLeaseError(error, since) from None
+
+
+def _is_end_by(verb: str, end: Recorded) -> bool:
+    if isinstance(end.event, Dead):
+        return verb == ("release" if end.event.reason == DeadReason.RELEASED_TOO_OFTEN else "fail")
+    return end.name in ENDED_BY[verb]
 
 
 def check(job: Job, claims: LeaseClaims, verb: str) -> None:

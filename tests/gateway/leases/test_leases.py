@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from switchyard.events.commands import Wake
 from switchyard.events.vocabulary.ids import JobId
+from switchyard.services import clock
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
 
@@ -207,6 +210,23 @@ async def test_a_lost_answer_is_given_again_by_any_gateway(
         assert again.json["lease"]["id"] == first.json["lease"]["id"]
         assert (await worker.say(again, "succeed", {})).status == 200
         assert (await worker.claim(headers=key)).json["job"]["id"] != job_id
+
+
+async def test_a_release_whose_answer_was_lost_may_be_said_again_each_time(
+    api: Gateway, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("switchyard.events.job.MAX_RELEASES", 3)
+    job_id = JobId(await submit(api))
+    for state in ("queued", "scheduled", "dead"):
+        claimed = await worker.claim(wait_s=5)
+        said = await worker.say(claimed, "release")
+        again = await worker.say(claimed, "release")
+        assert (said.json["state"], said.status, again.status) == (state, 200, 200), again
+        assert said.headers["Switchyard-Seq"] == again.headers["Switchyard-Seq"]
+        other = await worker.say(claimed, "fail", {"error": {"code": "x", "message": "y"}})
+        assert other.status == 409, other
+        if state == "scheduled":  # nobody need wait until its next start
+            await api.store.transition(job_id, Wake(now=clock.now() + timedelta(hours=1)), actor="keeper")
 
 
 # --- What a stale or wrong token gets
