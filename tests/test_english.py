@@ -34,9 +34,6 @@ ODD: Final = (
 RIGHT: Final = {
     # Log events, as they were called.
     "CHANGELOG.md": ("worker_begun_anew", "lane_not_mended", "job_not_mended", "`mended`"),
-    "docs/metrics.md": ("switchyard_mended_total",),  # a metric, whose name stays
-    "services/keeper/observing.py": ("switchyard_mended",),
-    "services/telemetry/names.py": ("switchyard_mended",),
     "tests/documents/pdf/test_pdf_text.py": ("Of bridges",),  # a heading
 }
 """What may stay, by the file that has it."""

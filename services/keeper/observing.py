@@ -37,4 +37,4 @@ def observe(part: Part, nc: Client, settings: Settings, repaired: Counter[str]) 
         return found
 
     part.checks = checks
-    part.values("switchyard_mended", lambda: {(what,): count for what, count in dict(repaired).items()})
+    part.values("switchyard_repaired", lambda: {(what,): count for what, count in dict(repaired).items()})

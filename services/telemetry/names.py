@@ -117,7 +117,7 @@ SPECS: Final = (
          "jobs that cannot be read, in the read model that this gateway reads; a sum over gateways counts "
          "them again", GATEWAY),
     # Each keeper
-    Spec("switchyard_mended", "counter", "things", ("what",),
+    Spec("switchyard_repaired", "counter", "things", ("what",),
          "what the sweep found that should not be, and set right", KEEPER),
     # Each worker on NATS; one over REST exports nothing
     Spec("switchyard_slots", "gauge", "slots", ("state",),
