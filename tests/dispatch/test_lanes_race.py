@@ -20,7 +20,7 @@ SEED = random.SystemRandom().randrange(10**6)
 WRITERS = 4
 LANES = 4
 ROUNDS = 5
-BURSTS = 60
+BURSTS = 25
 BURST = 4
 PAUSE_S = 0.1
 
