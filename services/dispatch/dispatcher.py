@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from nats.aio.client import Client
 
-from switchyard.services.dispatch.picker import Picker
+from switchyard.services.dispatch.picker.picker import Picker
 from switchyard.services.dispatch.work import Work
 from switchyard.services.records.workers import WorkerRecord
 from switchyard.services.settings import Settings

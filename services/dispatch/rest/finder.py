@@ -22,9 +22,9 @@ from switchyard.projections.reader import ReadModel
 from switchyard.services.broker.bucket import Bucket, follow
 from switchyard.services.broker.puller import Delivery
 from switchyard.services.dispatch.choice import Source
-from switchyard.services.dispatch.picker import Picker
-from switchyard.services.dispatch.scan import FOREIGN_PAUSE_S
-from switchyard.services.dispatch.takers import ALIVE_S
+from switchyard.services.dispatch.picker.picker import Picker
+from switchyard.services.dispatch.picker.scan import FOREIGN_PAUSE_S
+from switchyard.services.dispatch.picker.takers import ALIVE_S
 from switchyard.services.dispatch.work import Work
 from switchyard.services.records import controls
 from switchyard.services.records.workers import WorkerRecord

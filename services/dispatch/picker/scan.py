@@ -114,10 +114,6 @@ class Scan:
         """The lane is gone."""
         self._sources[priority].pop(consumer, None)
 
-    def is_of_tenant(self) -> bool:
-        """Whether the takers may take one tenant's jobs alone out of lanes that tenants share."""
-        return self._shared.own is not None and self._record().tenant is not None
-
     def look_afresh(self) -> None:
         """Look into all lanes for a taker that comes now, those with others' jobs at their heads as well."""
         self._foreign.clear()
@@ -154,21 +150,17 @@ class Scan:
         await self._tokens.give_back_spare()
         return started > 0
 
-    def _key(self, work: Work) -> LaneEntry | None:
-        known = self._shared.lanes.get(work.consumer)
-        return None if known is None else known[1]
-
     def _kind(self, work: Work) -> str:
-        key = self._key(work)
-        return "" if key is None else key.kind
+        known = self._shared.lanes.get(work.consumer)
+        return "" if known is None else known[1].kind
 
     async def _allowed(self, work: Work) -> list[Work]:
         """A job that came by a waiting pull, with its tokens; it goes back without, or if it is another's."""
-        key = self._key(work)
+        known = self._shared.lanes.get(work.consumer)
         if not self._is_foreign(work.tenant):
-            if key is None or not key.limits:
+            if known is None or not known[1].limits:
                 return [work]
-            if grants := await self._tokens.take(key.limits, 1):
+            if grants := await self._tokens.take(known[1].limits, 1):
                 return [work._replace(grant=grants[0])]
         await self.hand_back([work])
         return []
@@ -190,7 +182,9 @@ class Scan:
 
     async def _take(self, sources: list[Source], wanted: int) -> list[Work]:
         """Up to `wanted` jobs of one priority, the oldest of all its lanes; a lone lane is asked once."""
-        is_mixed = self.is_of_tenant()
+        is_mixed = (
+            self._shared.own is not None and self._record().tenant is not None
+        )  # lanes that others share
         if len(sources) == 1 and not is_mixed:
             return await self._pull(sources[0], wanted)
         lanes = await self._with_heads(sources)
@@ -250,11 +244,8 @@ class Scan:
     async def _with_heads(self, sources: list[Source]) -> dict[str, Candidate]:
         """The lanes that have something; a job that cannot be seen is taken to find out."""
         heads = await self._heads.look([source.consumer for source in sources])
-        lanes = {
-            source.consumer: Candidate(source, heads[source.consumer])
-            for source in sources
-            if source.consumer in heads
-        }
+        seen = {source.consumer: source for source in sources if source.consumer in heads}
+        lanes = {consumer: Candidate(source, heads[consumer]) for consumer, source in seen.items()}
         unseen = [lane for lane in lanes.values() if lane.head == UNSEEN]
         async with asyncio.TaskGroup() as group:
             for lane in unseen:
@@ -330,7 +321,7 @@ class Scan:
     async def _own(self, source: Source) -> list[Work]:
         """The tenant's own oldest job in a lane, by name, with its tokens; none or one."""
         own, grants = self._shared.own, []
-        if own is None or not self._room(source.key.kind):
+        if own is None:
             return []
         if source.key.limits and not (grants := await self._tokens.take(source.key.limits, 1)):
             return []

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 import nats.errors
 import structlog
 
-from switchyard.services.dispatch.scan import Scan, Shared
+from switchyard.services.dispatch.picker.scan import Scan, Shared
 from switchyard.services.dispatch.work import Work
 from switchyard.services.records.workers import WorkerRecord
 
@@ -44,7 +44,8 @@ class Crowd:
     def __init__(self, shared: Shared, record: WorkerRecord) -> None:
         self._waiting: dict[_Taker, None] = {}
         self._task: asyncio.Task[None] | None = None
-        self._returning: set[asyncio.Task[None]] = set()
+        self._left: list[Work] = []
+        self._returning: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._has_started = False
         self.scan = Scan(
@@ -60,7 +61,7 @@ class Crowd:
     @property
     def is_idle(self) -> bool:
         """Whether nobody waits, and nothing is on its way any more."""
-        return not self._waiting and self._task is None
+        return not self._waiting and self._task is None and self._returning is None
 
     async def take(self, until: float, stays: Callable[[], bool] = lambda: True) -> Work | None:
         """The next job; None when there is none in time. A taker that is cancelled has taken nothing.
@@ -99,7 +100,7 @@ class Crowd:
         if taker.is_served or not given.done() or given.exception() is not None:
             return
         if (work := given.result()) is not None:
-            self._return([work])
+            self._return(work)
 
     def call(self) -> None:
         """Let those go that do not want a job any more."""
@@ -119,12 +120,21 @@ class Crowd:
                 taker.given.set_result(work)
                 return
             self._let_go(taker)
-        self._return([work])
+        self._return(work)
 
-    def _return(self, works: Iterable[Work]) -> None:
-        task = self._loop.create_task(self.scan.hand_back(works))
-        self._returning.add(task)
-        task.add_done_callback(self._returning.discard)
+    def _return(self, work: Work) -> None:
+        """Hand back what was given to one that has gone; together, so that the oldest is delivered first."""
+        self._left.append(work)
+        if self._returning is None:
+            self._returning = self._loop.create_task(self._hand_back())
+
+    async def _hand_back(self) -> None:
+        try:
+            while self._left:
+                works, self._left = self._left, []
+                await self.scan.hand_back(works)
+        finally:
+            self._returning = None
 
     def _see_served(self) -> None:
         if self._task is None:

@@ -25,8 +25,8 @@ from switchyard.services.broker.jetstream import NAK
 from switchyard.services.dispatch.choice import Choice
 from switchyard.services.dispatch.heads import Heads
 from switchyard.services.dispatch.limit_tokens import Tokens
-from switchyard.services.dispatch.scan import OwnJobs, Scan, Shared
-from switchyard.services.dispatch.takers import Crowd
+from switchyard.services.dispatch.picker.scan import OwnJobs, Scan, Shared
+from switchyard.services.dispatch.picker.takers import Crowd
 from switchyard.services.dispatch.work import Work
 from switchyard.services.records.lane_entries import LANES, LanePlace, place_of
 from switchyard.services.records.workers import WorkerRecord
