@@ -48,6 +48,7 @@ class Crowd:
         self._returning: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._has_started = False
+        self._has_pulls = False
         self.scan = Scan(
             shared, record=lambda: record, free=lambda: len(self._waiting), room=lambda _: sys.maxsize,
             start=self._give, looks_always=True,
@@ -155,6 +156,7 @@ class Crowd:
                 if taker in self._waiting and taker.until <= self._loop.time():
                     self._let_go(taker)
             if not has_found and self._waiting:
+                self._has_pulls = True
                 await self.scan.wait()
             if not self._waiting:
                 await self._rest()
@@ -162,8 +164,11 @@ class Crowd:
     async def _rest(self) -> None:
         """Hand back what came, and close the pulls that wait."""
         await self.scan.return_arrived()
+        if not self._has_pulls:
+            return
         try:
             await self.scan.puller.drop_waits()
+            self._has_pulls = False
         except (nats.errors.Error, TimeoutError) as error:
             log.warning("claim_pulls_not_closed", error=str(error))
 
