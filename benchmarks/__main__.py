@@ -9,7 +9,7 @@ import sys
 import structlog
 import uvloop
 
-NAMES = ("drain", "submit", "bulk", "live", "resume", "rebuild", "dispatch", "documents")
+NAMES = ("drain", "submit", "bulk", "live", "resume", "rebuild", "dispatch", "claims", "documents")
 
 
 def main() -> None:

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from switchyard.events.lane import LaneKey
+from switchyard.events.vocabulary.ids import LaneId
 from switchyard.services.dispatch.fair_share import FairShare
 from switchyard.services.dispatch.heads import Head
 from switchyard.services.dispatch.work import Work
 
 
 class Source(NamedTuple):
-    """A consumer that this worker takes from."""
+    """A consumer that takers take from."""
 
     consumer: str
+    lane: LaneId
     priority: int
     key: LaneKey
     rank: int | None

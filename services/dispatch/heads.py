@@ -17,7 +17,7 @@ from nats.aio.subscription import Subscription
 from switchyard.events import subjects
 from switchyard.services.broker.connection import listen, unlisten
 from switchyard.services.broker.jetstream import GONE, api_subject, get_subject
-from switchyard.services.dispatch.work import Work
+from switchyard.services.dispatch.work import Work, source_of
 
 SEQUENCE: Final = "Nats-Sequence"
 
@@ -26,20 +26,31 @@ class Head(NamedTuple):
     """What comes next out of a lane.
 
     Args:
-        seq: in `WORK`; 0 when it cannot be seen: something may have been handed back to an empty lane.
-        pending: how many jobs wait, without those handed back.
+        seq: that of the event in `JOBS`; 0 when it is not known, and the job may be the oldest.
+        pending: how many jobs wait, without those handed back; 0 besides when nothing can be seen.
+        tenant: whose job it is; None when that is not known.
     """
 
     seq: int
     pending: int
+    tenant: str | None = None
 
 
 @dataclass(slots=True)
 class _HandedBack:
-    """Messages, and how many deliveries the consumer had made when one was last seen there."""
+    """Jobs by their sequence in `WORK`, and the consumer's deliveries when one was last seen there."""
 
-    seqs: set[int]
+    heads: dict[int, Head]
     deliveries: int
+
+
+@dataclass(slots=True)
+class _Round:
+    """Calls that were made together, and their answers so far."""
+
+    answers: list[Msg | None]
+    missing: int
+    done: asyncio.Future[None]
 
 
 class _Delivered(msgspec.Struct, frozen=True):
@@ -63,13 +74,14 @@ class _Info(msgspec.Struct, frozen=True):
 
 INFO: Final = msgspec.json.Decoder(_Info)
 UNSEEN: Final = Head(0, 0)
+NOT_KNOWN: Final = 0, UNSEEN
 
 
 class Heads:
-    """Looks at the heads of many lanes at once, for one worker; one look at a time.
+    """Looks at the heads of many lanes at once, for all takers of a process.
 
     A message that was handed back comes before all others, and the broker does not show it: those of this
-    worker are remembered here, those of others are looked for where nothing else waits.
+    process are remembered here, those of others are looked for where nothing else waits.
 
     Args:
         nc: an open connection.
@@ -81,12 +93,11 @@ class Heads:
         self._timeout_s = timeout_s
         self._inbox = nc.new_inbox()
         self._subscription: Subscription
-        self._answers: list[Msg | None] = []
-        self._round = 0
-        self._missing = 0
-        self._done: asyncio.Future[None] | None = None
-        self._known: dict[str, int] = {}
+        self._rounds: dict[int, _Round] = {}
+        self._last_round = 0
+        self._known: dict[str, tuple[int, Head]] = {}
         self._handed_back: dict[str, _HandedBack] = {}
+        self._deliveries: dict[str, int] = {}
 
     async def start(self) -> None:
         """Open the inbox."""
@@ -100,23 +111,28 @@ class Heads:
         """The consumer is gone."""
         self._known.pop(consumer, None)
         self._handed_back.pop(consumer, None)
+        self._deliveries.pop(consumer, None)
 
     def handed_back(self, work: Work) -> None:
-        """This worker has given a job back to its lane."""
-        known = self._handed_back.get(work.consumer)
-        if known is None:
-            self._handed_back[work.consumer] = _HandedBack({work.delivery.seq}, work.delivery.number)
-        else:
-            known.seqs.add(work.delivery.seq)
-            known.deliveries = max(known.deliveries, work.delivery.number)
+        """This process has given a job back to its lane."""
+        consumer, (_, _, seq, number, _) = work.consumer, work.delivery
+        # Others of this process may have taken from the lane since the job was: it comes before all the same.
+        deliveries = max(number, self._deliveries.get(consumer, 0))
+        known = self._handed_back.setdefault(consumer, _HandedBack({}, deliveries))
+        known.heads[seq] = Head(work.seq, 0, work.tenant)
+        known.deliveries = max(known.deliveries, deliveries)
 
     def taken(self, consumer: str, works: Sequence[Work]) -> None:
-        """This worker has taken what a lane had, or found that it had nothing."""
+        """This process has taken what a lane had, or found that it had nothing."""
+        if works:
+            number = max(self._deliveries.get(consumer, 0), works[-1].delivery.number)
+            self._deliveries[consumer] = number
         known = self._handed_back.get(consumer)
         if known is None:
             return
-        known.seqs.difference_update(work.delivery.seq for work in works)
-        if not works or not known.seqs or works[-1].delivery.times == 1:  # else one of those would have come
+        for work in works:
+            known.heads.pop(work.delivery.seq, None)
+        if not works or not known.heads or works[-1].delivery.times == 1:  # else one of those would have come
             del self._handed_back[consumer]
         else:
             known.deliveries = max(known.deliveries, works[-1].delivery.number)
@@ -140,12 +156,12 @@ class Heads:
                 continue
             if info.paused:
                 continue
-            if handed_back := self._still_there(consumer, info.delivered.consumer_seq):
-                found[consumer] = Head(min(handed_back), info.num_pending)
+            if (handed_back := self._still_there(consumer, info.delivered.consumer_seq)) is not None:
+                found[consumer] = handed_back._replace(pending=info.num_pending)
             elif info.num_pending:
-                known = self._known.get(consumer, 0)
+                known, head = self._known.get(consumer, NOT_KNOWN)
                 if known > info.delivered.stream_seq:
-                    found[consumer] = Head(known, info.num_pending)
+                    found[consumer] = head._replace(pending=info.num_pending)
                 else:
                     unknown.append((consumer, info.delivered.stream_seq + 1, info.num_pending))
             elif info.num_ack_pending:
@@ -154,15 +170,15 @@ class Heads:
             found |= await self._first(unknown)
         return found
 
-    def _still_there(self, consumer: str, deliveries: int) -> set[int] | None:
-        """What this worker has handed back, unless others have taken from the lane since."""
+    def _still_there(self, consumer: str, deliveries: int) -> Head | None:
+        """The oldest that this process has handed back, unless others have taken from the lane since."""
         known = self._handed_back.get(consumer)
         if known is None:
             return None
         if deliveries > known.deliveries:
             del self._handed_back[consumer]
             return None
-        return known.seqs
+        return min(known.heads.values(), key=lambda head: head.seq)
 
     async def _first(self, unknown: list[tuple[str, int, int]]) -> dict[str, Head]:
         """The first message of each lane from a sequence on."""
@@ -172,38 +188,48 @@ class Heads:
             for consumer, seq, _ in unknown
         ]
         found: dict[str, Head] = {}
-        for (consumer, seq, pending), answer in zip(unknown, await self._ask(calls), strict=True):
-            header = (answer.headers or {}).get(SEQUENCE) if answer else None
-            if header is not None:
-                self._known[consumer] = int(header)
-            found[consumer] = Head(int(header or seq), pending)
+        for (consumer, _, pending), answer in zip(unknown, await self._ask(calls), strict=True):
+            headers = (answer.headers or {}) if answer else {}
+            head = Head(0, pending)
+            if (sequence := headers.get(SEQUENCE)) is not None:
+                _, seq = source_of(headers.get(subjects.H_SOURCE))
+                head = Head(seq, pending, headers.get(subjects.H_TENANT, ""))
+                self._known[consumer] = int(sequence), head
+            found[consumer] = head
         return found
 
     async def after(self, work: Work) -> Head | None:
         """The head of a lane from which a job was just taken."""
         _, _, seq, _, pending = work.delivery
+        if (known := self._handed_back.get(work.consumer)) is not None:
+            return min(known.heads.values(), key=lambda head: head.seq)._replace(pending=pending)
         return (await self._first([(work.consumer, seq + 1, pending)]))[work.consumer] if pending else None
 
     async def _ask(self, calls: Sequence[tuple[str, bytes]]) -> list[Msg | None]:
         """The answers to all calls, None for each that did not come in time."""
-        self._round += 1
-        self._answers = [None] * len(calls)
-        self._missing = len(calls)
-        self._done = asyncio.get_running_loop().create_future()
+        if not calls:
+            return []
+        self._last_round += 1
+        number_of_round = self._last_round
+        done = asyncio.get_running_loop().create_future()
+        asked = self._rounds[number_of_round] = _Round([None] * len(calls), len(calls), done)
         try:
             for number, (call, body) in enumerate(calls):
-                await self._nc.publish(call, body, reply=f"{self._inbox}.{self._round}.{number}")
+                await self._nc.publish(call, body, reply=f"{self._inbox}.{number_of_round}.{number}")
             async with asyncio.timeout(self._timeout_s):
-                await self._done
+                await done
         except (nats.errors.Error, TimeoutError):
             pass  # what came is of use
-        return self._answers
+        finally:
+            del self._rounds[number_of_round]
+        return asked.answers
 
     def _on_answer(self, message: Msg) -> None:
         _, number_of_round, number = message.subject.rsplit(".", 2)
-        if int(number_of_round) != self._round or self._done is None or self._done.done():
+        asked = self._rounds.get(int(number_of_round))
+        if asked is None or asked.done.done():
             return
-        self._answers[int(number)] = message
-        self._missing -= 1
-        if not self._missing:
-            self._done.set_result(None)
+        asked.answers[int(number)] = message
+        asked.missing -= 1
+        if not asked.missing:
+            asked.done.set_result(None)

@@ -29,6 +29,7 @@ class Work(NamedTuple):
         priority: that of its lane.
         grant: the tokens that its start takes, where its lane has limits.
         trace: W3C trace context of the event, or "".
+        tenant: whose job it is; None where nobody asks.
     """
 
     subject: str
@@ -39,6 +40,7 @@ class Work(NamedTuple):
     priority: int
     grant: Grant | None = None
     trace: str = ""
+    tenant: str | None = None
 
     @property
     def consumer(self) -> str:
@@ -46,24 +48,36 @@ class Work(NamedTuple):
         return self.delivery.consumer
 
 
-def parse_work(message: Msg) -> tuple[str, Work]:
-    """The consumer's name and what it delivered.
+def source_of(header: object) -> tuple[str, Seq]:
+    """The subject and the sequence in `JOBS` that a message of `WORK` comes from; "" and 0 without.
 
     Source: `Nats-Stream-Source` reads `<stream> <seq> <filter> <transform> <subject> …`. What does not is no
     event of a job, and its work has no subject.
     """
-    delivery = delivery_of(message)
-    headers: Any = message.headers
-    priority = int(message.subject.rpartition(".")[2])  # as that of the consumer
+    source = str(header).split(" ")
     try:
-        if isinstance(headers, LazyHeaders):
-            found, trace = headers.find(SOURCE), headers.find(TRACE)
-        else:
-            found, trace = headers[subjects.H_SOURCE], headers.get(subjects.H_TRACE)
-        source = str(found).split(" ")
-        subject, seq = source[4], Seq(int(source[1]))
+        return source[4], Seq(int(source[1]))
     except (LookupError, ValueError):
-        subject, seq, trace = "", Seq(0), ""
+        return "", Seq(0)
+
+
+def parse_work(message: Msg) -> tuple[str, Work]:
+    """The consumer's name and what it delivered."""
+    delivery = delivery_of(message)
+    headers: Any = message.headers or {}
+    priority = int(message.subject.rpartition(".")[2])  # as that of the consumer
+    if isinstance(headers, LazyHeaders):
+        found, trace = headers.find(SOURCE), headers.find(TRACE)
+    else:
+        found, trace = headers.get(subjects.H_SOURCE), headers.get(subjects.H_TRACE)
+    subject, seq = source_of(found)
     return delivery.consumer, Work(
-        subject, seq, message.data, message.reply, delivery, priority, trace=checked(trace)
-    )
+        subject, seq, message.data, message.reply, delivery, priority,
+        trace=checked(trace if subject else None),
+    )  # fmt: skip
+
+
+def parse_tenants_work(message: Msg) -> tuple[str, Work]:
+    """The same, with whose job it is."""
+    consumer, work = parse_work(message)
+    return consumer, work._replace(tenant=(message.headers or {}).get(subjects.H_TENANT, ""))

@@ -34,7 +34,10 @@ async def site(broker: NatsServer) -> AsyncIterator[Site]:
 @asynccontextmanager
 async def writer(site: Site) -> AsyncIterator[Site]:
     """A writer of its own, which hears of lanes as a gateway does."""
-    async with open_site(site.url, **site.settings.model_dump(exclude={"nats_url"})) as own, asyncio.TaskGroup() as group:
+    async with (
+        open_site(site.url, **site.settings.model_dump(exclude={"nats_url"})) as own,
+        asyncio.TaskGroup() as group,
+    ):
         hearing = group.create_task(own.lanes.run())
         yield own
         hearing.cancel()

@@ -48,7 +48,7 @@ def due_order(found: list[Start]) -> list[str]:
 async def knows_lanes(worker: Worker, count: int) -> None:
     """Return when the worker has heard of that many lanes and priorities."""
     async with asyncio.timeout(DEADLINE_S):
-        while len(worker._dispatcher._lanes) < count:
+        while worker._dispatcher.count_lanes() < count:
             await asyncio.sleep(0.01)
 
 

@@ -32,7 +32,6 @@ from switchyard.services.dispatch.limit_tokens import Grant, grant_of
 from switchyard.services.dispatch.references import resolved_payload
 from switchyard.services.dispatch.rest.declarations import Declarations
 from switchyard.services.dispatch.rest.finder import Claims
-from switchyard.services.dispatch.rest.hand import Candidate
 from switchyard.services.dispatch.rest.idempotency import ClaimKeys, Intent, Key
 from switchyard.services.dispatch.rest.workers import RestWorkers
 from switchyard.services.dispatch.work import Work, parse_work
@@ -119,9 +118,7 @@ class _Answers(Puller[Work]):
 class _TimedLeasing(Leasing):
     """Takes one timed lease; the rules for a delivery are those of every worker."""
 
-    def __init__(
-        self, claiming: Claiming, found: Candidate, lease_s: float, key: Key | None, by: str
-    ) -> None:
+    def __init__(self, claiming: Claiming, found: Work, lease_s: float, key: Key | None, by: str) -> None:
         super().__init__(claiming.nc, claiming.store, claiming.answers, claiming.reach, claiming.settings)
         self._claiming = claiming
         self._grant = found.grant
@@ -268,21 +265,21 @@ class Claiming:
                 return claimed
         return none
 
-    async def _take(self, found: Candidate, record: WorkerRecord, leasing: _TimedLeasing) -> Lease | None:
+    async def _take(self, found: Work, record: WorkerRecord, leasing: _TimedLeasing) -> Lease | None:
         """The lease on what was found; None when it was another's, or is not there any more."""
         lease = None
         try:
-            lease = await leasing.take(found.work, record)
+            lease = await leasing.take(found, record)
         except VersionConflictError:
             await self.claims.give_back(found)
             raise UnavailableError("another claim with this idempotency key is under way") from None
         if lease is None:
             return None
-        await self.answers.answer(found.work, ACK)
+        await self.answers.answer(found, ACK)
         return lease
 
     async def _claimed(
-        self, lease: Lease, found: Candidate, record: WorkerRecord, lease_s: float
+        self, lease: Lease, found: Work, record: WorkerRecord, lease_s: float
     ) -> Claimed | None:
         """The claim's answer; None when the job's payload cannot be had, which is its end."""
         job = lease.job
@@ -299,7 +296,7 @@ class Claiming:
             self._workers.holds(record.id, lease.fence, job.id, job.lease.expires_at)
         return Claimed(claims, job, lease.spec, payload, record.revision, is_new=True)
 
-    async def _undo(self, lease: Lease, found: Candidate) -> None:
+    async def _undo(self, lease: Lease, found: Work) -> None:
         """Give a job back whose claimer has gone without a key to ask again with."""
         command = Release(now=clock.now(), fence=lease.fence)
         actor = f"worker:{lease.job.lease.worker}" if lease.job.lease else ""
