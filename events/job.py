@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 import msgspec
 
-from switchyard.events import allowed, backends, wakes
+from switchyard.events import allowed, wakes
 from switchyard.events.commands import (
     Accept,
     AnyCommand,
@@ -45,7 +45,6 @@ from switchyard.events.commands import (
     Wake,
 )
 from switchyard.events.encoding.damage import decide_damaged, refuse_whole
-from switchyard.events.ends import dead, stopped
 from switchyard.events.errors import ConflictError, ForbiddenError
 from switchyard.events.events import (
     Accepted,
@@ -72,6 +71,8 @@ from switchyard.events.events import (
 from switchyard.events.numbers import later
 from switchyard.events.outcome import timed_out
 from switchyard.events.retry import MAX_RELEASES, release_delay_s, retry_delay_s
+from switchyard.events.rules import backends
+from switchyard.events.rules.ends import dead, stopped
 from switchyard.events.state import Job, evolve, summary
 from switchyard.events.values import FINAL, WAITING, JobError, Lease, Review, ReviewRules, Status
 from switchyard.events.vocabulary.causes import (

@@ -1,0 +1,1 @@
+"""Parts of what `decide` goes by, each about one thing."""
