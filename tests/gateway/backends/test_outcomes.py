@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import jwt
+import msgspec
 import pytest
 
 from switchyard.events.job import Job
+from switchyard.events.values import Backend
 from switchyard.events.vocabulary.ids import JobId
+from switchyard.services.dispatch.blame import had_claim_alone
 from switchyard.services.keeper.loop import Keeper
 from tests.gateway.leases.test_leases import Worker, events_of, state_of, submit
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway
@@ -209,6 +212,7 @@ async def test_a_report_beyond_its_bounds_is_refused_and_changes_nothing(
 ) -> None:
     answer = await post(left.api, left.path, body)
     assert answer.status == 422, answer
+    assert left.path not in answer.raw.decode()  # who may read errors may not report
     if field is not None:
         assert answer.json["field"].startswith(field)
     assert await left.names() == ["submitted", "claimed", "claim_renewed"]
@@ -224,6 +228,21 @@ async def test_an_odd_back_end_is_refused_by_name(api: Gateway, worker: Worker, 
     claimed = await worker.claim()
     answer = await worker.say(claimed, "delegate", {"backend": backend})
     assert (answer.status, answer.json["field"].split(".")[0]) == (422, "backend"), answer
+
+
+async def test_no_job_is_blamed_for_what_its_back_end_may_have_run_beside(
+    api: Gateway, worker: Worker
+) -> None:
+    await submit(api)
+    claimed = await worker.claim()
+    job = await loaded(api, claimed.json["job"]["id"])
+    async with asyncio.timeout(DEADLINE_S):
+        while not await had_claim_alone(api.nc, job, timeout_s=3):
+            await asyncio.sleep(0.02)
+    assert job.lease is not None
+    lease = msgspec.structs.replace(job.lease, backend=Backend("comfyui", "gpu-a"))
+    job = msgspec.structs.replace(job, lease=lease)
+    assert not await had_claim_alone(api.nc, job, timeout_s=3)
 
 
 @pytest.fixture
