@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from switchyard.events.values import JobError, JobSpec, Status
+from switchyard.events.values import Backend, JobError, JobSpec, Status
 from switchyard.events.vocabulary.ids import Fence, JobId, Revision, Seq, WorkerId
 
 
@@ -42,11 +42,12 @@ class TakeLease(Command, frozen=True):
 
 
 class Claim(Command, frozen=True):
-    """Start an attempt under a timed lease."""
+    """Start an attempt under a timed lease; `backend` where that carries it on by itself."""
 
     worker: WorkerId
     revision: Revision
     expires_at: datetime
+    backend: Backend | None = None
 
 
 class RenewClaim(Command, frozen=True):
@@ -54,6 +55,31 @@ class RenewClaim(Command, frozen=True):
 
     fence: Fence
     expires_at: datetime
+
+
+class OfBackend(Command, frozen=True, kw_only=True):
+    """What concerns an attempt that a back end carries on by itself.
+
+    Args:
+        fence: that of its lease.
+        backend: who does.
+        expires_at: when the lease is to end.
+        attempt_timeout_s: how long an attempt may take of a job that does not say so itself; the lease never
+            goes beyond.
+    """
+
+    fence: Fence
+    backend: Backend
+    expires_at: datetime
+    attempt_timeout_s: float | None = None
+
+
+class Delegate(OfBackend, frozen=True, kw_only=True):
+    """Leave the attempt to a back end, or note what that calls the work; whoever started it may go."""
+
+
+class RenewDelegated(OfBackend, frozen=True, kw_only=True):
+    """Prolong the lease, because the back end was seen at work; ignored in the first half of its time."""
 
 
 class Complete(Command, frozen=True):
@@ -104,6 +130,13 @@ class LoseLease(Loss, frozen=True, kw_only=True):
     """The holder is gone; with blame the attempt counts as a failure."""
 
     fence: Fence
+
+
+class LoseBackend(Loss, frozen=True, kw_only=True):
+    """The back end is gone, or knows nothing of the work; the attempt ends as with a lost worker."""
+
+    fence: Fence
+    backend: Backend
 
 
 class ConfirmCancel(Command, frozen=True):
@@ -229,5 +262,5 @@ class Archive(Command, frozen=True):
 AnyCommand = (
     Submit | Unblock | FailDependency | TakeLease | Claim | RenewClaim | Complete | Fail | Release | LoseLease
     | ConfirmCancel | RequestCancel | Propose | ClaimReview | ReleaseReview | Accept | Reject | Wake
-    | Reprioritise | Requeue | Redrive | Discard | Repair | Archive
+    | Reprioritise | Requeue | Redrive | Discard | Repair | Archive | Delegate | RenewDelegated | LoseBackend
 )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from switchyard.events.numbers import FenceNumber, Int64, RevisionNumber, SizeBytes, Time
-from switchyard.events.values import JobError, JobSpec, Status
+from switchyard.events.values import Backend, JobError, JobSpec, Status
 from switchyard.events.vocabulary.ids import JobId, LaneId, Revision, WorkerId
 
 
@@ -80,19 +80,35 @@ class Leased(Event, frozen=True):
 
 
 class Claimed(Event, frozen=True):
-    """An attempt started under a timed lease; this event's sequence is its fence."""
+    """An attempt started under a timed lease; this event's sequence is its fence.
+
+    Args:
+        worker: who started it.
+        attempt: which it is.
+        expires_at: when the lease ends.
+        revision: that of what the worker declares.
+        backend: who carries it on by itself from the start.
+    """
 
     worker: WorkerId
     attempt: Int64
     expires_at: Time
     revision: RevisionNumber = Revision(0)
+    backend: Backend | None = None
 
 
 class ClaimRenewed(Event, frozen=True):
-    """A timed lease was prolonged."""
+    """A timed lease was prolonged, or a lease became one.
+
+    Args:
+        fence: that of the lease.
+        expires_at: when it ends now.
+        backend: who carries the attempt on by itself from now on, if that has changed.
+    """
 
     fence: FenceNumber
     expires_at: Time
+    backend: Backend | None = None
 
 
 class Failed(Event, frozen=True):

@@ -21,9 +21,11 @@ from switchyard.events.commands import (
     ClaimReview,
     Complete,
     ConfirmCancel,
+    Delegate,
     Discard,
     Fail,
     FailDependency,
+    LoseBackend,
     LoseLease,
     Loss,
     Propose,
@@ -32,6 +34,7 @@ from switchyard.events.commands import (
     Release,
     ReleaseReview,
     RenewClaim,
+    RenewDelegated,
     Repair,
     Reprioritise,
     RequestCancel,
@@ -68,6 +71,8 @@ from switchyard.events.events import (
 from switchyard.events.numbers import later
 from switchyard.events.outcome import timed_out
 from switchyard.events.retry import MAX_RELEASES, release_delay_s, retry_delay_s
+from switchyard.events.rules import backends
+from switchyard.events.rules.ends import dead, stopped
 from switchyard.events.state import Job, evolve, summary
 from switchyard.events.values import FINAL, WAITING, JobError, Lease, Review, ReviewRules, Status
 from switchyard.events.vocabulary.causes import (
@@ -121,7 +126,7 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             message = f"job {dependency}, which it waits for, is {outcome.value}"
             if job.on_dependency_failure is DependencyFailure.CANCEL:
                 return Cancelled(at=now, cause=EndCause.DEPENDENCY_DIED, reason=message)
-            return _dead(now, DeadReason.DEPENDENCY_DIED, message)
+            return dead(now, DeadReason.DEPENDENCY_DIED, message)
         case TakeLease(worker=worker, revision=revision):
             if status is not Status.QUEUED:
                 raise allowed.refused(job, "lease")
@@ -131,8 +136,9 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             if status is not Status.QUEUED:
                 raise allowed.refused(job, "claim")
             claimed = Claimed(
-                at=now, worker=worker, attempt=job.attempt + 1, expires_at=expires_at, revision=revision
-            )
+                at=now, worker=worker, attempt=job.attempt + 1, expires_at=expires_at, revision=revision,
+                backend=command.backend,
+            )  # fmt: skip
             return wakes.too_late(job, now) or claimed
         case RenewClaim(fence=fence, expires_at=expires_at):
             lease = allowed.current_lease(job, fence, "renew")
@@ -140,6 +146,10 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
                 message = f"the lease of job {job.id} is held, not timed"
                 raise ConflictError(message, code=RefusalCode.NOT_TIMED)
             return ClaimRenewed(at=now, fence=fence, expires_at=expires_at)
+        case Delegate():
+            return backends.delegated(job, command)
+        case RenewDelegated():
+            return backends.renewed(job, command)
         case Complete(fence=fence):
             if job.ended_by == fence:
                 return None
@@ -150,22 +160,25 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
         case Fail(fence=fence, error=error, jitter=jitter):
             allowed.current_lease(job, fence, "fail")
             if status is Status.CANCELLING:
-                return _stopped(job, now, EndCause.FAILED)
+                return stopped(job, now, EndCause.FAILED)
             return _failed(job, now, fence, error, jitter)
         case Release(fence=fence):
             allowed.current_lease(job, fence, "release")
             if status is Status.CANCELLING:
-                return _stopped(job, now, EndCause.RELEASED)
+                return stopped(job, now, EndCause.RELEASED)
             return _released(job, command) if command.by_handler else _queued(job, now, QueuedCause.RELEASED)
         case LoseLease(fence=fence):
             if job.lease is None or job.lease.fence != fence or job.lease.expires_at is not None:
                 return None  # a timed lease needs no holder: it ends at its time
             return _lease_lost(job, command, QueuedCause.LEASE_LOST)
+        case LoseBackend(fence=fence, backend=backend):
+            lost = backends.is_with(job, fence, backend)
+            return _lease_lost(job, command, QueuedCause.LEASE_LOST) if lost else None
         case ConfirmCancel(fence=fence):
             allowed.current_lease(job, fence, "confirm the cancel of")
             if status is not Status.CANCELLING:
                 raise allowed.refused(job, "confirm the cancel of")
-            return _stopped(job, now, EndCause.CONFIRMED)
+            return stopped(job, now, EndCause.CONFIRMED)
         case RequestCancel(by=by, reason=reason, grace_s=grace_s):
             if status in (Status.CANCELLED, Status.CANCELLING):
                 return None
@@ -177,7 +190,7 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
         case Propose(fence=fence):
             allowed.current_lease(job, fence, "propose a result for")
             if status is Status.CANCELLING:
-                return _stopped(job, now, EndCause.RELEASED)
+                return stopped(job, now, EndCause.RELEASED)
             rules = job.review_rules or ReviewRules()
             due_at = None if rules.deadline_s is None else later(now, rules.deadline_s)
             passed = bool(rules.checks) and all(command.checks.get(check) for check in rules.checks)
@@ -250,11 +263,6 @@ def _moved(job: Job, now: datetime, cause: QueuedCause, lane: LaneId, priority: 
     return _timed(job, Queued(at=now, cause=cause, lane=lane, priority=priority))
 
 
-def _dead(now: datetime, reason: DeadReason, message: str) -> Dead:
-    """The end of a job that no attempt has an error for."""
-    return Dead(at=now, reason=reason, error=JobError(reason, message, retryable=False))
-
-
 _Claimable = TypeVar("_Claimable", Queued, Rejected)
 
 
@@ -290,7 +298,7 @@ def _released(job: Job, release: Release) -> Queued | Scheduled | Dead:
     now, releases = release.now, job.releases + 1
     if releases >= MAX_RELEASES:
         message = f"{releases} attempts in a row gave the job back"
-        return _dead(now, DeadReason.RELEASED_TOO_OFTEN, message)
+        return dead(now, DeadReason.RELEASED_TOO_OFTEN, message)
     delay_s = release_delay_s(releases, release.jitter)
     if delay_s:
         return Scheduled(at=now, start_at=later(now, delay_s))
@@ -311,20 +319,11 @@ def _waited(job: Job, now: datetime) -> Queued | Expired | None:
     return _moved(job, now, QueuedCause.AGED, job.lane, priority)
 
 
-def _stopped(job: Job, now: datetime, cause: EndCause) -> Cancelled | Expired:
-    """The end of a job that was being cancelled; the deadline's own end has a name of its own."""
-    if job.cancellation is None:
-        return Cancelled(at=now, cause=cause)
-    if job.cancellation.deadline:
-        return Expired(at=now, cause=cause)
-    return Cancelled(at=now, cause=cause, by=job.cancellation.by, reason=job.cancellation.reason)
-
-
 def _lease_lost(job: Job, loss: Loss, cause: QueuedCause) -> Queued | Dead | Cancelled | Expired:
     """A lost lease is a failure if the job may be the reason; again and again, it is taken for the reason."""
     now = loss.now
     if job.status is Status.CANCELLING:
-        return _stopped(job, now, EndCause.LEASE_LOST)
+        return stopped(job, now, EndCause.LEASE_LOST)
     worker = job.lease.worker if job.lease else None
     if not loss.blamed:
         if job.innocent + 1 < loss.innocent_max:
@@ -334,7 +333,7 @@ def _lease_lost(job: Job, loss: Loss, cause: QueuedCause) -> Queued | Dead | Can
         return Dead(at=now, reason=DeadReason.FAILURES_SPENT, error=JobError(cause, message))
     if job.lost + 1 >= loss.poison_after:
         message = f"{job.lost + 1} attempts in a row lost their worker, the last one {worker}"
-        return _dead(now, DeadReason.POISON, message)
+        return dead(now, DeadReason.POISON, message)
     if job.failures + 1 >= job.max_attempts:
         message = f"the lease of attempt {job.attempt} on {worker} was lost"
         return Dead(at=now, reason=DeadReason.FAILURES_SPENT, error=JobError(cause, message))
@@ -343,7 +342,7 @@ def _lease_lost(job: Job, loss: Loss, cause: QueuedCause) -> Queued | Dead | Can
 
 def _rejected(job: Job, now: datetime, reviewer: str, reason: str, feedback: Any = None) -> Rejected | Dead:
     if job.rejections + 1 >= job.max_rejections:
-        return _dead(now, DeadReason.REJECTED_TOO_OFTEN, reason)
+        return dead(now, DeadReason.REJECTED_TOO_OFTEN, reason)
     return _timed(job, Rejected(
         at=now, reviewer=reviewer, reason=reason, lane=job.lane, priority=job.own_priority, feedback=feedback
     ))  # fmt: skip
@@ -370,9 +369,9 @@ def _due(job: Job, wake: Wake) -> AnyEvent | None:
     lease = job.lease
     if status is Status.CANCELLING:
         if job.cancellation is not None and job.cancellation.force_at <= now:
-            return _stopped(job, now, EndCause.FORCED)
+            return stopped(job, now, EndCause.FORCED)
         if lease is not None and lease.expires_at is not None and lease.expires_at <= now:
-            return _stopped(job, now, EndCause.LEASE_LOST)
+            return stopped(job, now, EndCause.LEASE_LOST)
         return None
     if job.deadline_at is not None and job.deadline_at <= now and status not in FINAL:
         if status is Status.RUNNING:

@@ -230,7 +230,7 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: Seq) -> Job:
                 releases=0 if lost else job.releases + event.by_handler,
             )  # fmt: skip
         case Claimed(at=at, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision):
-            lease = Lease(worker, Fence(seq), attempt, revision, expires_at)
+            lease = Lease(worker, Fence(seq), attempt, revision, expires_at, event.backend)
             return _change(
                 job,
                 seq=seq,
@@ -241,8 +241,10 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: Seq) -> Job:
                 started_at=at,
                 retry_at=None,
             )
-        case ClaimRenewed(expires_at=expires_at):
-            lease_now = job.lease and _change(job.lease, expires_at=expires_at)
+        case ClaimRenewed(expires_at=expires_at, backend=backend):
+            lease_now = job.lease and _change(
+                job.lease, expires_at=expires_at, backend=backend or job.lease.backend
+            )
             return _change(job, seq=seq, lease=lease_now)
         case Failed(error=error, retry_at=retry_at):
             return _change(

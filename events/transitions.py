@@ -99,10 +99,24 @@ COMMANDS: Final[dict[type[c.Command], tuple[dict[Status, tuple[str, ...]], str]]
         REJECTED,
     ),
     c.Repair: ({}, REJECTED),
+    c.Delegate: (
+        {_S.RUNNING: ("claim_renewed", IGNORED, REJECTED), _S.CANCELLING: (IGNORED, REJECTED)}, REJECTED
+    ),
+    c.RenewDelegated: (
+        {
+            _S.RUNNING: ("claim_renewed", IGNORED, REJECTED),
+            _S.CANCELLING: ("claim_renewed", IGNORED, REJECTED),
+        },
+        REJECTED,
+    ),
+    c.LoseBackend: (
+        {_S.RUNNING: ("queued", "dead", IGNORED), _S.CANCELLING: (*_ENDED, IGNORED)}, IGNORED
+    ),
 }  # fmt: skip
 """From command to (all that may come of it by state, what comes of it in every other state).
 
-A fence is taken to be that of the job's own lease or result: another one is rejected, by `LoseLease` ignored.
+A fence is taken to be that of the job's own lease or result: another one is rejected, and ignored by
+`LoseLease` and `LoseBackend`.
 Jobs are whole; of damaged ones see `switchyard.events.encoding.damage`.
 """
 
@@ -164,7 +178,8 @@ def page() -> str:
             "",
             "A command is recorded as one event, ignored, because its effect is already there or nothing is",
             "due, or rejected. Where a cell names several, the job's rules, its history and the time decide.",
-            "A command with the fence of an earlier lease is rejected; `LoseLease` with one is ignored.",
+            "A command with the fence of an earlier lease is rejected; `LoseLease` and `LoseBackend` with",
+            "one are ignored.",
             "",
             "| command | in state | what comes of it |",
             "|---|---|---|",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from switchyard.events.numbers import (
     FenceNumber,
@@ -159,6 +160,28 @@ class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
     traceback: str = ""
 
 
+BackendName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,100}\Z")]
+RemoteId = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{0,200}\Z")]
+
+
+class Backend(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What carries an attempt on by itself, whoever started it there.
+
+    Args:
+        kind: a kind of back end, such as `comfyui`.
+        id: which of them.
+        remote_id: what it calls the work; "" until that is known.
+    """
+
+    kind: BackendName
+    id: BackendName
+    remote_id: RemoteId = ""
+
+    def is_at(self, other: Backend) -> bool:
+        """Whether both are the same one, whatever it calls the work."""
+        return (self.kind, self.id) == (other.kind, other.id)
+
+
 class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
     """The right of one worker to run one attempt.
 
@@ -168,6 +191,7 @@ class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
         attempt: which attempt it is, counted from 1.
         revision: the capability revision that the match was made with.
         expires_at: when a timed lease ends; None when it is held through the broker.
+        backend: who carries the attempt on by itself, if anybody does; the lease is timed then.
     """
 
     worker: WorkerId
@@ -175,6 +199,7 @@ class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: Int64
     revision: RevisionNumber = Revision(0)
     expires_at: Time | None = None
+    backend: Backend | None = None
 
 
 class Cancellation(msgspec.Struct, frozen=True, omit_defaults=True):

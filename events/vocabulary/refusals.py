@@ -29,3 +29,7 @@ class RefusalCode(StrEnum):
     NESTED_TOO_DEEPLY = "nested_too_deeply"
     UNRESOLVED_REFERENCE = "unresolved_reference"
     TOO_OFTEN = "too_often"
+    DELEGATED = "delegated"
+    """Another back end has the attempt, or this one calls it by another name."""
+    NOT_DELEGATED = "not_delegated"
+    """The attempt is not with that back end."""

@@ -38,8 +38,11 @@ async def has_one_slot(nc: Client, worker: WorkerId, *, timeout_s: float) -> boo
 
 
 async def had_claim_alone(nc: Client, job: Job, *, timeout_s: float) -> bool:
-    """Whether a timed lease is the only one that its worker's record names."""
-    if job.lease is None:
+    """Whether a timed lease is the only one that its worker's record names.
+
+    Not where a back end carries the attempt on: nobody knows what else that ran.
+    """
+    if job.lease is None or job.lease.backend is not None:
         return False
     try:
         bucket = Bucket(nc, workers.HEARTBEATS, timeout_s=timeout_s)

@@ -19,6 +19,7 @@ from switchyard.services.access.authenticator import Authenticator
 from switchyard.services.access.identify import Identifiers, JwtIdentifier
 from switchyard.services.access.jwt import TokenVerifier
 from switchyard.services.access.lease_tickets import LeaseTokens
+from switchyard.services.access.outcome_tickets import OutcomeTokens
 from switchyard.services.access.rates import Rates
 from switchyard.services.access.revocations import Revocations
 from switchyard.services.broker.bucket_use import BucketUse
@@ -51,6 +52,7 @@ from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.metrics import Metrics
 from switchyard.services.gateway.operations import schedules
+from switchyard.services.gateway.operations.backends import Backends
 from switchyard.services.gateway.operations.controls import Controls
 from switchyard.services.gateway.operations.dead_letters import DeadLetters
 from switchyard.services.gateway.operations.files import TenantFiles
@@ -141,6 +143,7 @@ async def running_app(
         reservations = Reservations(nc, tenant_files.quota, timeout_s=timeout_s)
         _add_operations(app, nc)
         claiming = await _add_claims(app, nc, LeaseTokens(verifier))
+        app[app_keys.BACKENDS] = Backends(app[app_keys.JOBS], app[app_keys.LEASES], OutcomeTokens(verifier))
         opened = await _open_doors(app, (*doors(), *others))
         health.observe(app)
         app.on_shutdown.append(_close_waiting)

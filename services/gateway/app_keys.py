@@ -16,6 +16,7 @@ from switchyard.services.event_store import EventStore
 from switchyard.services.gateway.http.freshness import Freshness
 from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.metrics import Metrics
+from switchyard.services.gateway.operations.backends import Backends
 from switchyard.services.gateway.operations.controls import Controls
 from switchyard.services.gateway.operations.dead_letters import DeadLetters
 from switchyard.services.gateway.operations.files import TenantFiles
@@ -64,6 +65,7 @@ JOBS: Final = web.AppKey("jobs", Jobs)
 REVIEWS: Final = web.AppKey("reviews", Reviews)
 DEAD_LETTERS: Final = web.AppKey("dead_letters", DeadLetters)
 LEASES: Final = web.AppKey("leases", Leases)
+BACKENDS: Final = web.AppKey("backends", Backends)
 REASONS: Final = web.AppKey("reasons", Reasons)
 SCHEDULES: Final = web.AppKey("schedules", Schedules)
 TENANT_FILES: Final = web.AppKey("tenant_files", TenantFiles)

@@ -15,9 +15,11 @@ from switchyard.events.commands import (
     ClaimReview,
     Complete,
     ConfirmCancel,
+    Delegate,
     Discard,
     Fail,
     FailDependency,
+    LoseBackend,
     LoseLease,
     Propose,
     Redrive,
@@ -25,6 +27,7 @@ from switchyard.events.commands import (
     Release,
     ReleaseReview,
     RenewClaim,
+    RenewDelegated,
     Reprioritise,
     RequestCancel,
     Requeue,
@@ -60,7 +63,7 @@ from switchyard.events.events import (
 )
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.retry import RetryPolicy
-from switchyard.events.values import Ageing, JobError, JobSpec, ReviewRules, Status
+from switchyard.events.values import Ageing, Backend, JobError, JobSpec, ReviewRules, Status
 from switchyard.events.vocabulary.ids import Fence, JobId, LaneId, Revision, Seq, WorkerId
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -68,6 +71,8 @@ LATER = NOW + timedelta(hours=1)
 JOB_ID = JobId("01940000-0000-7000-8000-000000000001")
 ERROR = JobError("no_vram", "out of memory")
 FATAL = JobError("bad_input", "the file is empty", retryable=False)
+
+BACKEND = Backend("comfyui", "gpu-a:8188", "prompt-1")
 
 SPEC = JobSpec(
     kind="simulate",
@@ -133,6 +138,10 @@ OTHER_FORMS: dict[str, AnyEvent] = {
     "repaired-cancelled": Repaired(
         at=NOW, state={"status": "cancelled", "kind": "simulate", "tenant": "acme"}, by="user:root"
     ),
+    "claimed-backend": Claimed(
+        at=NOW, worker=WorkerId("push-1"), attempt=1, expires_at=LATER, backend=BACKEND
+    ),
+    "claim_renewed-backend": ClaimRenewed(at=NOW, fence=Fence(7), expires_at=LATER, backend=BACKEND),
     "archived-discarded": Archived(
         at=NOW, status=Status.DEAD, summary={"kind": "simulate", "tenant": "acme"}, by="user:ann",
         reason="nobody needs it",
@@ -200,9 +209,13 @@ ARCHIVED = run(Archive(now=NOW), job=SUCCEEDED)
 DAMAGE = Unreadable("hello", "there is no event named 'hello'")
 NEWER = Unreadable("succeeded", "version 2 of succeeded is not known", newer=True)
 
+DELEGATED = run(
+    Delegate(now=NOW, fence=FENCE, backend=BACKEND, expires_at=NOW + timedelta(minutes=1)), job=RUNNING
+)
+
 STATES: tuple[Job, ...] = (
     Job(id=JOB_ID), QUEUED, RUNNING, CLAIMED, RETRYING, REVIEW, CANCELLING, SUCCEEDED, DEAD, CANCELLED,
-    SCHEDULED, BLOCKED, EXPIRED, ARCHIVED, CLAIMED_REVIEW, AGEING,
+    SCHEDULED, BLOCKED, EXPIRED, ARCHIVED, CLAIMED_REVIEW, AGEING, DELEGATED,
 )  # fmt: skip
 
 
@@ -217,6 +230,9 @@ def commands(job: Job, now: datetime = NOW) -> tuple[AnyCommand, ...]:
             now=now, worker=WorkerId("curl-2"), revision=Revision(1), expires_at=now + timedelta(minutes=5)
         ),
         RenewClaim(now=now, fence=fence, expires_at=now + timedelta(minutes=9)),
+        Delegate(now=now, fence=fence, backend=BACKEND, expires_at=now + timedelta(minutes=3)),
+        RenewDelegated(now=now, fence=fence, backend=BACKEND, expires_at=now + timedelta(minutes=9)),
+        LoseBackend(now=now, fence=fence, backend=BACKEND),
         Complete(now=now, fence=fence, result={"n": 1}), Fail(now=now, fence=fence, error=ERROR),
         Fail(now=now, fence=fence, error=FATAL), Release(now=now, fence=fence),
         LoseLease(now=now, fence=fence), ConfirmCancel(now=now, fence=fence),

@@ -14,9 +14,11 @@ from switchyard.events.commands import (
     ClaimReview,
     Complete,
     ConfirmCancel,
+    Delegate,
     Discard,
     Fail,
     FailDependency,
+    LoseBackend,
     LoseLease,
     Propose,
     Redrive,
@@ -24,6 +26,7 @@ from switchyard.events.commands import (
     Release,
     ReleaseReview,
     RenewClaim,
+    RenewDelegated,
     Repair,
     Reprioritise,
     RequestCancel,
@@ -37,12 +40,17 @@ from switchyard.events.errors import RejectedError
 from switchyard.events.events import AnyEvent
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.retry import MAX_RELEASES, RetryPolicy
-from switchyard.events.values import Ageing, JobSpec, ReviewRules, Status
+from switchyard.events.values import Ageing, Backend, JobSpec, ReviewRules, Status
 from switchyard.events.vocabulary.causes import DependencyFailure, ReviewDeadline
 from switchyard.events.vocabulary.ids import Fence, LaneId, Revision, Seq, WorkerId
 from tests.events.examples import ERROR, FATAL, JOB_ID, NOW
 
 HOUR: Final = timedelta(hours=1)
+BACKENDS: Final = (
+    Backend("comfyui", "gpu-a"),
+    Backend("comfyui", "gpu-a", "p1"),
+    Backend("comfyui", "gpu-b"),
+)
 DEPTH: Final = 5
 """Events of the longest life."""
 
@@ -95,6 +103,12 @@ def asked(job: Job, now: datetime) -> Iterator[AnyCommand]:
     yield LoseLease(now=now, fence=fence, poison_after=2)
     yield LoseLease(now=now, fence=fence, poison_after=9)
     yield LoseLease(now=now, fence=fence, blamed=False, innocent_max=2)
+    for backend in BACKENDS:
+        until = now + HOUR / 2
+        yield Delegate(now=now, fence=fence, backend=backend, expires_at=until)
+        yield RenewDelegated(now=now, fence=fence, backend=backend, expires_at=until)
+        yield LoseBackend(now=now, fence=fence, backend=backend, poison_after=2)
+        yield LoseBackend(now=now, fence=fence, backend=backend, poison_after=9)
     yield ConfirmCancel(now=now, fence=fence)
     yield RequestCancel(now=now, by="user:ann", grace_s=600.0)
     yield Propose(now=now, fence=fence, result=2, by="user:ann")
@@ -175,7 +189,7 @@ def answer(job: Job, command: AnyCommand) -> AnyEvent | RejectedError | None:
 
 def _kind(job: Job) -> object:
     """What two jobs have in common that are decided alike, as far as this walk needs to know."""
-    lease = job.lease and job.lease.expires_at is not None
+    lease = job.lease and (job.lease.expires_at is not None, job.lease.backend)
     review = job.review and (job.review.reviewer, job.review.passed, job.review.due_at is not None)
     end = job.cancellation and job.cancellation.deadline
     return (

@@ -70,7 +70,8 @@ WORDS: Final[dict[type[StrEnum], str]] = {
     ReviewDeadline: "accept reject expire",
     RefusalCode: (
         "illegal_transition lease_lost not_timed review_claimed four_eyes damaged not_damaged"
-        " nothing_to_repair illegal_repair nested_too_deeply unresolved_reference too_often"
+        " nothing_to_repair illegal_repair nested_too_deeply unresolved_reference too_often delegated"
+        " not_delegated"
     ),
 }
 CAUSES: Final[dict[type[AnyEvent], type[StrEnum]]] = {

@@ -188,8 +188,24 @@ async def _leases(caller: Caller) -> None:
     lease = await caller.claim()
     error = {"code": "no_vram", "message": "out of memory", "traceback": "Traceback"}
     await caller.hold("fail", lease, {"error": error})
+    await _of_back_end(caller)
     for name, token in (("shell", caller.admin), ("mine", caller.api.token("worker"))):
         await caller.call("POST /v1/leases", {"worker": name, "kinds": [KIND]}, token=token)
+
+
+async def _of_back_end(caller: Caller) -> None:
+    job = await caller.job()
+    lease = await caller.claim()
+    backend = {"kind": "comfyui", "id": "gpu-a", "remote_id": "p1"}
+    left = await caller.hold("delegate", lease, {"backend": backend})
+    ticket = left.json["outcome"].rpartition("/")[2]
+    report, upload = "POST /v1/outcomes/{ticket}", "POST /v1/outcomes/{ticket}/artifacts"
+    await caller.call(report, {"state": "running", "progress": {"fraction": 0.5}}, ticket=ticket)
+    headers = {"Content-Type": "a/b"}
+    await caller.call(upload, b"a", query="name=a.txt", headers=headers, ticket=ticket)
+    await caller.call("POST /v1/jobs/{id}/cancel", {"reason": "enough"}, id=job)
+    for state in ("running", "stopped"):
+        await caller.call(report, {"state": state}, ticket=ticket)
 
 
 async def _reviews(caller: Caller) -> None:

@@ -313,7 +313,7 @@ class Claiming:
 
     async def prolonged(self, claims: LeaseClaims, before: Job, expires_at: datetime) -> None:
         """Keep what a renewed lease has."""
-        if claims.places and _places_are_ours(before):
+        if claims.places and places_are_ours(before):
             left_s = (expires_at - clock.now()).total_seconds()
             await self.claims.tokens.reserve(grant_of(claims.places), left_s + PLACE_MARGIN_S)
         self._workers.holds(claims.worker, claims.fence, claims.job, expires_at)
@@ -325,7 +325,7 @@ class Claiming:
 
     async def release_places(self, claims: LeaseClaims, before: Job) -> None:
         """Hand back the places of a lease that has just ended."""
-        if claims.places and _places_are_ours(before):
+        if claims.places and places_are_ours(before):
             await self.claims.tokens.end(grant_of(claims.places), started=True)
 
     # --- Who claims
@@ -383,7 +383,7 @@ def _places(grant: Grant | None) -> tuple[str, ...]:
     return () if grant is None else tuple(token.reply for token in grant.tokens if not token.is_start)
 
 
-def _places_are_ours(before: Job) -> bool:
+def places_are_ours(before: Job) -> bool:
     """Whether a lease's places cannot have come to anybody else yet."""
     if before.lease is None or before.lease.expires_at is None:
         return False

@@ -28,7 +28,15 @@ from switchyard.services import clock
 from switchyard.services.access.lease_tickets import LeaseClaims, LeaseTokens
 from switchyard.services.access.principal import Caller
 from switchyard.services.dispatch.leasing import jitter
-from switchyard.services.dispatch.rest.claiming import Claimed, Claiming, ClaimRequest, Nothing
+from switchyard.services.dispatch.limit_tokens import grant_of
+from switchyard.services.dispatch.rest.claiming import (
+    PLACE_MARGIN_S,
+    Claimed,
+    Claiming,
+    ClaimRequest,
+    Nothing,
+    places_are_ours,
+)
 from switchyard.services.dispatch.rest.stale import StaleLeaseError
 from switchyard.services.dispatch.rest.workers import RestWorkers
 from switchyard.services.files import FileInfo
@@ -156,7 +164,7 @@ class Leases:
             UnavailableError: the broker does not answer.
         """
         job = await self.loaded(claims)
-        result, references = await self._kept(caller, job, claims, result, artifacts)
+        result, references = await self.kept(caller, job, claims, result, artifacts)
         command = Complete(
             now=clock.now(), fence=claims.fence, result=result, artifacts=references, usage=usage
         )
@@ -174,7 +182,7 @@ class Leases:
     ) -> Job:
         """Take a result for a reviewer, or for the checks that it passed; raises as `succeed`."""
         job = await self.loaded(claims)
-        result, references = await self._kept(caller, job, claims, result, artifacts)
+        result, references = await self.kept(caller, job, claims, result, artifacts)
         command = Propose(
             now=clock.now(), fence=claims.fence, result=result, artifacts=references, usage=usage,
             by=caller.actor, checks=checks,
@@ -245,6 +253,25 @@ class Leases:
             raise await self.stale(claims, error) from None
         return job
 
+    async def keep_places(self, claims: LeaseClaims, before: Job, after: Job) -> None:
+        """Keep the places that a lease has under limits for as long as it has been prolonged to.
+
+        Args:
+            claims: the lease.
+            before: the job before that.
+            after: the job now; nothing is done where the lease is gone or was not prolonged.
+        """
+        lease = after.lease
+        if after.seq == before.seq or lease is None or lease.fence != claims.fence:
+            return
+        if lease.expires_at is not None and claims.places and places_are_ours(before):
+            left_s = (lease.expires_at - clock.now()).total_seconds()
+            await self.claiming.claims.tokens.reserve(grant_of(claims.places), left_s + PLACE_MARGIN_S)
+
+    def let_go(self, claims: LeaseClaims) -> None:
+        """Have the worker free for other jobs: somebody else carries this one on."""
+        self._workers.ended(claims.worker, claims.fence)
+
     async def loaded(self, claims: LeaseClaims) -> Job:
         """The job, at least as it was when the lease was granted."""
         return await self._jobs.store.load(claims.job, at_least=claims.fence)
@@ -255,9 +282,10 @@ class Leases:
         self._workers.ended(claims.worker, claims.fence)
         return StaleLeaseError(error, since)
 
-    async def _kept(
+    async def kept(
         self, caller: Caller, job: Job, claims: LeaseClaims, result: Any, names: list[str]
     ) -> tuple[Any, tuple[dict[str, Any], ...]]:
+        """A result and the references to its artifacts, as events have them; raises as `Outcomes.kept`."""
         # Nothing is stored for a lease that is gone or a damaged job: the command says so, or is done.
         if job.damage is None and job.lease is not None and job.lease.fence == claims.fence:
             return await self.outcomes.kept(job, claims, result, names, caller.key)

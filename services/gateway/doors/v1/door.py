@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from aiohttp import web
+
+from switchyard.services.access.principal import Principal
 from switchyard.services.gateway.doors.v1 import (
     controls,
     files,
@@ -16,6 +19,7 @@ from switchyard.services.gateway.doors.v1 import (
     workers,
 )
 from switchyard.services.gateway.doors.v1.jobs import actions, bulk, dead_letters, reviews, routes
+from switchyard.services.gateway.doors.v1.leases import outcomes
 from switchyard.services.gateway.doors.v1.leases import routes as leases
 from switchyard.services.gateway.doors.v1.live import sse, websocket
 from switchyard.services.gateway.http.doors import Door
@@ -25,7 +29,7 @@ ROUTES: Final = tuple(
     route
     for area in (
         routes, bulk, actions, dead_letters, quarantine, schedules, reviews, workers, controls, kinds, limits,
-        keys, websocket, sse, files, leases,
+        keys, websocket, sse, files, leases, outcomes,
     )
     for route in area.ROUTES
 )  # fmt: skip
@@ -40,3 +44,9 @@ class V1(Door):
     def routes(self) -> Sequence[Route]:
         """All of `docs/api.md`."""
         return ROUTES
+
+    async def identify(self, request: web.Request, route: Route | None) -> Principal | None:
+        """Who calls: a back end by the token in its path, all others as everywhere."""
+        if route is not None and route.path in outcomes.PATHS:
+            return outcomes.caller_of(request)
+        return await super().identify(request, route)

@@ -98,6 +98,23 @@ class RenewAnswer(Answer, frozen=True, kw_only=True):
     cancel: CancelWish | None
 
 
+class BackendShown(Answer, frozen=True, kw_only=True):
+    """A back end that carries an attempt on."""
+
+    kind: str
+    id: str
+    remote_id: str
+
+
+class DelegateAnswer(Answer, frozen=True, kw_only=True):
+    """An attempt that a back end carries on; `outcome` is the path that it reports to."""
+
+    lease: LeaseRenewed
+    backend: BackendShown
+    outcome: str
+    job: JobState
+
+
 def claim_answer(claimed: Claimed, token: str, timeout_s: float) -> ClaimAnswer:
     """A job under a lease.
 
@@ -150,6 +167,23 @@ def renew_answer(claims: LeaseClaims, job: Job, expires_at: datetime) -> RenewAn
         job=JobState(id=job.id, state=job.status.value),
         cancel_requested=wish is not None,
         cancel=wish,
+    )  # fmt: skip
+
+
+def delegate_answer(claims: LeaseClaims, job: Job, token: str) -> DelegateAnswer:
+    """A lease that has become a back end's; `token` is what that reports with."""
+    lease = job.lease
+    if lease is None or lease.backend is None or lease.expires_at is None:
+        raise AssertionError("a delegated attempt has a timed lease that names its back end")
+    backend = lease.backend
+    return DelegateAnswer(
+        lease=LeaseRenewed(
+            id=claims.id, fence=claims.fence, attempt=claims.attempt, worker=claims.worker,
+            expires_at=lease.expires_at,
+        ),
+        backend=BackendShown(kind=backend.kind, id=backend.id, remote_id=backend.remote_id),
+        outcome=f"/v1/outcomes/{token}",
+        job=JobState(id=job.id, state=job.status.value),
     )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Rules of `decide`, a module for each subject."""

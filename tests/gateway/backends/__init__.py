@@ -1,0 +1,1 @@
+"""Attempts that a back end carries on by itself, over the API."""
