@@ -16,6 +16,8 @@ from switchyard.services.gateway.openapi.parameters import NAMED, answer_headers
 from switchyard.services.gateway.openapi.schemas import Schema, Schemas, prefix_of
 
 JSON: Final = "application/json"
+OCTETS: Final = "application/octet-stream"
+ANY: Final = "*/*"
 DIALECT: Final = "https://spec.openapis.org/oas/3.1/dialect/base"
 LIVE: Final = (Auth, Subscribe, Unsubscribe, Ping)
 """What a client sends over a WebSocket."""
@@ -157,7 +159,10 @@ def _answer(door: Door, route: Route, status: int, answer: Any, schemas: Schemas
     if headers := answer_headers(route, status, has_caller=bool(door.keys(route))):
         found["headers"] = headers
     if isinstance(answer, Media):
-        found["content"] = {answer.type.partition(";")[0]: _media(door, answer, schemas)}
+        described = _media(door, answer, schemas)
+        # Some generators of clients pass over a type that stands for all.
+        types = (OCTETS, ANY) if answer.type == ANY else (answer.type.partition(";")[0],)
+        found["content"] = dict.fromkeys(types, described)
     elif answer is not None:
         content: Schema = {JSON: {"schema": schemas.of(door, answer)}}
         found["content"] = content

@@ -46,7 +46,8 @@ class Schemas:
         for kind in (JobRequest, BulkLine):
             if kind.__name__ in found:
                 found[kind.__name__] |= _by_kind(payloads)
-        self.components = dict(sorted(found.items()))
+        # A generator of clients names its types by titles, so two doors must not have the same.
+        self.components = {name: schema | {"title": name} for name, schema in sorted(found.items())}
 
     def of(self, door: Door, kind: Any) -> Schema:
         """The schema of a type, which is a reference where it has a name."""
@@ -77,12 +78,14 @@ def _by_kind(payloads: Mapping[str, str]) -> Schema:
 
 
 def translated(schema: Any) -> Any:
-    """The same schema with the patterns of ECMA-262."""
+    """The same schema with the patterns of ECMA-262, and as generators of clients read it."""
     match schema:
         case dict():
             done = {name: translated(inner) for name, inner in schema.items()}
             if isinstance(pattern := done.get("pattern"), str):
                 done["pattern"] = ecma(pattern)
+            if done.get("type") == "array" and "prefixItems" not in done:
+                done.setdefault("items", {})  # generators of clients want it said
             if isinstance(inner := done.get("patternProperties"), dict):
                 done["patternProperties"] = _renamed(inner, ecma)
             return done
