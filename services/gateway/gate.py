@@ -60,8 +60,9 @@ class House(Door):
                 answers={200: Media("text/plain; version=0.0.4")},
             ),
             Route(
-                method="GET", path=served.PATH, handler=plain(served.openapi), summary="Read this description",
-                headers=("If-None-Match",), answers={200: dict[str, Any], 304: None}, answer_headers=("ETag",),
+                method="GET", path=served.PATH, handler=plain(served.openapi), headers=("If-None-Match",),
+                summary="Read the description of the API", answers={200: dict[str, Any], 304: None},
+                answer_headers=("ETag",),
             ),
         )  # fmt: skip
 

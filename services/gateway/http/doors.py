@@ -75,7 +75,7 @@ class Door:
         return await request.app[DOORKEEPER].let_in(request)
 
     def keys(self, route: Route) -> Mapping[str, Sequence[Role]]:
-        """Which of `KEYS` open a route, each with the roles of which it needs one; none where all may call."""
+        """Which of `KEYS` open a route, each with the roles any of which it needs; none where all may."""
         roles = (Role.VIEWER,) if route.lasts is Lasts.CONNECTION else route.roles
         return dict.fromkeys(KEYS, roles)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_TOKEN: Final = re.compile(r"\\.|\(\?P?[<=>]?|[*+?}]\+|.", re.DOTALL)
+_TOKEN: Final = re.compile(r"\\.|\(\?(?:P?[<=>]|[a-zA-Z#(-])?|[*+?}]\+|.", re.DOTALL)
 _SAME: Final = frozenset("nrtfv.xu|/()[]{}^$*+?-\\")
 """What may follow a backslash and means the same in both. Source: ECMA-262, 22.2.1, with the flag `u`."""
 _GROUPS: Final = {"(?": "(?", "(?P<": "(?<", "(?<": "(?<", "(?=": "(?="}
@@ -21,27 +21,24 @@ def ecma(pattern: str) -> str:
     """
     said: list[str] = []
     in_class = False
-    for token in _TOKEN.findall(pattern):
-        if in_class and token[0] != "\\":
-            said.append(token)
-            in_class = not token.endswith("]")
+    for one in _TOKEN.findall(pattern):
+        if in_class and one[0] != "\\":
+            said.append(one)
+            in_class = one != "]"
         else:
-            said.append(_outside(token, pattern, in_class=in_class))
-            in_class = in_class or token == "["
-    text = "".join(said)
-    if re.search(r"\(\?[a-zA-Z#(-]", text):
-        raise ValueError(f"{pattern!r} has a group that ECMA-262 has not")
-    return text
+            said.append(_translated(one, pattern, in_class=in_class))
+            in_class = in_class or one == "["
+    return "".join(said)
 
 
-def _outside(token: str, pattern: str, *, in_class: bool) -> str:
-    if token[0] == "\\":
-        if token in _ANCHORS and not in_class:
-            return _ANCHORS[token]
-        if token[1] in _SAME or token[1] in "123456789":
-            return token
-    elif token in _GROUPS:
-        return _GROUPS[token]
-    elif len(token) == 1:
-        return token
-    raise ValueError(f"{pattern!r} has {token!r}, which ECMA-262 has not or reads otherwise")
+def _translated(one: str, pattern: str, *, in_class: bool) -> str:
+    if one[0] == "\\":
+        if one in _ANCHORS and not in_class:
+            return _ANCHORS[one]
+        if one[1] in _SAME or one[1] in "123456789":
+            return one
+    elif one in _GROUPS:
+        return _GROUPS[one]
+    elif len(one) == 1:
+        return one
+    raise ValueError(f"{pattern!r} has {one!r}, which ECMA-262 has not or reads otherwise")

@@ -68,12 +68,13 @@ def _payloads(components: dict[str, Schema]) -> dict[str, str]:
     return names
 
 
-def _by_kind(payloads: Mapping[str, str]) -> Schema:
+def _by_kind(payloads: dict[str, str]) -> Schema:
     """What a submission's kind makes of its payload."""
     rule: Schema = {}
-    for kind, name in reversed(payloads.items()):
-        then = {"properties": {"payload": {"$ref": PLACE + name}}}
-        rule = {"if": {"properties": {"kind": {"const": kind}}}, "then": then} | ({"else": rule} if rule else {})
+    for kind in reversed(payloads):
+        of_kind = {"if": {"properties": {"kind": {"const": kind}}}}
+        then = {"then": {"properties": {"payload": {"$ref": PLACE + payloads[kind]}}}}
+        rule = of_kind | then | ({"else": rule} if rule else {})
     return rule
 
 
