@@ -47,6 +47,7 @@ DOORS: Final = {
     "GET /healthz": Door(EVERYBODY),
     "GET /readyz": Door(EVERYBODY),
     "GET /metrics": Door(READERS),
+    "GET /openapi.json": Door(EVERYBODY),
     "POST /v1/jobs": Door(SUBMITTERS, JOB),
     "GET /v1/jobs": Door(READERS),
     "POST /v1/jobs/bulk": Door(SUBMITTERS, b'{"kind": "noop"}\n'),
