@@ -13,6 +13,7 @@ import pytest
 from tests.broker.shared import SharedBroker
 from tests.gateway.octopoid.client import Octopoid
 from tests.gateway.rest import Gateway, gateway
+from tests.sizes import sizes
 
 ROOT: Final = Path(__file__).parents[3]
 CHECKS: Final = (
@@ -25,6 +26,13 @@ BRIEF: Final = ("--phases", "fuzzing", "--max-examples", "1", "--seed", "7", "--
 LONG: Final = ("--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "100")
 
 
+def configure(place: Path, key: str) -> None:
+    place.mkdir()
+    schemes = (("token", "bearer"), ("apiKey", "api_key"), ("scopeKey", "bearer"))
+    auth = "".join(f'[auth.openapi.{name}]\n{kind} = "{key}"\n' for name, kind in schemes)
+    (place / "schemathesis.toml").write_text(f'hooks = "tests.gateway.openapi.hooks"\n{auth}')
+
+
 async def tried(api: Gateway, place: Path, key: str, *options: str, limit_s: float) -> tuple[int, str]:
     """How trying went: 0 where nothing was found; and what schemathesis has to say.
 
@@ -35,16 +43,13 @@ async def tried(api: Gateway, place: Path, key: str, *options: str, limit_s: flo
         options: of schemathesis.
         limit_s: after which it is given up.
     """
-    auth = "".join(
-        f'[auth.openapi.{name}]\n{kind} = "{key}"\n'
-        for name, kind in (("token", "bearer"), ("apiKey", "api_key"), ("scopeKey", "bearer"))
-    )
-    place.mkdir()
-    (place / "schemathesis.toml").write_text(f'hooks = "tests.gateway.openapi.hooks"\n{auth}')
+    configure(place, key)
+    variables = {"PYTHONPATH": str(ROOT), "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "examples")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json", "--checks", ",".join(CHECKS),
-        "--workers", "1", "--warnings", "off", "--request-timeout", "60", "--continue-on-failure", *options,
-        cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT), "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "h")},
+        sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json",
+        "--checks", ",".join(CHECKS), "--workers", "1", "--warnings", "off", "--request-timeout", "60",
+        "--continue-on-failure", *options,
+        cwd=place, env={**os.environ, **variables},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -78,15 +83,8 @@ async def both(broker: SharedBroker, place: Path, *options: str, limit_s: float)
         assert status == 0, said
 
 
-async def test_every_answer_to_a_few_odd_requests_is_described(
-    shared_broker: SharedBroker, tmp_path: Path
+@pytest.mark.parametrize("options", sizes(BRIEF, LONG, timeout_s=3600))
+async def test_every_answer_to_odd_requests_is_described(
+    shared_broker: SharedBroker, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    await both(shared_broker, tmp_path, *BRIEF, limit_s=170)
-
-
-@pytest.mark.drill
-@pytest.mark.timeout(3600)
-async def test_every_answer_to_many_odd_requests_is_described(
-    shared_broker: SharedBroker, tmp_path: Path
-) -> None:
-    await both(shared_broker, tmp_path, *LONG, limit_s=1700)
+    await both(shared_broker, tmp_path, *options, limit_s=1700)
