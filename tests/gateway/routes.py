@@ -168,6 +168,11 @@ DOORS: Final = {
 }  # fmt: skip
 
 
+def is_refused(answer: Answer) -> bool:
+    """Whether the caller was not let in."""
+    return answer.status == 401 or (answer.status == 403 and b'"forbidden"' in answer.raw)
+
+
 async def knock(
     api: Gateway,
     name: str,

@@ -14,7 +14,7 @@ def lines(_: Any, value: Any) -> bytes:
 
 
 @schemathesis.check
-def documented_code(_: Any, response: schemathesis.Response, case: schemathesis.Case) -> None:
+def documented_code(_: Any, response: schemathesis.Response, case: schemathesis.Case[Any]) -> None:
     """Hold the code of a refusal against those that the description has for its status."""
     if response.status_code < 400:
         return

@@ -100,9 +100,9 @@ class OctopoidDoor(Door):
             case routes.HEALTH:
                 return {}
             case routes.REGISTER:
-                return {"token": (Role.REGISTRAR,), "scopeKey": ()}
+                return {**dict.fromkeys(("token", "apiKey"), (Role.REGISTRAR,)), "scopeKey": ()}
             case routes.ROTATE:
-                return {"token": (Role.ADMIN,), "scopeKey": ()}
+                return {**dict.fromkeys(("token", "apiKey"), (Role.ADMIN,)), "scopeKey": ()}
             case _:
                 return {"scopeKey": ()}
 
