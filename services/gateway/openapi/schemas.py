@@ -85,7 +85,7 @@ def translated(schema: Any) -> Any:
             done = {name: translated(inner) for name, inner in schema.items()}
             if isinstance(pattern := done.get("pattern"), str):
                 done["pattern"] = ecma(pattern)
-            # What JSON Schema lets be left out, generators of clients want said, or take it for nothing at all.
+            # What JSON Schema lets be left out, generators of clients want said, or take for nothing at all.
             if done.get("type") == "array" and "prefixItems" not in done:
                 done.setdefault("items", {})
             if done.get("type") == "object" and not done.get("properties"):
