@@ -7,9 +7,8 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from switchyard.services.gateway.doors.v1.answers.operation import ProblemAnswer
 from switchyard.services.gateway.http.doors import Door
-from switchyard.services.gateway.http.problems import MEDIA_TYPE
+from switchyard.services.gateway.http.problems import MEDIA_TYPE, ProblemAnswer
 from switchyard.services.gateway.http.routes import Lasts, Media, Route, refusals
 from switchyard.services.gateway.live.messages import Auth, Ping, Subscribe, Unsubscribe
 from switchyard.services.gateway.openapi.parameters import NAMED, answer_headers, parameters
