@@ -51,6 +51,7 @@ from switchyard.services.gateway.http.identity import DOORKEEPER, Doorkeeper, ad
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.metrics import Metrics
+from switchyard.services.gateway.openapi.served import DESCRIPTION, described
 from switchyard.services.gateway.operations import schedules
 from switchyard.services.gateway.operations.backends import Backends
 from switchyard.services.gateway.operations.controls import Controls
@@ -270,6 +271,7 @@ async def _open_doors(app: web.Application, found: Sequence[Door]) -> list[Besid
     registry = app[DOORS] = Doors(House(metrics_public=app[app_keys.SETTINGS].metrics_public), found)
     registry.connect(app.router)
     answer_expectations(app)
+    app[DESCRIPTION] = described(registry.all)
     opened = [part for door in registry.all for part in await door.open(app)]
     others = [one for door in found for one in door.identifiers()]
     settings = app[app_keys.SETTINGS]

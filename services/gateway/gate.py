@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 
@@ -20,11 +20,12 @@ from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.http.query import SECONDS, check_form
 from switchyard.services.gateway.http.routes import Lasts, Media, Route, plain
 from switchyard.services.gateway.http.uploads import continue_now
+from switchyard.services.gateway.openapi import served
 from switchyard.services.settings import Settings
 
 UNAUTHENTICATED: Final = 401
 METRICS: Final = "/metrics"
-OPEN: Final = frozenset({"/healthz", "/readyz"})
+OPEN: Final = frozenset({"/healthz", "/readyz", served.PATH})
 DOORS: Final = web.AppKey("doors", Doors)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -58,7 +59,16 @@ class House(Door):
                 roles=() if METRICS in self._open else (Role.VIEWER, Role.OPERATOR),
                 answers={200: Media("text/plain; version=0.0.4")},
             ),
+            Route(
+                method="GET", path=served.PATH, handler=plain(served.openapi), headers=("If-None-Match",),
+                summary="Read the description of the API", answers={200: dict[str, Any], 304: None},
+                answer_headers=("ETag",),
+            ),
         )  # fmt: skip
+
+    def keys(self, route: Route) -> Mapping[str, Sequence[Role]]:
+        """None for what is open."""
+        return {} if route.path in self._open else super().keys(route)
 
     async def identify(self, request: web.Request, route: Route | None) -> Principal | None:
         """Who calls; nobody needs to say for health, nor for metrics where the settings open them."""

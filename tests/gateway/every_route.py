@@ -397,6 +397,8 @@ async def _readiness(caller: Caller) -> None:
     (caller.api.settings.data_dir / "broker" / "jetstream").mkdir(parents=True)
     await caller.call("GET /healthz")
     await caller.call("GET /metrics")
+    described = await caller.call("GET /openapi.json")
+    await caller.call("GET /openapi.json", headers={"If-None-Match": described.headers["ETag"]})
     await caller.until("GET /readyz", lambda found: found["ready"])
     nc = caller.api.nc
     await broker_api(nc, f"CONSUMER.DELETE.JOBS.{subjects.KEEPER_EVENTS}", timeout_s=3)

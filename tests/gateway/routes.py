@@ -47,6 +47,7 @@ DOORS: Final = {
     "GET /healthz": Door(EVERYBODY),
     "GET /readyz": Door(EVERYBODY),
     "GET /metrics": Door(READERS),
+    "GET /openapi.json": Door(EVERYBODY),
     "POST /v1/jobs": Door(SUBMITTERS, JOB),
     "GET /v1/jobs": Door(READERS),
     "POST /v1/jobs/bulk": Door(SUBMITTERS, b'{"kind": "noop"}\n'),
@@ -168,6 +169,11 @@ DOORS: Final = {
     "POST /api/v1/actions/{id}/complete": Door(SCOPES, {}),
     "POST /api/v1/actions/{id}/fail": Door(SCOPES, {}),
 }  # fmt: skip
+
+
+def is_refused(answer: Answer) -> bool:
+    """Whether the caller was not let in."""
+    return answer.status == 401 or (answer.status == 403 and b'"forbidden"' in answer.raw)
 
 
 async def knock(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from aiohttp import hdrs, web
 
 from switchyard.events.errors import InvalidError
 from switchyard.services.access.identify import Identifier
-from switchyard.services.access.principal import Principal
+from switchyard.services.access.principal import Principal, Role
 from switchyard.services.gateway.http.identity import DOORKEEPER
 from switchyard.services.gateway.http.problems import about_query, problem_of
 from switchyard.services.gateway.http.routes import Call, Lasts, Reading, Route
@@ -18,6 +18,8 @@ from switchyard.services.gateway.http.uploads import continue_later
 
 RESERVED: Final = frozenset({"", "docs", "health", "openapi.json"})
 """First segments of paths that are the gateway's own."""
+KEYS: Final = ("token", "apiKey", "scopeKey")
+"""Sorts of tokens and keys, as the description of the API names them."""
 _PART: Final = re.compile(r"\{[^{}]*\}")
 
 
@@ -38,6 +40,8 @@ class Door:
     name: str = ""
     prefixes: tuple[str, ...] = ()
     """Where the paths begin that it owns, in whole segments: `/v1` owns `/v1/jobs` and not `/v1x`."""
+    refusal: Any = None
+    """The type of a refusal's body, where that is no problem document."""
 
     def routes(self) -> Sequence[Route]:
         """All that it answers."""
@@ -70,12 +74,21 @@ class Door:
             return None  # it judges its token itself: a browser brings its own inside the connection
         return await request.app[DOORKEEPER].let_in(request)
 
+    def keys(self, route: Route) -> Mapping[str, Sequence[Role]]:
+        """Which of `KEYS` open a route, each with the roles any of which it needs; none where all may."""
+        roles = (Role.VIEWER,) if route.lasts is Lasts.CONNECTION else route.roles
+        return dict.fromkeys(KEYS, roles)
+
     def admit(self, call: Call[object]) -> None:
         """Let a request pass that has been read.
 
         Raises:
             RejectedError: something in it is not the caller's.
         """
+
+    def refused_status(self, status: int) -> int:
+        """The status that the door answers with where others answer with this one."""
+        return status
 
     def refuse(self, error: BaseException, request: web.Request) -> web.Response:
         """The answer for what went wrong, in the door's words."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import http
 import math
-from collections.abc import Container, Mapping
-from typing import Any, Final
+from collections.abc import Container, Mapping, Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
 import nats.errors
 import structlog
 from aiohttp import web
+from msgspec import UNSET, Meta, UnsetType
 
 from switchyard.events.errors import (
     ConflictError,
@@ -53,6 +54,30 @@ class UnsupportedMediaTypeError(RejectedError):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class SinceEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What has happened to a lease that is gone."""
+
+    seq: int
+    type: str
+    at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | None
+    actor: str
+
+
+class ProblemAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An error, as RFC 9457 has it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    field: str | UnsetType = UNSET
+    allowed: Sequence[str] | UnsetType = UNSET
+    instance: str | UnsetType = UNSET
+    limit: str | UnsetType = UNSET
+    since: Sequence[SinceEvent] | UnsetType = UNSET
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

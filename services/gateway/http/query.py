@@ -23,6 +23,7 @@ SINGLE: Final = (
 """Headers of which only one can count: whoever sends two may be read in two ways."""
 SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 """In plain digits: what Python takes for a number beside them, nobody means."""
+H_MIN_SEQ: Final = "Switchyard-Min-Seq"
 ALL_TENANTS: Final = "*"
 TENANT: Final = "tenant"
 
@@ -190,9 +191,9 @@ def min_seq(request: web.Request) -> int:
     Raises:
         MalformedError: it is not a sequence.
     """
-    value = request.headers.get("Switchyard-Min-Seq")
+    value = request.headers.get(H_MIN_SEQ)
     if value is None:
         return 0
     if not re.fullmatch(r"[0-9]{1,18}", value):
-        raise wrong("Switchyard-Min-Seq", value, "an event's sequence")
+        raise wrong(H_MIN_SEQ, value, "an event's sequence")
     return int(value)

@@ -71,10 +71,12 @@ class Media:
     Args:
         type: its media type.
         item: what each line of it is, where it has lines of JSON.
+        form: whether it may also come as the one file of a form.
     """
 
     type: str
     item: Any = None
+    form: bool = False
 
 
 Handler = Callable[["Call[Any]"], Awaitable[web.StreamResponse]]
@@ -158,10 +160,7 @@ class Reading:
 
     def __init__(self, route: Route) -> None:
         self.route = route
-        # What only operators and admins do, they do for all, unless the route names a tenant itself: a pause
-        # that seems to be one tenant's would be everybody's.
-        of_all = bool(route.roles) and {*route.roles} <= {Role.OPERATOR, Role.ADMIN}
-        self._is_tenants = route.lasts is not Lasts.CONNECTION and not of_all
+        self._is_tenants = acts_for_a_tenant(route)
         is_json = route.body is not None and not isinstance(route.body, Media)
         # A decoder does not look into fields that it passes over, so what has room for some is read whole.
         self._is_open = is_json and _passes_over(route.body)
@@ -196,6 +195,16 @@ class Reading:
             except msgspec.ValidationError as error:
                 raise from_msgspec(error) from None
         return Call(request, query, body, raw)
+
+
+def acts_for_a_tenant(route: Route) -> bool:
+    """Whether a request may name the tenant that it acts for where the route does not list it.
+
+    What only operators and admins do, they do for all: a pause that seems to be one tenant's would be
+    everybody's.
+    """
+    of_all = bool(route.roles) and {*route.roles} <= {Role.OPERATOR, Role.ADMIN}
+    return route.lasts is not Lasts.CONNECTION and not of_all
 
 
 def _passes_over(body: Any) -> bool:

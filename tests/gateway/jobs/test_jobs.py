@@ -167,6 +167,14 @@ async def test_sequence_that_is_not_reached_is_answered_with_retry_after(
         assert (await api.get("/v1/jobs")).status == 200
 
 
+async def test_sequence_that_no_event_has_is_refused(api: Gateway) -> None:
+    seq = (await api.submit())["seq"]
+    for ahead in (seq + 10**9, 10**18 - 1):
+        answer = await api.get("/v1/jobs", Switchyard_Min_Seq=str(ahead))
+        assert (answer.status, answer.json["field"]) == (400, "Switchyard-Min-Seq")
+        assert (answer.json["code"], "Retry-After" in answer.headers) == ("invalid_parameter", False)
+
+
 async def test_get_waits_for_the_end(api: Gateway) -> None:
     job = await api.submit()
     waiting = [asyncio.create_task(api.get(f"/v1/jobs/{job['id']}?wait=15")) for _ in range(3)]

@@ -13,6 +13,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The body of an answer."""
 
 
+class RefusalAnswer(Answer, frozen=True, kw_only=True):
+    """What went wrong: `error` is a sentence, `details` what would be allowed."""
+
+    error: str
+    code: str
+    field: str | UnsetType = UNSET
+    details: Sequence[str] | UnsetType = UNSET
+
+
 class Health(Answer, frozen=True, kw_only=True):
     """How the server is."""
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET
 
 from switchyard.events.errors import ForbiddenError
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.identify import Identifier
 from switchyard.services.access.principal import Principal, Role
 from switchyard.services.gateway.app_keys import DOCUMENTS_USE, NATS, PUBLISHER, SETTINGS
+from switchyard.services.gateway.doors.octopoid import routes
+from switchyard.services.gateway.doors.octopoid.answers import RefusalAnswer
 from switchyard.services.gateway.doors.octopoid.desk import DOCUMENTS, KEYS, SCOPE
 from switchyard.services.gateway.doors.octopoid.routes import HEALTH, REGISTER, ROTATE, ROUTES, V1
 from switchyard.services.gateway.doors.octopoid.scopes import PREFIX, ScopeIdentifier, ScopeKeys, principal_of
@@ -41,6 +44,7 @@ class OctopoidDoor(Door):
 
     name = "octopoid"
     prefixes = (V1, HEALTH)
+    refusal = RefusalAnswer
 
     def __init__(self) -> None:
         self._keys: ScopeKeys | None = None
@@ -90,6 +94,18 @@ class OctopoidDoor(Door):
         request.app[DOORKEEPER].count(request, principal)
         return principal
 
+    def keys(self, route: Route) -> Mapping[str, Sequence[Role]]:
+        """A scope's key; to get one, a token of who gives them out."""
+        match route.path:
+            case routes.HEALTH:
+                return {}
+            case routes.REGISTER:
+                return {**dict.fromkeys(("token", "apiKey"), (Role.REGISTRAR,)), "scopeKey": ()}
+            case routes.ROTATE:
+                return {**dict.fromkeys(("token", "apiKey"), (Role.ADMIN,)), "scopeKey": ()}
+            case _:
+                return {"scopeKey": ()}
+
     def admit(self, call: Call[Any]) -> None:
         """Let a request pass whose body names its own scope, or none.
 
@@ -99,16 +115,21 @@ class OctopoidDoor(Door):
         if call.raw and SCOPE in call.request:
             _own(call.request, _SCOPED.decode(call.raw).scope)
 
+    def refused_status(self, status: int) -> int:
+        """A broken rule is a 400."""
+        return 400 if status == INVALID else status
+
     def refuse(self, error: BaseException, request: web.Request) -> web.Response:
         """The error as Octopoid's clients read it: `error` is a sentence; a broken rule is a 400."""
         del request
         problem = problem_of(error)
-        status = 400 if problem.status == INVALID else problem.status
-        body: dict[str, Any] = {"error": problem.detail, "code": problem.code}
-        if problem.field is not None:
-            body["field"] = str(problem.field)
-        if problem.allowed is not None:
-            body["details"] = problem.allowed
+        status = self.refused_status(problem.status)
+        body = RefusalAnswer(
+            error=problem.detail,
+            code=problem.code,
+            field=UNSET if problem.field is None else str(problem.field),
+            details=UNSET if problem.allowed is None else problem.allowed,
+        )
         headers = dict(problem.headers)
         if problem.retry_after_s is not None:
             headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_s)))

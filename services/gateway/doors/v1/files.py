@@ -40,7 +40,7 @@ from switchyard.services.gateway.http.uploads import (
 log = structlog.get_logger()
 
 NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ._()-]")
-BYTES: Final = Media("application/octet-stream")
+ANY: Final = Media("*/*")
 
 
 async def upload(call: Call[None]) -> web.Response:
@@ -163,7 +163,7 @@ def _disposition(name: str) -> str:
 ROUTES: Final = (
     Route(
         method="POST", path="/v1/files", handler=upload, summary="Store a file",
-        roles=(Role.SUBMITTER, Role.WORKER), body=BYTES,
+        roles=(Role.SUBMITTER, Role.WORKER), body=Media("application/octet-stream", form=True),
         query=(Parameter("name"), Parameter("ttl_s", "seconds")),
         headers=(H_KEY, H_TTL, "Content-Digest", "Digest", "Content-Disposition"),
         answers={201: FileAnswer, 200: FileAnswer}, answer_headers=("Location", "ETag"),
@@ -184,7 +184,7 @@ ROUTES: Final = (
         headers=(
             "Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since",
         ),
-        answers={200: BYTES, 206: BYTES, 304: None},
+        answers={200: ANY, 206: ANY, 304: None},
         answer_headers=("ETag", "Last-Modified", "Accept-Ranges", "Content-Range", "Content-Disposition"),
         errors=(
             *NO_SUCH, (412, "precondition_failed"), (416, "range_not_satisfiable"),

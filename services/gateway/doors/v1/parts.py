@@ -32,7 +32,6 @@ KIND: Final = Parameter("kind", "name", repeated=True)
 LABEL: Final = Parameter("label", repeated=True)
 WAIT: Final = Parameter("wait", "seconds")
 
-H_MIN_SEQ: Final = "Switchyard-Min-Seq"
 API_KEY: Final = Parameter("key")
 H_KEY: Final = "Idempotency-Key"
 H_TRACE: Final = "traceparent"

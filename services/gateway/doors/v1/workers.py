@@ -20,7 +20,6 @@ from switchyard.services.gateway.doors.v1.answers.operation import (
     worker_answer,
 )
 from switchyard.services.gateway.doors.v1.parts import (
-    H_MIN_SEQ,
     NO_SUCH,
     PAGED,
     SEE,
@@ -29,7 +28,7 @@ from switchyard.services.gateway.doors.v1.parts import (
     page_limit,
 )
 from switchyard.services.gateway.http.callers import H_SEQ, json_response
-from switchyard.services.gateway.http.query import min_seq, scope, wide_scope, wrong
+from switchyard.services.gateway.http.query import H_MIN_SEQ, min_seq, scope, wide_scope, wrong
 from switchyard.services.gateway.http.routes import Call, Parameter, Route
 
 

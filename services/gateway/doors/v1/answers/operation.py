@@ -14,7 +14,7 @@ from switchyard.events.job import Job
 from switchyard.projections.job_view import ProgressView, progress_view
 from switchyard.services.broker.quarantine import Reference
 from switchyard.services.files import FileInfo
-from switchyard.services.gateway.doors.v1.answers.base import Answer, Moment
+from switchyard.services.gateway.doors.v1.answers.base import Answer
 from switchyard.services.gateway.operations.controls import Wished
 from switchyard.services.records.kinds import AgeingRequest, KindDefaults, RetryRequest
 from switchyard.services.records.limits import Limit
@@ -347,30 +347,3 @@ def reference_answer(reference: Reference, message: SetAsideMessage | UnsetType 
     """A message that is set aside."""
     job_id = subjects.job_of(reference.subject) if reference.stream == subjects.JOBS else None
     return ReferenceAnswer(**msgspec.structs.asdict(reference), job_id=job_id, message=message)
-
-
-# --- Errors
-
-
-class SinceEvent(Answer, frozen=True, kw_only=True):
-    """What has happened to a lease that is gone."""
-
-    seq: int
-    type: str
-    at: Moment | None
-    actor: str
-
-
-class ProblemAnswer(Answer, frozen=True, kw_only=True):
-    """An error, as RFC 9457 has it."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    field: str | UnsetType = UNSET
-    allowed: Sequence[str] | UnsetType = UNSET
-    instance: str | UnsetType = UNSET
-    limit: str | UnsetType = UNSET
-    since: Sequence[SinceEvent] | UnsetType = UNSET

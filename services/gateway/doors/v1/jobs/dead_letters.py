@@ -21,7 +21,6 @@ from switchyard.services.gateway.doors.v1.answers.jobs import DeadLetterPage, Di
 from switchyard.services.gateway.doors.v1.jobs.actions import Reason
 from switchyard.services.gateway.doors.v1.parts import (
     EMPTY,
-    H_MIN_SEQ,
     H_TRACE,
     KIND,
     LABEL,
@@ -35,7 +34,7 @@ from switchyard.services.gateway.doors.v1.parts import (
     words_of,
 )
 from switchyard.services.gateway.http.callers import H_SEQ, json_response
-from switchyard.services.gateway.http.query import Query, min_seq, wide_scope, wrong
+from switchyard.services.gateway.http.query import H_MIN_SEQ, Query, min_seq, wide_scope, wrong
 from switchyard.services.gateway.http.routes import Call, Lasts, Parameter, Route
 from switchyard.services.gateway.operations.dead_letters import Tally
 from switchyard.services.records.kinds import Priority

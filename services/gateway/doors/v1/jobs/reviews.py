@@ -15,7 +15,6 @@ from switchyard.services.gateway.doors.v1.jobs.shown import loaded, shown
 from switchyard.services.gateway.doors.v1.parts import (
     CHANGED,
     EMPTY,
-    H_MIN_SEQ,
     H_TRACE,
     KIND,
     LABEL,
@@ -28,7 +27,7 @@ from switchyard.services.gateway.doors.v1.parts import (
     words_of,
 )
 from switchyard.services.gateway.http.callers import H_SEQ, json_response
-from switchyard.services.gateway.http.query import min_seq, wide_scope
+from switchyard.services.gateway.http.query import H_MIN_SEQ, min_seq, wide_scope
 from switchyard.services.gateway.http.routes import Call, Route
 
 MAX_REASON_CHARS: Final = 10_000

@@ -15,7 +15,6 @@ from switchyard.services.gateway.doors.v1.jobs.shown import current, shown
 from switchyard.services.gateway.doors.v1.parts import (
     API_KEY,
     H_KEY,
-    H_MIN_SEQ,
     H_TRACE,
     JOBS_SHARE,
     KIND,
@@ -34,7 +33,7 @@ from switchyard.services.gateway.doors.v1.parts import (
 )
 from switchyard.services.gateway.http.callers import H_SEQ, json_response, key_of
 from switchyard.services.gateway.http.problems import Problem
-from switchyard.services.gateway.http.query import MAX_SEQ, min_seq, parse_time, wide_scope
+from switchyard.services.gateway.http.query import H_MIN_SEQ, MAX_SEQ, min_seq, parse_time, wide_scope
 from switchyard.services.gateway.http.routes import Call, Parameter, Route
 from switchyard.services.intake.faults import MalformedError
 from switchyard.services.intake.request import JobRequest, parse_key

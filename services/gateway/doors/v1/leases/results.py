@@ -107,7 +107,7 @@ ROUTES: Final = (
     Route(
         method="POST", path="/v1/leases/{id}/artifacts", handler=upload, summary="Store a file of an attempt",
         roles=WORK, query=(Parameter("name"),), headers=(lease_tickets.HEADER, "Content-Digest", "Digest"),
-        body=Media("application/octet-stream"), answers={201: ArtifactView},
+        body=Media("application/octet-stream", form=True), answers={201: ArtifactView},
         errors=(
             *GONE, (400, "body_broken_off"), (408, "upload_stalled"), (408, "upload_timeout"),
             (413, "file_too_large"), (413, "quota_exceeded"), (422, "digest_mismatch"),

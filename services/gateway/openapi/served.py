@@ -1,0 +1,53 @@
+"""`GET /openapi.json`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from aiohttp import hdrs, web
+
+from switchyard.services import distribution
+from switchyard.services.gateway.http.callers import JSON
+from switchyard.services.gateway.http.doors import Door
+from switchyard.services.gateway.http.query import Query
+from switchyard.services.gateway.openapi.document import document
+
+PATH: Final = "/openapi.json"
+
+
+class Served(NamedTuple):
+    """The description as it is sent.
+
+    Args:
+        body: JSON.
+        etag: that of it, without quotes.
+    """
+
+    body: bytes
+    etag: str
+
+
+DESCRIPTION: Final = web.AppKey("openapi", Served)
+
+
+def described(doors: Sequence[Door]) -> Served:
+    """The description of the doors of a gateway; the same doors give the same bytes."""
+    body = msgspec.json.encode(document(doors, distribution.version()))
+    return Served(body, hashlib.sha256(body).hexdigest()[:32])
+
+
+async def openapi(request: web.Request) -> web.Response:
+    """The description, or 304 where the client has it.
+
+    Raises:
+        MalformedError: there are parameters.
+    """
+    Query(request)
+    served = request.app[DESCRIPTION]
+    headers = {hdrs.ETAG: f'"{served.etag}"', hdrs.CACHE_CONTROL: "no-cache"}
+    if any(tag.value in ("*", served.etag) for tag in request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=served.body, headers=headers, content_type=JSON)
