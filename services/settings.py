@@ -12,6 +12,7 @@ from typing import Annotated
 import pydantic
 from pydantic import Field
 
+from switchyard.services.origins import Origins
 from switchyard.services.stream_sizes import StreamSizes
 
 KIB = 1024
@@ -80,6 +81,10 @@ class Settings(StreamSizes):
     )
 
     # Who calls
+    cors_origins: Origins = Field(
+        default=(),
+        description="Origins, separated by commas, whose pages may call the API from a browser, such as https://app.example.com",
+    )
     api_keys: Count = Field(default=1000, description="API keys that a tenant may have")
     short_keys: bool = Field(
         default=False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +31,7 @@ from switchyard.services.access.errors import RateLimitedError, UnauthenticatedE
 from switchyard.services.broker.jetstream import FaultError
 from switchyard.services.broker.publisher import AckLostError
 from switchyard.services.dispatch.rest.stale import StaleLeaseError
+from switchyard.services.gateway.http.request_ids import request_id
 from switchyard.services.visible import redacted
 
 log = structlog.get_logger()
@@ -67,7 +68,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     extra: Mapping[str, Any] = {}
 
-    def document(self, instance: str | None = None) -> dict[str, Any]:
+    def document(self, instance: str | None = None, request_id: str | None = None) -> dict[str, Any]:
         """The members of the problem document."""
         members: dict[str, Any] = {
             "type": TYPE_PREFIX + self.code,
@@ -82,6 +83,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
             members["allowed"] = self.allowed
         if instance is not None:
             members["instance"] = redacted(instance)
+        if request_id is not None:
+            members["request_id"] = redacted(request_id)
         members.update(self.extra)
         return members
 
@@ -92,13 +95,25 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
             told["retry_after_s"] = self.retry_after_s
         return told
 
-    def response(self, instance: str | None = None) -> web.Response:
-        """The problem document with its status and headers."""
+    def response(self, request: web.Request) -> web.Response:
+        """The answer to a request."""
+        return self.answer(request.path, request_id(request))
+
+    def answer(
+        self, instance: str | None, id_: str, made: Callable[..., web.Response] = web.Response
+    ) -> web.Response:
+        """The problem document with its status and headers.
+
+        Args:
+            instance: the path of the request; None where it has none.
+            id_: of the request.
+            made: makes it of body, status, headers and type.
+        """
         headers = dict(self.headers)
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
-        return web.Response(
-            body=msgspec.json.encode(self.document(instance)),
+        return made(
+            body=msgspec.json.encode(self.document(instance, id_)),
             status=self.status,
             headers=headers,
             content_type=MEDIA_TYPE,

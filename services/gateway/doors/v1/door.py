@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from switchyard.services.gateway.doors.v1 import (
+    about,
     controls,
     files,
     keys,
@@ -25,7 +26,7 @@ ROUTES: Final = tuple(
     route
     for area in (
         routes, bulk, actions, dead_letters, quarantine, schedules, reviews, workers, controls, kinds, limits,
-        keys, websocket, sse, files, leases,
+        keys, websocket, sse, files, leases, about,
     )
     for route in area.ROUTES
 )  # fmt: skip

@@ -36,7 +36,9 @@ H_MIN_SEQ: Final = "Switchyard-Min-Seq"
 API_KEY: Final = Parameter("key")
 H_KEY: Final = "Idempotency-Key"
 H_TRACE: Final = "traceparent"
+H_KNOWN: Final = "If-None-Match"
 SEQ: Final = (H_SEQ,)
+TAGGED: Final = (H_SEQ, "ETag", "Cache-Control")
 EMPTY: Final = b"{}"
 
 NO_SUCH: Final = ((404, "not_found"),)

@@ -1,0 +1,26 @@
+"""Headers that every answer has, also one to what is no request that anybody could read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict, istr
+
+from switchyard.services.gateway.http.request_ids import H_REQUEST_ID, request_id
+
+GUARDS: Final = (
+    (istr("Content-Security-Policy"), "default-src 'none'; frame-ancestors 'none'"),
+    (istr("X-Content-Type-Options"), "nosniff"),
+    (istr("Referrer-Policy"), "no-referrer"),
+    (istr("Cross-Origin-Resource-Policy"), "same-origin"),
+)
+"""An answer is data: no browser is to run it, frame it, guess at its type, or tell others of its address."""
+_ID: Final = istr(H_REQUEST_ID)
+
+
+def dress(request: web.BaseRequest, headers: CIMultiDict[str]) -> None:
+    """Put them in; one that a route has set itself stays."""
+    for name, value in GUARDS:
+        headers.setdefault(name, value)
+    headers[_ID] = request_id(request)

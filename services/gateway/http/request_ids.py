@@ -1,0 +1,24 @@
+"""The id of a request: in its log lines, in every answer, and in what is said of an error."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Final
+
+from aiohttp import web
+
+H_REQUEST_ID: Final = "X-Request-Id"
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+_FORM: Final = re.compile(r"[!-~]{1,128}")
+_MADE_BYTES: Final = 12
+
+
+def request_id(request: web.BaseRequest) -> str:
+    """What its client calls it, where that is one header of 1 to 128 visible ASCII characters; else made."""
+    found = request.get(REQUEST_ID)
+    if found is None:
+        given = request.headers.getall(H_REQUEST_ID, [])
+        is_one = len(given) == 1 and _FORM.fullmatch(given[0]) is not None
+        found = request[REQUEST_ID] = given[0] if is_one else secrets.token_hex(_MADE_BYTES)
+    return found
