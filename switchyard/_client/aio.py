@@ -22,7 +22,7 @@ from switchyard._client.connection import find
 from switchyard._client.keys import AsyncKeys
 from switchyard._client.transport import CONNECT_S, Transport
 from switchyard.errors import JobDamagedError, JobFailedError, NotEndedError
-from switchyard.models import BulkAnswer, Event, File, Job, LiveMessage, Options, Resync, Transition
+from switchyard.models import BulkAnswer, Event, File, Identity, Job, LiveMessage, Options, Resync, Transition
 
 TIMEOUT_S: Final = 30.0
 RETRIES: Final = 8
@@ -31,6 +31,7 @@ FINAL_EVENTS: Final = frozenset({"succeeded", "accepted", "cancelled", "expired"
 REPAIRS: Final = frozenset({"repaired", "archived"})  # what may follow damage, and may itself not apply
 
 _JOB: Final = msgspec.json.Decoder(Job)
+_IDENTITY: Final = msgspec.json.Decoder(Identity)
 
 
 class _JobPage(msgspec.Struct):
@@ -94,6 +95,10 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._transport.close()
+
+    async def whoami(self) -> Identity:
+        """Whom the token or key stands for, as the gateway has found out."""
+        return _IDENTITY.decode(await self._transport.call("GET", "/v1/whoami"))
 
     # --- Jobs
 
