@@ -18,7 +18,8 @@ def request_id(request: web.BaseRequest) -> str:
     """What its client calls it, where that is one header of 1 to 128 visible ASCII characters; else made."""
     found = request.get(REQUEST_ID)
     if found is None:
-        given = request.headers.getall(H_REQUEST_ID, [])
+        # Of what could not be read as a request the headers are an empty dict.
+        given = request.headers.getall(H_REQUEST_ID, []) if request.headers else []
         is_one = len(given) == 1 and _FORM.fullmatch(given[0]) is not None
         found = request[REQUEST_ID] = given[0] if is_one else secrets.token_hex(_MADE_BYTES)
     return found
