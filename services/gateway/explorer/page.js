@@ -81,15 +81,20 @@ function table(head, rows) {
 function contents(of) {
   return Object.entries(of.content ?? {}).flatMap(([media, value]) => [
     classed("div", "media", null, element("code", media)),
-    ...(value.schema === undefined ? [] : [element("pre", shape(value.schema))]),
+    ...[value.schema, value["x-itemSchema"]].filter((one) => one !== undefined).map((one) => element("pre", shape(one))),
   ]);
+}
+
+function short(value) {
+  if (Array.isArray(value)) return value.map(short).join(", ") || "none";
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
 /** Extensions such as roles and codes of errors, as they stand in the document. */
 function extensions(operation) {
   return Object.entries(operation)
     .filter(([name]) => name.startsWith("x-"))
-    .map(([name, value]) => [name.slice(2).replaceAll("-", " "), element("code", typeof value === "string" ? value : Array.isArray(value) ? value.map((one) => (typeof one === "object" ? JSON.stringify(one) : one)).join(", ") : JSON.stringify(value))]);
+    .map(([name, value]) => [name.slice(2).replaceAll("-", " "), element("code", short(value))]);
 }
 
 function inside(item, operation) {
@@ -98,7 +103,7 @@ function inside(item, operation) {
   const facts = extensions(operation);
   const security = operation.security ?? spec.security;
   if (Array.isArray(security)) {
-    facts.push(["opened by", security.map((one) => Object.keys(one).join(" and ") || "nothing").join(", ") || "nothing"]);
+    facts.push(["opened by", [...new Set(security.map((one) => Object.keys(one).join(" and ")))].join(", ") || "nothing is needed"]);
   }
   if (facts.length) made.append(table(["", ""], facts));
   const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map(resolved);
@@ -150,6 +155,11 @@ function show() {
   const all = [...groups].map(([name, views]) => element("section", null, element("h2", name), ...views));
   document.getElementById("routes").replaceChildren(...all);
   filter();
+  const named = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (named instanceof HTMLDetailsElement) {
+    named.open = true;
+    named.scrollIntoView();
+  }
 }
 
 function filter() {

@@ -45,6 +45,8 @@ async def pack(request: web.Request, response: web.StreamResponse) -> None:
     packed = _packed(body) if len(body) < IN_THREAD_BYTES else await asyncio.to_thread(_packed, body)
     response.body = packed
     headers[hdrs.CONTENT_ENCODING] = "gzip"
+    if headers.get(hdrs.ETAG, "").startswith('"'):
+        headers[hdrs.ETAG] = f"W/{headers[hdrs.ETAG]}"  # that of the plain bytes, which these are not
 
 
 def takes_gzip(accepted: str) -> bool:
