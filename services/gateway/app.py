@@ -44,11 +44,11 @@ from switchyard.services.gateway.http.connections import (
     GuardedSite,
     raise_descriptors,
 )
-from switchyard.services.gateway.http.cors import CORS, Cors
 from switchyard.services.gateway.http.doors import Beside, Door, Doors
+from switchyard.services.gateway.http.edge.cors import CORS, Cors
+from switchyard.services.gateway.http.edge.leaving import Leaving
 from switchyard.services.gateway.http.freshness import Freshness
 from switchyard.services.gateway.http.identity import DOORKEEPER, Doorkeeper
-from switchyard.services.gateway.http.leaving import Leaving
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.metrics import Metrics

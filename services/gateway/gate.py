@@ -15,13 +15,13 @@ from switchyard.services.access.principal import Principal, Role
 from switchyard.services.gateway import app_keys, explorer, health
 from switchyard.services.gateway.http.callers import enter
 from switchyard.services.gateway.http.connections import CONNECTIONS, known
-from switchyard.services.gateway.http.cors import CORS
 from switchyard.services.gateway.http.doors import Door, Doors, bound
+from switchyard.services.gateway.http.edge.cors import CORS
+from switchyard.services.gateway.http.edge.packing import pack
+from switchyard.services.gateway.http.edge.request_ids import request_id
 from switchyard.services.gateway.http.identity import H_KEY
-from switchyard.services.gateway.http.packing import pack
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.http.query import SECONDS, check_form
-from switchyard.services.gateway.http.request_ids import request_id
 from switchyard.services.gateway.http.routes import Lasts, Media, Route, plain
 from switchyard.services.gateway.http.uploads import continue_now
 from switchyard.services.settings import Settings

@@ -23,7 +23,7 @@ from switchyard.events.errors import SwitchyardError
 from switchyard.services.settings import Settings
 from switchyard.services.telemetry.loop import Heartbeat
 from switchyard.services.telemetry.part import Telemetry
-from switchyard.services.unbranded import Unbranded
+from switchyard.services.telemetry.unbranded import Unbranded
 
 log = structlog.get_logger()
 

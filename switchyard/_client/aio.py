@@ -31,7 +31,6 @@ FINAL_EVENTS: Final = frozenset({"succeeded", "accepted", "cancelled", "expired"
 REPAIRS: Final = frozenset({"repaired", "archived"})  # what may follow damage, and may itself not apply
 
 _JOB: Final = msgspec.json.Decoder(Job)
-_IDENTITY: Final = msgspec.json.Decoder(Identity)
 
 
 class _JobPage(msgspec.Struct):
@@ -98,9 +97,7 @@ class AsyncClient:
 
     async def whoami(self) -> Identity:
         """Whom the token or key stands for, as the gateway has found out."""
-        return _IDENTITY.decode(await self._transport.call("GET", "/v1/whoami"))
-
-    # --- Jobs
+        return msgspec.json.decode(await self._transport.call("GET", "/v1/whoami"), type=Identity)
 
     async def submit(
         self,

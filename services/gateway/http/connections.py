@@ -16,11 +16,11 @@ from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
 
 from switchyard.events.errors import LimitError
-from switchyard.services.gateway.http.guards import dress
+from switchyard.services.gateway.http.edge.guards import dress
+from switchyard.services.gateway.http.edge.request_ids import request_id
 from switchyard.services.gateway.http.problems import http_problem
-from switchyard.services.gateway.http.request_ids import request_id
 from switchyard.services.settings import Settings
-from switchyard.services.unbranded import Unbranded
+from switchyard.services.telemetry.unbranded import Unbranded
 
 log = structlog.get_logger()
 

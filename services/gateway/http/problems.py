@@ -31,7 +31,7 @@ from switchyard.services.access.errors import RateLimitedError, UnauthenticatedE
 from switchyard.services.broker.jetstream import FaultError
 from switchyard.services.broker.publisher import AckLostError
 from switchyard.services.dispatch.rest.stale import StaleLeaseError
-from switchyard.services.gateway.http.request_ids import request_id
+from switchyard.services.gateway.http.edge.request_ids import request_id
 from switchyard.services.visible import redacted
 
 log = structlog.get_logger()

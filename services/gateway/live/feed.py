@@ -131,11 +131,6 @@ class LiveFeed:
         latest = self.attempts.latest(job_id)
         return None if latest is None else latest.fields
 
-    @property
-    def progress_changes(self) -> int:
-        """A number that is another one whenever `progress` of any job is."""
-        return self.attempts.changes
-
     async def wait_final(self, job_id: str, after_seq: int, timeout_s: float) -> bool:
         """Wait until the job has ended or is damaged; False when it has not within the time.
 

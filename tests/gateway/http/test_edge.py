@@ -13,7 +13,7 @@ import pydantic
 import pytest
 import structlog
 
-from switchyard.services.gateway.http.guards import GUARDS
+from switchyard.services.gateway.http.edge.guards import GUARDS
 from switchyard.services.settings import Settings
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway

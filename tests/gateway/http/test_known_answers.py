@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from switchyard.events import subjects
-from switchyard.services.gateway.http.packing import LEAST_BYTES, takes_gzip
+from switchyard.services.gateway.http.edge.packing import LEAST_BYTES, takes_gzip
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway
 
 KINDS = ("/v1/jobs", "/v1/dead-letters", "/v1/reviews")

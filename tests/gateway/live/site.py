@@ -31,7 +31,7 @@ from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.gateway.doors.v1.live.sse import event_stream
 from switchyard.services.gateway.doors.v1.live.websocket import websocket
 from switchyard.services.gateway.http.connections import CONNECTIONS, Connections
-from switchyard.services.gateway.http.cors import CORS, Cors
+from switchyard.services.gateway.http.edge.cors import CORS, Cors
 from switchyard.services.gateway.http.identity import Doorkeeper
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor

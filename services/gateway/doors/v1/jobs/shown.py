@@ -40,7 +40,7 @@ def page_tag(call: Call[Any], seq: int, tenant: str | None) -> str:
     """
     database_id = call.part(READ_MODEL).checkpoint().database_id
     return tags.tag(
-        seq, tags.PROCESS, database_id, call.part(LIVE).progress_changes, tenant, call.request.raw_path
+        seq, tags.PROCESS, database_id, call.part(LIVE).attempts.changes, tenant, call.request.raw_path
     )
 
 

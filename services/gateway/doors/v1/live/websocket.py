@@ -13,7 +13,7 @@ from switchyard.events.errors import LimitError, RejectedError, UnavailableError
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.principal import Principal
 from switchyard.services.gateway.http.connections import CONNECTIONS, known
-from switchyard.services.gateway.http.cors import CORS
+from switchyard.services.gateway.http.edge.cors import CORS
 from switchyard.services.gateway.http.identity import secret_of
 from switchyard.services.gateway.http.query import Query
 from switchyard.services.gateway.http.routes import Lasts, Route, plain

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict, istr
 
-from switchyard.services.gateway.http.request_ids import H_REQUEST_ID, request_id
+from switchyard.services.gateway.http.edge.request_ids import H_REQUEST_ID, request_id
 
 GUARDS: Final = (
     (istr("Content-Security-Policy"), "default-src 'none'; frame-ancestors 'none'"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from switchyard.services.gateway.http.cors import Cors
-from switchyard.services.gateway.http.guards import dress
+from switchyard.services.gateway.http.edge.cors import Cors
+from switchyard.services.gateway.http.edge.guards import dress
 from switchyard.services.gateway.http.identity import RATE_HEADERS
 
 
