@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-import structlog
 from aiohttp import hdrs, web
 
 from switchyard.events.errors import LimitError
@@ -18,7 +17,7 @@ from switchyard.services.gateway.http.connections import CONNECTIONS, known
 from switchyard.services.gateway.http.doors import Door, Doors, bound
 from switchyard.services.gateway.http.edge.cors import CORS
 from switchyard.services.gateway.http.edge.packing import pack
-from switchyard.services.gateway.http.edge.request_ids import request_id
+from switchyard.services.gateway.http.edge.request_ids import IN_LOG, request_id
 from switchyard.services.gateway.http.identity import H_KEY
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.http.query import SECONDS, check_form
@@ -77,11 +76,11 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let in whom the door knows, slow who tries, word every error as the door does, and count."""
     started = time.perf_counter()
     # What else runs for this connection later has an id of its own, or none.
-    bound_id = structlog.contextvars.bind_contextvars(request_id=request_id(request))
+    in_log = IN_LOG.set(request_id(request))
     try:
         return await _through(request, handler, started)
     finally:
-        structlog.contextvars.reset_contextvars(**bound_id)
+        IN_LOG.reset(in_log)
 
 
 async def _through(request: web.Request, handler: Handler, started: float) -> web.StreamResponse:

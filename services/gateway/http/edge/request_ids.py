@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
+from contextvars import ContextVar
 from typing import Final
 
 from aiohttp import web
+from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
 H_REQUEST_ID: Final = "X-Request-Id"
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 _FORM: Final = re.compile(r"[!-~]{1,128}")
-_MADE_BYTES: Final = 12
+_OURS: Final = secrets.token_hex(7)
+_COUNT: Final = itertools.count(1)
+IN_LOG: Final = ContextVar[str](f"{STRUCTLOG_KEY_PREFIX}request_id")
+"""What structlog's `merge_contextvars` puts into log lines; set by itself it costs a tenth of binding it."""
 
 
 def request_id(request: web.BaseRequest) -> str:
@@ -21,5 +27,5 @@ def request_id(request: web.BaseRequest) -> str:
         # Of what could not be read as a request the headers are an empty dict.
         given = request.headers.getall(H_REQUEST_ID, []) if request.headers else []
         is_one = len(given) == 1 and _FORM.fullmatch(given[0]) is not None
-        found = request[REQUEST_ID] = given[0] if is_one else secrets.token_hex(_MADE_BYTES)
+        found = request[REQUEST_ID] = given[0] if is_one else f"{_OURS}{next(_COUNT):010x}"
     return found
