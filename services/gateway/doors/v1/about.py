@@ -15,8 +15,8 @@ from switchyard.services.gateway.doors.v1.answers.base import Answer
 from switchyard.services.gateway.http.callers import PRINCIPAL, json_response
 from switchyard.services.gateway.http.routes import Call, Route
 
-ANY: Final = (Role.VIEWER, Role.REGISTRAR)
-"""One of them is what every role is or implies."""
+ANY: Final = (Role.VIEWER, Role.REGISTRAR, Role.OPERATOR)
+"""One of them is what every role is or implies, also in another tenant."""
 PRIVATE: Final = {"Cache-Control": "no-store"}
 LAST: Final = datetime.max.replace(tzinfo=UTC).timestamp()
 
