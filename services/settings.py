@@ -12,6 +12,7 @@ from typing import Annotated
 import pydantic
 from pydantic import Field
 
+from switchyard.services.origins import Origins
 from switchyard.services.stream_sizes import StreamSizes
 
 KIB = 1024
@@ -19,15 +20,12 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 SKEW_S = 1.0  # by which a clock may be off before anybody is warned
 
-
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Paths = Annotated[
     tuple[Path, ...],
     pydantic.BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
 ]
-
-
 Networks = Annotated[
     tuple[pydantic.IPvAnyNetwork, ...],
     pydantic.BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
@@ -80,6 +78,10 @@ class Settings(StreamSizes):
     )
 
     # Who calls
+    cors_origins: Origins = Field(
+        default=(),
+        description="Origins, separated by commas, whose pages may call the API from a browser, such as https://app.example.com",
+    )
     api_keys: Count = Field(default=1000, description="API keys that a tenant may have")
     short_keys: bool = Field(
         default=False,

@@ -30,6 +30,7 @@ from switchyard.models import (
     Damage,
     Event,
     File,
+    Identity,
     Job,
     JobError,
     Key,
@@ -46,7 +47,7 @@ from switchyard.models import (
 __all__ = [
     "ApiError", "AsyncClient", "AuthenticationError", "BrokenTransferError", "BulkAnswer", "CaughtUp",
     "Client", "ClientError", "ConfigurationError", "ConflictError", "Damage", "Event", "File",
-    "ForbiddenError", "ForkedError", "GoneError", "InvalidError", "InvalidValueError", "Job",
+    "ForbiddenError", "ForkedError", "GoneError", "Identity", "InvalidError", "InvalidValueError", "Job",
     "JobDamagedError", "JobError", "JobFailedError", "Key", "LimitError", "LiveMessage", "LogLine",
     "NewKey", "NotEndedError", "NotFoundError", "Progress", "ProgressReport", "Resync", "ServerError",
     "Submission", "Transition", "UnreachableError",

@@ -188,6 +188,32 @@ class Key(Model, frozen=True):
     last_used_at: datetime | None = None
 
 
+class Identity(Model, frozen=True):
+    """Whom a token or key stands for.
+
+    Args:
+        tenant: for which it acts.
+        home: the tenant that it belongs to.
+        actor: its name in events.
+        name: the `sub` of a token, or the name of a key.
+        roles: with those that they imply.
+        identified_by: `token`, `api_key` or `scope_key`.
+        key: the id of its API key.
+        kinds: which its key is bound to; None for any.
+        expires_at: None for ever.
+    """
+
+    tenant: str
+    home: str
+    actor: str
+    name: str
+    roles: list[str]
+    identified_by: str
+    key: str | None = None
+    kinds: list[str] | None = None
+    expires_at: datetime | None = None
+
+
 class NewKey(Key, frozen=True, kw_only=True):
     """An API key with its secret `key`, which is shown this once."""
 

@@ -89,6 +89,7 @@ COMMANDS: Final = {
         "server",
     ),
     "keys": Lazy("commands.keys:keys", "Make API keys, give them new secrets, take them back."),
+    "whoami": Lazy("commands.whoami:whoami", "Show whom the token or key stands for."),
     "topology": Lazy(
         "commands.admin:topology_group",
         "Lay out the streams, buckets and consumers, or show how they differ.",

@@ -46,8 +46,10 @@ from switchyard.services.gateway.http.connections import (
     raise_descriptors,
 )
 from switchyard.services.gateway.http.doors import Beside, Door, Doors
+from switchyard.services.gateway.http.edge.cors import CORS, Cors
+from switchyard.services.gateway.http.edge.leaving import Leaving
 from switchyard.services.gateway.http.freshness import Freshness
-from switchyard.services.gateway.http.identity import DOORKEEPER, Doorkeeper, add_rate_headers
+from switchyard.services.gateway.http.identity import DOORKEEPER, Doorkeeper
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.metrics import Metrics
@@ -270,6 +272,9 @@ async def _open_doors(app: web.Application, found: Sequence[Door]) -> list[Besid
     """
     registry = app[DOORS] = Doors(House(metrics_public=app[app_keys.SETTINGS].metrics_public), found)
     registry.connect(app.router)
+    routes = [route for door in registry.all for route in door.routes()]
+    cors = app[CORS] = Cors(app[app_keys.SETTINGS].cors_origins, routes)
+    app.on_response_prepare.append(Leaving(cors).see_off)
     answer_expectations(app)
     app[DESCRIPTION] = described(registry.all)
     opened = [part for door in registry.all for part in await door.open(app)]
@@ -281,7 +286,6 @@ async def _open_doors(app: web.Application, found: Sequence[Door]) -> list[Besid
     rates = Rates(size=settings.token_cache)
     app[DOORKEEPER] = Doorkeeper(identifiers, app[app_keys.LIMITS].requests_of, rates)
     app[DOOR] = LiveDoor(app[app_keys.LIVE], app[DOORKEEPER])
-    app.on_response_prepare.append(add_rate_headers)
     return [*opened, api_keys]
 
 

@@ -11,10 +11,13 @@ from aiohttp import hdrs, web
 
 from switchyard.events.errors import LimitError
 from switchyard.services.access.principal import Principal, Role
-from switchyard.services.gateway import app_keys, health
+from switchyard.services.gateway import app_keys, explorer, health
 from switchyard.services.gateway.http.callers import enter
 from switchyard.services.gateway.http.connections import CONNECTIONS, known
 from switchyard.services.gateway.http.doors import Door, Doors, bound
+from switchyard.services.gateway.http.edge.cors import CORS
+from switchyard.services.gateway.http.edge.packing import pack
+from switchyard.services.gateway.http.edge.request_ids import IN_LOG, request_id
 from switchyard.services.gateway.http.identity import H_KEY
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.http.query import SECONDS, check_form
@@ -25,7 +28,7 @@ from switchyard.services.settings import Settings
 
 UNAUTHENTICATED: Final = 401
 METRICS: Final = "/metrics"
-OPEN: Final = frozenset({"/healthz", "/readyz", served.PATH})
+OPEN: Final = frozenset({"/healthz", "/readyz", served.PATH, *(path for path, *_ in explorer.FILES)})
 DOORS: Final = web.AppKey("doors", Doors)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -64,6 +67,7 @@ class House(Door):
                 summary="Read the description of the API", answers={200: dict[str, Any], 304: None},
                 answer_headers=("ETag",),
             ),
+            *explorer.routes(),
         )  # fmt: skip
 
     def keys(self, route: Route) -> Mapping[str, Sequence[Role]]:
@@ -71,7 +75,7 @@ class House(Door):
         return {} if route.path in self._open else super().keys(route)
 
     async def identify(self, request: web.Request, route: Route | None) -> Principal | None:
-        """Who calls; nobody needs to say for health, nor for metrics where the settings open them."""
+        """Who calls; nobody needs to say for health, the page of documents, and metrics that are open."""
         if route is not None and route.path in self._open:
             return None
         return await super().identify(request, route)
@@ -81,6 +85,15 @@ class House(Door):
 async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let in whom the door knows, slow who tries, word every error as the door does, and count."""
     started = time.perf_counter()
+    # What else runs for this connection later has an id of its own, or none.
+    in_log = IN_LOG.set(request_id(request))
+    try:
+        return await _through(request, handler, started)
+    finally:
+        IN_LOG.reset(in_log)
+
+
+async def _through(request: web.Request, handler: Handler, started: float) -> web.StreamResponse:
     guard = request.app[CONNECTIONS]
     # Without proxies only a failure asks for the address, which takes longer than many a request.
     client = guard.address_of(request) if guard.has_proxies else None
@@ -106,13 +119,8 @@ async def _answered(request: web.Request, handler: Handler, door: Door, started:
     if one is not None and route is None:
         handler = _nowhere
     try:
-        check_form(request)
-        async with asyncio.timeout(_bound_s(request, route)):
-            principal = await door.identify(request, route)
-            if principal is not None:
-                enter(request, principal)
-                known(request)
-            response = await handler(request)
+        asked = request.app[CORS].preflight(request) if request.method == hdrs.METH_OPTIONS else None
+        response = await _let_in(request, handler, door, route) if asked is None else asked
     except ConnectionError:
         raise  # the client is gone: nobody is there to answer
     except Exception as error:  # the outermost door: `problem_of` logs what nobody foresaw
@@ -124,6 +132,20 @@ async def _answered(request: web.Request, handler: Handler, door: Door, started:
         label = "unmatched" if route is None else route.path
         seconds = time.perf_counter() - started
         request.app[app_keys.METRICS].answered(method, label, response.status, seconds)
+    return response
+
+
+async def _let_in(
+    request: web.Request, handler: Handler, door: Door, route: Route | None
+) -> web.StreamResponse:
+    check_form(request)
+    async with asyncio.timeout(_bound_s(request, route)):
+        principal = await door.identify(request, route)
+        if principal is not None:
+            enter(request, principal)
+            known(request)
+        response = await handler(request)
+        await pack(request, response)
     return response
 
 
@@ -157,5 +179,5 @@ async def _expected(request: web.Request) -> web.Response | None:
     try:
         await continue_now(request)
     except web.HTTPExpectationFailed as error:
-        return problem_of(error).response(request.path)
+        return problem_of(error).response(request)
     return None

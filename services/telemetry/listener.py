@@ -23,6 +23,7 @@ from switchyard.events.errors import SwitchyardError
 from switchyard.services.settings import Settings
 from switchyard.services.telemetry.loop import Heartbeat
 from switchyard.services.telemetry.part import Telemetry
+from switchyard.services.telemetry.unbranded import Unbranded
 
 log = structlog.get_logger()
 
@@ -121,16 +122,16 @@ class Listener:
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         handler = self._routes.get(request.path)
         if handler is None:
-            return web.Response(status=404, text=f"there are {', '.join(self._routes)}\n")
+            return Unbranded(status=404, text=f"there are {', '.join(self._routes)}\n")
         if request.method not in ("GET", "HEAD"):
-            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+            return Unbranded(status=405, headers={"Allow": "GET, HEAD"})
         return await handler()
 
     # --- What it answers
 
     async def _metrics(self) -> web.Response:
         await self._from_part(self._telemetry.refresh(), METRICS_S)
-        return web.Response(body=self._telemetry.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Unbranded(body=self._telemetry.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _livez(self) -> web.Response:
         stuck_s = self._heartbeat.stuck_s()
@@ -169,6 +170,4 @@ class _Refused(asyncio.Protocol):
 
 def _json(body: dict[str, Any], *, ok: bool) -> web.Response:
     headers = {} if ok else {"Retry-After": "1"}
-    return web.Response(
-        body=orjson.dumps(body), status=200 if ok else 503, headers=headers, content_type=JSON
-    )
+    return Unbranded(body=orjson.dumps(body), status=200 if ok else 503, headers=headers, content_type=JSON)

@@ -22,7 +22,7 @@ from switchyard._client.connection import find
 from switchyard._client.keys import AsyncKeys
 from switchyard._client.transport import CONNECT_S, Transport
 from switchyard.errors import JobDamagedError, JobFailedError, NotEndedError
-from switchyard.models import BulkAnswer, Event, File, Job, LiveMessage, Options, Resync, Transition
+from switchyard.models import BulkAnswer, Event, File, Identity, Job, LiveMessage, Options, Resync, Transition
 
 TIMEOUT_S: Final = 30.0
 RETRIES: Final = 8
@@ -95,7 +95,9 @@ class AsyncClient:
         """Close the connections."""
         await self._transport.close()
 
-    # --- Jobs
+    async def whoami(self) -> Identity:
+        """Whom the token or key stands for, as the gateway has found out."""
+        return msgspec.json.decode(await self._transport.call("GET", "/v1/whoami"), type=Identity)
 
     async def submit(
         self,

@@ -15,7 +15,7 @@ from switchyard._client.files import Source
 from switchyard._client.keys import SyncKeys
 from switchyard._client.transport import of_parents
 from switchyard.errors import ForkedError
-from switchyard.models import BulkAnswer, Event, File, Job, LiveMessage, Options, Submission
+from switchyard.models import BulkAnswer, Event, File, Identity, Job, LiveMessage, Options, Submission
 
 T = TypeVar("T")
 _END: Final = object()
@@ -103,6 +103,10 @@ class Client:
         finally:
             if pid == os.getpid() and not self._loop.is_closed():
                 self._run(source.aclose())
+
+    def whoami(self) -> Identity:
+        """Whom the token or key stands for, as the gateway has found out."""
+        return self._run(self._client.whoami())
 
     # --- Jobs
 

@@ -24,6 +24,7 @@ from tests.worker.site import TestConnector
 DEADLINE_S: Final = 120.0
 KIND: Final = "shout"
 NATS_KIND: Final = "count"
+KNOWN: Final = {"If-None-Match": "*"}
 SETTINGS: Final[dict[str, Any]] = {
     "lease_s": 10.0, "tenant_jobs": 60, "tenant_log_lines_bytes": 5000,
 }  # fmt: skip
@@ -139,12 +140,15 @@ async def _jobs(caller: Caller) -> None:
     blocked = await caller.job(kind="never", depends_on=[first])
     await caller.until("GET /v1/jobs", lambda found: len(found["jobs"]) > 3, query="limit=500")
     await caller.call("GET /v1/jobs", query="limit=1")
+    await caller.call("GET /v1/jobs", headers=KNOWN)
     for job in (first, blocked):
         await caller.call("GET /v1/jobs/{id}/explain", id=job)
     await caller.call("GET /v1/jobs/{id}", id=blocked)
     await caller.call("GET /v1/jobs/{id}", query="at=1000000000", id=first)
     await caller.call("PATCH /v1/jobs/{id}", {"priority": 60}, id=first)
     await caller.call("GET /v1/jobs/{id}/events", id=first)
+    await caller.call("GET /v1/jobs/{id}/events", id=first, headers=KNOWN)
+    await caller.call("GET /v1/jobs/{id}", id=first, headers=KNOWN)
     await caller.call("GET /v1/queues")
     await caller.call("GET /v1/usage")
     await caller.call("POST /v1/jobs/{id}/cancel", {"reason": "enough"}, id=blocked)
@@ -216,6 +220,7 @@ async def _reviews(caller: Caller) -> None:
         await caller.hold("artifacts", lease, b"a", query="name=a.txt", headers={"Content-Type": "a/b"})
         await caller.hold("propose", lease, proposal | {"artifacts": ["a.txt"]})
         await caller.until("GET /v1/reviews", lambda found: found["reviews"])
+        await caller.call("GET /v1/reviews", headers=KNOWN)
         for verb in ("claim", "release"):
             await caller.call(f"POST /v1/reviews/{{id}}/{verb}", {}, id=job)
         await caller.call("GET /v1/queues")
@@ -238,6 +243,7 @@ async def _dead_letters(caller: Caller) -> None:
     page = await caller.until("GET /v1/dead-letters", lambda found: len(found["dead_letters"]) > 4)
     assert page
     await caller.call("GET /v1/dead-letters", query="limit=1")
+    await caller.call("GET /v1/dead-letters", headers=KNOWN)
     await caller.call("POST /v1/jobs/{id}/redrive", {"priority": 70}, id=dead[0])
     await caller.call("POST /v1/jobs/{id}/discard", {}, id=dead[1])
     for what in ("redrive", "discard"):
@@ -399,6 +405,11 @@ async def _readiness(caller: Caller) -> None:
     await caller.call("GET /metrics")
     described = await caller.call("GET /openapi.json")
     await caller.call("GET /openapi.json", headers={"If-None-Match": described.headers["ETag"]})
+    for name in ("/docs", "/docs/page.js", "/docs/page.css"):
+        await caller.call(f"GET {name}")
+        await caller.call(f"GET {name}", headers=KNOWN)
+    await caller.call("GET /v1/version")
+    await caller.call("GET /v1/whoami")
     await caller.until("GET /readyz", lambda found: found["ready"])
     nc = caller.api.nc
     await broker_api(nc, f"CONSUMER.DELETE.JOBS.{subjects.KEEPER_EVENTS}", timeout_s=3)

@@ -82,4 +82,4 @@ async def _caller(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - as the gateway does, every error becomes a problem document
-        return problem_of(error).response(request.path)
+        return problem_of(error).response(request)

@@ -31,11 +31,13 @@ class Door(NamedTuple):
         who: the roles.
         body: JSON, or bytes.
         own: whether a call with another tenant's names makes or changes something of the caller's own.
+        known: whether it takes a token, though any will do.
     """
 
     who: frozenset[str]
     body: Any = None
     own: bool = False
+    known: bool = False
 
 
 JOB: Final = {"kind": "noop"}
@@ -48,6 +50,11 @@ DOORS: Final = {
     "GET /readyz": Door(EVERYBODY),
     "GET /metrics": Door(READERS),
     "GET /openapi.json": Door(EVERYBODY),
+    "GET /docs": Door(EVERYBODY),
+    "GET /docs/page.js": Door(EVERYBODY),
+    "GET /docs/page.css": Door(EVERYBODY),
+    "GET /v1/version": Door(EVERYBODY, known=True),
+    "GET /v1/whoami": Door(EVERYBODY, known=True),
     "POST /v1/jobs": Door(SUBMITTERS, JOB),
     "GET /v1/jobs": Door(READERS),
     "POST /v1/jobs/bulk": Door(SUBMITTERS, b'{"kind": "noop"}\n'),

@@ -16,8 +16,11 @@ from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
 
 from switchyard.events.errors import LimitError
+from switchyard.services.gateway.http.edge.guards import dress
+from switchyard.services.gateway.http.edge.request_ids import request_id
 from switchyard.services.gateway.http.problems import http_problem
 from switchyard.services.settings import Settings
+from switchyard.services.telemetry.unbranded import Unbranded
 
 log = structlog.get_logger()
 
@@ -244,7 +247,8 @@ class GuardedHandler(RequestHandler):
         if status >= SERVERS_FAULT or request.writer.output_size > 0:
             super().handle_error(request, status, exc, message)  # logs it, or raises where an answer is out
             detail = "the request failed for a reason that is in the log"
-        response = http_problem(status, detail).response()
+        response = http_problem(status, detail).answer(None, request_id(request), Unbranded)
+        dress(request, response.headers)
         response.force_close()
         return response
 

@@ -92,7 +92,7 @@ class Door:
 
     def refuse(self, error: BaseException, request: web.Request) -> web.Response:
         """The answer for what went wrong, in the door's words."""
-        return about_query(problem_of(error), request.query).response(request.path)
+        return about_query(problem_of(error), request.query).response(request)
 
 
 class Bound:

@@ -19,6 +19,7 @@ from switchyard.services.intake.faults import MalformedError
 
 H_KEY: Final = "X-API-Key"
 RATE_HEADERS: Final = web.RequestKey("rate_headers", Mapping)
+"""What is left of a caller's limits, for the answer."""
 
 
 class Doorkeeper:
@@ -132,8 +133,3 @@ def acting(request: web.Request, principal: Principal) -> Principal:
     if NAME.fullmatch(named[0]) is None:
         raise wrong(TENANT, named[0], f"a name that matches {NAME.pattern}")
     return found
-
-
-async def add_rate_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Show every caller that has a limit what is left of it."""
-    response.headers.update(request.get(RATE_HEADERS, {}))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -32,6 +32,7 @@ from switchyard.services.access.errors import RateLimitedError, UnauthenticatedE
 from switchyard.services.broker.jetstream import FaultError
 from switchyard.services.broker.publisher import AckLostError
 from switchyard.services.dispatch.rest.stale import StaleLeaseError
+from switchyard.services.gateway.http.edge.request_ids import request_id
 from switchyard.services.visible import redacted
 
 log = structlog.get_logger()
@@ -76,6 +77,7 @@ class ProblemAnswer(msgspec.Struct, frozen=True, kw_only=True):
     field: str | UnsetType = UNSET
     allowed: Sequence[str] | UnsetType = UNSET
     instance: str | UnsetType = UNSET
+    request_id: str | UnsetType = UNSET
     limit: str | UnsetType = UNSET
     since: Sequence[SinceEvent] | UnsetType = UNSET
 
@@ -92,7 +94,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     extra: Mapping[str, Any] = {}
 
-    def document(self, instance: str | None = None) -> dict[str, Any]:
+    def document(self, instance: str | None = None, request_id: str | None = None) -> dict[str, Any]:
         """The members of the problem document."""
         members: dict[str, Any] = {
             "type": TYPE_PREFIX + self.code,
@@ -107,6 +109,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
             members["allowed"] = self.allowed
         if instance is not None:
             members["instance"] = redacted(instance)
+        if request_id is not None:
+            members["request_id"] = redacted(request_id)
         members.update(self.extra)
         return members
 
@@ -117,13 +121,25 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
             fields["retry_after_s"] = self.retry_after_s
         return fields
 
-    def response(self, instance: str | None = None) -> web.Response:
-        """The problem document with its status and headers."""
+    def response(self, request: web.Request) -> web.Response:
+        """The answer to a request."""
+        return self.answer(request.path, request_id(request))
+
+    def answer(
+        self, instance: str | None, id_: str, made: Callable[..., web.Response] = web.Response
+    ) -> web.Response:
+        """The problem document with its status and headers.
+
+        Args:
+            instance: the path of the request; None where it has none.
+            id_: that of the request.
+            made: makes it of body, status, headers and type.
+        """
         headers = dict(self.headers)
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
-        return web.Response(
-            body=msgspec.json.encode(self.document(instance)),
+        return made(
+            body=msgspec.json.encode(self.document(instance, id_)),
             status=self.status,
             headers=headers,
             content_type=MEDIA_TYPE,

@@ -182,11 +182,14 @@ class Attempts:
         # The lowest fence whose reports are still true, and whether the job has ended.
         self._floors: OrderedDict[str, tuple[int, bool]] = OrderedDict()
         self._latest: OrderedDict[str, Progress] = OrderedDict()
+        self.changes = 0
+        """How often what is known of progress has changed."""
 
     def clear(self) -> None:
         """Forget everything: sequences of another log are not comparable."""
         self._floors.clear()
         self._latest.clear()
+        self.changes += 1
 
     def saw(self, job_id: str, name: str, seq: int, *, final: bool) -> None:
         """Learn an event: all but two either start an attempt or end the one before."""
@@ -196,6 +199,7 @@ class Attempts:
         latest = self._latest.get(job_id)
         if latest is not None and latest.fence < seq:
             del self._latest[job_id]
+            self.changes += 1
 
     def report(self, job_id: str, progress: Progress) -> bool:
         """Learn a progress; False when it is not of the newest attempt."""
@@ -203,6 +207,7 @@ class Attempts:
         if self.stale(job_id, progress.fence) or (latest is not None and progress.fence < latest.fence):
             return False
         _remember(self._latest, job_id, progress, self._jobs)
+        self.changes += 1
         return True
 
     def knows(self, job_id: str) -> bool:

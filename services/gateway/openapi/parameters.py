@@ -12,6 +12,7 @@ from switchyard.services.gateway.http.query import MAX_SEQ
 from switchyard.services.gateway.http.routes import Lasts, Parameter, Route, acts_for_a_tenant
 from switchyard.services.gateway.openapi.patterns import ecma
 
+REQUEST_ID: Final = "X-Request-Id"
 NAMED: Final = re.compile(r"\{(\w+)\}")
 ALL_OR_NAME: Final = NAME_PATTERN.replace("^", r"^(?:\*|", 1).replace(r"\Z", r")\Z")
 TRACE: Final = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
@@ -41,6 +42,7 @@ _REQUEST: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
     ),
     "Range": ({"type": "string"}, "One range of bytes."),
     "Content-Digest": ({"type": "string"}, "`sha-256=:…:`, which is checked."),
+    "If-None-Match": ({"type": "string"}, "ETags that are known: 304 if one of them is that of the answer."),
     "Digest": ({"type": "string"}, "`sha-256=…`, which is checked."),
 }  # fmt: skip
 _ANSWER: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
@@ -52,6 +54,7 @@ _ANSWER: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
     "ETag": ({"type": "string"}, "The version, in quotes."),
     "RateLimit": ({"type": "string"}, "What is left of the caller's limits; none for who has none."),
     "RateLimit-Policy": ({"type": "string"}, "The caller's limits."),
+    REQUEST_ID: ({"type": "string"}, "The request's own id, as it was sent or made."),
 }
 RATES: Final = ("RateLimit", "RateLimit-Policy")
 NEEDED: Final = frozenset({lease_tickets.HEADER})
@@ -114,7 +117,7 @@ def answer_headers(route: Route, status: int, *, has_caller: bool) -> dict[str, 
     names += {401: ["WWW-Authenticate"], 405: ["Allow"]}.get(status, [])
     if status in (408, 409, 429, 503, 507):
         names.append("Retry-After")
-    return {name: _header(name) for name in (*names, *(RATES if has_caller else ()))}
+    return {name: _header(name) for name in (REQUEST_ID, *names, *(RATES if has_caller else ()))}
 
 
 def _header(name: str) -> dict[str, Any]:

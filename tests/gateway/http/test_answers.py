@@ -214,7 +214,7 @@ def check(page: Page, said: Said) -> None:
     if answer.startswith("lines"):
         for line in said.value:
             page.check(line, "line", ())
-    elif answer.startswith("`") and said.status not in (204, 303):
+    elif answer.startswith("`") and said.status not in (204, 303, 304):
         assert said.value is not None, said
         page.check(said.value, Parser(answer.strip("`")).form(), (said.route,))
     elif not answer.startswith("what"):

@@ -95,7 +95,7 @@ async def test_every_door_reads_bodies_alike(http: Http, body: bytes, status: in
 
 
 @pytest.mark.parametrize(
-    "path", ["/tin", "/tinyx", "/tinyx/orders", "/nowhere", "/api", "/api/v2", "/", "/docs"]
+    "path", ["/tin", "/tinyx", "/tinyx/orders", "/nowhere", "/api", "/api/v2", "/", "/docs/", "/docs/x"]
 )
 async def test_a_path_of_no_door_is_answered_by_the_gateway(http: Http, api: Gateway, path: str) -> None:
     headers = {"X-Name": "bob", "Authorization": f"Bearer {api.token('viewer')}"}
@@ -228,7 +228,8 @@ def test_the_table_says_all_that_a_page_needs(route: Route) -> None:
     assert all(400 <= status < 600 and code for status, code in route.errors)
     if not route.roles:
         assert route.lasts is Lasts.CONNECTION or route.path in (
-            "/healthz", "/readyz", "/openapi.json", "/api/health", "/api/v1/orchestrators/register",
+            "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/page.js", "/docs/page.css",
+            "/api/health", "/api/v1/orchestrators/register",
             "/api/v1/orchestrators/scopes/{scope}/rotate-key",
         )  # fmt: skip
 

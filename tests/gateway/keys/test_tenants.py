@@ -17,6 +17,7 @@ from tests.gateway.test_doors import ROLES, filled
 MAY_NAME = {"operator", "admin"}
 NO_TENANT = {
     "GET /healthz", "GET /readyz", "GET /openapi.json", "GET /v1/ws", "GET /v1/events/stream",
+    "GET /docs", "GET /docs/page.js", "GET /docs/page.css",
 }  # fmt: skip
 """What is nobody's, and what has filters of its own."""
 NAMED = {name: door for name, door in DOORS.items() if name not in NO_TENANT and " /api/" not in name}

@@ -31,6 +31,7 @@ from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.gateway.doors.v1.live.sse import event_stream
 from switchyard.services.gateway.doors.v1.live.websocket import websocket
 from switchyard.services.gateway.http.connections import CONNECTIONS, Connections
+from switchyard.services.gateway.http.edge.cors import CORS, Cors
 from switchyard.services.gateway.http.identity import Doorkeeper
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor
@@ -211,7 +212,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except Exception as error:  # noqa: BLE001 -- as the gateway does for every route
-        return problem_of(error).response()
+        return problem_of(error).response(request)
 
 
 @contextlib.asynccontextmanager
@@ -243,6 +244,7 @@ async def live_gateway(
                 await gateway.feed.ready.wait()
         app = web.Application(middlewares=[problems])
         app[DOOR] = gateway.door
+        app[CORS] = Cors(gateway.settings.cors_origins, ())
         app[CONNECTIONS] = Connections(gateway.settings, 10_000)
         app.router.add_get("/v1/ws", websocket)
         app.router.add_get("/v1/events/stream", event_stream)

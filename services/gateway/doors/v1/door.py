@@ -9,6 +9,7 @@ from aiohttp import web
 
 from switchyard.services.access.principal import Principal
 from switchyard.services.gateway.doors.v1 import (
+    about,
     controls,
     files,
     keys,
@@ -29,7 +30,7 @@ ROUTES: Final = tuple(
     route
     for area in (
         routes, bulk, actions, dead_letters, quarantine, schedules, reviews, workers, controls, kinds, limits,
-        keys, websocket, sse, files, leases, outcomes,
+        keys, websocket, sse, files, leases, outcomes, about,
     )
     for route in area.ROUTES
 )  # fmt: skip

@@ -91,7 +91,7 @@ async def download(call: Call[None]) -> web.StreamResponse:
             detail=f"the file has {info.size_bytes} bytes",
             field=hdrs.RANGE,
             headers={hdrs.CONTENT_RANGE: f"bytes */{info.size_bytes}"},
-        ).response(request.path)
+        ).response(request)
     start, end = wanted or (0, info.size_bytes)
     response = web.StreamResponse(status=206 if wanted else 200, headers=headers)
     response.headers[hdrs.CONTENT_TYPE] = info.type

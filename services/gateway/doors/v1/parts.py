@@ -35,7 +35,9 @@ WAIT: Final = Parameter("wait", "seconds")
 API_KEY: Final = Parameter("key")
 H_KEY: Final = "Idempotency-Key"
 H_TRACE: Final = "traceparent"
+H_KNOWN: Final = "If-None-Match"
 SEQ: Final = (H_SEQ,)
+TAGGED: Final = (H_SEQ, "ETag", "Cache-Control")
 EMPTY: Final = b"{}"
 
 NO_SUCH: Final = ((404, "not_found"),)

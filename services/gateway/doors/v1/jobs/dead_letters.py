@@ -16,11 +16,13 @@ from switchyard.projections.dead_letters import DeadFilters
 from switchyard.projections.job_list import TOP
 from switchyard.projections.job_view import job_view
 from switchyard.projections.jobs import microseconds
-from switchyard.services.gateway.app_keys import DEAD_LETTERS
+from switchyard.services.gateway.app_keys import DEAD_LETTERS, FRESHNESS
 from switchyard.services.gateway.doors.v1.answers.jobs import DeadLetterPage, Discarded, Redriven, Refusal
 from switchyard.services.gateway.doors.v1.jobs.actions import Reason
+from switchyard.services.gateway.doors.v1.jobs.shown import page_tag
 from switchyard.services.gateway.doors.v1.parts import (
     EMPTY,
+    H_KNOWN,
     H_TRACE,
     KIND,
     LABEL,
@@ -28,11 +30,13 @@ from switchyard.services.gateway.doors.v1.parts import (
     READ,
     SEQ,
     SUBMIT,
+    TAGGED,
     TENANT,
     labels_of,
     page_limit,
     words_of,
 )
+from switchyard.services.gateway.http import tags
 from switchyard.services.gateway.http.callers import H_SEQ, json_response
 from switchyard.services.gateway.http.query import H_MIN_SEQ, Query, min_seq, wide_scope, wrong
 from switchyard.services.gateway.http.routes import Call, Lasts, Parameter, Route
@@ -82,15 +86,21 @@ class BulkDiscard(Selection, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 async def list_dead_letters(call: Call[None]) -> web.Response:
     """A page of dead jobs, those that died last first."""
     query = call.query
+    tenant = wide_scope(call.caller, query)
     filters = _filters(
-        wide_scope(call.caller, query), words_of(query, "kind"), _reasons(query), _codes(query),
+        tenant, words_of(query, "kind"), _reasons(query), _codes(query),
         labels_of(query), query.time("ended_after"), query.time("ended_before"),
     )  # fmt: skip
-    page, more, seq = await call.part(DEAD_LETTERS).list(
-        filters, cursor=query.text("cursor"), limit=page_limit(call), min_seq=min_seq(call.request)
+    limit = page_limit(call)
+    seq = await call.part(FRESHNESS).wait(min_seq(call.request))
+    found = page_tag(call, seq, tenant)
+    if tags.is_known(call.request, found):
+        return tags.not_modified(found, seq)
+    page, more, _ = await call.part(DEAD_LETTERS).list(
+        filters, cursor=query.text("cursor"), limit=limit, min_seq=seq
     )
     body = DeadLetterPage(dead_letters=[job_view(job) for job in page], cursor=more)
-    return json_response(body, headers={H_SEQ: str(seq)})
+    return json_response(body, headers=tags.headers(found, seq))
 
 
 async def redrive(call: Call[BulkRedrive]) -> web.Response:
@@ -168,7 +178,8 @@ _BULK: Final[dict[str, Any]] = {
 ROUTES: Final = (
     Route(
         method="GET", path="/v1/dead-letters", handler=list_dead_letters, summary="List dead jobs",
-        roles=READ, headers=(H_MIN_SEQ,), answers={200: DeadLetterPage}, answer_headers=SEQ,
+        roles=READ, headers=(H_MIN_SEQ, H_KNOWN), answers={200: DeadLetterPage, 304: None},
+        answer_headers=TAGGED,
         query=(
             TENANT, Parameter("ended_after", "time"), Parameter("ended_before", "time"), *PAGED, KIND,
             Parameter("reason", repeated=True), Parameter("code", repeated=True), LABEL,

@@ -9,24 +9,27 @@ from aiohttp import web
 from msgspec import Meta
 
 from switchyard.projections.job_view import JobView, job_view
-from switchyard.services.gateway.app_keys import REVIEWS
+from switchyard.services.gateway.app_keys import FRESHNESS, REVIEWS
 from switchyard.services.gateway.doors.v1.answers.jobs import ReviewPage
-from switchyard.services.gateway.doors.v1.jobs.shown import loaded, shown
+from switchyard.services.gateway.doors.v1.jobs.shown import loaded, page_tag, shown
 from switchyard.services.gateway.doors.v1.parts import (
     CHANGED,
     EMPTY,
+    H_KNOWN,
     H_TRACE,
     KIND,
     LABEL,
     PAGED,
     REVIEW,
     SEQ,
+    TAGGED,
     TENANT,
     labels_of,
     page_limit,
     words_of,
 )
-from switchyard.services.gateway.http.callers import H_SEQ, json_response
+from switchyard.services.gateway.http import tags
+from switchyard.services.gateway.http.callers import json_response
 from switchyard.services.gateway.http.query import H_MIN_SEQ, min_seq, wide_scope
 from switchyard.services.gateway.http.routes import Call, Route
 
@@ -60,9 +63,13 @@ async def list_reviews(call: Call[None]) -> web.Response:
         "cursor": query.text("cursor"),
         "limit": page_limit(call),
     }
-    page, cursor, seq = await call.part(REVIEWS).list(tenant, filters, min_seq=min_seq(call.request))
+    seq = await call.part(FRESHNESS).wait(min_seq(call.request))
+    found = page_tag(call, seq, tenant)
+    if tags.is_known(call.request, found):
+        return tags.not_modified(found, seq)
+    page, cursor, _ = await call.part(REVIEWS).list(tenant, filters, min_seq=seq)
     body = ReviewPage(reviews=[job_view(job) for job in page], cursor=cursor)
-    return json_response(body, headers={H_SEQ: str(seq)})
+    return json_response(body, headers=tags.headers(found, seq))
 
 
 async def claim(call: Call[ClaimReviewRequest]) -> web.Response:
@@ -96,8 +103,8 @@ _JUDGED: Final = (*CHANGED, (409, "review_claimed"))
 ROUTES: Final = (
     Route(
         method="GET", path="/v1/reviews", handler=list_reviews, summary="List what waits for a reviewer",
-        roles=REVIEW, query=(TENANT, *PAGED, KIND, LABEL), headers=(H_MIN_SEQ,),
-        answers={200: ReviewPage}, answer_headers=SEQ,
+        roles=REVIEW, query=(TENANT, *PAGED, KIND, LABEL), headers=(H_MIN_SEQ, H_KNOWN),
+        answers={200: ReviewPage, 304: None}, answer_headers=TAGGED,
     ),
     Route(
         method="POST", path="/v1/reviews/{id}/claim", handler=claim, summary="Keep a review for oneself",

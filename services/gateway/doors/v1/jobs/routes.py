@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from switchyard.events.encoding.damage import refuse_damaged
 from switchyard.events.values import FINAL, RESULT_ARTIFACT, Status
 from switchyard.projections.job_view import JobView, job_view
 from switchyard.services.gateway.app_keys import JOBS, REASONS, SETTINGS
 from switchyard.services.gateway.doors.v1.answers.jobs import EventPage, Explanation, JobPage, event_answer
-from switchyard.services.gateway.doors.v1.jobs.shown import current, shown
+from switchyard.services.gateway.doors.v1.jobs.shown import current, page_tag, shown, tag_of
 from switchyard.services.gateway.doors.v1.parts import (
     API_KEY,
     H_KEY,
+    H_KNOWN,
     H_TRACE,
     JOBS_SHARE,
     KIND,
@@ -24,6 +25,7 @@ from switchyard.services.gateway.doors.v1.parts import (
     READ,
     SEQ,
     SUBMIT,
+    TAGGED,
     TENANT,
     WAIT,
     key_filter,
@@ -31,6 +33,7 @@ from switchyard.services.gateway.doors.v1.parts import (
     page_limit,
     words_of,
 )
+from switchyard.services.gateway.http import tags
 from switchyard.services.gateway.http.callers import H_SEQ, json_response, key_of
 from switchyard.services.gateway.http.problems import Problem
 from switchyard.services.gateway.http.query import H_MIN_SEQ, MAX_SEQ, min_seq, parse_time, wide_scope
@@ -57,13 +60,28 @@ async def get(call: Call[None]) -> web.Response:
     wait_s = call.query.seconds("wait", most=call.part(SETTINGS).wait_s)
     at = call.query.text("at")
     if at is None:
-        return shown(call, await call.part(JOBS).ended(await current(call), wait_s))
+        return await _now(call, wait_s)
     if wait_s is not None:
         raise MalformedError("wait: not together with at", code="invalid_parameter", field="wait")
     is_seq = at.isascii() and at.isdecimal() and len(at) < len(str(MAX_SEQ))
     until = int(at) if is_seq else parse_time("at", at)
     job = await call.part(JOBS).until(call.named("id"), wide_scope(call.caller, call.query), until)
     return json_response(job_view(job, traceback=True), headers={H_SEQ: str(job.seq)})
+
+
+async def _now(call: Call[None], wait_s: float | None) -> web.Response:
+    """The job as it is; 304 before it is looked for where the client has it, unless it waits for more."""
+    jobs, job_id = call.part(JOBS), call.named("id")
+    if not wait_s and hdrs.IF_NONE_MATCH in call.request.headers:
+        seq = await jobs.last_seq(job_id, wide_scope(call.caller, call.query))
+        found = tag_of(call, job_id, seq)
+        if tags.is_known(call.request, found):
+            return tags.not_modified(found, seq)
+    job = await jobs.ended(await current(call), wait_s)
+    found = tag_of(call, job_id, job.seq)
+    if tags.is_known(call.request, found):
+        return tags.not_modified(found, job.seq)
+    return shown(call, job, headers=tags.headers(found, job.seq))
 
 
 async def list_jobs(call: Call[None]) -> web.Response:
@@ -80,9 +98,13 @@ async def list_jobs(call: Call[None]) -> web.Response:
         "cursor": query.text("cursor"),
         "limit": page_limit(call),
     }
-    page, cursor, seq = await jobs.list(tenant, filters, min_seq=min_seq(call.request))
+    seq = await jobs.freshness.wait(min_seq(call.request))
+    found = page_tag(call, seq, tenant)
+    if tags.is_known(call.request, found):
+        return tags.not_modified(found, seq)
+    page, cursor, _ = await jobs.list(tenant, filters, min_seq=seq)
     views = [job_view(job, jobs.progress(job)) for job in page]
-    return json_response(JobPage(jobs=views, cursor=cursor), headers={H_SEQ: str(seq)})
+    return json_response(JobPage(jobs=views, cursor=cursor), headers=tags.headers(found, seq))
 
 
 async def events(call: Call[None]) -> web.Response:
@@ -90,13 +112,19 @@ async def events(call: Call[None]) -> web.Response:
     after = call.query.integer("after", default=0, least=0, most=MAX_SEQ - 1)
     limit = page_limit(call)
     tenant = wide_scope(call.caller, call.query)
-    found, last_seq = await call.part(JOBS).history(call.named("id"), tenant, after=after, limit=limit + 1)
+    jobs, job_id = call.part(JOBS), call.named("id")
+    if hdrs.IF_NONE_MATCH in call.request.headers:
+        last_seq = await jobs.last_seq(job_id, tenant)
+        known = tags.tag(last_seq, after, limit)
+        if tags.is_known(call.request, known):
+            return tags.not_modified(known, last_seq)
+    found, last_seq = await jobs.history(job_id, tenant, after=after, limit=limit + 1)
     page = found[:limit]
     body = EventPage(
         events=[event_answer(entry) for entry in page],
         after=page[-1].seq if len(found) > limit else None,
     )
-    return json_response(body, headers={H_SEQ: str(last_seq)})
+    return json_response(body, headers=tags.headers(tags.tag(last_seq, after, limit), last_seq))
 
 
 async def result(call: Call[None]) -> web.Response:
@@ -127,7 +155,7 @@ async def result(call: Call[None]) -> web.Response:
             status=409, code="no_result", detail=f"job {job.id} has no result, it is {state}{why}",
             headers=headers,
         )  # fmt: skip
-    return problem.response(call.request.path)
+    return problem.response(call.request)
 
 
 async def explain(call: Call[None]) -> web.Response:
@@ -149,7 +177,7 @@ ROUTES: Final = (
     ),
     Route(
         method="GET", path="/v1/jobs", handler=list_jobs, summary="List jobs",
-        roles=READ, headers=(H_MIN_SEQ,), answers={200: JobPage}, answer_headers=SEQ,
+        roles=READ, headers=(H_MIN_SEQ, H_KNOWN), answers={200: JobPage, 304: None}, answer_headers=TAGGED,
         query=(
             TENANT, API_KEY, Parameter("created_after", "time"), Parameter("created_before", "time"), *PAGED,
             Parameter("state", repeated=True), KIND, LABEL,
@@ -157,13 +185,13 @@ ROUTES: Final = (
     ),
     Route(
         method="GET", path="/v1/jobs/{id}", handler=get, summary="Read a job",
-        roles=READ, query=(WAIT, Parameter("at"), TENANT),
-        answers={200: JobView}, answer_headers=SEQ, errors=NO_SUCH,
+        roles=READ, query=(WAIT, Parameter("at"), TENANT), headers=(H_KNOWN,),
+        answers={200: JobView, 304: None}, answer_headers=TAGGED, errors=NO_SUCH,
     ),
     Route(
         method="GET", path="/v1/jobs/{id}/events", handler=events, summary="Read what happened to a job",
         roles=READ, query=(Parameter("after", "integer"), Parameter("limit", "integer"), TENANT),
-        answers={200: EventPage}, answer_headers=SEQ, errors=NO_SUCH,
+        headers=(H_KNOWN,), answers={200: EventPage, 304: None}, answer_headers=TAGGED, errors=NO_SUCH,
     ),
     Route(
         method="GET", path="/v1/jobs/{id}/result", handler=result, summary="Read a job's result",

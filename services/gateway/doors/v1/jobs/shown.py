@@ -8,7 +8,8 @@ from aiohttp import web
 
 from switchyard.events.job import Job
 from switchyard.projections.job_view import job_view
-from switchyard.services.gateway.app_keys import JOBS
+from switchyard.services.gateway.app_keys import JOBS, LIVE, READ_MODEL
+from switchyard.services.gateway.http import tags
 from switchyard.services.gateway.http.callers import H_SEQ, json_response
 from switchyard.services.gateway.http.query import wide_scope
 from switchyard.services.gateway.http.routes import Call
@@ -20,6 +21,27 @@ def shown(
     """The job, whole."""
     view = job_view(job, call.part(JOBS).progress(job), traceback=True)
     return json_response(view, status=status, headers={H_SEQ: str(job.seq), **(headers or {})})
+
+
+def tag_of(call: Call[Any], job_id: str, seq: int) -> str:
+    """The entity tag of a job: its last event and, while it runs, what was last reported of it."""
+    return tags.tag(seq, call.part(LIVE).progress(job_id))
+
+
+def page_tag(call: Call[Any], seq: int, tenant: str | None) -> str:
+    """The entity tag of a page of jobs.
+
+    Any event may change it, and any report of a job that runs, so it is one of this process alone.
+
+    Args:
+        call: whose query asks for the page.
+        seq: that the read model has come to, read before the page is.
+        tenant: whose jobs; None for those of all.
+    """
+    database_id = call.part(READ_MODEL).checkpoint().database_id
+    return tags.tag(
+        seq, tags.PROCESS, database_id, call.part(LIVE).attempts.changes, tenant, call.request.raw_path
+    )
 
 
 async def loaded(call: Call[Any]) -> Job:

@@ -13,6 +13,7 @@ from switchyard.events.errors import LimitError, RejectedError, UnavailableError
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.principal import Principal
 from switchyard.services.gateway.http.connections import CONNECTIONS, known
+from switchyard.services.gateway.http.edge.cors import CORS
 from switchyard.services.gateway.http.identity import secret_of
 from switchyard.services.gateway.http.query import Query
 from switchyard.services.gateway.http.routes import Lasts, Route, plain
@@ -57,10 +58,12 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     """Speak the live protocol until one side ends it.
 
     Raises:
+        OriginNotAllowedError: a page of an origin opens it that is not in the settings.
         MalformedError: there are parameters.
         RejectedError: the handshake brought a token that does not count, or lets nobody read.
         UnavailableError: there is no place for another connection.
     """
+    request.app[CORS].check_socket(request)
     Query(request, acting=False)  # a token in the URL is refused, not passed over
     door = request.app[DOOR]
     token = secret_of(request) or _token_among_protocols(request)
@@ -317,6 +320,7 @@ def _error(error: RejectedError, subscription_id: str | None) -> Item:
 ROUTES: Final = (
     Route(
         method="GET", path="/v1/ws", handler=plain(websocket), summary="Follow events over a WebSocket",
-        headers=("Sec-WebSocket-Protocol",), answers={101: None}, lasts=Lasts.CONNECTION,
+        headers=("Sec-WebSocket-Protocol", "Origin"), answers={101: None},
+        errors=((403, "origin_not_allowed"),), lasts=Lasts.CONNECTION,
     ),
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What stands between every request and its door: ids, guards, packing, and pages of other origins."""
