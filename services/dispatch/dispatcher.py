@@ -12,7 +12,7 @@ import structlog
 from nats.aio.client import Client
 
 from switchyard.events import subjects
-from switchyard.events.lane import LaneEntry
+from switchyard.events.lane import LaneEntry, LaneKey
 from switchyard.services.broker.bucket import Bucket, Entry, follow
 from switchyard.services.broker.connection import on_reconnect
 from switchyard.services.broker.jetstream import NAK
@@ -41,8 +41,8 @@ class Dispatcher:
         record: what this worker says of itself now; decides which lanes fit.
         weights: of the tenants of a kind that shares its workers fairly.
         free: slots that are free now.
-        room: how many more attempts a kind may have.
-        start: starts a job of a kind on a free slot.
+        room: how many more attempts the jobs of a lane may have.
+        start: starts a job of a lane that has room, on a free slot.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class Dispatcher:
         record: Callable[[], WorkerRecord],
         weights: Callable[[str], dict[str, int]],
         free: Callable[[], int],
-        room: Callable[[str], int],
-        start: Callable[[Work, str], None],
+        room: Callable[[LaneKey], int],
+        start: Callable[[Work, LaneKey], None],
     ) -> None:
         self._nc = nc
         self._bucket = Bucket(nc, LANES, timeout_s=settings.request_timeout_s)
@@ -147,7 +147,7 @@ class Dispatcher:
 
     def _match(self, consumer: str, record: WorkerRecord) -> None:
         priority, key, _ = self._lanes[consumer]
-        if record.fits(key) and self._room(key.kind):
+        if record.fits(key) and self._room(key):
             rank = record.rank(key) if is_ranked(key) else None
             self._sources[priority][consumer] = Source(consumer, priority, key, rank)
             self._wake.set()
@@ -188,9 +188,9 @@ class Dispatcher:
         wanted = 0 if self.stopped else min(wanted, self._free())  # it may have been paused meanwhile
         started, left = 0, []
         for work in found:
-            kind = self._kind(work)
-            if started < wanted and self._room(kind):
-                self._start(work, kind)
+            lane = self._lane(work)
+            if started < wanted and self._room(lane):
+                self._start(work, lane)
                 started += 1
             else:
                 left.append(work)
@@ -198,14 +198,12 @@ class Dispatcher:
         await self.tokens.give_back_spare()
         return started > 0
 
-    def _kind(self, work: Work) -> str:
-        _, key, _ = self._lanes.get(work.consumer, NO_LANE)
-        return key.kind
+    def _lane(self, work: Work) -> LaneEntry:
+        """The lane that a delivery came from."""
+        return self._lanes.get(work.consumer, NO_LANE)[1]
 
     def _limits(self, work: Work) -> tuple[str, ...]:
-        """The limits of the lane that a delivery came from."""
-        _, key, _ = self._lanes.get(work.consumer, NO_LANE)
-        return key.limits
+        return self._lane(work).limits
 
     async def _granted(self, work: Work, limits: tuple[str, ...]) -> list[Work]:
         """A job that came by a waiting pull, with its tokens; without them it goes back."""
@@ -309,7 +307,7 @@ class Dispatcher:
                 del lanes[lane.source.consumer]
 
     async def _pull(self, source: Source, wanted: int) -> list[Work]:
-        wanted = min(wanted, self._room(source.key.kind))
+        wanted = min(wanted, self._room(source.key))
         if wanted == 0:
             return []
         if not source.key.limits:

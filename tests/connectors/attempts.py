@@ -31,6 +31,7 @@ class LocalAttempt:
     reports: list[dict[str, Any]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     lines_left_out: int = 0
+    previews: list[tuple[bytes, str]] = field(default_factory=list)
     saved: dict[str, bytes] = field(default_factory=dict)
     awaited_stage: str | None = None
     reported: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,6 +61,9 @@ class LocalAttempt:
 
     def left_out(self, lines: int) -> None:
         self.lines_left_out += lines
+
+    def preview(self, data: bytes, media_type: str) -> None:
+        self.previews.append((data, media_type))
 
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         if file_id not in self.files:
