@@ -1,4 +1,4 @@
-"""What every connector must do, whatever its back end; each kind brings a `Subject`."""
+"""What every connector must do, whatever its back end and distribution; each kind brings a `Subject`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import orjson
 import psutil
 import pytest
 
+from switchyard.events.subjects import is_name
 from switchyard.services.connectors.protocol import Connector, FatalError, Outcome
 from switchyard.services.connectors.registry import payload_model
 from tests.connectors.attempts import LocalAttempt
@@ -50,6 +51,9 @@ async def no_more_than(before: list[psutil.Process]) -> None:
 class ConnectorConformance:
     """The suite; a test class of each kind inherits it and provides the fixture `subject`."""
 
+    kind_is_known = True
+    """Whether gateways know the kind's payloads; those of other distributions and handlers they do not."""
+
     async def run(self, subject: Subject, attempt: LocalAttempt) -> Outcome:
         connector = subject.make()
         try:
@@ -60,7 +64,75 @@ class ConnectorConformance:
 
     async def test_kind_and_payload_model_are_those_of_the_registry(self, subject: Subject) -> None:
         connector = subject.make()
-        assert payload_model(connector.kind) is connector.payload_model
+        assert payload_model(connector.kind) is (connector.payload_model if self.kind_is_known else None)
+        await connector.close()
+
+    async def test_an_instance_says_what_it_is(self, subject: Subject) -> None:
+        connector = subject.make()
+        assert is_name(connector.id)
+        assert is_name(connector.kind)
+        assert connector.slots is None or connector.slots > 0
+        assert (connector.id, connector.kind, connector.slots) == (
+            connector.id, connector.kind, connector.slots,
+        )  # fmt: skip
+        connector.watch(lambda: None)
+        await connector.close()
+
+    async def test_two_instances_do_not_disturb_each_other(self, subject: Subject, tmp_path: Path) -> None:
+        """One is closed in the middle of the other's work, which goes on until it is stopped."""
+        one, two = subject.make(), subject.make()
+        attempt = subject.long_work(tmp_path)
+        task = asyncio.create_task(one.run(attempt))
+        async with asyncio.timeout(DEADLINE_S):
+            await attempt.reported.wait()
+            (tmp_path / "two").mkdir()
+            await two.run(subject.work(tmp_path / "two"))
+            await two.close()
+            assert not task.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await one.close()
+
+    async def test_capabilities_change_only_by_what_is_watched(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        """Whoever watches is told of every change, on the loop."""
+        connector = subject.make()
+        told: list[asyncio.AbstractEventLoop] = []
+        connector.watch(lambda: told.append(asyncio.get_running_loop()))
+        before = connector.capabilities()
+        await connector.run(subject.work(tmp_path))
+        assert told or connector.capabilities() == before
+        assert set(told) <= {asyncio.get_running_loop()}
+        await connector.close()
+
+    async def test_what_is_saved_is_named_in_the_outcome(self, subject: Subject, tmp_path: Path) -> None:
+        attempt = subject.work(tmp_path)
+        outcome = await self.run(subject, attempt)
+        assert [artifact["name"] for artifact in outcome.artifacts] == list(attempt.saved)
+
+    async def test_a_report_that_fails_is_the_attempts_failure(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        """An attempt that refuses a report, by whatever exception, neither hangs nor succeeds silently."""
+        before = children()
+
+        class Refusal(BaseException):
+            pass
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise Refusal
+
+        attempt = subject.work(tmp_path)
+        attempt.progress = refuse  # type: ignore[method-assign]
+        with pytest.raises((Refusal, Exception)):
+            await self.run(subject, attempt)
+        await no_more_than(before)
+
+    async def test_close_can_be_called_again_and_before_any_attempt(self, subject: Subject) -> None:
+        connector = subject.make()
+        await connector.close()
         await connector.close()
 
     async def test_capabilities_are_json(self, subject: Subject) -> None:
