@@ -93,8 +93,12 @@ def instance(name: str, written: Mapping[str, Any], defaults: Mapping[str, Any])
     kind = written.get("kind", name)
     if not isinstance(kind, str):
         raise ConnectorsError(f"connector {name}: kind: a name was expected")
+    if written.get("id", name) != name:
+        raise ConnectorsError(f"connector {name}: its section has another id, {written['id']!r}")
     made_by = connector_type(kind)
-    section = section_of(made_by, name, {key: written[key] for key in written if key != "kind"}, defaults)
+    section = section_of(
+        made_by, name, {key: written[key] for key in written if key not in ("kind", "id")}, defaults
+    )
     try:
         made = made_by.make(section)
         made_id, made_kind, slots = made.id, made.kind, made.slots

@@ -45,8 +45,8 @@ def sections_of(names: Sequence[str], settings: Settings) -> dict[str, Mapping[s
     """
     found: dict[str, Mapping[str, Any]] = {}
     for name in names:
-        kind, _, given = name.partition(":")
-        instance = given or kind
+        kind, colon, given = name.partition(":")
+        instance = given if colon else kind
         if instance in found:
             raise ConnectorsError(f"connector {instance}: the id is given twice")
         section = settings.connectors.get(instance, {})

@@ -132,6 +132,8 @@ def test_a_built_in_kind_cannot_be_taken_over(
         (["simulate:a"], {"a": {"slots": 0}}, "connector a: slots"),
         (["simulate:a"], {"a": {"colour": "red"}}, "connector a: colour"),
         (["simulate:A b"], {}, "connector A b: id"),
+        (["simulate:"], {"": {"kind": "simulate"}}, "connector : id"),
+        (["simulate:a"], {"a": {"id": "b"}}, "its section has another id, 'b'"),
         (["simulate:a"], {"a": {"kind": 3}}, "its section is of kind 3"),
     ],
 )

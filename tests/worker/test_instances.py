@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -44,7 +45,7 @@ class Finding(TestConnector):
 
 @pytest.fixture
 async def site(broker: NatsServer) -> AsyncIterator[Site]:
-    async with open_site(broker.url, lease_s=6.0) as site:
+    async with open_site(broker.url, lease_s=6.0, lost_slots=100) as site:
         yield site
 
 
@@ -214,6 +215,39 @@ async def test_a_lone_connector_declares_as_before(site: Site) -> None:
     async with site.worker(one) as worker:
         assert record_of(worker).instances == ()
         assert record_of(worker).capabilities == {"models": ["cat"]}
+
+
+async def test_an_instance_that_fails_or_does_not_stop_costs_no_other_one(site: Site) -> None:
+    """What ends a program ends its attempt; code that does not stop holds its own instance's slot alone."""
+    free = asyncio.Event()
+
+    async def fails(attempt: Attempt) -> str:
+        if attempt.payload["n"] == "exit":
+            raise SystemExit(3)
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
+        return "late"
+
+    bad, good = TestConnector(fails, "paint", name="bad", slots=1), Finding("good", {"good": True})
+    good.go.set()
+    async with site.worker(bad, good, slots=3) as worker:
+        no_good = {"good": {"$exists": False}}
+        job = await site.submit("exit", kind="paint", requires=no_good, max_attempts=1)
+        assert (await site.final(job)).name == "dead"
+        stuck = await site.submit(
+            "stuck", kind="paint", requires=no_good, max_attempts=1, attempt_timeout_s=0.2
+        )
+        assert (await site.final(stuck)).name == "dead"
+        await until(lambda: record_of(worker).lost_slots == 1)
+        for n in range(3):
+            assert await ran_on(site, await site.submit(n, kind="paint")) == "good"
+        waits = await site.submit("exit", kind="paint", requires=no_good, max_attempts=1)
+        after = await site.submit(4, kind="paint")
+        assert await ran_on(site, after) == "good"
+        assert await site.names(waits) == ["submitted"]
+        free.set()
+        assert (await site.final(waits)).name == "dead"
 
 
 async def test_two_connectors_of_one_id_are_refused(site: Site) -> None:
