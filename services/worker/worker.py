@@ -213,7 +213,7 @@ class Worker:
         return self._slots.free if may_take else 0
 
     def _limit(self, instance: str) -> int | None:
-        """A connector may set a limit below the worker's slots; a higher one would only cost looks at lanes."""
+        """A connector may set a limit below the worker's slots; a higher one would cost looks at lanes."""
         slots = self._instances[instance].slots
         return None if slots is None or slots >= self._settings.slots else slots
 

@@ -11,6 +11,7 @@ import pytest
 from switchyard.client import AsyncClient, JobFailedError, ProgressReport
 from switchyard.connectors import Attempt, BusyError, FatalError, Outcome
 from switchyard.handlers import Handlers, HandlersError
+from switchyard.services import distribution
 from switchyard.services.connectors.sections import ConnectorsError
 from tests.connectors.conformance import children, no_more_than
 from tests.gateway.rest import Gateway
@@ -148,3 +149,10 @@ async def test_what_cannot_be_run_is_said_at_the_start(api: Gateway) -> None:
 
     with pytest.raises(HandlersError, match="has no Handlers with this handler"):
         await made(api, handlers=lost).serve()
+
+
+async def test_what_the_bare_install_lacks_is_named(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distribution, "faults", lambda extra="": ["structlog"] if extra == "worker" else [])
+    for options in ({"handlers": only("join")}, {"connectors": ["simulate"]}):
+        with pytest.raises(distribution.IncompleteError, match=r"lacks structlog: pip install .*\[worker\]"):
+            await made(api, **options).serve()
