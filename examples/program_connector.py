@@ -1,12 +1,11 @@
-"""A connector in one file: kind `program` gives a job's text to a program of the worker's machine.
-
-It is found by the entry point `program = "program_connector:Program"` of the group `switchyard.connectors`.
-"""
+"""A connector in one file: kind `program` gives a job's text to a program of the worker's machine."""
 
 from __future__ import annotations
 
-import asyncio
+import os
 import shutil
+import signal
+from asyncio import CancelledError, create_subprocess_exec
 from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from typing import Any
@@ -36,9 +35,7 @@ class Program:
     section_model = ProgramSection
 
     def __init__(self, section: ProgramSection) -> None:
-        self.id = section.id
-        self.slots = section.slots
-        self._command = section.command
+        self.id, self.slots, self._command = section.id, section.slots, section.command
 
     @classmethod
     def make(cls, section: ProgramSection, /) -> Program:
@@ -60,15 +57,16 @@ class Program:
             raise FatalError("invalid_payload", error.errors()[0]["msg"]) from error
         attempt.progress(0.0, stage="program", message=self._command[0])
         try:
-            program = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE)
+            program = await create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE, process_group=0)
         except OSError as error:
             raise BusyError("no_program", str(error)) from error
         try:
             output, _ = await program.communicate(text.encode())
-        finally:  # a cancelled attempt ends its program, and only then itself
+        except CancelledError:  # it ends when the program has, with what that has started
             if program.returncode is None:
-                program.kill()
-                await program.wait()
+                os.killpg(program.pid, signal.SIGKILL)
+            await program.communicate()
+            raise
         if program.returncode != 0:
             raise RetryableError("program_failed", f"it ended with {program.returncode}")
         artifact = await attempt.save("output.txt", output, media_type="text/plain")

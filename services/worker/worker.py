@@ -193,7 +193,8 @@ class Worker:
                     )
                 ]
                 self.ready.set()
-                log.info("worker_started", worker=self.id, kinds=list(self._instances.kinds))
+                ids = [connector.id for connector in self._instances]
+                log.info("worker_started", worker=self.id, kinds=list(self._instances.kinds), connectors=ids)
                 async with asyncio.TaskGroup() as self._group:
                     draining = self._group.create_task(self._drain())
                     async with self._patience.limited():

@@ -13,6 +13,7 @@ import orjson
 import psutil
 import pytest
 
+from switchyard._worker.context import MEDIA_TYPE
 from switchyard.events.subjects import is_name
 from switchyard.services.connectors.protocol import Connector, ConnectorError, FatalError, Outcome
 from switchyard.services.connectors.registry import payload_model
@@ -31,6 +32,8 @@ class Subject:
     long_work: Callable[[Path], LocalAttempt]
     """An attempt that goes on for long after the first report it awaits."""
     bad_payloads: tuple[dict[str, Any], ...]
+    failures: tuple[tuple[dict[str, Any], type[ConnectorError], str], ...] = ()
+    """Payloads of attempts that fail, with the error that they come to and its code."""
 
 
 def children() -> list[psutil.Process]:
@@ -192,6 +195,28 @@ class ConnectorConformance:
                 await self.run(subject, LocalAttempt(tmp_path, payload=payload))
             assert raised.value.code in ("invalid_payload", "file_not_found")
             assert raised.value.message
+
+    async def test_failures_are_retryable_or_fatal_and_cost_the_connector_nothing(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        connector = subject.make()
+        before = children()
+        for payload, error, code in subject.failures:
+            async with asyncio.timeout(DEADLINE_S):
+                with pytest.raises(error) as raised:
+                    await connector.run(LocalAttempt(tmp_path, payload=payload))
+            assert raised.value.code == code
+        (tmp_path / "after").mkdir()
+        await connector.run(subject.work(tmp_path / "after"))
+        await connector.close()
+        await no_more_than(before)
+
+    async def test_previews_are_bytes_with_a_media_type(self, subject: Subject, tmp_path: Path) -> None:
+        attempt = subject.work(tmp_path)
+        await self.run(subject, attempt)
+        for data, media_type in attempt.previews:
+            assert type(data) is bytes
+            assert MEDIA_TYPE.fullmatch(media_type)
 
     async def test_close_leaves_no_process(self, subject: Subject, tmp_path: Path) -> None:
         before = children()

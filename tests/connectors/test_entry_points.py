@@ -10,6 +10,7 @@ import pytest
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.cli.commands.worker import instances
 from switchyard.services.connectors import registry
+from switchyard.services.connectors.protocol import RetryableError
 from switchyard.services.connectors.sections import ConnectorsError
 from switchyard.services.settings import Settings
 from switchyard.services.worker.connectors import connectors_of
@@ -45,6 +46,7 @@ class TestProgram(ConnectorConformance):
             work=lambda path: LocalAttempt(path, {"text": "echo hello"}),
             long_work=lambda path: LocalAttempt(path, {"text": "sleep 1000"}),
             bad_payloads=({}, {"text": 1}, {"text": "true", "unknown": 1}),
+            failures=(({"text": "exit 3"}, RetryableError, "program_failed"),),
         )
 
 
