@@ -36,11 +36,11 @@ from switchyard._vigil.vigil import STALL_S, Vigil
 from switchyard._worker import runner
 from switchyard._worker.contained import StillRunning, install, ours
 from switchyard._worker.deadline import Deadline
-from switchyard._worker.desk import Desk, desks
 from switchyard._worker.handler_errors import StuckError
 from switchyard._worker.lease import Lease, Why
 from switchyard._worker.process_state import is_kept, kept
-from switchyard._worker.runners import Runner, connector_of, runner_of
+from switchyard._worker.rest.desk import Desk, desks
+from switchyard._worker.rest.runners import Runner, connector_of, runner_of
 from switchyard.connectors import Connector
 from switchyard.errors import ApiError
 from switchyard.handlers import Function, Handlers, HandlersError

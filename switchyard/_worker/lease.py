@@ -23,8 +23,8 @@ from switchyard._worker.contained import StillRunning
 from switchyard._worker.context import Facts
 from switchyard._worker.ends import error_of, failed
 from switchyard._worker.handler_errors import Fatal, Release
+from switchyard._worker.rest.runners import Runner
 from switchyard._worker.run import Finished
-from switchyard._worker.runners import Runner
 from switchyard._worker.scratch import remove
 from switchyard._worker.traceback import forget
 from switchyard.errors import ApiError, ConflictError, NotFoundError, UnreachableError

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from switchyard._worker.runners import Runner
+from switchyard._worker.rest.runners import Runner
 from switchyard._worker.traceback import told
 from switchyard.errors import ApiError
 
