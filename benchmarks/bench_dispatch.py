@@ -77,7 +77,7 @@ class SimulatedWorker:
             group.create_task(self.dispatcher.follow_lanes())
             group.create_task(self.dispatcher.run())
 
-    def _start(self, work: Work, _kind: str) -> None:
+    def _start(self, work: Work, _lane: LaneKey) -> None:
         self._busy = 1
         self._site.tasks.append(self._site.group.create_task(self._attempt(work)))
 

@@ -7,8 +7,9 @@ A setting is read from the environment as `SWITCHYARD_<NAME>`; command-line opti
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 import pydantic
 from pydantic import Field
 
@@ -22,14 +23,11 @@ SKEW_S = 1.0  # by which a clock may be off before anybody is warned
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
-Paths = Annotated[
-    tuple[Path, ...],
-    pydantic.BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
-]
-Networks = Annotated[
-    tuple[pydantic.IPvAnyNetwork, ...],
-    pydantic.BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
-]
+_split = pydantic.BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value)
+Paths = Annotated[tuple[Path, ...], _split]
+_parse = pydantic.BeforeValidator(lambda value: orjson.loads(value) if isinstance(value, str) else value)
+Sections = Annotated[dict[str, dict[str, Any]], _parse]
+Networks = Annotated[tuple[pydantic.IPvAnyNetwork, ...], _split]
 
 
 class Settings(StreamSizes):
@@ -307,6 +305,7 @@ class Settings(StreamSizes):
 
     # Worker
     slots: Count = Field(default=4, description="Jobs that a worker runs at once")
+    connectors: Sections = Field(default={}, description="Connectors by id, as JSON: docs/connectors.md")
     worker_capabilities_bytes: Count = Field(
         default=256 * KIB, description="Largest capabilities of a worker on NATS as JSON, in bytes"
     )

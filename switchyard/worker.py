@@ -22,7 +22,7 @@ import re
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +39,9 @@ from switchyard._worker.deadline import Deadline
 from switchyard._worker.handler_errors import StuckError
 from switchyard._worker.lease import Lease, Why
 from switchyard._worker.process_state import is_kept, kept
-from switchyard._worker.ready import Readiness
+from switchyard._worker.rest.desk import Desk, desks
+from switchyard._worker.rest.runners import Runner, connector_of, runner_of
+from switchyard.connectors import Connector
 from switchyard.errors import ApiError
 from switchyard.handlers import Function, Handlers, HandlersError
 
@@ -64,6 +66,7 @@ class Worker:
 
     Args:
         handlers: what runs; more are registered with `kind`.
+        connectors: what runs beside them: `kind`, `kind:id`, a section with `kind` and `id`, or a connector.
         name: the worker's, 1 to 63 of letters, digits, `_` and `-`; the host's and a random end by default.
         url: that of the gateway; found as the client finds it.
         token: that of the role `worker`; found as the client finds it.
@@ -86,6 +89,7 @@ class Worker:
         self,
         handlers: Handlers | None = None,
         *,
+        connectors: Sequence[Connector | str | Mapping[str, Any]] = (),
         name: str | None = None,
         url: str | None = None,
         token: str | None = None,
@@ -111,9 +115,8 @@ class Worker:
         self._drain_s = drain_s
         self._capabilities = dict(capabilities or {})
         self._tenant = tenant
-        self._revision: int | None = None
+        self._wanted = list(connectors)
         self._transport: Transport
-        self._ready: dict[str, Readiness] = {}
         self._running: set[Lease] = set()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -184,7 +187,9 @@ class Worker:
         """Work until `stop` is called, or an operator drains the worker, and all attempts have ended.
 
         Raises:
-            HandlersError: there is no handler, or one that needs a process.
+            HandlersError: there is no handler, or one that a process of its own would not find.
+            ConnectorsError: a connector cannot be made.
+            IncompleteError: what one needs is not installed.
             ApiError: the gateway refuses the claims.
             StuckError: handlers did not stop when they were asked to, and hold `lost_slots` slots.
         """
@@ -195,9 +200,8 @@ class Worker:
             raise StuckError(self._stuck)
 
     async def _serve(self) -> None:
-        groups = self._groups()
-        self._ready = {handler.kind: Readiness(handler) for handler in self.handlers}
-        slots = sum(count for _, count in groups)
+        runners = self._runners()
+        open_desks = desks(self.name, runners, self._capabilities)
         self._transport = Transport(self._connection, timeout_s=TIMEOUT_S, retries=RETRIES)
         try:
             async with asyncio.TaskGroup() as group:
@@ -206,8 +210,9 @@ class Worker:
                     self._vigil = self._new_vigil()
                     beside.append(group.create_task(self._vigil.run()))
                 claiming = [
-                    group.create_task(self._work(kinds, slots))
-                    for kinds, count in groups
+                    group.create_task(self._work(desk, kinds))
+                    for desk in open_desks
+                    for kinds, count in desk.groups(self._slots)
                     for _ in range(count)
                 ]
                 await asyncio.wait(claiming)
@@ -216,7 +221,7 @@ class Worker:
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         finally:
-            await asyncio.gather(*(ready.close() for ready in self._ready.values()))
+            await asyncio.gather(*(runner.close() for runner in runners))
             await self._transport.close()
 
     def _new_vigil(self) -> Vigil:
@@ -225,18 +230,17 @@ class Worker:
             with_faulthandler=self._is_own,
         )  # fmt: skip
 
-    def _groups(self) -> list[tuple[list[str], int]]:
-        """Kinds that are claimed together, and how many of their attempts run at once."""
-        if not self.handlers:
+    def _runners(self) -> list[Runner]:
+        """What runs the handlers and the connectors."""
+        if not self.handlers and not self._wanted:
             raise HandlersError(f"worker {self.name}: no kind is registered")
-        for handler in self.handlers:
-            if handler.process:
-                raise HandlersError(
-                    f"kind {handler.kind!r}: process=True needs `switchyard worker --handlers`"
-                )
-        shared = [handler.kind for handler in self.handlers if handler.slots is None]
-        own = [([handler.kind], handler.slots) for handler in self.handlers if handler.slots is not None]
-        return [(shared, self._slots), *own] if shared else own
+        handlers = [runner_of(handler, self._slots) for handler in self.handlers]
+        connectors = [connector_of(wanted, self._slots) for wanted in self._wanted]
+        ids = [handler.kind for handler in self.handlers] + [connector.id for connector in connectors]
+        for each in connectors:
+            if ids.count(each.id) > 1 or each.kind in (handler.kind for handler in self.handlers):
+                raise HandlersError(f"worker {self.name}: {each.id!r} is there twice")
+        return [*handlers, *connectors]
 
     async def _drain(self) -> None:
         await self._hurry.wait()
@@ -247,26 +251,27 @@ class Worker:
         for lease in list(self._running):
             lease.interrupt(Why.DRAIN)
 
-    async def _work(self, kinds: list[str], slots: int) -> None:
+    async def _work(self, desk: Desk, kinds: list[str]) -> None:
         """One slot: claim, run, again."""
+        slots = sum(count for _, count in desk.groups(self._slots))
         wish: dict[str, Any] = {
-            "worker": self.name, "kinds": kinds, "slots": slots,
+            "worker": desk.name, "kinds": kinds, "slots": slots,
             "lease_s": self._lease_s, "wait_s": self._poll_s,
         }  # fmt: skip
         if self._tenant is not None:
             wish["tenant"] = self._tenant
         while not self._stopping.is_set():
-            claimed = await self._claim(wish)
+            claimed = await self._claim(desk, wish)
             if claimed is not None:
-                await self._attempt(claimed)
+                await self._attempt(desk, claimed)
 
-    async def _attempt(self, claimed: dict[str, Any]) -> None:
+    async def _attempt(self, desk: Desk, claimed: dict[str, Any]) -> None:
         lease = Lease(self._transport, claimed, lease_s=self._lease_s, grace_s=GRACE_S, vigil=self._vigil)
         if self._stopping.is_set():
             lease.interrupt(Why.DRAIN)
         self._running.add(lease)
         try:
-            await lease.run(self.handlers[lease.kind], self._ready[lease.kind])
+            await lease.run(desk.runners[lease.kind])
         finally:
             self._running.discard(lease)
         left, lease.left = lease.left, None  # which knows the lease
@@ -288,19 +293,10 @@ class Worker:
             self._lost -= 1
             log.warning("the handler of job %s has ended; dropped: %d", lease.facts.job_id, left.late())
 
-    def _declared(self) -> dict[str, Any]:
-        """What the worker can do: in full once, then by the revision that the gateway has given it."""
-        if self._revision is not None:
-            return {"revision": self._revision}
-        capabilities: dict[str, Any] = {}
-        for handler in self.handlers:
-            capabilities.update(handler.capabilities)
-        return {"capabilities": capabilities | self._capabilities}
-
-    async def _claim(self, wish: dict[str, Any]) -> dict[str, Any] | None:
+    async def _claim(self, desk: Desk, wish: dict[str, Any]) -> dict[str, Any] | None:
         """One claim, sent again under its key until it is answered: a lease whose answer was lost is not."""
-        declared = self._declared()
-        body = body_json(wish | declared)
+        said = await desk.said()
+        body = body_json(wish | said.body)
         headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
         limits = aiohttp.ClientTimeout(total=self._poll_s + TIMEOUT_S, sock_connect=CONNECT_S)
         pauses = self._transport.pauses()
@@ -309,8 +305,7 @@ class Worker:
                 async with self._transport.open(
                     "POST", "/v1/leases", body=io.BytesIO(body), headers=headers, timeout=limits
                 ) as answer:
-                    revision = answer.headers.get(REVISION_HEADER, "")
-                    self._revision = int(revision) if revision.isdecimal() else None
+                    desk.heard(said, answer.headers.get(REVISION_HEADER, ""))
                     if answer.status == 204:
                         if answer.headers.get(STATE_HEADER) == "draining":
                             self.stop()
@@ -319,10 +314,8 @@ class Worker:
                     return claimed
             except (ApiError, *LOST) as error:
                 if isinstance(error, ApiError) and error.status not in AGAIN:
-                    if "revision" not in declared or not _is_unknown_revision(error):
+                    if not desk.must_say_again(said, error):
                         raise
-                    if self._revision == declared["revision"]:  # no other slot has received a newer one
-                        self._revision = None
                     return None
                 if self._stopping.is_set():
                     return None
@@ -363,11 +356,6 @@ class Worker:
         finally:
             for number in taken:
                 loop.remove_signal_handler(number)
-
-
-def _is_unknown_revision(error: ApiError) -> bool:
-    """Whether capabilities are to be sent again; the version before knows no revisions at all."""
-    return error.code == "unknown_revision" or (error.status == 422 and error.field == "revision")
 
 
 def _end() -> None:

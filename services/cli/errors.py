@@ -21,6 +21,7 @@ from switchyard.handlers import HandlersError
 from switchyard.services.broker.server.files import BrokerError
 from switchyard.services.broker.topology_spec import TopologyError
 from switchyard.services.cli.output import say
+from switchyard.services.connectors.sections import ConnectorsError
 from switchyard.services.distribution import IncompleteError
 from switchyard.services.environment import UnknownSettingError
 from switchyard.services.run.connection_file import AlreadyRunningError
@@ -73,7 +74,7 @@ def exit_code(error: BaseException) -> int:
             return 7
         case pydantic.ValidationError() | UnknownSettingError() | HandlersError() | InvalidValueError():
             return 2
-        case IncompleteError():
+        case IncompleteError() | ConnectorsError():
             return 2
         case _:
             return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -14,6 +15,8 @@ from switchyard.events.errors import UnavailableError
 from switchyard.services.environment import from_environment
 from switchyard.services.run import connection_file
 from switchyard.services.settings import Settings
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 data_dir = click.option(
     "--data-dir",
@@ -70,3 +73,16 @@ def with_broker(settings: Settings) -> Settings:
 def settings_of(**options: object) -> Settings:
     """The settings with what the command line overrides."""
     return from_environment(**options)
+
+
+class Duration(click.ParamType[float]):
+    """A number with a unit: 30s, 15m, 1h, 7d."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        match = re.fullmatch(r"(\d+)([smhd])", str(value))
+        if match is None or not int(match[1]):
+            self.fail(f"{value!r} is not a time like 30s, 15m, 1h or 7d", param, ctx)
+        return float(match[1]) * UNITS[match[2]]

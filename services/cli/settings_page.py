@@ -10,7 +10,7 @@ def page() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         default = field.get_default()
-        shown = "" if default is None or default == () else f"`{default}`"
+        shown = "" if default is None or default in ((), {}) else f"`{default}`"
         rows.append(f"| `SWITCHYARD_{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(
         [

@@ -15,6 +15,7 @@ from switchyard.services.connectors.isolation.calls import run_isolated
 from switchyard.services.connectors.isolation.processes import Limits, ProcessPool
 from switchyard.services.connectors.payload import Payload, parse
 from switchyard.services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
+from switchyard.services.connectors.sections import InProcesses
 from switchyard.services.settings import GIB
 
 HANG_TIMEOUT_S: Final = 7 * 86_400.0
@@ -37,17 +38,26 @@ class SimulateConnector:
     """Sleeps, reports its steps, and fails as asked; only a crash or a hang needs a child process.
 
     Args:
-        slots: how many attempts the worker runs at once.
+        slots: how many attempts it runs at once.
         memory_bytes: address space of a child process.
+        id: that of the instance.
     """
 
     kind = "simulate"
     payload_model: type[BaseModel] = SimulatePayload
+    section_model = InProcesses
 
-    def __init__(self, *, slots: int, memory_bytes: int = GIB) -> None:
+    def __init__(self, *, slots: int, memory_bytes: int = GIB, id: str = kind) -> None:  # noqa: A002 - as others call it
+        self.id = id
+        self.slots = slots
         self._pool = ProcessPool(size=slots, limits=Limits(memory_bytes), name="simulate")
         self._models: dict[str, None] = {}
         self._changed: Callable[[], None] = _nobody
+
+    @classmethod
+    def make(cls, section: InProcesses, /) -> SimulateConnector:
+        """An instance."""
+        return cls(id=section.id, **section.limits())
 
     def capabilities(self) -> dict[str, Any]:
         """The models that the last jobs have "loaded", as `simulate.models`."""

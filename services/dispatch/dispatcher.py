@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from nats.aio.client import Client
 
+from switchyard.events.lane import LaneKey
 from switchyard.services.dispatch.picker.picker import Picker
 from switchyard.services.dispatch.work import Work
 from switchyard.services.records.workers import WorkerRecord
@@ -20,8 +21,8 @@ class Dispatcher:
         record: what this worker says of itself now; decides which lanes fit.
         weights: those of the tenants of a kind that shares its workers fairly.
         free: slots that are free now.
-        room: how many more attempts a kind may have.
-        start: starts a job of a kind on a free slot.
+        room: how many more attempts the jobs of a lane may have.
+        start: starts a job of a lane that has room, on a free slot.
     """
 
     def __init__(
@@ -32,8 +33,8 @@ class Dispatcher:
         record: Callable[[], WorkerRecord],
         weights: Callable[[str], dict[str, int]],
         free: Callable[[], int],
-        room: Callable[[str], int],
-        start: Callable[[Work, str], None],
+        room: Callable[[LaneKey], int],
+        start: Callable[[Work, LaneKey], None],
     ) -> None:
         self.stopped = False
         self._picker = Picker(nc, settings, weights=weights)

@@ -169,7 +169,8 @@ def _verdict(record: WorkerRecord, key: LaneKey, tenant: str) -> _Verdict:
             else f"it is dedicated to tenant {record.tenant}"
         )
         return _Verdict(record, Verdict.ISOLATION, message, ())
-    if clauses := tuple(explain(key.requires, record.capabilities)):
+    found = [tuple(explain(key.requires, each)) for each in record.abilities(key.kind)]
+    if clauses := min(found, key=len):  # of several connectors, the one that is nearest
         message = "; ".join(clause.message for clause in clauses)
         return _Verdict(record, Verdict.DOES_NOT_FIT, message, clauses)
     if record.state != RUNNING:

@@ -47,13 +47,28 @@ RevisionNumber = Annotated[Revision, Meta(ge=0, le=2**63 - 1)]
 Time = Annotated[datetime, Meta(tz=True)]
 
 
+class Instance(msgspec.Struct, frozen=True):
+    """A connector in a worker that has several of its kind, or that finds what another kind's says otherwise.
+
+    Args:
+        id: unlike any other of its worker.
+        kind: that it runs.
+        capabilities: what jobs of its kind find here, where that is not what the worker declares for all.
+    """
+
+    id: str
+    kind: str
+    capabilities: dict[str, Any]
+
+
 class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A worker as others see it: its heartbeat and what it declares.
 
     Args:
         id: unique to this run of the process, so a restarted worker is another one.
         kinds: kinds that it runs.
-        capabilities: what its connectors and its operator declare.
+        capabilities: what its connectors and its operator declare; of what the connectors of one kind do not
+            have in common, nothing.
         revision: raised with every change of the capabilities.
         slots: 0 in a heartbeat alone.
         state: running, paused, draining, or unregistered while the broker refuses what it declares.
@@ -64,6 +79,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         door: `rest` for one that claims timed leases over REST; "" for one on NATS.
         until: by fence, when each timed lease ends.
         lost_slots: how many of its slots hold code that outlived its attempt.
+        instances: those of its connectors that do not find just what it declares.
     """
 
     id: WorkerId
@@ -82,6 +98,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     door: str = ""
     until: dict[Number, Time] = {}
     lost_slots: Number = 0
+    instances: tuple[Instance, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -96,12 +113,30 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     def heartbeat(self) -> WorkerRecord:
         """The record without what the declaration says."""
         return msgspec.structs.replace(
-            self, kinds=(), capabilities={}, version="", host="", slots=0, tenant=None, door=""
+            self, kinds=(), capabilities={}, version="", host="", slots=0, tenant=None, door="", instances=()
         )
+
+    def abilities(self, kind: str) -> list[dict[str, Any]]:
+        """What a job of a kind may find: one set for each connector that could run it, never a mixture."""
+        own = [self.capabilities | one.capabilities for one in self.instances if one.kind == kind]
+        return own or [self.capabilities]
+
+    def only(self, instance: str) -> WorkerRecord:
+        """The record as it would be if a connector were the only one of its kind."""
+        for one in self.instances:
+            if one.id == instance:
+                capabilities = self.capabilities | one.capabilities
+                others = tuple(other for other in self.instances if other.kind != one.kind)
+                return msgspec.structs.replace(self, capabilities=capabilities, instances=others)
+        return self
 
     def fits(self, key: LaneKey) -> bool:
         """Whether it may run the jobs of a lane; over REST, those of its own tenant among them."""
-        return key.kind in self.kinds and self.admitted(key) and matches(key.requires, self.capabilities)
+        if key.kind not in self.kinds or not self.admitted(key):
+            return False
+        if not self.instances:
+            return matches(key.requires, self.capabilities)
+        return any(matches(key.requires, found) for found in self.abilities(key.kind))
 
     def admitted(self, key: LaneKey) -> bool:
         """Whether the lane's tenants let it in."""
@@ -116,7 +151,11 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     def rank(self, key: LaneKey) -> int:
         """0 to 9: how far behind the best it comes among those that fit; its tenant's own come first."""
         level = key.isolation.partition(":")[0]
-        preference = score(key.prefers, self.capabilities) if key.prefers else 0
+        preference = 0
+        if key.prefers:
+            found = self.abilities(key.kind)
+            fitting = [each for each in found if matches(key.requires, each)]
+            preference = min(score(key.prefers, each) for each in fitting or found)
         if level != LOOSE:
             return preference
         return preference // 2 + (0 if self.tenant is not None else SHARED_RANK)
@@ -140,6 +179,7 @@ class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_at: Time
     tenant: str | None = None
     door: str = ""
+    instances: tuple[Instance, ...] = ()
 
     def is_due(self, lasts_s: float, lease_s: float, now: datetime) -> bool:
         """Whether it is to be renewed for a heartbeat that lasts so long."""
@@ -165,6 +205,7 @@ class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(
             heartbeat, kinds=self.kinds, capabilities=self.capabilities, version=self.version, host=self.host,
             slots=self.slots, started_at=self.started_at, tenant=self.tenant, door=self.door,
+            instances=self.instances,
         )  # fmt: skip
 
 
@@ -173,7 +214,7 @@ def declaration_of(record: WorkerRecord, expires_at: datetime) -> Declaration:
     return Declaration(
         id=record.id, revision=record.revision, kinds=record.kinds, capabilities=record.capabilities,
         version=record.version, host=record.host, slots=record.slots, started_at=record.started_at,
-        expires_at=expires_at, tenant=record.tenant, door=record.door,
+        expires_at=expires_at, tenant=record.tenant, door=record.door, instances=record.instances,
     )  # fmt: skip
 
 
@@ -194,6 +235,8 @@ def _is_own(key: Key, record: WorkerRecord | Declaration) -> None:
 def _can_be_shown(key: Key, declaration: Declaration) -> None:
     _is_own(key, declaration)
     check_json(declaration.capabilities, "capabilities")  # raises for what could not be written as JSON again
+    for instance in declaration.instances:
+        check_json(instance.capabilities, "capabilities")
 
 
 GONE: Final = Gone("PURGE", rolls_up=True, ttl_s=3600)
@@ -248,6 +291,7 @@ def new_record(
     slots: int,
     lease_s: float,
     tenant: str | None = None,
+    instances: tuple[Instance, ...] = (),
 ) -> WorkerRecord:
     """The record of a worker that starts now."""
     now = clock.now()
@@ -255,4 +299,5 @@ def new_record(
         id=worker_id, kinds=kinds, capabilities=capabilities, revision=Revision(1),
         version=version(), host=socket.gethostname(), slots=slots,
         state="running", fences={}, lease_s=lease_s, started_at=now, at=now, tenant=tenant,
+        instances=instances,
     )  # fmt: skip

@@ -45,7 +45,7 @@ async def run_worker(
     Args:
         settings: those of the worker.
         stop: set to end.
-        kinds: the built-in kinds that it runs.
+        kinds: the connectors that it runs: `kind`, or `kind:id` for one of several of a kind.
         handlers: `module:attribute` of each `switchyard.handlers.Handlers` that it runs beside them.
         reload: whether handlers are read again when their files change.
         name: what its id begins with.
@@ -56,6 +56,7 @@ async def run_worker(
 
     Raises:
         HandlersError: handlers cannot be used.
+        ConnectorsError: connectors cannot be used.
     """
     if telemetry is None:
         with ours():  # no handler is to find what beats and listens here

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -14,7 +15,7 @@ from switchyard.events.encoding.json_value import encoded
 from switchyard.events.errors import InvalidError
 from switchyard.services.connectors.protocol import Connector
 from switchyard.services.dispatch.dispatcher import Dispatcher
-from switchyard.services.records.workers import declarable
+from switchyard.services.records.workers import Instance, declarable
 from switchyard.services.worker.attempts import connector_calls
 from switchyard.services.worker.registration import Registration
 
@@ -47,6 +48,18 @@ def declared(file: Path | None, pairs: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
+class Found(NamedTuple):
+    """What a worker declares.
+
+    Args:
+        capabilities: what jobs of every kind find.
+        instances: what those of one kind find in each of its connectors beside that, or instead.
+    """
+
+    capabilities: dict[str, Any]
+    instances: tuple[Instance, ...]
+
+
 class Abilities:
     """What a worker can do, now and after changes.
 
@@ -75,18 +88,45 @@ class Abilities:
         for connector in self._connectors:
             connector_calls.watch(connector, self._changed.set)
 
-    async def find(self) -> dict[str, Any]:
+    async def find(self) -> Found:
         """What the connectors find and the operator declares.
 
         Raises:
             InvalidError: it is no JSON, or too large.
         """
-        capabilities: dict[str, Any] = {}
+        found: dict[str, dict[str, Any]] = {}
         for connector in self._connectors:
-            before = self._found.get(connector.kind, {})
-            self._found[connector.kind] = await connector_calls.capabilities_of(connector, before)
-            capabilities.update(self._found[connector.kind])
-        return declarable(capabilities | dict(self._declared), self._most_bytes)
+            before = self._found.get(connector.id, {})
+            found_now = await connector_calls.capabilities_of(connector, before)
+            found[connector.id] = declarable(found_now, self._most_bytes)
+        together = self._together(found)
+        self._found = found
+        return together
+
+    def _together(self, found: Mapping[str, dict[str, Any]]) -> Found:
+        counts = Counter(connector.kind for connector in self._connectors)
+        several = [connector for connector in self._connectors if counts[connector.kind] > 1]
+        common = {
+            kind: _common([found[one.id] for one in several if one.kind == kind])
+            for kind in {one.kind for one in several}
+        }
+
+        def seen_by(kind: str, own: dict[str, Any]) -> dict[str, Any]:
+            """What the operator says outdoes what is its own, and that what other kinds have."""
+            seen: dict[str, Any] = {}
+            for one in self._connectors:
+                seen |= own if one.kind == kind else common.get(one.kind, found[one.id])
+            return seen | own | dict(self._declared)
+
+        capabilities = declarable(seen_by("", {}), self._most_bytes)
+        instances = tuple(
+            Instance(one.id, one.kind, beside)
+            for one in self._connectors
+            if (beside := _beside(capabilities, seen_by(one.kind, found[one.id]))) or one in several
+        )
+        # All of it goes into one message.
+        declarable({"": capabilities, **{one.id: one.capabilities for one in instances}}, self._most_bytes)
+        return Found(capabilities, instances)
 
     async def follow(self, registration: Registration, dispatcher: Dispatcher) -> None:
         """Publish when one is gained or lost, until cancelled."""
@@ -94,11 +134,31 @@ class Abilities:
             await self._changed.wait()
             self._changed.clear()
             try:
-                capabilities = await self.find()
+                found = await self.find()
             except InvalidError as error:
                 log.warning("capabilities_refused", error=str(error), effect="those declared before stay")
                 continue
-            if encoded(capabilities) != encoded(registration.record.capabilities):
-                registration.change(capabilities=capabilities)
+            record = registration.record
+            if _said(found) != _said(Found(record.capabilities, record.instances)):
+                registration.change(capabilities=found.capabilities, instances=found.instances)
                 await dispatcher.rematch()
                 log.info("capabilities_changed", revision=registration.record.revision)
+
+
+def _said(found: Found) -> list[bytes]:
+    return [encoded(each) for each in (found.capabilities, *(one.capabilities for one in found.instances))]
+
+
+def _common(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all of them have, and all alike."""
+    return {name: each for name, each in found[0].items() if all(_has(other, name, each) for other in found)}
+
+
+def _beside(known: dict[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to be put over what is known to get the whole; all that is known is in that, by name."""
+    return {name: each for name, each in whole.items() if not _has(known, name, each)}
+
+
+def _has(known: Mapping[str, Any], name: str, value: Any) -> bool:
+    # 1 and True are equal in Python alone.
+    return name in known and encoded({"": known[name]}) == encoded({"": value})

@@ -1,4 +1,4 @@
-"""A worker's slots: how many attempts of each kind run, and how many slots hold code that does not end."""
+"""A worker's slots: how many attempts its connectors run, and how many slots hold code that does not end."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Slots:
 
     Args:
         total: how many there may be at once.
-        limit: that of a kind, below the total; None if it has none.
-        refit: called with a kind that has no more room, or has some again.
+        limit: that of a connector, by its id, below the total; None if it has none.
+        refit: called with a connector that has no more room, or has some again.
     """
 
     def __init__(
@@ -39,30 +39,35 @@ class Slots:
         """How many more attempts there may be."""
         return max(0, self._total - self.running - self.lost)
 
-    def room(self, kind: str) -> int:
-        """How many more attempts a kind may have."""
-        limit = self._limit(kind)
+    def room(self, instance: str) -> int:
+        """How many more attempts a connector may have."""
+        limit = self._limit(instance)
         if limit is None:
             return self._total
-        return max(0, limit - self._taken[kind] - self._lost[kind])
+        return max(0, limit - self._taken[instance] - self._lost[instance])
 
-    def take(self, kind: str) -> None:
+    def load(self, instance: str) -> float:
+        """Which part of a connector's slots is taken."""
+        limit = self._limit(instance)
+        return (self._taken[instance] + self._lost[instance]) / (self._total if limit is None else limit)
+
+    def take(self, instance: str) -> None:
         """An attempt begins."""
-        self._taken[kind] += 1
-        if not self.room(kind):
-            self._refit(kind)
+        self._taken[instance] += 1
+        if not self.room(instance):
+            self._refit(instance)
 
-    def end(self, kind: str, *, lost: bool = False) -> None:
+    def end(self, instance: str, *, lost: bool = False) -> None:
         """An attempt has ended; its slot is lost if its code has not."""
-        self._change(kind, taken=-1, lost=int(lost))
+        self._change(instance, taken=-1, lost=int(lost))
 
-    def regain(self, kind: str) -> None:
+    def regain(self, instance: str) -> None:
         """Code that had outlived its attempt has ended."""
-        self._change(kind, taken=0, lost=-1)
+        self._change(instance, taken=0, lost=-1)
 
-    def _change(self, kind: str, *, taken: int, lost: int) -> None:
-        had_room = self.room(kind)
-        self._taken[kind] += taken
-        self._lost[kind] += lost
-        if not had_room and self.room(kind):
-            self._refit(kind)
+    def _change(self, instance: str, *, taken: int, lost: int) -> None:
+        had_room = self.room(instance)
+        self._taken[instance] += taken
+        self._lost[instance] += lost
+        if not had_room and self.room(instance):
+            self._refit(instance)

@@ -16,6 +16,7 @@ from switchyard._worker.contained import install, ours
 from switchyard._worker.process_state import kept
 from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError
+from switchyard.events.lane import LaneKey
 from switchyard.events.vocabulary.ids import WorkerId
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reachability import Reachability
@@ -40,6 +41,7 @@ from switchyard.services.worker.attempts import connector_calls
 from switchyard.services.worker.attempts.attempt_run import Means
 from switchyard.services.worker.attempts.attempts import Attempts
 from switchyard.services.worker.attempts.renewals import Renewals
+from switchyard.services.worker.instances import Instances
 from switchyard.services.worker.observing import Standing, observe
 from switchyard.services.worker.registration import Registration
 from switchyard.services.worker.reporting import Reporter
@@ -56,12 +58,15 @@ class Worker:
 
     Args:
         nc: an open connection.
-        connectors: one per kind.
+        connectors: that of different ids.
         worker_id: unique to this run of the process.
         capabilities: what the operator declares beside what the connectors find.
         tenant: whom the worker is dedicated to; None to work for all.
         settings: limits and timeouts.
         telemetry: that of the process; one that nobody reads when not given.
+
+    Raises:
+        ValueError: two connectors have the same id.
     """
 
     def __init__(
@@ -79,9 +84,10 @@ class Worker:
         self._tenant = tenant
         self._nc = nc
         self._settings = settings
-        self._connectors = {connector.kind: connector for connector in connectors}
+        self._slots = Slots(settings.slots, self._limit, refit=self._refit)
+        self._instances = Instances(connectors, self._slots, lambda: self._registration.record)
         self._abilities = Abilities(
-            self._connectors.values(), capabilities or {}, most_bytes=settings.worker_capabilities_bytes
+            connectors, capabilities or {}, most_bytes=settings.worker_capabilities_bytes
         )
         self._paused = False
         self._stopping = asyncio.Event()
@@ -103,10 +109,9 @@ class Worker:
         self._dispatcher = Dispatcher(
             nc, settings,
             record=lambda: self._registration.record, weights=self._weights,
-            free=self._free, room=self._room, start=self._start,
+            free=self._free, room=self._instances.room, start=self._start,
         )  # fmt: skip
         self._start_room = StartRoom(nc, store, settings, wake=self._dispatcher.wake)
-        self._slots = Slots(settings.slots, self._limit, refit=self._dispatcher.refit)
         observe(part, nc, self._slots, self._standing)
         leasing = Leasing(nc, store, self._dispatcher.puller, self._reach, settings)
         means = Means(
@@ -117,7 +122,7 @@ class Worker:
         )  # fmt: skip
         self._renewals = Renewals(nc, leasing, self._dispatcher.tokens, settings)
         self._attempts = Attempts(
-            self._connectors, lambda: self._registration.record, means, self._slots, self._renewals,
+            lambda: self._registration.record, means, self._slots, self._renewals,
             tokens=self._dispatcher.tokens, patience=self._patience, freed=self._freed, lost=self._slots_lost,
         )  # fmt: skip
         self._group: asyncio.TaskGroup
@@ -188,7 +193,8 @@ class Worker:
                     )
                 ]
                 self.ready.set()
-                log.info("worker_started", worker=self.id, kinds=sorted(self._connectors))
+                ids = [connector.id for connector in self._instances]
+                log.info("worker_started", worker=self.id, kinds=list(self._instances.kinds), connectors=ids)
                 async with asyncio.TaskGroup() as self._group:
                     draining = self._group.create_task(self._drain())
                     async with self._patience.limited():
@@ -207,20 +213,23 @@ class Worker:
         may_take = not self._paused and self._registration.is_seen and self._start_room.is_open
         return self._slots.free if may_take else 0
 
-    def _room(self, kind: str) -> int:
-        return self._slots.room(kind)
+    def _limit(self, instance: str) -> int | None:
+        """A connector may set a limit below the worker's slots; a higher one would cost looks at lanes."""
+        slots = self._instances[instance].slots
+        return None if slots is None or slots >= self._settings.slots else slots
 
-    def _limit(self, kind: str) -> int | None:
-        """A connector may set a limit below the worker's slots."""
-        limit: int | None = getattr(self._connectors.get(kind), "slots", None)
-        return limit
+    def _refit(self, instance: str) -> None:
+        self._dispatcher.refit(self._instances[instance].kind)
 
     def _weights(self, kind: str) -> dict[str, int]:
         return self._kinds.of(kind).weights
 
-    def _start(self, work: Work, kind: str) -> None:
-        self._slots.take(kind)
-        self._group.create_task(self._attempts.run(work, kind))
+    def _start(self, work: Work, lane: LaneKey) -> None:
+        connector = self._instances.choose(lane)
+        if connector is None:
+            raise AssertionError("the lane has room")
+        self._slots.take(connector.id)
+        self._group.create_task(self._attempts.run(work, connector))
 
     def _freed(self) -> None:
         self._slot_freed.set()
@@ -265,10 +274,12 @@ class Worker:
     # --- Start and end
 
     async def _register(self) -> Registration:
+        found = await self._abilities.find()
         record = new_record(
             worker_id=WorkerId(self.id),
-            kinds=tuple(sorted(self._connectors)),
-            capabilities=await self._abilities.find(),
+            kinds=self._instances.kinds,
+            capabilities=found.capabilities,
+            instances=found.instances,
             tenant=self._tenant,
             slots=self._settings.slots,
             lease_s=self._settings.lease_s,
@@ -298,7 +309,7 @@ class Worker:
 
     async def _close(self, heard: Sequence[Subscription]) -> None:
         await at_most(FAREWELL_S, self._stop_hearing(heard), "messages on their way, which come again")
-        for connector in self._connectors.values():
+        for connector in self._instances:
             await connector_calls.close(connector)
         await at_most(FAREWELL_S, self._say_goodbye(), "the record, which expires")
         await at_most(FAREWELL_S, self._publisher.close(), "the inbox")

@@ -23,14 +23,13 @@ from switchyard._worker.contained import StillRunning
 from switchyard._worker.context import Facts
 from switchyard._worker.ends import error_of, failed
 from switchyard._worker.handler_errors import Fatal, Release
-from switchyard._worker.ready import Readiness
-from switchyard._worker.run import Finished, run
+from switchyard._worker.rest.runners import Runner
+from switchyard._worker.run import Finished
 from switchyard._worker.scratch import remove
 from switchyard._worker.traceback import forget
 from switchyard.errors import ApiError, ConflictError, NotFoundError, UnreachableError
 from switchyard.events.outcome import TIMEOUT, failure_of, timed_out
 from switchyard.events.values import RESULT_ARTIFACT, JobError
-from switchyard.handlers import Handler
 
 log = logging.getLogger("switchyard.worker")
 
@@ -192,8 +191,8 @@ class Lease:
         elif why is Why.LOST:
             self._why = why
 
-    async def run(self, handler: Handler, ready: Readiness) -> None:
-        """Run the handler to its end and report it; nothing is reported of a lease that is gone."""
+    async def run(self, runner: Runner) -> None:
+        """Run the handler or connector to its end and report it, unless the lease is gone."""
         timer = self._loop.call_later(self._timeout_s, self.interrupt, Why.TIMEOUT)
         try:
             if self._vigil is not None:
@@ -203,7 +202,7 @@ class Lease:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew())
                 reporting = group.create_task(self._report())
-                self._work = group.create_task(self._handled(handler, ready))
+                self._work = group.create_task(self._handled(runner))
                 await asyncio.wait([self._work])
                 reporting.cancel()
                 await asyncio.wait([reporting])
@@ -220,13 +219,12 @@ class Lease:
             if self._scratch is not None:
                 await asyncio.to_thread(remove, self._scratch)
 
-    async def _handled(self, handler: Handler, ready: Readiness) -> tuple[str, dict[str, Any]] | None:
+    async def _handled(self, runner: Runner) -> tuple[str, dict[str, Any]] | None:
         """Run the handler; the call that its end amounts to, or None when the lease is gone."""
         try:
             if self._why is not None:
                 return self._interrupted()
-            await ready.wait()
-            done = await run(handler, self._payload, self, grace_s=self._grace_s)
+            done = await runner.run(self._payload, self, grace_s=self._grace_s)
             body = await self._outcome(done)
         except asyncio.CancelledError as error:
             if self._why is None:

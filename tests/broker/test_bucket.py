@@ -80,7 +80,8 @@ def test_keys_of_names_stand_as_they_always_did() -> None:
 
 @pytest.mark.parametrize(
     "subject", ["$KV.notes.a", "$KV.notes.a.b.c", "$KV.other.a.b", "$KV.notes.a b.c",
-                "$KV.notes.a.=4", "$KV.notes.a.=61"],
+                "$KV.notes.a.=4", "$KV.notes.a.=61", f"$KV.notes.a.{'b' * 1024}",
+                f"$KV.notes.{'a' * 3000}.b"],
 )  # fmt: skip
 def test_another_subject_is_no_key(subject: str) -> None:
     with pytest.raises(ValueError, match="expected"):

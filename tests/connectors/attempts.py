@@ -31,6 +31,7 @@ class LocalAttempt:
     reports: list[dict[str, Any]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     lines_left_out: int = 0
+    previews: list[tuple[bytes, str]] = field(default_factory=list)
     saved: dict[str, bytes] = field(default_factory=dict)
     awaited_stage: str | None = None
     reported: asyncio.Event = field(default_factory=asyncio.Event)
@@ -61,6 +62,9 @@ class LocalAttempt:
     def left_out(self, lines: int) -> None:
         self.lines_left_out += lines
 
+    def preview(self, data: bytes, media_type: str) -> None:
+        self.previews.append((data, media_type))
+
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         if file_id not in self.files:
             raise FatalError("file_not_found", f"there is no file {file_id}")
@@ -87,5 +91,9 @@ def _measured(data: bytes) -> dict[str, Any]:
 
 
 def workers() -> list[psutil.Process]:
-    """The processes that do the work of a connector; a broker that other tests share is none."""
-    return [child for child in psutil.Process().children() if child.name() != "nats-server"]
+    """The processes that do the work of a connector; a broker and a fork server that tests share are none."""
+    return [child for child in psutil.Process().children() if not _is_shared(child)]
+
+
+def _is_shared(child: psutil.Process) -> bool:
+    return child.name() == "nats-server" or any("multiprocessing." in word for word in child.cmdline())

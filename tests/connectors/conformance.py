@@ -1,8 +1,9 @@
-"""What every connector must do, whatever its back end; each kind brings a `Subject`."""
+"""What every connector must do, whatever its back end and distribution; each kind brings a `Subject`."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import orjson
 import psutil
 import pytest
 
-from switchyard.services.connectors.protocol import Connector, FatalError, Outcome
+from switchyard._worker.context import MEDIA_TYPE
+from switchyard.events.subjects import is_name
+from switchyard.services.connectors.protocol import Connector, ConnectorError, FatalError, Outcome
 from switchyard.services.connectors.registry import payload_model
 from tests.connectors.attempts import LocalAttempt
 
@@ -29,6 +32,8 @@ class Subject:
     long_work: Callable[[Path], LocalAttempt]
     """An attempt that runs for long after the first report it awaits."""
     bad_payloads: tuple[dict[str, Any], ...]
+    failures: tuple[tuple[dict[str, Any], type[ConnectorError], str], ...] = ()
+    """Payloads of attempts that fail, with the error that they come to and its code."""
 
 
 def children() -> list[psutil.Process]:
@@ -50,6 +55,9 @@ async def no_more_than(before: list[psutil.Process]) -> None:
 class ConnectorConformance:
     """The suite; a test class of each kind inherits it and provides the fixture `subject`."""
 
+    kind_is_known = True
+    """Whether gateways know the kind's payloads; those of other distributions and handlers they do not."""
+
     async def run(self, subject: Subject, attempt: LocalAttempt) -> Outcome:
         connector = subject.make()
         try:
@@ -60,7 +68,74 @@ class ConnectorConformance:
 
     async def test_kind_and_payload_model_are_those_of_the_registry(self, subject: Subject) -> None:
         connector = subject.make()
-        assert payload_model(connector.kind) is connector.payload_model
+        assert payload_model(connector.kind) is (connector.payload_model if self.kind_is_known else None)
+        await connector.close()
+
+    async def test_an_instance_says_what_it_is(self, subject: Subject) -> None:
+        connector = subject.make()
+        assert is_name(connector.id)
+        assert is_name(connector.kind)
+        assert connector.slots is None or connector.slots > 0
+        assert (connector.id, connector.kind, connector.slots) == (
+            connector.id, connector.kind, connector.slots,
+        )  # fmt: skip
+        connector.watch(lambda: None)
+        await connector.close()
+
+    async def test_two_instances_do_not_disturb_each_other(self, subject: Subject, tmp_path: Path) -> None:
+        """One is closed in the middle of the other's work, which goes on until it is stopped."""
+        one, two = subject.make(), subject.make()
+        attempt = subject.long_work(tmp_path)
+        task = asyncio.create_task(one.run(attempt))
+        async with asyncio.timeout(DEADLINE_S):
+            await attempt.reported.wait()
+            (tmp_path / "two").mkdir()
+            await two.run(subject.work(tmp_path / "two"))
+            await two.close()
+            assert not task.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await one.close()
+
+    async def test_capabilities_change_only_by_what_is_watched(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        """Whoever watches hears of every change, on the loop."""
+        connector = subject.make()
+        heard: list[asyncio.AbstractEventLoop] = []
+        connector.watch(lambda: heard.append(asyncio.get_running_loop()))
+        before = connector.capabilities()
+        await connector.run(subject.work(tmp_path))
+        assert heard or connector.capabilities() == before
+        assert set(heard) <= {asyncio.get_running_loop()}
+        await connector.close()
+
+    async def test_what_is_saved_is_named_in_the_outcome(self, subject: Subject, tmp_path: Path) -> None:
+        attempt = subject.work(tmp_path)
+        outcome = await self.run(subject, attempt)
+        assert [artifact["name"] for artifact in outcome.artifacts] == list(attempt.saved)
+
+    async def test_a_report_that_is_refused_by_whatever_exception_holds_nothing_up(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        before = children()
+
+        class Refusal(BaseException):
+            pass
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise Refusal
+
+        attempt = subject.work(tmp_path)
+        attempt.progress = refuse  # type: ignore[method-assign]
+        with contextlib.suppress(Refusal, ConnectorError):
+            await self.run(subject, attempt)
+        await no_more_than(before)
+
+    async def test_close_can_be_called_again_and_before_any_attempt(self, subject: Subject) -> None:
+        connector = subject.make()
+        await connector.close()
         await connector.close()
 
     async def test_capabilities_are_json(self, subject: Subject) -> None:
@@ -120,6 +195,28 @@ class ConnectorConformance:
                 await self.run(subject, LocalAttempt(tmp_path, payload=payload))
             assert raised.value.code in ("invalid_payload", "file_not_found")
             assert raised.value.message
+
+    async def test_failures_are_retryable_or_fatal_and_cost_the_connector_nothing(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        connector = subject.make()
+        before = children()
+        for payload, error, code in subject.failures:
+            async with asyncio.timeout(DEADLINE_S):
+                with pytest.raises(error) as raised:
+                    await connector.run(LocalAttempt(tmp_path, payload=payload))
+            assert raised.value.code == code
+        (tmp_path / "after").mkdir()
+        await connector.run(subject.work(tmp_path / "after"))
+        await connector.close()
+        await no_more_than(before)
+
+    async def test_previews_are_bytes_with_a_media_type(self, subject: Subject, tmp_path: Path) -> None:
+        attempt = subject.work(tmp_path)
+        await self.run(subject, attempt)
+        for data, media_type in attempt.previews:
+            assert type(data) is bytes
+            assert MEDIA_TYPE.fullmatch(media_type)
 
     async def test_close_leaves_no_process(self, subject: Subject, tmp_path: Path) -> None:
         before = children()

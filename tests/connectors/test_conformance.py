@@ -8,6 +8,7 @@ import pypdfium2 as pdfium
 import pytest
 
 from switchyard.services.connectors.convert.connector import ConvertConnector
+from switchyard.services.connectors.protocol import FatalError, RetryableError
 from switchyard.services.connectors.registry import CONNECTORS, payload_model
 from switchyard.services.connectors.simulate import SimulateConnector
 from tests.connectors.attempts import LocalAttempt
@@ -41,6 +42,11 @@ class TestSimulate(ConnectorConformance):
             work=lambda path: LocalAttempt(path, {"duration_s": 0.01, "steps": 3}),
             long_work=lambda path: LocalAttempt(path, {"duration_s": 0, "fail": "hang"}),
             bad_payloads=({"duration_s": -1}, {"unknown": 1}, {"fail": "often"}),
+            failures=(
+                ({"duration_s": 0, "fail": "retryable"}, RetryableError, "simulated"),
+                ({"duration_s": 0, "fail": "fatal"}, FatalError, "simulated"),
+                ({"duration_s": 0, "fail": "crash"}, RetryableError, "handler_crashed"),
+            ),
         )
 
 

@@ -335,7 +335,7 @@ async def test_what_cannot_run_is_refused_at_the_start(api: Gateway) -> None:
         await made(api).serve()
     handlers = Handlers()
     handlers.kind("heavy", process=True)(lambda _: None)
-    with pytest.raises(HandlersError, match="needs `switchyard worker"):
+    with pytest.raises(HandlersError, match="has no Handlers with this handler"):
         await made(api, handlers=handlers).serve()
 
 

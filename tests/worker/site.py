@@ -11,11 +11,10 @@ import pydantic
 
 from switchyard.events.commands import Submit
 from switchyard.events.job import Job
-from switchyard.events.lane import LaneKey
+from switchyard.events.lane import LaneKey, lane_id
 from switchyard.events.values import JobSpec
 from switchyard.services.connectors.protocol import Attempt, Outcome
 from switchyard.services.ids import new_id
-from switchyard.services.records.lanes import lane_for
 from tests import site
 from tests.site import DEADLINE_S as DEADLINE_S  # noqa: PLC0414 -- of all who use this site
 
@@ -32,8 +31,12 @@ class TestConnector:
     __test__ = False
     payload_model: type[pydantic.BaseModel] = AnyPayload
 
-    def __init__(self, handler: Handler, kind: str = "simulate") -> None:
+    def __init__(
+        self, handler: Handler, kind: str = "simulate", *, name: str | None = None, slots: int | None = None
+    ) -> None:
+        self.id = name or kind
         self.kind = kind
+        self.slots = slots
         self.handler = handler
         self.started: list[Any] = []
         self.stopped: list[str] = []
@@ -67,8 +70,9 @@ class Site(site.Site):
     async def submit(self, n: Any = None, *, kind: str = "simulate", **fields: Any) -> str:
         """Append `submitted`; the job's id."""
         fields.setdefault("payload", {"n": n})
-        spec = JobSpec(kind=kind, tenant="acme", lane=lane_for(kind), **fields)
-        await self.lanes.ensure(LaneKey(kind), spec.lane, spec.priority)
+        key = LaneKey(kind, fields.get("requires", {}), fields.get("prefers", {}))
+        spec = JobSpec(kind=kind, tenant="acme", lane=lane_id(key), **fields)
+        await self.lanes.ensure(key, spec.lane, spec.priority)
         command = Submit(now=datetime.now(UTC), job=spec)
         job, _ = await self.store.transition(Job(id=new_id()), command, actor="user:ann")
         return job.id

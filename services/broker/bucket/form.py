@@ -165,7 +165,8 @@ class Form(Generic[T]):
             raise ValueError(f"a key of {', '.join(self.parts)} was expected")
         *first, last = words
         key = (*map(unescaped, first), unescaped(last, dotted=self.is_dotted))
-        self.check(key)
+        if self.subject(key) != subject:  # a stranger's; the key would be written elsewhere
+            raise ValueError("a key that is spelled otherwise was expected")
         return key
 
     def find_key(self, subject: str) -> Key | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import uuid
 from pathlib import Path
 
@@ -18,27 +17,14 @@ from switchyard.services.access.principal import Role
 from switchyard.services.access.revocations import revoke as revoke_token
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.cli import options
+from switchyard.services.cli.options import Duration
 from switchyard.services.cli.output import say
 from switchyard.services.run.broker import connected
 from switchyard.services.settings import Settings
 
 ROLES = tuple(role.value for role in Role)
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LEARN_S = 2.0
 FALLBACK_TTL_S = 3650 * 86400.0
-
-
-class Duration(click.ParamType[float]):
-    """A number with a unit: 30s, 15m, 1h, 7d."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds."""
-        match = re.fullmatch(r"(\d+)([smhd])", str(value))
-        if match is None or not int(match[1]):
-            self.fail(f"{value!r} is not a time like 30s, 15m, 1h or 7d", param, ctx)
-        return float(match[1]) * UNITS[match[2]]
 
 
 @click.group(invoke_without_command=True)

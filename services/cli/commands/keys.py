@@ -12,7 +12,7 @@ import click
 from switchyard.services.access.principal import Role
 from switchyard.services.cli import options
 from switchyard.services.cli.client import connect
-from switchyard.services.cli.commands.access import Duration
+from switchyard.services.cli.options import Duration
 from switchyard.services.cli.output import print_json, print_table, say
 
 COLUMNS = ("id", "tenant", "name", "roles", "kinds", "limits", "expires_at", "last_used_at")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from switchyard.services.cli import loops, options
-from switchyard.services.cli.commands.worker import built_in
+from switchyard.services.cli.commands.worker import instances
 from switchyard.services.cli.output import say
 from switchyard.services.run import parts, stopping
 from switchyard.services.run.connection_file import FILE_NAME, ConnectionInfo
@@ -51,7 +51,7 @@ def up(
     settings = options.settings_of(
         host=host, port=port, data_dir=data_dir, slots=slots, nats_url=nats, lease_s=lease
     )
-    names = () if no_worker else built_in(kinds)
+    names = () if no_worker else instances(kinds, (), settings)
 
     def ready(info: ConnectionInfo) -> None:
         _say_where(info.url, settings)

@@ -15,6 +15,7 @@ from switchyard.services.connectors.isolation.calls import run_isolated
 from switchyard.services.connectors.isolation.processes import Limits, ProcessCrashed, ProcessPool
 from switchyard.services.connectors.payload import FileId, Payload, parse
 from switchyard.services.connectors.protocol import Attempt, FatalError, Outcome, RetryableError
+from switchyard.services.connectors.sections import InProcesses
 from switchyard.services.documents.model.document import Ocr
 from switchyard.services.documents.model.scripts import Form
 from switchyard.services.documents.ocr.machine.tesseract import installed
@@ -49,25 +50,51 @@ class ConvertPayload(Payload):
     max_pages: Annotated[int, Field(ge=1, le=MAX_PAGES)] | None = None
 
 
+class ConvertSection(InProcesses):
+    """The settings of a converter.
+
+    Args:
+        timeout_s: for one document.
+    """
+
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = TIMEOUT_S
+
+
 class ConvertConnector:
     """Converts documents to Markdown in child processes.
 
     Args:
-        slots: how many attempts the worker runs at once; more processes than processors do not help.
+        slots: how many attempts it runs at once; more processes than processors do not help.
         timeout_s: for one document.
         memory_bytes: for one document, and again for the OCR program.
+        id: that of the instance.
     """
 
     kind = "convert"
     payload_model: type[BaseModel] = ConvertPayload
+    section_model = ConvertSection
 
-    def __init__(self, *, slots: int, memory_bytes: int = GIB, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int,
+        memory_bytes: int = GIB,
+        timeout_s: float = TIMEOUT_S,
+        id: str = kind,  # noqa: A002 - as others call it
+    ) -> None:
+        self.id = id
+        self.slots = slots
         self._timeout_s = timeout_s
         self._cores: TemporaryDirectory[str] | None = None  # of the first document on
         # No document runs code of its own, so a child may convert for one tenant after another.
         self._pool = ProcessPool(
             size=min(slots, os.cpu_count() or 1), limits=Limits(memory_bytes, one_core=True), name="convert"
         )
+
+    @classmethod
+    def make(cls, section: ConvertSection, /) -> ConvertConnector:
+        """An instance."""
+        return cls(id=section.id, timeout_s=section.timeout_s, **section.limits())
 
     def capabilities(self) -> dict[str, Any]:
         """The formats, and what OCR there is."""

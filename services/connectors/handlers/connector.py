@@ -90,7 +90,7 @@ class CustomConnector:
     def __init__(
         self, handler: Handler, *, source: str, slots: int, memory_bytes: int = GIB, **options: Any
     ) -> None:
-        self.kind = handler.kind
+        self.id = self.kind = handler.kind
         self.payload_model: type[pydantic.BaseModel] = handler.payload_model()
         self.slots = handler.slots
         self._handler = handler

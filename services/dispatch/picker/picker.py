@@ -18,7 +18,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from switchyard.events import subjects
-from switchyard.events.lane import LaneEntry
+from switchyard.events.lane import LaneEntry, LaneKey
 from switchyard.services.broker.bucket import Bucket, Entry, follow
 from switchyard.services.broker.connection import on_reconnect
 from switchyard.services.broker.jetstream import NAK
@@ -163,8 +163,8 @@ class Picker:
         *,
         record: Callable[[], WorkerRecord],
         free: Callable[[], int],
-        room: Callable[[str], int],
-        start: Callable[[Work, str], None],
+        room: Callable[[LaneKey], int],
+        start: Callable[[Work, LaneKey], None],
     ) -> Scan:
         """A scan for slots that stay, whose owner lets it work; the arguments are those of `Scan`."""
         scan = Scan(self._shared, record=record, free=free, room=room, start=start)

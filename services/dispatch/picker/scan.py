@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from nats.aio.client import Client
 
 from switchyard.events import subjects
-from switchyard.events.lane import LaneEntry
+from switchyard.events.lane import LaneEntry, LaneKey
 from switchyard.services.broker.jetstream import NAK
 from switchyard.services.broker.puller import Puller
 from switchyard.services.dispatch.choice import Candidate, Choice, Source
@@ -57,8 +57,8 @@ class Scan:
         shared: with the other scans.
         record: what each of the takers says of itself now; decides which lanes fit.
         free: takers that wait now.
-        room: how many more jobs of a kind they take.
-        start: gives a job of a kind to a taker.
+        room: how many more jobs of a lane they take.
+        start: gives a job of a lane that has room to a taker.
         looks_always: whether takers hear that there is nothing; else a lone lane is pulled from only
             with a pull that waits.
     """
@@ -69,8 +69,8 @@ class Scan:
         *,
         record: Callable[[], WorkerRecord],
         free: Callable[[], int],
-        room: Callable[[str], int],
-        start: Callable[[Work, str], None],
+        room: Callable[[LaneKey], int],
+        start: Callable[[Work, LaneKey], None],
         looks_always: bool = False,
     ) -> None:
         self._shared = shared
@@ -103,7 +103,7 @@ class Scan:
         """Decide about a lane that is new, or about one again."""
         place, key, _ = self._shared.lanes[consumer]
         record = self._record()
-        if record.fits(key) and self._room(key.kind):
+        if record.fits(key) and self._room(key):
             rank = record.rank(key) if is_ranked(key) else None
             self._sources[place.priority][consumer] = Source(consumer, *place, key, rank)
             self.wake.set()
@@ -140,9 +140,9 @@ class Scan:
         wanted = min(wanted, self._free())  # some may have gone meanwhile
         started, left = 0, []
         for work in found:
-            kind = self._kind(work)
-            if started < wanted and self._room(kind):
-                self._start(work, kind)
+            key = self._lane(work)
+            if started < wanted and self._room(key):
+                self._start(work, key)
                 started += 1
             else:
                 left.append(work)
@@ -150,9 +150,9 @@ class Scan:
         await self._tokens.give_back_spare()
         return started > 0
 
-    def _kind(self, work: Work) -> str:
+    def _lane(self, work: Work) -> LaneKey:
         known = self._shared.lanes.get(work.consumer)
-        return "" if known is None else known[1].kind
+        return LaneKey("") if known is None else known[1]
 
     async def _allowed(self, work: Work) -> list[Work]:
         """A job that came by a waiting pull, with its tokens; it goes back without, or if it is another's."""
@@ -273,7 +273,7 @@ class Scan:
         await self._pass_by(lanes, [lane for lane in older if lane.head != UNSEEN])
 
     async def _pull(self, source: Source, wanted: int) -> list[Work]:
-        wanted = min(wanted, self._room(source.key.kind))
+        wanted = min(wanted, self._room(source.key))
         if wanted == 0:
             return []
         if not source.key.limits:

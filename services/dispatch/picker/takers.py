@@ -11,6 +11,7 @@ from typing import Final
 import nats.errors
 import structlog
 
+from switchyard.events.lane import LaneKey
 from switchyard.services.dispatch.picker.scan import Scan, Shared
 from switchyard.services.dispatch.work import Work
 from switchyard.services.records.workers import WorkerRecord
@@ -114,7 +115,7 @@ class Crowd:
         taker.given.set_result(None)
         self.scan.wake.set()
 
-    def _give(self, work: Work, _kind: str) -> None:
+    def _give(self, work: Work, _lane: LaneKey) -> None:
         for taker in list(self._waiting):
             if taker.stays():
                 del self._waiting[taker]

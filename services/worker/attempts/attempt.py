@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import re
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
+import structlog
 
 from switchyard._worker.scratch import remove
 from switchyard.events import outcome as outcome_of
@@ -23,7 +24,10 @@ from switchyard.services.files import Files, artifact_id
 from switchyard.services.files.reservations import Room, WorkerQuota
 from switchyard.services.records.room import FOR_ENDS
 from switchyard.services.settings import Settings
+from switchyard.services.worker.attempts.previews import Preview, Previews, nobody
 from switchyard.services.worker.reporting import Reporter
+
+log = structlog.get_logger()
 
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 READ_BYTES = 1024 * 1024
@@ -45,6 +49,7 @@ class HeldAttempt:
         files: Files,
         quota: WorkerQuota,
         settings: Settings,
+        preview: Callable[[Preview], None] = nobody,
     ) -> None:
         if job.lease is None:
             raise AssertionError("an attempt runs under a lease")
@@ -67,6 +72,7 @@ class HeldAttempt:
             lambda line, always: reporter.log(self.job_id, self._stamped({"line": line}), always=always),
             most=settings.job_log_lines, per_s=settings.job_log_lines_per_s,
         )  # fmt: skip
+        self._previews = Previews(preview)
         self._ended = False
         self.late = 0
         """How many reports and files came after the attempt's end, and were dropped."""
@@ -99,6 +105,11 @@ class HeldAttempt:
     def left_out(self, lines: int) -> None:
         """Count lines of output that were too many."""
         self._lines.left_out(lines)
+
+    def preview(self, data: bytes, media_type: str) -> None:
+        """Show what there is so far; what is too large or comes too fast is dropped, and counted."""
+        if not self._is_late():
+            self._previews.take(data, media_type)
 
     def _is_late(self) -> bool:
         self.late += self._ended
@@ -182,6 +193,8 @@ class HeldAttempt:
         self._ended = True
         self._reporter.forget(self.job_id)
         self._lines.close()
+        if self._previews.dropped:
+            log.info("previews_dropped", job=self.job_id, previews=self._previews.dropped)
         await self._reporter.sent(LINES_S)
         if self._scratch is not None:
             await asyncio.to_thread(remove, self._scratch)

@@ -126,6 +126,11 @@ class AttemptRun:
         """The job's kind."""
         return self._connector.kind
 
+    @property
+    def instance(self) -> str:
+        """The id of the connector that runs it."""
+        return self._connector.id
+
     def interrupt(self, why: Interruption) -> None:
         """Stop the handler; the first reason stands, except that a lost lease outdoes all others."""
         if self.interruption is None or why is Interruption.LOST:

@@ -6,7 +6,7 @@ The slot of one whose code does not end is lost until it does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -32,7 +32,6 @@ class Attempts:
     """Runs attempts, each in a slot.
 
     Args:
-        connectors: by kind.
         record: gives the worker's, as it is when a lease is taken.
         means: what the attempts share.
         slots: where each has its own.
@@ -45,7 +44,6 @@ class Attempts:
 
     def __init__(
         self,
-        connectors: Mapping[str, Connector],
         record: Callable[[], WorkerRecord],
         means: Means,
         slots: Slots,
@@ -56,7 +54,6 @@ class Attempts:
         freed: Callable[[], None],
         lost: Callable[[int], None],
     ) -> None:
-        self._connectors = connectors
         self._record = record
         self._means = means
         self._slots = slots
@@ -66,15 +63,18 @@ class Attempts:
         self._freed = freed
         self._lost = lost
 
-    async def run(self, work: Work, kind: str) -> None:
-        """Take a lease, run what it is for and record how that ended; the slot is taken already."""
+    async def run(self, work: Work, connector: Connector) -> None:
+        """Take a lease, run what it is for and record how that ended; the slot is taken already.
+
+        A job that does not fit this very connector, as it is now, is handed back.
+        """
         lease, run = None, None
         try:
             async with self._patience.limited():
-                lease = await self._means.leasing.take(work, self._record())
+                lease = await self._means.leasing.take(work, self._record().only(connector.id))
             if lease is None:
                 return
-            run = AttemptRun(lease, self._connectors[kind], self._means, abandoned=self._slot_lost)
+            run = AttemptRun(lease, connector, self._means, abandoned=self._slot_lost)
             self._renewals.begin(run, run.timeout_s + self._means.settings.cancel_grace_s)
             try:
                 with logged(lease) as outcome:
@@ -88,7 +88,7 @@ class Attempts:
             if work.grant is not None:
                 await self._tokens.end(work.grant, started=lease is not None)
             if run is None or not run.is_abandoned:
-                self._slots.end(kind)
+                self._slots.end(connector.id)
                 self._freed()
 
     async def _settle(self, run: AttemptRun, command: AnyCommand) -> None:
@@ -106,7 +106,7 @@ class Attempts:
 
     def _slot_lost(self, run: AttemptRun, left: Left) -> None:
         """Code runs beyond its attempt: its slot is lost until it ends."""
-        self._slots.end(run.kind, lost=True)
+        self._slots.end(run.instance, lost=True)
         log.error(
             "slot_lost", job=run.lease.job.id, kind=run.kind, why=run.interruption,
             lost_slots=self._slots.lost, effect="its code did not stop, and still runs",
@@ -116,7 +116,7 @@ class Attempts:
         self._freed()
 
     def _slot_regained(self, run: AttemptRun, left: Left) -> None:
-        self._slots.regain(run.kind)
+        self._slots.regain(run.instance)
         log.info("slot_regained", job=run.lease.job.id, kind=run.kind, late=left.late())
         self._lost(self._slots.lost)
         self._freed()

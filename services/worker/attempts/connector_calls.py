@@ -58,5 +58,8 @@ async def close(connector: Connector) -> None:
 
 
 def _failed(connector: Connector, call: str, error: BaseException, effect: str) -> None:
-    log.error("connector_failed", kind=connector.kind, call=call, exception=trace_of(error), effect=effect)
+    log.error(
+        "connector_failed", connector=connector.id, kind=connector.kind, call=call, effect=effect,
+        exception=trace_of(error),
+    )  # fmt: skip
     forget(error)
