@@ -29,8 +29,8 @@ def routes() -> Sequence[Route]:
     return tuple(
         Route(
             method="GET", path=path, handler=_handler(name, media), summary=summary,
-            headers=(hdrs.IF_NONE_MATCH,), answers={200: Media(media), 304: None},
-            answer_headers=(hdrs.ETAG, hdrs.CACHE_CONTROL),
+            headers=("If-None-Match",), answers={200: Media(media), 304: None},
+            answer_headers=("ETag", "Cache-Control"),
         )
         for path, name, media, summary in FILES
     )  # fmt: skip

@@ -172,7 +172,8 @@ def _by_status(door: Door, route: Route) -> dict[int, list[str]]:
     """The codes of a route's refusals."""
     found: dict[int, set[str]] = {}
     for status, code in refusals(route):
-        if status in (401, 403) and not door.keys(route) and route.lasts is not Lasts.CONNECTION:
+        asks = bool(door.keys(route)) or route.lasts is Lasts.CONNECTION or (status, code) in route.errors
+        if status in (401, 403) and not asks:
             continue  # nobody is asked who calls
         found.setdefault(door.refused_status(status), set()).add(code)
     return {status: sorted(codes) for status, codes in sorted(found.items())}

@@ -47,7 +47,7 @@ async def openapi(request: web.Request) -> web.Response:
     """
     Query(request)
     served = request.app[DESCRIPTION]
-    headers = {hdrs.ETAG: f'"{served.etag}"', hdrs.CACHE_CONTROL: "no-cache"}
+    headers = {hdrs.ETAG: f'W/"{served.etag}"', hdrs.CACHE_CONTROL: "no-cache"}  # weak: it may be packed
     if any(tag.value in ("*", served.etag) for tag in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
     return web.Response(body=served.body, headers=headers, content_type=JSON)

@@ -86,6 +86,10 @@ ROUTES: Final = (
         "POST", "/v1/keys", '{"name": "n", "roles": ["viewer"], "rate": {"per_minute": ODD}}',
         "rate.per_minute", "admin",
     ),
+    Route(
+        "POST", "/v1/leases/{lease}/delegate", '{"backend": {"kind": "k", "id": "b"}, "lease_s": ODD}',
+        "lease_s", "lease",
+    ),
     Route("POST", "/v1/keys/0123456789abcdef/rotate", '{"overlap_s": ODD}', "overlap_s", "admin"),
     Route("POST", "/v1/reviews/{review}/claim", '{"lease_s": ODD}', "lease_s", "reviewer"),
     Route("POST", "/v1/reviews/{review}/release", '{"x": ODD}', "x", "reviewer"),

@@ -23,7 +23,7 @@ from tests.gateway.rest import DEADLINE_S, Answer, Gateway
 OTHERS = {
     "/v1/jobs/bulk", "/v1/files", "/v1/leases/{id}/artifacts", "/v1/schedules/{id}/pause",
     "/v1/schedules/{id}/resume", "/v1/workers/{id}/pause", "/v1/workers/{id}/resume",
-    "/v1/workers/{id}/drain",
+    "/v1/workers/{id}/drain", "/v1/outcomes/{ticket}", "/v1/outcomes/{ticket}/artifacts",
     "/v1/lanes/{lane}/pause", "/v1/lanes/{lane}/resume", "/v1/kinds/{kind}/pause", "/v1/kinds/{kind}/resume",
     "/api/v1/orchestrators/scopes/{scope}/rotate-key", "/api/v1/orchestrators/{id}/heartbeat",
     "/api/v1/tasks/{id}/release", "/api/v1/actions/{id}/execute",

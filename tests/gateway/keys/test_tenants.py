@@ -18,6 +18,7 @@ MAY_NAME = {"operator", "admin"}
 NO_TENANT = {
     "GET /healthz", "GET /readyz", "GET /openapi.json", "GET /v1/ws", "GET /v1/events/stream",
     "GET /docs", "GET /docs/page.js", "GET /docs/page.css",
+    "POST /v1/outcomes/{ticket}", "POST /v1/outcomes/{ticket}/artifacts",
 }  # fmt: skip
 """What is nobody's, and what has filters of its own."""
 NAMED = {name: door for name, door in DOORS.items() if name not in NO_TENANT and " /api/" not in name}
@@ -54,7 +55,7 @@ async def test_every_route_takes_another_tenant_from_operators_and_admins_alone(
 
 OPERATOR_SEES = {
     "GET /metrics", "GET /v1/workers", "GET /v1/workers/{id}", "GET /v1/queues", "GET /v1/usage",
-    "GET /v1/controls", "GET /v1/limits", "GET /v1/limits/{name}",
+    "GET /v1/version", "GET /v1/whoami", "GET /v1/controls", "GET /v1/limits", "GET /v1/limits/{name}",
 }  # fmt: skip
 """What an operator reads of every tenant."""
 

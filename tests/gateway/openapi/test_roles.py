@@ -21,8 +21,8 @@ def lets_in(name: str, roles: frozenset[Role]) -> bool:
 
 async def test_key_of_every_role_opens_what_the_description_says(api: Gateway) -> None:
     wrong = []
-    # A WebSocket judges its key inside the connection, and without a keeper nothing is ready.
-    names = [name for name in DOORS if name not in ("GET /v1/ws", "GET /readyz")]
+    # A WebSocket judges its key inside the connection; without a keeper nothing is ready; a ticket is a key itself.
+    names = [name for name in DOORS if name not in ("GET /v1/ws", "GET /readyz") and "{ticket}" not in name]
     for role in Role:
         key = (await make(api, role.value)).secret
         for name in names:
