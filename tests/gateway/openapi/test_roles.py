@@ -21,7 +21,7 @@ def lets_in(name: str, roles: frozenset[Role]) -> bool:
 
 async def test_key_of_every_role_opens_what_the_description_says(api: Gateway) -> None:
     wrong = []
-    # A WebSocket judges its key inside the connection; without a keeper nothing is ready; a ticket is a key itself.
+    # A WebSocket judges its key inside the connection, a ticket is one itself, and nothing is ready alone.
     names = [name for name in DOORS if name not in ("GET /v1/ws", "GET /readyz") and "{ticket}" not in name]
     for role in Role:
         key = (await make(api, role.value)).secret
