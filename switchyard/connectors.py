@@ -71,7 +71,7 @@ class Outcome:
         result: any JSON value; over 64 KiB it is stored as an artifact by the worker.
         artifacts: references returned by `Attempt.save`, in the order they are to be listed.
         usage: what the attempt used, by unit ("pages": 3).
-        checks: that of a proposal, which waits for a reviewer; None for a result that needs none.
+        checks: those of a proposal, which waits for a reviewer; None for a result that needs none.
     """
 
     result: Any = None

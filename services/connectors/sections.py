@@ -48,7 +48,7 @@ def section_of(
         kind: whose instance it is.
         name: its id.
         written: what its section says, without its id.
-        defaults: that of what it does not say, as far as the kind has such settings.
+        defaults: what holds where it says nothing, as far as the kind has such settings.
 
     Raises:
         ConnectorsError: the kind has no such setting, a value is wrong, or one is missing.

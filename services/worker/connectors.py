@@ -72,8 +72,8 @@ def connectors_of(names: Sequence[str], sources: Sequence[str], settings: Settin
 
     Args:
         names: as for `sections_of`.
-        sources: that of handlers.
-        settings: that of the worker.
+        sources: where the handlers are.
+        settings: those of the worker.
 
     Raises:
         HandlersError: as `handlers_of`, or a handler's kind has a connector too.

@@ -16,8 +16,8 @@ class Instances:
     """The connectors of a worker.
 
     Args:
-        connectors: that of different ids; there may be several of one kind.
-        slots: that of the worker, counted by the ids.
+        connectors: each with an id of its own; there may be several of one kind.
+        slots: those of the worker, counted by the ids.
         record: what the worker declares now.
 
     Raises:

@@ -58,7 +58,7 @@ class Worker:
 
     Args:
         nc: an open connection.
-        connectors: that of different ids.
+        connectors: each with an id of its own.
         worker_id: unique to this run of the process.
         capabilities: what the operator declares beside what the connectors find.
         tenant: whom the worker is dedicated to; None to work for all.

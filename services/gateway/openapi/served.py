@@ -23,7 +23,7 @@ class Served(NamedTuple):
 
     Args:
         body: JSON.
-        etag: that of it, without quotes.
+        etag: its entity tag, without quotes.
     """
 
     body: bytes
