@@ -68,6 +68,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/leases/{id}/logs": {"lines": ["a"]},
     "POST /v1/leases/{id}/fail": {"error": {"code": "x"}},
     "POST /v1/leases/{id}/succeed": {"result": "x" * 70_000},
+    "POST /v1/leases/{id}/delegate": {"backend": {"kind": "k", "id": "b"}},
 }
 LAST = ("POST /v1/jobs/{id}/repair", "POST /v1/jobs/{id}/discard")
 
