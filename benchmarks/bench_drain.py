@@ -107,7 +107,7 @@ async def our_drain(url: str, settings: Settings) -> tuple[float, float]:
         lane = lane_for("simulate")
         await lanes.ensure(LaneKey("simulate"), lane, 50)
         await submit(store, JOBS)
-        worker = Worker(worker_nc, [SimulateConnector(slots=1)], settings, worker_id="bench")
+        worker = Worker(worker_nc, [SimulateConnector(slots=settings.slots)], settings, worker_id="bench")
         begun = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             running = group.create_task(worker.run())
