@@ -85,7 +85,6 @@ class Claimed(NamedTuple):
 
     Args:
         revision: that the worker's capabilities have.
-        is_new: whether it was claimed now.
     """
 
     claims: LeaseClaims
@@ -93,7 +92,6 @@ class Claimed(NamedTuple):
     spec: JobSpec
     payload: dict[str, Any]
     revision: Revision
-    is_new: bool
 
 
 class Nothing(NamedTuple):
@@ -294,7 +292,7 @@ class Claiming:
             return None
         if job.lease is not None and job.lease.expires_at is not None:
             self._workers.holds(record.id, lease.fence, job.id, job.lease.expires_at)
-        return Claimed(claims, job, lease.spec, payload, record.revision, is_new=True)
+        return Claimed(claims, job, lease.spec, payload, record.revision)
 
     async def _undo(self, lease: Lease, found: Work) -> None:
         """Give a job back whose claimer has gone without a key to ask again with."""
@@ -309,7 +307,7 @@ class Claiming:
         payload = await resolved_payload(self.store, spec)
         claims = _claims_of(job, lease_s, intent.places)
         self._workers.holds(claims.worker, claims.fence, job.id, intent.expires_at)
-        return Claimed(claims, job, spec, payload, intent.revision, is_new=False)
+        return Claimed(claims, job, spec, payload, intent.revision)
 
     async def prolonged(self, claims: LeaseClaims, before: Job, expires_at: datetime) -> None:
         """Keep what a renewed lease has."""

@@ -14,6 +14,7 @@ from switchyard.events.errors import LimitError
 from switchyard.services.access.principal import Caller, Principal, Role
 from switchyard.services.gateway.http.connections import CONNECTIONS
 from switchyard.services.gateway.http.problems import UnsupportedMediaTypeError
+from switchyard.services.telemetry.tracing import checked
 
 H_SEQ: Final = "Switchyard-Seq"
 JSON: Final = "application/json"
@@ -23,7 +24,6 @@ BYTES: Final = "application/octet-stream"
 MEDIA_TYPE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,127}/[!#$%&'*+.^_`|~0-9a-z-]{1,127}")
 """Source: RFC 9110, section 5.6.2; the lengths are those of RFC 6838, section 4.2."""
 SHOWN_CHARS: Final = 80
-TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """Source: W3C Trace Context, section 3.2."""
 
 
@@ -87,7 +87,7 @@ def enter(request: web.Request, principal: Principal) -> None:
     """Note who calls; a trace context that is not one is left out."""
     trace = request.headers.get("traceparent", "")
     request[PRINCIPAL] = principal
-    request[CALLER] = principal.caller(trace if TRACE.fullmatch(trace) else "")
+    request[CALLER] = principal.caller(checked(trace))
 
 
 def require(request: web.Request, *roles: Role) -> Principal:
