@@ -9,7 +9,9 @@ import sys
 import structlog
 import uvloop
 
-NAMES = ("drain", "submit", "bulk", "live", "resume", "rebuild", "dispatch", "claims", "documents")
+NAMES = (
+    "drain", "submit", "bulk", "live", "resume", "rebuild", "dispatch", "claims", "push", "emp", "documents",
+)  # fmt: skip
 
 
 def main() -> None:

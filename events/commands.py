@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from switchyard.events.values import Backend, JobError, JobSpec, Status
+from switchyard.events.vocabulary.causes import JoinPolicy
 from switchyard.events.vocabulary.ids import Fence, JobId, Revision, Seq, WorkerId
 
 
@@ -42,12 +43,11 @@ class TakeLease(Command, frozen=True):
 
 
 class Claim(Command, frozen=True):
-    """Start an attempt under a timed lease; `backend` where that carries it on by itself."""
+    """Start an attempt under a timed lease."""
 
     worker: WorkerId
     revision: Revision
     expires_at: datetime
-    backend: Backend | None = None
 
 
 class RenewClaim(Command, frozen=True):
@@ -169,6 +169,33 @@ class Propose(Command, frozen=True):
     checks: dict[str, bool] = {}
 
 
+class FanOut(Command, frozen=True, kw_only=True):
+    """End the attempt in parts, which are jobs of their own; the next attempt joins them.
+
+    Args:
+        parts: name and kind of each, in order.
+        policy: what becomes of the job when one of them does not succeed.
+        plan: the stored artifact that says what each of them is to do.
+        usage: what this attempt used.
+        kept: parts of the time before a redrive that have succeeded and stand for those of the same names.
+    """
+
+    fence: Fence
+    parts: tuple[tuple[str, str], ...]
+    policy: JoinPolicy = JoinPolicy.ALL
+    plan: dict[str, Any] = {}
+    usage: dict[str, float] = {}
+    kept: dict[str, JobId] = {}
+
+
+class RefusePart(Command, frozen=True):
+    """A part of the job cannot be submitted."""
+
+    part: JobId
+    code: str
+    message: str
+
+
 class ClaimReview(Command, frozen=True):
     """Take a review."""
 
@@ -220,6 +247,10 @@ class Requeue(Command, frozen=True):
     claimable_seq: Seq
 
 
+class Retry(Command, frozen=True):
+    """Have the next attempt of a job that failed at once, by any worker: also by the one that failed it."""
+
+
 class Redrive(Command, frozen=True):
     """Give a dead job a new start with all of its attempts.
 
@@ -257,10 +288,12 @@ class Archive(Command, frozen=True):
     """Fold a final job's history into a summary."""
 
     by: str = ""
+    reason: str = ""
 
 
 AnyCommand = (
     Submit | Unblock | FailDependency | TakeLease | Claim | RenewClaim | Complete | Fail | Release | LoseLease
     | ConfirmCancel | RequestCancel | Propose | ClaimReview | ReleaseReview | Accept | Reject | Wake
-    | Reprioritise | Requeue | Redrive | Discard | Repair | Archive | Delegate | RenewDelegated | LoseBackend
+    | Reprioritise | Requeue | Retry | Redrive | Discard | Repair | Archive | Delegate | RenewDelegated
+    | LoseBackend | FanOut | RefusePart
 )  # fmt: skip

@@ -7,7 +7,7 @@ SwitchyardError
 │   ├── NotFoundError     404  no such thing for this tenant
 │   ├── ConflictError     409  the job is in a state that does not allow it
 │   ├── ForbiddenError    403  the caller's role does not allow it
-│   └── LimitError        413, 422 or 429  a limit named in the settings
+│   └── LimitError        402, 413, 422 or 429  a limit named in the settings
 ├── VersionConflictError  somebody wrote first; load and decide again
 ├── UnavailableError      the broker or a part of it does not answer; back off and try again
 │   ├── NewerVersionError      a newer version of the program wrote the job's log
@@ -91,7 +91,7 @@ class LimitError(RejectedError):
 
     Args:
         message: the limit and how far it was passed.
-        status: 413, 422 or 429.
+        status: 402, 413, 422 or 429.
         retry_after_s: seconds after which another try makes sense, if any does.
     """
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from switchyard.events.numbers import FenceNumber, Int64, RevisionNumber, SizeBytes, Time
-from switchyard.events.values import Backend, JobError, JobSpec, Status
+from switchyard.events.values import Backend, JobError, JobSpec, Part, Status
 from switchyard.events.vocabulary.ids import JobId, LaneId, Revision, WorkerId
 
 
@@ -87,14 +87,12 @@ class Claimed(Event, frozen=True):
         attempt: which it is.
         expires_at: when the lease ends.
         revision: that of what the worker declares.
-        backend: who carries it on by itself from the start.
     """
 
     worker: WorkerId
     attempt: Int64
     expires_at: Time
     revision: RevisionNumber = Revision(0)
-    backend: Backend | None = None
 
 
 class ClaimRenewed(Event, frozen=True):
@@ -117,6 +115,24 @@ class Failed(Event, frozen=True):
     fence: FenceNumber
     error: JobError
     retry_at: Time
+
+
+class Parted(Event, frozen=True):
+    """The attempt ended in parts: jobs that this one waits for, before an attempt joins them.
+
+    Args:
+        fence: that of its lease.
+        parts: the jobs, in order.
+        policy: a `JoinPolicy`.
+        plan: the stored artifact that says what each of them is to do.
+        usage: what the attempt used, by unit.
+    """
+
+    fence: FenceNumber
+    parts: tuple[Part, ...]
+    policy: str
+    plan: dict[str, Any] = {}
+    usage: dict[str, float] = {}
 
 
 class Proposed(Event, frozen=True):
@@ -217,10 +233,13 @@ class Dead(Event, frozen=True):
     Args:
         reason: a `DeadReason`.
         error: what the last attempt said.
+        attempt_end: how that ended: "failed", or the `QueuedCause` by which its lease was lost; "" where no
+            attempt has brought the end, and in logs of versions that did not say.
     """
 
     reason: str
     error: JobError
+    attempt_end: str = ""
 
 
 class Archived(Event, frozen=True):
@@ -283,7 +302,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 AnyEvent = (
     Submitted | Scheduled | Blocked | Queued | Leased | Claimed | ClaimRenewed | Failed | Proposed
     | ReviewClaimed | ReviewReleased | Accepted | Rejected | CancelRequested | Succeeded | Cancelled
-    | Expired | Dead | Archived | Repaired
+    | Expired | Dead | Archived | Repaired | Parted
 )  # fmt: skip
 
 EVENTS: Final[Mapping[str, type[AnyEvent]]] = {
@@ -307,6 +326,7 @@ EVENTS: Final[Mapping[str, type[AnyEvent]]] = {
     "dead": Dead,
     "archived": Archived,
     "repaired": Repaired,
+    "parted": Parted,
 }
 """Every event by the name that it is stored under.
 

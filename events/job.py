@@ -25,11 +25,13 @@ from switchyard.events.commands import (
     Discard,
     Fail,
     FailDependency,
+    FanOut,
     LoseBackend,
     LoseLease,
     Loss,
     Propose,
     Redrive,
+    RefusePart,
     Reject,
     Release,
     ReleaseReview,
@@ -39,6 +41,7 @@ from switchyard.events.commands import (
     Reprioritise,
     RequestCancel,
     Requeue,
+    Retry,
     Submit,
     TakeLease,
     Unblock,
@@ -71,14 +74,14 @@ from switchyard.events.events import (
 from switchyard.events.numbers import later
 from switchyard.events.outcome import timed_out
 from switchyard.events.retry import MAX_RELEASES, release_delay_s, retry_delay_s
-from switchyard.events.rules import backends
-from switchyard.events.rules.ends import dead, stopped
+from switchyard.events.rules import backends, parts
+from switchyard.events.rules.ends import dead, lost_at_last, stopped
+from switchyard.events.rules.erasable import without_content
 from switchyard.events.state import Job, evolve, summary
 from switchyard.events.values import FINAL, WAITING, JobError, Lease, Review, ReviewRules, Status
 from switchyard.events.vocabulary.causes import (
     STILL_WAITING,
     DeadReason,
-    DependencyFailure,
     EndCause,
     QueuedCause,
     ReviewDeadline,
@@ -98,13 +101,15 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
 
     Raises:
         ConflictError: the state does not allow the command.
+        InvalidError: the job can be erased, and its content would stand in an event; see `without_content`.
         ForbiddenError: code `four_eyes`; somebody would accept what they proposed.
         NewerVersionError: a newer version of the program wrote the job's log.
     """
     if job.damage is not None:
         return decide_damaged(job, command)
-    now = command.now
-    status = job.status
+    if job.erasable:
+        command = without_content(job, command)
+    now, status = command.now, job.status
     match command:
         case Submit(job=spec):
             if status is not Status.ABSENT:
@@ -120,13 +125,12 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             if job.start_at is not None and job.start_at > now:
                 return Scheduled(at=now, start_at=job.start_at)
             return _queued(job, now, QueuedCause.UNBLOCKED)
-        case FailDependency(dependency=dependency, outcome=outcome):
-            if status is not Status.BLOCKED or job.on_dependency_failure is DependencyFailure.RUN:
-                return None
-            message = f"job {dependency}, which it waits for, is {outcome.value}"
-            if job.on_dependency_failure is DependencyFailure.CANCEL:
-                return Cancelled(at=now, cause=EndCause.DEPENDENCY_DIED, reason=message)
-            return dead(now, DeadReason.DEPENDENCY_DIED, message)
+        case FailDependency():
+            return parts.failed(job, command)
+        case FanOut():
+            return parts.parted(job, command)
+        case RefusePart():
+            return parts.refused(job, command)
         case TakeLease(worker=worker, revision=revision):
             if status is not Status.QUEUED:
                 raise allowed.refused(job, "lease")
@@ -135,11 +139,9 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
         case Claim(worker=worker, revision=revision, expires_at=expires_at):
             if status is not Status.QUEUED:
                 raise allowed.refused(job, "claim")
-            claimed = Claimed(
-                at=now, worker=worker, attempt=job.attempt + 1, expires_at=expires_at, revision=revision,
-                backend=command.backend,
-            )  # fmt: skip
-            return wakes.too_late(job, now) or claimed
+            return wakes.too_late(job, now) or Claimed(
+                at=now, worker=worker, attempt=job.attempt + 1, expires_at=expires_at, revision=revision
+            )
         case RenewClaim(fence=fence, expires_at=expires_at):
             lease = allowed.current_lease(job, fence, "renew")
             if lease.expires_at is None:
@@ -227,6 +229,12 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             if status is not Status.QUEUED or job.claimable_seq != claimable_seq:
                 return None
             return _queued(job, now, QueuedCause.REQUEUED)
+        case Retry():
+            if status is Status.RUNNING or (status is Status.QUEUED and job.failed_worker is None):
+                return None
+            if status not in (Status.QUEUED, Status.RETRYING):
+                raise allowed.refused(job, "retry")
+            return wakes.too_late(job, now) or _queued(job, now, QueuedCause.RETRIED)
         case Redrive(payload=payload, size_bytes=size_bytes):
             if status is not Status.DEAD:
                 raise allowed.refused(job, "redrive")
@@ -241,12 +249,12 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
             if status is not Status.DEAD:
                 raise allowed.refused(job, "discard")
             return Archived(at=now, status=status, summary=summary(job), by=by, reason=reason)
-        case Archive(by=by):
+        case Archive(by=by, reason=reason):
             if status is Status.ARCHIVED:
                 return None
             if status not in FINAL:
                 raise allowed.refused(job, "archive")
-            return Archived(at=now, status=status, summary=summary(job), by=by)
+            return Archived(at=now, status=status, summary=summary(job), by=by, reason=reason)
         case Repair():
             raise refuse_whole(job)
         case _:
@@ -277,10 +285,9 @@ def _timed(job: Job, event: _Claimable) -> _Claimable:
 
 def _failed(job: Job, now: datetime, fence: Fence, error: JobError, jitter: float) -> Failed | Dead:
     failures = job.failures + 1
-    if not error.retryable:
-        return Dead(at=now, reason=DeadReason.NOT_RETRYABLE, error=error)
-    if failures >= job.max_attempts:
-        return Dead(at=now, reason=DeadReason.FAILURES_SPENT, error=error)
+    if not error.retryable or failures >= job.max_attempts:
+        reason = DeadReason.FAILURES_SPENT if error.retryable else DeadReason.NOT_RETRYABLE
+        return Dead(at=now, reason=reason, error=error, attempt_end=EndCause.FAILED)
     retry_at = later(now, retry_delay_s(job.retry, failures, jitter))
     return Failed(at=now, fence=fence, error=error, retry_at=retry_at)
 
@@ -297,8 +304,7 @@ def _released(job: Job, release: Release) -> Queued | Scheduled | Dead:
     """What comes of a job whose handler gave it back: it makes room for others, the longer the more often."""
     now, releases = release.now, job.releases + 1
     if releases >= MAX_RELEASES:
-        message = f"{releases} attempts in a row gave the job back"
-        return dead(now, DeadReason.RELEASED_TOO_OFTEN, message)
+        return dead(now, DeadReason.RELEASED_TOO_OFTEN, f"{releases} attempts in a row gave the job back")
     delay_s = release_delay_s(releases, release.jitter)
     if delay_s:
         return Scheduled(at=now, start_at=later(now, delay_s))
@@ -330,13 +336,13 @@ def _lease_lost(job: Job, loss: Loss, cause: QueuedCause) -> Queued | Dead | Can
             queued = _queued(job, now, cause, failed_worker=worker)
             return msgspec.structs.replace(queued, blameless=True)
         message = f"{job.innocent + 1} attempts lost workers that ran other jobs too, the last one {worker}"
-        return Dead(at=now, reason=DeadReason.FAILURES_SPENT, error=JobError(cause, message))
+        return lost_at_last(now, cause, message)
     if job.lost + 1 >= loss.poison_after:
         message = f"{job.lost + 1} attempts in a row lost their worker, the last one {worker}"
-        return dead(now, DeadReason.POISON, message)
+        return msgspec.structs.replace(dead(now, DeadReason.POISON, message), attempt_end=cause)
     if job.failures + 1 >= job.max_attempts:
         message = f"the lease of attempt {job.attempt} on {worker} was lost"
-        return Dead(at=now, reason=DeadReason.FAILURES_SPENT, error=JobError(cause, message))
+        return lost_at_last(now, cause, message)
     return _queued(job, now, cause, failed_worker=worker)
 
 
@@ -364,9 +370,7 @@ def _judged(job: Job, review: Review, now: datetime) -> Accepted | Rejected | De
 
 
 def _due(job: Job, wake: Wake) -> AnyEvent | None:
-    now = wake.now
-    status = job.status
-    lease = job.lease
+    now, status, lease = wake.now, job.status, job.lease
     if status is Status.CANCELLING:
         if job.cancellation is not None and job.cancellation.force_at <= now:
             return stopped(job, now, EndCause.FORCED)

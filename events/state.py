@@ -25,6 +25,7 @@ from switchyard.events.events import (
     Expired,
     Failed,
     Leased,
+    Parted,
     Proposed,
     Queued,
     Rejected,
@@ -47,6 +48,7 @@ from switchyard.events.values import (
     JobError,
     JobSpec,
     Lease,
+    Part,
     Review,
     ReviewRules,
     Status,
@@ -62,6 +64,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         seq: sequence of the last event.
         claimable_seq: sequence of the newest event that put the job into a lane.
         claimable_at: when that was.
+        changed_at: when its last event happened; that it was archived does not count.
         queued_at: since when it waits; a change of its priority does not change that.
         own_priority: the one it was given, which every new turn begins with; `priority` may have aged.
         payload_seq: sequence of the event that changed its payload; 0 when the first event's counts.
@@ -77,6 +80,17 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         damage: why nothing more can be said of it; the rest is the state before that.
         size_bytes: that of its submission, and of each payload that a redrive brought.
         key: the id of the API key that submitted it, or "".
+        operation: the word for the way it came by, or "".
+        workflow: the template that its payload was made from, as `name@version`, or "".
+        inputs: what was filled into that.
+        erasable: whether its content can be erased, and so stands in no event.
+        erase_s: seconds after its end at which it is erased by itself, if that was wanted.
+        parent: the job that it is a part of, or "".
+        depth: how many jobs are above it, each a part of the next.
+        parts: what it has ended in, the last time that it did.
+        parted_by: the fence of the attempt that did; 0 where none has since it was submitted or redriven.
+        join_policy: what becomes of it when a part does not succeed.
+        redriven_seq: sequence of the event that gave it its last new start; 0 for none.
     """
 
     id: JobId = JobId("")
@@ -126,12 +140,29 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at: Time | None = None
     ended_at: Time | None = None
     archived_as: Status | None = None
+    changed_at: Time | None = None
     ended_by: Fence = Fence(0)
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     review_rules: ReviewRules | None = None
     damage: Damage | None = None
     size_bytes: int = 0
     key: str = ""
+    operation: str = ""
+    workflow: str = ""
+    inputs: dict[str, Any] = {}
+    erasable: bool = False
+    erase_s: float | None = None
+    parent: JobId = JobId("")
+    depth: int = 0
+    parts: tuple[Part, ...] = ()
+    parted_by: Fence = Fence(0)
+    join_policy: str = ""
+    redriven_seq: Seq = Seq(0)
+
+    @property
+    def waits_for(self) -> tuple[JobId, ...]:
+        """The jobs that have to end before it goes on while it is blocked: its parts or dependencies."""
+        return tuple(part.id for part in self.parts) if self.parted_by else self.depends_on
 
     @property
     def shown_state(self) -> str:
@@ -157,11 +188,14 @@ def evolve(job: Job, event: AnyEvent | Unreadable, seq: Seq) -> Job:
         name = _name(event)
         return _damaged(job, Unreadable(name, "it cannot be the first event of a job"), seq)
     try:
-        return _after(job, event, seq)
+        after = _after(job, event, seq)
     except Exception as error:  # noqa: BLE001 - whatever an event does to one reader, it does to all alike
         name = _name(event)
         why = f"it cannot be applied: {type(error).__name__}: {error}"
         return _damaged(job, Unreadable(name, why[:REASON_CHARS]), seq)
+    # That it is archived is no news of the job: it reads as before.
+    ended_at = after.ended_at if isinstance(event, Archived) else None
+    return _change(after, changed_at=ended_at or event.at or job.changed_at)
 
 
 def _damaged(job: Job, event: Unreadable, seq: Seq) -> Job:
@@ -191,15 +225,9 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: Seq) -> Job:
         case Leased(at=at, worker=worker, attempt=attempt, revision=revision):
             lease = Lease(worker, Fence(seq), attempt, revision)
             return _change(
-                job,
-                seq=seq,
-                status=Status.RUNNING,
-                attempt=attempt,
-                lease=lease,
-                worker=worker,
-                started_at=at,
-                retry_at=None,
-            )
+                job, seq=seq, status=Status.RUNNING, attempt=attempt, lease=lease, worker=worker,
+                started_at=at, retry_at=None,
+            )  # fmt: skip
         case Succeeded(at=at, fence=fence, result=result, artifacts=artifacts, usage=usage):
             return _change(
                 job, seq=seq, status=Status.SUCCEEDED, result=result, artifacts=artifacts, usage=usage,
@@ -219,6 +247,8 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: Seq) -> Job:
             innocent, lost = is_lost and event.blameless, is_lost and not event.blameless
             if cause == QueuedCause.REDRIVEN:
                 job = _redriven(job, event, seq)
+            elif cause == QueuedCause.RETRIED:
+                job = _change(job, failed_worker=None)
             elif cause == QueuedCause.REPRIORITISED:
                 job = _change(job, own_priority=priority)
             return _change(
@@ -230,17 +260,11 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: Seq) -> Job:
                 releases=0 if lost else job.releases + event.by_handler,
             )  # fmt: skip
         case Claimed(at=at, worker=worker, attempt=attempt, expires_at=expires_at, revision=revision):
-            lease = Lease(worker, Fence(seq), attempt, revision, expires_at, event.backend)
+            lease = Lease(worker, Fence(seq), attempt, revision, expires_at)
             return _change(
-                job,
-                seq=seq,
-                status=Status.RUNNING,
-                attempt=attempt,
-                lease=lease,
-                worker=worker,
-                started_at=at,
-                retry_at=None,
-            )
+                job, seq=seq, status=Status.RUNNING, attempt=attempt, lease=lease, worker=worker,
+                started_at=at, retry_at=None,
+            )  # fmt: skip
         case ClaimRenewed(expires_at=expires_at, backend=backend):
             lease_now = job.lease and _change(
                 job.lease, expires_at=expires_at, backend=backend or job.lease.backend
@@ -250,6 +274,11 @@ def _after(job: Job, event: AnyEvent | Unreadable, seq: Seq) -> Job:
             return _change(
                 job, seq=seq, status=Status.RETRYING, failures=job.failures + 1, lost=0, releases=0,
                 error=error, retry_at=retry_at, failed_worker=job.lease and job.lease.worker, lease=None,
+            )  # fmt: skip
+        case Parted(fence=fence, parts=parts, policy=policy):
+            return _change(
+                job, seq=seq, status=Status.BLOCKED, lease=None, lost=0, releases=0, error=None,
+                parts=parts, parted_by=fence, join_policy=policy,
             )  # fmt: skip
         case Proposed(at=at, result=result, artifacts=artifacts, usage=usage):
             review = Review(
@@ -307,7 +336,9 @@ def _first(job: Job, spec: JobSpec, at: Time, seq: Seq, status: Status) -> Job:
         claimable_at=at if status is Status.QUEUED else None,
         queued_at=at if status is Status.QUEUED else None,
         on_dependency_failure=spec.on_dependency_failure, review_rules=spec.review,
-        size_bytes=spec.size_bytes, key=spec.key,
+        size_bytes=spec.size_bytes, key=spec.key, operation=spec.operation, workflow=spec.workflow,
+        inputs=spec.inputs, erasable=spec.erasable, erase_s=spec.erase_s,
+        parent=spec.parent, depth=spec.depth,
     )  # fmt: skip
 
 
@@ -318,6 +349,7 @@ def _redriven(job: Job, event: Queued, seq: Seq) -> Job:
         job, own_priority=event.priority, payload_seq=job.payload_seq if event.payload is None else seq,
         failures=0, lost=0, releases=0, innocent=0, rejections=0, failed_worker=None, error=None,
         deadline_at=None if passed else job.deadline_at, size_bytes=job.size_bytes + event.size_bytes,
+        parted_by=Fence(0), redriven_seq=seq,
     )  # fmt: skip
 
 
@@ -359,7 +391,7 @@ def summary(job: Job) -> dict[str, Any]:
     """What an archived job is still known by."""
     fields = msgspec.structs.asdict(job)
     kept = ("kind", "tenant", "lane", "priority", "labels", "request_hash", "key", "max_attempts", "attempt",
-            "failures", "worker", "reason", "error", "usage", "created_at", "started_at",
-            "ended_at")  # fmt: skip
+            "workflow", "erasable", "failures", "worker", "reason", "error", "usage", "created_at",
+            "queued_at", "started_at", "ended_at")  # fmt: skip
     summary: dict[str, Any] = msgspec.to_builtins({name: fields[name] for name in kept})
     return summary

@@ -17,21 +17,38 @@ JOBS: Final = "JOBS"
 WORK: Final = "WORK"
 PROGRESS: Final = "PROGRESS"
 LOGS: Final = "LOGS"
+PREVIEWS: Final = "PREVIEWS"
 TIMERS: Final = "TIMERS"
 TOKENS: Final = "TOKENS"
 QUARANTINE: Final = "QUARANTINE"
+LEDGER: Final = "LEDGER"
 BUCKET_WORKERS: Final = "workers"
 BUCKET_CAPABILITIES: Final = "capabilities"
 BUCKET_LANES: Final = "lanes"
 BUCKET_LIMITS: Final = "limits"
 BUCKET_KEYS: Final = "keys"
+BUCKET_TICKETS: Final = "tickets"
 BUCKET_CONTROLS: Final = "controls"
 BUCKET_KINDS: Final = "kinds"
 BUCKET_WAITS: Final = "waits"
+BUCKET_SERVERS: Final = "servers"
+BUCKET_SERVER_STATES: Final = "server_states"
+BUCKET_MODELS: Final = "models"
+BUCKET_MODEL_FETCHES: Final = "model_fetches"
 BUCKET_SCHEDULES: Final = "schedules"
 BUCKET_CLAIMS: Final = "claims"
 BUCKET_OCTOPOID: Final = "octopoid"
+SERVERS: Final = f"KV_{BUCKET_SERVERS}"
+BUCKET_BACKENDS: Final = "backends"
+BUCKET_WORKFLOWS: Final = "workflows"
+BUCKET_BATCHES: Final = "batches"
+BUCKET_BATCH_REFUSALS: Final = "batch_refusals"
+BUCKET_PRICES: Final = "prices"
+BUCKET_QUOTAS: Final = "quotas"
 SCHEDULES: Final = f"KV_{BUCKET_SCHEDULES}"
+BUCKET_FILE_KEYS: Final = "file_keys"
+BUCKET_UPLOADS: Final = "uploads"
+BUCKET_ERASURES: Final = "erasures"
 STORE_FILES: Final = "files"
 FILES: Final = f"OBJ_{STORE_FILES}"
 
@@ -39,16 +56,23 @@ KEEPER_EVENTS: Final = "keeper-events"
 KEEPER_TIMERS: Final = "keeper-timers"
 KEEPER_FINALS: Final = "keeper-finals"
 KEEPER_SCHEDULES: Final = "keeper-schedules"
+KEEPER_LEDGER: Final = "keeper-ledger"
+KEEPER_PARTS: Final = "keeper-parts"
 
 ALL_JOBS: Final = "job.>"
 ALL_PROGRESS: Final = "progress.>"
 ALL_CANCEL_REQUESTS: Final = "job.*.cancel_requested"
 ALL_QUARANTINED: Final = "quarantine.>"
+ALL_LINES: Final = "ledger.line.*"
+LINES_A_BLOCK: Final = 4096
 ALL_LANE_PAUSES: Final = f"$JS.EVENT.ADVISORY.CONSUMER.PAUSE.{WORK}.*"
 ALL_TIMERS_SET: Final = "timer.set.>"
 ALL_TIMERS_DUE: Final = "timer.due.>"
 ALL_FILE_CHUNKS: Final = f"$O.{STORE_FILES}.C.>"
 ALL_FILE_QUOTAS: Final = "quota.files.*"
+ALL_FILE_ADDRESSES: Final = "address.files.*"
+MODEL_REPORTS: Final = "models.report"
+"""Where workers say to the gateways what they fetch, and are answered what to fetch next."""
 ALL_FILE_METAS: Final = f"$O.{STORE_FILES}.M.>"
 
 H_MSG_ID: Final = "Nats-Msg-Id"
@@ -66,6 +90,8 @@ H_TENANT: Final = "Switchyard-Tenant"
 H_KIND: Final = "Switchyard-Kind"
 H_ACTOR: Final = "Switchyard-Actor"
 H_KEY: Final = "Switchyard-Key"
+H_HOME: Final = "Switchyard-Actor-Tenant"
+H_ANSWER: Final = "Switchyard-Answer"
 H_TRACE: Final = "traceparent"
 
 JOB_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -117,6 +143,16 @@ def lane_consumer(lane: LaneId, priority: int) -> str:
     return f"{lane}_p{priority}"
 
 
+def offer(worker: str, priority: int) -> str:
+    """Where a worker on NATS hears of a job of a priority that another process has no use for."""
+    return f"offer.{worker}.{priority}"
+
+
+def offers_to(worker: str) -> str:
+    """All that is offered to a worker."""
+    return f"offer.{worker}.*"
+
+
 def work_of(consumer: str) -> str:
     """Where the jobs that a lane's consumer gives out wait."""
     lane, _, priority = consumer.rpartition("_p")
@@ -144,9 +180,19 @@ def parse_quarantined(subject: str) -> tuple[str, int]:
     return stream, int(seq)
 
 
+def ledger(seq: int) -> str:
+    """Where the lines of attempts stand whose end has a sequence of `JOBS`: with those of its block."""
+    return f"ledger.line.{seq // LINES_A_BLOCK}"
+
+
 def progress(job_id: str) -> str:
     """Where a job's progress is published."""
     return f"progress.{job_id}"
+
+
+def preview(job_id: str) -> str:
+    """Where a job's previews are published."""
+    return f"preview.{job_id}"
 
 
 def log(job_id: JobId) -> str:
@@ -229,6 +275,11 @@ def file_quota(tenant: str) -> str:
     return f"quota.files.{tenant}"
 
 
+def file_addresses(tenant: str) -> str:
+    """Where workers ask the gateways for addresses of a tenant's files in S3."""
+    return f"address.files.{tenant}"
+
+
 def token(sort: str, key: str, number: int | str) -> str:
     """A place under a limit `<tenant>.<name>`; `sort` is `run` (jobs at once) or `start` (a minute)."""
     return f"token.{sort}.{key}.{number}"
@@ -248,6 +299,12 @@ def token_consumer(sort: str, key: str) -> str:
 def file_name(tenant: str, file_id: str) -> str:
     """A file's name in the object store `files`."""
     return f"{tenant}/{file_id}"
+
+
+def parse_file_name(name: str) -> tuple[str, str]:
+    """The tenant and the id of a file in the object store."""
+    tenant, _, file_id = name.partition("/")
+    return tenant, file_id
 
 
 def file_meta(tenant: str, file_id: str) -> str:

@@ -27,6 +27,7 @@ TRANSITIONS: Final[dict[str, tuple[tuple[Status, ...], Status | None]]] = {
     "claimed": ((_S.QUEUED,), _S.RUNNING),
     "claim_renewed": ((_S.RUNNING, _S.CANCELLING), _SAME),
     "failed": ((_S.RUNNING,), _S.RETRYING),
+    "parted": ((_S.RUNNING,), _S.BLOCKED),
     "proposed": ((_S.RUNNING,), _S.REVIEW),
     "review_claimed": ((_S.REVIEW,), _SAME),
     "review_released": ((_S.REVIEW,), _SAME),
@@ -62,6 +63,10 @@ COMMANDS: Final[dict[type[c.Command], tuple[dict[Status, tuple[str, ...]], str]]
     c.Fail: ({_S.RUNNING: ("failed", "dead"), _S.CANCELLING: _ENDED}, REJECTED),
     c.Release: ({_S.RUNNING: ("queued", "scheduled", "dead"), _S.CANCELLING: _ENDED}, REJECTED),
     c.Propose: ({_S.RUNNING: ("proposed",), _S.CANCELLING: _ENDED}, REJECTED),
+    c.FanOut: (
+        {_S.RUNNING: ("parted", REJECTED), _S.CANCELLING: _ENDED, _S.BLOCKED: (IGNORED, REJECTED)}, REJECTED
+    ),
+    c.RefusePart: ({_S.BLOCKED: ("dead", IGNORED)}, IGNORED),
     c.LoseLease: (
         {_S.RUNNING: ("queued", "dead", IGNORED), _S.CANCELLING: (*_ENDED, IGNORED)}, IGNORED
     ),
@@ -89,6 +94,13 @@ COMMANDS: Final[dict[type[c.Command], tuple[dict[Status, tuple[str, ...]], str]]
     ),
     c.Reprioritise: ({_S.QUEUED: ("queued", IGNORED)}, REJECTED),
     c.Requeue: ({_S.QUEUED: ("queued", IGNORED)}, IGNORED),
+    c.Retry: (
+        {
+            _S.QUEUED: ("queued", "expired", IGNORED), _S.RETRYING: ("queued", "expired"),
+            _S.RUNNING: (IGNORED,),
+        },
+        REJECTED,
+    ),
     c.Redrive: ({_S.DEAD: ("queued",)}, REJECTED),
     c.Discard: ({_S.DEAD: ("archived",), _S.ARCHIVED: (IGNORED, REJECTED)}, REJECTED),
     c.Archive: (

@@ -43,6 +43,9 @@ class Status(StrEnum):
 RESULT_ARTIFACT: Final = "result.json"
 """The artifact that a result too large for an event is stored as."""
 
+ERASED: Final = "erased"
+"""Why a job was archived whose content was erased, and the outcome in the line of the ledger that says so."""
+
 MAX_PRIORITY: Final = 100
 
 DAMAGED: Final = "damaged"
@@ -82,6 +85,20 @@ class ReviewRules(msgspec.Struct, frozen=True, omit_defaults=True):
     four_eyes: bool = True
 
 
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A job that another one has spawned, and waits for.
+
+    Args:
+        id: the job's id.
+        name: what the other one calls it.
+        kind: that of the job.
+    """
+
+    id: JobId
+    name: str
+    kind: str
+
+
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was submitted; it stands in the job's first event and never changes.
 
@@ -89,7 +106,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         kind: which connector runs it.
         tenant: whose job it is.
         lane: the lane that its kind, requirement, preference and isolation give.
-        payload: the connector's input; at most 256 KiB as JSON.
+        payload: the connector's input; at most 512 KiB as JSON.
         priority: 0 to 100, higher first.
         labels: the submitter's own names and values.
         requires: what a worker must have.
@@ -113,6 +130,14 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         review: how a proposed result is judged, if not by any reviewer in any time.
         size_bytes: that of the submission as it came; 0 in events from before it was noted.
         key: the id of the API key that submitted it, or "".
+        operation: the word for the way it came by, as its line in the ledger has it, or "".
+        needs: what a worker must have beside what its lane says: canonical, and looked at before each start.
+        workflow: the template that its payload was made from, as `name@version`, or "".
+        inputs: what was filled into that, with what was drawn for it.
+        erasable: whether its content can be erased: the payload then only names the file that it stands in.
+        erase_s: seconds after its end at which it is erased by itself; None for when it is archived.
+        parent: the job that it is a part of, or "".
+        depth: how many jobs are above it, each a part of the next.
     """
 
     kind: str
@@ -142,6 +167,14 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     review: ReviewRules | None = None
     size_bytes: SizeBytes = 0
     key: str = ""
+    operation: str = ""
+    needs: dict[str, Any] = {}
+    workflow: str = ""
+    inputs: dict[str, Any] = {}
+    erasable: bool = False
+    erase_s: Seconds | None = None
+    parent: JobId = JobId("")
+    depth: Int64 = 0
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):

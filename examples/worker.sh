@@ -9,7 +9,7 @@ call() { # PATH LEASE_TOKEN IDEMPOTENCY_KEY: posts its input; secrets stay out o
 }
 while true; do
     jq -n --arg kind "$KIND" --arg worker "${WORKER:-shell}" '{$worker, kinds: [$kind], lease_s: 30, wait_s: 20}' |
-        call "" none "$BASHPID-$(date +%s%N)" >"$dir/claim" || { sleep 2; continue; }
+        call "" none "$BASHPID-$(date +%s%N)" >"$dir/claim" & wait $! || { sleep 2; continue; } # a signal ends it
     [ -s "$dir/claim" ] || continue # nobody has work
     id=$(jq -r .lease.id "$dir/claim") token=$(jq -r .lease.token "$dir/claim")
     (while sleep 10; do echo '{}' | call "/$id/renew" "$token" none; done) >/dev/null & renewing=$!

@@ -8,7 +8,7 @@ from typing import Final
 
 from switchyard.events.events import NAMES, AnyEvent, Dead, Queued, Unreadable
 from switchyard.events.job import Job
-from switchyard.events.vocabulary.causes import LOST, DeadReason, QueuedCause
+from switchyard.events.rules.ends import loss
 from switchyard.projections.jobs import microseconds
 
 _WRITE: Final = """
@@ -28,10 +28,8 @@ def outcome(event: AnyEvent | Unreadable) -> str:
     match event:
         case Queued(cause=cause):
             return cause
-        case Dead(reason=DeadReason.POISON):
-            return QueuedCause.LEASE_LOST
-        case Dead(error=error):
-            return error.code if error.code in LOST else "failed"
+        case Dead():
+            return loss(event) or "failed"
         case Unreadable():
             return "damaged"  # unreachable: it ends no attempt
         case _:

@@ -33,11 +33,13 @@ class Checkpoint(NamedTuple):
         database_id: identity of the file.
         log: the last message of `JOBS` that is in it.
         files: the last message of the object store that is in it.
+        ledger: the last message of `LEDGER` that is in it.
     """
 
     database_id: str
     log: Place
     files: Place
+    ledger: Place = Place()
 
     @property
     def seq(self) -> int:
@@ -48,7 +50,8 @@ class Checkpoint(NamedTuple):
 def read(connection: sqlite3.Connection) -> Checkpoint:
     """The checkpoint as last committed."""
     facts = dict(connection.execute("SELECT key, value FROM meta"))
-    return Checkpoint(facts["database_id"], _place(facts, "log"), _place(facts, "files"))
+    places = (_place(facts, of) for of in ("log", "files", "ledger"))
+    return Checkpoint(facts["database_id"], *places)
 
 
 def _place(facts: dict[str, str], of: str) -> Place:
@@ -58,10 +61,10 @@ def _place(facts: dict[str, str], of: str) -> Place:
 
 
 def rows(of: str, place: Place) -> list[tuple[str, str]]:
-    """A place of the `log` or of the `files` as the table holds it."""
+    """A place of the `log`, the `files` or the `ledger` as the table holds it."""
     return [(f"{of}_{name}", str(value)) for name, value in place._asdict().items()]
 
 
 def write(connection: sqlite3.Connection, of: str, place: Place) -> None:
-    """Set the place in the `log` or in the `files`; part of the caller's transaction."""
+    """Set the place in the `log`, the `files` or the `ledger`; part of the caller's transaction."""
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows(of, place))

@@ -17,7 +17,7 @@ from switchyard.projections.checkpoint import Place
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 INDEXES = Path(__file__).with_name("indexes.sql")
-SCHEMA_VERSION = "8"
+SCHEMA_VERSION = "15"
 READS = ",".join(sorted(f"{name}:{version}" for name, version in VERSIONS.items()))
 """Which events and versions this program reads: another one may make more of a log, or less."""
 
@@ -75,7 +75,7 @@ def _mark(path: Path) -> Path:
 
 
 def open_writer(
-    path: Path, stream_id: str, files_stream_id: str = "", *, indexed: bool = True
+    path: Path, stream_id: str, files_stream_id: str = "", ledger_stream_id: str = "", *, indexed: bool = True
 ) -> sqlite3.Connection:
     """Open the file for its one writer; it is made when there is none.
 
@@ -83,6 +83,7 @@ def open_writer(
         path: the file; `why_useless` says whether it can be gone on with.
         stream_id: identity of the log that a new file is to be a view of.
         files_stream_id: identity of the object store that it is to be a view of.
+        ledger_stream_id: identity of the ledger that it is to be a view of.
         indexed: whether a new file gets its indexes at once; a file that is rebuilt gets them at the end.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,6 +105,7 @@ def open_writer(
             "reads": READS,
             **dict(checkpoint.rows("log", Place(stream_id))),
             **dict(checkpoint.rows("files", Place(files_stream_id))),
+            **dict(checkpoint.rows("ledger", Place(ledger_stream_id))),
         }
         connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
     return connection
@@ -150,6 +152,12 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def truncate_wal(connection: sqlite3.Connection) -> bool:
+    """Empty the write-ahead log, in which rows that are gone still stand; False if a reader is in the way."""
+    row = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return row is not None and row[0] == 0
+
+
 def remove(path: Path) -> None:
     """Delete the file and its companions."""
     for suffix in ("", "-wal", "-shm", ".damaged"):
@@ -171,6 +179,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA secure_delete = ON")  # what is erased leaves no bytes in free pages
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA cache_size = -65536")
     return connection

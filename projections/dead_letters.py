@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from switchyard.events.job import Job
 from switchyard.events.values import Status
-from switchyard.projections.job_list import TOP, Place
 from switchyard.projections.jobs import microseconds
+from switchyard.projections.lists.jobs import TOP, Place
 
 _WRITE: Final = "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?)"
 _DELETE: Final = "DELETE FROM dead_letters WHERE job_id = ?"

@@ -2,10 +2,16 @@
 
 CREATE INDEX jobs_by_time ON jobs (created_at, id);
 CREATE INDEX jobs_listed ON jobs (tenant, kind, state, created_at, id);
+CREATE INDEX jobs_updated ON jobs (tenant, kind, state, updated_at, id);
+-- What changed since somebody has looked.
+CREATE INDEX jobs_changed ON jobs (tenant, seq);
 -- `state` stands in it because SQLite would else look it up in every row.
 CREATE INDEX jobs_waiting ON jobs (lane, priority, state, claimable_seq, tenant) WHERE state = 'queued';
 CREATE INDEX jobs_due ON jobs (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX jobs_blocked ON jobs (id) WHERE state = 'blocked';
+CREATE INDEX jobs_ended ON jobs (tenant, kind, state, ended_at, id) WHERE ended_at IS NOT NULL;
+CREATE INDEX jobs_erased ON jobs (erase_at, id) WHERE erase_at IS NOT NULL;
+CREATE INDEX jobs_gone ON jobs (gone_at) WHERE gone_at IS NOT NULL;
 CREATE INDEX jobs_running ON jobs (worker) WHERE state IN ('running', 'cancelling');
 -- All that the list of dead letters is filtered by stands in its index.
 CREATE INDEX dead_by_time ON dead_letters (ended_at, job_id, tenant, kind, reason, code, created_at);

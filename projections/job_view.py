@@ -10,6 +10,7 @@ import msgspec
 
 from switchyard.events.job import Job
 from switchyard.events.values import Damage, JobError, Review, Status
+from switchyard.projections.lists.brief import Brief
 
 
 class ProgressView(msgspec.Struct, frozen=True):
@@ -64,6 +65,14 @@ class DamageView(msgspec.Struct, frozen=True):
     newer_version: bool
 
 
+class PartView(msgspec.Struct, frozen=True):
+    """A part of a job."""
+
+    id: str
+    name: str
+    kind: str
+
+
 class JobView(msgspec.Struct, frozen=True):
     """A job; every field is always there."""
 
@@ -77,6 +86,10 @@ class JobView(msgspec.Struct, frozen=True):
     failures: int
     max_attempts: int
     depends_on: Sequence[str]
+    parent: str | None
+    parts: Sequence[PartView]
+    workflow: str | None
+    inputs: Mapping[str, Any]
     key: str | None
     worker: str | None
     progress: ProgressView | None
@@ -93,6 +106,7 @@ class JobView(msgspec.Struct, frozen=True):
     damage: DamageView | None
     archived_as: str | None
     created_at: datetime | None
+    updated_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
     seq: int
@@ -117,6 +131,10 @@ def job_view(job: Job, progress: Mapping[str, Any] | None = None, *, traceback: 
         failures=job.failures,
         max_attempts=job.max_attempts,
         depends_on=job.depends_on,
+        parent=job.parent or None,
+        parts=job.parts,  # type: ignore[arg-type]  # as events have them, field by field
+        workflow=job.workflow or None,
+        inputs=job.inputs,
         key=job.key or None,
         worker=job.worker,
         progress=progress_view(progress) if progress else None,
@@ -133,13 +151,14 @@ def job_view(job: Job, progress: Mapping[str, Any] | None = None, *, traceback: 
         damage=None if job.damage is None else damage_view(job.damage),
         archived_as=job.archived_as and job.archived_as.value,
         created_at=job.created_at,
+        updated_at=job.changed_at,
         started_at=job.started_at,
         ended_at=job.ended_at,
         seq=job.seq,
     )
 
 
-def next_attempt_at(job: Job) -> datetime | None:
+def next_attempt_at(job: Job | Brief) -> datetime | None:
     """When a job comes to its lane that waits for a time: its start, a retry, after it was given back."""
     match job.status:
         case Status.SCHEDULED:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final, Unpack
 
 import msgspec
 
-from switchyard.events.errors import InvalidError, UnavailableError
+from switchyard.events.errors import UnavailableError
 from switchyard.events.job import Job
 from switchyard.events.vocabulary.ids import Fence, JobId, LaneId, WorkerId
 from switchyard.projections import checkpoint, database, files, tenants
@@ -22,12 +19,14 @@ from switchyard.projections.checkpoint import Checkpoint
 from switchyard.projections.dead_letters import DeadFilters
 from switchyard.projections.dead_letters import places as dead_places
 from switchyard.projections.guarded import guarded
-from switchyard.projections.job_list import TOP, Filters, places
 from switchyard.projections.jobs import decode, microseconds
+from switchyard.projections.known import PAGE_BYTES
 from switchyard.projections.labels import KEY
+from switchyard.projections.lists import batches, brief, ids, parts
+from switchyard.projections.lists.brief import Brief
+from switchyard.projections.lists.cursors import decode_cursor, encode_cursor
+from switchyard.projections.lists.pages import JOB_CURSOR, Asked, jobs_page
 
-_Key = TypeVar("_Key")
-_JOB_CURSOR: Final = msgspec.json.Decoder(tuple[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], str])
 _FILE_CURSOR: Final = msgspec.json.Decoder(tuple[str, str])
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _QUEUE_STATES: Final = ("scheduled", "blocked", "queued", "running", "retrying", "review", "cancelling")
@@ -62,6 +61,11 @@ class ReadModel:
 
     # --- Where it stands
 
+    @property
+    def path(self) -> Path:
+        """The file, for questions that take a connection of their own."""
+        return self._path
+
     def exists(self) -> bool:
         """Whether a projector has made the file."""
         return self._path.exists()
@@ -77,52 +81,48 @@ class ReadModel:
         row = self._one("SELECT doc FROM jobs WHERE id = ?", (job_id,))
         return None if row is None else decode(row[0])
 
-    def jobs(
-        self,
-        *,
-        tenant: str | None,
-        states: Sequence[str] = (),
-        kinds: Sequence[str] = (),
-        labels: Sequence[tuple[str, str]] = (),
-        key: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        cursor: str | None = None,
-        limit: int,
-    ) -> tuple[list[Job], str | None]:
-        """A page of jobs, newest first, and the cursor of the next page, if there is one.
+    def states(self, jobs: Sequence[JobId]) -> dict[JobId, str]:
+        """The states of those of these jobs that it knows."""
+        return parts.states(self._open(), jobs)
+
+    def jobs_since(self, tenant: str, seq: int) -> tuple[Checkpoint, list[JobId]]:
+        """The jobs of a tenant that have events after a sequence, and how far the read model has come."""
+        connection = self._open()
+        connection.execute("BEGIN")  # both are of one moment
+        try:
+            query = "SELECT id FROM jobs WHERE tenant = ? AND seq > ?"
+            ids = [JobId(job_id) for (job_id,) in connection.execute(query, (tenant, seq))]
+            return checkpoint.read(connection), ids
+        finally:
+            connection.rollback()
+
+    def jobs(self, *, tenant: str | None, limit: int, **asked: Unpack[Asked]) -> tuple[list[Job], str | None]:
+        """A page of jobs, newest first by default, and the cursor of the next page, if there is one.
 
         Args:
             tenant: whose; None for all.
-            states: any of these; all when empty.
-            kinds: any of these; all when empty.
-            labels: names with values, all of these.
-            key: submitted by the API key of this id; by any or none when None.
-            created_after: from this time on.
-            created_before: before this time.
-            cursor: as returned for the page before.
             limit: most jobs of a page.
+            asked: which they are, and in which order.
 
         Raises:
             InvalidError: the cursor is not one of ours.
         """
-        filters = Filters(
-            tenant=tenant, states=states, kinds=kinds,
-            labels=labels if key is None else (*labels, (KEY, key)),
-            since=microseconds(created_after) or 0,
-        )  # fmt: skip
-        below = TOP if created_before is None else (microseconds(created_before) or 0, "")
-        if cursor is not None:
-            below = min(below, _decode_cursor(cursor, _JOB_CURSOR))
-        connection = self._open()
-        connection.execute("BEGIN")  # the page is of one moment
-        try:
-            found = list(islice(places(connection, filters, below), limit + 1))
-            query = "SELECT doc FROM jobs WHERE id = ?"
-            page = [decode(connection.execute(query, (job_id,)).fetchone()[0]) for _, job_id in found[:limit]]
-        finally:
-            connection.rollback()
-        return page, _encode_cursor(found[limit - 1]) if len(found) > limit else None
+        return jobs_page(self._open(), tenant, limit, decode, asked, PAGE_BYTES)
+
+    def briefs(
+        self, *, tenant: str | None, limit: int, **asked: Unpack[Asked]
+    ) -> tuple[list[Brief], str | None]:
+        """As `jobs`, without what may be large in each."""
+        return jobs_page(self._open(), tenant, limit, brief.decode, asked)
+
+    def children(self, job_id: JobId, limit: int) -> list[JobId]:
+        """The jobs that depend on one and have not ended, by id."""
+        query = "SELECT child FROM needs WHERE parent = ? ORDER BY child LIMIT ?"
+        return [child for (child,) in self._open().execute(query, (job_id, limit))]
+
+    def job_ids(self, *, tenant: str | None, limit: int, **which: Any) -> ids.Ids:
+        """The ids of some jobs, as `ids_of` has it."""
+        return ids.ids_of(self._open(), limit, tenant=tenant, **which)
 
     def jobs_by_key(self, key: str, since: datetime) -> int:
         """How many jobs an API key has submitted from a time on, by its id."""
@@ -139,7 +139,7 @@ class ReadModel:
             InvalidError: the cursor is not one of ours.
         """
         if cursor is not None:
-            below = min(filters.below, _decode_cursor(cursor, _JOB_CURSOR))
+            below = min(filters.below, decode_cursor(cursor, JOB_CURSOR))
             filters = dataclasses.replace(filters, below=below)
         connection = self._open()
         connection.execute("BEGIN")  # the page is of one moment
@@ -149,7 +149,7 @@ class ReadModel:
             page = [decode(connection.execute(query, (job_id,)).fetchone()[0]) for _, job_id in found[:limit]]
         finally:
             connection.rollback()
-        return page, _encode_cursor(found[limit - 1]) if len(found) > limit else None
+        return page, encode_cursor(found[limit - 1]) if len(found) > limit else None
 
     def attempts(self, job_id: JobId) -> list[dict[str, Any]]:
         """The job's attempts, first to last."""
@@ -191,12 +191,31 @@ class ReadModel:
         )
         return {seq for (seq,) in rows}
 
-    def waiting_of(self, tenant: str, lane: LaneId, priority: int, limit: int) -> list[Job]:
-        """A tenant's queued jobs of a lane and priority in the order of their claimable events."""
+    def waiting_of(
+        self,
+        tenants: Sequence[str],
+        excluded: Sequence[str],
+        lane: LaneId,
+        priority: int,
+        limit: int,
+    ) -> list[Job]:
+        """Queued jobs of a lane and priority in the order of their claimable events.
+
+        Args:
+            tenants: whose; of all where none is named.
+            excluded: whose not.
+            lane: their lane.
+            priority: theirs.
+            limit: how many at most.
+        """
+        chosen, names = "", (*tenants, *excluded)
+        for word, some in (("IN", tenants), ("NOT IN", excluded)):
+            if some:
+                chosen += f" AND tenant {word} ({', '.join('?' * len(some))})"
         rows = self._open().execute(
-            "SELECT doc FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ? AND tenant = ? "
+            f"SELECT doc FROM jobs WHERE state = 'queued' AND lane = ? AND priority = ?{chosen} "  # noqa: S608 - marks alone
             "ORDER BY claimable_seq LIMIT ?",
-            (lane, priority, tenant, limit),
+            (lane, priority, *names, limit),
         )
         return [decode(doc) for (doc,) in rows]
 
@@ -206,6 +225,10 @@ class ReadModel:
             "SELECT doc FROM jobs WHERE state = 'blocked' AND id > ? ORDER BY id LIMIT ?", (after_id, limit)
         )
         return [decode(doc) for (doc,) in rows]
+
+    def parted(self, after_id: str, rows: int) -> tuple[list[Job], str]:
+        """Jobs that have ended in parts, as `parts.parted` has it."""
+        return parts.parted(self._open(), after_id, rows)
 
     def place(self, job: Job) -> int:
         """How many queued jobs of its lane go before it."""
@@ -226,6 +249,16 @@ class ReadModel:
         where = f"lane IN ({marks}) AND state IN ('running', 'cancelling')"
         row = self._one(f"SELECT coalesce(sum(jobs), 0) FROM counts WHERE {where}", tuple(lanes))  # noqa: S608 - only question marks
         return int(row[0]) if row else 0
+
+    def jobs_in(self, lanes: Sequence[str], tenant: str, limit: int) -> list[Brief]:
+        """Jobs of a tenant that run in these lanes, at most so many."""
+        if not lanes:  # SQLite takes no index for a condition that nothing fulfils
+            return []
+        marks = ",".join("?" * len(lanes))
+        where = f"state IN ('running', 'cancelling') AND tenant = ? AND lane IN ({marks})"
+        # The planner would go through all that a tenant has.
+        query = f"SELECT doc FROM jobs INDEXED BY jobs_running WHERE {where} LIMIT ?"  # noqa: S608 - only question marks
+        return [brief.decode(doc) for (doc,) in self._open().execute(query, (tenant, *lanes, limit))]
 
     # --- Queues and workers
 
@@ -269,6 +302,10 @@ class ReadModel:
             values,
         )
         return {(kind, state): jobs for kind, state, jobs in rows}
+
+    def batch(self, tenant: str, batch: str) -> Mapping[str, int]:
+        """The jobs of a batch by state."""
+        return batches.read(self._open(), tenant, batch)
 
     def use(self, tenant: str) -> tenants.Use:
         """What a tenant's jobs take of what all share."""
@@ -317,7 +354,7 @@ class ReadModel:
         where, values = "tenant = ? AND expires_at > ?", [tenant, files.timestamp(now)]
         if cursor is not None:
             where += " AND (created_at, id) < (?, ?)"
-            created_at, file_id = _decode_cursor(cursor, _FILE_CURSOR)
+            created_at, file_id = decode_cursor(cursor, _FILE_CURSOR)
             values += [created_at, file_id]
         rows = (
             self._open()
@@ -331,7 +368,7 @@ class ReadModel:
         page = [dict(zip(names, row, strict=True)) for row in rows[:limit]]
         for file in page:
             file["key"] = file["key"] or None
-        more = _encode_cursor((page[-1]["created_at"], page[-1]["id"])) if len(rows) > limit else None
+        more = encode_cursor((page[-1]["created_at"], page[-1]["id"])) if len(rows) > limit else None
         return page, more
 
     # --- The file itself
@@ -350,18 +387,6 @@ class ReadModel:
         except OSError as error:
             raise UnavailableError("the read model is not there yet; is a projector running?") from error
         return self._connection
-
-
-def _encode_cursor(key: Sequence[Any]) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(list(key))).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str, form: msgspec.json.Decoder[_Key]) -> _Key:
-    try:
-        raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        return form.decode(raw)
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
-        raise InvalidError("the cursor is not one that a page before has given", field="cursor") from None
 
 
 def _time(microseconds_: int | None) -> str | None:

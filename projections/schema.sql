@@ -2,7 +2,9 @@
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
--- `doc` is the folded job; the other columns are what lists are filtered and ordered by.
+-- `doc` is the folded job; the other columns are what lists are filtered and ordered by. `ended_at` is that of a
+-- job which may be archived, `erase_at` stands for it where a job says itself when it is to be erased, and `gone_at`
+-- is when the broker lets go of the summary of one that was archived.
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY,
     tenant TEXT NOT NULL,
@@ -13,7 +15,11 @@ CREATE TABLE jobs (
     worker TEXT,
     claimable_seq INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
     wake_at INTEGER,
+    ended_at INTEGER,
+    erase_at INTEGER,
+    gone_at INTEGER,
     seq INTEGER NOT NULL,
     doc BLOB NOT NULL
 ) WITHOUT ROWID;
@@ -49,6 +55,13 @@ CREATE TABLE dead_letters (
     created_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- What the jobs that have not ended depend on: such jobs are not archived.
+CREATE TABLE needs (
+    parent TEXT NOT NULL,
+    child TEXT NOT NULL,
+    PRIMARY KEY (parent, child)
+) WITHOUT ROWID;
+
 CREATE TABLE counts (
     tenant TEXT NOT NULL,
     kind TEXT NOT NULL,
@@ -56,7 +69,30 @@ CREATE TABLE counts (
     lane TEXT NOT NULL,
     priority INTEGER NOT NULL,
     jobs INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
     PRIMARY KEY (tenant, kind, state, lane, priority)
+) WITHOUT ROWID;
+
+-- The jobs of each batch, by the state that they are in, or were when they were archived.
+CREATE TABLE batches (
+    tenant TEXT NOT NULL,
+    batch TEXT NOT NULL,
+    state TEXT NOT NULL,
+    jobs INTEGER NOT NULL,
+    PRIMARY KEY (tenant, batch, state)
+) WITHOUT ROWID;
+
+-- Jobs by the minute and the hour (`step_s`) in which they came and ended; `slot` says how long they waited or ran.
+-- `at` is in epoch seconds.
+CREATE TABLE series (
+    tenant TEXT NOT NULL,
+    step_s INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    what TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    jobs INTEGER NOT NULL,
+    PRIMARY KEY (tenant, step_s, at, kind, what, slot)
 ) WITHOUT ROWID;
 
 -- What each tenant's jobs take of what all share: those that have not ended, what the blocked among them wait
@@ -78,6 +114,27 @@ CREATE TABLE workers (
     succeeded INTEGER NOT NULL,
     failed INTEGER NOT NULL,
     lost INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Sums over the lines of the ledger. An amount is `hi` * 2^32 + `lo` millionths, so that no sum overflows.
+CREATE TABLE usage (
+    tenant TEXT NOT NULL,
+    day INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    engine TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    hi INTEGER NOT NULL,
+    lo INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    apart_hi INTEGER NOT NULL,
+    apart_lo INTEGER NOT NULL,
+    cost_hi INTEGER NOT NULL,
+    cost_lo INTEGER NOT NULL,
+    terms TEXT NOT NULL,
+    PRIMARY KEY (tenant, day, key, kind, operation, engine, outcome, unit)
 ) WITHOUT ROWID;
 
 CREATE TABLE files (

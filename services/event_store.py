@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.commands import AnyCommand, Submit
-from switchyard.events.encoding.codec import event_name, fold
+from switchyard.events.encoding.codec import decode, event_name, fold
 from switchyard.events.encoding.envelope import Recorded, recorded
 from switchyard.events.errors import (
     ConflictError,
@@ -26,11 +26,12 @@ from switchyard.events.errors import (
 )
 from switchyard.events.events import AnyEvent, Unreadable
 from switchyard.events.job import Job, decide, evolve
+from switchyard.events.rules.whole import is_whole
 from switchyard.events.values import JobSpec
 from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.events.vocabulary.refusals import RefusalCode
 from switchyard.services.broker.connection import is_clustered
-from switchyard.services.broker.part_reader import read_few
+from switchyard.services.broker.part_reader import FEW_BYTES, last_messages, read_few
 from switchyard.services.broker.publisher import AckLostError, InProcessError, Publisher, PublishRefusedError
 from switchyard.services.broker.reader import last_message, last_of_leader
 from switchyard.services.event_message import message_of
@@ -72,20 +73,22 @@ class EventStore:
         self._tries = settings.append_tries
         self._timeout_s = settings.request_timeout_s
         self._history_events = settings.history_events
+        self._archive_ttl_s = settings.archive_ttl_s
         self._observer = observer
         self.written_bytes = 0
 
     # --- Reads
 
     async def history(self, job_id: JobId, *, after: int = 0, limit: int | None = None) -> list[Recorded]:
-        """The job's events with a sequence over `after`, oldest first; [] for an unknown job.
+        """The job's events with a sequence over `after`, oldest first; [] for none, fewer if they are large.
 
         Raises:
             UnavailableError: the broker does not answer.
         """
         stored = await read_few(
             self._nc, subjects.JOBS, subjects.job_filter(job_id),
-            start=after + 1, limit=limit or self._history_events, timeout_s=self._timeout_s,
+            start=after + 1, limit=limit or self._history_events, max_bytes=FEW_BYTES,
+            timeout_s=self._timeout_s,
         )  # fmt: skip
         return [recorded(message.subject, message.headers, message.data, message.seq) for message in stored]
 
@@ -100,22 +103,42 @@ class EventStore:
             UnavailableError: the broker does not answer, or no replica has come that far.
         """
         for _ in range(self._tries):
-            job = Job(id=job_id)
-            start = 1
-            while True:
-                stored = await read_few(
-                    self._nc, subjects.JOBS, subjects.job_filter(job_id),
-                    start=start, limit=self._history_events, timeout_s=self._timeout_s,
-                )  # fmt: skip
-                for message in stored:
-                    job = fold(job, message.subject, message.data, message.seq, message.headers)
-                if len(stored) < self._history_events:
-                    break
-                start = job.seq + 1
+            job = await self._at_once(job_id) or await self._from_first(job_id)
             if job.seq >= at_least:
                 return job
             await asyncio.sleep(STALE_READ_PAUSE_S)
         raise UnavailableError(f"job {job_id}: event {at_least} cannot be read yet")
+
+    async def _at_once(self, job_id: JobId) -> Job | None:
+        """The job by the last event of each name, where those are all that it has; None where they are not.
+
+        To read events one after another costs the broker a look through all that was stored between them:
+        3 ms where 20,000 lie between, where this takes 0.1 (nats-server 2.15.1).
+        """
+        stored = await last_messages(
+            self._nc, subjects.JOBS, [subjects.job_filter(job_id)], timeout_s=self._timeout_s
+        )
+        events = [decode(message.subject, message.data, message.headers) for message in stored]
+        if not is_whole(events):
+            return None
+        job = Job(id=job_id)
+        for message, event in zip(stored, events, strict=True):
+            job = evolve(job, event, message.seq)
+        return job
+
+    async def _from_first(self, job_id: JobId) -> Job:
+        """The job folded event by event."""
+        job, start = Job(id=job_id), 1
+        while True:
+            stored = await read_few(
+                self._nc, subjects.JOBS, subjects.job_filter(job_id),
+                start=start, limit=self._history_events, timeout_s=self._timeout_s,
+            )  # fmt: skip
+            for message in stored:
+                job = fold(job, message.subject, message.data, message.seq, message.headers)
+            if len(stored) < self._history_events:
+                return job
+            start = job.seq + 1
 
     async def spec(self, job_id: JobId) -> JobSpec:
         """What was submitted, from the job's first event.
@@ -185,8 +208,9 @@ class EventStore:
     # --- Writes
 
     async def transition(
-        self, job: Job | JobId, command: AnyCommand, *, actor: str, trace: str = "", key: str = ""
-    ) -> Transition:
+        self, job: Job | JobId, command: AnyCommand, *, actor: str,
+        trace: str = "", key: str = "", home: str = "",
+    ) -> Transition:  # fmt: skip
         """Decide the command and append its event, again and again until nobody was faster.
 
         Args:
@@ -195,6 +219,7 @@ class EventStore:
             actor: who wants it (`user:ann`, `key:0123456789abcdef`, `worker:gpu-1`, `keeper`).
             trace: W3C trace context to keep with the event.
             key: the id of the API key that it came with, where the actor does not say so.
+            home: the actor's own tenant, where it acts for another.
 
         Raises:
             ConflictError: the state does not allow the command.
@@ -202,24 +227,31 @@ class EventStore:
             UnavailableError: the broker does not answer, the log is full, or others were always faster.
         """
         state = await self.load(job) if isinstance(job, str) else job
-        name = type(command).__name__
+        is_known, name = state is job, type(command).__name__
         for _ in range(self._tries):
             event, rejection = None, None
             try:
                 event = decide(state, command)
-            except RejectedError as error:
+            except (RejectedError, NewerVersionError) as error:
                 rejection = error
             if event is None:
+                if is_known and state.damage is not None:  # it may have been repaired since
+                    state, is_known = await self.load(state.id), False
+                    continue
                 if newer := await self._newer(state):
                     state = await self.load(state.id, at_least=newer)
                     continue
+                if isinstance(rejection, NewerVersionError):
+                    raise rejection
                 outcome = Outcome.IGNORED if rejection is None else Outcome.REJECTED
                 self._observer(Append(state, name, outcome, actor=actor, trace=trace))
                 if rejection is not None:
                     raise rejection
                 return Transition(state, None)
             try:
-                seq = await self.append(state, event, actor=actor, trace=trace, key=key, command=name)
+                seq = await self.append(
+                    state, event, actor=actor, trace=trace, key=key, home=home, command=name
+                )
             except VersionConflictError as conflict:
                 state = await self.load(state.id, at_least=conflict.last_seq or 0)
             else:
@@ -237,8 +269,9 @@ class EventStore:
         return last if last > state.seq else Seq(0)
 
     async def append(
-        self, job: Job, event: AnyEvent, *, actor: str, trace: str = "", key: str = "", command: str
-    ) -> Seq:
+        self, job: Job, event: AnyEvent, *, actor: str,
+        trace: str = "", key: str = "", home: str = "", command: str,
+    ) -> Seq:  # fmt: skip
         """Append the event if the job's last event is still the one of its state; returns its sequence.
 
         A lost acknowledgement is resolved here: the same message is published again, and if the guard
@@ -251,6 +284,7 @@ class EventStore:
             actor: who did it.
             trace: W3C trace context to keep with the event.
             key: the id of the API key that it came with, where the actor does not say so.
+            home: the actor's own tenant, where it acts for another.
             command: the name of the command that it was decided on, for the observer.
 
         Raises:
@@ -261,7 +295,9 @@ class EventStore:
         started = time.perf_counter()
         outcome, seq, is_unknown = Outcome.RECORDED, Seq(0), False
         try:
-            subject, body, headers, event_id = message_of(job, event, actor, trace, key)
+            subject, body, headers, event_id = message_of(
+                job, event, actor, trace, key, home=home, ttl_s=self._archive_ttl_s
+            )
             self.written_bytes += len(subject) + len(headers) + len(body)
             for attempt in range(self._tries):
                 try:
@@ -306,7 +342,7 @@ class EventStore:
         return Seq(0)
 
     async def begin_submit(
-        self, job_id: JobId, spec: JobSpec, *, now: datetime, actor: str, trace: str = ""
+        self, job_id: JobId, spec: JobSpec, *, now: datetime, actor: str, trace: str = "", home: str = ""
     ) -> tuple[Job, AnyEvent, asyncio.Future[int]]:
         """Put a new job's first event on the wire without waiting for its acknowledgement.
 
@@ -321,7 +357,7 @@ class EventStore:
             raise AssertionError("a submission always makes an event")
         started = time.perf_counter()
         try:
-            subject, body, headers, _ = message_of(job, event, actor, trace)
+            subject, body, headers, _ = message_of(job, event, actor, trace, home=home)
             future = await self._publisher.send(subject, body, headers)
         except BaseException as error:
             self._observer(Append(job, SUBMIT, outcome_of(error), event, actor=actor, trace=trace))

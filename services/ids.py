@@ -1,8 +1,9 @@
-"""Ids of jobs and events."""
+"""Ids of jobs, events and processes."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import uuid
 
 from switchyard.events.vocabulary.ids import JobId
@@ -23,3 +24,20 @@ def new_id() -> JobId:
 def id_for_key(tenant: str, key: str) -> JobId:
     """The id of the one job that a tenant's idempotency key stands for: a UUID of version 5."""
     return JobId(str(uuid.uuid5(JOB_NAMESPACE, f"{tenant}\0{key}")))
+
+
+class _Process:
+    token = ""
+
+    @classmethod
+    def draw(cls) -> None:
+        cls.token = secrets.token_hex(8)
+
+
+_Process.draw()
+os.register_at_fork(after_in_child=_Process.draw)
+
+
+def process_token() -> str:
+    """16 hex digits that no other process has, also none that was forked from this one."""
+    return _Process.token

@@ -1,4 +1,8 @@
-"""Structured logs: constant event names, values as fields, to standard error."""
+"""Structured logs: constant event names, values as fields, to standard error.
+
+As JSON each line also says which part of which process and version it is of. Lines about a job have it as
+`job`, and those of an attempt its `fence` and, where it has one, its `trace`.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,17 @@ import contextlib
 import logging
 import os
 import sys
-from typing import Any, TextIO, cast
+from contextvars import ContextVar
+from typing import Any, Final, TextIO, cast
 
 import structlog
+from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
+from switchyard.services import distribution
 from switchyard.services.visible import redacted, visible
 
 _configured: dict[str, Any] = {}
+_PART: Final = ContextVar[str](f"{STRUCTLOG_KEY_PREFIX}part")
 
 
 def configure(*, level: str = "info", as_json: bool | None = None) -> None:
@@ -20,12 +28,18 @@ def configure(*, level: str = "info", as_json: bool | None = None) -> None:
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
-        as_json: one JSON object a line; by default when standard error is no terminal.
+        as_json: one JSON object a line; by default when standard error is no terminal. The other form has
+            colours on a terminal alone, and none where `NO_COLOR` is set.
     """
     as_json = not sys.stderr.isatty() if as_json is None else as_json
     _configured.update(level=level, as_json=as_json)
     renderers: list[structlog.typing.Processor] = (
-        [structlog.processors.JSONRenderer()] if as_json else [_show, structlog.dev.ConsoleRenderer()]
+        [_place, structlog.processors.JSONRenderer()]
+        if as_json
+        else [
+            _show,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR")),
+        ]
     )
     structlog.configure(
         processors=[
@@ -41,6 +55,19 @@ def configure(*, level: str = "info", as_json: bool | None = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(_own_stderr()),
         cache_logger_on_first_use=True,
     )
+
+
+def name_part(part: str) -> None:
+    """Say in lines of this task, and of those that it starts, which part of Switchyard they are of."""
+    _PART.set(part)
+
+
+def _place(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    event["pid"] = os.getpid()
+    event["version"] = distribution.version()
+    return event
 
 
 class _Lines:

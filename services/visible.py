@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 # A terminal obeys the first two ranges and turns text around at the others; surrogates cannot be written.
-UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str, *, keep: str = "") -> str:

@@ -16,12 +16,13 @@ ClientError
     ├── ConflictError         409  the state does not allow it
     ├── GoneError             410  the job was archived without its result
     ├── InvalidError          422  `field` breaks a rule
-    ├── LimitError            408, 413 and 429  a limit was reached
+    ├── LimitError            402, 408, 413 and 429  a limit was reached
     └── ServerError           5xx
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from switchyard.events.errors import SwitchyardError
@@ -113,7 +114,9 @@ class ApiError(ClientError):
         self.code = str(problem.get("code", "http_error"))
         self.detail = str(problem.get("detail") or problem.get("title") or f"the gateway answered {status}")
         self.field: str | None = problem.get("field")
-        named = self.field is None or self.field in self.detail
+        named = self.field is None or re.search(
+            rf"(?<![\w.]){re.escape(str(self.field))}(?![\w])", self.detail
+        )
         super().__init__(self.detail if named else f"{self.field}: {self.detail}")
 
 
@@ -151,7 +154,7 @@ class ServerError(ApiError):
 
 _BY_STATUS: Final[dict[int, type[ApiError]]] = {
     401: AuthenticationError, 403: ForbiddenError, 404: NotFoundError, 409: ConflictError, 410: GoneError,
-    422: InvalidError, 408: LimitError, 413: LimitError, 429: LimitError,
+    422: InvalidError, 402: LimitError, 408: LimitError, 413: LimitError, 429: LimitError,
 }  # fmt: skip
 
 

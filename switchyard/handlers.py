@@ -16,7 +16,9 @@ from typing import Any, Final, TypeVar
 import pydantic
 
 from switchyard._worker.contained import end_if_forked
-from switchyard._worker.context import Artifact, Context, InputFile, SyncContext
+from switchyard._worker.context import Context, SyncContext
+from switchyard._worker.given.spawning import Join, Part, PartOutcome, SyncPart
+from switchyard._worker.given.surroundings import Artifact, InputFile
 from switchyard._worker.handler_errors import (
     Cancelled,
     Fatal,
@@ -32,7 +34,7 @@ from switchyard.events.subjects import NAME
 
 __all__ = [
     "Artifact", "Cancelled", "Context", "Fatal", "Handler", "HandlerError", "Handlers", "HandlersError",
-    "InputFile", "Proposal", "Release", "Retry", "SyncContext",
+    "InputFile", "Join", "Part", "PartOutcome", "Proposal", "Release", "Retry", "SyncContext", "SyncPart",
 ]  # fmt: skip
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -34,19 +34,21 @@ class Options(TypedDict, total=False):
     isolation: Literal["none", "loose", "strict"]
     limits: list[str]
     depends_on: list[str]
-    on_dependency_failure: Literal["dead", "cancel", "run"]
+    on_dependency_failure: Literal["dead", "cancel", "run", "wait"]
     max_rejections: int
     review: dict[str, Any]
+    derive: bool
+    erasable: bool
+    erase_s: float
 
 
-class _Named(TypedDict):
+class Submission(Options, total=False):
+    """One line of a bulk submission: of a kind with its payload, or of a workflow with its inputs."""
+
     kind: str
-
-
-class Submission(_Named, Options, total=False):
-    """One line of a bulk submission."""
-
     payload: dict[str, Any]
+    workflow: str
+    inputs: dict[str, Any]
     idempotency_key: str
 
 
@@ -89,11 +91,22 @@ class Progress(Model, frozen=True):
     attempt: int | None = None
 
 
+class Part(Model, frozen=True):
+    """A job that another one has ended in, with what that calls it."""
+
+    id: str
+    name: str
+    kind: str
+
+
 class Job(Model, frozen=True):
     """A job as it was when the gateway answered; `seq` is the sequence of its last event.
 
     A damaged job has `damage`, and the state before that: `absent` where there was none. `releases` counts
     the attempts in a row that gave it back; `next_attempt_at` is when one that waits for a time comes again.
+
+    What was asked for, `payload` and what follows, is there when a job is read by itself. A list has its jobs
+    without `result`, `artifacts`, `usage` and `inputs` too, unless it is asked for all.
     """
 
     id: str
@@ -109,19 +122,35 @@ class Job(Model, frozen=True):
     releases: int = 0
     next_attempt_at: datetime | None = None
     depends_on: list[str] = []
+    parent: str | None = None
+    parts: list[Part] = []
     worker: str | None = None
     progress: Progress | None = None
     result: Any = None
     artifacts: list[dict[str, Any]] = []
     usage: dict[str, float] = {}
+    workflow: str | None = None
+    inputs: dict[str, Any] = {}
     error: JobError | None = None
     reason: str | None = None
     damage: Damage | None = None
     archived_as: State | None = None
     key: str | None = None
     created_at: datetime | None = None
+    updated_at: datetime | None = None
+    queued_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    start_at: datetime | None = None
+    deadline_at: datetime | None = None
+    payload: Any = None
+    requires: dict[str, Any] | None = None
+    prefers: dict[str, Any] | None = None
+    isolation: str | None = None
+    limits: list[str] | None = None
+    attempt_timeout_s: float | None = None
+    queue_timeout_s: float | None = None
+    links: dict[str, Any] = {}
 
     @property
     def ended(self) -> bool:
@@ -145,6 +174,7 @@ class Event(Model, frozen=True):
     data: dict[str, Any]
     unreadable: str | None = None
     key: str | None = None
+    actor_tenant: str | None = None
 
 
 class File(Model, frozen=True):
@@ -237,6 +267,82 @@ class BulkAnswer(Model, frozen=True):
     idempotency_key: str = ""
 
 
+class UsageRow(Model, frozen=True):
+    """A sum of what was used of one unit.
+
+    Args:
+        amount: a decimal number of units, exact to the millionth; `decimal.Decimal` reads it.
+        attempts: those that used some.
+        cost_micro_cents: millionths of a cent.
+        day: as in `2026-01-31`; like those that follow, only where it was asked for.
+    """
+
+    unit: str
+    amount: str
+    attempts: int = 0
+    cost_micro_cents: int = 0
+    day: str | None = None
+    tenant: str | None = None
+    key: str | None = None
+    kind: str | None = None
+    operation: str | None = None
+    engine: str | None = None
+    outcome: str | None = None
+
+
+class Bill(Model, frozen=True):
+    """What was billed from one day to another."""
+
+    since: str
+    until: str
+    usage: list[UsageRow]
+    total_micro_cents: int
+
+
+class WorkflowEntry(Model, frozen=True):
+    """A workflow in a list, as its newest version is."""
+
+    name: str
+    latest: int
+    kind: str
+    title: str = ""
+    updated_at: datetime | None = None
+
+
+class Workflow(Model, frozen=True):
+    """A version of a workflow.
+
+    Args:
+        inputs: what a submission may say, by name, as it was put.
+        job: what else a job gets where its submission does not say.
+        schema: the JSON Schema of the inputs.
+        example: a submission.
+    """
+
+    name: str
+    version: int
+    latest: int
+    kind: str
+    payload: dict[str, Any]
+    title: str = ""
+    description: str = ""
+    inputs: dict[str, Any] = {}
+    job: dict[str, Any] = {}
+    count: dict[str, int] | None = None
+    created_at: datetime | None = None
+    created_by: str = ""
+    schema: dict[str, Any] = {}
+    example: dict[str, Any] = {}
+
+
+class WorkflowBatch(Model, frozen=True):
+    """The jobs that one submission made; all have the label `batch`."""
+
+    batch: str
+    workflow: str
+    jobs: list[Job]
+
+
 # --- Live messages
 
 
@@ -263,6 +369,16 @@ class LogLine(Model, frozen=True, tag_field="type", tag="log"):
     line: str
 
 
+class PreviewShown(Model, frozen=True, tag_field="type", tag="preview"):
+    """A running attempt has shown an image of what it has so far."""
+
+    job_id: str
+    attempt: int
+    at: datetime
+    media_type: str
+    data: bytes
+
+
 class CaughtUp(Model, frozen=True, tag_field="type", tag="caught_up"):
     """All that lay behind has been sent; what follows is new."""
 
@@ -281,4 +397,4 @@ class Resync(Model, frozen=True, tag_field="type", tag="resync"):
         return self.head
 
 
-LiveMessage = Transition | ProgressReport | LogLine | CaughtUp | Resync
+LiveMessage = Transition | ProgressReport | LogLine | PreviewShown | CaughtUp | Resync

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import logging
 import os
 import re
@@ -26,23 +25,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
-import orjson
-
 from switchyard._client.connection import find
-from switchyard._client.json import body_json
-from switchyard._client.transport import AGAIN, CONNECT_S, LOST, Transport
-from switchyard._vigil.vigil import STALL_S, Vigil
+from switchyard._client.transport import Transport
+from switchyard._vigil.vigil import STALL_S, Vigil, every_s
 from switchyard._worker import runner
 from switchyard._worker.contained import StillRunning, install, ours
 from switchyard._worker.deadline import Deadline
 from switchyard._worker.handler_errors import StuckError
 from switchyard._worker.lease import Lease, Why
 from switchyard._worker.process_state import is_kept, kept
-from switchyard._worker.rest.desk import Desk, desks
+from switchyard._worker.rest.attaching import Attaching
+from switchyard._worker.rest.claims import TIMEOUT_S, Claims
+from switchyard._worker.rest.desk import Desk, declared_first, desks
 from switchyard._worker.rest.runners import Runner, connector_of, runner_of
+from switchyard._worker.rest.tenants import served
 from switchyard.connectors import Connector
-from switchyard.errors import ApiError
 from switchyard.handlers import Function, Handlers, HandlersError
 
 __all__ = ["StuckError", "Worker"]
@@ -55,10 +52,7 @@ DRAIN_S: Final = 30.0
 GRACE_S: Final = 5.0
 SLOTS: Final = 4
 FORCED_S: Final = 9.5  # after `drain_s` the process ends as it stands
-TIMEOUT_S: Final = 30.0
 RETRIES: Final = 8
-STATE_HEADER: Final = "Switchyard-Worker-State"
-REVISION_HEADER: Final = "Switchyard-Worker-Revision"
 
 
 class Worker:
@@ -77,6 +71,8 @@ class Worker:
         drain_s: how long attempts have to end after `stop`; then they are stopped and their jobs given back.
         capabilities: what the worker has, beside what its handlers add.
         tenant: whose jobs it takes; for a token of the role `admin`.
+        tenants: the same for several tenants.
+        exclude_tenants: whose jobs it never takes.
         vigil: whether a process beside it renews its leases while a handler blocks the event loop.
         stall_s: how long the event loop may be blocked before the leases are given up.
         lost_slots: with so many slots lost to handlers that did not stop it takes no more jobs, and ends.
@@ -100,6 +96,8 @@ class Worker:
         drain_s: float = DRAIN_S,
         capabilities: Mapping[str, Any] | None = None,
         tenant: str | None = None,
+        tenants: Sequence[str] = (),
+        exclude_tenants: Sequence[str] = (),
         lost_slots: int = 1,
         vigil: bool = True,
         stall_s: float = STALL_S,
@@ -114,17 +112,21 @@ class Worker:
         self._poll_s = poll_s
         self._drain_s = drain_s
         self._capabilities = dict(capabilities or {})
-        self._tenant = tenant
+        self._served = served(tenant, tenants, exclude_tenants)
         self._wanted = list(connectors)
         self._transport: Transport
+        self._claims: Claims
+        self._attaching: Attaching
         self._running: set[Lease] = set()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._patient = False
         self._lost = 0
         self._lost_slots = lost_slots
         self._with_vigil = vigil
         self._stall_s = stall_s
         self._vigil: Vigil | None = None
+        self._desks: list[Desk] = []
         self._is_own = False
         self._stuck = ""
 
@@ -180,8 +182,23 @@ class Worker:
 
     def stop(self) -> None:
         """Claim nothing more; attempts under way have `drain_s` to end. Called on the event loop."""
+        self._patient = False
         self._stopping.set()
         self._hurry.set()
+
+    def _retire(self) -> None:
+        """Claim nothing more; attempts under way, and one that a claim may still bring, run to their end."""
+        self._patient = True
+        self._stopping.set()
+
+    def declare(self, capabilities: Mapping[str, Any]) -> None:
+        """Change what the worker has, beside what its handlers add; it holds from the next claim on.
+
+        What the gateway refuses is dropped again, and said in the log.
+        """
+        self._capabilities = dict(capabilities)
+        for desk in self._desks:
+            desk.declare(self._capabilities)
 
     async def serve(self) -> None:
         """Work until `stop` is called, or an operator drains the worker, and all attempts have ended.
@@ -201,21 +218,32 @@ class Worker:
 
     async def _serve(self) -> None:
         runners = self._runners()
-        open_desks = desks(self.name, runners, self._capabilities)
+        self._desks = desks(self.name, runners, self._capabilities, self._combine)
         self._transport = Transport(self._connection, timeout_s=TIMEOUT_S, retries=RETRIES)
+        claims = self._claims = Claims(
+            self._transport, self._connection, poll_s=self._poll_s, stopping=self._stopping, drained=self.stop
+        )
+        attaching = self._attaching = Attaching(
+            self._transport, self._desks, wish=self._wish, watch=self._attempt, stopping=self._stopping,
+            drained=self.stop, every_s=every_s(self._lease_s),
+        )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
-                beside = [group.create_task(self._drain())]
+                beside = [group.create_task(work) for work in (self._drain(), self._beside())]
                 if self._with_vigil:
                     self._vigil = self._new_vigil()
                     beside.append(group.create_task(self._vigil.run()))
+                await claims.pause(attaching.look(group))
+                looking = group.create_task(attaching.run(group))
                 claiming = [
-                    group.create_task(self._work(desk, kinds))
-                    for desk in open_desks
+                    group.create_task(self._work(desk, kinds, count - place))
+                    for desk in self._desks
                     for kinds, count in desk.groups(self._slots)
-                    for _ in range(count)
+                    for place in range(count)
                 ]
                 await asyncio.wait(claiming)
+                looking.cancel()
+                await attaching.ended()
                 for task in beside:
                     task.cancel()
         except BaseExceptionGroup as failures:
@@ -223,6 +251,13 @@ class Worker:
         finally:
             await asyncio.gather(*(runner.close() for runner in runners))
             await self._transport.close()
+
+    async def _beside(self) -> None:
+        """What else it does, until cancelled."""
+
+    def _combine(self, found: dict[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
+        """What the worker says that it has, of what its handlers add and what was given."""
+        return declared_first(found, declared)
 
     def _new_vigil(self) -> Vigil:
         return Vigil(
@@ -251,27 +286,34 @@ class Worker:
         for lease in list(self._running):
             lease.interrupt(Why.DRAIN)
 
-    async def _work(self, desk: Desk, kinds: list[str]) -> None:
-        """One slot: claim, run, again."""
+    def _wish(self, desk: Desk, kinds: list[str]) -> dict[str, Any]:
         slots = sum(count for _, count in desk.groups(self._slots))
-        wish: dict[str, Any] = {
-            "worker": desk.name, "kinds": kinds, "slots": slots,
-            "lease_s": self._lease_s, "wait_s": self._poll_s,
+        return {
+            "worker": desk.name, "kinds": kinds, "slots": slots, "lease_s": self._lease_s, **self._served,
         }  # fmt: skip
-        if self._tenant is not None:
-            wish["tenant"] = self._tenant
-        while not self._stopping.is_set():
-            claimed = await self._claim(desk, wish)
-            if claimed is not None:
-                await self._attempt(desk, claimed)
 
-    async def _attempt(self, desk: Desk, claimed: dict[str, Any]) -> None:
+    async def _work(self, desk: Desk, kinds: list[str], place: int) -> None:
+        """One slot: claim, run, again; one of so many, while fewer attempts of back ends were found."""
+        wish = {**self._wish(desk, kinds), "wait_s": self._poll_s}
+        while not self._stopping.is_set():
+            await self._claims.pause(self._attaching.room(desk, kinds, place))
+            if self._stopping.is_set():
+                return
+            claimed = await self._claims.claim(desk, wish)
+            if claimed is not None:
+                # What was found while the claim waited may have taken its place.
+                await self._attempt(desk, claimed, starts=not self._attaching.is_full(desk, kinds, place))
+
+    async def _attempt(self, desk: Desk, claimed: dict[str, Any], *, starts: bool = True) -> None:
         lease = Lease(self._transport, claimed, lease_s=self._lease_s, grace_s=GRACE_S, vigil=self._vigil)
-        if self._stopping.is_set():
+        if self._stopping.is_set() and not self._patient:
             lease.interrupt(Why.DRAIN)
+        elif not starts:
+            lease.interrupt(Why.FULL)
         self._running.add(lease)
         try:
-            await lease.run(desk.runners[lease.kind])
+            with self._attaching.under_way(lease.fence):
+                await lease.run(desk.runners[lease.kind])
         finally:
             self._running.discard(lease)
         left, lease.left = lease.left, None  # which knows the lease
@@ -288,50 +330,10 @@ class Worker:
             self._stopping.set()
         ended = asyncio.Event()
         left.code.add_done_callback(lambda _: ended.set())
-        await self._pause(ended.wait())
+        await self._claims.pause(ended.wait())
         if ended.is_set():
             self._lost -= 1
             log.warning("the handler of job %s has ended; dropped: %d", lease.facts.job_id, left.late())
-
-    async def _claim(self, desk: Desk, wish: dict[str, Any]) -> dict[str, Any] | None:
-        """One claim, sent again under its key until it is answered: a lease whose answer was lost is not."""
-        said = await desk.said()
-        body = body_json(wish | said.body)
-        headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
-        limits = aiohttp.ClientTimeout(total=self._poll_s + TIMEOUT_S, sock_connect=CONNECT_S)
-        pauses = self._transport.pauses()
-        while True:
-            try:
-                async with self._transport.open(
-                    "POST", "/v1/leases", body=io.BytesIO(body), headers=headers, timeout=limits
-                ) as answer:
-                    desk.heard(said, answer.headers.get(REVISION_HEADER, ""))
-                    if answer.status == 204:
-                        if answer.headers.get(STATE_HEADER) == "draining":
-                            self.stop()
-                        return None
-                    claimed: dict[str, Any] = orjson.loads(await answer.read())
-                    return claimed
-            except (ApiError, *LOST) as error:
-                if isinstance(error, ApiError) and error.status not in AGAIN:
-                    if not desk.must_say_again(said, error):
-                        raise
-                    return None
-                if self._stopping.is_set():
-                    return None
-                failed: Exception = error
-            log.warning("the gateway at %s gives no job: %s", self._connection.url, failed)
-            if not pauses.another(failed):
-                pauses.reset()
-            await self._pause(pauses.wait(failed))
-
-    async def _pause(self, pause: Any) -> None:
-        """Wait, though not beyond a stop."""
-        waiting = asyncio.ensure_future(pause)
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
-        for task in (waiting, stopping):
-            task.cancel()
 
     @contextlib.contextmanager
     def _signals(self, deadline: Deadline) -> Iterator[None]:

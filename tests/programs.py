@@ -16,3 +16,14 @@ needs_nats: Final = pytest.mark.skipif(
     NATS is None,
     reason="the nats command line is missing: `make test` builds it where Go is: apt-get install golang",
 )
+
+_UNPACKED: Final = Path(__file__).parents[1] / ".tools/nginx/usr/sbin/nginx"
+NGINX: Final = (
+    shutil.which("nginx")
+    or shutil.which("nginx", path="/usr/sbin")
+    or (str(_UNPACKED) if _UNPACKED.exists() else None)
+)
+
+needs_nginx: Final = pytest.mark.skipif(
+    NGINX is None, reason="nginx is missing: `make test` unpacks it on Debian; else: apt-get install nginx"
+)

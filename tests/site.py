@@ -23,6 +23,7 @@ from switchyard.events.encoding.envelope import Recorded, recorded
 from switchyard.events.job import Job
 from switchyard.events.values import JobError
 from switchyard.events.vocabulary.ids import JobId, Revision, WorkerId
+from switchyard.projections.reader import ReadModel
 from switchyard.services.access.jwt import load_or_create_secrets, mint
 from switchyard.services.broker import connection, topology
 from switchyard.services.broker.publisher import Publisher
@@ -32,9 +33,11 @@ from switchyard.services.event_store import EventStore
 from switchyard.services.keeper.loop import Keeper
 from switchyard.services.projector.projector import Projector
 from switchyard.services.records.lanes import Lanes
+from switchyard.services.records.tenancy import Tenancy, tenancy_of
 from switchyard.services.settings import Settings
 from switchyard.services.telemetry.part import Telemetry
 from switchyard.services.worker.worker import Worker
+from tests.broker.laid_out import LAID_OUT
 
 DEADLINE_S = 40.0
 
@@ -115,11 +118,13 @@ class Site:
         slots: int = 1,
         url: str | None = None,
         tenant: str | None = None,
+        tenancy: Tenancy | None = None,
     ) -> AsyncIterator[Worker]:
         """A running worker; drained at the end. It is on this site's broker, or reaches it by `url`."""
         nc = await connection.connect(url or self.nats_url, name=name)
         settings = self.settings.model_copy(update={"slots": slots})
-        worker = Worker(nc, connectors, settings, worker_id=name, tenant=tenant)
+        served = tenancy or tenancy_of([] if tenant is None else [tenant], [])
+        worker = Worker(nc, connectors, settings, worker_id=name, tenancy=served)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(worker.run())
             await worker.ready.wait()
@@ -132,10 +137,10 @@ class Site:
                 await nc.close()
 
     @asynccontextmanager
-    async def keeper(self) -> AsyncIterator[Keeper]:
-        """A running keeper."""
+    async def keeper(self, read_model: ReadModel | None = None) -> AsyncIterator[Keeper]:
+        """A running keeper, with a read model where one is given."""
         nc = await connection.connect(self.nats_url, name="keeper")
-        keeper = Keeper(nc, self.settings)
+        keeper = Keeper(nc, self.settings, read_model)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(keeper.run())
             try:
@@ -176,6 +181,8 @@ async def opened(
 ) -> AsyncIterator[S]:
     """Connect, lay out the streams, and make a site of a kind; the connection is closed at the end.
 
+    What has been laid out once is not looked at again: a test that takes some of it away puts it back itself.
+
     Args:
         kind: the class.
         nats_url: that of the broker, which the test may kill.
@@ -184,11 +191,16 @@ async def opened(
         timeout_s: that of the publisher, if it differs from its default.
         settings: that differ from the defaults.
     """
-    found = Settings(**settings)
+    # Vigils are what tests/worker/test_vigil.py is about; elsewhere each would cost more than a gateway.
+    found = Settings(**({"vigil": False} | settings))
     nc = await connection.connect(nats_url, name=name)
-    await topology.apply(nc, max_bytes=max_bytes)
-    publisher = Publisher(nc) if timeout_s is None else Publisher(nc, timeout_s=timeout_s)
-    async with publisher:
-        yield kind(nats_url, nc, publisher, found)
-    with contextlib.suppress(OSError):  # the broker may be gone
-        await nc.close()
+    try:
+        if max_bytes or nats_url not in LAID_OUT:
+            await topology.apply(nc, max_bytes=max_bytes)
+            LAID_OUT.add(nats_url)
+        publisher = Publisher(nc) if timeout_s is None else Publisher(nc, timeout_s=timeout_s)
+        async with publisher:
+            yield kind(nats_url, nc, publisher, found)
+    finally:
+        with contextlib.suppress(OSError):  # the broker may be gone
+            await nc.close()

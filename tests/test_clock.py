@@ -121,8 +121,8 @@ def test_an_answer_without_a_time_says_none(body: bytes) -> None:
     assert time_in(body) is None
 
 
-async def test_a_broker_without_our_streams_leaves_the_time_to_the_host(broker: NatsServer) -> None:
-    nc = await connect(broker.url)
+async def test_a_broker_without_our_streams_leaves_the_time_to_the_host(empty_broker: NatsServer) -> None:
+    nc = await connect(empty_broker.url)
     clock = BrokerClock(host=lambda: 7.0)
     assert not await clock.ask(nc)
     assert clock.time_s() == 7.0
@@ -180,7 +180,9 @@ async def test_the_time_is_asked_again_after_a_reconnection(
         await nc.close()
 
 
-async def test_the_time_is_asked_again_and_again(broker: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_time_is_asked_again_and_again(
+    empty_broker: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = asyncio.Queue[None]()
     ask = BrokerClock.ask
 
@@ -191,7 +193,7 @@ async def test_the_time_is_asked_again_and_again(broker: NatsServer, monkeypatch
     monkeypatch.setattr(BrokerClock, "ask", noted)
     monkeypatch.setattr("switchyard.services.clock.REFRESH_S", 0.01)
     monkeypatch.setattr("switchyard.services.clock.AGAIN_S", 0.01)
-    nc = await connect(broker.url)  # without our streams: it has no answer yet
+    nc = await connect(empty_broker.url)  # without our streams: it has no answer yet
     async with asyncio.timeout(DEADLINE_S):
         for _ in range(3):
             await asked.get()

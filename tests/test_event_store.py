@@ -6,19 +6,23 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 
 from switchyard.events import subjects
-from switchyard.events.commands import Complete, RequestCancel, Submit, TakeLease
+from switchyard.events.commands import Complete, Release, RequestCancel, Submit, TakeLease
+from switchyard.events.encoding.codec import write
 from switchyard.events.encoding.envelope import Recorded
 from switchyard.events.errors import (
     ConflictError,
+    NewerVersionError,
     NotFoundError,
     SwitchyardError,
     UnavailableError,
     VersionConflictError,
 )
+from switchyard.events.events import Repaired
 from switchyard.events.job import Job, evolve
 from switchyard.events.values import JobSpec, Status
 from switchyard.events.vocabulary.ids import Fence, JobId, LaneId, Revision, Seq, WorkerId
@@ -104,6 +108,30 @@ async def test_a_stale_writer_learns_what_happened_since(store: EventStore) -> N
         await store.transition(
             stale, TakeLease(now=now(), worker=WorkerId("w"), revision=Revision(1)), actor="worker:w"
         )
+
+
+@pytest.mark.parametrize("newer", [False, True])
+async def test_a_state_that_was_damaged_is_read_again_before_it_refuses(
+    store: EventStore,
+    nats_connection: Client,
+    newer: bool,  # noqa: FBT001 - as it is parametrized
+) -> None:
+    lease = TakeLease(now=now(), worker=WorkerId("w"), revision=Revision(1))
+    job, _ = await store.transition(await submitted(store), lease, actor="worker:w")
+    name, message = ("praised", b'{"v":1,"at":"2026-01-02T03:04:05Z"}') if newer else ("queued", b"{")
+    ours = {subjects.H_TENANT: "acme", subjects.H_KIND: "simulate"}
+    await nats_connection.request(f"job.{job.id}.{name}", message, timeout=5, headers=ours)
+    damaged = await store.load(job.id)
+    assert damaged.damage is not None
+    assert damaged.damage.newer is newer
+    command = Complete(now=now(), fence=Fence(job.seq), result=1)
+    with pytest.raises(NewerVersionError if newer else ConflictError):
+        await store.transition(damaged, command, actor=ACTOR)
+    state = msgspec.to_builtins(job)
+    del state["id"]
+    subject, body = write(job.id, Repaired(at=now(), state=state, by="upgrade"))
+    await nats_connection.request(subject, body, timeout=5)
+    assert (await store.transition(damaged, command, actor=ACTOR)).job.status is Status.SUCCEEDED
 
 
 async def test_every_write_carries_the_one_filter_string(store: EventStore, nats_connection: Client) -> None:
@@ -324,3 +352,19 @@ def test_ids_are_version_7_and_those_of_keys_are_stable() -> None:
     assert len(set(ids)) == 1000
     assert all(job_id[14] == "7" and job_id[19] in "89ab" for job_id in ids)
     assert id_for_key("acme", "k") == id_for_key("acme", "k") != id_for_key("other", "k")
+
+
+async def test_a_job_of_one_attempt_is_loaded_with_one_question_and_any_other_as_well(
+    store: EventStore, nats_connection: Client
+) -> None:
+    job = await submitted(store)
+    for attempt in (1, 2):
+        take = TakeLease(now=now(), worker=WorkerId("w1"), revision=Revision(1))
+        job, _ = await store.transition(job, take, actor=ACTOR)
+        asked = nats_connection.stats["out_msgs"]
+        assert await store.load(job.id) == job
+        if attempt == 1:
+            assert nats_connection.stats["out_msgs"] == asked + 1
+        assert job.lease is not None
+        job, _ = await store.transition(job, Release(now=now(), fence=job.lease.fence), actor=ACTOR)
+        assert await store.load(job.id) == job

@@ -19,6 +19,30 @@ REFUSED=.venv/.refused- # and what could not be installed
 say() { printf 'setup: %s\n' "$*" >&2; }
 stop() { say "$*"; exit 1; }
 
+# Show how far an installation is, from what it prints: on one line that changes at a terminal, else every
+# 20 seconds. What is said of it, how many steps it has (0: unknown), and what a line says that ends one.
+show_progress() {
+  local what="$1" steps="$2" ends="$3" line done=0 of="" next=20 started=$SECONDS
+  if [ "$steps" != 0 ]; then of=" of $steps"; fi
+  while true; do
+    if IFS= read -r -t 1 line; then
+      if [[ "$line" =~ $ends ]]; then done=$((done + 1)); fi
+      if [[ "$line" == "Installing collected packages"* ]]; then what="unpacking Python packages" done=0 of=""; fi
+    elif [ $? -le 128 ]; then # more than that is a second without a line
+      break
+    fi
+    local seconds=$((SECONDS - started)) count=""
+    if [ "$done" != 0 ]; then count=": $done$of"; fi
+    if [ -t 2 ]; then
+      printf '\rsetup: %s%s, %d s\033[K' "$what" "$count" "$seconds" >&2
+    elif [ "$seconds" -ge "$next" ]; then
+      say "$what$count, $seconds s"
+      next=$((seconds + 20))
+    fi
+  done
+  if [ -t 2 ]; then printf '\r\033[K' >&2; fi
+}
+
 # The words before a command that needs root; fails where the person may not install.
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; elif sudo -n true 2>/dev/null; then sudo -n "$@"; else return 1; fi
@@ -33,7 +57,8 @@ apt_install() {
     as_root apt-get update -qq >/dev/null || true
     apt_updated=1
   fi
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" |
+    show_progress "installing $1" 0 "^(Get:|Unpacking|Setting up)"
 }
 
 # Run an installation, unless the same one failed before: a refusal need not be waited for at every make.
@@ -71,15 +96,16 @@ make_venv() {
 }
 
 # `-m pip` and not the script: a moved tree keeps a .venv whose scripts name the old place.
-pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
+pip() { PYTHONUNBUFFERED=1 .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 
 install_python_packages() {
   local wanted
   wanted="$(cat requirements.lock pyproject.toml | cksum) $PWD"
   if [ "$(cat "$STAMP" 2>/dev/null)" = "$wanted" ]; then return; fi
   .venv/bin/python -c 'import pip' 2>/dev/null || make_venv
-  say "installing Python packages into .venv"
-  pip install --quiet --require-hashes -r requirements.lock
+  say "installing Python packages into .venv, some minutes at the first time"
+  pip install --require-hashes -r requirements.lock |
+    show_progress "fetching Python packages" "$(grep -c == requirements.lock)" "^(Collecting|Requirement already)"
   pip uninstall --quiet --yes switchyard 2>/dev/null || true # its name until it was published
   pip install --quiet --no-deps --no-build-isolation -e .
   rm -f "$REFUSED"*
@@ -109,6 +135,19 @@ install_german() {
     "install with: apt-get install tesseract-ocr-deu"
 }
 
+has_chromium() {
+  command -v chromium >/dev/null
+}
+
+apt_chromium() {
+  apt_install chromium && has_chromium
+}
+
+install_chromium() {
+  if has_chromium || once chromium apt_chromium; then return; fi
+  say "chromium is missing: the tests of the monitor page are skipped; install with: apt-get install chromium"
+}
+
 build_nats_cli() {
   say "building the nats command line $NATS_CLI into .tools/bin"
   mkdir -p .tools/bin
@@ -124,6 +163,21 @@ install_nats_cli() {
   fi
   if once "nats-$NATS_CLI" build_nats_cli; then return; fi
   say "the nats command line could not be built: tests of docs/nats-cli.md are skipped; see .tools/go.log"
+}
+
+# Into .tools, where it is no service: Debian's package starts one as soon as it is installed.
+unpack_nginx() {
+  say "unpacking nginx into .tools/nginx"
+  rm -rf .tools/nginx && mkdir -p .tools/nginx
+  if [ -z "$apt_updated" ]; then as_root apt-get update -qq >/dev/null 2>&1 || true; fi
+  (cd .tools/nginx && apt-get download -qq nginx && dpkg -x nginx_*.deb . && usr/sbin/nginx -v) >.tools/nginx.log 2>&1
+}
+
+install_nginx() {
+  if command -v nginx >/dev/null || [ -x .tools/nginx/usr/sbin/nginx ]; then return; fi
+  if command -v apt-get >/dev/null && command -v dpkg >/dev/null && once nginx unpack_nginx; then return; fi
+  rm -rf .tools/nginx
+  say "nginx is missing: the tests of docs/proxy.md are skipped; install with: apt-get install nginx"
 }
 
 # In an environment of its own: nothing of ours may come to depend on what it brings.
@@ -149,7 +203,9 @@ install_tesseract
 case "${1-}" in
   --test)
     install_german
+    install_chromium
     install_nats_cli
+    install_nginx
     ;;
   --score) install_markitdown ;;
 esac

@@ -25,6 +25,7 @@ from switchyard.events.events import (
     AnyEvent,
     Blocked,
     Event,
+    Parted,
     Queued,
     Rejected,
     Repaired,
@@ -234,6 +235,8 @@ def _misplacing(event: AnyEvent) -> str:
     """The field of an event without a place that is to blame."""
     if isinstance(event, Blocked) and not all(map(JOB_ID.fullmatch, event.depends_on)):
         return "depends_on"
+    if isinstance(event, Parted):
+        return "parts"
     if getattr(event, "job", None) is not None:
         return "job"
     return "priority" if is_name(getattr(event, "lane", "")) else "lane"
@@ -241,6 +244,8 @@ def _misplacing(event: AnyEvent) -> str:
 
 def _odd_names(event: AnyEvent) -> str:
     """What is wrong with the names in a first event, or ""; they stand in subjects and headers."""
+    if isinstance(event, Parted) and not all(JOB_ID.fullmatch(part.id) for part in event.parts):
+        return "its parts are no jobs"
     if type(event) not in _FIRST:
         return ""
     if isinstance(event, Blocked) and not all(map(JOB_ID.fullmatch, event.depends_on)):
@@ -250,6 +255,8 @@ def _odd_names(event: AnyEvent) -> str:
         return ""
     if not (is_name(spec.kind) and is_name(spec.tenant) and is_name(spec.lane)):
         return "its kind, tenant or lane is no name"
+    if spec.parent and JOB_ID.fullmatch(spec.parent) is None:
+        return "what it is a part of is no job"
     return "" if not spec.shared_lane or is_name(spec.shared_lane) else "its shared lane is no name"
 
 

@@ -18,6 +18,7 @@ from switchyard.events.commands import (
     Discard,
     FailDependency,
     LoseLease,
+    RefusePart,
     Repair,
     Requeue,
     Unblock,
@@ -32,7 +33,7 @@ from switchyard.events.vocabulary.ids import LaneId
 from switchyard.events.vocabulary.refusals import RefusalCode
 
 ALLOWED: Final = ("repair", "discard")
-_BY_ITSELF: Final = (Wake, Unblock, FailDependency, LoseLease, Requeue, Archive)
+_BY_ITSELF: Final = (Wake, Unblock, FailDependency, RefusePart, LoseLease, Requeue, Archive)
 _GOES_ON: Final = FINAL | {Status.SCHEDULED, Status.BLOCKED, Status.RETRYING, Status.REVIEW}
 _TARGETS: Final = frozenset({Status.QUEUED, Status.DEAD, Status.CANCELLED})
 

@@ -26,6 +26,7 @@ class Recorded(msgspec.Struct, frozen=True):
         actor: who wrote it (`user:ann`, `worker:gpu-1`, `keeper`).
         trace: W3C trace context, or "".
         key: the id of the API key by which it was written, or "".
+        home: the tenant of who wrote it, where that acted for another; "" else.
     """
 
     seq: Seq
@@ -38,6 +39,7 @@ class Recorded(msgspec.Struct, frozen=True):
     trace: str
     event: AnyEvent | Unreadable
     key: str = ""
+    home: str = ""
 
     @property
     def at(self) -> datetime:
@@ -53,14 +55,14 @@ def recorded(subject: str, headers: Mapping[str, str] | None, body: bytes, seq: 
         seq, JobId(job_id), name,
         get(subjects.H_TENANT, ""), get(subjects.H_KIND, ""), get(subjects.H_ACTOR, ""),
         get(subjects.H_MSG_ID, ""), get(subjects.H_TRACE, ""), decode(subject, body, headers),
-        get(subjects.H_KEY, ""),
+        get(subjects.H_KEY, ""), get(subjects.H_HOME, ""),
     )  # fmt: skip
 
 
 def event_view(entry: Recorded) -> dict[str, Any]:
     """The event as the API shows it: `{"seq", "type", "at", "job_id", "actor", "data"}`.
 
-    `key` is there where an API key wrote it.
+    `key` is there where an API key wrote it, `actor_tenant` where somebody of that tenant acted for another.
 
     One that cannot be read has no time and no data, but the reason as `unreadable`; with it, one that a newer
     version wrote is shown as it stands.
@@ -85,11 +87,16 @@ def _time(value: object) -> str | None:
 
 def _shown(entry: Recorded, at: str | None, data: dict[str, Any]) -> dict[str, Any]:
     by_key = {"key": entry.key} if entry.key else {}
-    return by_key | {
-        "seq": entry.seq,
-        "type": entry.name,
-        "at": at,
-        "job_id": entry.job_id,
-        "actor": entry.actor,
-        "data": data,
-    }
+    acting = {"actor_tenant": entry.home} if entry.home else {}
+    return (
+        by_key
+        | acting
+        | {
+            "seq": entry.seq,
+            "type": entry.name,
+            "at": at,
+            "job_id": entry.job_id,
+            "actor": entry.actor,
+            "data": data,
+        }
+    )

@@ -102,6 +102,12 @@ def score(prefers: Mapping[str, Any], capabilities: Capabilities) -> int:
     return WORST - round(WORST * met / total) if total else WORST
 
 
+def declared_at(path: str, capabilities: Capabilities) -> Any:
+    """What is declared under a path, as a condition on it looks for it; None for nothing."""
+    found = _find(_declared(capabilities), path)
+    return None if found is MISSING else found
+
+
 def _declared(capabilities: Any) -> Capabilities:
     return capabilities if type(capabilities) is dict or isinstance(capabilities, Mapping) else {}
 

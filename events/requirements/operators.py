@@ -28,6 +28,7 @@ class Missing:
 MISSING: Final = Missing()
 
 # Each pattern may take this much for its program and its automaton; RE2 stays linear when it is spent.
+FEW: Final = 4
 _REGEX_BYTES: Final = 1 << 19
 
 
@@ -116,11 +117,19 @@ def _nin(operand: Any, found: Any) -> Verdict:
 
 
 def _has(operand: Any, found: Any) -> bool:
-    return isinstance(found, list) and any(equal(operand, element) for element in found)
+    if not isinstance(found, list):
+        return False
+    if type(operand) is str:  # equal to no other type; lists of thousands of names are common
+        return operand in found
+    return any(equal(operand, element) for element in found)
 
 
 def _all(operand: Any, found: Any) -> Verdict:
-    return all(_has(value, found) for value in operand) if isinstance(operand, list) else None
+    if not isinstance(operand, list):
+        return None
+    if len(operand) > FEW and isinstance(found, list) and all(type(value) is str for value in operand):
+        return {element for element in found if type(element) is str}.issuperset(operand)
+    return all(_has(value, found) for value in operand)
 
 
 def _any(operand: Any, found: Any) -> Verdict:

@@ -16,6 +16,7 @@ import msgspec
 
 from switchyard.events.numbers import Time
 from switchyard.events.schedules.ticks import Timing, newest, ticks
+from switchyard.events.vocabulary.ids import JobId
 
 
 class Missed(StrEnum):
@@ -50,6 +51,14 @@ class Skipped(msgspec.Struct, frozen=True):
     reason: str
 
 
+class ByHand(msgspec.Struct, frozen=True):
+    """The newest job that somebody had made at once, beside the ticks."""
+
+    at: datetime
+    job_id: JobId
+    by: str
+
+
 class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     """A schedule and how far it has come.
 
@@ -62,6 +71,8 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
         cancels: the tick whose job has to make way for those that fire.
         last_tick: the newest tick that made a job.
         runs: how many ticks made a job.
+        by_hand: the newest job that somebody had made beside them.
+        runs_by_hand: how many of those there were.
     """
 
     tenant: str
@@ -82,6 +93,8 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     runs: int = 0
     refused: Refusal | None = None
     skipped: Skipped | None = None
+    by_hand: ByHand | None = None
+    runs_by_hand: int = 0
 
 
 def upcoming(schedule: Schedule, after: datetime) -> Iterator[datetime]:
@@ -149,6 +162,15 @@ def fired(schedule: Schedule, now: datetime, made: list[datetime], refused: Refu
         last_tick=made[-1] if made else schedule.last_tick,
         runs=schedule.runs + len(made),
         refused=refused or schedule.refused,
+    )
+
+
+def run_by_hand(schedule: Schedule, now: datetime, job_id: JobId, by: str) -> Schedule | None:
+    """The schedule with a job that somebody had made; None when that is noted. No tick moves by it."""
+    if schedule.by_hand is not None and schedule.by_hand.job_id == job_id:
+        return None
+    return msgspec.structs.replace(
+        schedule, written_at=now, by_hand=ByHand(now, job_id, by), runs_by_hand=schedule.runs_by_hand + 1
     )
 
 

@@ -25,6 +25,8 @@ class QueuedCause(StrEnum):
     AGED = "aged"
     REQUEUED = "requeued"
     REDRIVEN = "redriven"
+    RETRIED = "retried"
+    """Somebody wants the next attempt at once, by any worker: also by the one that failed the last."""
     SHARED = "shared"
     """It is loosely isolated, and no longer kept for its tenant's own workers."""
 
@@ -80,6 +82,10 @@ class DeadReason(StrEnum):
     REJECTED_TOO_OFTEN = "rejected_too_often"
     RELEASED_TOO_OFTEN = "released_too_often"
     DAMAGED = "damaged"
+    PART_FAILED = "part_failed"
+    """A part of it has not succeeded."""
+    PART_REFUSED = "part_refused"
+    """A part of it could not be submitted."""
 
 
 FAILED: Final = frozenset({DeadReason.NOT_RETRYABLE, DeadReason.FAILURES_SPENT, DeadReason.POISON})
@@ -92,6 +98,17 @@ class DependencyFailure(StrEnum):
     DEAD = "dead"
     CANCEL = "cancel"
     RUN = "run"
+    WAIT = "wait"
+    """It stays blocked until that one has succeeded after all."""
+
+
+class JoinPolicy(StrEnum):
+    """What becomes of a job when a part of it does not succeed."""
+
+    ALL = "all"
+    """It is dead, and the parts that have not ended are cancelled."""
+    COLLECT = "collect"
+    """It is joined once all parts have ended, however they did."""
 
 
 class ReviewDeadline(StrEnum):

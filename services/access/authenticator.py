@@ -20,7 +20,7 @@ class Authenticator:
 
     def __init__(self, verifier: TokenVerifier, revocations: Revocations, *, size: int) -> None:
         self._verifier = verifier
-        self._revocations = revocations
+        self.revocations = revocations
         self._size = size
         # By hash: a token itself is kept nowhere.
         self._known: OrderedDict[bytes, Principal] = OrderedDict()
@@ -59,7 +59,7 @@ class Authenticator:
         if principal.expires_at <= clock.time_s():
             self._known.pop(digest, None)
             raise UnauthenticatedError("the token has expired", code="token_expired")
-        if principal.token_id in self._revocations:
+        if principal.token_id in self.revocations:
             raise UnauthenticatedError("the token was revoked", code="token_revoked")
         return principal
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 from typing import Final
 
@@ -9,44 +10,12 @@ import jwt
 import msgspec
 
 from switchyard.events.errors import ForbiddenError
-from switchyard.events.vocabulary.ids import Fence, JobId, WorkerId
 from switchyard.services.access.jwt import TokenVerifier
+from switchyard.services.access.ticket_claims import LeaseClaims
 
 HEADER: Final = "Switchyard-Lease-Token"
 PURPOSE: Final = b"switchyard timed lease"
 ALGORITHM: Final = "HS256"
-
-
-class LeaseClaims(msgspec.Struct, frozen=True):
-    """What a lease token says.
-
-    Args:
-        job: the job's id.
-        fence: the sequence of the event that granted the lease.
-        attempt: which attempt it is.
-        worker: who holds it.
-        tenant: whose job it is.
-        lease_s: seconds by which a renewal prolongs it where it does not say.
-        places: answers to the tokens that keep its places under limits.
-    """
-
-    job: JobId
-    fence: Fence
-    attempt: int
-    worker: WorkerId
-    tenant: str
-    lease_s: float
-    places: tuple[str, ...] = ()
-
-    @property
-    def id(self) -> str:
-        """The lease's name in URLs."""
-        return lease_id(self.job, self.fence)
-
-
-def lease_id(job: JobId, fence: Fence) -> str:
-    """The lease's name in URLs."""
-    return f"{job}.{fence}"
 
 
 class LeaseTokens:
@@ -86,8 +55,14 @@ class LeaseTokens:
             return found
         raise _refused("the lease token was not signed here")
 
-    def _keys(self) -> list[bytes]:
-        return [hmac.digest(secret.encode(), PURPOSE, "sha256") for secret in self._verifier.secrets]
+    def _keys(self) -> tuple[bytes, ...]:
+        return keys_of(self._verifier.secrets, PURPOSE)
+
+
+@functools.lru_cache(maxsize=8)
+def keys_of(secrets: tuple[str, ...], purpose: bytes) -> tuple[bytes, ...]:
+    """The keys that are made of secrets for one purpose, and sign nothing else."""
+    return tuple(hmac.digest(secret.encode(), purpose, "sha256") for secret in secrets)
 
 
 def _refused(message: str) -> ForbiddenError:

@@ -6,28 +6,17 @@ counts for nothing beside its state once that has ended.
 
 from __future__ import annotations
 
-import hmac
 from typing import Final
 
 import jwt
 import msgspec
 
-from switchyard.events.values import Backend
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.jwt import TokenVerifier
-from switchyard.services.access.lease_tickets import ALGORITHM, LeaseClaims
+from switchyard.services.access.lease_tickets import ALGORITHM, keys_of
+from switchyard.services.access.ticket_claims import OutcomeClaims
 
 PURPOSE: Final = b"switchyard outcome of a back end"
-
-
-class OutcomeClaims(LeaseClaims, frozen=True, kw_only=True):
-    """What such a token says: the lease, and whose the work is.
-
-    Args:
-        backend: who carries the attempt on.
-    """
-
-    backend: Backend
 
 
 class OutcomeTokens:
@@ -57,8 +46,8 @@ class OutcomeTokens:
                 raise _refused("the outcome token is malformed") from None
         raise _refused("the outcome token was not signed here")
 
-    def _keys(self) -> list[bytes]:
-        return [hmac.digest(secret.encode(), PURPOSE, "sha256") for secret in self._verifier.secrets]
+    def _keys(self) -> tuple[bytes, ...]:
+        return keys_of(self._verifier.secrets, PURPOSE)
 
 
 def _refused(message: str) -> UnauthenticatedError:

@@ -127,6 +127,7 @@ class Caller(_Rights):
         key: the id of the API key that it came with, or "".
         grant: what that key allows; None without one.
         home: the tenant that it belongs to, where it acts for another one.
+        operation: the word for the way by which its jobs come, as the ledger has it, or "".
     """
 
     tenant: str
@@ -136,6 +137,7 @@ class Caller(_Rights):
     key: str = ""
     grant: Grant | None = None
     home: str = ""
+    operation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

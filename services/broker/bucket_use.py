@@ -12,6 +12,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from nats.aio.client import Client
@@ -35,6 +36,7 @@ class Bounds(NamedTuple):
         size_bytes: most bytes of all together.
         status: that of the refusal.
         code: that of the refusal when there are too many.
+        of_sorts: most entries of some sorts, where that differs.
     """
 
     what: str
@@ -42,6 +44,7 @@ class Bounds(NamedTuple):
     size_bytes: float = math.inf
     status: int = 429
     code: str = "limit"
+    of_sorts: Mapping[str, int] = MappingProxyType({})
 
 
 class BucketUse:
@@ -94,9 +97,9 @@ class BucketUse:
         bounds, owner = self.bounds, subjects.owner_of(subject)
         tenant, _, sort = owner.partition(".")
         what = f"{bounds.what} ({sort})" if sort else bounds.what
-        have = self.entries(owner)
-        if size_bytes and subject not in self._sizes and have >= bounds.entries:
-            message = f"tenant {tenant} has {have} {what}, of at most {bounds.entries}"
+        have, most_entries = self.entries(owner), bounds.of_sorts.get(sort, bounds.entries)
+        if size_bytes and subject not in self._sizes and have >= most_entries:
+            message = f"tenant {tenant} has {have} {what}, of at most {most_entries}"
             raise LimitError(
                 message,
                 status=bounds.status,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import secrets
+import ssl
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import nats.errors
 import structlog
@@ -15,13 +18,27 @@ from nats.aio.subscription import Subscription
 
 from switchyard.events.errors import UnavailableError
 from switchyard.services import clock
+from switchyard.services.broker.jetstream import LOCAL_API, api_subject
+from switchyard.services.broker.rights.nkeys import Credentials
 from switchyard.services.broker.wire import LazyHeaders, MessageParser, header_block, text_of
+from switchyard.services.settings.secrets import without_password
 
 log = structlog.get_logger()
 
 PENDING_BYTES = 32 * 1024 * 1024
 PINGS_PER_LEASE = 8
 PINGS_OUTSTANDING = 2  # one more and the broker is taken for hung: half a lease after its last answer at most
+_VIOLATION: Final = re.compile(r'permissions violation for (publish|subscription) to "(.*?)"', re.IGNORECASE)
+_VARYING: Final = re.compile(r"(?<=\.)(?:[0-9a-f-]{32,36}|[0-9]+|[A-Za-z0-9]{22,26})(?=\.|$)")
+REFUSALS: Final = 256  # sorts of subjects whose refusal is logged
+
+
+class DeniedError(nats.errors.Error):
+    """The broker's user of this connection lacks a right."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"its user may not publish to {subject}: see docs/broker-rights.md")
+        self.subject = subject
 
 
 class _Client(Client):
@@ -30,9 +47,14 @@ class _Client(Client):
     Together they halve the time of a message, in and out; tests hold them against the originals.
     """
 
-    def __init__(self, url: str = "") -> None:
+    def __init__(self, url: str = "", credentials: Credentials | None = None) -> None:
         super().__init__()
         self.url = url
+        self.credentials = credentials
+        self._asked: dict[str, str] = {}
+        self._refused: set[tuple[str, str]] = set()
+        if credentials is not None:
+            self._public_nkey = credentials.public
         self.listeners: dict[int, Callable[[Msg], None]] = {}
         self._ps = MessageParser(self)
         self.reconnect_callbacks: list[Callable[[], None]] = []
@@ -76,6 +98,57 @@ class _Client(Client):
         await super()._read_loop()
         if self.is_connected and not _cancellations():
             await self._process_op_err(nats.errors.Error("the reader has ended"))
+
+    async def _process_err(self, err_msg: str) -> None:
+        # nats-py has it in small letters, and those who wait for an answer wait on.
+        whole = self._ps.error_line or err_msg  # type: ignore[attr-defined]
+        found = _VIOLATION.search(whole)
+        if found is None or not self.is_connected:
+            await super()._process_err(err_msg)
+            return
+        what, subject = found[1].lower(), found[2]
+        if subject.startswith(LOCAL_API):
+            subject = api_subject(subject.removeprefix(LOCAL_API))
+        sort = what, _VARYING.sub("*", subject)
+        if sort not in self._refused and len(self._refused) < REFUSALS:
+            self._refused.add(sort)
+            user = "" if self.credentials is None else self.credentials.public
+            log.error(
+                "broker_right_missing", connection=self.options["name"], to=what, subject=subject, user=user,
+                effect="what needs it fails, and this is logged once",
+                advice="write the broker's file again with `switchyard nats-config`, and have it read that",
+            )  # fmt: skip
+        if what == "publish":
+            for token, asked in list(self._asked.items()):
+                future = self._resp_map.get(token)
+                if asked == subject and future is not None and not future.done():
+                    future.set_exception(DeniedError(subject))
+
+    async def _request_new_style(
+        self,
+        subject: str,
+        payload: bytes,
+        timeout: float = 1,  # noqa: ASYNC109 - the signature is nats-py's
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        # nats-py's own, but for knowing what was asked: a refusal names the subject alone.
+        if self.is_draining_pubs:
+            raise nats.errors.ConnectionDrainingError
+        if not self._resp_sub_prefix:
+            await self._init_request_sub()
+        prefix = bytes(self._resp_sub_prefix or b"").decode()
+        token = self._nuid.next().decode() + secrets.token_hex(2)
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._resp_map[token] = future
+        self._asked[token] = subject
+        try:
+            await self.publish(subject, payload, f"{prefix}{token}", headers)
+            return await asyncio.wait_for(future, timeout)
+        except TimeoutError:
+            raise nats.errors.TimeoutError from None
+        finally:
+            self._resp_map.pop(token, None)
+            self._asked.pop(token, None)
 
     async def request(self, *args: Any, **kwargs: Any) -> Msg:
         # Here and in `flush`: `asyncio.wait_for`, which nats-py waits with, loses a cancellation that comes
@@ -147,6 +220,11 @@ def url_of(nc: Client) -> str | None:
     return nc.url if isinstance(nc, _Client) else None
 
 
+def credentials_of(nc: Client) -> Credentials | None:
+    """What a connection of `connect` proved to the broker who it is with, beside what its address says."""
+    return nc.credentials if isinstance(nc, _Client) else None
+
+
 def is_clustered(nc: Client) -> bool:
     """Whether the server that a connection goes to is one of several."""
     return bool(nc._server_info.get("cluster"))  # noqa: SLF001 - nats-py shows it nowhere
@@ -170,7 +248,14 @@ async def unlisten(nc: Client, subscription: Subscription, *, drain: bool = Fals
         nc.listeners.pop(subscription._id, None)  # noqa: SLF001 - the key of nats-py's own table
 
 
-async def connect(url: str, *, name: str, timeout_s: float = 5.0, lease_s: float = 30.0) -> Client:
+async def connect(
+    url: str,
+    *,
+    name: str,
+    timeout_s: float = 5.0,
+    lease_s: float = 30.0,
+    credentials: Credentials | None = None,
+) -> Client:
     """Connect, and stay connected: a lost connection is taken up again for ever, every 250 ms.
 
     The process then follows the broker's clock.
@@ -181,19 +266,31 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0, lease_s: float
         timeout_s: seconds that the first connection may take.
         lease_s: seconds of a lease; a broker that hangs is left for another within half of it, or leases that
             were held through it would end.
+        credentials: whose key proves who connects; None where the address alone does.
 
     Raises:
         UnavailableError: no broker answered in time, or it refused the credentials.
     """
-    client = _Client(url)
-    connected = False
+    client = _Client(url, credentials)
+    connected = is_refused = False
     refusal: Exception | None = None  # of the first connection: its caller reports it
 
     # nats-py's default callback prints tracebacks.
     async def on_error(error: Exception) -> None:
-        nonlocal refusal
+        nonlocal refusal, is_refused
         if not connected:
-            refusal = error
+            # A broker that refuses says so and closes, and what it said may be lost with that on some tries.
+            if refusal is None or "authorization" not in str(refusal).lower():
+                refusal = error
+            return
+        if "authorization" in str(error).lower():
+            if not is_refused:
+                is_refused = True
+                log.error(
+                    "broker_refuses_user", connection=name, error=str(error),
+                    effect="it is tried again for ever, and this is logged once",
+                    advice="its user or key is not known there any more: start it again with the one that is",
+                )  # fmt: skip
             return
         log.warning("broker_error", connection=name, error=str(error) or type(error).__name__)
 
@@ -206,6 +303,8 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0, lease_s: float
             log.warning("broker_disconnected", connection=name)
 
     async def on_reconnect() -> None:
+        nonlocal is_refused
+        is_refused = False
         log.info("broker_reconnected", connection=name)
         for callback in client.reconnect_callbacks:
             callback()
@@ -226,6 +325,11 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0, lease_s: float
         "flush_timeout": timeout_s,
         "skip_subject_validation": True,  # events/subjects.py spells all of them
     }
+    if credentials is not None:
+        options["inbox_prefix"] = credentials.inbox_prefix
+        options["signature_cb"] = credentials.sign
+        if credentials.token:
+            options["user_jwt_cb"] = credentials.token.encode
     try:
         # nats-py tries the first connection as it does the later ones: without end.
         async with asyncio.timeout(timeout_s):
@@ -233,11 +337,23 @@ async def connect(url: str, *, name: str, timeout_s: float = 5.0, lease_s: float
     except (nats.errors.Error, OSError, TimeoutError) as error:
         with contextlib.suppress(nats.errors.Error, OSError):
             await client.close()
-        why = str(refusal or error) or "no answer in time"
+        why = _in_words(refusal or error)
         raise UnavailableError(f"no broker answers at {without_password(url)}: {why}") from error
     connected = True
     await _keep_time(client)
     return client
+
+
+def _in_words(error: BaseException) -> str:
+    """Why there is no connection; what is wrong with a certificate, and what to do about it."""
+    # What is said of a WebSocket's connection wraps it.
+    refused = getattr(error, "certificate_error", error)
+    if isinstance(refused, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({refused.verify_message}): "
+            "SSL_CERT_FILE has to name the PEM file of the authority that has signed it"
+        )
+    return str(error) or "no answer in time"
 
 
 async def _keep_time(client: _Client) -> None:
@@ -247,8 +363,3 @@ async def _keep_time(client: _Client) -> None:
     known = await clock.CLOCK.ask(client)
     following = clock.CLOCK.follow(client, again, known=known)
     client.timekeeping = asyncio.create_task(following, name="timekeeping")
-
-
-def without_password(url: str) -> str:
-    """The address as it may be shown."""
-    return ",".join(part.rsplit("@", 1)[-1] for part in url.split(","))

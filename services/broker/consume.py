@@ -30,6 +30,18 @@ class UnreadableError(Exception):
     """A message is none of those that its stream holds; it is set aside and does not come again."""
 
 
+class PutOffError(Exception):
+    """A message comes again after a while; nothing is wrong with it.
+
+    Args:
+        delay_s: when.
+    """
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(f"again after {delay_s:g} s")
+        self.delay_s = delay_s
+
+
 NAK_LATER = later(RETRY_DELAY_S)
 
 
@@ -43,9 +55,9 @@ async def consume(
 ) -> None:
     """Hand every message to `handle`, up to `batch` at once, until cancelled.
 
-    A message whose handler raises a `SwitchyardError` comes again after a second, or when the error says; one
-    that cannot be read is set aside, and one that the handler fails at in any other way comes again after a
-    minute: nothing that is in one message may stop the others.
+    A message whose handler raises a `SwitchyardError` comes again after a second, or when the error says, as
+    with a `PutOffError`; one that cannot be read is set aside, and one that the handler fails at in any other
+    way comes again after a minute: nothing that is in one message may stop the others.
     """
 
     async def one(message: Msg) -> None:
@@ -56,6 +68,8 @@ async def consume(
         except UnreadableError as error:
             if not await set_aside(nc, stream, stored, str(error)):
                 answer = NAK_LATER
+        except PutOffError as error:
+            answer = later(error.delay_s)
         except SwitchyardError as error:
             log.warning("message_put_off", stream=stream, subject=stored.subject, error=str(error))
             answer = later(error.retry_after_s) if isinstance(error, NewerVersionError) else NAK_LATER

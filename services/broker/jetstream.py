@@ -126,6 +126,11 @@ def api_subject(call: str) -> str:
     return f"$JS.API.{call}"
 
 
+LOCAL_API: Final = "switchyard.api."
+"""Where the account of a worker has the API that another account's streams are asked by. Each account has its
+own at `$JS.API.`; a mapping of the account leads from there to here."""
+
+
 def pull_subject(stream: str, consumer: str) -> str:
     """Where a consumer is asked for its next messages."""
     return api_subject(f"CONSUMER.MSG.NEXT.{stream}.{consumer}")
@@ -184,6 +189,28 @@ async def api(
         pause_s = min(2 * pause_s, MAX_NOT_NOW_PAUSE_S)
 
 
+async def consumers_of(nc: Client, stream: str, *, timeout_s: float) -> list[dict[str, Any]]:
+    """What the broker says of each consumer of a stream; 256 in one answer.
+
+    Args:
+        nc: an open connection.
+        stream: the stream.
+        timeout_s: seconds to wait for each answer.
+
+    Raises:
+        UnavailableError: the broker does not answer, or not for all of them.
+    """
+    found: list[dict[str, Any]] = []
+    while True:
+        answer = await api(nc, f"CONSUMER.LIST.{stream}", {"offset": len(found)}, timeout_s=timeout_s)
+        if answer.get("missing"):  # the servers that lead them did not answer in time
+            raise UnavailableError(f"the broker does not report on {len(answer['missing'])} consumers")
+        page = answer.get("consumers") or []
+        found += page
+        if not page or len(found) >= answer.get("total", 0):
+            return found
+
+
 # --- Answers to deliveries
 
 ACK: Final = b"+ACK"
@@ -196,6 +223,11 @@ TERM: Final = b"+TERM"
 """It is never to be delivered again."""
 GROUP: Final = "workers"
 """The one group of a consumer whose pulls have a rank."""
+
+
+def answered(stream: str) -> str:
+    """What the subjects begin with at which the deliveries of a stream are answered."""
+    return f"$JS.ACK.{stream}."
 
 
 def later(delay_s: float, answer: bytes = NAK) -> bytes:

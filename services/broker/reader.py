@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import nats.errors
@@ -38,6 +38,7 @@ END_OF_BATCH = "204"
 BATCH = 500
 EXPIRY_S = 10.0
 HEARTBEAT_S = 1.0
+NOTHING_BEATS = 2  # the first after a standstill of the broker comes before what there is
 SILENCE_S = 2.5  # after it the consumer is taken for lost, as after a restart of the broker
 CONSUMER_IDLE_S = 60.0
 RETRY_S = 0.25
@@ -127,6 +128,18 @@ async def read_range(
     return found
 
 
+async def count(nc: Client, stream: str, subject: str, *, timeout_s: float) -> int:
+    """How many messages there are on a subject filter, of which one is read.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    found: list[Stored] = []
+    async with reading(nc, stream) as inbox:
+        query = {"seq": 1, "next_by_subj": subject, "batch": 1}
+        return await take_batch(nc, stream, query, inbox, found, timeout_s) + len(found)
+
+
 @contextlib.asynccontextmanager
 async def reading(nc: Client, stream: str) -> AsyncIterator[Inbox]:
     """An inbox for the answers of reads.
@@ -209,7 +222,8 @@ async def follow_batches(
         batch: most messages that are handed over at once; what is there is, without waiting for more.
         check: called before the first message of each new consumer; what it raises ends this. The broker
             that it asks is the one whose messages follow: a consumer does not outlive a restart.
-        begun: raw of each new consumer, and how many messages there are for it; then an empty batch comes.
+        begun: called with how many messages there are for each new consumer; then an empty batch comes. Both
+            come again, with 0, where what there was went away before it was delivered.
         timeout_s: seconds to wait for any answer of the broker.
     """
     last = 0
@@ -269,11 +283,11 @@ async def _consume(
             if "error" in made:  # the stream is gone
                 log.warning("consumer_refused", stream=stream, error=made["error"].get("description"))
                 return
-            name = made["name"]
+            name, pending = made["name"], made["num_pending"]
             if check is not None:
                 await check()
             if begun is not None:
-                begun(made["num_pending"])
+                begun(pending)
                 yield []
             pulls = Pulls(nc, inbox.subject, pull_subject(stream, name), batch)
             expected = 1
@@ -289,7 +303,12 @@ async def _consume(
                         return
                     expected += 1
                     messages.append(stored)
-                pulls.open -= len(messages)
+                pulls.took(len(messages))
+                pending = messages[-1].pending if messages else pending
+                if begun is not None and pending and pulls.beats >= NOTHING_BEATS:
+                    pending = 0
+                    begun(pending)
+                    yield []
                 for first in range(0, len(messages), batch):
                     yield messages[first : first + batch]
     except FaultError as error:
@@ -302,12 +321,20 @@ async def _consume(
                 await nc.publish(api_subject(f"CONSUMER.DELETE.{stream}.{name}"), b"")
 
 
+PULL_BYTES: Final = 16 * 1024 * 1024
+FULL: Final = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})
+"""What the broker says where the next message does not fit into a pull. Source: nats-server 2.15.1, seen."""
+
+
 class LostError(Exception):
     """The consumer is not there any more."""
 
 
 class Pulls:
-    """Keeps enough messages asked for that the broker never waits for us, and no more than two batches."""
+    """Keeps enough messages asked for that the broker never waits for us, and no more than two batches.
+
+    Where messages are large, a pull ends with its bytes: all that it brings is in memory until it is taken.
+    """
 
     def __init__(self, nc: Client, inbox: str, call: str, batch: int) -> None:
         self._nc = nc
@@ -315,23 +342,38 @@ class Pulls:
         self._call = call
         self._batch = batch
         self._request = orjson.dumps(
-            {"batch": batch, "expires": int(EXPIRY_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
+            {
+                "batch": batch,
+                "max_bytes": PULL_BYTES,
+                "expires": int(EXPIRY_S * 1e9),
+                "idle_heartbeat": int(HEARTBEAT_S * 1e9),
+            }
         )
         self.open = 0
+        self.beats = 0
+        """Heartbeats since the last message or pull: while they come, the broker has nothing to send."""
 
     async def refill(self) -> None:
         """Ask for another batch when less than one is open."""
         while self.open <= self._batch:
             await self._nc.publish(self._call, self._request, reply=self._inbox)
             self.open += self._batch
+            self.beats = 0
+
+    def took(self, count: int) -> None:
+        """Count messages that came."""
+        self.open -= count
+        self.beats = 0 if count else self.beats
 
     def on_status(self, message: Msg) -> None:
         """Take a status in: a heartbeat, or the end of a pull with what it did not bring."""
         headers = message.headers or {}
         status = headers.get("Status")
-        if status == "408":
+        if status == "408" or (status == "409" and headers.get("Description") in FULL):
             self.open -= int(headers.get("Nats-Pending-Messages", self._batch))
-        elif status != "100":
+        elif status == "100":
+            self.beats += 1
+        else:
             raise LostError
 
 
@@ -347,27 +389,3 @@ def delivered(message: Msg) -> tuple[Stored, int]:
     return Stored(
         _subject(message.subject), message.headers or {}, message.data, Seq(seq), pending, at_ns
     ), consumer_seq
-
-
-async def follow_once(nc: Client, stream: str, *, timeout_s: float) -> list[Stored]:
-    """The last message of each subject of a stream, as they stand now.
-
-    Raises:
-        UnavailableError: the broker does not answer, or has brought nothing for that long.
-    """
-    info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=timeout_s)
-    if "error" in info or not info["state"]["messages"]:
-        return []
-    found: list[Stored] = []
-    loop = asyncio.get_running_loop()
-    batches = follow_batches(nc, stream, latest=True, timeout_s=timeout_s)
-    try:
-        async with asyncio.timeout(timeout_s) as bound, contextlib.aclosing(batches):
-            async for batch in batches:
-                found += batch
-                if not batch[-1].pending:
-                    break
-                bound.reschedule(loop.time() + timeout_s)
-    except TimeoutError:
-        raise UnavailableError(f"the broker delivers nothing of {stream}") from None
-    return found

@@ -48,6 +48,7 @@ API_TIMEOUT_S: Final = 10.0
 STREAM_NOT_FOUND: Final = 10059
 CONSUMER_NOT_FOUND: Final = 10014
 NO_ROOM: Final = "insufficient storage"  # with error 10047, and in a cluster with 10005
+NO_MEMORY: Final = "insufficient memory"
 GIB: Final = 1 << 30
 MIN_SERVER: Final = (2, 12, 0)  # message schedules; Source: ADR-51, and the tests pass on 2.12.8
 
@@ -78,18 +79,28 @@ class Change:
 
 
 async def diff(
-    nc: Client, *, replicas: int = 1, max_bytes: Mapping[str, int] | None = None
+    nc: Client,
+    *,
+    replicas: int = 1,
+    max_bytes: Mapping[str, int] | None = None,
+    max_age_s: Mapping[str, float] | None = None,
 ) -> list[Difference]:
     """Every field in which the broker is not as declared.
 
     Raises:
         UnavailableError: the broker does not answer.
     """
-    topology = load(replicas, max_bytes)
+    topology = load(replicas, max_bytes, max_age_s)
     return [difference for part in await _examine(nc, topology) for difference in part.differences]
 
 
-async def apply(nc: Client, *, replicas: int = 1, max_bytes: Mapping[str, int] | None = None) -> list[Change]:
+async def apply(
+    nc: Client,
+    *,
+    replicas: int = 1,
+    max_bytes: Mapping[str, int] | None = None,
+    max_age_s: Mapping[str, float] | None = None,
+) -> list[Change]:
     """Make the broker as declared, and say what was changed; nothing where all is well.
 
     Several processes may do it at once.
@@ -98,6 +109,7 @@ async def apply(nc: Client, *, replicas: int = 1, max_bytes: Mapping[str, int] |
         nc: a connection to the broker.
         replicas: copies of each stream; 1, or 3 in a cluster.
         max_bytes: limits by stream name that replace the declared ones.
+        max_age_s: ages by stream name that replace the declared ones; 0 for any age.
 
     Raises:
         DriftError: something cannot be changed. Nothing was, unless it is the broker that refused.
@@ -105,7 +117,7 @@ async def apply(nc: Client, *, replicas: int = 1, max_bytes: Mapping[str, int] |
         UnavailableError: the broker does not answer.
     """
     _require_server(nc)
-    declared = load(replicas, max_bytes)
+    declared = load(replicas, max_bytes, max_age_s)
     parts = await _examine(nc, declared)
     fixed = tuple(
         difference
@@ -153,6 +165,24 @@ async def restore_consumer(nc: Client, stream: str, durable: str) -> bool:
     raise TopologyError(f"no consumer {durable} of {stream} is declared")
 
 
+async def restore_stream(
+    nc: Client, name: str, *, replicas: int = 1, max_bytes: Mapping[str, int] | None = None
+) -> bool:
+    """Make a declared stream if the broker has lost it, as it does with one in memory; whether it had.
+
+    Raises:
+        TopologyError: it is not declared, or the broker refuses it.
+        UnavailableError: the broker does not answer.
+    """
+    for stream in load(replicas, max_bytes).streams:
+        if stream.name == name:
+            [part] = await _examine(nc, Topology(streams=[stream], consumers=[]))
+            if part.found is None:
+                await _call(nc, part.create, part.request(), stream.label)
+            return part.found is None
+    raise TopologyError(f"no stream {name} is declared")
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A declared stream or consumer and what the broker holds in its place."""
@@ -182,7 +212,9 @@ class _Part:
     def request(self) -> dict[str, Any]:
         config = dict(self.found or {}) | self.declared.config()
         match self.declared:
-            case Stream(is_sized=is_sized):
+            case Stream(is_sized=is_sized, new=new):
+                if self.found is None and new:
+                    config["metadata"] = new
                 if self.found is not None and not is_sized:
                     config["max_bytes"] = self.found.get("max_bytes", UNLIMITED)
                 return config
@@ -263,6 +295,11 @@ async def _call(nc: Client, api: str, body: Mapping[str, Any] | None, label: str
 
 def _advice(error: _RefusedError, declared: Topology) -> str:
     """What to do about a refusal: the broker takes a stream only if all may grow to their limits."""
+    if NO_MEMORY in str(error):
+        return (
+            "; the stream is in the broker's memory: raise max_memory_store in the broker's configuration, "
+            "or set a smaller SWITCHYARD_PREVIEWS_BYTES"
+        )
     if NO_ROOM not in str(error):
         return ""
     return (

@@ -112,6 +112,8 @@ class Stream(_Declared):
     allow_rollup_hdrs: bool = False
     allow_msg_ttl: bool = False
     allow_msg_schedules: bool = False
+    new: dict[str, str] = pydantic.Field(default={}, exclude=True)
+    """Metadata that a new stream is made with, and that one which was there before never gets."""
     is_sized: bool = pydantic.Field(default=True, exclude=True)
     """Whether somebody has said how large it may become; else the broker's operator has."""
 
@@ -185,12 +187,17 @@ class Difference:
         return value if isinstance(value, str) and value else orjson.dumps(value).decode()
 
 
-def load(replicas: int = 1, max_bytes: Mapping[str, int] | None = None) -> Topology:
+def load(
+    replicas: int = 1,
+    max_bytes: Mapping[str, int] | None = None,
+    max_age_s: Mapping[str, float] | None = None,
+) -> Topology:
     """Read `streams.json`.
 
     Args:
         replicas: copies of each stream, 1 to 5.
         max_bytes: limits by stream name that replace the declared ones.
+        max_age_s: ages by stream name that replace the declared ones; 0 for any age.
 
     Raises:
         TopologyError: the file is missing or breaks a rule.
@@ -206,6 +213,8 @@ def load(replicas: int = 1, max_bytes: Mapping[str, int] | None = None) -> Topol
             if max_bytes and stream["name"] in max_bytes:
                 stream["max_bytes"] = max_bytes[stream["name"]]
                 stream["is_sized"] = True
+            if max_age_s and stream["name"] in max_age_s:
+                stream["max_age"] = round(max_age_s[stream["name"]] * 1e9)
         return Topology.model_validate(declared)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise TopologyError(f"{path} cannot be used: {error}") from error

@@ -90,6 +90,9 @@ class MessageParser(Parser):
     connection over it; the broker writes one space.
     """
 
+    error_line = ""
+    """What the broker last said of an error, as it said it: nats-py has it in small letters."""
+
     async def parse(self, data: bytes = b"") -> None:
         """Take in what was read from the socket, and deliver the messages in it."""
         if self.state == AWAITING_MSG_PAYLOAD:
@@ -106,6 +109,8 @@ class MessageParser(Parser):
             if line_end < 0 or self.state == AWAITING_MSG_PAYLOAD:
                 self.buf.extend(data[position:])
                 return
+            if data.startswith(b"-ERR", position):
+                self.error_line = text_of(data[position:line_end])
             await super().parse(data[position : line_end + 2])
             position = line_end + 2
 

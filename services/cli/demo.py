@@ -17,11 +17,12 @@ from switchyard.services.cli.client import Api
 from switchyard.services.cli.output import describe
 from switchyard.services.run.connection_file import read
 
-DOCUMENT: Final = Path(__file__).resolve().parents[2] / "examples" / "fieldreport.pdf"
+DOCUMENT: Final = Path(__file__).resolve().parents[2] / "examples" / "fieldyear.pdf"
 READY_S: Final = 60.0
 CONVERT_S: Final = 120.0
 STOP_S: Final = 30.0
 LINES: Final = 12
+BAR: Final = 20
 
 
 class DemoError(Exception):
@@ -29,7 +30,7 @@ class DemoError(Exception):
 
 
 async def demo() -> None:
-    """Start Switchyard, convert a document, show what happened, stop.
+    """Start Switchyard, convert a document of some pages, show what happened, stop.
 
     Raises:
         DemoError: something went wrong.
@@ -51,7 +52,7 @@ async def demo() -> None:
             code = await _stop(process)
         if code:
             raise DemoError(f"Switchyard stopped with exit code {code}; its log is above")
-        print("\nStopped.")
+        print("\nStopped, and nothing of it is left. `make up` runs one that stays; README.md goes on there.")
 
 
 async def _until_ready(process: asyncio.subprocess.Process) -> None:
@@ -95,10 +96,6 @@ async def _convert(data_dir: Path) -> None:
             print("\nIts event history, every transition of the job in order:\n")
             async for event in api.history(job["id"]):
                 print(f"  {event['seq']:>4}  {event['at']}  {event['type']:10} {describe(event)}".rstrip())
-            print(
-                "\nThe nats CLI reads the same events from a Switchyard that runs (docs/nats-cli.md):\n"
-                f"  nats stream view JOBS --subject 'job.{job['id']}.>'"
-            )
     except TimeoutError:
         raise DemoError(f"the document was not converted after {CONVERT_S:g} s") from None
 
@@ -109,7 +106,11 @@ def _show_live(message: dict[str, Any]) -> None:
             print(f"  event     {message['event']['type']}", flush=True)
         case "progress":
             progress = message["progress"]
-            print(f"  progress  {progress['fraction']:4.0%}  {progress.get('message') or ''}", flush=True)
+            bar = "█" * round(progress["fraction"] * BAR)
+            print(
+                f"  progress  {bar:░<{BAR}} {progress['fraction']:4.0%}  {progress.get('message') or ''}",
+                flush=True,
+            )
 
 
 async def _show_result(api: Api, job: dict[str, Any]) -> None:

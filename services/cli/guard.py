@@ -39,11 +39,10 @@ def guarded(command: Callable[[], int | None], *, debug: bool) -> NoReturn:
         sys.stderr.write(f"switchyard: {reason}\n")
         sys.exit(2)
     except (Exception, BaseExceptionGroup) as error:
-        # Imported now, because it knows the errors of many libraries.
-        from switchyard.services.cli.errors import KNOWN, is_full, report  # noqa: PLC0415
+        from switchyard.services.cli.errors import is_known, report  # noqa: PLC0415 - most commands have none
 
         first = _first(error)
-        if debug or not (isinstance(first, KNOWN) or is_full(first)):
+        if debug or not is_known(first):
             raise
         report(first)
 

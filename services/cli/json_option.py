@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
-from switchyard.events.encoding.json_bytes import check_bytes, refuse_fault
 from switchyard.events.errors import InvalidError
 
 
@@ -19,6 +17,10 @@ def json_of(text: str, option: str) -> Any:
         ValueError: it is no JSON.
         click.BadParameter: it is, but no gateway would take it; the message names the part.
     """
+    import msgspec  # noqa: PLC0415 - takes long to import
+
+    from switchyard.events.encoding.json_bytes import check_bytes, refuse_fault  # noqa: PLC0415
+
     body = text.encode(errors="surrogateescape")
     name = option.lstrip("-")
     try:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import codecs
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import click
 import orjson
-from rich.console import Console
-from rich.table import Table
 
+from switchyard.services.cli.shown import table
+from switchyard.services.cli.shown.cells import cell
+from switchyard.services.cli.shown.now import now
+from switchyard.services.cli.shown.text import may_colour
 from switchyard.services.visible import UNSEEN, visible
 
 LARGE: Final = frozenset({"job", "result", "artifacts", "state"})  # too much for a line
-FILE_WIDTH: Final = 400  # columns where nobody's terminal sets a limit: what is piped is not folded
+FIELDS: Final = ("field", "value")
+EMPTY: Final[tuple[Any, ...]] = (None, "", [], {})
 
 
 def json_of(value: Any, *, indent: bool = False) -> str:
@@ -54,16 +59,55 @@ def print_json(value: Any) -> None:
     say(json_of(value, indent=True), lines=True)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print the named columns of the rows."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*[_cell(row.get(column)) for column in columns])
-    width = None if sys.stdout.isatty() else FILE_WIDTH
-    # What users wrote is shown as it is, save for what a terminal would obey.
-    Console(width=width, markup=False, highlight=False, emoji=False).print(table)
+def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, total: str = "") -> None:
+    """Print the named columns of the rows, a line each, as wide as the terminal.
+
+    A person reads ages, sizes and what fits; what is piped has every value whole.
+
+    Args:
+        columns: in order; those at the end are left out first where there is no room.
+        rows: values of the API.
+        total: what there is in all, if these are not all; it is said on standard error.
+    """
+    is_seen = sys.stdout.isatty()
+    given = list(rows)
+    width = shutil.get_terminal_size().columns if is_seen else None
+    for line in rendered(columns, given, width=width, at=now(), colours=may_colour(sys.stdout)):
+        click.echo(line)
+    if total:
+        say(f"{len(given)} of {total}", err=True)
+
+
+def rendered(
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    width: int | None,
+    at: datetime | None,
+    colours: bool = False,
+) -> list[str]:
+    """The lines of a table.
+
+    Args:
+        columns: in order.
+        rows: values of the API.
+        width: columns of the terminal at which a person reads it; None for what is piped.
+        at: the gateway's time, by which ages are counted.
+        colours: whether they are wanted.
+    """
+    is_seen = width is not None
+    if is_seen and tuple(columns) == FIELDS:
+        rows = [row for row in rows if row["value"] not in EMPTY]
+    cells = [
+        {name: _cell(name, row.get(name), at if is_seen else None, is_seen=is_seen) for name in columns}
+        for row in rows
+    ]
+    return table.lines(columns, cells, width=width, colours=colours)
+
+
+def print_fields(found: Mapping[str, Any]) -> None:
+    """Print an object, a field a line; a person sees none that is empty."""
+    print_table(FIELDS, [{"field": name, "value": value} for name, value in found.items()])
 
 
 def describe(event: Mapping[str, Any]) -> str:
@@ -71,12 +115,10 @@ def describe(event: Mapping[str, Any]) -> str:
     data = {name: value for name, value in event["data"].items() if name not in LARGE}
     if "unreadable" in event:
         data = {"unreadable": event["unreadable"], **data}
-    return " ".join(f"{name}={_cell(value)}" for name, value in data.items())
+    return " ".join(f"{name}={_cell(name, value)}" for name, value in data.items())
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
+def _cell(name: str, value: Any, at: datetime | None = None, *, is_seen: bool = False) -> str:
+    if name == "value" and isinstance(value, str):
         return visible(value, keep="\n")
-    return json_of(value)
+    return cell(name, value, json_of, is_seen=is_seen, now=at)

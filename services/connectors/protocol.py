@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from switchyard.connectors import (
     Attempt,
+    Backend,
+    BackendConnector,
+    BackendLostError,
     BusyError,
     Connector,
     ConnectorError,
@@ -14,6 +19,19 @@ from switchyard.connectors import (
 )
 
 __all__ = [
-    "Attempt", "BusyError", "Connector", "ConnectorError", "FatalError", "Outcome", "RetryableError",
-    "traceback_of",
+    "Attempt", "Backend", "BackendConnector", "BackendLostError", "BusyError", "Connector", "ConnectorError",
+    "FatalError", "Outcome", "RetryableError", "SwitchesModels", "traceback_of",
 ]  # fmt: skip
+
+
+@runtime_checkable
+class SwitchesModels(Protocol):
+    """A connector that counts how often its back end had to load another model."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+
+    @property
+    def switches(self) -> int:
+        """Since it was made."""

@@ -8,25 +8,40 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
 
 from switchyard.connectors import GROUP, ConnectorType, Section
 from switchyard.events.outcome import exception_text
 from switchyard.events.subjects import is_name
+from switchyard.services.connectors.derived.needs import Derivation, named
 from switchyard.services.connectors.protocol import Connector
 from switchyard.services.connectors.sections import ConnectorsError, section_of
 from switchyard.services.distribution import Extra
 
+if TYPE_CHECKING:
+    from switchyard.events.requirements.matching import Clause
+
 # By name, so that a process holds only what it needs.
 _CLASSES: Final = {
+    "a1111": "switchyard.services.connectors.a1111.connector:A1111Connector",
+    "comfyui": "switchyard.services.connectors.comfyui.connector:ComfyConnector",
     "convert": "switchyard.services.connectors.convert.connector:ConvertConnector",
     "simulate": "switchyard.services.connectors.simulate:SimulateConnector",
 }
 
+_DERIVATIONS: Final = {
+    "a1111": "switchyard.services.connectors.derived.a1111:DERIVATION",
+    "comfyui": "switchyard.services.connectors.derived.comfyui:DERIVATION",
+    "convert": "switchyard.services.connectors.derived.convert:DERIVATION",
+}
+
 EXTRAS: Final[dict[str, Extra]] = {"convert": "documents"}
 """What has to be installed for a kind beside a worker."""
+
+NEED_SETTINGS: Final = frozenset({"a1111", "comfyui"})
+"""Kinds that run only where a section says where their back end is."""
 
 
 def _class(kind: str) -> Any:
@@ -35,6 +50,8 @@ def _class(kind: str) -> Any:
 
 
 def _make(kind: str, **limits: int) -> Connector:
+    if kind in NEED_SETTINGS:
+        raise ConnectorsError(f"connector {kind}: it needs a section with settings")
     connector: Connector = _class(kind)(**limits)
     return connector
 
@@ -48,6 +65,27 @@ def payload_model(kind: str) -> type[pydantic.BaseModel] | None:
     """What a payload of `kind` must look like, or None for a kind that Switchyard does not know."""
     model: type[pydantic.BaseModel] | None = _class(kind).payload_model if kind in _CLASSES else None
     return model
+
+
+def derives(kind: str) -> bool:
+    """Whether what a payload of `kind` needs of a worker is derived from it."""
+    return kind in _DERIVATIONS
+
+
+def derivation(kind: str) -> Derivation | None:
+    """How what a payload of `kind` needs of a worker is found out; None where it is not."""
+    if kind not in _DERIVATIONS:
+        return None
+    module, _, name = _DERIVATIONS[kind].partition(":")
+    found: Derivation = getattr(import_module(module), name)
+    return found
+
+
+def in_words(kind: str, clause: Clause) -> Clause:
+    """A part of a requirement that a worker fails; one that was derived in the words of its kind."""
+    derived = derivation(kind)
+    words = None if derived is None else derived.words(clause)
+    return clause if words is None else named(clause, words)
 
 
 # --- Those of other distributions

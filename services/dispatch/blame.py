@@ -34,7 +34,7 @@ async def has_one_slot(nc: Client, worker: WorkerId, *, timeout_s: float) -> boo
         declaration = (await bucket.get(worker, leader=False)).value
     except UnavailableError:
         return False
-    return declaration is not None and declaration.door != workers.REST and declaration.slots == 1
+    return declaration is not None and declaration.door not in workers.CLAIMING and declaration.slots == 1
 
 
 async def had_claim_alone(nc: Client, job: Job, *, timeout_s: float) -> bool:

@@ -62,3 +62,15 @@ class Choice:
         """Count a start for its tenant."""
         if source.key.tenant:
             self._fair.started(source.key.kind, source.key.tenant)
+
+
+def older_than(lanes: dict[str, Candidate], held: Candidate) -> list[Candidate]:
+    """The lanes whose heads go before what is held, as far as is known; sharing tenants take turns."""
+    shared = held.source.key.kind if held.source.key.tenant else None
+    return [
+        lane
+        for lane in lanes.values()
+        if lane.work is None
+        and lane.head.seq < held.head.seq
+        and not (lane.source.key.tenant and lane.source.key.kind == shared)
+    ]

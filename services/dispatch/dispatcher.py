@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
+from switchyard.events.errors import UnavailableError
 from switchyard.events.lane import LaneKey
+from switchyard.services.dispatch.picker.behind import BehindOthers
+from switchyard.services.dispatch.picker.passing import passed
 from switchyard.services.dispatch.picker.picker import Picker
 from switchyard.services.dispatch.work import Work
 from switchyard.services.records.workers import WorkerRecord
 from switchyard.services.settings import Settings
+
+log = structlog.get_logger()
 
 
 class Dispatcher:
@@ -37,7 +44,9 @@ class Dispatcher:
         start: Callable[[Work, LaneKey], None],
     ) -> None:
         self.stopped = False
-        self._picker = Picker(nc, settings, weights=weights)
+        self._nc, self._timeout_s = nc, settings.request_timeout_s
+        own = BehindOthers(nc, timeout_s=settings.request_timeout_s)
+        self._picker = Picker(nc, settings, weights=weights, own=own)
         self._free = free
         self._scan = self._picker.keep(record=record, free=self._free_now, room=room, start=start)
         self.puller = self._scan.puller
@@ -51,9 +60,23 @@ class Dispatcher:
     def _free_now(self) -> int:
         return 0 if self.stopped else self._free()
 
+    async def on_offer(self, message: Msg) -> None:
+        """Take a job that another process has sent here, because it does not fit there."""
+        try:
+            work = await passed(self._nc, message, timeout_s=self._timeout_s)
+        except UnavailableError as error:
+            log.warning(
+                "offer_not_read", error=str(error), effect="the job comes again when its time is over"
+            )
+            return
+        if work is None:
+            log.warning("offer_refused", subject=message.subject, why="it names no event of a job")
+            return
+        self._scan.on_arrival(work)
+
     def wake(self) -> None:
         """A slot came free, or the worker is stopping."""
-        self._scan.wake.set()
+        self._scan.look_afresh()
 
     async def rematch(self) -> None:
         """Decide about every lane again, because the worker's capabilities have changed."""

@@ -2,9 +2,9 @@
 
 The rules, in the order in which a delivery meets them:
 
-1. The job's own requirement is matched again, against the capabilities of now; a job that does not fit, or
-   that this worker has failed last while another one has a free slot for it, is handed back. A first
-   delivery of `submitted` is decided on that event alone: nothing is read.
+1. The job's own requirement and tenant are matched again, against what the worker declares now; a job that
+   does not fit, or that this worker has failed last while another one has a free slot for it, is handed
+   back. A first delivery of `submitted` is decided on that event alone: nothing is read.
 2. After a conflict, or when delivered before, the job is loaded. If it is final or its newest claimable
    event is another one, the message is acknowledged away. If it runs under somebody's lease, the holder's
    heartbeat decides: while it is there the message is left alone, because the broker takes answers from
@@ -38,7 +38,7 @@ from switchyard.events.errors import (
 )
 from switchyard.events.events import Submitted
 from switchyard.events.job import Job, decide, evolve
-from switchyard.events.lane import NONE
+from switchyard.events.lane import NONE, LaneKey
 from switchyard.events.outcome import timed_out
 from switchyard.events.values import FINAL, JobError, JobSpec, Status
 from switchyard.events.vocabulary.ids import Fence, WorkerId
@@ -50,11 +50,14 @@ from switchyard.services.broker.puller import Puller
 from switchyard.services.broker.reachability import Reachability
 from switchyard.services.broker.reader import Stored, last_message
 from switchyard.services.dispatch.blame import has_one_slot
+from switchyard.services.dispatch.models.lacking import Lacking
+from switchyard.services.dispatch.picker.passing import Passing
 from switchyard.services.dispatch.renewal import Interruption, judge
 from switchyard.services.dispatch.work import Work
 from switchyard.services.event_store import EventStore
 from switchyard.services.records import workers
-from switchyard.services.records.lanes import key_of
+from switchyard.services.records.lanes import demand_of
+from switchyard.services.records.tenancy import is_restricted
 from switchyard.services.settings import Settings
 
 __all__ = ["Interruption", "Lease", "Leasing", "failed_by", "jitter"]
@@ -63,9 +66,17 @@ log = structlog.get_logger()
 
 AVOID_PAUSE_S = 1.0
 FAILED_PAUSE_S = 60.0
+NEEDS_PAUSE_S: Final = 0.2
+NEEDS_GROWTH: Final = 1.25
+NEEDS_STEPS: Final = 30
+NEEDS_MAX_S: Final = 30.0
 UNWRITABLE: Final = "invalid_"
 MESSAGE_CHARS: Final = 1000
 AVOID_LOOKS = 32
+
+
+class DeclinedError(Exception):
+    """A worker has been offered a job and does not take it."""
 
 
 class Lease:
@@ -89,7 +100,13 @@ class Leasing:
     """The id of the API key with which the worker came, or ""."""
 
     def __init__(
-        self, nc: Client, store: EventStore, puller: Puller[Work], reach: Reachability, settings: Settings
+        self,
+        nc: Client,
+        store: EventStore,
+        puller: Puller[Work],
+        reach: Reachability,
+        settings: Settings,
+        passing: Passing | None = None,
     ) -> None:
         self._nc = nc
         self._beats = Bucket(nc, workers.HEARTBEATS, timeout_s=settings.request_timeout_s)
@@ -98,6 +115,8 @@ class Leasing:
         self._puller = puller
         self._reach = reach
         self._settings = settings
+        self.lacking = Lacking()
+        self._passing = passing
 
     async def take(self, work: Work, record: workers.WorkerRecord) -> Lease | None:
         """Turn a delivery into a lease, or into nothing with the message answered as the rules say.
@@ -133,8 +152,8 @@ class Leasing:
             log.warning("lease_not_taken", job=job_id, error=str(error))
             await self._puller.answer(work, NAK, delay_s=self._settings.heartbeat_s)
             return None
-        except VersionConflictError:
-            raise  # of what `begin` writes beside the job, which its caller answers for
+        except (VersionConflictError, DeclinedError):
+            raise  # of what `begin` writes beside the job or asks for, which its caller answers for
         except Exception:
             # Whatever one job has in its log, the worker continues with the others.
             log.exception("lease_not_taken", job=job_id)
@@ -142,10 +161,17 @@ class Leasing:
             return None
 
     async def _start(self, work: Work, job: Job, spec: JobSpec, record: workers.WorkerRecord) -> Lease | None:
-        if (spec.requires or spec.isolation != NONE) and not record.fits(key_of(spec, job.lane)):
-            log.info("job_does_not_fit", job=job.id, revision=record.revision)
+        is_bound = bool(spec.requires or spec.needs) or spec.isolation != NONE or is_restricted(record)
+        if not record.runs_for(spec.tenant) or (is_bound and not record.fits(demand_of(spec, job.lane))):
+            log.info("job_does_not_fit", job=job.id, worker=record.id, revision=record.revision)
             # Whoever fits is to have it at once; a job that fits nobody in its lane must not go round.
             delay_s = AVOID_PAUSE_S if work.delivery.times > 1 else 0.0
+            if spec.needs:  # its lane does not say them, so it may meet many whom it does not fit
+                self.lacking.note(record, demand_of(spec, job.lane), spec.tenant)
+                if await self.pass_on(work, record.id, spec.tenant, demand_of(spec, job.lane)):
+                    return None
+                times = work.delivery.times if self._passing is None else self._passing.refusals(work)
+                delay_s = needs_delay_s(times)
             await self._puller.answer(work, NAK, delay_s=delay_s)
             return None
         for _ in range(self._settings.append_tries):
@@ -171,6 +197,17 @@ class Leasing:
                 return None
         raise UnavailableError(f"job {job.id}: other writers were always faster")
 
+    async def pass_on(self, work: Work, worker: WorkerId, tenant: str, demand: LaneKey) -> bool:
+        """Give a job that this worker does not fit to one that does; whether there was one.
+
+        Args:
+            work: the delivery, with its tokens.
+            worker: this one.
+            tenant: whose job it is.
+            demand: what it needs of a worker.
+        """
+        return self._passing is not None and await self._passing.pass_on(work, worker, tenant, demand)
+
     async def begin(self, job: Job, record: workers.WorkerRecord) -> AnyCommand:  # noqa: ARG002 - others look at it
         """The command that starts the attempt."""
         return TakeLease(now=clock.now(), worker=record.id, revision=record.revision)
@@ -180,7 +217,7 @@ class Leasing:
         queued_at = job.queued_at or clock.now()
         if (clock.now() - queued_at).total_seconds() > workers.AVOID_S:
             return False
-        key = key_of(spec, job.lane)
+        key = demand_of(spec, job.lane)
         others = [
             entry.value
             for entry in await self._beats.load()
@@ -191,7 +228,9 @@ class Leasing:
         others.sort(key=lambda other: workers.rest_tenant(other.id) not in likely)
         for other in others[:AVOID_LOOKS]:
             whole = await self._whole(other)
-            if whole is not None and whole.has_free_slot and whole.fits(key):
+            if whole is None or not whole.has_free_slot:
+                continue
+            if whole.runs_for(spec.tenant) and whole.serves(key):
                 return True
         return False
 
@@ -285,6 +324,11 @@ class Leasing:
             await self._puller.answer(lease.work, WORKING)
         return why
 
+    async def left(self, lease: Lease, job: Job) -> None:
+        """The lease is a back end's from now on: nobody is to be given the message again."""
+        lease.job = job
+        await self._puller.answer(lease.work, ACK)
+
     async def settle(self, lease: Lease, command: AnyCommand, *, worker: WorkerId) -> bool:
         """Append the outcome and acknowledge the message; whether it was recorded.
 
@@ -330,6 +374,12 @@ def failed_by(error: UnwritableError, fence: Fence) -> Fail:
     code = f"{UNWRITABLE}{(root and root[0]) or 'outcome'}"
     message = error.message[:MESSAGE_CHARS].encode(errors="backslashreplace").decode()
     return Fail(now=clock.now(), fence=fence, error=JobError(code, message, retryable=False))
+
+
+def needs_delay_s(times: int) -> float:
+    """For how long a job that does not fit for its needs is put off, by how often it was delivered."""
+    grown: float = NEEDS_PAUSE_S * NEEDS_GROWTH ** min(times - 1, NEEDS_STEPS)
+    return min(NEEDS_MAX_S, grown) * (0.5 + jitter())
 
 
 def jitter() -> float:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Callable
 from typing import Final
 
 BURST_S: Final = 5  # as much at once as in so many seconds
 NOTICE_S: Final = 1.0  # between two notices of lines that were left out
+_NOTICE: Final = re.compile(r"… ([0-9]{1,15}) lines were left out")
+
+
+def notice_of(lines: int) -> str:
+    """The line that stands for those that were left out."""
+    return f"… {lines} lines were left out"
+
+
+def left_out_in(line: str) -> int:
+    """How many lines a line stands for; 0 for one that is what it says."""
+    found = _NOTICE.fullmatch(line)
+    return 0 if found is None else int(found[1])
 
 
 class LogLines:
@@ -17,6 +31,7 @@ class LogLines:
         take: gets each line, and whether it must have room for it; False when it has none.
         most: how many lines in all.
         per_s: how many a second, after a burst.
+        most_bytes: how many bytes of UTF-8 in all.
         clock: seconds that only go forward.
     """
 
@@ -26,10 +41,12 @@ class LogLines:
         *,
         most: int,
         per_s: int,
+        most_bytes: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._take = take
         self._rest = most
+        self._rest_bytes = most_bytes
         self._per_s = per_s
         self._clock = clock
         self._tokens = float(per_s * BURST_S)
@@ -43,13 +60,15 @@ class LogLines:
         burst = self._per_s * BURST_S
         self._tokens = min(burst, self._tokens + (now - self._filled_at) * self._per_s)
         self._filled_at = now
-        if self._rest <= 0 or self._tokens < 1:
+        size_bytes = len(line.encode("utf-8", "surrogatepass"))
+        if self._rest <= 0 or self._tokens < 1 or self._rest_bytes < size_bytes:
             self._left_out += 1
             return
         if self._left_out and now - self._noticed_at >= NOTICE_S:
             self._notice(now)
         if self._take(line, False):
             self._rest -= 1
+            self._rest_bytes -= size_bytes
             self._tokens -= 1
         else:
             self._left_out += 1
@@ -70,6 +89,6 @@ class LogLines:
             self._notice(self._clock())
 
     def _notice(self, now: float) -> None:
-        self._take(f"… {self._left_out} lines were left out", True)
+        self._take(notice_of(self._left_out), True)
         self._noticed_at = now
         self._left_out = 0

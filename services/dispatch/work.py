@@ -15,6 +15,7 @@ from switchyard.services.telemetry.tracing import checked
 
 SOURCE = subjects.H_SOURCE.encode()
 TRACE = subjects.H_TRACE.encode()
+TENANT = subjects.H_TENANT.encode()
 
 
 class Work(NamedTuple):
@@ -24,12 +25,13 @@ class Work(NamedTuple):
         subject: that of the event in `JOBS`.
         seq: that of the event in `JOBS`.
         body: the event.
-        reply: where acknowledgement, renewal and hand-back go.
+        reply: where acknowledgement, renewal and hand-back go; "" for one that was taken by its name.
         delivery: what the broker says of it; `seq` is of the message in `WORK`.
         priority: that of its lane.
         grant: the tokens that its start takes, where its lane has limits.
         trace: W3C trace context of the event, or "".
         tenant: whose job it is; None where nobody asks.
+        is_passed: whether another process has sent it here, which it did not fit.
     """
 
     subject: str
@@ -41,6 +43,7 @@ class Work(NamedTuple):
     grant: Grant | None = None
     trace: str = ""
     tenant: str | None = None
+    is_passed: bool = False
 
     @property
     def consumer(self) -> str:
@@ -67,17 +70,11 @@ def parse_work(message: Msg) -> tuple[str, Work]:
     headers: Any = message.headers or {}
     priority = int(message.subject.rpartition(".")[2])  # as that of the consumer
     if isinstance(headers, LazyHeaders):
-        found, trace = headers.find(SOURCE), headers.find(TRACE)
+        found, trace, tenant = headers.find(SOURCE), headers.find(TRACE), headers.find(TENANT)
     else:
-        found, trace = headers.get(subjects.H_SOURCE), headers.get(subjects.H_TRACE)
+        found, trace, tenant = map(headers.get, (subjects.H_SOURCE, subjects.H_TRACE, subjects.H_TENANT))
     subject, seq = source_of(found)
     return delivery.consumer, Work(
         subject, seq, message.data, message.reply, delivery, priority,
-        trace=checked(trace if subject else None),
+        trace=checked(trace if subject else None), tenant=tenant or "",
     )  # fmt: skip
-
-
-def parse_tenants_work(message: Msg) -> tuple[str, Work]:
-    """The same, with whose job it is."""
-    consumer, work = parse_work(message)
-    return consumer, work._replace(tenant=(message.headers or {}).get(subjects.H_TENANT, ""))

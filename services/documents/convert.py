@@ -6,7 +6,8 @@ import shutil
 import traceback
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +15,11 @@ from typing import Any, Final
 from switchyard.services.documents import defeated
 from switchyard.services.documents.errors import DocumentError, FatalError
 from switchyard.services.documents.model.album import Album
-from switchyard.services.documents.model.document import Document, Format, Options
+from switchyard.services.documents.model.document import Document, Format, Options, check_pages
 from switchyard.services.documents.ocr.machine.cores import Cores
+from switchyard.services.documents.sizes import sizes
 from switchyard.services.documents.sniff import NAMES, pdf_start, sniff
+from switchyard.services.documents.trail import Trail
 from switchyard.services.documents.write.outputs import Outputs
 
 MAX_WARNINGS: Final = 50
@@ -38,38 +41,60 @@ READERS: Final[dict[Format, str]] = {
 def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Write the document at `source` into `directory`, reporting `{"page", "pages"}` after each page.
 
+    A PDF of more than `split_over` pages is not converted, and what is said of it has `split`, which is true.
+
     Args:
         arguments: `source`, `directory`, `name`, `media_type`, `ocr`, `languages`, `formats`, `page_breaks`,
             `max_pages` and, where they are given, `images` (`save`), `scripts` (see `scripts.Form`),
-            `comments` and `cores`, a directory (see `Cores`).
+            `comments`, `sizes` (whether those of the pages are said), `cores`, a directory (see `Cores`),
+            `skip`, why some pages of a PDF are left out, by their numbers from 0, and `split_over`.
         report: takes the progress.
 
     Raises:
         FatalError: the file cannot be converted.
     """
-    source = Path(arguments["source"])
-    album = Album(Path(arguments["directory"])) if arguments.get("images") == "save" else None
-    options = Options(
-        arguments["ocr"],
-        tuple(arguments["languages"]),
-        arguments["max_pages"],
-        Cores.of(arguments.get("cores")),
-        album,
-        comments=arguments.get("comments", False),
-    )
+    source, directory = Path(arguments["source"]), Path(arguments["directory"])
     found, mismatches = sniff(source, name=arguments["name"], media_type=arguments["media_type"])
     if found == "pdf":
-        source = _from_its_header(source, Path(arguments["directory"]))
+        source = from_its_header(source, directory)
     module, _, name = READERS[found].partition(":")
-    reader: Callable[[Path, Options], Document] = getattr(import_module(module), name)
-    try:
+    with blamed(found, source), options_of(arguments) as options:
+        if found == "pdf" and (most := arguments.get("split_over")) is not None:
+            total = pages_in(source, options)
+            if total > most:
+                return {"format": found, "pages": total, "split": True, "warnings": []}
+        reader: Callable[[Path, Options], Document] = getattr(import_module(module), name)
         document = reader(source, options)
-        with Outputs(
-            Path(arguments["directory"]), arguments["formats"],
-            kind=found, total=document.total, page_breaks=arguments["page_breaks"],
-            form=arguments.get("scripts", "unicode"),
-        ) as outputs:  # fmt: skip
-            written = _write(document, outputs, report, album, mismatches)
+        written = write(document, arguments, found, report, options.album, mismatches)
+        if arguments.get("sizes"):
+            written["page_sizes"] = sizes(source, found, document.total)
+    return {"format": found, **written}
+
+
+@contextmanager
+def options_of(arguments: dict[str, Any]) -> Iterator[Options]:
+    """How a document is to be read, by the arguments of `convert`."""
+    directory = Path(arguments["directory"])
+    trail = Trail(directory, {int(number): why for number, why in arguments.get("skip", {}).items()})
+    try:
+        yield Options(
+            arguments["ocr"],
+            tuple(arguments["languages"]),
+            arguments["max_pages"],
+            Cores.of(arguments.get("cores")),
+            Album(directory) if arguments.get("images") == "save" else None,
+            comments=arguments.get("comments", False),
+            trail=trail,
+        )
+    finally:
+        trail.close()
+
+
+@contextmanager
+def blamed(found: Format, source: Path) -> Iterator[None]:
+    """What a reader fails with is raised as what is wrong with the file, or with the converter."""
+    try:
+        yield
     except (DocumentError, MemoryError):
         raise
     except RecursionError as error:
@@ -87,10 +112,19 @@ def convert(arguments: dict[str, Any], report: Callable[[dict[str, Any]], None])
         raise FatalError(
             "corrupt_file", f"the file looks like {NAMES[found]}, but it is damaged ({what})"
         ) from error
-    return {"format": found, **written}
 
 
-def _from_its_header(source: Path, directory: Path) -> Path:
+def pages_in(path: Path, options: Options) -> int:
+    """How many pages a PDF has; see `PdfReader`."""
+    from switchyard.services.documents.pdf.reader import opened  # noqa: PLC0415 - only for what is a PDF
+
+    with opened(path) as pdf:
+        total = len(pdf)
+    check_pages(total, options)
+    return total
+
+
+def from_its_header(source: Path, directory: Path) -> Path:
     """A PDF without what stands before it, where that is more than its library skips."""
     start = pdf_start(source)
     if not start:
@@ -101,7 +135,33 @@ def _from_its_header(source: Path, directory: Path) -> Path:
         return Path(made.name)
 
 
-def _write(
+def write(
+    document: Document,
+    arguments: dict[str, Any],
+    found: Format,
+    report: Callable[[dict[str, Any]], None],
+    album: Album | None,
+    mismatches: tuple[str, ...],
+) -> dict[str, Any]:
+    """Write a document in the forms that were asked for; what is said of it.
+
+    Args:
+        document: what was read.
+        arguments: those of `convert`.
+        found: what the file is.
+        report: takes the progress.
+        album: has its images.
+        mismatches: what is said of its name and type.
+    """
+    with Outputs(
+        Path(arguments["directory"]), arguments["formats"],
+        kind=found, total=document.total, page_breaks=arguments["page_breaks"],
+        form=arguments.get("scripts", "unicode"),
+    ) as outputs:  # fmt: skip
+        return _written(document, outputs, report, album, mismatches)
+
+
+def _written(
     document: Document,
     outputs: Outputs,
     report: Callable[[dict[str, Any]], None],

@@ -26,13 +26,13 @@ def is_out_of_memory(error: Exception) -> bool:
     return getattr(error, "code", None) == XML_ERR_NO_MEMORY
 
 
-def page(lines: Iterable[str], what: str, error: Exception) -> Page:
+def page(lines: Iterable[str], what: str, error: Exception | str) -> Page:
     """A page of its bare lines.
 
     Args:
         lines: as the file has them.
         what: which page it is, such as "page 3".
-        error: what its reader failed with.
+        error: what its reader failed with, or the name of that.
     """
     texts = bare(lines)
     blocks = tuple(Block("paragraph", markdown.unlike_blocks(markdown.inline(each)), each) for each in texts)
@@ -52,10 +52,11 @@ def bare(lines: Iterable[str]) -> list[str]:
     return found
 
 
-def warning(what: str, error: Exception, *, has_text: bool = True) -> str:
+def warning(what: str, error: Exception | str, *, has_text: bool = True) -> str:
     """What is said of a part that has its bare text, or none."""
+    name = error if isinstance(error, str) else type(error).__name__
     left = "its bare text stands in its place" if has_text else "none of its text could be read"
-    return f"the converter failed on {what}, and {left} ({type(error).__name__})"
+    return f"the converter failed on {what}, and {left} ({name})"
 
 
 def texts_of(root: Any) -> list[str]:

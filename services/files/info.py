@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -17,8 +17,13 @@ from switchyard.events import subjects
 from switchyard.events.errors import InvalidError, NotFoundError
 from switchyard.events.numbers import Time
 from switchyard.services import clock
+from switchyard.services.files.keys import Lock, LockedError
 
 CHUNK_BYTES: Final = 128 * 1024
+NO_DIGEST: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+"""What stands for the digest of a file that can be erased: that of nothing."""
+NO_TYPE: Final = "application/octet-stream"
+"""What stands for the type of one."""
 CHUNKS_PER_ENTRY: Final = 16
 ID: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
 ARTIFACT_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -27,6 +32,20 @@ MEDIA_TYPE: Final = re.compile(
 )
 NAME_CHARS: Final = 255
 FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cs"})  # control characters and lone surrogates
+
+
+class Remote(msgspec.Struct, frozen=True):
+    """Where the bytes of a file lie that are not in the broker.
+
+    Args:
+        bucket: the name of an S3 bucket.
+        object: the key in it.
+        etag: what S3 calls these bytes.
+    """
+
+    bucket: Annotated[str, Meta(min_length=1, max_length=255)]
+    object: Annotated[str, Meta(min_length=1, max_length=1024)]
+    etag: Annotated[str, Meta(max_length=255)] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +59,9 @@ class FileInfo:
         index: the stream sequence of every chunk whose number is a multiple of `CHUNKS_PER_ENTRY`.
         seq: the stream sequence of this description, of a file that was just stored; 0 where that is unknown.
         key: the id of the API key by which it was stored, or "".
+        sealed: name, type and digest as they are stored, of a file that can be erased; "" for any other.
+        lock: opens its chunks, if it can be erased.
+        remote: where its bytes lie; None where they are in the broker.
     """
 
     id: str
@@ -55,6 +77,9 @@ class FileInfo:
     index: tuple[int, ...]
     seq: int = 0
     key: str = ""
+    sealed: str = ""
+    lock: Lock | None = None
+    remote: Remote | None = None
 
 
 def artifact_id(job_id: str, fence: int, name: str) -> str:
@@ -87,7 +112,12 @@ def check(*, file_id: str, name: str, media_type: str) -> None:
 
 
 def encode(info: FileInfo) -> bytes:
-    """The file as an object store's `ObjectInfo`. Source: ADR-20."""
+    """The file as an object store's `ObjectInfo`. Source: ADR-20.
+
+    Where it can be erased, the id stands for its name, and those of no content for its type and digest.
+    """
+    if info.lock is not None:
+        info = replace(info, name=info.id, type=NO_TYPE, sha256=NO_DIGEST)
     digest = base64.urlsafe_b64encode(bytes.fromhex(info.sha256)).decode()
     return orjson.dumps(
         {
@@ -96,7 +126,7 @@ def encode(info: FileInfo) -> bytes:
             "nuid": info.nuid,
             "size": info.size_bytes,
             "mtime": _timestamp(info.created_at),
-            "chunks": info.chunks,
+            "chunks": 0 if info.remote else info.chunks,
             "digest": f"SHA-256={digest}",
             "options": {"max_chunk_size": CHUNK_BYTES},
             "metadata": {
@@ -107,6 +137,9 @@ def encode(info: FileInfo) -> bytes:
                 "expires_at": _timestamp(info.expires_at),
                 "index": orjson.dumps(info.index).decode(),
                 **({"key": info.key} if info.key else {}),
+                **({"sealed": info.sealed} if info.sealed else {}),
+                # Others read these values as strings.
+                **({"s3": msgspec.json.encode(info.remote).decode()} if info.remote else {}),
             },
         }
     )
@@ -144,6 +177,8 @@ class _Metadata(msgspec.Struct):
     expires_at: Time
     index: str
     key: str = ""
+    sealed: str = ""
+    s3: str = ""
 
 
 class _File(msgspec.Struct):
@@ -159,6 +194,7 @@ class _File(msgspec.Struct):
 
 _OBJECT: Final = msgspec.json.Decoder(_Object)
 _FILE: Final = msgspec.json.Decoder(_File)
+_REMOTE: Final = msgspec.json.Decoder(Remote)
 _INDEX: Final = msgspec.json.Decoder(tuple[Annotated[int, Meta(ge=1, le=2**63 - 1)], ...])
 
 
@@ -174,6 +210,7 @@ def decode(data: bytes) -> FileInfo | None:
         return None
     stored = _FILE.decode(data)
     metadata = stored.metadata
+    remote = _REMOTE.decode(metadata.s3) if metadata.s3 else None
     info = FileInfo(
         id=stored.name.removeprefix(f"{metadata.tenant}/"),
         tenant=metadata.tenant,
@@ -184,17 +221,50 @@ def decode(data: bytes) -> FileInfo | None:
         created_at=stored.mtime,
         expires_at=metadata.expires_at,
         nuid=stored.nuid,
-        chunks=stored.chunks,
+        chunks=stored.chunks if remote is None else parts(stored.size, CHUNK_BYTES),
         index=_INDEX.decode(metadata.index),
         key=metadata.key,
+        sealed=metadata.sealed,
+        remote=remote,
     )
     check(file_id=info.id, name=info.name, media_type=info.type)
-    wanted = _parts(info.size_bytes, CHUNK_BYTES), _parts(info.chunks, CHUNKS_PER_ENTRY)
+    wanted = parts(info.size_bytes, CHUNK_BYTES), 0 if remote else parts(info.chunks, CHUNKS_PER_ENTRY)
     if (info.chunks, len(info.index)) != wanted:
         raise ValueError(f"{wanted[0]} chunks and an index of {wanted[1]} were expected")
     if info.expires_at <= clock.now():  # the broker removes it within a second or two
         raise NotFoundError(f"file {info.id} expired at {_timestamp(info.expires_at)}")
     return info
+
+
+class _Sealed(msgspec.Struct):
+    name: str
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    type: str = ""
+    """Files of older versions have it beside."""
+
+
+_SEALED: Final = msgspec.json.Decoder(_Sealed)
+
+
+def sealed(info: FileInfo, lock: Lock) -> FileInfo:
+    """A file as one that can be erased."""
+    plain = orjson.dumps({"name": info.name, "type": info.type, "sha256": info.sha256})
+    return replace(info, sealed=base64.b64encode(lock.description(plain)).decode(), lock=lock)
+
+
+def opened(info: FileInfo, lock: Lock) -> FileInfo:
+    """A file that can be erased, as it was stored.
+
+    Raises:
+        ValueError: what is sealed does not fit the lock, or is no description.
+    """
+    try:
+        found = _SEALED.decode(lock.open_description(base64.b64decode(info.sealed)))
+    except LockedError as error:
+        raise ValueError(str(error)) from None
+    media_type = found.type or info.type
+    check(file_id=info.id, name=found.name, media_type=media_type)
+    return replace(info, name=found.name, type=media_type, sha256=found.sha256, lock=lock)
 
 
 def nuid_of(data: bytes) -> str | None:
@@ -207,7 +277,8 @@ def nuid_of(data: bytes) -> str | None:
     return None if found.deleted else found.nuid
 
 
-def _parts(whole: int, part: int) -> int:
+def parts(whole: int, part: int) -> int:
+    """How many parts of a size make a whole; the last may be smaller."""
     return -(-whole // part)
 
 

@@ -1,5 +1,8 @@
 """Stores, reads and removes files in the object store `files`, a chunk at a time.
 
+Where there is S3, it has the bytes, and the object store what is known of them; see
+`switchyard.services.files.place`.
+
 The format is that of NATS's object store (ADR-20), so `nats object get files <tenant>/<id>` works. What is
 ours: nats-py's store reads its source blocking and cannot stream a body, its chunks are acknowledged one by
 one, and it cannot start in the middle.
@@ -13,63 +16,57 @@ broker would raise every shorter TTL to it, and put an empty message in a meta's
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
-import structlog
 from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import (
     InvalidError,
-    LimitError,
     NotFoundError,
     StorageFullError,
     SwitchyardError,
     UnavailableError,
 )
 from switchyard.services import clock
-from switchyard.services.broker.jetstream import api
-from switchyard.services.broker.publisher import AckLostError, NoRoomError, Publisher
+from switchyard.services.broker.publisher import AckLostError, NoRoomError
 from switchyard.services.broker.quarantine import read_or
-from switchyard.services.broker.reader import Stored, last_message, last_of_leader, read_range
+from switchyard.services.broker.reader import Stored, last_message, last_of_leader
+from switchyard.services.files.broker import BrokerPlace
+from switchyard.services.files.chunks import DamagedFileError
+from switchyard.services.files.hidden import hidden_id, hidden_ids
 from switchyard.services.files.info import (
     CHUNK_BYTES,
-    CHUNKS_PER_ENTRY,
     ID,
     FileInfo,
     check,
     decode,
     encode,
     encode_deleted,
-    nuid_of,
+    opened,
+    sealed,
 )
+from switchyard.services.files.keys import FileKeys, scope_of
+from switchyard.services.files.place import Intake, Place
 from switchyard.services.files.room import RETRY_S, FileRoom
-from switchyard.services.files.sweeper import Sweeper
-from switchyard.services.files.upload import Upload, limited, ttl
+from switchyard.services.files.s3 import S3, remote_place
+from switchyard.services.files.taking import READ_GRACE_S, Taker
+from switchyard.services.files.upload import ttl
+from switchyard.services.settings import Settings
 
-log = structlog.get_logger()
-
-CHUNKS_IN_FLIGHT: Final = 64  # of all uploads together: 8 MiB
-CHUNKS_PER_READ: Final = 8  # what a reader holds at most: 1 MiB
-READ_GRACE_S: Final = 60.0
+ANY_TYPE: Final = "application/octet-stream"
 SHOWN_ID_CHARS: Final = 200
-# A replica may be a moment behind the leader that acknowledged the upload.
-LAG_RETRIES_S: Final = (0.05, 0.4)
-
-
-class DamagedFileError(SwitchyardError):
-    """A stored file lacks a chunk, or its bytes are not those that were stored."""
 
 
 class Files:
     """The files of all tenants.
+
+    One that can be erased stands encrypted, see `switchyard.services.files.keys`; it is read like any other.
 
     Args:
         nc: an open connection. Uploads put megabytes on it, so a process in which something else must be
@@ -77,6 +74,7 @@ class Files:
         timeout_s: seconds to wait for any answer of the broker.
         upload_timeout_s: the longest time that an upload may take, in seconds.
         room: looked at before and while a file is stored; None where nothing is stored.
+        s3: takes the bytes of new files, and has those of some; None where all are in the broker.
     """
 
     def __init__(
@@ -86,14 +84,32 @@ class Files:
         timeout_s: float,
         upload_timeout_s: float = 3600.0,
         room: FileRoom | None = None,
+        s3: S3 | None = None,
     ) -> None:
         self._nc = nc
+        self.s3 = s3
         self._timeout_s = timeout_s
         self._upload_timeout_s = upload_timeout_s
-        self._room = room
-        self._sweeper = Sweeper(nc, timeout_s=timeout_s)
-        self._publisher: Publisher | None = None
-        self._opening = asyncio.Lock()
+        self.keys = FileKeys(nc, timeout_s=timeout_s)
+        self._broker = BrokerPlace(nc, self.info, timeout_s=timeout_s, room=room)
+        self._remote = remote_place(nc, self.info, s3, timeout_s=timeout_s)
+        self._place: Place = self._broker if s3 is None else self._remote
+        self._taker = Taker(self._broker, self.keys, upload_timeout_s=upload_timeout_s)
+
+    @classmethod
+    def of(cls, nc: Client, settings: Settings) -> Self:
+        """Those of a process: to be closed in the end by `async with`."""
+        return cls(
+            nc, timeout_s=settings.request_timeout_s, upload_timeout_s=settings.upload_timeout_s,
+            room=FileRoom(nc, settings), s3=S3.of(settings),
+        )  # fmt: skip
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.s3 is not None:
+            await self.s3.aclose()
 
     async def put(
         self,
@@ -101,7 +117,7 @@ class Files:
         tenant: str,
         file_id: str,
         name: str,
-        type: str,  # noqa: A002 - the word of the API
+        type: str | Callable[[], str],  # noqa: A002 - the word of the API
         body: AsyncIterator[bytes],
         max_bytes: int,
         ttl_s: float,
@@ -109,14 +125,17 @@ class Files:
         on_bytes: Callable[[int], None] | None = None,
         reserve: float = 1.0,
         key: str = "",
+        erasable: bool = False,
+        in_broker: bool = False,
     ) -> FileInfo:
         """Store a file as its bytes come; it is there when all of them are, and else nothing of it is.
 
         Args:
             tenant: whose file it is.
-            file_id: replaces what the tenant has under this id.
+            file_id: replaces what the tenant has under this id; an artifact that can be erased gets another,
+                which does not say its name, and is found by both.
             name: what a download is called.
-            type: its media type.
+            type: its media type, or says so once the last byte is there.
             body: its bytes, in blocks of any size.
             max_bytes: the most it may have.
             ttl_s: seconds that it is kept, counted from its last byte.
@@ -124,42 +143,30 @@ class Files:
             on_bytes: called with the size of every block before it is stored; may raise.
             reserve: the part of the reserve for the ends of jobs that it has to leave.
             key: the id of the API key by which it is stored, or "".
+            erasable: whether it is stored so that it can be erased: encrypted, with its name.
+            in_broker: whether its bytes go to the broker wherever those of others go.
 
         Raises:
             InvalidError: id, name or type break a rule, or the digest is not `sha256`.
             LimitError: it is too large (413) or too slow (408).
             StorageFullError: there is no room for it.
-            UnavailableError: the broker does not answer.
+            UnavailableError: the broker or S3 does not answer.
         """
-        check(file_id=file_id, name=name, media_type=type)
+        check(file_id=file_id, name=name, media_type=ANY_TYPE if callable(type) else type)
         if name in (".", ".."):  # no rule for those that are stored: they are to be had
             raise InvalidError("a file's name is not that of a directory", field="name")
-        await self.check_room(0, reserve)
-        publisher = await self._open()
-        upload = Upload(
-            publisher,
-            owner=subjects.file_name(tenant, file_id),
-            ttl_s=ttl_s + self._upload_timeout_s + READ_GRACE_S,
-        )
-        try:
-            async with asyncio.timeout(self._upload_timeout_s) as limit:
-                await upload.take(self._with_room(limited(body, max_bytes, on_bytes), reserve), sha256)
-        except BaseException as error:
-            await self._discard(upload)
-            if isinstance(error, TimeoutError) and limit.expired():
-                message = f"the upload took longer than {self._upload_timeout_s:g} s"
-                raise LimitError(message, status=408, code="upload_timeout") from error
-            if isinstance(error, NoRoomError):
-                raise StorageFullError(str(error), retry_after_s=RETRY_S) from error
-            if isinstance(error, AckLostError):
-                raise UnavailableError(f"the broker did not acknowledge a chunk: {error}") from error
-            raise
+        place = self._broker if in_broker else self._place
+        file_id = await hidden_id(self.keys, tenant, file_id) if erasable else file_id
+        upload = await self._taker.take(
+            place, body, tenant=tenant, file_id=file_id, max_bytes=max_bytes, ttl_s=ttl_s, sha256=sha256,
+            on_bytes=on_bytes, reserve=reserve, erasable=erasable,
+        )  # fmt: skip
         now = clock.now()
         info = FileInfo(
             id=file_id,
             tenant=tenant,
             name=name,
-            type=type,
+            type=type() if callable(type) else type,
             size_bytes=upload.size_bytes,
             sha256=upload.digest.hexdigest(),
             created_at=_as_stored(now),
@@ -168,8 +175,24 @@ class Files:
             chunks=upload.chunks,
             index=tuple(upload.index),
             key=key,
+            remote=upload.remote,
         )
-        return replace(info, seq=await self._commit(publisher, upload, info, ttl_s))
+        info = info if upload.lock is None else sealed(info, upload.lock)
+        return replace(info, seq=await self._commit(upload, info, ttl_s))
+
+    async def take_part(
+        self, body: AsyncIterator[bytes], *, tenant: str, file_id: str, max_bytes: int, ttl_s: float,
+        erasable: bool,
+    ) -> Intake:  # fmt: skip
+        """Store bytes that belong to no file yet; the arguments are those of `put`, and so are the errors."""
+        return await self._taker.take(
+            self._place, body, tenant=tenant, file_id=file_id, max_bytes=max_bytes, ttl_s=ttl_s,
+            erasable=erasable,
+        )  # fmt: skip
+
+    async def discard_part(self, upload: Intake) -> None:
+        """Remove such bytes again."""
+        await self._taker.discard(upload)
 
     async def check_room(self, size_bytes: int, reserve: float = 1.0) -> int:
         """After how many bytes to look again, given that there is room for so many.
@@ -178,22 +201,14 @@ class Files:
             StorageFullError: there is none.
             UnavailableError: the broker does not answer.
         """
-        return sys.maxsize if self._room is None else await self._room.check(size_bytes, reserve)
+        return await self._place.check_room(size_bytes, reserve)
 
-    async def _with_room(self, body: AsyncIterator[bytes], reserve: float) -> AsyncIterator[bytes]:
-        """The blocks of a body for as long as there is room."""
-        left = 0
-        async for block in body:
-            if len(block) > left:
-                left = max(len(block), await self.check_room(len(block), reserve))
-            left -= len(block)
-            yield block
-
-    async def _commit(self, publisher: Publisher, upload: Upload, info: FileInfo, ttl_s: float) -> int:
+    async def _commit(self, upload: Intake, info: FileInfo, ttl_s: float) -> int:
         """Make a file of stored chunks, in the place of the one that had its id."""
         meta = subjects.file_meta(info.tenant, info.id)
         try:
             replaced = await self._find(meta)
+            publisher = await self._broker.publisher()
             seq = await publisher.publish(meta, encode(info), {subjects.H_ROLLUP: "sub", **ttl(ttl_s)})
         except AckLostError as error:
             seq = 0
@@ -202,19 +217,14 @@ class Files:
             if found is None or found.nuid != info.nuid:
                 raise UnavailableError(f"the broker did not acknowledge the file: {error}") from error
         except SwitchyardError as error:
-            await self._discard(upload)
+            await self._taker.discard(upload)
             if isinstance(error, NoRoomError):
                 raise StorageFullError(str(error), retry_after_s=RETRY_S) from error
             raise
         if replaced is not None:
             with contextlib.suppress(SwitchyardError):  # what stays behind is swept
-                await self._purge(replaced.nuid)
+                await self.remove_bytes(replaced)
         return seq
-
-    async def _discard(self, upload: Upload) -> None:
-        with contextlib.suppress(SwitchyardError):  # what stays behind is swept
-            await upload.settle(self._timeout_s)
-            await self._purge(upload.nuid)
 
     async def info(self, tenant: str, file_id: str) -> FileInfo:
         """What is known of a tenant's file.
@@ -226,6 +236,8 @@ class Files:
         info = None
         if ID.fullmatch(file_id):
             info = await self._find(subjects.file_meta(tenant, file_id))
+            for hidden in await hidden_ids(self.keys, tenant, file_id) if info is None else ():
+                info = info or await self._find(subjects.file_meta(tenant, hidden))
         if info is None:
             raise NotFoundError(f"there is no file {file_id[:SHOWN_ID_CHARS]!r}")
         return info
@@ -237,6 +249,22 @@ class Files:
         except NotFoundError:
             return False
         return True
+
+    async def read_part(self, info: FileInfo) -> AsyncGenerator[bytes, None]:
+        """All bytes of what belongs to no file yet; they are checked by its digest, or by its lock.
+
+        Raises:
+            NotFoundError, DamagedFileError, UnavailableError: as for `read`.
+        """
+        digest = hashlib.sha256()
+        if info.chunks:
+            chunks = self._place_of(info).read(info, 0, info.chunks - 1)
+            async with contextlib.aclosing(chunks):
+                async for _, chunk in chunks:
+                    digest.update(chunk)
+                    yield chunk
+        if info.lock is None and digest.hexdigest() != info.sha256:
+            raise DamagedFileError(f"the bytes of upload {info.id} are not those that were stored")
 
     async def read(
         self, info: FileInfo, start: int = 0, end: int | None = None
@@ -256,16 +284,17 @@ class Files:
             return
         first, last = start // CHUNK_BYTES, (end - 1) // CHUNK_BYTES
         digest = hashlib.sha256() if start == 0 and end == info.size_bytes else None
-        async for number, chunk in self._chunks(info, first, last):
-            if digest is not None:
-                digest.update(chunk)
-                if number == last and digest.hexdigest() != info.sha256:
-                    raise DamagedFileError(f"the bytes of file {info.id} are not those that were stored")
-            offset = number * CHUNK_BYTES
-            yield chunk[max(0, start - offset) : end - offset]
+        async with contextlib.aclosing(self._place_of(info).read(info, first, last)) as chunks:
+            async for number, chunk in chunks:
+                if digest is not None:
+                    digest.update(chunk)
+                    if number == last and digest.hexdigest() != info.sha256:
+                        raise DamagedFileError(f"the bytes of file {info.id} are not those that were stored")
+                offset = number * CHUNK_BYTES
+                yield chunk[max(0, start - offset) : end - offset]
 
-    async def delete(self, tenant: str, file_id: str) -> None:
-        """Remove a file; a download that has begun breaks off.
+    async def delete(self, tenant: str, file_id: str) -> bool:
+        """Remove a file; a download that has begun breaks off; whether a key of it was overwritten.
 
         What takes its place lives as long as the file would have, so that nobody who reads the stream later
         takes the file for present.
@@ -275,15 +304,52 @@ class Files:
             UnavailableError: the broker does not answer.
         """
         info = await self.info(tenant, file_id)
-        publisher = await self._open()
+        publisher = await self._broker.publisher()
         remaining_s = (info.expires_at - clock.now()).total_seconds()
         headers = {subjects.H_ROLLUP: "sub", **ttl(remaining_s)}
         try:
-            await publisher.publish(subjects.file_meta(tenant, file_id), encode_deleted(info), headers)
+            await publisher.publish(subjects.file_meta(tenant, info.id), encode_deleted(info), headers)
         except AckLostError as error:
             raise UnavailableError(f"the broker did not acknowledge the deletion: {error}") from error
+        return await self.remove_bytes(info)
+
+    async def erase(self, tenant: str, scope: str) -> int:
+        """Erase the files of a job's attempts, or an upload; how many keys were overwritten.
+
+        Args:
+            tenant: whose they are.
+            scope: the id of a job or an upload; or `<file>/<nuid>`, what was stored once under an id.
+
+        Only what was stored to be erasable is found. The key goes last: by it the rest is found again.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        erased, (owner, _, only) = 0, scope.partition("/")
+        for entry in await self.keys.under(tenant, scope_of(owner)):
+            if only not in ("", entry.key[-1]):
+                continue
+            nuid, file_id = entry.key[-1], entry.value.file if entry.value else ""
+            with contextlib.suppress(NotFoundError):
+                if (await self.info(tenant, file_id)).nuid == nuid:
+                    erased += await self.delete(tenant, file_id)
+                    continue
+            for place in (self._broker, self._remote):
+                await place.remove(nuid, subjects.file_name(tenant, file_id), None)
+            erased += await self.keys.erase(entry.key)
+        return erased
+
+    def _place_of(self, info: FileInfo) -> Place:
+        return self._broker if info.remote is None else self._remote
+
+    async def remove_bytes(self, info: FileInfo) -> bool:
+        """Make the bytes of a file unreadable, and give their room back."""
+        locked = info.lock is not None
+        erased = locked and await self.keys.erase_upload(info.tenant, info.id, info.nuid)
         with contextlib.suppress(SwitchyardError):  # what stays behind is swept
-            await self._purge(info.nuid)
+            owner = subjects.file_name(info.tenant, info.id)
+            await self._place_of(info).remove(info.nuid, owner, info.remote)
+        return erased
 
     async def sweep(self, *, older_than_s: float) -> int:
         """Remove chunks that belong to no file and are older than an upload can last.
@@ -294,37 +360,9 @@ class Files:
         Raises:
             UnavailableError: the broker does not answer.
         """
-        swept = 0
-        for nuid in await self._sweeper.candidates(
-            older_than_s=max(older_than_s, self._upload_timeout_s + READ_GRACE_S)
-        ):
-            if await self._is_orphan(nuid):
-                await self._purge(nuid)
-                swept += 1
-                log.info("orphaned_chunks_removed", nuid=nuid)
-        return swept
-
-    async def _is_orphan(self, nuid: str) -> bool:
-        chunks = subjects.file_chunks(nuid)
-        found = await read_range(self._nc, subjects.FILES, chunks, limit=1, timeout_s=self._timeout_s)
-        if not found or subjects.H_FILE not in found[0].headers:
-            return False
-        tenant, _, file_id = found[0].headers[subjects.H_FILE].partition("/")
-        meta = subjects.file_meta(tenant, file_id)
-        message = await last_of_leader(self._nc, subjects.FILES, meta, timeout_s=self._timeout_s)
-        if message is None:
-            return True
-        # Under one that cannot be read, the chunks may be those of a file that is to be repaired.
-        return await read_or(self._nc, subjects.FILES, message, _nuid, nuid) != nuid
-
-    async def _open(self) -> Publisher:
-        """The publisher, opened by the first write; it lasts as long as the connection."""
-        async with self._opening:
-            if self._publisher is None:
-                publisher = Publisher(self._nc, window=CHUNKS_IN_FLIGHT, timeout_s=self._timeout_s)
-                await publisher.start()
-                self._publisher = publisher
-            return self._publisher
+        longest_s = max(older_than_s, self._upload_timeout_s + READ_GRACE_S)
+        swept = await self._broker.sweep(older_than_s=longest_s)
+        return swept + await self._remote.sweep(older_than_s=longest_s)
 
     async def _find(self, meta: str) -> FileInfo | None:
         message = await last_message(self._nc, subjects.FILES, meta, timeout_s=self._timeout_s)
@@ -333,47 +371,13 @@ class Files:
         if message is None:
             return None
         # One that cannot be read stands for no file: it is set aside, and an upload may take its place.
-        return await read_or(self._nc, subjects.FILES, message, _info, None)
-
-    async def _chunks(self, info: FileInfo, first: int, last: int) -> AsyncGenerator[tuple[int, bytes], None]:
-        """Chunks by number, each checked for its place and size."""
-        number = first - first % CHUNKS_PER_ENTRY
-        seq = info.index[number // CHUNKS_PER_ENTRY]
-        while number <= last:
-            batch = await self._batch(info, seq, min(CHUNKS_PER_READ, last - number + 1))
-            for message in batch:
-                size = min(CHUNK_BYTES, info.size_bytes - number * CHUNK_BYTES)
-                if message.headers.get(subjects.H_CHUNK) != str(number) or len(message.data) != size:
-                    raise DamagedFileError(f"file {info.id} lacks its chunk {number} of {info.chunks}")
-                if number >= first:
-                    yield number, message.data
-                number += 1
-            seq = batch[-1].seq + 1
-
-    async def _batch(self, info: FileInfo, seq: int, count: int) -> list[Stored]:
-        for wait_s in (*LAG_RETRIES_S, None):
-            batch = await read_range(
-                self._nc,
-                subjects.FILES,
-                subjects.file_chunks(info.nuid),
-                start=seq,
-                limit=count,
-                timeout_s=self._timeout_s,
-            )
-            if len(batch) == count:
-                return batch
-            if wait_s is not None:
-                await asyncio.sleep(wait_s)
-        if (await self.info(info.tenant, info.id)).nuid != info.nuid:
-            raise NotFoundError(f"file {info.id} was replaced while it was read")
-        raise DamagedFileError(f"file {info.id} lacks some of its {info.chunks} chunks")
-
-    async def _purge(self, nuid: str) -> None:
-        call = f"STREAM.PURGE.{subjects.FILES}"
-        query = {"filter": subjects.file_chunks(nuid)}
-        answer = await api(self._nc, call, query, timeout_s=self._timeout_s)
-        if "error" in answer:
-            raise UnavailableError(f"the broker does not purge a file: {answer['error']['description']}")
+        info = await read_or(self._nc, subjects.FILES, message, _info, None)
+        if info is None or not info.sealed:
+            return info
+        lock = await self.keys.find(info.tenant, info.id, info.nuid)
+        if lock is None:  # it was erased
+            return None
+        return await read_or(self._nc, subjects.FILES, message, lambda _: opened(info, lock), None)
 
 
 def _info(meta: Stored) -> FileInfo | None:
@@ -382,10 +386,6 @@ def _info(meta: Stored) -> FileInfo | None:
         return decode(meta.data)
     except NotFoundError:
         return None
-
-
-def _nuid(meta: Stored) -> str | None:
-    return nuid_of(meta.data)
 
 
 def _as_stored(at: datetime) -> datetime:

@@ -4,79 +4,71 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from switchyard.events import subjects
-from switchyard.events.errors import InvalidError, LimitError, UnavailableError
+from switchyard.events.errors import LimitError, UnavailableError
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.files.info import CHUNK_BYTES, CHUNKS_PER_ENTRY
-from switchyard.services.ids import new_id
+from switchyard.services.files.info import CHUNKS_PER_ENTRY
+from switchyard.services.files.keys import Lock
+from switchyard.services.files.place import Intake
 
 CHUNKS_IN_FLIGHT: Final = 16
 
 
-class Upload:
-    """Stores a body in chunks, at most `CHUNKS_IN_FLIGHT` of them unacknowledged.
+class Upload(Intake):
+    """Stores chunks, at most `CHUNKS_IN_FLIGHT` of them unacknowledged.
 
     Args:
         publisher: an open publisher.
+        purge: removes the chunks of an upload.
         owner: the name of the file that the chunks are to belong to; a sweep looks it up.
         ttl_s: seconds after which the broker removes a chunk.
+        settle_s: seconds to wait for what is on its way when all is to be discarded.
+        lock: locks every chunk, of a file that can be erased.
     """
 
-    def __init__(self, publisher: Publisher, *, owner: str, ttl_s: float) -> None:
-        self.nuid = new_id()
-        self.size_bytes = 0
-        self.chunks = 0
-        self.index: list[int] = []
-        self.digest = hashlib.sha256()
+    def __init__(
+        self,
+        publisher: Publisher,
+        purge: Callable[[str], Awaitable[None]],
+        *,
+        owner: str,
+        ttl_s: float,
+        settle_s: float,
+        lock: Lock | None = None,
+    ) -> None:
+        super().__init__(owner=owner, lock=lock)
         self._publisher = publisher
+        self._purge = purge
+        self._settle_s = settle_s
         self._subject = subjects.file_chunks(self.nuid)
         self._headers = {subjects.H_FILE: owner, **ttl(ttl_s)}
         self._in_flight: deque[asyncio.Future[int]] = deque()
         self._acknowledged = 0
         self._last_seq = 0
 
-    async def take(self, body: AsyncIterator[bytes], sha256: str | None) -> None:
-        """Store a body, cut and joined to chunks whatever its blocks, until all of it is acknowledged.
+    async def send(self, stored: bytes) -> None:
+        """Publish a chunk, as soon as fewer than `CHUNKS_IN_FLIGHT` are on their way."""
+        if len(self._in_flight) >= CHUNKS_IN_FLIGHT:
+            await self._acknowledge()
+        headers = {subjects.H_CHUNK: str(self.chunks), **self._headers}
+        self._in_flight.append(await self._publisher.send(self._subject, stored, headers))
 
-        Raises:
-            InvalidError: its digest is not `sha256`.
-            UnavailableError, PublishRefusedError, AckLostError: a chunk is not stored.
-        """
-        rest = bytearray()
-        async for block in body:
-            rest += block
-            while len(rest) >= CHUNK_BYTES:
-                await self._send(bytes(memoryview(rest)[:CHUNK_BYTES]))
-                del rest[:CHUNK_BYTES]
-        if rest:
-            await self._send(bytes(rest))
-        found = self.digest.hexdigest()
-        if sha256 is not None and found != sha256:
-            message = f"the body's SHA-256 is {found}, but {sha256} was announced"
-            raise InvalidError(message, code="digest_mismatch", field="Content-Digest")
+    async def finish(self) -> None:
+        """Wait until the broker has acknowledged them all."""
         while self._in_flight:
             await self._acknowledge()
 
-    async def settle(self, timeout_s: float) -> None:
-        """Wait until nothing is on its way, whatever became of it."""
+    async def discard(self) -> None:
+        """Wait until nothing is on its way, whatever became of it, and purge what came."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(self._settle_s):
                 await asyncio.gather(*self._in_flight, return_exceptions=True)
-
-    async def _send(self, chunk: bytes) -> None:
-        if len(self._in_flight) >= CHUNKS_IN_FLIGHT:
-            await self._acknowledge()
-        self.digest.update(chunk)
-        headers = {subjects.H_CHUNK: str(self.chunks), **self._headers}
-        self._in_flight.append(await self._publisher.send(self._subject, chunk, headers))
-        self.size_bytes += len(chunk)
-        self.chunks += 1
+        await self._purge(self.nuid)
 
     async def _acknowledge(self) -> None:
         seq = await self._in_flight[0]

@@ -19,25 +19,25 @@ from switchyard.services.access.authenticator import Authenticator
 from switchyard.services.access.identify import Identifiers, JwtIdentifier
 from switchyard.services.access.jwt import TokenVerifier
 from switchyard.services.access.lease_tickets import LeaseTokens
+from switchyard.services.access.model_credentials import ModelCredentials
 from switchyard.services.access.outcome_tickets import OutcomeTokens
 from switchyard.services.access.rates import Rates
 from switchyard.services.access.revocations import Revocations
+from switchyard.services.access.sealing import Sealer
+from switchyard.services.access.server_credentials import ServerCredentials
 from switchyard.services.broker.bucket_use import BucketUse
 from switchyard.services.broker.publisher import Publisher
+from switchyard.services.concurrency import Turns
 from switchyard.services.connectors.registry import CONNECTORS, payload_model
-from switchyard.services.dispatch.log_share import LogShare
 from switchyard.services.dispatch.rest import idempotency
-from switchyard.services.dispatch.rest.claiming import Claiming
-from switchyard.services.dispatch.rest.declarations import Declarations
-from switchyard.services.dispatch.rest.finder import Claims
-from switchyard.services.dispatch.rest.workers import RestWorkers
 from switchyard.services.event_store import EventStore
 from switchyard.services.files import Files
 from switchyard.services.files.reservations import Reservations
-from switchyard.services.files.room import FileRoom
+from switchyard.services.files.s3.addresses import answered
+from switchyard.services.files.s3.signing import Addresses
 from switchyard.services.gateway import app_keys, health
-from switchyard.services.gateway.doors.octopoid.door import OctopoidDoor
-from switchyard.services.gateway.doors.v1.door import V1
+from switchyard.services.gateway.doors.v1.live.watched import boards_of
+from switchyard.services.gateway.every_door import doors
 from switchyard.services.gateway.gate import DOORS, House, answer_expectations, gate
 from switchyard.services.gateway.http.connections import (
     CONNECTIONS,
@@ -50,36 +50,55 @@ from switchyard.services.gateway.http.edge.cors import CORS, Cors
 from switchyard.services.gateway.http.edge.leaving import Leaving
 from switchyard.services.gateway.http.freshness import Freshness
 from switchyard.services.gateway.http.identity import DOORKEEPER, Doorkeeper
+from switchyard.services.gateway.lease_parts import add_backends, add_claims, live_tickets
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.metrics import Metrics
-from switchyard.services.gateway.openapi.served import DESCRIPTION, described
+from switchyard.services.gateway.openapi.served import DESCRIPTION, Description
 from switchyard.services.gateway.operations import schedules
-from switchyard.services.gateway.operations.backends import Backends
+from switchyard.services.gateway.operations.batches.batches import Batches
+from switchyard.services.gateway.operations.billing.billing import Billing
 from switchyard.services.gateway.operations.controls import Controls
 from switchyard.services.gateway.operations.dead_letters import DeadLetters
+from switchyard.services.gateway.operations.demand.demand import Demand
+from switchyard.services.gateway.operations.erasing.erasures import Erasures
 from switchyard.services.gateway.operations.files import TenantFiles
 from switchyard.services.gateway.operations.fleet import Fleet
 from switchyard.services.gateway.operations.jobs import Jobs
-from switchyard.services.gateway.operations.leases import Leases
+from switchyard.services.gateway.operations.left.artifacts import Artifacts
+from switchyard.services.gateway.operations.left.thumbnails import Thumbnails
 from switchyard.services.gateway.operations.limits import TenantLimits
-from switchyard.services.gateway.operations.outcomes import Outcomes
+from switchyard.services.gateway.operations.models.catalogue import Catalogue
 from switchyard.services.gateway.operations.reasons import Reasons
 from switchyard.services.gateway.operations.reviews import Reviews
+from switchyard.services.gateway.operations.servers.servers import PredictionServers
 from switchyard.services.gateway.operations.usage import Usage
+from switchyard.services.gateway.operations.workflows.workflows import WorkflowTemplates, offered_by
 from switchyard.services.gateway.readiness import Readiness
 from switchyard.services.gc import collect_less_often
+from switchyard.services.intake.budgets import Budgets
+from switchyard.services.intake.erasing import Eraser
 from switchyard.services.intake.shares import Shares
 from switchyard.services.intake.spend import Spend
 from switchyard.services.intake.submitter import Submitter
-from switchyard.services.records import entries
+from switchyard.services.intake.vault import Vault
+from switchyard.services.intake.workflows.templates import Templates
+from switchyard.services.ledger.prices import Prices
+from switchyard.services.ledger.quotas import Quotas
+from switchyard.services.records.batches import store as batch_store
+from switchyard.services.records.entries import documents as entries
 from switchyard.services.records.keys import ApiKeys
 from switchyard.services.records.kinds import Kinds
 from switchyard.services.records.lanes import Lanes
 from switchyard.services.records.limits import Limits
+from switchyard.services.records.models.store import Models
 from switchyard.services.records.schedules import ScheduleStore
 from switchyard.services.records.served_kinds import served_by
+from switchyard.services.records.servers import store as server_store
+from switchyard.services.records.servers.store import Servers
 from switchyard.services.records.worker_watch import WorkerWatch
+from switchyard.services.records.workflows import store as workflow_store
+from switchyard.services.records.workflows.store import Workflows
 from switchyard.services.settings import Settings
 from switchyard.services.telemetry.listener import CannotListenError
 from switchyard.services.telemetry.part import Telemetry
@@ -87,11 +106,8 @@ from switchyard.services.telemetry.part import Telemetry
 log = structlog.get_logger()
 
 KEEP_ALIVE_S: Final = 75.0
-
-
-def doors() -> tuple[Door, ...]:
-    """The APIs that every gateway has beside its own few paths."""
-    return V1(), OctopoidDoor()
+SUMS_AT_ONCE: Final = 2
+"""Questions for sums of the read model that are under way; each may take a processor for seconds."""
 
 
 @contextlib.asynccontextmanager
@@ -122,14 +138,15 @@ async def running_app(
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
     )
-    async with Publisher(nc, window=settings.publish_window, timeout_s=timeout_s) as publisher:
+    async with (
+        Publisher(nc, window=settings.publish_window, timeout_s=timeout_s) as publisher,
+        Files.of(nc, settings) as files,
+    ):
         metrics = Metrics(telemetry or Telemetry("gateway", names=settings.metrics_names))
         store = EventStore(nc, publisher, settings, metrics.appends)
-        files = Files(
-            nc, timeout_s=timeout_s, upload_timeout_s=settings.upload_timeout_s, room=FileRoom(nc, settings)
-        )
         authenticator = Authenticator(verifier, revocations, size=settings.token_cache)
-        live = LiveFeed(nc, settings)
+        freshness = app[app_keys.FRESHNESS] = Freshness(nc, read_model, settings)
+        live = LiveFeed(nc, settings, read_model, freshness)
         watch = WorkerWatch(nc, timeout_s=timeout_s)
         app[app_keys.SETTINGS] = settings
         app[CONNECTIONS] = Connections(settings, raise_descriptors())
@@ -138,22 +155,28 @@ async def running_app(
         app[app_keys.STORE] = store
         app[app_keys.WORKERS] = watch
         app[app_keys.METRICS] = metrics
-        app[app_keys.AUTH] = authenticator
+        app[app_keys.AUTH], app[app_keys.VERIFIER] = authenticator, verifier
         _add_read_side(app, nc, read_model, live)
         followed = await _add_submitter(app, nc, files)
-        counting = _add_buckets(app, nc)
-        tenant_files = app[app_keys.TENANT_FILES] = TenantFiles(files, read_model, settings)
+        counting = await _add_buckets(app, nc)
+        tenant_files = app[app_keys.TENANT_FILES] = TenantFiles(
+            files, read_model, settings, Addresses.of(nc, settings, files.s3)
+        )
         reservations = Reservations(nc, tenant_files.quota, timeout_s=timeout_s)
-        _add_operations(app, nc)
-        claiming = await _add_claims(app, nc, LeaseTokens(verifier))
-        app[app_keys.BACKENDS] = Backends(app[app_keys.JOBS], app[app_keys.LEASES], OutcomeTokens(verifier))
+        _add_operations(app, nc, files)
+        claiming = await add_claims(app, nc, LeaseTokens(verifier))
+        add_backends(app, OutcomeTokens(verifier))
         opened = await _open_doors(app, (*doors(), *others))
         health.observe(app)
         app.on_shutdown.append(_close_waiting)
         await revocations.load()
         failure: SwitchyardError | None = None
         try:
-            async with reservations.answered(), asyncio.TaskGroup() as tasks:
+            async with (
+                reservations.answered(),
+                answered(nc, files.info, tenant_files.addresses, timeout_s=timeout_s),
+                asyncio.TaskGroup() as tasks,
+            ):
                 beside = [
                     tasks.create_task(part.run())
                     for part in (revocations, live, watch, *followed, *claiming, *counting, *opened)
@@ -176,13 +199,12 @@ def _add_read_side(app: web.Application, nc: Client, read_model: ReadModel, live
     settings = app[app_keys.SETTINGS]
     app[app_keys.READ_MODEL] = read_model
     app[app_keys.LIVE] = live
-    app[app_keys.FRESHNESS] = Freshness(nc, read_model, settings)
     app[app_keys.READINESS] = Readiness(nc, read_model, live, settings)
 
 
 async def _add_submitter(
     app: web.Application, nc: Client, files: Files
-) -> tuple[Lanes | Limits | Kinds, ...]:
+) -> tuple[Lanes | Limits | Kinds | Prices | Quotas, ...]:
     """Put in what submissions go by; what of it has to follow changes, to be run."""
     publisher, settings = app[app_keys.PUBLISHER], app[app_keys.SETTINGS]
     limits_ = app[app_keys.LIMITS] = Limits(nc, publisher, settings)
@@ -194,74 +216,87 @@ async def _add_submitter(
     await limits_.load()
     await kinds_.load()
     await shares.load(nc)
-    app[app_keys.SUBMITTER] = Submitter(
+    prices, quotas = Prices(nc, publisher, settings), Quotas(nc, publisher, settings)
+    await prices.load()
+    await quotas.load()
+    budgets = Budgets(quotas, prices, app[app_keys.READ_MODEL])
+    turns = app[app_keys.SUMMING] = Turns(SUMS_AT_ONCE)
+    app[app_keys.BILLING] = Billing(app[app_keys.READ_MODEL], prices, quotas, budgets, turns)
+    app[app_keys.WORKFLOWS_USE] = workflow_store.use_of(nc, settings)
+    workflows = Workflows(nc, publisher, settings, app[app_keys.WORKFLOWS_USE])
+    templates = Templates(workflows, offered_by(app[app_keys.WORKERS]))
+    submitter = app[app_keys.SUBMITTER] = Submitter(
         app[app_keys.STORE],
         lanes,
         limits_,
         kinds_,
-        files.exists,
+        Vault(nc, files, settings),
         shares,
         settings,
+        templates,
         Spend(app[app_keys.READ_MODEL].jobs_by_key),
+        budgets,
     )
-    return lanes, limits_, kinds_
+    app[app_keys.WORKFLOWS] = WorkflowTemplates(workflows, templates, submitter, settings)
+    return lanes, limits_, kinds_, prices, quotas
 
 
-def _add_buckets(app: web.Application, nc: Client) -> tuple[BucketUse, ...]:
-    """Put in schedules, and what counts how much of each bucket a tenant has filled, to be run."""
+async def _add_buckets(app: web.Application, nc: Client) -> tuple[BucketUse | Servers | Models, ...]:
+    """Put in schedules and servers, and what counts how much each tenant has of each, to be run."""
     settings = app[app_keys.SETTINGS]
     app[app_keys.CLAIM_KEYS_USE] = idempotency.use_of(nc, settings)
     app[app_keys.SCHEDULES_USE] = schedules.use_of(nc, settings)
     app[app_keys.DOCUMENTS_USE] = entries.use_of(nc, settings)
+    app[app_keys.SERVERS_USE] = server_store.use_of(nc, settings)
+    app[app_keys.BATCHES_USE] = batch_store.use_of(nc, settings)
     store = ScheduleStore(
         nc, app[app_keys.PUBLISHER], tries=settings.append_tries, timeout_s=settings.request_timeout_s,
         use=app[app_keys.SCHEDULES_USE],
     )  # fmt: skip
     app[app_keys.SCHEDULES] = schedules.Schedules(store, app[app_keys.SUBMITTER], settings)
-    return app[app_keys.CLAIM_KEYS_USE], app[app_keys.SCHEDULES_USE], app[app_keys.DOCUMENTS_USE]
+    servers = Servers(nc, app[app_keys.PUBLISHER], settings, app[app_keys.SERVERS_USE])
+    await servers.load()
+    credentials = ServerCredentials(Sealer(settings.data_dir))
+    app[app_keys.SERVERS] = PredictionServers(nc, servers, credentials, settings)
+    models = Models(nc, app[app_keys.PUBLISHER], settings)
+    await models.load()
+    app[app_keys.CATALOGUE] = Catalogue(models, ModelCredentials(Sealer(settings.data_dir)), settings)
+    uses = (
+        app_keys.CLAIM_KEYS_USE, app_keys.SCHEDULES_USE, app_keys.DOCUMENTS_USE, app_keys.SERVERS_USE,
+        app_keys.WORKFLOWS_USE, app_keys.BATCHES_USE,
+    )  # fmt: skip
+    return servers, models, *(app[use] for use in uses)
 
 
-def _add_operations(app: web.Application, nc: Client) -> None:
+def _add_operations(app: web.Application, nc: Client, files: Files) -> None:
     """Put in what callers may do, leases aside."""
     settings, publisher = app[app_keys.SETTINGS], app[app_keys.PUBLISHER]
     read_model, watch, lanes = app[app_keys.READ_MODEL], app[app_keys.WORKERS], app[app_keys.LANES]
     freshness = app[app_keys.FRESHNESS]
+    eraser = Eraser(nc, app[app_keys.STORE], files, publisher, settings)
     jobs = app[app_keys.JOBS] = Jobs(
         app[app_keys.STORE], app[app_keys.SUBMITTER], lanes, app[app_keys.SHARES], read_model,
-        app[app_keys.LIVE], freshness, app[app_keys.METRICS], settings,
+        app[app_keys.LIVE], freshness, app[app_keys.METRICS],
+        eraser, settings,
     )  # fmt: skip
+    app[app_keys.ERASURES] = Erasures(jobs, eraser, files)
+    app[app_keys.ARTIFACTS], app[app_keys.THUMBNAILS] = Artifacts(files), Thumbnails(files)
     app[app_keys.REVIEWS] = Reviews(jobs)
+    batches = batch_store.Batches(nc, publisher, settings, app[app_keys.BATCHES_USE])
+    app[app_keys.BATCHES] = Batches(batches, files, read_model, settings)
     app[app_keys.DEAD_LETTERS] = DeadLetters(jobs)
     limits = app[app_keys.TENANT_LIMITS] = TenantLimits(app[app_keys.LIMITS], lanes, read_model)
-    app[app_keys.REASONS] = Reasons(nc, jobs, limits, watch)
+    models = app[app_keys.CATALOGUE].models
+    shelf = app[app_keys.CATALOGUE].shelf
+    app[app_keys.REASONS] = Reasons(nc, jobs, limits, watch, app[app_keys.SERVERS], shelf)
     app[app_keys.CONTROLS] = Controls(nc, publisher, read_model, watch, settings)
-    app[app_keys.FLEET] = Fleet(watch, read_model, freshness, lanes)
+    fleet = app[app_keys.FLEET] = Fleet(watch, read_model, freshness, lanes, models)
+    app[app_keys.DEMAND] = Demand(nc, fleet, limits, settings, watch, shelf)
     app[app_keys.USAGE] = Usage(
         app[app_keys.SHARES], lanes, app[app_keys.TENANT_FILES].quota,
         schedules=app[app_keys.SCHEDULES_USE], claim_keys=app[app_keys.CLAIM_KEYS_USE],
-        documents=app[app_keys.DOCUMENTS_USE], settings=settings,
+        documents=app[app_keys.DOCUMENTS_USE], workflows=app[app_keys.WORKFLOWS_USE], settings=settings,
     )  # fmt: skip
-
-
-async def _add_claims(
-    app: web.Application, nc: Client, tokens: LeaseTokens
-) -> tuple[Claims | RestWorkers, ...]:
-    """Put in what claims over REST go by; what of it has to run."""
-    publisher, settings = app[app_keys.PUBLISHER], app[app_keys.SETTINGS]
-    claims = Claims(nc, settings, app[app_keys.READ_MODEL], lambda kind: app[app_keys.KINDS].of(kind).weights)
-    watch = app[app_keys.WORKERS]
-    declarations = Declarations(nc, publisher, watch, settings)
-    rest = RestWorkers(nc, publisher, declarations, settings)
-    app[app_keys.CLAIMS] = claims
-    claiming = Claiming(
-        nc, app[app_keys.STORE], publisher, claims, rest, declarations, watch, settings,
-        app[app_keys.CLAIM_KEYS_USE], app[app_keys.SHARES].room,
-    )  # fmt: skip
-    share = LogShare(settings.tenant_log_lines_bytes)
-    outcomes = Outcomes(nc, publisher, app[app_keys.TENANT_FILES], share, settings)
-    app[app_keys.LEASES] = Leases(app[app_keys.JOBS], claiming, tokens, rest, outcomes)
-    await claims.start()
-    return claims, rest
 
 
 async def _open_doors(app: web.Application, found: Sequence[Door]) -> list[Beside]:
@@ -276,17 +311,19 @@ async def _open_doors(app: web.Application, found: Sequence[Door]) -> list[Besid
     cors = app[CORS] = Cors(app[app_keys.SETTINGS].cors_origins, routes)
     app.on_response_prepare.append(Leaving(cors).see_off)
     answer_expectations(app)
-    app[DESCRIPTION] = described(registry.all)
-    opened = [part for door in registry.all for part in await door.open(app)]
-    others = [one for door in found for one in door.identifiers()]
+    app[DESCRIPTION] = Description(registry.all)
     settings = app[app_keys.SETTINGS]
     api_keys = app[app_keys.API_KEYS] = ApiKeys(app[app_keys.NATS], app[app_keys.PUBLISHER], settings)
     await api_keys.load()
+    opened = [part for door in registry.all for part in await door.open(app)]
+    registry.listen(app)
+    others = [one for door in found for one in door.identifiers()]
     identifiers = Identifiers([JwtIdentifier(app[app_keys.AUTH]), ApiKeyIdentifier(api_keys), *others])
     rates = Rates(size=settings.token_cache)
     app[DOORKEEPER] = Doorkeeper(identifiers, app[app_keys.LIMITS].requests_of, rates)
-    app[DOOR] = LiveDoor(app[app_keys.LIVE], app[DOORKEEPER])
-    return [*opened, api_keys]
+    boards = boards_of(app)
+    app[DOOR] = LiveDoor(app[app_keys.LIVE], app[DOORKEEPER], boards, live_tickets(app))
+    return [*opened, api_keys, boards]
 
 
 async def _close_waiting(app: web.Application) -> None:
@@ -317,23 +354,37 @@ async def serve(
         )
         await runner.setup()
         try:
-            site = GuardedSite(
-                runner, app[CONNECTIONS], settings.host, settings.port,
-                access_log=None, keepalive_timeout=KEEP_ALIVE_S, auto_decompress=False,
-            )  # fmt: skip
-            try:
-                await site.start()
-            except OSError as error:
-                raise CannotListenError(
-                    f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "
-                    "choose another with --port"
-                ) from None
-            ready(_url(settings, runner))
+            await _listen(runner, app, settings.host, settings.port, "choose another with --port")
+            url = _url(settings.host, runner)
+            for door, listener in app[DOORS].listeners.items():
+                advice = f"choose another with {door}_port"
+                await _listen(runner, app, listener.host, listener.port, advice, door=door)
+                log.info("door_listening", door=door, port=runner.addresses[-1][1])
+            ready(url)
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()
 
 
-def _url(settings: Settings, runner: web.AppRunner) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+async def _listen(
+    runner: web.AppRunner, app: web.Application, host: str, port: int, advice: str, *, door: str = ""
+) -> None:
+    """Answer at an address.
+
+    Raises:
+        CannotListenError: it cannot be used.
+    """
+    site = GuardedSite(
+        runner, app[CONNECTIONS], host, port, door=door,
+        access_log=None, keepalive_timeout=KEEP_ALIVE_S, auto_decompress=False,
+    )  # fmt: skip
+    try:
+        await site.start()
+    except OSError as error:
+        message = f"cannot listen on {host}:{port}: {error.strerror or error}; {advice}"
+        raise CannotListenError(message) from None
+
+
+def _url(host: str, runner: web.AppRunner) -> str:
+    host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{runner.addresses[0][1]}"

@@ -7,28 +7,37 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
+import structlog
 from aiohttp import hdrs, web
 
 from switchyard.events.errors import LimitError
 from switchyard.services.access.principal import Principal, Role
 from switchyard.services.gateway import app_keys, explorer, health
-from switchyard.services.gateway.http.callers import enter
-from switchyard.services.gateway.http.connections import CONNECTIONS, known
-from switchyard.services.gateway.http.doors import Door, Doors, bound
+from switchyard.services.gateway.http.callers import CALLER, enter
+from switchyard.services.gateway.http.connections import CONNECTIONS, door_of, known
+from switchyard.services.gateway.http.doors import Bound, Door, Doors, bound
 from switchyard.services.gateway.http.edge.cors import CORS
 from switchyard.services.gateway.http.edge.packing import pack
 from switchyard.services.gateway.http.edge.request_ids import IN_LOG, request_id
-from switchyard.services.gateway.http.identity import H_KEY
+from switchyard.services.gateway.http.identity import H_KEY, TICKET
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.http.query import SECONDS, check_form
 from switchyard.services.gateway.http.routes import Lasts, Media, Route, plain
 from switchyard.services.gateway.http.uploads import continue_now
+from switchyard.services.gateway.monitor import serving
 from switchyard.services.gateway.openapi import served
 from switchyard.services.settings import Settings
 
+log = structlog.get_logger()
+
 UNAUTHENTICATED: Final = 401
+GONE: Final = 499
+"""Stands in the log for an answer that could not be given to the end."""
+UNMATCHED: Final = "unmatched"
 METRICS: Final = "/metrics"
-OPEN: Final = frozenset({"/healthz", "/readyz", served.PATH, *(path for path, *_ in explorer.FILES)})
+OPEN: Final = frozenset(
+    {"/", serving.PATH, "/health", "/healthz", "/readyz", served.PATH, *(path for path, *_ in explorer.FILES)}
+)
 DOORS: Final = web.AppKey("doors", Doors)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -54,6 +63,11 @@ class House(Door):
                 summary="Say that the process answers", answers={200: health.Health},
             ),
             Route(
+                method="GET", path="/health", handler=plain(health.health),
+                summary="Say whether requests can be served, as Ilios does",
+                answers={200: health.Healthy, 503: health.Healthy},
+            ),
+            Route(
                 method="GET", path="/readyz", handler=plain(health.readyz),
                 summary="Say whether requests can be served", answers={200: health.Ready, 503: health.Ready},
             ),
@@ -68,6 +82,7 @@ class House(Door):
                 answer_headers=("ETag",),
             ),
             *explorer.routes(),
+            *serving.routes(),
         )  # fmt: skip
 
     def keys(self, route: Route) -> Mapping[str, Sequence[Role]]:
@@ -87,20 +102,52 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     started = time.perf_counter()
     # What else runs for this connection later has an id of its own, or none.
     in_log = IN_LOG.set(request_id(request))
+    status = GONE
     try:
-        return await _through(request, handler, started)
+        response = await _through(request, handler, started)
+        status = response.status
+        return response
     finally:
+        _log_request(request, status, started)
         IN_LOG.reset(in_log)
+
+
+def _log_request(request: web.Request, status: int, started: float) -> None:
+    """Write that a request was answered: by the template of its path, which holds nobody's words.
+
+    A line is written when an answer is about to be sent, or, of one that is sent as it is made, when it ends.
+    """
+    if not request.app[app_keys.SETTINGS].request_log:
+        return
+    caller, one = request.get(CALLER), bound(request)
+    route = UNMATCHED if one is None else one.route.path
+    fields = {"method": _method(request), "route": route, "status": status}
+    if caller is not None:
+        fields["tenant"] = caller.tenant
+        if caller.home:
+            fields["home"] = caller.home
+        if caller.trace:
+            fields["trace"] = caller.trace
+    write = log.debug if route in OPEN or route == METRICS else log.info
+    write("request", **fields, ms=round((time.perf_counter() - started) * 1000, 1))
+
+
+def _method(request: web.Request) -> str:
+    return request.method if request.method in hdrs.METH_ALL else "other"
 
 
 async def _through(request: web.Request, handler: Handler, started: float) -> web.StreamResponse:
     guard = request.app[CONNECTIONS]
     # Without proxies only a failure asks for the address, which takes longer than many a request.
     client = guard.address_of(request) if guard.has_proxies else None
-    door = request.app[DOORS].of(request.rel_url.raw_path)
+    doors, one = request.app[DOORS], bound(request)
+    door = doors.of(request.rel_url.raw_path)
+    if (only := door_of(request)) and door.name != only:
+        door, one = doors.alone(only, request.method, request.rel_url.raw_path)
+        handler = _nowhere if one is None else one.handle
     try:
         with guard.request(client):
-            response = await _answered(request, handler, door, started)
+            response = await _answered(request, handler, door, one, started)
         if response.status == UNAUTHENTICATED and not response.prepared and _tried(request):
             await guard.failures.wait(client or guard.address_of(request))
     except LimitError as error:
@@ -109,11 +156,13 @@ async def _through(request: web.Request, handler: Handler, started: float) -> we
 
 
 def _tried(request: web.Request) -> bool:
-    return any(name in request.headers for name in (hdrs.AUTHORIZATION, H_KEY, hdrs.SEC_WEBSOCKET_PROTOCOL))
+    named = (hdrs.AUTHORIZATION, H_KEY, hdrs.SEC_WEBSOCKET_PROTOCOL)
+    return TICKET in request.query or any(name in request.headers for name in named)
 
 
-async def _answered(request: web.Request, handler: Handler, door: Door, started: float) -> web.StreamResponse:
-    one = bound(request)
+async def _answered(
+    request: web.Request, handler: Handler, door: Door, one: Bound | None, started: float
+) -> web.StreamResponse:
     # A path that another door owns by a longer prefix is not there, whatever pattern of this one it fits.
     route = one.route if one is not None and one.door is door else None
     if one is not None and route is None:
@@ -128,10 +177,9 @@ async def _answered(request: web.Request, handler: Handler, door: Door, started:
             raise  # half an answer is out: only closing the connection can show it
         response = door.refuse(error, request)
     if route is None or route.lasts is not Lasts.CONNECTION:
-        method = request.method if request.method in hdrs.METH_ALL else "other"
-        label = "unmatched" if route is None else route.path
+        label = UNMATCHED if route is None else route.path
         seconds = time.perf_counter() - started
-        request.app[app_keys.METRICS].answered(method, label, response.status, seconds)
+        request.app[app_keys.METRICS].answered(_method(request), label, response.status, seconds)
     return response
 
 
@@ -160,6 +208,8 @@ def _bound_s(request: web.Request, route: Route | None) -> float | None:
         return settings.answer_s
     if route.lasts is not Lasts.ANSWER:
         return None
+    if route.waits is not None:
+        return settings.answer_s + min(route.waits(request), settings.wait_s)
     # Whatever else is in the parameter is refused by the route.
     wait = request.query.get("wait", "")
     wait_s = min(float(wait), settings.wait_s) if SECONDS.fullmatch(wait) else 0.0

@@ -25,6 +25,7 @@ class Metrics:
         self.requests = part.counter("switchyard_http_requests")
         self.request_seconds = part.histogram("switchyard_http_request_seconds")
         self.submit_seconds = part.histogram("switchyard_submit_seconds")
+        self._previews = part.counter("switchyard_previews")
         self.bulk_lines = part.counter("switchyard_bulk_lines")
         # The library looks labels up under a lock; each combination is looked up once.
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
@@ -39,6 +40,10 @@ class Metrics:
             )
         children[0].inc()
         children[1].observe(seconds)
+
+    def preview(self, outcome: str) -> None:
+        """Count a preview that came over REST."""
+        self._previews.labels(outcome).inc()
 
     def show(self, values: Mapping[str, Value]) -> None:
         """Show these from now on."""

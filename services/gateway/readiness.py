@@ -122,9 +122,17 @@ class Readiness:
         """The live feed, which reads only while somebody needs it."""
         live = self._live
         position, head = (live.generation, live.head), live.head
-        lag = max(0, await self._log_end() - head) if live.is_needed else 0
+        lag = await self.live_lag()
         stalled_s = await self._stalled_s("live", position, lag, head)
         return {"ok": stalled_s < self._settings.ready_stall_s, "stalled_s": round(stalled_s, 1)}
+
+    async def live_lag(self) -> int:
+        """How many events the live feed is behind the log; 0 while nobody needs it.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        return max(0, await self._log_end() - self._live.head) if self._live.is_needed else 0
 
     async def _stalled_s(self, part: str, position: object, lag: int, seq: int) -> float:
         """How long a reader of the log has been stuck; one that has read all that is there is not."""

@@ -26,6 +26,7 @@ from switchyard.services.records.kinds import (
     RetryRequest,
     WaitSeconds,
 )
+from switchyard.services.records.workflows.record import REFERENCE_PATTERN
 
 MAX_LIMITS: Final = 4
 MAX_CHECKS: Final = 100
@@ -58,9 +59,14 @@ class ReviewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a submission. `Submitter` checks names, and what the settings limit."""
+    """The body of a submission: of a kind, or of a workflow whose inputs make the payload.
 
-    kind: str
+    `Submitter` checks names, and what the settings limit.
+    """
+
+    kind: str = ""
+    workflow: Annotated[str, Meta(pattern=REFERENCE_PATTERN)] | None = None
+    inputs: dict[str, Any] = {}
     payload: dict[str, Any] = {}
     priority: Priority | msgspec.UnsetType = msgspec.UNSET
     labels: dict[str, Any] = {}
@@ -82,6 +88,9 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     on_dependency_failure: DependencyFailure = DependencyFailure.DEAD
     max_rejections: Annotated[int, Meta(ge=1, le=100)] = 3
     review: ReviewRequest | None = None
+    derive: bool = True
+    erasable: bool = False
+    erase_s: WaitSeconds | None = None
 
 
 Key = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,255}\Z")]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -27,33 +27,32 @@ from switchyard.events.lane import LOOSE, NONE, LaneKey, isolated
 from switchyard.events.subjects import NAME
 from switchyard.events.values import JobSpec, Status
 from switchyard.events.vocabulary.ids import JobId, LaneId, Seq
-from switchyard.projections.job_view import time_view
 from switchyard.services import clock
 from switchyard.services.access.principal import Caller
 from switchyard.services.broker.publisher import AckLostError
+from switchyard.services.connectors.derived.needs import Needs
 from switchyard.services.connectors.payload import file_fields
 from switchyard.services.connectors.registry import payload_model
 from switchyard.services.event_store import SUBMIT, EventStore
 from switchyard.services.ids import id_for_key, new_id
+from switchyard.services.intake.budgets import Budgets
 from switchyard.services.intake.dependencies import check_known, check_model, distinct, references_in
+from switchyard.services.intake.labels import check_labels
+from switchyard.services.intake.parts import Whole, as_part
+from switchyard.services.intake.placing import needs_of, placed
 from switchyard.services.intake.request import JobRequest, request_hashes
 from switchyard.services.intake.routing import route_of
 from switchyard.services.intake.shares import Shares
 from switchyard.services.intake.spend import Spend
-from switchyard.services.records.kinds import (
-    KindDefaults,
-    Kinds,
-)
+from switchyard.services.intake.times import times_of
+from switchyard.services.intake.vault import Vault, erasing_of, refuse_in_clear
+from switchyard.services.intake.workflows.templates import Made, Templates
+from switchyard.services.records.kinds import Kinds
 from switchyard.services.records.lanes import Lanes, lane_for
 from switchyard.services.records.limits import Limits
 from switchyard.services.settings import Settings
 
-SHOWN_NAME_CHARS: Final = 64
-MAX_NAME_CHARS: Final = 63
 _DEFAULT: Final = JobSpec(kind="", tenant="", lane=LaneId(""))
-
-FileExists = Callable[[str, str], Awaitable[bool]]
-"""Whether a tenant has a file of this id."""
 
 
 class _Rules(NamedTuple):
@@ -62,12 +61,6 @@ class _Rules(NamedTuple):
     lane: LaneId
     model: type[pydantic.BaseModel] | None
     files: tuple[str, ...]
-
-
-# Names are few and come again and again, and a look into a table is cheaper than a pattern.
-@functools.lru_cache(maxsize=4096)
-def _is_name(text: str) -> bool:
-    return NAME.fullmatch(text) is not None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -103,10 +96,12 @@ class Submitter:
         lanes: the queues.
         limits: followed by somebody.
         kinds: what jobs are like where their submission does not say.
-        file_exists: whether a tenant has a file.
+        vault: knows of files, and keeps the payloads of jobs that can be erased.
         shares: what each tenant's jobs may take.
         settings: limits.
+        templates: makes submissions of workflows.
         spend: what API keys may submit; None where nobody comes with one.
+        budgets: what tenants and keys may use; None for any amount.
     """
 
     def __init__(
@@ -115,42 +110,51 @@ class Submitter:
         lanes: Lanes,
         limits: Limits,
         kinds: Kinds,
-        file_exists: FileExists,
+        vault: Vault,
         shares: Shares,
         settings: Settings,
+        templates: Templates,
         spend: Spend | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self._store = store
         self._lanes = lanes
         self._limits = limits
         self._kinds = kinds
-        self._file_exists = file_exists
+        self._vault = vault
         self._shares = shares
         self._settings = settings
+        self._templates = templates
+        self._budgets = budgets
         self._spend = spend or Spend(lambda _key, _since: 0)
 
-    async def submit(self, request: JobRequest, body: bytes, caller: Caller, key: str | None) -> Submitted:
-        """Take a job in, or find the one that the key stands for.
+    async def submit(
+        self, request: JobRequest, body: bytes, caller: Caller, key: str | None, job_id: JobId | None = None
+    ) -> Submitted:
+        """Take a job in, or find the one that the key or the id stands for.
 
         Raises:
             RejectedError: a rule is broken, or the key was used for another request.
             UnavailableError: the broker does not answer or has no room.
         """
-        begun = await self.begin(request, body, caller, key, clock.now())
+        begun = await self.begin(request, body, caller, key, clock.now(), job_id)
         return await self.finish(begun) if isinstance(begun, Pending) else begun
 
     async def check(self, request: JobRequest, tenant: str) -> None:
-        """Judge a submission as if it came now, and take nothing in.
+        """Judge a submission that is kept in clear, as if it came now, and take nothing in.
 
         Raises:
             RejectedError: a rule is broken.
             UnavailableError: the broker does not answer.
         """
-        rules = _rules(request.kind)
-        route_of(self._spec(request, rules, Caller(tenant, ""), "", clock.now(), 0))
+        made = await self._templates.made(request, tenant)
+        request, rules = made.request, _rules(made.request.kind)
+        spec = self._spec(made, rules, Caller(tenant, ""), "", clock.now(), 0)
+        route_of(spec)
+        refuse_in_clear(spec)
         if request.depends_on:
             await check_known(self._store, tenant, request.depends_on)
-        await self._check_files(request.payload, rules.files, tenant)
+        await self._check_files([*made.files, *_files_of(request.payload, rules.files)], tenant)
 
     def check_room(self, tenant: str, size_bytes: int, waits: int = 0) -> None:
         """Judge whether a tenant may have one more job of a size, and take nothing in.
@@ -161,49 +165,95 @@ class Submitter:
         self._shares.check(tenant, size_bytes, waits)
 
     async def begin(
-        self, request: JobRequest, body: bytes, caller: Caller, key: str | None, now: datetime
-    ) -> Pending | Submitted:
-        """Put a job's first event on the wire, waiting only for a new lane, a file or room.
+        self, request: JobRequest, body: bytes, caller: Caller, key: str | None, now: datetime,
+        job_id: JobId | None = None, whole: Whole | None = None,
+    ) -> Pending | Submitted:  # fmt: skip
+        """Put the first event of a job or part on the wire, waiting only for a new lane, a file or room.
 
         Raises:
             RejectedError, UnavailableError: as for `submit`.
         """
-        if key is None:
-            job_id, digests = new_id(), tuple[str, ...]()
-        else:
-            job_id, digests = id_for_key(caller.tenant, key), request_hashes(body)
-        size_bytes, share, spent = len(body), None, False
+        job_id, digests = _ids(caller.tenant, key, body, job_id)
         try:
-            rules = _rules(request.kind)
+            made = await self._templates.made(request, caller.tenant)
+            request, rules = made.request, _rules(made.request.kind)
+            size_bytes = max(len(body), made.size_bytes)
+            spec = self._spec(made, rules, caller, digests[0] if digests else "", now, size_bytes)
+            spec = spec if whole is None else as_part(spec, whole)
+            files = [*made.files, *_files_of(request.payload, rules.files)]
+            needs = needs_of(request.kind, request.payload) if request.derive else None
+            return await self._send(job_id, digests, spec, request.depends_on, files, needs, caller, now)
+        except RejectedError:
+            # What was taken in once is answered as such, though its file may be gone by now.
+            found = await self._existing(job_id, digests) if digests else None
+            if found is None:
+                raise
+            return found
+
+    async def again(self, job: JobId, spec: JobSpec, caller: Caller, key: str | None) -> Submitted:
+        """Submit once more what a job runs with; only its times are not taken over.
+
+        Args:
+            job: which it was.
+            spec: what it runs with.
+            caller: who wants it, of the job's tenant.
+            key: an idempotency key.
+
+        Raises:
+            RejectedError, UnavailableError: as for `submit`.
+        """
+        body = orjson.dumps({"again": job})
+        job_id, digests = _ids(caller.tenant, key, body, None)
+        spec = msgspec.structs.replace(
+            spec, start_at=None, deadline_at=None, request_hash=digests[0] if digests else "",
+            key=caller.key, operation=caller.operation,
+        )  # fmt: skip
+        try:
+            files = _files_of(spec.payload, _rules(spec.kind).files)
+            begun = await self._send(job_id, digests, spec, spec.depends_on, files, None, caller, clock.now())
+        except RejectedError:
+            found = await self._existing(job_id, digests) if digests else None
+            if found is None:
+                raise
+            return found
+        return await self.finish(begun)
+
+    async def _send(
+        self, job_id: JobId, digests: tuple[str, ...], spec: JobSpec, depends_on: Sequence[JobId],
+        files: Sequence[tuple[str, str]], needs: Needs | None, caller: Caller, now: datetime,
+    ) -> Pending:  # fmt: skip
+        """Put the first event of a job on the wire, if its tenant and its key may have one more."""
+        size_bytes, waits, share, spent = spec.size_bytes, len(spec.depends_on), None, False
+        try:
             if caller.grant is not None:
-                caller.grant.check_kind(request.kind)
-            spec = self._spec(request, rules, caller, digests[0] if digests else "", now, size_bytes)
+                caller.grant.check_kind(spec.kind)
+            if self._budgets is not None:
+                await self._budgets.check(caller, now)
             self._spend.take(caller.grant, now)
             spent = True
-            share = self._shares.take(caller.tenant, size_bytes, len(spec.depends_on))
+            share = self._shares.take(caller.tenant, size_bytes, waits)
             if spec.depends_on:
-                await check_known(self._store, caller.tenant, request.depends_on)
-            if rules.files:
-                await self._check_files(request.payload, rules.files, caller.tenant)
-            if spec.requires or spec.prefers or spec.isolation != NONE or spec.limits or spec.fair_share:
-                spec = await self._routed(spec)
+                await check_known(self._store, caller.tenant, depends_on)
+            if files:
+                await self._check_files(files, caller.tenant)
+            bound = spec.requires or spec.prefers or spec.isolation != NONE or spec.limits or spec.fair_share
+            if bound or needs is not None:
+                spec = await placed(self._lanes, spec, needs, self._settings.tenant_lanes)
             elif not self._lanes.ready(spec.lane, spec.priority):
                 await self._lanes.ensure(LaneKey(spec.kind), spec.lane, spec.priority, caller.tenant)
+            if spec.erasable:
+                kept = await self._vault.keep(job_id, caller.tenant, bytes(spec.payload), caller.key)
+                spec = msgspec.structs.replace(spec, payload=kept, inputs={})
             job, event, seq = await self._store.begin_submit(
-                job_id, spec, now=now, actor=caller.actor, trace=caller.trace
+                job_id, spec, now=now, actor=caller.actor, trace=caller.trace, home=caller.home
             )
-        except BaseException as error:
+        except BaseException:
             if share is not None:
-                share.back(size_bytes, len(spec.depends_on))
+                share.back(size_bytes, waits)
             if spent:
                 self._spend.back(caller.grant, now)
-            # What was taken in once is answered as such, though its file may be gone by now.
-            if isinstance(error, RejectedError) and key is not None:
-                found = await self._existing(job_id, digests)
-                if found is not None:
-                    return found
             raise
-        share.sent(seq, size_bytes, len(spec.depends_on))
+        share.sent(seq, size_bytes, waits)
         return Pending(job, event, seq, digests, caller)
 
     async def finish(self, pending: Pending) -> Submitted:
@@ -218,7 +268,7 @@ class Submitter:
                 seq = await future
             except AckLostError:
                 seq = await self._store.append(
-                    job, event, actor=caller.actor, trace=caller.trace, command=SUBMIT
+                    job, event, actor=caller.actor, trace=caller.trace, home=caller.home, command=SUBMIT
                 )
         except VersionConflictError as conflict:
             found = await self._existing(job.id, digests, at_least=conflict.last_seq or 0)
@@ -240,8 +290,8 @@ class Submitter:
         rules = _rules(job.kind)
         encoded = self._payload(payload, rules.model, job.depends_on)
         if rules.files:
-            await self._check_files(payload, rules.files, job.tenant)
-        return encoded
+            await self._check_files(_files_of(payload, rules.files), job.tenant)
+        return await self._vault.keep(job.id, job.tenant, bytes(encoded)) if job.erasable else encoded
 
     async def _existing(
         self, job_id: JobId, digests: tuple[str, ...], *, at_least: int = 0
@@ -258,27 +308,15 @@ class Submitter:
             )
         return Submitted(job, None)
 
-    async def _routed(self, spec: JobSpec) -> JobSpec:
-        """The job in its lane, which is there; a preference is dropped before a job is refused."""
-        route = route_of(spec)
-        if not self._lanes.ready(route.lanes[0], spec.priority):
-            try:
-                await self._lanes.ensure(route.keys[0], route.lanes[0], spec.priority, spec.tenant)
-            except LimitError:
-                if not route.prefers:
-                    raise
-                return await self._routed(msgspec.structs.replace(spec, prefers={}))
-        return route.into(spec)
-
     def _spec(
-        self, request: JobRequest, rules: _Rules, caller: Caller, digest: str, now: datetime, size_bytes: int
+        self, made: Made, rules: _Rules, caller: Caller, digest: str, now: datetime, size_bytes: int
     ) -> JobSpec:
-        tenant = caller.tenant
+        request, tenant = made.request, caller.tenant
         defaults = self._kinds.of(request.kind)
-        start_at, deadline_at = self._times(request, defaults, now)
+        start_at, deadline_at = times_of(request, defaults.deadline_s, now)
         depends_on = distinct(request.depends_on, self._settings) if request.depends_on else ()
         if request.labels:
-            self._check_labels(request.labels)
+            check_labels(request.labels, self._settings)
         retry = defaults.retry if isinstance(request.retry, msgspec.UnsetType) else request.retry
         ageing = request.ageing or defaults.ageing
         return JobSpec(
@@ -300,7 +338,9 @@ class Submitter:
             depends_on=depends_on, on_dependency_failure=request.on_dependency_failure,
             max_rejections=request.max_rejections,
             review=None if request.review is None else request.review.rules(),
-            size_bytes=size_bytes, key=caller.key,
+            size_bytes=size_bytes, key=caller.key, operation=caller.operation, workflow=made.workflow,
+            inputs=made.inputs,
+            **erasing_of(request, defaults, self._limits.tenants_own(tenant)),
         )  # fmt: skip
 
     def _payload(
@@ -323,11 +363,10 @@ class Submitter:
             check_model(model, payload, places)
         return msgspec.Raw(encoded)
 
-    async def _check_files(self, payload: dict[str, Any], files: tuple[str, ...], tenant: str) -> None:
-        for name in files:
-            file_id = payload.get(name)
-            if isinstance(file_id, str) and not await self._file_exists(tenant, file_id):
-                field = f"payload.{name}"
+    async def _check_files(self, files: Sequence[tuple[str, str]], tenant: str) -> None:
+        """Make sure that files are there, each given with the field that names it."""
+        for field, file_id in files:
+            if not await self._vault.exists(tenant, file_id):
                 raise InvalidError(f"{field}: there is no such file", code="unknown_file", field=field)
 
     def _limits_of(self, request: JobRequest, tenant: str) -> tuple[str, ...]:
@@ -339,48 +378,17 @@ class Submitter:
             raise InvalidError(message, code="unknown_limit", field=field)
         return keys
 
-    def _check_labels(self, labels: dict[str, Any]) -> None:
-        limit = self._settings.labels
-        if len(labels) > limit:
-            raise InvalidError(f"labels: {len(labels)} of at most {limit}", field="labels")
-        longest = self._settings.label_value_chars
-        for name, value in labels.items():
-            # The length first: the table of names must not fill with long ones.
-            if len(name) > MAX_NAME_CHARS or not _is_name(name):
-                rule = f"a label's name must match {NAME.pattern}"
-            elif not isinstance(value, str) or len(value) > longest:
-                rule = f"expected a string of at most {longest} characters"
-            else:
-                continue
-            field = f"labels.{name[:SHOWN_NAME_CHARS]}"
-            raise InvalidError(f"{field}: {rule}", field=field)
 
-    def _times(
-        self, request: JobRequest, defaults: KindDefaults, now: datetime
-    ) -> tuple[datetime | None, datetime | None]:
-        if request.run_at is not None and request.start_at is not None:
-            raise InvalidError("start_at: not together with run_at", field="start_at")
-        start_at = _utc(request.run_at, "run_at") or _utc(request.start_at, "start_at")
-        deadline_at = _utc(request.deadline_at, "deadline_at")
-        if request.delay_s is not None:
-            if start_at is not None:
-                raise InvalidError("delay_s: not together with run_at", field="delay_s")
-            start_at = now + timedelta(seconds=request.delay_s)
-        if request.deadline_s is not None and deadline_at is not None:
-            raise InvalidError("deadline_s: not together with deadline_at", field="deadline_s")
-        deadline_s = request.deadline_s or defaults.deadline_s
-        if deadline_at is None and deadline_s is not None:
-            begin = now if start_at is None else max(now, start_at)
-            try:
-                return start_at, begin + timedelta(seconds=deadline_s)
-            except OverflowError:
-                raise InvalidError("deadline_s: the time is out of range", field="deadline_s") from None
-        if deadline_at is not None and deadline_at <= now:
-            message = f"deadline_at: expected a time ahead; at {time_view(now)} this one has passed"
-            raise InvalidError(message, field="deadline_at")
-        if start_at is not None and deadline_at is not None and deadline_at <= start_at:
-            raise InvalidError("deadline_at: expected a time after the start", field="deadline_at")
-        return start_at, deadline_at
+def _ids(tenant: str, key: str | None, body: bytes, wanted: JobId | None) -> tuple[JobId, tuple[str, ...]]:
+    """The id of a job, and what distinguishes its request from others with the same key or id."""
+    found = wanted or (None if key is None else id_for_key(tenant, key))
+    return (new_id(), ()) if found is None else (found, request_hashes(body))
+
+
+def _files_of(payload: Any, fields: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The files that a payload names in these fields, each after the field of the request."""
+    named = [(name, payload.get(name)) for name in fields] if isinstance(payload, dict) else []
+    return [(f"payload.{name}", file_id) for name, file_id in named if isinstance(file_id, str)]
 
 
 def _given(value: int | msgspec.UnsetType, of_kind: int | None, otherwise: int) -> int:
@@ -388,12 +396,3 @@ def _given(value: int | msgspec.UnsetType, of_kind: int | None, otherwise: int) 
     if not isinstance(value, msgspec.UnsetType):
         return value
     return otherwise if of_kind is None else of_kind
-
-
-def _utc(time: datetime | None, field: str) -> datetime | None:
-    if time is None:
-        return None
-    try:
-        return time.astimezone(UTC)
-    except OverflowError:
-        raise InvalidError(f"{field}: the time is out of range", field=field) from None

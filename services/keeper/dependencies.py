@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from nats.aio.client import Client
 
 from switchyard.events.commands import FailDependency, Unblock
 from switchyard.events.encoding.codec import event_name
@@ -33,23 +32,23 @@ from switchyard.events.events import (
     Cancelled,
     Dead,
     Expired,
+    Parted,
     Repaired,
     Succeeded,
     Unreadable,
 )
 from switchyard.events.job import Job, evolve
 from switchyard.events.values import FINAL, Status
-from switchyard.events.vocabulary.causes import DependencyFailure
+from switchyard.events.vocabulary.causes import DependencyFailure, JoinPolicy
 from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.projections.reader import ReadModel
 from switchyard.services import clock
-from switchyard.services.broker.publisher import Publisher
 from switchyard.services.concurrency import each
 from switchyard.services.event_store import EventStore
+from switchyard.services.keeper.fan_out.parts import Parts
 from switchyard.services.keeper.timers import ACTOR
 from switchyard.services.keeper.waits import Waits
 from switchyard.services.records.lanes import Lanes, key_of
-from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 
@@ -62,27 +61,25 @@ class Dependencies:
     """Decides about blocked jobs.
 
     Args:
-        nc: an open connection.
         store: the log.
-        publisher: started, on the same connection.
         lanes: the queues that released jobs go to.
-        settings: timeouts.
+        waits: which jobs wait for which.
+        parts: cancels those of jobs that have ended.
     """
 
-    def __init__(
-        self, nc: Client, store: EventStore, publisher: Publisher, lanes: Lanes, settings: Settings
-    ) -> None:
+    def __init__(self, store: EventStore, lanes: Lanes, waits: Waits, parts: Parts) -> None:
         self._store = store
         self._lanes = lanes
-        self._waits = Waits(nc, publisher, settings)
+        self._waits = waits
+        self._parts = parts
 
     async def on_event(self, job_id: JobId, event: AnyEvent) -> None:
         """Note what a blocked job waits for, and decide about it at once if that has ended already."""
         if isinstance(event, Blocked | Repaired):
             job = evolve(Job(id=job_id), event, Seq(1))
             if job.status is Status.BLOCKED:
-                await self._waits.add(job_id, job.depends_on)
-                await self.settle(job_id, job.depends_on)
+                await self._waits.add(job_id, job.waits_for)
+                await self.settle(job_id, job.waits_for)
 
     async def on_ends(self, ended: Mapping[JobId, str]) -> None:
         """Decide about all jobs that wait for one of these, which have ended and wait no more themselves.
@@ -98,7 +95,10 @@ class Dependencies:
 
         async def settle(child: JobId) -> None:
             try:
-                await self.settle(child, waiting[child])
+                if child in waiting[child]:  # it has ended itself, and had parts
+                    await self._parts.on_end(child)
+                else:
+                    await self.settle(child, waiting[child])
             except NewerVersionError as error:  # whoever can read it looks at it again
                 log.warning("dependency_put_off", job=child, error=str(error))
             except SwitchyardError as error:  # the others are not to wait for this one
@@ -143,7 +143,8 @@ class Dependencies:
                 log.warning("release_put_off", job=job_id, error=error.message)
                 return None
         _, event = await self._store.transition(job, command, actor=ACTOR)
-        await self._waits.remove(job_id, job.depends_on)
+        is_joined = job.parted_by and isinstance(command, Unblock)
+        await self._waits.remove(job_id, (*job.waits_for, *([job_id] if is_joined else ())))
         if event is not None:
             log.info("dependencies_settled", job=job_id, recorded=event_name(event))
         return event
@@ -154,7 +155,7 @@ class Dependencies:
         if last is None:
             return None  # a stranger's wait: that of a job is written after its first event
         match last.event:
-            case Blocked(job=None):
+            case Blocked(job=None) | Parted():
                 return await self._store.load(job_id, at_least=last.seq)
             case Blocked():
                 return evolve(Job(id=job_id), last.event, last.seq)
@@ -166,7 +167,7 @@ class Dependencies:
 
     async def _waited_for(self, job_id: JobId, known: Sequence[JobId]) -> Collection[JobId]:
         try:
-            return (await self._store.spec(job_id)).depends_on
+            return {*(await self._store.spec(job_id)).depends_on, *known}
         except (NotFoundError, ConflictError, NewerVersionError):  # archived meanwhile, or not to be read
             return known
 
@@ -176,15 +177,19 @@ class Dependencies:
         Those that may have ended are looked at first. One of the others that has not is enough to go on
         waiting: when it ends, the job is looked at again. The last of them is the likeliest to be late.
         """
-        runs = job.on_dependency_failure is DependencyFailure.RUN
-        others = [parent for parent in reversed(job.depends_on) if parent not in ended]
+        runs, waits = _policy(job)
+        wanted, known = set(job.waits_for), set(ended)
+        others = [parent for parent in reversed(job.waits_for) if parent not in known]
         parts = [others[first : first + PARENTS_AT_ONCE] for first in range(0, len(others), PARENTS_AT_ONCE)]
         now = clock.now()
-        for parents in (ended, *parts):
+        for parents in ([one for one in ended if one in wanted], *parts):
             outcomes = await each(self._outcome, parents, at_once=PARENTS_AT_ONCE)
             for parent, outcome in zip(parents, outcomes, strict=True):
-                if outcome not in (None, Status.SUCCEEDED) and not runs:
-                    return FailDependency(now=now, dependency=parent, outcome=outcome)
+                if outcome in (None, Status.SUCCEEDED) or runs:
+                    continue
+                if waits:  # it may be redriven
+                    return None
+                return FailDependency(now=now, dependency=parent, outcome=outcome)
             if None in outcomes:
                 return None
         return Unblock(now=now)
@@ -216,14 +221,24 @@ def _outcome_of(last: Recorded | None) -> Status | None:
             return None
 
 
+def _policy(job: Job) -> tuple[bool, bool]:
+    """Whether a job goes on however those end that it waits for, and whether it waits until all succeed."""
+    if job.parted_by:
+        return job.join_policy != JoinPolicy.ALL, False
+    on_failure = job.on_dependency_failure
+    return on_failure is DependencyFailure.RUN, on_failure is DependencyFailure.WAIT
+
+
 def overdue(job: Job, read_model: ReadModel, before: datetime) -> bool:
     """Whether a blocked job should have been released or ended before a time, by the read model."""
-    runs = job.on_dependency_failure is DependencyFailure.RUN
+    runs, waits = _policy(job)
     all_ended = True
-    for parent_id in job.depends_on:
+    for parent_id in job.waits_for:
         parent = read_model.job(parent_id)
         if parent is None or parent.ended_at is None or parent.ended_at > before:
             all_ended = False
         elif (parent.archived_as or parent.status) is not Status.SUCCEEDED and not runs:
-            return True
+            if not waits:
+                return True
+            all_ended = False
     return all_ended

@@ -17,20 +17,29 @@ from switchyard.events.errors import SwitchyardError, UnavailableError
 from switchyard.events.vocabulary.ids import JobId, LaneId, Seq
 from switchyard.projections.reader import ReadModel
 from switchyard.services import clock
+from switchyard.services.broker.bucket import Bucket
 from switchyard.services.broker.connection import on_reconnect
 from switchyard.services.broker.jetstream import NOTHING, api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reader import read_range
+from switchyard.services.dispatch.backends.index import Index
+from switchyard.services.dispatch.backends.stale import sweep
 from switchyard.services.event_store import EventStore
 from switchyard.services.files import Files
 from switchyard.services.keeper.dependencies import Dependencies, overdue
 from switchyard.services.keeper.expiry import Expiry
-from switchyard.services.keeper.lanes import LaneSweep
+from switchyard.services.keeper.fan_out.orphans import Orphans
+from switchyard.services.keeper.fan_out.parts import Parts
+from switchyard.services.keeper.fan_out.put_off import PutOff
+from switchyard.services.keeper.lanes import LaneSweep, consumer_names
 from switchyard.services.keeper.leftovers import delete_leftovers, purge_leftovers
 from switchyard.services.keeper.schedules import Schedules
 from switchyard.services.keeper.stale import purge_acknowledged, purge_overdue, purge_page
 from switchyard.services.keeper.timers import ACTOR, Timers
 from switchyard.services.records.lanes import Lanes
+from switchyard.services.records.limits import Limits
+from switchyard.services.records.servers.naming import SLOT, slots_consumer, slots_of
+from switchyard.services.records.servers.record import SERVERS
 from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
@@ -38,6 +47,7 @@ log = structlog.get_logger()
 PAGE = 500
 RETRY_S = 1.0
 ORPHAN_UPLOADS = 2.0
+GONE_AT_ONCE = 100
 OVERDUE_S = 600.0  # clocks differ, and a broker that has just started fires what is overdue by itself
 
 
@@ -59,21 +69,31 @@ class Sweep:
         expiry: Expiry,
         settings: Settings,
         read_model: ReadModel | None,
+        *,
+        limits: Limits,
+        files: Files,
+        parts: Parts,
+        put_off: PutOff,
     ) -> None:
         self._nc = nc
         self._store = store
         self._lane_sweep = LaneSweep(nc, publisher, lanes, settings, self._count)
+        self._limits = limits
+        self._registry = Bucket(nc, SERVERS, timeout_s=settings.request_timeout_s)
+        self._gone: set[str] = set()
         self._timers = timers
         self._dependencies = dependencies
         self._schedules = schedules
         self._expiry = expiry
         self._settings = settings
         self._read_model = read_model
-        self._files = Files(nc, timeout_s=settings.request_timeout_s)
+        self._files = files
         self._reconnects = -1
-        self._timers_from = 1
+        self._index = Index(nc, publisher, timeout_s=settings.request_timeout_s)
+        self._timers_from = self._backends_from = 1
         self._reconnected = asyncio.Event()
         self.repaired: Counter[str] = Counter()
+        self._orphans = Orphans(parts, put_off, _one, self._count)
 
     async def run(self) -> None:
         """Sweep every `sweep_s` seconds, until cancelled; at the start and after an outage timers alone."""
@@ -104,7 +124,11 @@ class Sweep:
         await self._lane_sweep.once()
         for name in await self._schedules.repair():
             self._count("schedule_without_timer", schedule=name)
+        dropped, self._backends_from = await sweep(self._index, self._store, self._backends_from)
+        for _ in range(dropped):
+            self._count("stale_backend_entry")
         await self._files.sweep(older_than_s=self._settings.upload_timeout_s * ORPHAN_UPLOADS)
+        await self._slots_of_gone()
         timeout_s = self._settings.request_timeout_s
         await self._stale_timers()
         if self._read_model is None or not self._read_model.exists():
@@ -116,6 +140,23 @@ class Sweep:
         await purge_leftovers(self._nc, self._read_model, timeout_s=timeout_s)
         await delete_leftovers(self._nc, self._read_model, timeout_s=timeout_s)
         self._lost_workers(self._read_model, group)
+
+    async def _slots_of_gone(self) -> None:
+        """Take away the slots of servers that were removed while no pusher ran.
+
+        Such slots are met in two sweeps: the registry may be read from a replica that does not know yet of a
+        new server whose slots are there already.
+        """
+        names = await consumer_names(self._nc, subjects.TOKENS, self._settings.request_timeout_s)
+        slots = {name: key for name in names if (key := slots_of(name)) is not None}
+        if slots:
+            async for entry in self._registry.since(1):
+                if entry.value is not None or entry.is_unreadable:
+                    slots.pop(slots_consumer(*entry.key), None)
+        seen, self._gone = self._gone, set(slots)
+        for name in sorted(self._gone & seen)[:GONE_AT_ONCE]:
+            await self._limits.remove_places(SLOT, slots[name])
+            self._count("slots_of_a_server_that_is_gone", consumer=name)
 
     async def _stale_timers(self) -> None:
         """Timers that the broker is past, or of jobs that have ended: the whole of them after it was away."""
@@ -158,11 +199,13 @@ class Sweep:
             after = jobs[-1].id
             for job in jobs:
                 if not overdue(job, read_model, before):
+                    await self._orphans.unsubmitted(job, read_model, before)
                     continue
                 with _one(job.id):
-                    if await self._dependencies.settle(job.id, job.depends_on):
+                    if await self._dependencies.settle(job.id, job.waits_for):
                         self._count("blocked_without_cause", job=job.id)
             await asyncio.sleep(0)  # a page is read without a pause
+        await self._orphans.abandoned(read_model, before)
 
     async def _lost_work(self, read_model: ReadModel) -> None:
         """A queued job whose claimable event has no work message gets a new one."""

@@ -17,8 +17,10 @@ from nats.aio.client import Client
 
 from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError, UnavailableError
+from switchyard.projections.ledger.disk import by_owner, size_of
 from switchyard.projections.reader import ReadModel
 from switchyard.services.broker import quarantine_index
+from switchyard.services.projector.lanes import LaneWatch
 from switchyard.services.projector.place import follows, stream_now
 from switchyard.services.projector.speaker import Speaker
 from switchyard.services.records import consumers
@@ -34,6 +36,7 @@ log = structlog.get_logger()
 
 FRESH_S: Final = 1.0
 AGAIN_S: Final = 5.0
+OWNERS_S: Final = 30.0
 DISK_BYTES: Final = 64 * 1024 * 1024
 
 Shown = dict[str, Value]
@@ -62,9 +65,11 @@ class Observed:
         self._read_model = ReadModel(path)
         self._speaker = Speaker(nc)
         self._workers = WorkerWatch(nc, timeout_s=self._timeout_s)
+        self._lanes = LaneWatch(nc, timeout_s=self._timeout_s)
         self._stalls = Stalls()
         self._shown: Shown = {}
         self._looked_at = -FRESH_S
+        self._owners_at = -OWNERS_S
         self._looking = asyncio.Lock()
         part.checks = self._checks
         part.refresh = self._refresh
@@ -74,7 +79,8 @@ class Observed:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Hear the other projectors and the workers while the block runs."""
-        tasks = [asyncio.create_task(_kept(run)) for run in (self._speaker.run, self._workers.run)]
+        runs = self._speaker.run, self._workers.run, self._lanes.run
+        tasks = [asyncio.create_task(_kept(run)) for run in runs]
         try:
             yield
         finally:
@@ -94,20 +100,38 @@ class Observed:
             shown = {name: value for name, value in self._shown.items() if speaks or name not in OF_ALL}
             shown["switchyard_speaks_for_all"] = float(speaks)
             self._shown = shown
-            for_all = (self._jobs, self._all_workers, self._streams)
+            for_all = (self._jobs, self._owners, self._all_workers, self._streams, self._all_lanes)
             for look in (self._disk, self._own_lag, *(for_all if speaks else ())):
                 # What cannot be asked for now keeps its last value; a look may be broken off in between.
                 with contextlib.suppress(SwitchyardError, sqlite3.Error, OSError):
                     self._shown = self._shown | await look()
 
     async def _disk(self) -> Shown:
-        return {"switchyard_disk_free_bytes": shutil.disk_usage(self._path.parent).free}
+        return {
+            "switchyard_disk_free_bytes": shutil.disk_usage(self._path.parent).free,
+            "switchyard_read_model_bytes": size_of(self._path),
+        }
 
     async def _own_lag(self) -> Shown:
         return {"switchyard_projection_lag_events": await self._lag()}
 
     async def _jobs(self) -> Shown:
         return {"switchyard_jobs": largest(self._read_model.counts(), self._part.names)}
+
+    async def _owners(self) -> Shown:
+        """What tenants and kinds take, looked at every half minute: all files are added up for it."""
+        if time.monotonic() - self._owners_at < OWNERS_S:
+            return {}
+        self._owners_at = time.monotonic()
+        tenants, kinds = await asyncio.to_thread(by_owner, self._path)
+        return {
+            "switchyard_tenant_job_bytes": self._most({one.tenant: one.job_bytes for one in tenants}),
+            "switchyard_tenant_file_bytes": self._most({one.tenant: one.file_bytes for one in tenants}),
+            "switchyard_kind_job_bytes": self._most({one.kind: one.job_bytes for one in kinds}),
+        }
+
+    def _most(self, sizes: Mapping[str, int]) -> dict[tuple[str, ...], float]:
+        return _by_kind(largest({(name, ""): size for name, size in sizes.items()}, self._part.names))
 
     async def _streams(self) -> Shown:
         filled = await fills(self._nc, timeout_s=self._timeout_s)
@@ -133,6 +157,16 @@ class Observed:
             "switchyard_worker_slots": sum(record.slots for record in records),
             "switchyard_lost_slots": sum(record.lost_slots for record in records),
             "switchyard_unreadable_workers": self._workers.unreadable,
+        }
+
+    async def _all_lanes(self) -> Shown:
+        stood = await self._lanes.by_kind()
+        ahead = {(kind, ""): standing.ahead for kind, standing in stood.items()}
+        unacknowledged = {(kind, ""): standing.unacknowledged for kind, standing in stood.items()}
+        return {
+            "switchyard_lanes": self._lanes.in_use,
+            "switchyard_lane_lag_messages": _by_kind(largest(ahead, self._part.names)),
+            "switchyard_lane_unacknowledged_messages": _by_kind(largest(unacknowledged, self._part.names)),
         }
 
     # --- Health
@@ -177,16 +211,23 @@ class Observed:
 OF_ALL: Final = (
     "switchyard_jobs", "switchyard_workers", "switchyard_worker_slots", "switchyard_lost_slots",
     "switchyard_unreadable_workers", "switchyard_quarantined_messages", "switchyard_stream_bytes",
+    "switchyard_tenant_job_bytes", "switchyard_tenant_file_bytes", "switchyard_kind_job_bytes",
     "switchyard_stream_limit_bytes", "switchyard_consumer_lag_messages",
-    "switchyard_consumer_unacknowledged_messages",
+    "switchyard_consumer_unacknowledged_messages", "switchyard_lanes", "switchyard_lane_lag_messages",
+    "switchyard_lane_unacknowledged_messages",
 )  # fmt: skip
 OF_THIS: Final = (
     "switchyard_speaks_for_all", "switchyard_disk_free_bytes", "switchyard_projection_lag_events",
+    "switchyard_read_model_bytes",
 )  # fmt: skip
 
 
 def _one_label(counts: Mapping[str, int]) -> dict[tuple[str, ...], float]:
     return {(name,): count for name, count in counts.items()}
+
+
+def _by_kind(counts: Mapping[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
+    return {(kind,): count for (kind, _), count in counts.items()}
 
 
 async def _kept(run: Callable[[], Awaitable[None]]) -> None:

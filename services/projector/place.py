@@ -25,10 +25,11 @@ class ReplacedError(SwitchyardError):
 
 
 class StreamNow(NamedTuple):
-    """A stream's identity, which is when it was created, and its last sequence."""
+    """A stream's identity, which is when it was created, its last sequence, and the broker's time."""
 
     id: str
     last_seq: int
+    at: datetime
 
 
 async def stream_now(nc: Client, stream: str, *, timeout_s: float) -> StreamNow:
@@ -40,7 +41,7 @@ async def stream_now(nc: Client, stream: str, *, timeout_s: float) -> StreamNow:
     info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=timeout_s)
     if "error" in info:
         raise UnavailableError(f"the broker has no stream {stream} yet: run `switchyard topology apply`")
-    return StreamNow(str(info["created"]), int(info["state"]["last_seq"]))
+    return StreamNow(str(info["created"]), int(info["state"]["last_seq"]), datetime.fromisoformat(info["ts"]))
 
 
 async def follows(nc: Client, seq: int, *, timeout_s: float) -> bool:
@@ -84,7 +85,7 @@ async def confirm(nc: Client, stream: str, place: Place, *, timeout_s: float) ->
             raise ReplacedError(f"message {place.seq} of {stream} is another one: older data was restored")
     elif found["error"].get("err_code") != NO_MESSAGE:
         raise UnavailableError(f"the broker refused a read of {stream}: {found['error'].get('description')}")
-    elif not await _was_archived(nc, place, timeout_s):
+    elif stream != subjects.JOBS or not await _went(nc, place, timeout_s):
         raise ReplacedError(f"message {place.seq} of {stream} is gone")
 
 
@@ -139,14 +140,21 @@ async def _message(nc: Client, stream: str, query: dict[str, Any], timeout_s: fl
     return None
 
 
-async def _was_archived(nc: Client, place: Place, timeout_s: float) -> bool:
-    """Whether an event went because its job was archived afterwards: nothing else takes one out."""
+async def _went(nc: Client, place: Place, timeout_s: float) -> bool:
+    """Whether an event went because its job was archived: nothing else takes one out.
+
+    What archived it goes too, in its time, and another job may then have the id.
+    """
     job_id = subjects.job_of(place.subject)
     if job_id is None:
         return False
-    archived = subjects.job_event(job_id, "archived")
     last = await last_of_leader(nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=timeout_s)
-    return last is not None and last.seq > place.seq and last.subject == archived
+    if last is not None and last.seq < place.seq:
+        return False
+    archived = subjects.job_event(job_id, "archived")
+    if last is not None and last.subject == archived:
+        return True
+    return await is_there(nc, subjects.JOBS, place.seq, place.at_ns, timeout_s=timeout_s)
 
 
 def _nanoseconds(written: str) -> int:

@@ -20,14 +20,16 @@ from nats.aio.msg import Msg
 
 from switchyard.events import subjects
 from switchyard.events.errors import SwitchyardError, UnavailableError
-from switchyard.projections import checkpoint, database
+from switchyard.projections import checkpoint, database, jobs
+from switchyard.projections.kept import gone
 from switchyard.services.broker.connection import unlisten
 from switchyard.services.broker.reader import read_range
 from switchyard.services.gc import collect_less_often
+from switchyard.services.ledger.prices import Prices
 from switchyard.services.projector.lock import ProjectorBusyError, ProjectorLock
 from switchyard.services.projector.observing import Observed
-from switchyard.services.projector.place import ReplacedError, confirm, place_of, stream_now
-from switchyard.services.projector.projection import Projection, write_of_files
+from switchyard.services.projector.place import ReplacedError, StreamNow, confirm, place_of, stream_now
+from switchyard.services.projector.projection import Projection, write_of_files, write_of_lines
 from switchyard.services.settings import Settings
 from switchyard.services.telemetry.part import Telemetry
 
@@ -146,7 +148,8 @@ class Projector:
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(self._watch(inode))
                 if not self._rebuild_asked:
-                    projection = Projection(self._nc, self._settings, writer, reader)
+                    prices = await _prices(self._nc, self._settings)
+                    projection = Projection(self._nc, self._settings, writer, reader, prices)
                     await projection.run(until=self._restart)
                 watching.cancel()
 
@@ -178,15 +181,33 @@ async def build(nc: Client, settings: Settings, live: Path) -> None:
     timeout_s = settings.request_timeout_s
     stream = await stream_now(nc, subjects.JOBS, timeout_s=timeout_s)
     store = await stream_now(nc, subjects.FILES, timeout_s=timeout_s)
-    writer = database.open_writer(fresh, stream.id, store.id, indexed=False)
+    ledger = await stream_now(nc, subjects.LEDGER, timeout_s=timeout_s)
+    writer = database.open_writer(fresh, stream.id, store.id, ledger.id, indexed=False)
     # Nobody reads the file before it is whole, and a crash begins it again.
     writer.execute("PRAGMA synchronous = OFF")
     with contextlib.closing(writer), contextlib.closing(database.open_reader(fresh)) as reader:
         await _read_files(nc, settings, writer)
-        await Projection(nc, settings, writer, reader).run(target=stream.last_seq)
+        prices = await _prices(nc, settings)
+        await _read_ledger(nc, settings, writer, prices)
+        await Projection(nc, settings, writer, reader, prices).run(target=stream.last_seq)
         await asyncio.to_thread(database.index, writer)
+        await _drop_gone(nc, settings, writer, stream)
     database.swap(fresh, live)
     log.info("read_model_rebuilt", seq=stream.last_seq)
+
+
+async def _drop_gone(nc: Client, settings: Settings, writer: sqlite3.Connection, since: StreamNow) -> None:
+    """Remove what has gone from the log since it was begun to be read, and note how far that was."""
+    kept_s = settings.archive_ttl_s
+    now = (await stream_now(nc, subjects.JOBS, timeout_s=settings.request_timeout_s)).at
+    read_to = since.at
+    if (now - since.at).total_seconds() >= kept_s:
+        log.warning(
+            "archived_jobs_kept_too_shortly", rebuild_s=(now - since.at).total_seconds(), kept_s=kept_s
+        )
+        read_to = now
+    await asyncio.to_thread(gone.drop_all, writer, jobs.microseconds(now) or 0)
+    gone.note(writer, jobs.microseconds(read_to) or 0, kept_s)
 
 
 async def _read_files(nc: Client, settings: Settings, writer: sqlite3.Connection) -> None:
@@ -198,6 +219,27 @@ async def _read_files(nc: Client, settings: Settings, writer: sqlite3.Connection
     ):  # fmt: skip
         place = place_of(place.stream_id, stored[-1])
         await asyncio.to_thread(write_of_files(stored, place), writer)
+
+
+async def _read_ledger(nc: Client, settings: Settings, writer: sqlite3.Connection, prices: Prices) -> None:
+    """Add up all lines that are there now, so that a rebuilt read model lacks none."""
+    place = checkpoint.read(writer).ledger
+    while stored := await read_range(
+        nc, subjects.LEDGER, subjects.ALL_LINES,
+        start=place.seq + 1, limit=settings.projector_batch, timeout_s=settings.request_timeout_s,
+    ):  # fmt: skip
+        place = place_of(place.stream_id, stored[-1])
+        await asyncio.to_thread(await write_of_lines(nc, stored, place, prices.book()), writer)
+
+
+async def _prices(nc: Client, settings: Settings) -> Prices:
+    """What units cost, as far as it can be read now: what is missing comes as it is followed."""
+    prices = Prices(nc, None, settings)
+    try:
+        await prices.load()
+    except UnavailableError as error:
+        log.warning("prices_not_read", error=str(error))
+    return prices
 
 
 async def rebuild(nc: Client, settings: Settings) -> None:

@@ -16,6 +16,8 @@ from switchyard.services.telemetry.stalls import Stalls
 KEEPER: Final = (
     (subjects.JOBS, subjects.KEEPER_EVENTS),
     (subjects.JOBS, subjects.KEEPER_FINALS),
+    (subjects.JOBS, subjects.KEEPER_LEDGER),
+    (subjects.JOBS, subjects.KEEPER_PARTS),
     (subjects.TIMERS, subjects.KEEPER_TIMERS),
     (subjects.SCHEDULES, subjects.KEEPER_SCHEDULES),
 )

@@ -20,7 +20,7 @@ from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError, VersionConflictError
 from switchyard.events.lane import LaneEntry
 from switchyard.services.broker.bucket import Bucket, Entry, Form, Gone, follow, json_values
-from switchyard.services.broker.jetstream import api
+from switchyard.services.broker.jetstream import api, consumers_of
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.records.lane_entries import LANES, place_of
 
@@ -194,21 +194,8 @@ async def _paused(nc: Client, names: Iterable[str], timeout_s: float) -> dict[st
     """Which of the consumers that exist are paused."""
     asked = list(names)
     if len(asked) > ASKED_ONE_BY_ONE:
-        return await _all_paused(nc, timeout_s)
+        found = await consumers_of(nc, subjects.WORK, timeout_s=timeout_s)
+        return {consumer["name"]: bool(consumer.get("paused")) for consumer in found}
     calls = (api(nc, f"CONSUMER.INFO.{subjects.WORK}.{name}", timeout_s=timeout_s) for name in asked)
     answers = await asyncio.gather(*calls)
     return {answer["name"]: bool(answer.get("paused")) for answer in answers if "error" not in answer}
-
-
-async def _all_paused(nc: Client, timeout_s: float) -> dict[str, bool]:
-    found: dict[str, bool] = {}
-    offset = 0
-    while True:
-        answer = await api(nc, f"CONSUMER.LIST.{subjects.WORK}", {"offset": offset}, timeout_s=timeout_s)
-        page = answer.get("consumers") or []
-        if answer.get("missing"):  # the servers that lead them did not answer in time
-            raise UnavailableError(f"the broker does not report on {len(answer['missing'])} consumers")
-        found |= {consumer["name"]: bool(consumer.get("paused")) for consumer in page}
-        offset += len(page)
-        if not page or offset >= answer.get("total", 0):
-            return found

@@ -183,7 +183,7 @@ class ApiKeys:
         digest = hash_of(secret)
         form = FORM.fullmatch(secret)
         if form is not None:
-            record = self._known.get(form["id"]) or await self._look(form["id"])
+            record = await self.known(form["id"])
         else:
             place = self._foreign.get(digest)
             record = None if place is None else self._known.get(place)
@@ -191,6 +191,14 @@ class ApiKeys:
             if record is not None and hmac.compare_digest(one.hash, digest):
                 return record, one
         return None
+
+    async def known(self, key_id: str) -> KeyRecord | None:
+        """A key as it is known here; one that is not is asked of the broker. None where there is none.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        return self._known.get(key_id) or await self._look(key_id)
 
     async def _look(self, key_id: str) -> KeyRecord | None:
         entry = await self._records.get(key_id)

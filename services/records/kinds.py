@@ -60,8 +60,12 @@ class KindDefaults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     Args:
         queue_timeout_s: within which a job has to start, counted from when it is first queued.
         deadline_s: for the whole job, counted from its submission or its start time.
+        keep_s: for which a job stays after its end before it is archived.
+        keep_dead_s: the same for a dead job; three times `keep_s` where it is not given.
         fair_share: whether tenants share the kind's workers by weight.
         weights: those of tenants in that; one that is not named weighs 1.
+        erasable: whether the content of its jobs can be erased, and so stands in files alone.
+        erase_s: after which its jobs are erased, counted from their end; the longest that one may ask for.
     """
 
     priority: Priority | None = None
@@ -71,7 +75,11 @@ class KindDefaults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     queue_timeout_s: WaitSeconds | None = None
     deadline_s: WaitSeconds | None = None
     ageing: AgeingRequest | None = None
+    keep_s: WaitSeconds | None = None
+    keep_dead_s: WaitSeconds | None = None
     fair_share: bool = False
+    erasable: bool = False
+    erase_s: WaitSeconds | None = None
     weights: dict[Tenant, Annotated[int, Meta(ge=1, le=MAX_WEIGHT)]] = {}
 
 

@@ -41,6 +41,15 @@ def key_of(spec: JobSpec, lane: LaneId) -> LaneKey:
     return next((key for key in keys_of(plain) if lane_id(key) == lane), keys_of(plain)[0])
 
 
+def demand_of(spec: JobSpec, lane: LaneId) -> LaneKey:
+    """What a worker must have that starts the job: what its lane says, and what the job needs beside that."""
+    key = key_of(spec, lane)
+    if not spec.needs:
+        return key
+    both = [key.requires, spec.needs] if key.requires else [spec.needs]
+    return msgspec.structs.replace(key, requires={"$and": both})
+
+
 def is_ranked(key: LaneKey) -> bool:
     """Whether some workers that fit come before others, so that pulls must carry a rank."""
     return bool(key.prefers) or key.isolation.startswith(LOOSE)

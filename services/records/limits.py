@@ -35,6 +35,7 @@ EMPTY: Final = ("404", "408")  # a pull that found nothing
 LEASES_OF_A_PLACE: Final = 2.0
 
 Places = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+KeepSeconds = Annotated[float, Meta(gt=0, le=3660 * 86400.0)]
 Requests = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
@@ -47,12 +48,18 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
         changed_at: when somebody set it.
         requests_per_minute: how many requests the tenant may make a minute, at each gateway; it has a meaning
             for the tenant's own limit alone.
+        keep_s: how long its jobs stay after their end before they are archived; as for that.
+        keep_dead_s: the same for dead ones; three times `keep_s` where it is not given.
+        erase_s: after which its jobs that can be erased are, counted from their end; as for `keep_s`.
     """
 
     concurrency: Places | None
     per_minute: Places | None
     changed_at: datetime
     requests_per_minute: Requests | None = None
+    keep_s: KeepSeconds | None = None
+    keep_dead_s: KeepSeconds | None = None
+    erase_s: KeepSeconds | None = None
 
 
 def _are_names(key: Key) -> None:
@@ -114,6 +121,10 @@ class Limits:
         """How many requests a tenant may make a minute; None for any number."""
         limit = self.known.get(limit_key(tenant, TENANT_WIDE))
         return None if limit is None else limit.requests_per_minute
+
+    def tenants_own(self, tenant: str) -> Limit | None:
+        """The limit for all that a tenant does."""
+        return self.known.get(limit_key(tenant, TENANT_WIDE))
 
     def of(self, tenant: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
         """The keys of a job's limits, its tenant's own included, and a name that is unknown, if one is."""
@@ -198,16 +209,34 @@ class Limits:
             ("run", limit and limit.concurrency, run_s),
             ("start", limit and limit.per_minute, MINUTE_S),
         ):
-            if number:
-                await self._make_consumer(sort, key, ack_wait_s)
-            await self._set_tokens(sort, key, number or 0)
-            if number and await self._has_lost_all(sort, key):
-                name = subjects.token_consumer(sort, key)
-                log.warning("limit_places_lost", limit=key, consumer=name)
-                await api(
-                    self._nc, f"CONSUMER.DELETE.{subjects.TOKENS}.{name}", timeout_s=self._timeout_s
-                )  # the next one delivers every token
-                await self._make_consumer(sort, key, ack_wait_s)
+            await self.set_places(sort, key, number or 0, ack_wait_s)
+
+    async def set_places(self, sort: str, key: str, number: int, ack_wait_s: float) -> None:
+        """Have that many tokens of a sort; one that is not answered for so long can be taken again.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        if number:
+            await self._make_consumer(sort, key, ack_wait_s)
+        await self._set_tokens(sort, key, number)
+        if number and await self._has_lost_all(sort, key):
+            name = subjects.token_consumer(sort, key)
+            log.warning("limit_places_lost", limit=key, consumer=name)
+            await self._delete_consumer(name)  # the next one delivers every token
+            await self._make_consumer(sort, key, ack_wait_s)
+
+    async def remove_places(self, sort: str, key: str) -> None:
+        """Have no tokens of a sort, and nothing that gives them out.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        await self._set_tokens(sort, key, 0)
+        await self._delete_consumer(subjects.token_consumer(sort, key))
+
+    async def _delete_consumer(self, name: str) -> None:
+        await api(self._nc, f"CONSUMER.DELETE.{subjects.TOKENS}.{name}", timeout_s=self._timeout_s)
 
     async def _make_consumer(self, sort: str, key: str, ack_wait_s: float) -> None:
         name = subjects.token_consumer(sort, key)

@@ -18,19 +18,26 @@ class Serves(Protocol):
 
     @property
     def tenant(self) -> str | None:
-        """Whom it is dedicated to; None when it works for all."""
+        """Whom it is dedicated to; None when it works for several or for all."""
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """Whom it works for, where these are several."""
 
 
 class ServedKinds:
-    """Counts the workers of each kind, by the tenant that they work for alone, or None for all."""
+    """Counts the workers of each kind, by the tenants that they work for alone, or None for all.
+
+    One that excludes some counts as one for all: this decides where jobs may wait, not who runs them.
+    """
 
     def __init__(self) -> None:
-        self._workers: dict[str, tuple[tuple[str, ...], str | None]] = {}
+        self._workers: dict[str, tuple[tuple[str, ...], tuple[str | None, ...]]] = {}
         self._counts: dict[str, Counter[str | None]] = {}
 
     def learn(self, worker: str, record: Serves | None) -> None:
         """Take in what a worker says of itself, or that it is gone."""
-        served = None if record is None else (record.kinds, record.tenant)
+        served = None if record is None else (record.kinds, record.tenants or (record.tenant,))
         known = self._workers.get(worker)
         if served == known:
             return
@@ -41,12 +48,13 @@ class ServedKinds:
             self._workers[worker] = served
             self._add(*served, 1)
 
-    def _add(self, kinds: tuple[str, ...], tenant: str | None, by: int) -> None:
+    def _add(self, kinds: tuple[str, ...], tenants: tuple[str | None, ...], by: int) -> None:
         for kind in set(kinds):
             counts = self._counts.setdefault(kind, Counter())
-            counts[tenant] += by
-            if not counts[tenant]:
-                del counts[tenant]
+            for tenant in set(tenants):
+                counts[tenant] += by
+                if not counts[tenant]:
+                    del counts[tenant]
             if not counts:
                 del self._counts[kind]
 

@@ -7,9 +7,11 @@ import bisect
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final, NamedTuple
 
+import msgspec
 from nats.aio.client import Client
 
 from switchyard.events.encoding.json_value import check_json
@@ -53,6 +55,19 @@ def declared_in(entry: Entry[Declaration]) -> Declared:
     return Declared(entry.value, entry.revision, size_bytes)
 
 
+class _Both:
+    """What is set once both buckets have been read."""
+
+    def __init__(self) -> None:
+        self.beats = asyncio.Event()
+        self.declarations = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Wait for both."""
+        await self.beats.wait()
+        await self.declarations.wait()
+
+
 class WorkerWatch:
     """What each worker declares and said with its last heartbeat; one that expired or left is not in it.
 
@@ -77,6 +92,10 @@ class WorkerWatch:
         self._counts: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
         self.kinds = ServedKinds()
+        self.synced: Final = _Both()
+        """Set once all that stood in the buckets has come."""
+        self.listeners: Final[set[Callable[[], object]]] = set()
+        """Called whenever a record comes, goes or says another thing than its time."""
 
     def get(self, worker: str) -> WorkerRecord | None:
         """One of them."""
@@ -124,7 +143,7 @@ class WorkerWatch:
             group.create_task(self._sweep())
 
     async def _follow_heartbeats(self) -> None:
-        changes = follow(self._beats, unreadable=True)
+        changes = follow(self._beats, unreadable=True, synced=self.synced.beats)
         async with contextlib.aclosing(changes):
             async for entry in changes:
                 heartbeat, (worker,) = entry.value, entry.key
@@ -138,7 +157,7 @@ class WorkerWatch:
                     await self._beats.set_aside(entry, "what a worker says of itself cannot be shown")
 
     async def _follow_declarations(self) -> None:
-        changes = follow(self._declarations, unreadable=True)
+        changes = follow(self._declarations, unreadable=True, synced=self.synced.declarations)
         async with contextlib.aclosing(changes):
             async for entry in changes:
                 (worker,) = entry.key
@@ -173,11 +192,13 @@ class WorkerWatch:
         if record is not None:
             self._records[worker] = record
             self.kinds.learn(worker, record)
+            self._report(known, record)
         elif known is not None and (
             self._declaration(worker) is None or (heartbeat.at - known.at).total_seconds() > known.lease_s
         ):
             del self._records[worker]
             self.kinds.learn(worker, None)
+            self._report(known, None)
 
     def _declaration(self, worker: str) -> Declaration | None:
         return self._declared.get(worker, Declared()).declaration
@@ -195,10 +216,18 @@ class WorkerWatch:
         return declaration_of(known, known.at).with_heartbeat(heartbeat)
 
     def _forget(self, worker: str) -> None:
-        self._records.pop(worker, None)
+        known = self._records.pop(worker, None)
         self.kinds.learn(worker, None)
+        self._report(known, None)
         if self._heartbeats.pop(worker, None) is not None and (tenant := rest_tenant(worker)) is not None:
             _add(self._counts, tenant, -1)
+
+    def _report(self, known: WorkerRecord | None, record: WorkerRecord | None) -> None:
+        if not self.listeners or known is record:
+            return
+        if known is None or record is None or msgspec.structs.replace(record, at=known.at) != known:
+            for listener in tuple(self.listeners):
+                listener()
 
     def _note(self, bucket: str, worker: str, *, readable: bool) -> None:
         if readable:

@@ -23,12 +23,15 @@ from msgspec import Meta
 from switchyard.events import subjects
 from switchyard.events.encoding.json_value import check_json
 from switchyard.events.errors import InvalidError
-from switchyard.events.lane import LOOSE, LaneKey, admits
+from switchyard.events.lane import LOOSE, NONE, LaneKey, admits
 from switchyard.events.requirements.matching import matches, score
 from switchyard.events.vocabulary.ids import Fence, JobId, Revision, WorkerId
 from switchyard.services import clock
 from switchyard.services.broker.bucket import Form, Gone, Key, json_values
 from switchyard.services.distribution import version
+from switchyard.services.records import tenancy
+from switchyard.services.records.back_ends import down_of
+from switchyard.services.records.tenancy import EVERYBODY, Tenancy
 
 log = structlog.get_logger()
 
@@ -36,6 +39,9 @@ SHARED_RANK = 5
 AVOID_S: Final = 60.0
 """How long at most the worker that failed a job leaves its next attempt to others that could take it."""
 REST = "rest"
+EMP: Final = "emp"
+CLAIMING: Final = frozenset({REST, EMP})
+"""The doors of workers that claim timed leases; each begins the ids of its workers."""
 UNREGISTERED: Final = "unregistered"
 """The state of a worker while the broker refuses what it declares."""
 LEASES: Final = 6
@@ -61,6 +67,20 @@ class Instance(msgspec.Struct, frozen=True):
     capabilities: dict[str, Any]
 
 
+class Offered(msgspec.Struct, frozen=True):
+    """A connector of a worker, as it is shown.
+
+    Args:
+        id: unlike any other of its worker.
+        kind: that it runs.
+        slots: attempts at once; None for as many as the worker has.
+    """
+
+    id: str
+    kind: str
+    slots: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+
+
 class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A worker as others see it: its heartbeat and what it declares.
 
@@ -75,11 +95,15 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         fences: job id by fence of each lease that it holds.
         lease_s: seconds after which it is taken for dead.
         at: when it said so.
-        tenant: whom it is dedicated to; None when it works for all.
-        door: `rest` for one that claims timed leases over REST; "" for one on NATS.
+        tenant: whom it is dedicated to; None when it works for several or for all.
+        door: where it claims timed leases: `rest`, or `emp` for a worker of emp-redis; "" for one on NATS.
         until: by fence, when each timed lease ends.
         lost_slots: how many of its slots hold code that outlived its attempt.
         instances: those of its connectors that do not find just what it declares.
+        tenants: whom it works for, where these are several; none where that is one or all.
+        excluded: whom it does not work for.
+        connectors: all of them; none over REST, and none in the records of the version before.
+        loads: by the id of each connector that runs something, its attempts as of the heartbeat before.
     """
 
     id: WorkerId
@@ -99,6 +123,10 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     until: dict[Number, Time] = {}
     lost_slots: Number = 0
     instances: tuple[Instance, ...] = ()
+    tenants: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    connectors: tuple[Offered, ...] = ()
+    loads: dict[str, Number] = {}
 
     @property
     def is_whole(self) -> bool:
@@ -113,8 +141,9 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     def heartbeat(self) -> WorkerRecord:
         """The record without what the declaration says."""
         return msgspec.structs.replace(
-            self, kinds=(), capabilities={}, version="", host="", slots=0, tenant=None, door="", instances=()
-        )
+            self, kinds=(), capabilities={}, version="", host="", slots=0, tenant=None, door="", instances=(),
+            tenants=(), excluded=(), connectors=(),
+        )  # fmt: skip
 
     def abilities(self, kind: str) -> list[dict[str, Any]]:
         """What a job of a kind may find: one set for each connector that could run it, never a mixture."""
@@ -131,26 +160,43 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         return self
 
     def fits(self, key: LaneKey) -> bool:
-        """Whether it may run the jobs of a lane; over REST, those of its own tenant among them."""
+        """Whether it may run the jobs of a lane, or those of the tenants that it serves among them."""
         if key.kind not in self.kinds or not self.admitted(key):
             return False
         if not self.instances:
             return matches(key.requires, self.capabilities)
         return any(matches(key.requires, found) for found in self.abilities(key.kind))
 
+    def serves(self, key: LaneKey) -> bool:
+        """Whether it fits the jobs of a lane with a connector whose back end is not known to be down."""
+        return self.fits(key) and any(
+            matches(key.requires, found) and down_of(key.kind, found) is None
+            for found in self.abilities(key.kind)
+        )
+
     def admitted(self, key: LaneKey) -> bool:
         """Whether the lane's tenants let it in."""
-        if self.door == REST and self.tenant is not None:
-            return key.tenant in ("", self.tenant) and key.isolation.partition(":")[2] in ("", self.tenant)
-        return admits(key.isolation, self.tenant)
+        owner = key.isolation.partition(":")[2]
+        if not all(self.runs_for(tenant) for tenant in (key.tenant, owner) if tenant):
+            return False
+        return (self.door in CLAIMING and self.tenant is not None) or admits(key.isolation, self.tenant)
 
     def runs_for(self, tenant: str) -> bool:
-        """Whether it may run a tenant's jobs, where a lane has more than one tenant's."""
-        return self.door != REST or self.tenant in (None, tenant)
+        """Whether it runs a tenant's jobs."""
+        return tenancy.serves(self, tenant)
+
+    @property
+    def tenancy(self) -> Tenancy:
+        """Whose jobs it runs."""
+        return tenancy.tenancy_said(self)
+
+    def passes_by(self, key: LaneKey) -> bool:
+        """Whether a lane may have jobs of tenants that it does not serve, beside those that it may run."""
+        return key.isolation == NONE and not key.tenant and tenancy.is_restricted(self)
 
     def rank(self, key: LaneKey) -> int:
-        """0 to 9: how far behind the best it comes among those that fit; its tenant's own come first."""
-        level = key.isolation.partition(":")[0]
+        """0 to 9: how far behind the best it comes that fits; those that name the tenant come first."""
+        level, _, owner = key.isolation.partition(":")
         preference = 0
         if key.prefers:
             found = self.abilities(key.kind)
@@ -158,7 +204,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
             preference = min(score(key.prefers, each) for each in fitting or found)
         if level != LOOSE:
             return preference
-        return preference // 2 + (0 if self.tenant is not None else SHARED_RANK)
+        return preference // 2 + (0 if owner in (self.tenant, *self.tenants) else SHARED_RANK)
 
 
 class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -180,6 +226,9 @@ class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
     tenant: str | None = None
     door: str = ""
     instances: tuple[Instance, ...] = ()
+    tenants: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    connectors: tuple[Offered, ...] = ()
 
     def is_due(self, lasts_s: float, lease_s: float, now: datetime) -> bool:
         """Whether it is to be renewed for a heartbeat that lasts so long."""
@@ -205,7 +254,8 @@ class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(
             heartbeat, kinds=self.kinds, capabilities=self.capabilities, version=self.version, host=self.host,
             slots=self.slots, started_at=self.started_at, tenant=self.tenant, door=self.door,
-            instances=self.instances,
+            instances=self.instances, tenants=self.tenants, excluded=self.excluded,
+            connectors=self.connectors,
         )  # fmt: skip
 
 
@@ -215,6 +265,7 @@ def declaration_of(record: WorkerRecord, expires_at: datetime) -> Declaration:
         id=record.id, revision=record.revision, kinds=record.kinds, capabilities=record.capabilities,
         version=record.version, host=record.host, slots=record.slots, started_at=record.started_at,
         expires_at=expires_at, tenant=record.tenant, door=record.door, instances=record.instances,
+        tenants=record.tenants, excluded=record.excluded, connectors=record.connectors,
     )  # fmt: skip
 
 
@@ -222,9 +273,14 @@ def declaration_of(record: WorkerRecord, expires_at: datetime) -> Declaration:
 
 
 def rest_tenant(worker_id: str) -> str | None:
-    """Whose token a worker claims with over REST; None for one on NATS."""
+    """Whose token a worker claims with at a gateway; None for one on NATS."""
     tokens = worker_id.split(".")
-    return tokens[1] if tokens[0] == REST and len(tokens) == 3 else None
+    return tokens[1] if tokens[0] in CLAIMING and len(tokens) == 3 else None
+
+
+def is_deaf(worker_id: WorkerId) -> bool:
+    """Whether a worker hears nothing while it has a job: who wishes it to stop waits until it has ended."""
+    return worker_id.startswith(f"{EMP}.")
 
 
 def _is_own(key: Key, record: WorkerRecord | Declaration) -> None:
@@ -290,14 +346,16 @@ def new_record(
     capabilities: dict[str, Any],
     slots: int,
     lease_s: float,
-    tenant: str | None = None,
+    tenancy: Tenancy = EVERYBODY,
     instances: tuple[Instance, ...] = (),
+    connectors: tuple[Offered, ...] = (),
 ) -> WorkerRecord:
     """The record of a worker that starts now."""
     now = clock.now()
     return WorkerRecord(
         id=worker_id, kinds=kinds, capabilities=capabilities, revision=Revision(1),
         version=version(), host=socket.gethostname(), slots=slots,
-        state="running", fences={}, lease_s=lease_s, started_at=now, at=now, tenant=tenant,
-        instances=instances,
+        state="running", fences={}, lease_s=lease_s, started_at=now, at=now,
+        instances=instances, connectors=connectors,
+        tenant=tenancy.alone, tenants=tenancy.several, excluded=tenancy.excluded,
     )  # fmt: skip

@@ -8,9 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
-
-import pydantic
+from typing import Any, Final, NamedTuple
 
 from switchyard.events.errors import SwitchyardError
 
@@ -22,7 +20,7 @@ class AlreadyRunningError(SwitchyardError):
     """Another `switchyard up` runs on the data directory."""
 
 
-class ConnectionInfo(pydantic.BaseModel):
+class ConnectionInfo(NamedTuple):
     """How to reach a running Switchyard; the file has mode 0600, for it holds a token and a password.
 
     Args:
@@ -31,8 +29,6 @@ class ConnectionInfo(pydantic.BaseModel):
         nats_url: that of the broker, with credentials.
         pids: process ids by part.
     """
-
-    model_config = pydantic.ConfigDict(frozen=True)
 
     url: str
     token: str
@@ -46,17 +42,20 @@ def write(data_dir: Path, info: ConnectionInfo) -> None:
     draft = path.with_suffix(f".{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(info.model_dump_json(indent=2) + "\n")
+        file.write(json.dumps(info._asdict(), indent=2) + "\n")
     draft.replace(path)
 
 
 def read(data_dir: Path) -> ConnectionInfo | None:
     """The file's content; None when it is not there or is none of ours."""
     try:
-        content: dict[str, Any] = json.loads((data_dir / FILE_NAME).read_text())
-        return ConnectionInfo.model_validate(content)
-    except (OSError, ValueError):
+        content: dict[str, Any] = json.loads((data_dir / FILE_NAME).read_bytes())
+        found = ConnectionInfo(*(content[name] for name in ConnectionInfo._fields))
+        texts, pids = found[:3], found.pids.items()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+    is_ours = all(isinstance(text, str) for text in texts) and all(isinstance(pid, int) for _, pid in pids)
+    return found if is_ours else None
 
 
 @contextlib.contextmanager

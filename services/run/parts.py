@@ -16,12 +16,17 @@ from switchyard.projections.database import path_in
 from switchyard.projections.reader import ReadModel
 from switchyard.services.access.jwt import load_or_create_secrets, mint
 from switchyard.services.broker import topology
+from switchyard.services.broker.server.encryption import key_of
 from switchyard.services.broker.server.files import BrokerError
 from switchyard.services.broker.server.server import NatsServer, start_broker
+from switchyard.services.broker.server.websocket import websocket_of
 from switchyard.services.ending import Deadline
 from switchyard.services.gateway.app import serve
 from switchyard.services.keeper.loop import Keeper
+from switchyard.services.log import name_part
+from switchyard.services.outbound.addresses import PRIVATE
 from switchyard.services.projector.projector import Projector
+from switchyard.services.pusher.pusher import Pusher
 from switchyard.services.run import connection_file
 from switchyard.services.run.broker import connected
 from switchyard.services.run.connection_file import ConnectionInfo
@@ -65,6 +70,13 @@ async def _keeper(settings: Settings, telemetry: Telemetry) -> None:
         await Keeper(nc, settings, ReadModel(path_in(settings.data_dir)), telemetry).run()
 
 
+async def _pusher(settings: Settings, telemetry: Telemetry, stop: Stop, gateway: str | None = None) -> None:
+    """Push until asked to stop, and until what runs then has ended or been given back."""
+    async with connected(settings, "pusher") as nc:
+        pusher = Pusher(nc, settings, telemetry, gateway=gateway)
+        await until_stopped(stop, pusher.run(), grace_s=settings.drain_grace_s, on_stop=pusher.stop)
+
+
 # --- Each part alone
 
 
@@ -84,6 +96,12 @@ async def run_keeper(settings: Settings, stop: Stop) -> None:
     """Keep timers, leases and lanes until asked to stop."""
     async with observed("keeper", settings) as telemetry:
         await until_stopped(stop, _keeper(settings, telemetry), grace_s=0.0)
+
+
+async def run_pusher(settings: Settings, stop: Stop) -> None:
+    """Watch prediction servers and push jobs to them until asked to stop."""
+    async with observed("pusher", settings) as telemetry:
+        await _pusher(settings, telemetry, stop)
 
 
 async def _run_worker_again(
@@ -127,6 +145,8 @@ async def run_up(
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(connection_file.claimed(settings.data_dir))
         pids = {"switchyard": os.getpid()}
+        if settings.server_networks is None:  # a machine that runs everything speaks to servers beside it
+            settings = settings.model_copy(update={"server_networks": PRIVATE})
         server = None
         if settings.nats_url is None:
             server = await start_broker(
@@ -134,6 +154,13 @@ async def run_up(
                 port=broker_port,
                 sync_interval=settings.sync_interval,
                 file_bytes=settings.broker_file_bytes,
+                key=key_of(
+                    None if settings.broker_key is None else settings.broker_key.get_secret_value(),
+                    settings.broker_key_file,
+                ),
+                websocket=websocket_of(
+                    settings.broker_websocket, settings.broker_websocket_cert, settings.broker_websocket_key
+                ),
             )
             stack.push_async_callback(server.stop)
             settings = settings.model_copy(update={"nats_url": server.url})
@@ -149,7 +176,12 @@ async def _lay_out(settings: Settings, stop: Stop) -> None:
     for tries_left in reversed(range(TOPOLOGY_TRIES)):
         try:
             async with connected(settings, "topology") as nc:
-                await topology.apply(nc, replicas=settings.replicas, max_bytes=settings.stream_bytes())
+                await topology.apply(
+                    nc,
+                    replicas=settings.replicas,
+                    max_bytes=settings.stream_bytes(),
+                    max_age_s=settings.stream_ages_s(),
+                )
         except UnavailableError as error:
             if not tries_left:
                 raise
@@ -189,6 +221,7 @@ async def _run_parts(
         for everywhere, here in EVERYWHERE.items():
             url = url.replace(everywhere, here)
         keeper = start("keeper", _keeper(settings, telemetry))
+        pusher = start("pusher", _pusher(settings, telemetry, stop, url))
         worker = None
         if kinds:
             worker = start("worker", _run_worker_again(settings, telemetry, stop, kinds, working.set))
@@ -203,8 +236,8 @@ async def _run_parts(
         ready(info)
         await stop.wait()
         deadline.set()
-        if worker is not None:
-            await asyncio.wait([worker])  # it drains: the others must serve it until it has
+        # These drain: the others must serve them until they have.
+        await asyncio.wait([pusher] if worker is None else [pusher, worker])
         for task in (gateway, projector, keeper, watching):
             if task is not None:
                 task.cancel()
@@ -213,6 +246,7 @@ async def _run_parts(
 
 async def _named(name: str, part: Coroutine[Any, Any, None]) -> None:
     """Run a part, and say which it was if it fails."""
+    name_part(name)
     try:
         await part
     except Exception as error:

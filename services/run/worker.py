@@ -14,12 +14,14 @@ import structlog
 
 from switchyard._worker.contained import ours
 from switchyard.events.errors import InvalidError
+from switchyard.services.records.tenancy import EVERYBODY, Tenancy
 from switchyard.services.run.broker import connected
 from switchyard.services.run.stopping import Stop, until_stopped
 from switchyard.services.settings import Settings
 from switchyard.services.telemetry.part import Telemetry
 from switchyard.services.telemetry.process import observed
 from switchyard.services.worker.connectors import connectors_of
+from switchyard.services.worker.hardware.machine import Machine
 from switchyard.services.worker.worker import Worker
 
 log = structlog.get_logger()
@@ -33,10 +35,12 @@ async def run_worker(
     handlers: Sequence[str] = (),
     reload: bool = False,
     name: str | None = None,
-    tenant: str | None = None,
+    tenancy: Tenancy = EVERYBODY,
     capabilities: Callable[[], dict[str, Any]] = dict,
     ready: Callable[[], None] | None = None,
     telemetry: Telemetry | None = None,
+    machine: Machine | None = None,
+    idle_s: float | None = None,
 ) -> bool:
     """Work until asked to stop, then drain; whether another process is to take this worker's place.
 
@@ -49,10 +53,12 @@ async def run_worker(
         handlers: `module:attribute` of each `switchyard.handlers.Handlers` that it runs beside them.
         reload: whether handlers are read again when their files change.
         name: what its id begins with.
-        tenant: whom it is dedicated to; None to work for all.
+        tenancy: whose jobs it runs.
         capabilities: gives what the operator declares, now and again at every SIGHUP.
         ready: called once it takes jobs.
         telemetry: that of the process; one of its own when not given.
+        machine: what finds what the machine has.
+        idle_s: seconds without a job after which it ends by itself.
 
     Raises:
         HandlersError: handlers cannot be used.
@@ -62,8 +68,8 @@ async def run_worker(
         with ours():  # no handler is to find what beats and listens here
             async with observed("worker", settings) as own:
                 return await run_worker(
-                    settings, stop, kinds=kinds, handlers=handlers, reload=reload, name=name, tenant=tenant,
-                    capabilities=capabilities, ready=ready, telemetry=own,
+                    settings, stop, kinds=kinds, handlers=handlers, reload=reload, name=name, tenancy=tenancy,
+                    capabilities=capabilities, ready=ready, telemetry=own, machine=machine, idle_s=idle_s,
                 )  # fmt: skip
     loop = asyncio.get_running_loop()
 
@@ -72,7 +78,8 @@ async def run_worker(
     def make() -> Worker:
         worker = Worker(
             nc, connectors_of(kinds, handlers, settings), settings,
-            worker_id=worker_id(name), capabilities=capabilities(), tenant=tenant, telemetry=telemetry,
+            worker_id=worker_id(name), capabilities=capabilities(), tenancy=tenancy, telemetry=telemetry,
+            machine=machine, idle_s=idle_s,
         )  # fmt: skip
         made[:] = [worker]
         return worker

@@ -27,12 +27,14 @@ from switchyard.events.events import (
     Expired,
     Failed,
     Leased,
+    Parted,
     Proposed,
     Queued,
     Scheduled,
     Succeeded,
 )
 from switchyard.events.job import Job
+from switchyard.events.rules.ends import loss
 from switchyard.services.log import is_debug
 from switchyard.services.telemetry.append import STARTS, Append, Outcome
 from switchyard.services.telemetry.bounded import Bounded
@@ -149,9 +151,11 @@ def _end_of(event: AnyEvent) -> str:
             return "succeeded"
         case Proposed():
             return "proposed"
+        case Parted():
+            return "parted"
+        case Dead() if loss(event):
+            return "lost"
         case Failed(error=error) | Dead(error=error):
-            if error.code in LOST:
-                return "lost"
             return "timed_out" if error.code == TIMED_OUT else "failed"
         case Queued(cause=cause):
             return "lost" if cause in LOST else "released"

@@ -30,8 +30,10 @@ log = structlog.get_logger()
 CONNECTIONS: Final = 64
 KEEP_ALIVE_S: Final = 5.0
 METRICS_S: Final = 4.0
+REQUEST_S: Final = 10.0
 START_S: Final = 30.0
 END_S: Final = 2.0
+FAULT: Final = 500
 JSON: Final = "application/json"
 
 _T = TypeVar("_T")
@@ -103,10 +105,13 @@ class Listener:
 
     async def _serve(self) -> None:
         self._own, self._ending = asyncio.get_running_loop(), asyncio.Event()
-        server = web.Server(self._answer, keepalive_timeout=KEEP_ALIVE_S, access_log=None)
+        options: dict[str, Any] = {"keepalive_timeout": KEEP_ALIVE_S, "access_log": None}
+        server = web.Server(self._answer, **options)
 
         def protocol() -> asyncio.BaseProtocol:
-            return server() if len(server.connections) < CONNECTIONS else _Refused()
+            if len(server.connections) >= CONNECTIONS:
+                return _Refused()
+            return _Handler(server, loop=asyncio.get_running_loop(), **options)
 
         listening = await self._own.create_server(
             protocol, self._settings.metrics_host, self._settings.metrics_port
@@ -143,9 +148,8 @@ class Listener:
         stuck_s = self._heartbeat.stuck_s()
         loop = {"ok": parts is not None and stuck_s < self._settings.ready_stall_s}
         body: dict[str, Any] = {"loop": loop | {"stuck_s": round(stuck_s, 1)}, **(parts or {})}
-        ready = loop["ok"] and all(
-            check["ok"] for checks in (parts or {}).values() for check in checks.values()
-        )
+        checks = [check for of_part in (parts or {}).values() for check in of_part.values()]
+        ready = loop["ok"] and bool(checks) and all(check["ok"] for check in checks)  # none: it begins
         return _json({"ready": ready, "loop": body.pop("loop"), "parts": body}, ok=ready)
 
     async def _from_part(self, asking: Coroutine[Any, Any, _T], limit_s: float) -> _T | None:
@@ -158,6 +162,44 @@ class Listener:
         except Exception:
             log.exception("part_not_asked", part=self._telemetry.process)
             return None
+
+
+class _Handler(web.RequestHandler):
+    """A connection whose requests come within their time, or it is closed; what is no HTTP is answered 400.
+
+    Without that, so many clients that send nothing would keep everybody else out.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the first request, but not for ever."""
+        super().connection_made(transport)
+        self._first = self._loop.call_later(REQUEST_S, self.force_close)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; once a request is whole, the time without one is limited by keep-alive."""
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            self._first.cancel()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """It ended."""
+        self._first.cancel()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP, without the server's name."""
+        if status >= FAULT or request.writer.output_size > 0:
+            super().handle_error(request, status, exc, message)  # logs it, or raises where an answer is out
+        response = Unbranded(status=status, text="the request cannot be read\n" if status < FAULT else "")
+        response.force_close()
+        return response
 
 
 class _Refused(asyncio.Protocol):

@@ -47,7 +47,8 @@ GATEWAY: Final = ("gateway",)
 PROJECTOR: Final = ("projector",)
 KEEPER: Final = ("keeper",)
 WORKER: Final = ("worker",)
-WRITERS: Final = ("gateway", "keeper", "worker")
+PUSHER: Final = ("pusher",)
+WRITERS: Final = ("gateway", "keeper", "worker", "pusher")
 PROCESS: Final = ("process",)
 
 SPECS: Final = (
@@ -76,6 +77,10 @@ SPECS: Final = (
          "time that a job stood in its lane before an attempt began", WRITERS, LONG_S),
     Spec("switchyard_run_seconds", "histogram", "seconds", ("kind",),
          "time from an attempt's start to its end, whatever the end", WRITERS, LONG_S),
+    Spec("switchyard_previews", "counter", "previews", ("outcome",),
+         "previews that attempts gave to this part: `sent`, or dropped as `too_fast`, `too_large`, "
+         "`unreadable` (no such image) or `unsent` (the broker was away, or the attempt had ended)",
+         ("gateway", "worker")),
     # The whole system, from one projector at a time
     Spec("switchyard_jobs", "gauge", "jobs", ("kind", "state"),
          "jobs in the read model; damaged ones under `damaged`", PROJECTOR),
@@ -89,12 +94,28 @@ SPECS: Final = (
          "messages that no reader could read; `other` for streams that are not Switchyard's", PROJECTOR),
     Spec("switchyard_stream_bytes", "gauge", "bytes", ("stream",),
          "bytes in each stream: `JOBS` is the event log, `OBJ_files` the files", PROJECTOR),
+    Spec("switchyard_tenant_job_bytes", "gauge", "bytes", ("tenant",),
+         "bytes of jobs that are not archived, as they were submitted; the tenants with the most by name",
+         PROJECTOR),
+    Spec("switchyard_tenant_file_bytes", "gauge", "bytes", ("tenant",),
+         "bytes of files; the tenants with the most by name", PROJECTOR),
+    Spec("switchyard_kind_job_bytes", "gauge", "bytes", ("kind",),
+         "bytes of jobs that are not archived, as they were submitted; the kinds with the most by name",
+         PROJECTOR),
+    Spec("switchyard_read_model_bytes", "gauge", "bytes", (), "bytes of this host's read model", PROJECTOR),
     Spec("switchyard_stream_limit_bytes", "gauge", "bytes", ("stream",),
          "bytes that each stream may hold, where it has a limit", PROJECTOR),
     Spec("switchyard_consumer_lag_messages", "gauge", "messages", ("stream", "consumer"),
          "messages that the keeper has not been handed, for each of its consumers", PROJECTOR),
     Spec("switchyard_consumer_unacknowledged_messages", "gauge", "messages", ("stream", "consumer"),
          "messages that the keeper was handed and has not answered", PROJECTOR),
+    Spec("switchyard_lanes", "gauge", "lanes", (),
+         "lanes and priorities in use; each has a consumer, and `SWITCHYARD_LANES` limits them", PROJECTOR),
+    Spec("switchyard_lane_lag_messages", "gauge", "messages", ("kind",),
+         "messages of waiting jobs that no worker was handed, in all lanes of a kind; looked at every 10 s",
+         PROJECTOR),
+    Spec("switchyard_lane_unacknowledged_messages", "gauge", "messages", ("kind",),
+         "messages that a worker was handed and has not answered, in all lanes of a kind", PROJECTOR),
     # Each projector
     Spec("switchyard_speaks_for_all", "gauge", "1", (),
          "1 where this projector exports what concerns the whole system, 0 where another does", PROJECTOR),
@@ -113,6 +134,8 @@ SPECS: Final = (
          "lines of bulk submissions answered", GATEWAY),
     Spec("switchyard_live_connections", "gauge", "connections", (),
          "open WebSockets and event streams", GATEWAY),
+    Spec("switchyard_live_lag_events", "gauge", "events", (),
+         "events that the live feed is behind the log; 0 while nobody needs it", GATEWAY),
     Spec("switchyard_damaged_jobs", "gauge", "jobs", (),
          "jobs that cannot be read, in the read model that this gateway reads; a sum over gateways counts "
          "them again", GATEWAY),
@@ -122,6 +145,23 @@ SPECS: Final = (
     # Each worker on NATS; one over REST exports nothing
     Spec("switchyard_slots", "gauge", "slots", ("state",),
          "slots of this worker: `running`, `free`, or `lost` to code that outlived its attempt", WORKER),
+    Spec("switchyard_model_switches", "counter", "switches", ("connector",),
+         "checkpoints that a connector's back end loaded in place of another", WORKER),
+    # Each pusher
+    Spec("switchyard_server_checks", "counter", "checks", ("outcome",),
+         "health checks of prediction servers that this pusher made, by what they came to", PUSHER),
+    Spec("switchyard_server_check_seconds", "histogram", "seconds", (),
+         "time that a health check took", PUSHER, QUICK_S),
+    Spec("switchyard_pushes", "counter", "pushes", ("outcome",),
+         "jobs that this pusher posted to prediction servers, by what that came to: `succeeded`, `failed`, "
+         "`accepted` by a server that calls back, `full`, or what the server did wrong", PUSHER),
+    Spec("switchyard_push_seconds", "histogram", "seconds", (),
+         "time from a job that was found until its push had ended", PUSHER, LONG_S),
+    Spec("switchyard_pushes_running", "gauge", "pushes", (),
+         "pushes of this pusher that wait for an answer", PUSHER),
+    Spec("switchyard_servers", "gauge", "servers", ("state",),
+         "registered prediction servers: `new`, `online`, `shaky`, `offline`, `stale`, `maintenance` or "
+         "`disabled`; every pusher shows all of them", PUSHER),
     # Each process
     Spec("switchyard_build", "info", "1", ("version", "python"), "what runs", PROCESS),
     Spec("switchyard_loop_delay_seconds", "histogram", "seconds", (),

@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from switchyard.services import clock
+from switchyard.services.log import name_part
 from switchyard.services.settings import Settings
 from switchyard.services.telemetry.listener import Listener
 from switchyard.services.telemetry.loop import Heartbeat
@@ -33,6 +34,7 @@ async def observed(process: str, settings: Settings) -> AsyncIterator[Telemetry]
     Raises:
         CannotListenError: the address cannot be used.
     """
+    name_part(process)
     telemetry = Telemetry(process, names=settings.metrics_names)
     heartbeat = Heartbeat()
     part = telemetry.part(process)

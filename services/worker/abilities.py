@@ -1,4 +1,4 @@
-"""What a worker can do: what its operator declares, and what its connectors find."""
+"""What a worker can do: what its operator declares, and what its connectors and its machine have."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from switchyard.services.connectors.protocol import Connector
 from switchyard.services.dispatch.dispatcher import Dispatcher
 from switchyard.services.records.workers import Instance, declarable
 from switchyard.services.worker.attempts import connector_calls
+from switchyard.services.worker.hardware.machine import Machine, laid_over
 from switchyard.services.worker.registration import Registration
 
 log = structlog.get_logger()
@@ -67,16 +68,24 @@ class Abilities:
         connectors: asked for what they find; each may report changes.
         declared: by the operator, who has the last word.
         most_bytes: that all of it may take.
+        machine: what finds what the machine has; what a connector says of its back end goes before that.
     """
 
     def __init__(
-        self, connectors: Iterable[Connector], declared: Mapping[str, Any], *, most_bytes: int
+        self,
+        connectors: Iterable[Connector],
+        declared: Mapping[str, Any],
+        *,
+        most_bytes: int,
+        machine: Machine | None = None,
     ) -> None:
         self._connectors = list(connectors)
         self._declared = declared
         self._most_bytes = most_bytes
+        self._machine = machine or Machine({}, looks=False)
         self._found: dict[str, dict[str, Any]] = {}
         self._changed = asyncio.Event()
+        self._has_looked = False
 
     def declare(self, declared: Mapping[str, Any]) -> None:
         """Change what the operator declares."""
@@ -95,6 +104,9 @@ class Abilities:
             InvalidError: it is no JSON, or too large.
         """
         found: dict[str, dict[str, Any]] = {}
+        if not self._has_looked:
+            self._has_looked = True
+            await asyncio.to_thread(self._machine.look)
         for connector in self._connectors:
             before = self._found.get(connector.id, {})
             found_now = await connector_calls.capabilities_of(connector, before)
@@ -113,10 +125,10 @@ class Abilities:
 
         def seen_by(kind: str, own: dict[str, Any]) -> dict[str, Any]:
             """What the operator says outdoes what is its own, and that what other kinds have."""
-            seen: dict[str, Any] = {}
+            seen = dict(self._machine.found)
             for one in self._connectors:
                 seen |= own if one.kind == kind else common.get(one.kind, found[one.id])
-            return seen | own | dict(self._declared)
+            return laid_over(seen | own, self._machine.declared) | dict(self._declared)
 
         capabilities = declarable(seen_by("", {}), self._most_bytes)
         instances = tuple(
@@ -127,6 +139,10 @@ class Abilities:
         # All of it goes into one message.
         declarable({"": capabilities, **{one.id: one.capabilities for one in instances}}, self._most_bytes)
         return Found(capabilities, instances)
+
+    async def follow_machine(self) -> None:
+        """Notice what changes in the machine, until cancelled."""
+        await self._machine.follow(self._changed.set)
 
     async def follow(self, registration: Registration, dispatcher: Dispatcher) -> None:
         """Publish when one is gained or lost, until cancelled."""

@@ -62,7 +62,10 @@ def instances_of(names: Sequence[str], settings: Settings) -> list[Connector]:
     Raises:
         ConnectorsError: as `sections_of`, or one of them cannot be made.
     """
-    defaults = {"slots": settings.slots, "memory_bytes": settings.handler_memory_bytes}
+    defaults = {
+        "slots": settings.slots, "memory_bytes": settings.handler_memory_bytes,
+        "fetch_networks": settings.server_networks or (),
+    }  # fmt: skip
     sections = sections_of(names, settings)
     return [registry.instance(name, section, defaults) for name, section in sections.items()]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from switchyard.events.lane import LaneKey
 from switchyard.events.requirements.matching import matches, score
 from switchyard.services.connectors.protocol import Connector
+from switchyard.services.connectors.registry import derives
 from switchyard.services.records.workers import WorkerRecord
 from switchyard.services.worker.slots import Slots
 
@@ -54,10 +55,18 @@ class Instances:
         """How many more attempts of a lane's jobs there may be, the worker's own slots aside."""
         return sum(self._slots.room(connector.id) for connector in self._fitting(lane))
 
-    def choose(self, lane: LaneKey) -> Connector | None:
-        """The connector for a job of a lane: of those with room what it prefers, then the least loaded."""
+    def choose(self, lane: LaneKey, times: int = 1) -> Connector | None:
+        """The connector for a job of a lane: of those with room what it prefers, then the least loaded.
+
+        Args:
+            lane: that of the job.
+            times: how often it was delivered. A job may need more than its lane says, so one that may have
+                been handed back for that meets another one each time.
+        """
         free = [connector for connector in self._fitting(lane) if self._slots.room(connector.id)]
-        return min(free, key=lambda one: (self._rank(one, lane), self._slots.load(one.id)), default=None)
+        free.sort(key=lambda one: (self._rank(one, lane), self._slots.load(one.id)))
+        turn = times - 1 if derives(lane.kind) else 0
+        return free[turn % len(free)] if free else None
 
     def _fitting(self, lane: LaneKey) -> list[Connector]:
         found = self._by_kind.get(lane.kind, [])

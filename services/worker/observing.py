@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from nats.aio.client import Client
 
+from switchyard.services.connectors.protocol import Connector, SwitchesModels
 from switchyard.services.telemetry.checks import common
 from switchyard.services.telemetry.part import Checks, Part
 from switchyard.services.worker.slots import Slots
@@ -28,13 +29,16 @@ class Standing(NamedTuple):
     room: bool
 
 
-def observe(part: Part, nc: Client, slots: Slots, standing: Callable[[], Standing]) -> None:
-    """Show the worker's slots and answer for its health.
+def observe(
+    part: Part, nc: Client, slots: Slots, connectors: Iterable[Connector], standing: Callable[[], Standing]
+) -> None:
+    """Show the worker's slots and what its connectors count, and answer for its health.
 
     Args:
         part: the worker's.
         nc: its connection.
         slots: those of the worker.
+        connectors: its own.
         standing: asked whenever somebody wants to know.
     """
 
@@ -52,3 +56,5 @@ def observe(part: Part, nc: Client, slots: Slots, standing: Callable[[], Standin
         "switchyard_slots",
         lambda: {("running",): slots.running, ("free",): slots.free, ("lost",): slots.lost},
     )
+    switching = [one for one in connectors if isinstance(one, SwitchesModels)]
+    part.values("switchyard_model_switches", lambda: {(one.id,): one.switches for one in switching})

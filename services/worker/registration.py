@@ -22,6 +22,8 @@ from switchyard.services.worker.heartbeats import Heartbeats
 log = structlog.get_logger()
 
 RETRY_S: Final = 1.0
+BEATS: Final = frozenset({"state", "lost_slots"})
+"""What heartbeats say; what else changes is declared, under a new revision."""
 
 
 class Registration:
@@ -35,6 +37,7 @@ class Registration:
         seen_again: called when others see the worker that could not before.
         elsewhere: whether another process sends the heartbeats now.
         changed: given every changed record.
+        loads: gives the attempts of each connector that has some, by its id.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Registration:
         seen_again: Callable[[], None] = lambda: None,
         elsewhere: Callable[[], bool] = lambda: False,
         changed: Callable[[WorkerRecord], None] = lambda _: None,
+        loads: Callable[[], dict[str, int]] = dict,
     ) -> None:
         self._publisher = publisher
         self._heartbeats = Heartbeats(publisher, record, held)
@@ -54,6 +58,7 @@ class Registration:
         self._seen_again = seen_again
         self._elsewhere = elsewhere
         self._change_elsewhere = changed
+        self._loads = loads
         self._wake = asyncio.Event()
         self._refused: str | None = None
         self._taken_at = float("-inf")
@@ -70,11 +75,18 @@ class Registration:
 
     def change(self, **fields: Any) -> None:
         """Change the record and send it without waiting for the next heartbeat."""
-        if "capabilities" in fields:
+        if not fields.keys() <= BEATS:
             fields["revision"] = self.record.revision + 1
         self._heartbeats.change(msgspec.structs.replace(self.record, **fields))
         self._change_elsewhere(self.record)
         self._wake.set()
+
+    def _note_loads(self) -> None:
+        """Name what the connectors run in the heartbeats to come, whoever sends them."""
+        loads = self._loads()
+        if loads != self.record.loads:
+            self._heartbeats.change(msgspec.structs.replace(self.record, loads=loads))
+            self._change_elsewhere(self.record)
 
     async def beat(self) -> None:
         """Send one heartbeat, after a declaration that is new or due; a failure is left to the next one."""
@@ -123,6 +135,7 @@ class Registration:
         """Send heartbeats until cancelled, while nobody else does."""
         while True:
             self._wake.clear()
+            self._note_loads()
             if not self._elsewhere():
                 await self.beat()
             pause_s = self.record.lease_s / 3

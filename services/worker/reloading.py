@@ -91,12 +91,21 @@ def _afresh(roots: Sequence[Path]) -> Iterator[None]:
         own = name.partition(".")[0] == "switchyard"
         if file and not own and name != "__main__" and _is_below(Path(file).resolve(), roots):
             old[name] = sys.modules.pop(name)
+            _forget_bytecode(module)
     importlib.invalidate_caches()
     try:
         yield
     except BaseException:
         sys.modules.update(old)
         raise
+
+
+def _forget_bytecode(module: ModuleType) -> None:
+    """Whoever imported it first may have written a cache, within the second of the next edit."""
+    cached = getattr(module, "__cached__", None)
+    if cached:
+        with contextlib.suppress(OSError):
+            Path(cached).unlink(missing_ok=True)
 
 
 def _is_below(path: Path, roots: Sequence[Path]) -> bool:

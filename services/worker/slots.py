@@ -51,6 +51,10 @@ class Slots:
         limit = self._limit(instance)
         return (self._taken[instance] + self._lost[instance]) / (self._total if limit is None else limit)
 
+    def loads(self) -> dict[str, int]:
+        """The attempts of each connector that has some, by its id."""
+        return {instance: count for instance, count in self._taken.items() if count > 0}
+
     def take(self, instance: str) -> None:
         """An attempt begins."""
         self._taken[instance] += 1

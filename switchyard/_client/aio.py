@@ -15,14 +15,19 @@ import aiohttp
 import msgspec
 import orjson
 
-from switchyard._client import files as _files
 from switchyard._client import live
+from switchyard._client import previews as _previews
+from switchyard._client.areas.all import AsyncAreas
+from switchyard._client.areas.lists import Listing, query_of
 from switchyard._client.bulk import Bulk, Lines
 from switchyard._client.connection import find
-from switchyard._client.keys import AsyncKeys
+from switchyard._client.files import AsyncFiles
+from switchyard._client.pages import EventPage, JobPage
 from switchyard._client.transport import CONNECT_S, Transport
+from switchyard._client.watch import AsyncWatching
 from switchyard.errors import JobDamagedError, JobFailedError, NotEndedError
-from switchyard.models import BulkAnswer, Event, File, Identity, Job, LiveMessage, Options, Resync, Transition
+from switchyard.events.encoding.preview import Preview
+from switchyard.models import BulkAnswer, Event, Identity, Job, LiveMessage, Options, Resync, Transition
 
 TIMEOUT_S: Final = 30.0
 RETRIES: Final = 8
@@ -33,22 +38,7 @@ REPAIRS: Final = frozenset({"repaired", "archived"})  # what may follow damage, 
 _JOB: Final = msgspec.json.Decoder(Job)
 
 
-class _JobPage(msgspec.Struct):
-    jobs: list[Job]
-    cursor: str | None
-
-
-class _FilePage(msgspec.Struct):
-    files: list[File]
-    cursor: str | None
-
-
-class _EventPage(msgspec.Struct):
-    events: list[Event]
-    after: int | None
-
-
-class AsyncClient:
+class AsyncClient(AsyncAreas, AsyncWatching, AsyncFiles):
     """A gateway, as a program sees it; use it with `async with`.
 
     Requests that may be repeated are: reads, cancellations, and submissions and uploads, which carry an
@@ -76,7 +66,7 @@ class AsyncClient:
         retries: int = RETRIES,
     ) -> None:
         self._transport = Transport(find(url, token, data_dir), timeout_s=timeout_s, retries=retries)
-        self.keys = AsyncKeys(self._transport)
+        super().__init__(self._transport)
 
     @property
     def url(self) -> str:
@@ -105,6 +95,7 @@ class AsyncClient:
         payload: Mapping[str, Any] | None = None,
         *,
         idempotency_key: str | None = None,
+        tenant: str | None = None,
         **options: Unpack[Options],
     ) -> Job:
         """Submit a job.
@@ -113,6 +104,7 @@ class AsyncClient:
             kind: which handler runs it.
             payload: any JSON object.
             idempotency_key: the same key and request give the same job; one is made if there is none.
+            tenant: whose job it is to be, for callers who may act for others.
             options: as `docs/api.md` describes them; times are `datetime` with a zone.
 
         Raises:
@@ -120,7 +112,14 @@ class AsyncClient:
         """
         body = {"kind": kind, "payload": payload or {}, **options}
         headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
-        return _JOB.decode(await self._transport.call("POST", "/v1/jobs", json=body, headers=headers))
+        params = {} if tenant is None else {"tenant": tenant}
+        raw = await self._transport.call("POST", "/v1/jobs", params=params, json=body, headers=headers)
+        return _JOB.decode(raw)
+
+    async def again(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
+        """Submit once more what a job runs with, seeds and all; only its times are not taken over."""
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
+        return _JOB.decode(await self._transport.call("POST", _path(job_id, "/again"), headers=headers))
 
     async def submit_many(self, lines: Lines) -> AsyncGenerator[BulkAnswer, None]:
         """Submit many jobs over one connection; an answer per job, in order, while others are still sent.
@@ -139,43 +138,18 @@ class AsyncClient:
         params = {} if when is None else {"at": str(when)}
         return _JOB.decode(await self._transport.call("GET", _path(job_id), params=params))
 
-    async def list(
-        self,
-        *,
-        state: str | Sequence[str] = (),
-        kind: str | Sequence[str] = (),
-        labels: Mapping[str, str] | None = None,
-        key: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        page_size: int = 100,
-        min_seq: int | None = None,
-    ) -> AsyncGenerator[Job, None]:
-        """Jobs, newest first, page after page.
+    async def list(self, **which: Unpack[Listing]) -> AsyncGenerator[Job, None]:
+        """Jobs, newest first, page after page; each in brief, unless `full` is given.
 
         Args:
-            state: one or several.
-            kind: one or several.
-            labels: all must hold.
-            key: the id of the API key that submitted them.
-            created_after: from then on.
-            created_before: until then.
-            page_size: jobs per request, 1 to 500.
-            min_seq: a `Job.seq` that the list must know of.
+            which: those that are wanted: see `Listing`.
         """
-        params = [("limit", str(page_size))]
-        params += [("state", one) for one in _several(state)] + [("kind", one) for one in _several(kind)]
-        params += [("label", f"{name}:{value}") for name, value in (labels or {}).items()]
-        params += [("key", key)] if key is not None else []
-        for name, time in (("created_after", created_after), ("created_before", created_before)):
-            if time is not None:
-                params.append((name, time.astimezone(UTC).isoformat()))
-        headers = {} if min_seq is None else {"Switchyard-Min-Seq": str(min_seq)}
+        params, headers = query_of(which)
         cursor: str | None = ""
         while cursor is not None:
             asked = [*params, ("cursor", cursor)] if cursor else params
             raw = await self._transport.call("GET", "/v1/jobs", params=asked, headers=headers)
-            page = msgspec.json.decode(raw, type=_JobPage)
+            page = msgspec.json.decode(raw, type=JobPage)
             for job in page.jobs:
                 yield job
             cursor = page.cursor
@@ -210,8 +184,7 @@ class AsyncClient:
             NotEndedError: it has not ended in time.
             GoneError: it was archived without its result.
         """
-        job = await self.wait(job_id, timeout_s=timeout_s)
-        if not job.succeeded:
+        if not (job := await self.wait(job_id, timeout_s=timeout_s)).succeeded:
             raise JobFailedError(job)
         return orjson.loads(await self._transport.call("GET", _path(job_id, "/result")))
 
@@ -246,23 +219,54 @@ class AsyncClient:
             ConflictError: it is not damaged, or cannot be repaired to that state.
         """
         body = {name: value for name, value in (("to", to), ("reason", reason)) if value}
-        return _JOB.decode(
-            await self._transport.call("POST", _path(job_id, "/repair"), json=body, again=False)
-        )
+        raw = await self._transport.call("POST", _path(job_id, "/repair"), json=body, again=False)
+        return _JOB.decode(raw)
 
     async def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[Event, None]:
         """What happened to a job, oldest first, after a sequence."""
         following: int | None = after
         while following is not None:
             raw = await self._transport.call("GET", _path(job_id, "/events"), params={"after": following})
-            page = msgspec.json.decode(raw, type=_EventPage)
+            page = msgspec.json.decode(raw, type=EventPage)
             for event in page.events:
                 yield event
             following = page.after
 
+    async def preview(self, job_id: str) -> Preview | None:
+        """The last image that the job's running attempt has shown within a minute, if it has."""
+        return await _previews.last(self._transport, _path(job_id, "/preview"))
+
     async def explain(self, job_id: str) -> dict[str, Any]:
         """Why a job waits, or ended as it did."""
         found: dict[str, Any] = orjson.loads(await self._transport.call("GET", _path(job_id, "/explain")))
+        return found
+
+    async def backend_attempts(
+        self,
+        kind: str,
+        backend: str,
+        *,
+        worker: str,
+        kinds: Sequence[str],
+        held: Sequence[int] = (),
+        **said: Any,
+    ) -> dict[str, Any]:
+        """Look after attempts at a back end whose worker is gone, for a token of role `worker`.
+
+        Args:
+            kind: that of the back end.
+            backend: its id.
+            worker: who looks after them from now on.
+            kinds: those of the jobs.
+            held: the fences of the attempts that this worker has in hand; what is not named is given again.
+            said: what else a claim says of a worker, and `most`; as in `docs/api.md`.
+
+        Returns:
+            `attempts`, each with `lease`, `job`, `backend` and `lease_s`, and `more`.
+        """
+        path = f"/v1/backends/{quote(kind, safe='')}/{quote(backend, safe='')}/attempts"
+        body = {"worker": worker, "kinds": list(kinds), "held": list(held), **said}
+        found: dict[str, Any] = orjson.loads(await self._transport.call("POST", path, json=body))
         return found
 
     # --- Live
@@ -273,9 +277,11 @@ class AsyncClient:
         jobs: Sequence[str] = (),
         kinds: Sequence[str] = (),
         tenants: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
         events: Sequence[str] = (),
         progress: bool = True,
         logs: bool = False,
+        previews: bool = False,
         after: str | int | None = None,
     ) -> AsyncGenerator[LiveMessage, None]:
         """Live messages without end; a lost connection resumes without a gap or a duplicate of transitions.
@@ -284,9 +290,11 @@ class AsyncClient:
             jobs: the jobs, or
             kinds: the kinds, or
             tenants: the tenants to hear of; all of one's own tenant where none of them is given.
+            labels: only jobs that were submitted with all of these; not together with `jobs`.
             events: only transitions of these names.
             progress: whether progress is wanted.
             logs: whether log lines are wanted.
+            previews: whether previews are wanted, which takes `jobs`; the latest alone for who is slow.
             after: the `cursor` of a message or the `seq` of a job, to continue from; else only what is new.
         """
         chosen = {"jobs": jobs, "kinds": kinds, "tenants": tenants, "events": events}
@@ -294,16 +302,23 @@ class AsyncClient:
         if not selection.keys() & {"jobs", "kinds", "tenants"}:
             selection["all"] = True
         selection |= {"progress": progress, "logs": logs}
+        if labels:
+            selection["labels"] = dict(labels)
+        if previews:  # a gateway of the version before does not know the word
+            selection["previews"] = True
         async with aclosing(live.stream(self._transport, selection, after)) as messages:
             async for message in messages:
                 yield message
 
-    async def follow(self, job_id: str, *, logs: bool = False) -> AsyncGenerator[LiveMessage, None]:
+    async def follow(
+        self, job_id: str, *, logs: bool = False, previews: bool = False
+    ) -> AsyncGenerator[LiveMessage, None]:
         """All messages of a job from its first event until it has ended; transitions whole and in order.
 
         Args:
             job_id: that of the job.
             logs: whether log lines are wanted too, from now on.
+            previews: whether previews are wanted too.
 
         Raises:
             JobDamagedError: it does not end by itself; what happened before has been given.
@@ -321,7 +336,9 @@ class AsyncClient:
         known = job.damage.seq if job.damage is not None else job.seq
         if known <= cursor and _whole(job).ended:
             return
-        async with aclosing(self.stream(jobs=[job_id], logs=logs, after=cursor)) as messages:
+        async with aclosing(
+            self.stream(jobs=[job_id], logs=logs, previews=previews, after=cursor)
+        ) as messages:
             async for message in messages:
                 yield message
                 if isinstance(message, Resync) and _whole(await self.get(job_id)).ended:
@@ -334,50 +351,6 @@ class AsyncClient:
                         return
                 elif event.type in FINAL_EVENTS:
                     return
-
-    # --- Files
-
-    async def upload(
-        self,
-        source: _files.Source,
-        *,
-        name: str | None = None,
-        media_type: str = "application/octet-stream",
-        ttl_s: float | None = None,
-        idempotency_key: str | None = None,
-    ) -> File:
-        """Store a file.
-
-        Args:
-            source: a path, the bytes, or an async iterator of blocks.
-            name: that of the file; that of the path by default.
-            media_type: as in `Content-Type`.
-            ttl_s: how long it is kept.
-            idempotency_key: the same key and bytes give the same file; one is made if there is none.
-        """
-        return await _files.upload(
-            self._transport, source,
-            name=name, media_type=media_type, ttl_s=ttl_s, idempotency_key=idempotency_key,
-        )  # fmt: skip
-
-    async def download(self, file_id: str, to: Path | str) -> Path:
-        """Write a file's bytes to a path, which appears when they are all there and right."""
-        return await _files.download(self._transport, file_id, Path(to))
-
-    async def files(self) -> AsyncGenerator[File, None]:
-        """The tenant's files, newest first."""
-        cursor: str | None = ""
-        while cursor is not None:
-            params = {"cursor": cursor} if cursor else {}
-            raw = await self._transport.call("GET", "/v1/files", params=params)
-            page = msgspec.json.decode(raw, type=_FilePage)
-            for file in page.files:
-                yield file
-            cursor = page.cursor
-
-    async def delete_file(self, file_id: str) -> None:
-        """Remove a file."""
-        await self._transport.call("DELETE", f"/v1/files/{quote(file_id, safe='')}", again=False)
 
 
 def _path(job_id: str, rest: str = "") -> str:
@@ -393,7 +366,3 @@ def _whole(job: Job) -> Job:
     if job.damage is not None and not job.succeeded:
         raise JobDamagedError(job)
     return job
-
-
-def _several(words: str | Sequence[str]) -> Sequence[str]:
-    return [words] if isinstance(words, str) else words

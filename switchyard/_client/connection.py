@@ -38,11 +38,13 @@ def find(url: str | None, token: str | None, data_dir: Path | str | None) -> Con
     if not url or not token:
         found = _read(directory / FILE)
         url, token = url or found.get("url"), token or found.get("token")
-    if not url or not token:
+    if not url:
         raise ConfigurationError(
             f"no Switchyard is running on {directory}: start one with `switchyard up`, pass url and token, "
             "or set SWITCHYARD_URL and SWITCHYARD_TOKEN"
         )
+    if not token:
+        raise ConfigurationError(f"no token for {url}: pass one, or set SWITCHYARD_TOKEN")
     if not url.startswith(("http://", "https://")):
         raise ConfigurationError(f"{url} is not the URL of a gateway: http:// or https:// was expected")
     return Connection(url.rstrip("/"), token)

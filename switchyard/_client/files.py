@@ -6,13 +6,15 @@ import asyncio
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
+from switchyard._client.pages import FilePage
 from switchyard._client.transport import CONNECT_S, LOST, Body, Transport
 from switchyard.errors import ApiError, BrokenTransferError
 from switchyard.models import File
@@ -24,13 +26,15 @@ _FILE: Final = msgspec.json.Decoder(File)
 Source = Path | str | bytes | AsyncIterable[bytes]
 
 
-def _limits(transport: Transport) -> aiohttp.ClientTimeout:
+def limits(transport: Transport) -> aiohttp.ClientTimeout:
+    """How long a download may take."""
     return aiohttp.ClientTimeout(total=TRANSFER_S, sock_connect=CONNECT_S, sock_read=transport.timeout_s)
 
 
-async def read(path: Path) -> AsyncIterator[bytes]:
-    """A file's bytes, block by block."""
+async def read(path: Path, start: int = 0) -> AsyncIterator[bytes]:
+    """A file's bytes from one on, block by block."""
     with await asyncio.to_thread(path.open, "rb") as source:
+        source.seek(start)
         while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
             yield chunk
 
@@ -105,7 +109,7 @@ async def download(
                         f"/v1/files/{file_id}",
                         params=params,
                         headers=headers,
-                        timeout=_limits(transport),
+                        timeout=limits(transport),
                     ) as answer:
                         etag = answer.headers["ETag"]
                         async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
@@ -129,3 +133,51 @@ async def download(
     finally:
         await asyncio.to_thread(part.unlink, missing_ok=True)
     return to
+
+
+class AsyncFiles:
+    """The part of the client that has to do with files."""
+
+    _transport: Transport
+
+    async def upload(
+        self,
+        source: Source,
+        *,
+        name: str | None = None,
+        media_type: str = "application/octet-stream",
+        ttl_s: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> File:
+        """Store a file.
+
+        Args:
+            source: a path, the bytes, or an async iterator of blocks.
+            name: that of the file; that of the path by default.
+            media_type: as in `Content-Type`.
+            ttl_s: how long it is kept.
+            idempotency_key: the same key and bytes give the same file; one is made if there is none.
+        """
+        return await upload(
+            self._transport, source,
+            name=name, media_type=media_type, ttl_s=ttl_s, idempotency_key=idempotency_key,
+        )  # fmt: skip
+
+    async def download(self, file_id: str, to: Path | str) -> Path:
+        """Write a file's bytes to a path, which appears when they are all there and right."""
+        return await download(self._transport, file_id, Path(to))
+
+    async def files(self) -> AsyncGenerator[File, None]:
+        """The tenant's files, newest first."""
+        cursor: str | None = ""
+        while cursor is not None:
+            params = {"cursor": cursor} if cursor else {}
+            raw = await self._transport.call("GET", "/v1/files", params=params)
+            page = msgspec.json.decode(raw, type=FilePage)
+            for file in page.files:
+                yield file
+            cursor = page.cursor
+
+    async def delete_file(self, file_id: str) -> None:
+        """Remove a file."""
+        await self._transport.call("DELETE", f"/v1/files/{quote(file_id, safe='')}", again=False)

@@ -11,11 +11,23 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar, Unpack
 
 from switchyard._client.aio import RETRIES, TIMEOUT_S, AsyncClient
+from switchyard._client.areas.all import SyncAreas
+from switchyard._client.areas.lists import Listing
 from switchyard._client.files import Source
-from switchyard._client.keys import SyncKeys
 from switchyard._client.transport import of_parents
 from switchyard.errors import ForkedError
-from switchyard.models import BulkAnswer, Event, File, Identity, Job, LiveMessage, Options, Submission
+from switchyard.events.encoding.preview import Preview
+from switchyard.fleet import Queue, Watched, Worker
+from switchyard.models import (
+    BulkAnswer,
+    Event,
+    File,
+    Identity,
+    Job,
+    LiveMessage,
+    Options,
+    Submission,
+)
 
 T = TypeVar("T")
 _END: Final = object()
@@ -30,7 +42,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-class Client:
+class Client(SyncAreas):
     """`AsyncClient` for programs without asyncio: the same arguments, the same errors; use it with `with`."""
 
     def __init__(
@@ -43,7 +55,7 @@ class Client:
         retries: int = RETRIES,
     ) -> None:
         self._client = AsyncClient(url, token, data_dir=data_dir, timeout_s=timeout_s, retries=retries)
-        self.keys = SyncKeys(self._run, self._client.keys)
+        super().__init__(self._run, self._each, self._client)
         self._begin()
 
     def _begin(self) -> None:
@@ -116,10 +128,17 @@ class Client:
         payload: Mapping[str, Any] | None = None,
         *,
         idempotency_key: str | None = None,
+        tenant: str | None = None,
         **options: Unpack[Options],
     ) -> Job:
         """Submit a job; see `AsyncClient.submit`."""
-        return self._run(self._client.submit(kind, payload, idempotency_key=idempotency_key, **options))
+        return self._run(
+            self._client.submit(kind, payload, idempotency_key=idempotency_key, tenant=tenant, **options)
+        )
+
+    def again(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
+        """Submit once more what a job runs with; see `AsyncClient.again`."""
+        return self._run(self._client.again(job_id, idempotency_key=idempotency_key))
 
     def submit_many(self, lines: Iterable[Submission]) -> Iterator[BulkAnswer]:
         """Submit many jobs over one connection; see `AsyncClient.submit_many`."""
@@ -129,25 +148,9 @@ class Client:
         """A job as it is, or as it was at a time or sequence."""
         return self._run(self._client.get(job_id, at=at))
 
-    def list(
-        self,
-        *,
-        state: str | Sequence[str] = (),
-        kind: str | Sequence[str] = (),
-        labels: Mapping[str, str] | None = None,
-        key: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        page_size: int = 100,
-        min_seq: int | None = None,
-    ) -> Iterator[Job]:
+    def list(self, **which: Unpack[Listing]) -> Iterator[Job]:
         """Jobs, newest first; see `AsyncClient.list`."""
-        return self._each(
-            self._client.list(
-                state=state, kind=kind, labels=labels, key=key, created_after=created_after,
-                created_before=created_before, page_size=page_size, min_seq=min_seq,
-            )
-        )  # fmt: skip
+        return self._each(self._client.list(**which))
 
     def wait(self, job_id: str, *, timeout_s: float | None = None) -> Job:
         """The job at its end; see `AsyncClient.wait`."""
@@ -179,9 +182,28 @@ class Client:
         """What happened to a job, oldest first, after a sequence."""
         return self._each(self._client.events(job_id, after=after))
 
+    def preview(self, job_id: str) -> Preview | None:
+        """The last image that the job's running attempt has shown within a minute, if it has."""
+        return self._run(self._client.preview(job_id))
+
     def explain(self, job_id: str) -> dict[str, Any]:
         """Why a job waits, or ended as it did."""
         return self._run(self._client.explain(job_id))
+
+    def backend_attempts(
+        self,
+        kind: str,
+        backend: str,
+        *,
+        worker: str,
+        kinds: Sequence[str],
+        held: Sequence[int] = (),
+        **said: Any,
+    ) -> dict[str, Any]:
+        """Look after attempts at a back end whose worker is gone; as `AsyncClient.backend_attempts`."""
+        return self._run(
+            self._client.backend_attempts(kind, backend, worker=worker, kinds=kinds, held=held, **said)
+        )
 
     # --- Live
 
@@ -191,22 +213,48 @@ class Client:
         jobs: Sequence[str] = (),
         kinds: Sequence[str] = (),
         tenants: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
         events: Sequence[str] = (),
         progress: bool = True,
         logs: bool = False,
+        previews: bool = False,
         after: str | int | None = None,
     ) -> Iterator[LiveMessage]:
         """Live messages without end; see `AsyncClient.stream`."""
         return self._each(
             self._client.stream(
-                jobs=jobs, kinds=kinds, tenants=tenants, events=events, progress=progress, logs=logs,
-                after=after,
+                jobs=jobs, kinds=kinds, tenants=tenants, labels=labels, events=events, progress=progress,
+                logs=logs, previews=previews, after=after,
             )
         )  # fmt: skip
 
-    def follow(self, job_id: str, *, logs: bool = False) -> Iterator[LiveMessage]:
+    def follow(self, job_id: str, *, logs: bool = False, previews: bool = False) -> Iterator[LiveMessage]:
         """All messages of a job until it has ended; see `AsyncClient.follow`."""
-        return self._each(self._client.follow(job_id, logs=logs))
+        return self._each(self._client.follow(job_id, logs=logs, previews=previews))
+
+    def watch_workers(
+        self,
+        *,
+        ids: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        tenant: str | None = None,
+    ) -> Iterator[Watched[Worker]]:
+        """The live workers, and every change; see `AsyncClient.watch_workers`."""
+        return self._each(self._client.watch_workers(ids=ids, kinds=kinds, labels=labels, tenant=tenant))
+
+    def watch_queues(
+        self,
+        *,
+        ids: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        priorities: Sequence[int] = (),
+        tenant: str | None = None,
+    ) -> Iterator[Watched[Queue]]:
+        """The queues, and every change; see `AsyncClient.watch_queues`."""
+        return self._each(
+            self._client.watch_queues(ids=ids, kinds=kinds, priorities=priorities, tenant=tenant)
+        )
 
     # --- Files
 

@@ -22,6 +22,8 @@ CONNECT_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 30.0
 AGAIN: Final = frozenset({429, 502, 503, 504})
+SPENT: Final = "quota_spent"
+"""The code of a 429 that stays for a day or a month."""
 LOST: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
 
 of_parents: Final[list[object]] = []
@@ -42,10 +44,17 @@ class Pauses:
         """Begin again: there was progress."""
         self._left = self._retries
 
+    @property
+    def are_left(self) -> bool:
+        """Whether any try is left."""
+        return self._left > 0
+
     def another(self, error: Exception) -> bool:
         """Whether to try again after this error."""
         if isinstance(error, ApiError):
             asked_s = error.retry_after_s or 0.0
+            if error.code == SPENT:
+                return False
             return self._left > 0 and error.status in AGAIN and asked_s <= LONGEST_PAUSE_S
         return self._left > 0
 

@@ -3,8 +3,8 @@
 Lines of JSON come from the worker, each an object; times are of `time.monotonic`, the same in all processes:
 
     {"beat": number}        the worker's event loop goes round; answered with the same
-    {"lease": id, "job", "headers", "renewed_at", "until"}
-                            a lease, to be renewed until then at most
+    {"lease": id, "job", "headers", "renewed_at", "until", "lease_s"}
+                            a lease, to be renewed by so much until then at most; again where that changes
     {"renewed": id, "at"}   the worker has renewed it itself
     {"ended": id}           it is not held any more
 
@@ -95,13 +95,14 @@ class Gateway:
 class _Kept:
     """A lease that is being kept."""
 
-    __slots__ = ("again_at", "headers", "is_asked", "is_over", "job", "renewed_at", "until")
+    __slots__ = ("again_at", "body", "headers", "is_asked", "is_over", "job", "renewed_at", "until")
 
     def __init__(self, message: dict[str, Any]) -> None:
         self.job: str = message["job"]
         self.headers: dict[str, str] = message["headers"]
         self.renewed_at: float = message["renewed_at"]
         self.until: float = message["until"]
+        self.body = json.dumps({"lease_s": message["lease_s"]}).encode()
         self.again_at = 0.0
         self.is_asked = self.is_over = False
 
@@ -121,7 +122,6 @@ class Duty:
         self._every_s: float = message["every_s"]
         self._late_s: float = message["late_s"]
         self._stall_s: float = message["stall_s"]
-        self._body = json.dumps({"lease_s": message["lease_s"]}).encode()
         answer_s = min(MOST_ANSWER_S, max(LEAST_ANSWER_S, message["lease_s"] / 3))
         self._gateway = Gateway(message["url"], message["headers"], answer_s)
         self._channel = channel
@@ -238,7 +238,7 @@ class Duty:
         """In a thread of its own."""
         asked_at = time.monotonic()
         try:
-            status, answer = self._gateway.post(f"/v1/leases/{lease}/renew", self._body, kept.headers)
+            status, answer = self._gateway.post(f"/v1/leases/{lease}/renew", kept.body, kept.headers)
             if status == 200:
                 kept.renewed_at = max(kept.renewed_at, asked_at)
                 cancel = answer.get("cancel_requested") is True

@@ -7,14 +7,16 @@ import mimetypes
 import os
 import re
 import stat
-from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final
 
+from switchyard._worker.given.spawning import Join, Part, Policy, Spawns, SyncPart, parts_of
+from switchyard._worker.given.surroundings import Artifact, Facts, InputFile, Surroundings, SyncSurroundings
 from switchyard._worker.handler_errors import Cancelled, Fatal, named
 from switchyard.events import outcome
 from switchyard.events.encoding.json_written import type_named
+from switchyard.events.encoding.preview import preview_of
 
 ARTIFACT_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 MEDIA_TYPE: Final = re.compile(
@@ -23,98 +25,6 @@ MEDIA_TYPE: Final = re.compile(
 MAX_FILE_ID_CHARS: Final = 255
 INVALID_CALL: Final = "invalid_call"
 FORKED: Final = "forked"
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """An input file, as it lies at `path` now."""
-
-    path: Path
-    id: str
-    name: str
-    type: str
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """A stored artifact; `file` is the id to download it by, and to name it as an input of another job."""
-
-    file: str
-    name: str
-    type: str
-    size_bytes: int
-    sha256: str
-
-
-class Facts(NamedTuple):
-    """What is known of an attempt when it begins.
-
-    Args:
-        attempt: its number, counted from 1.
-        feedback: what a reviewer said of the last proposal, if there was one.
-    """
-
-    job_id: str
-    tenant: str
-    attempt: int
-    worker: str
-    feedback: Any = None
-
-
-class Surroundings(Protocol):
-    """Who carries out what a handler asks for: a worker, or a test."""
-
-    @property
-    def facts(self) -> Facts:
-        """What is known of the attempt."""
-
-    @property
-    def scratch(self) -> Path:
-        """A directory of the attempt's own."""
-
-    def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
-        """Take a report of progress."""
-
-    def log(self, line: str) -> None:
-        """Take a line of output."""
-
-    async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
-        """Write an input file to `to`; its `{"id", "name", "type", "size_bytes", "sha256"}`."""
-
-    async def save(
-        self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
-    ) -> dict[str, Any]:
-        """Store an artifact; its `{"file", "name", "type", "size_bytes", "sha256"}`."""
-
-
-class SyncSurroundings(Protocol):
-    """The same for a handler that blocks; each call may come from its thread."""
-
-    @property
-    def facts(self) -> Facts:
-        """What is known of the attempt."""
-
-    @property
-    def scratch(self) -> Path:
-        """A directory of the attempt's own."""
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the attempt is to stop."""
-
-    def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
-        """Take a report of progress."""
-
-    def log(self, line: str) -> None:
-        """Take a line of output."""
-
-    def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
-        """Write an input file to `to`."""
-
-    def save(self, name: str, data: Path | bytes, *, media_type: str) -> dict[str, Any]:
-        """Store an artifact."""
 
 
 class _Context:
@@ -129,6 +39,7 @@ class _Context:
         self.late = 0
         """How many calls came after the attempt's end and were dropped."""
         self.saved: dict[str, dict[str, Any]] = {}
+        self.spawns = Spawns(joins=facts.parts is not None, depth=facts.depth)
         self.usage: dict[str, float] = {}
         """What the attempt used, by unit ("pages": 3); a handler fills it in."""
 
@@ -161,6 +72,30 @@ class _Context:
     def scratch(self) -> Path:
         """An empty directory of this attempt's own, removed when it ends."""
         return self._where.scratch
+
+    @property
+    def joins(self) -> bool:
+        """Whether the job has ended in parts before, and this attempt joins them."""
+        return self._facts.parts is not None
+
+    def join(self, policy: Policy = "all") -> Join:
+        """End the attempt in the parts that it has spawned: to be returned in the place of a result.
+
+        Args:
+            policy: with `all` the job is dead as soon as a part has not succeeded; with `collect` it is
+                joined once all have ended, however they did.
+
+        Raises:
+            Fatal: code `no_parts` or `invalid_part`.
+        """
+        self._check()
+        with named():
+            return self.spawns.join(policy)
+
+    def _spawn(self, kind: str, payload: Mapping[str, Any], *more: Any) -> str:
+        self._check()
+        with named():
+            return self.spawns.add(kind, payload, *more)
 
     def end(self) -> None:
         """Take nothing more from a handler that runs beyond its attempt."""
@@ -196,6 +131,24 @@ class _Context:
         with named():
             line = outcome.line_of(line)
         self._where.log(line)
+
+    def preview(self, data: bytes | bytearray | memoryview, media_type: str) -> None:
+        """Show what there is so far: an image. Never blocks.
+
+        At most four a second are taken, and the others dropped. One of more than 256 KiB is made smaller
+        where the worker has Pillow, else dropped, as is what is no image of its type.
+
+        Args:
+            data: the bytes of the image.
+            media_type: `image/png`, `image/jpeg`, `image/webp` or `image/gif`.
+
+        Raises:
+            Fatal: code `invalid_preview`, a parameter is something else.
+        """
+        self._check()
+        with named():
+            shown = preview_of(bytes(data) if isinstance(data, bytearray | memoryview) else data, media_type)
+        self._where.preview(*shown)
 
     def _target(self, file_id: str, to: Path | str | None) -> Path:
         if not isinstance(file_id, str):
@@ -248,6 +201,38 @@ class Context(_Context):
         body = data if isinstance(data, AsyncIterable | bytes) else await asyncio.to_thread(_body, data)
         return self._kept(await self._surroundings.save(name, body, media_type=media_type))
 
+    async def spawn(
+        self,
+        kind: str,
+        payload: Mapping[str, Any],
+        *,
+        name: str | None = None,
+        requires: Mapping[str, Any] | None = None,
+        prefers: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Note a part: a job of its own, which is submitted once the attempt has ended with `join`.
+
+        Args:
+            kind: that of the job.
+            payload: the job's.
+            name: 1 to 64 of a-z 0-9 _ . -, unlike any other of this job; by default its number, from 0.
+            requires: what a worker must have.
+            prefers: what ranks the workers that fit.
+
+        Returns:
+            Its name.
+
+        Raises:
+            Fatal: code `invalid_part`, `too_many_parts` (1,000), `too_deep` (8 levels), or `parted_before`
+                where the attempt joins parts.
+        """
+        return self._spawn(kind, payload, name, requires, prefers)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that this attempt joins, as they were spawned; none where it joins none."""
+        return tuple(Part(each, self._surroundings.outcome) for each in parts_of(self._facts.parts or ()))
+
 
 class SyncContext(_Context):
     """The context of a plain handler; when the attempt is to stop, its calls raise `Cancelled`."""
@@ -277,6 +262,23 @@ class SyncContext(_Context):
         self._check()
         media_type = _type(name, media_type)
         return self._kept(self._surroundings.save(name, _body(data), media_type=media_type))
+
+    def spawn(
+        self,
+        kind: str,
+        payload: Mapping[str, Any],
+        *,
+        name: str | None = None,
+        requires: Mapping[str, Any] | None = None,
+        prefers: Mapping[str, Any] | None = None,
+    ) -> str:
+        """As `Context.spawn`."""
+        return self._spawn(kind, payload, name, requires, prefers)
+
+    @property
+    def parts(self) -> tuple[SyncPart, ...]:
+        """As `Context.parts`."""
+        return tuple(SyncPart(each, self._surroundings.outcome) for each in parts_of(self._facts.parts or ()))
 
 
 def _type(name: str, given: str | None) -> str:

@@ -7,27 +7,28 @@ import enum
 import logging
 import tempfile
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
-import aiohttp
 import orjson
 
-from switchyard._client import files
-from switchyard._client.transport import CONNECT_S, Body, Transport
+from switchyard._client.transport import Transport
 from switchyard._vigil.vigil import Vigil, every_s
 from switchyard._worker.contained import StillRunning
-from switchyard._worker.context import Facts
 from switchyard._worker.ends import error_of, failed
-from switchyard._worker.handler_errors import Fatal, Release
-from switchyard._worker.rest.runners import Runner
+from switchyard._worker.handler_errors import Release
+from switchyard._worker.rest.inputs import fetched
+from switchyard._worker.rest.joining import facts_of, part_outcome, planned
+from switchyard._worker.rest.left import LeftAttempt
+from switchyard._worker.rest.outputs import stored
+from switchyard._worker.rest.previews import LeasePreviews
+from switchyard._worker.rest.reports import LeaseReports
+from switchyard._worker.rest.runners import NotStoppedError, Runner
 from switchyard._worker.run import Finished
 from switchyard._worker.scratch import remove
 from switchyard._worker.traceback import forget
-from switchyard.errors import ApiError, ConflictError, NotFoundError, UnreachableError
+from switchyard.errors import ApiError, ConflictError, ServerError, UnreachableError
 from switchyard.events.outcome import TIMEOUT, failure_of, timed_out
 from switchyard.events.values import RESULT_ARTIFACT, JobError
 
@@ -36,12 +37,13 @@ log = logging.getLogger("switchyard.worker")
 TOKEN_HEADER: Final = "Switchyard-Lease-Token"  # noqa: S105 - the name of a header
 TEMPORARY: Final = tempfile.gettempdir()  # asked before a handler can change the answer
 PACE_S: Final = 0.2
-MAX_LINES: Final = 10_000
-LINES_AT_ONCE: Final = 500
 NO_TIMEOUT_S: Final = 366 * 86_400.0
 RESULT_BYTES: Final = 256 * 1024
 END_PAUSE_S: Final = 1.0
 BUSY_PAUSE_S: Final = 1.0
+HELD: Final = frozenset({"attempt_timeout", "delegated"})
+"""Conflicts that take no lease away."""
+STOPS: Final = "illegal_transition"
 
 
 class Why(enum.Enum):
@@ -51,6 +53,7 @@ class Why(enum.Enum):
     LOST = "the lease is gone"
     TIMEOUT = "the attempt took longer than it may"
     DRAIN = "the worker stops"
+    FULL = "the worker has no slot left"
 
 
 class Lease:
@@ -58,7 +61,7 @@ class Lease:
 
     Args:
         transport: to the gateway.
-        claimed: the answer to the claim.
+        claimed: the answer to the claim, or an attempt as it was found at its back end.
         lease_s: for which each renewal asks.
         grace_s: how long a plain handler has to stop.
         vigil: what renews it while the event loop is blocked.
@@ -76,24 +79,29 @@ class Lease:
         lease, job = claimed["lease"], claimed["job"]
         self.id: str = lease["id"]
         self.kind: str = job["kind"]
-        self.facts = Facts(job["id"], job["tenant"], lease["attempt"], lease["worker"], job["feedback"])
+        self.facts = facts_of(lease, job)
         self._timeout_s: float = lease.get("timeout_s", NO_TIMEOUT_S)  # the version before does not say
         self._payload: dict[str, Any] = job["payload"] or {}
         self._transport = transport
         self._headers = {TOKEN_HEADER: lease["token"]}
-        self._lease_s = lease_s
+        self._lease_s = self._beat_s = lease_s
         self._grace_s = grace_s
+        self._at_backend = LeftAttempt(job["id"], self._call, claimed if "backend" in claimed else None)
+        self._note_left()
+        self.fence: int = lease["fence"]
         self._loop = asyncio.get_running_loop()
-        self._ends_at = self._loop.time() + lease_s
+        self._ends_at = self._loop.time() + self._lease_s
         self._vigil = vigil
         self._renewed_at = time.monotonic()
         self._until = self._renewed_at + self._timeout_s + grace_s
         self._why: Why | None = None
+        self._is_begun = self._goes_on = False
         self._work: asyncio.Task[tuple[str, dict[str, Any]] | None] | None = None
-        self._progress: dict[str, Any] | None = None
-        self._lines: deque[str] = deque()
-        self._left_out = 0
         self._wake = asyncio.Event()
+        self._reports = LeaseReports(self.facts.job_id, self._wake.set, self._obey)
+        self.progress, self.log = self._reports.progress, self._reports.log
+        self._previews = LeasePreviews(self.facts.job_id, self._wake.set)
+        self.preview, self.previews_dropped = self._previews.take, self._previews.drop
         self._scratch: Path | None = None
         self.left: StillRunning | None = None
         """What runs beyond the attempt, if its handler did not stop."""
@@ -107,19 +115,6 @@ class Lease:
             self._scratch = Path(tempfile.mkdtemp(prefix="switchyard-", dir=TEMPORARY))
         return self._scratch
 
-    def progress(self, fraction: float, *, stage: str, message: str, eta_s: float | None) -> None:
-        """Replace the unsent progress."""
-        self._progress = {"fraction": fraction, "stage": stage, "message": message, "eta_s": eta_s}
-        self._wake.set()
-
-    def log(self, line: str) -> None:
-        """Queue a line; one too many is only counted."""
-        if len(self._lines) < MAX_LINES:
-            self._lines.append(line)
-        else:
-            self._left_out += 1
-        self._wake.set()
-
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         """Write an input file to `to`.
 
@@ -127,22 +122,32 @@ class Lease:
             Fatal: code `file_not_found`.
             ClientError: it cannot be had now.
         """
-        path = f"/v1/files/{quote(file_id, safe='')}"
-        params = {"tenant": self.facts.tenant}
-        try:
-            async with self._transport.open("HEAD", path, params=params) as answer:
-                disposition = answer.content_disposition
-                described = {
-                    "name": (disposition and disposition.filename) or file_id,
-                    "type": answer.headers.get("Content-Type", "application/octet-stream"),
-                    "size_bytes": int(answer.headers["Content-Length"]),
-                    "sha256": answer.headers["ETag"].strip('"'),
-                }
-            await files.download(self._transport, quote(file_id, safe=""), to, params=params)
-        except NotFoundError as error:
-            message = f"there is no file {file_id}; it may have expired"
-            raise Fatal(message, code="file_not_found") from error
-        return {"id": file_id, **described}
+        return await fetched(self._transport, self.facts.tenant, file_id, to)
+
+    async def delegate(self, kind: str, backend: str, remote_id: str, lease_s: float | None) -> None:
+        """Say which back end has the work, and what that calls it."""
+        await self._at_backend.delegate(kind, backend, remote_id, lease_s)
+        self._note_left()
+        if self._vigil is not None:
+            self._vigil.holds(self)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the attempt goes on at its back end, whatever becomes of this worker."""
+        return self._at_backend.lease_s is not None
+
+    def _note_left(self) -> None:
+        """What is left to a back end has a longer lease, and is renewed as often."""
+        if self._at_backend.lease_s is not None:
+            self._lease_s = self._at_backend.lease_s
+
+    async def let_go(self) -> bool:
+        """Have others look after it where this worker stops or fails; False where it is to be stopped."""
+        if not self.is_left or self._why not in (None, Why.DRAIN):
+            return False
+        if self._why is Why.DRAIN:
+            await self._at_backend.let_go()
+        return True
 
     async def save(
         self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
@@ -152,32 +157,15 @@ class Lease:
         Raises:
             ClientError: it cannot be stored.
         """
-        headers = {"Content-Type": media_type}
-        again = isinstance(data, Path | bytes)  # an iterator can be read only once
-        body: Body
-        match data:
-            case bytes():
-                body = data
-            case Path():
-                path = data
-                headers["Content-Length"] = str((await asyncio.to_thread(path.stat)).st_size)
+        return await stored(self._call, name, data, media_type)
 
-                def body() -> AsyncIterator[bytes]:
-                    return files.read(path)
+    async def outcome(self, part_id: str) -> dict[str, Any]:
+        """How a part ended.
 
-            case _:
-                stream = data
-
-                def body() -> AsyncIterator[bytes]:
-                    return stream
-
-        timeout = aiohttp.ClientTimeout(total=files.TRANSFER_S, sock_connect=CONNECT_S)
-        stored: dict[str, Any] = orjson.loads(
-            await self._call(
-                "artifacts", params={"name": name}, body=body, headers=headers, again=again, timeout=timeout
-            )
-        )
-        return stored
+        Raises:
+            ClientError: it cannot be read now.
+        """
+        return await part_outcome(self._transport, self._headers, self.id, self.facts.tenant, part_id)
 
     # --- The attempt
 
@@ -186,7 +174,7 @@ class Lease:
         if self._why is None:
             self._why = why
             log.info("attempt of job %s is stopped: %s", self.facts.job_id, why.value)
-            if self._work is not None:
+            if self._work is not None and self._is_begun:
                 self._work.cancel()
         elif why is Why.LOST:
             self._why = why
@@ -197,8 +185,10 @@ class Lease:
         try:
             if self._vigil is not None:
                 self._vigil.holds(self)
-                if self._vigil.was_blocked():  # the answer to the claim may be older than the lease is long
-                    await self._renew_once()
+            is_found = self._at_backend.remote_id is not None
+            if is_found or (self._vigil is not None and self._vigil.was_blocked()):
+                # The answer to the claim may be older than the lease is long; what was found may be to stop.
+                await self._renew_once()
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew())
                 reporting = group.create_task(self._report())
@@ -209,11 +199,12 @@ class Lease:
                 # It may have been stopped before its first step.
                 end = self._interrupted() if self._work.cancelled() else self._work.result()
                 if end is not None:
-                    await self._flush()
+                    await self._reports.flush(self._call)
                     await self._end(*end)
                 renewing.cancel()
         finally:
             timer.cancel()
+            self._previews.close()
             if self._vigil is not None:
                 self._vigil.ended(self)
             if self._scratch is not None:
@@ -222,15 +213,20 @@ class Lease:
     async def _handled(self, runner: Runner) -> tuple[str, dict[str, Any]] | None:
         """Run the handler; the call that its end amounts to, or None when the lease is gone."""
         try:
+            self._is_begun = True
             if self._why is not None:
+                await self._at_backend.drop(runner, self._payload, self, self._grace_s)
                 return self._interrupted()
-            done = await runner.run(self._payload, self, grace_s=self._grace_s)
+            done = await self._at_backend.run(runner, self._payload, self, self._grace_s)
+            if done.join is not None:
+                return await planned(self.save, done.join, done.usage)
             body = await self._outcome(done)
         except asyncio.CancelledError as error:
             if self._why is None:
                 raise
             if isinstance(error, StillRunning):
                 self.left = error
+            self._goes_on = isinstance(error, NotStoppedError)
             return self._interrupted()
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is this attempt's failure
             try:
@@ -251,15 +247,30 @@ class Lease:
         described = {"result": done.result, "artifacts": names, "usage": done.usage}
         result = orjson.dumps(done.result)
         if len(result) > RESULT_BYTES:
-            await self.save(RESULT_ARTIFACT, result, media_type="application/json")
+            await self._save_result(result)
             described |= {"result": None, "artifacts": list(dict.fromkeys([*names, RESULT_ARTIFACT]))}
         return described
 
+    async def _save_result(self, result: bytes) -> None:
+        """Store a large one; what a back end has done is not lost because no gateway answers now."""
+        while True:
+            try:
+                await self.save(RESULT_ARTIFACT, result, media_type="application/json")
+            except (UnreachableError, ServerError) as error:
+                if not self.is_left:
+                    raise
+                log.warning("the result of job %s waits: %s", self.facts.job_id, error)
+                await asyncio.sleep(END_PAUSE_S)
+            else:
+                return
+
     def _interrupted(self) -> tuple[str, dict[str, Any]] | None:
         match self._why:
-            case Why.CANCEL if self.left is not None:
+            case Why.DRAIN if self.is_left:
+                return None  # its back end carries it on, for others to look after
+            case Why.CANCEL if self.left is not None or self._goes_on:
                 return None  # nobody may say that it has stopped: the job is cancelled by force
-            case Why.CANCEL | Why.DRAIN:
+            case Why.CANCEL | Why.DRAIN | Why.FULL:
                 return "release", {}
             case Why.TIMEOUT:
                 reason = (
@@ -280,25 +291,31 @@ class Lease:
             except ConflictError:
                 log.warning("job %s: the lease was gone before its end was reported", self.facts.job_id)
             except UnreachableError as error:
-                if self._why is not Why.LOST and self._loop.time() < self._ends_at:
+                if self._may_wait():
                     log.warning("the end of job %s waits: %s", self.facts.job_id, error)
                     await asyncio.sleep(END_PAUSE_S)
                     continue
                 log.warning("the end of job %s was not reported: %s", self.facts.job_id, error)
             except ApiError as error:
                 log.warning("the end of job %s was refused: %s", self.facts.job_id, error)
-                if verb in ("succeed", "propose"):
+                if verb in ("succeed", "propose", "part"):
                     refused = failure_of(error.code, error, retryable=error.status >= 500)
                     verb, body = "fail", error_of(refused)
                     continue
             return
+
+    def _may_wait(self) -> bool:
+        """Whether its end may yet be reported: what a back end has done others find when this one stops."""
+        if self.is_left:
+            return self._why not in (Why.LOST, Why.DRAIN) and time.monotonic() < self._until
+        return self._why is not Why.LOST and self._loop.time() < self._ends_at
 
     # --- Beside the handler
 
     async def _renew(self) -> None:
         """Renew three times within a lease or more, until cancelled or the lease is gone."""
         while self._why is not Why.LOST:
-            await asyncio.sleep(every_s(self._lease_s))
+            await asyncio.sleep(every_s(self._beat_s))
             if not await self._renew_once():
                 return
 
@@ -308,7 +325,7 @@ class Lease:
         try:
             if self._has_ended():
                 return False
-            async with asyncio.timeout_at(self._ends_at):
+            async with asyncio.timeout_at(max(self._ends_at, self._loop.time() + self._beat_s)):
                 answer = orjson.loads(await self._call("renew", json={"lease_s": self._lease_s}))
         except TimeoutError:
             return (
@@ -327,10 +344,13 @@ class Lease:
         return True
 
     def _has_ended(self) -> bool:
-        """Whether it has ended by its time, whatever the gateway would say; that stops the handler."""
+        """Whether it has ended by its time, whatever the gateway would say; that stops the handler.
+
+        What is at a back end goes on, and others may look after it: there the gateway alone says so.
+        """
         if self._vigil is not None:
             self._vigil.read()
-        if self._loop.time() < self._ends_at:
+        if self.is_left or self._loop.time() < self._ends_at:
             return False
         self.interrupt(Why.LOST)
         return True
@@ -349,7 +369,7 @@ class Lease:
         """What the vigil gets to know of it."""
         return {
             "job": self.facts.job_id, "headers": self._headers, "renewed_at": self._renewed_at,
-            "until": self._until,
+            "until": self._until, "lease_s": self._lease_s,
         }  # fmt: skip
 
     def _obey(self, answer: dict[str, Any]) -> None:
@@ -361,23 +381,9 @@ class Lease:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await self._flush()
+            await self._reports.flush(self._call)
+            await self._previews.flush(self._call)
             await asyncio.sleep(PACE_S)
-
-    async def _flush(self) -> None:
-        """Send what there is; reports lost in an outage are not sent again."""
-        progress, self._progress = self._progress, None
-        try:
-            if progress is not None:
-                self._obey(orjson.loads(await self._call("progress", json=progress, again=False)))
-            while self._lines:
-                lines = [self._lines.popleft() for _ in range(min(LINES_AT_ONCE, len(self._lines)))]
-                if self._left_out and not self._lines:
-                    lines.append(f"… {self._left_out} lines were left out")
-                    self._left_out = 0
-                self._obey(orjson.loads(await self._call("logs", json={"lines": lines}, again=False)))
-        except (ApiError, UnreachableError) as error:
-            log.warning("reports of job %s were lost: %s", self.facts.job_id, error)
 
     async def _call(self, verb: str, *, headers: dict[str, str] | None = None, **options: Any) -> bytes:
         """A call under the lease; one that finds it gone stops the handler."""
@@ -389,6 +395,6 @@ class Lease:
                 **options,
             )
         except ConflictError as error:
-            if error.code != "attempt_timeout":
-                self.interrupt(Why.LOST)
+            if error.code not in HELD:
+                self.interrupt(Why.CANCEL if verb == "delegate" and error.code == STOPS else Why.LOST)
             raise

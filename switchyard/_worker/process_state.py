@@ -48,6 +48,7 @@ class _State:
 
     def __init__(self, *, undo: bool) -> None:
         self.undo = undo
+        self.recursion_limit = sys.getrecursionlimit()
         self.directory = _directory()
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self.ours = [(number, handler) for number, handler in self.handlers.items() if handler is not None]
@@ -131,13 +132,9 @@ def kept(*, undo: bool = True) -> Iterator[None]:
     _kept.append(state)
     if undo:
         _guard()
-    set_recursion_limit = sys.setrecursionlimit
-    if undo:
-        sys.setrecursionlimit = _no_lower(set_recursion_limit, sys.getrecursionlimit())
     try:
         yield
     finally:
-        sys.setrecursionlimit = set_recursion_limit
         _kept.remove(state)
         if state.streams is not None:
             state.streams.undo()
@@ -175,14 +172,14 @@ def _guard() -> None:
     if not _guarded:
         _guarded = True
         sys.addaudithook(_refuse_limits)
+        sys.setrecursionlimit = _no_lower(sys.setrecursionlimit)
 
 
-def _no_lower(set_limit: Callable[[int], None], least: int) -> Callable[[int], None]:
+def _no_lower(set_limit: Callable[[int], None]) -> Callable[[int], None]:
     """Another thread that is deeper would end the whole process: Python gives up with a fatal error."""
-    owner = os.getpid()
 
     def set_recursion_limit(limit: int, /) -> None:
-        if isinstance(limit, int) and limit < least and os.getpid() == owner:
+        if isinstance(limit, int) and _kept and _kept[-1].undo and limit < _kept[-1].recursion_limit:
             raise RuntimeError(LIMITS_ARE_OURS)
         set_limit(limit)
 

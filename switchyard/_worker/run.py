@@ -16,7 +16,9 @@ import orjson
 import pydantic
 
 from switchyard._worker.contained import FOREIGN, OWNER, Foreign, StillRunning
-from switchyard._worker.context import Context, Facts, Surroundings, SyncContext
+from switchyard._worker.context import Context, SyncContext
+from switchyard._worker.given.spawning import Join, Spawns
+from switchyard._worker.given.surroundings import Facts, Surroundings
 from switchyard._worker.handler_errors import Cancelled, as_failure, contained, named
 from switchyard._worker.process_state import restore
 from switchyard._worker.traceback import forget
@@ -34,12 +36,14 @@ class Finished:
         artifacts: references to what was saved, in order.
         usage: amounts by unit.
         checks: those of a proposal; None for a result that needs no review.
+        join: the parts that the attempt ended in, in the place of a result.
     """
 
     result: Any
     artifacts: tuple[dict[str, Any], ...]
     usage: dict[str, float]
     checks: dict[str, bool] | None = None
+    join: Join | None = None
 
 
 def finished(value: Any, context: Context | SyncContext) -> Finished:
@@ -47,17 +51,27 @@ def finished(value: Any, context: Context | SyncContext) -> Finished:
 
     Raises:
         Fatal: code `invalid_result`, `invalid_usage`, `invalid_checks` or `invalid_artifacts`; its message
-            names the part that does not fit.
+            names the part that does not fit. Or `not_joined`: it has spawned parts, and returns a result.
         Retry: code `stopped`: an object that was handed over raised what would end a program.
     """
     checks = None
     with contained(), named():
+        if isinstance(value, Join):
+            join = _spawned(context).join(value.policy)
+            return Finished(None, (), outcome.usage_of(context.usage), join=join)
+        _spawned(context).check_joined()
         if isinstance(value, Proposal):
             value, checks = value.result, outcome.checks_of(value.checks)
         result = orjson.loads(outcome.result_json(value, _model))
         usage = outcome.usage_of(context.usage)
         artifacts = outcome.artifacts_of(list(context.saved.values()))
     return Finished(result, artifacts, usage, checks)
+
+
+def _spawned(context: Context | SyncContext) -> Spawns:
+    """What a handler has spawned; nothing where it wrote something else in its place."""
+    spawns: object = context.spawns
+    return spawns if isinstance(spawns, Spawns) else Spawns(joins=False, depth=0)
 
 
 def _model(value: Any) -> Any:
@@ -157,11 +171,17 @@ class _Thread:
     def log(self, line: str) -> None:
         self._soon(lambda: self._surroundings.log(line))
 
+    def preview(self, data: bytes, media_type: str) -> None:
+        self._soon(lambda: self._surroundings.preview(data, media_type))
+
     def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         return self._wait(self._surroundings.fetch(file_id, to))
 
     def save(self, name: str, data: Path | bytes, *, media_type: str) -> dict[str, Any]:
         return self._wait(self._surroundings.save(name, data, media_type=media_type))
+
+    def outcome(self, part_id: str) -> dict[str, Any]:
+        return self._wait(self._surroundings.outcome(part_id))
 
     def _soon(self, report: Callable[[], None]) -> None:
         def unless_stopped() -> None:

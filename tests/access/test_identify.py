@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import io
 import math
+import os
 
+import orjson
 import pytest
 import structlog
 
@@ -13,6 +16,7 @@ from switchyard.services import log
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.identify import Identifiers
 from switchyard.services.access.principal import Principal, Role, implied
+from switchyard.services.distribution import version
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.visible import redacted
 
@@ -138,13 +142,22 @@ def failed_with(secret: str) -> ValueError:
 def test_logs_hold_no_secret(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     lines = io.StringIO()
     monkeypatch.setattr(log, "_own_stderr", lambda: lines)
+
+    def write() -> None:
+        log.name_part("keeper")
+        structlog.get_logger().warning("request_failed", error=f"of {JWT}", exc_info=failed_with(KEY))
+
     config = structlog.get_config()
     try:
         log.configure(as_json=form == "json")
-        structlog.get_logger().warning("request_failed", error=f"of {JWT}", exc_info=failed_with(KEY))
+        contextvars.copy_context().run(write)
     finally:
         structlog.configure(**config)
     said = lines.getvalue()
     assert "request_failed" in said
     assert KEY[-40:] not in said
     assert JWT[-20:] not in said
+    assert "\x1b" not in said
+    if form == "json":
+        line = orjson.loads(said)
+        assert (line["part"], line["pid"], line["version"]) == ("keeper", os.getpid(), version())

@@ -1,4 +1,4 @@
-"""A real nats-server for the whole test session, independent of any event loop."""
+"""A real nats-server for several tests, independent of any event loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import threading
 from pathlib import Path
 
-from switchyard.services.broker.server.server import NatsServer, start_broker
+from switchyard.services.broker.server.server import NatsServer
+from tests.broker.laid_out import start_laid_out
 
 
 class SharedBroker:
@@ -19,7 +20,7 @@ class SharedBroker:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="shared broker", daemon=True)
         self._thread.start()
-        start = asyncio.run_coroutine_threadsafe(start_broker(data_dir), self._loop)
+        start = asyncio.run_coroutine_threadsafe(start_laid_out(data_dir), self._loop)
         self._server: NatsServer = start.result(timeout=30)
         self.url = self._server.url
 

@@ -131,8 +131,8 @@ async def test_of_two_writers_of_a_revision_one_is_refused_and_changes_add_up(bu
     def more(note: Note | None) -> Note:
         return Note(str(int(note.text if note else "0") + 1))
 
-    await asyncio.gather(*(bucket.change(key, more) for _ in range(8)))
-    assert (await bucket.get(key)).value == Note("8")
+    await asyncio.gather(*(bucket.change(key, more, tries=8) for _ in range(40)))
+    assert (await bucket.get(key)).value == Note("40")
 
 
 async def test_a_change_of_nothing_writes_nothing_and_one_to_none_deletes(bucket: Bucket[Note]) -> None:

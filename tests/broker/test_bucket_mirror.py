@@ -223,6 +223,29 @@ async def test_ten_thousand_entries_are_mirrored_while_others_write(bucket: Buck
         await until(mirror, lambda: sum(text == "new" for text in texts(mirror).values()) == 200)
 
 
+@pytest.mark.parametrize("gone", [["a"], ["b"], ["a", "b"]])
+async def test_a_load_does_not_wait_for_what_goes_before_it_comes(
+    bucket: Bucket[Note], monkeypatch: pytest.MonkeyPatch, gone: list[str]
+) -> None:
+    for name in ("a", "b"):
+        await bucket.put((ACME, name), Note(name))
+    purge = f"STREAM.PURGE.{NOTES.stream}"
+    info = bucket.info
+
+    async def purged(query: dict[str, Any] | None = None) -> dict[str, Any]:
+        for name in gone:  # the broker has counted them for the mirror's consumer
+            await api(bucket.nc, purge, {"filter": NOTES.subject((ACME, name))}, timeout_s=TIMEOUT_S)
+        return await info(query)
+
+    monkeypatch.setattr(bucket, "info", purged)
+    mirror = Mirror(bucket)
+    await mirror.load()
+    assert texts(mirror) == {f"acme.{name}": name for name in ("a", "b") if name not in gone}
+    async with running(mirror):  # and nothing that comes later is missed
+        await bucket.put((ACME, "c"), Note("c"))
+        await until(mirror, lambda: mirror.get((ACME, "c")) == Note("c"))
+
+
 async def test_a_load_ends_when_the_broker_does_not_answer(broker: NatsServer, bucket: Bucket[Note]) -> None:
     hurried = Bucket(bucket.nc, NOTES, timeout_s=0.5)
     await broker.stop()

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import os
 import signal
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.protocol.parser import Parser
 
+from switchyard.events.errors import UnavailableError
 from switchyard.services.broker.connection import connect, listen, unlisten
 from switchyard.services.broker.server.server import NatsServer, start_broker
 from switchyard.services.broker.wire import LazyHeaders, MessageParser, header_block
@@ -175,3 +178,29 @@ async def test_a_broker_that_hangs_is_left_for_another_within_a_lease(
         gc.collect()  # nats-py leaves the connection that it gave up to the collector
         await nc.close()
         await other.stop()
+
+
+async def test_a_refusal_is_named_though_other_tries_were_broken_off_before_they_heard_it() -> None:
+    greeting = (
+        b'INFO {"server_id":"x","version":"2.15.1","proto":1,"max_payload":1048576,"auth_required":true}\r\n'
+    )
+    tries = 0
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tries
+        tries += 1
+        writer.write(greeting)
+        await reader.read(10)
+        if tries == 2:
+            writer.write(b"-ERR 'Authorization Violation'\r\n")
+            await writer.drain()
+        else:  # what was sent and not read makes the close a reset
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(UnavailableError, match="Authorization Violation"):
+            await connect(f"nats://127.0.0.1:{port}", name="x", timeout_s=2)
+    assert tries > 2

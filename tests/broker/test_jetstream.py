@@ -15,8 +15,9 @@ from switchyard.events.errors import SwitchyardError, UnavailableError
 from switchyard.services.broker import topology
 from switchyard.services.broker.connection import listen
 from switchyard.services.broker.jetstream import DELETE_FAILED, GONE, NOTHING, FaultError, api
+from switchyard.services.broker.part_reader import follow_once
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.reader import follow_once, last_message
+from switchyard.services.broker.reader import last_message
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.keeper.stale import delete
 from switchyard.services.records.limits import Limits

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from switchyard.services.broker.server import files
 from switchyard.services.broker.server import server as nats_server
+from switchyard.services.broker.server.encryption import key_of
 from switchyard.services.broker.server.files import (
     BinaryNotFoundError,
     BrokerError,
@@ -51,6 +52,54 @@ async def test_all_files_with_secrets_are_readable_by_the_owner_only(tmp_path: P
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     for name in ("nats.conf", "password", "port"):
         assert stat.S_IMODE((directory / name).stat().st_mode) == 0o600, name
+
+
+async def test_a_broker_with_a_key_keeps_nothing_readable_and_starts_with_no_other(tmp_path: Path) -> None:
+    async def fill(server: NatsServer, word: str) -> None:
+        connection = await nats.connect(server.url)
+        await connection.jetstream().add_stream(name=word, subjects=[f"{word}.>"])
+        for _ in range(3):
+            await connection.jetstream().publish(f"{word}.subject", f"{word}-body".encode())
+        await connection.close()
+        await server.stop()
+
+    def found(word: str) -> list[str]:
+        stored = [path for path in (tmp_path / "broker").rglob("*") if path.is_file()]
+        return [path.name for path in stored if word.encode() in path.read_bytes()]
+
+    key = "0123456789" * 4
+    await fill(await start_broker(tmp_path), "before")
+    assert found("before-body")
+    await fill(await start_broker(tmp_path, key=key), "after")
+    for word in ("before-body", "after-body", "after.subject", key):
+        assert not found(word), word
+    for wrong in (None, key[::-1]):
+        with pytest.raises(BrokerError, match="is encrypted"):
+            await start_broker(tmp_path, key=wrong)
+    server = await start_broker(tmp_path, key=key)
+    connection = await nats.connect(server.url)
+    for word in ("before", "after"):
+        assert (await connection.jetstream().stream_info(word)).state.messages == 3
+    await connection.close()
+    await server.stop()
+
+
+def test_a_key_that_is_short_or_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("k" * 40 + "\n")
+    file.chmod(0o600)
+    assert key_of(None, file) == key_of("k" * 40, None) == "k" * 40
+    assert key_of(None, None) is None
+    for key, path, why in (
+        ("short", None, "at least 32"),
+        ("k" * 40, file, "one of them"),
+        (None, tmp_path / "x", "cannot be read"),
+    ):
+        with pytest.raises(BrokerError, match=why):
+            key_of(key, path)
+    file.chmod(0o644)
+    with pytest.raises(BrokerError, match="chmod 600"):
+        key_of(None, file)
 
 
 async def test_restart_keeps_port_password_and_messages(tmp_path: Path) -> None:

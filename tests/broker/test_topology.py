@@ -21,6 +21,7 @@ from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.broker.topology import DriftError
 from switchyard.services.broker.topology_spec import Difference, TopologyError, load
 from switchyard.services.ids import new_id
+from switchyard.services.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 10.0
@@ -62,6 +63,8 @@ def test_all_names_of_the_code_are_declared() -> None:
     assert consumers == {
         (subjects.JOBS, subjects.KEEPER_EVENTS),
         (subjects.JOBS, subjects.KEEPER_FINALS),
+        (subjects.JOBS, subjects.KEEPER_LEDGER),
+        (subjects.JOBS, subjects.KEEPER_PARTS),
         (subjects.TIMERS, subjects.KEEPER_TIMERS),
         (subjects.SCHEDULES, subjects.KEEPER_SCHEDULES),
     }
@@ -193,6 +196,17 @@ async def test_what_is_the_operators_is_kept_and_is_no_drift(applied: Client) ->
     assert config["max_age"] == 24 * 3600 * 10**9
 
 
+async def test_how_long_lines_are_kept_is_a_setting(applied: Client) -> None:
+    ages = Settings(log_keep_s=0).stream_ages_s()
+    (change,) = await topology.apply(applied, max_age_s=ages)
+    assert change.where == "LOGS"
+    assert (await _api(applied, "STREAM.INFO.LOGS"))["config"]["max_age"] == 0
+    assert await topology.diff(applied, max_age_s=ages) == []
+    (difference,) = await topology.diff(applied, max_age_s=Settings(log_keep_s=60).stream_ages_s())
+    assert str(difference) == "LOGS.max_age: declared 60s, found 0s"
+    assert Settings().stream_ages_s() == {}
+
+
 async def test_consumer_of_a_lane_is_no_drift(applied: Client) -> None:
     lane = ConsumerConfig(durable_name="simulate_p50", filter_subject=subjects.work(LaneId("simulate"), 50))
     await applied.jetstream().add_consumer(subjects.WORK, lane)
@@ -208,6 +222,12 @@ async def test_broker_that_is_too_small_says_so(nats_connection: Client) -> None
 async def test_broker_that_is_too_small_for_a_larger_limit_says_so(applied: Client) -> None:
     with pytest.raises(DriftError, match=r"refuses JOBS: insufficient storage .*BROKER_FILE_BYTES"):
         await topology.apply(applied, max_bytes={"JOBS": 2 << 40})
+
+
+async def test_broker_without_memory_for_previews_says_so(nats_connection: Client) -> None:
+    said = r"refuses PREVIEWS: insufficient memory .*; .* max_memory_store .*SWITCHYARD_PREVIEWS_BYTES"
+    with pytest.raises(TopologyError, match=said):
+        await topology.apply(nats_connection, max_bytes={"PREVIEWS": 2 << 40})
 
 
 def test_each_broker_of_compose_may_hold_every_stream() -> None:

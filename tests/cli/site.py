@@ -49,10 +49,12 @@ class Site:
 
     Args:
         directory: empty; the data directory is `.switchyard` in it.
+        forks: whether commands that are read while they run may be forked from what has imported them.
         environment: for all commands.
     """
 
-    def __init__(self, directory: Path, **environment: str) -> None:
+    def __init__(self, directory: Path, *, forks: bool = True, **environment: str) -> None:
+        self._forks = forks
         self.directory = directory
         self.data_dir = directory / ".switchyard"
         self.log = directory / "up.log"
@@ -62,8 +64,10 @@ class Site:
 
     def open(self, *arguments: str, errors: IO[str] | int | None = None) -> subprocess.Popen[str]:
         """Start a command whose output is read while it runs."""
+        if self._forks and forked.is_possible(self.environment):
+            return forked.Spoken(arguments, self.directory, self.environment, errors)
         return subprocess.Popen(
-            [sys.executable, "-m", "switchyard.services.cli", *arguments],
+            [sys.executable, "-m", forked.MODULE, *arguments],
             cwd=self.directory, env=self.environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
         )  # fmt: skip

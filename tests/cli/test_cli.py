@@ -6,6 +6,7 @@ import json
 import signal
 import stat
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 
@@ -157,10 +158,14 @@ def test_a_cancelled_job_ends_whoever_watches_it(site: Site) -> None:
 
 
 def test_watch_shows_events_and_progress_until_it_is_interrupted(site: Site) -> None:
-    watching = site.open("watch", "--kind", "simulate", "--json")
+    watching = site.open("watch", "--kind", "simulate", "--label", "team=ml", "--json")
     with watching, deadline(watching, COMMAND_S):
         first_line(watching.stdout, '"subscribed"')
-        job_id = submit(site, duration_s=0.5)
+        other = submit(site)
+        job_id = submit(site, "--label", "team=ml", duration_s=0.5)
+        seen = first_line(watching.stdout, '"submitted"')
+        assert job_id in seen
+        assert other not in seen
         assert job_id in first_line(watching.stdout, '"leased"')
         assert job_id in first_line(watching.stdout, '"progress"')
         assert job_id in first_line(watching.stdout, '"succeeded"')
@@ -226,6 +231,8 @@ def test_an_error_is_one_sentence_and_its_exit_code_says_which_kind(
         ["submit"],
         ["watch"],
         ["watch", UNKNOWN, "--all"],
+        ["watch", UNKNOWN, "--label", "zone=eu"],
+        ["watch", "--label", "zone"],
         ["token", "--tenant", "t"],
         ["token", "--tenant", "t", "--role", "admin", "--ttl", "soon"],
         ["token", "--tenant", "t", "--role", "king"],
@@ -239,6 +246,22 @@ def test_a_command_that_cannot_be_understood_exits_with_2(site: Site, arguments:
     done = site.run(*arguments)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "--tenant and --role are missing"),
+        (["--tenant", "t"], "--role is missing"),
+        (["--tenant", "", "--role", "viewer"], "--tenant is missing"),
+    ],
+)
+def test_a_token_that_lacks_something_is_refused_with_what_that_is(
+    site: Site, given: list[str], said: str
+) -> None:
+    done = site.run("token", *given)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{said}, as in `switchyard token --tenant acme --role submitter`" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -286,7 +309,8 @@ def test_a_token_ends_with_its_time(site: Site) -> None:
 
 def _refusal(site: Site, token: str) -> str:
     """What is said once a token is not taken any more."""
-    for _ in range(30):
+    until_s = time.monotonic() + COMMAND_S
+    while time.monotonic() < until_s:
         done = site.run("list", SWITCHYARD_TOKEN=token)
         if done.returncode:
             assert done.returncode == 4, done.stderr
@@ -336,6 +360,11 @@ def test_a_schedule_is_made_shown_paused_resumed_and_deleted(site: Site) -> None
     coming = site.run("schedule", "next", "nightly", "--count", "3")
     assert coming.stdout.split() == shown["next_runs"][:3]
     assert site.run("schedule", "pause", "nightly").stdout.strip() == "paused"
+    job = site.run("schedule", "run", "nightly").stdout.strip()
+    assert site.json("get", job)["labels"]["schedule"] == "nightly"
+    printed = site.run("logs", job, "--tail", "5")
+    assert (printed.returncode, printed.stdout) == (0, "")
+    assert site.run("logs", "none", "-f").returncode == 5
     assert site.run("schedule", "resume", "nightly").stdout.strip() == "active"
     assert site.run("schedule", "delete", "nightly").returncode == 0
     assert site.run("schedule", "show", "nightly").returncode == 5

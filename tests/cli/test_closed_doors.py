@@ -130,6 +130,20 @@ def test_doctor_says_that_a_data_directory_is_open_to_all(site: Site) -> None:
         site.data_dir.chmod(0o700)
 
 
+def test_doctor_says_whether_octopoid_has_an_administrator(site: Site) -> None:
+    for key, status, said in (
+        (None, "ok", "not set"),
+        ("correct-horse-battery", "ok", "acts for every scope"),
+        ("short", "warn", "fewer than 16 characters"),
+        ("ab" * 10, "warn", "fewer than 6 different characters"),
+    ):
+        done = site.run("doctor", "--json", **({} if key is None else {"API_SECRET_KEY": key}))
+        checks = {check["what"]: check for check in json.loads(done.stdout)}
+        found = checks["Octopoid's administrator"]
+        assert (found["status"], said in found["found"]) == (status, True), found
+        assert key is None or key not in done.stdout
+
+
 def test_no_terminal_obeys_what_others_wrote(site: Site, tmp_path: Path) -> None:
     page = tmp_path / "evil.html"
     page.write_text(f"<h1>{EVIL}&#155;31m&#8238;</h1><p>body", encoding="utf-8")

@@ -54,6 +54,41 @@ def test_dead_letters_are_listed_redriven_and_discarded(site: Site) -> None:
     assert site.run("dead", "redrive", "--all", "--code", "simulated").stdout.startswith("redriven 0,")
 
 
+def test_a_dry_run_shows_which_dead_letters_would_start_again_and_starts_none(site: Site) -> None:
+    first, second = (die(site) for _ in range(2))
+    for verb in ("redrive", "discard"):
+        found = site.json("dead", verb, "--code", "simulated", "--dry-run")["dead_letters"]
+        assert [job["id"] for job in found] == [second, first]
+        (one,) = site.json("dead", verb, first, "--dry-run")["dead_letters"]
+        assert (one["id"], one["state"]) == (first, "dead")
+    done = site.run("dead", "redrive", "--all", "--dry-run")
+    assert "2 in all; nothing was done" in done.stderr
+    assert first in done.stdout
+    assert dead(site, "simulated") == [second, first]
+    assert site.run("dead", "redrive", "--dry-run").returncode == 2
+    site.run("dead", "discard", "--all", "--yes")
+    gone = site.run("dead", "redrive", first, "--dry-run")
+    assert gone.returncode == 1
+    assert "archived, not dead" in gone.stderr
+
+
+def test_a_list_has_the_order_and_the_fields_that_were_asked_for(site: Site) -> None:
+    first, second = (die(site) for _ in range(2))
+    done = site.json("list", "--state", "dead", "--sort", "created_at", "--fields", "state,error")["jobs"]
+    assert [job["id"] for job in done] == [first, second]
+    assert {frozenset(job) for job in done} == {frozenset({"id", "state", "error"})}
+    heading, *rows = site.run("list", "--sort", "created_at", "--fields", "state, id").stdout.splitlines()
+    assert heading.split() == ["state", "id"]
+    assert [row.split()[:2] for row in rows[-2:]] == [["dead", first], ["dead", second]]
+    assert "artifacts" in site.json("list", "--fields", "full", "--limit", "1")["jobs"][0]
+    for wrong in (("--fields", "full"), ("--fields", ","), ("--sort", "kind")):
+        assert site.run("list", *wrong).returncode == 2, wrong
+    refused = site.run("list", "--fields", "nothing")
+    assert refused.returncode == 6
+    assert "fields" in refused.stderr
+    site.run("dead", "discard", "--all", "--yes")
+
+
 def test_a_call_that_names_nothing_or_both_is_refused(site: Site) -> None:
     assert site.run("dead", "redrive").returncode == 2
     assert site.run("dead", "discard", "x", "--all").returncode == 2
@@ -91,3 +126,23 @@ def test_a_worker_that_declares_too_much_is_refused_in_a_sentence(site: Site) ->
     assert refused.returncode == 6
     line = refused.stderr.splitlines()[-1]
     assert re.fullmatch(r"switchyard: capabilities: [0-9]+ bytes as JSON, of at most 262144", line)
+
+
+def test_what_is_watched_is_shown_again_with_every_change(site: Site) -> None:
+    assert site.run("pause", "kind", "simulate").returncode == 0
+    watching = site.open("queues", "--watch", "--json", "--kind", "simulate")
+    assert watching.stdout is not None
+    with deadline(watching, STOP_S):
+        first_line(watching.stdout, '{"queues":[')
+        job_id = submit(site)
+        assert json.loads(first_line(watching.stdout, '"waiting":1'))["queues"][0]["kind"] == "simulate"
+        watching.terminate()
+        watching.communicate()
+    assert "simulate" in site.run("queues", "--kind", "simulate").stdout
+    assert site.run("cancel", job_id).returncode == 0
+    assert site.run("resume", "kind", "simulate").returncode == 0
+    workers = site.open("workers", "--watch")
+    with deadline(workers, STOP_S):
+        first_line(workers.stdout, "succeeded")
+        workers.terminate()
+        workers.communicate()

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+pytestmark = pytest.mark.system
 
-@pytest.mark.system
-def test_the_demo_converts_a_document_and_shows_what_happened() -> None:
+
+@pytest.fixture(scope="module")
+def shown() -> str:
+    """What the demo prints."""
     done = subprocess.run(
         [sys.executable, "-m", "switchyard.services.cli.demo"],
         capture_output=True,
@@ -16,7 +20,19 @@ def test_the_demo_converts_a_document_and_shows_what_happened() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "progress  100%" in done.stdout
-    assert "# Field Report" in done.stdout
-    order = [done.stdout.rindex(f"Z  {name}") for name in ("submitted", "leased", "succeeded")]
+    return done.stdout
+
+
+def test_the_demo_converts_a_document_page_by_page_and_shows_what_happened(shown: str) -> None:
+    pages = re.findall(r"progress .* (\d+)%  page (\d+) of 12", shown)
+    assert pages, "progress is not seen by page"
+    assert pages == sorted(pages, key=lambda page: int(page[1]))
+    assert "# Ten wind farms: a year in the field" in shown
+    order = [shown.rindex(f"Z  {name}") for name in ("submitted", "leased", "succeeded")]
     assert order == sorted(order)
+
+
+def test_the_demo_suggests_no_command_for_a_switchyard_that_has_ended(shown: str) -> None:
+    assert [
+        text for text in ("nats stream", "curl", "switchyard get", "connection.json") if text in shown
+    ] == []

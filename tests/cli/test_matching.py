@@ -58,6 +58,10 @@ def test_a_limit_is_set_shown_used_and_removed(site: Site) -> None:
     assert done.returncode == 0
     assert "api" in site.run("limit", "list").stdout
     assert site.json("limit", "show", "api")["concurrency"] == 2
+    held = site.json("submit", "--kind", "simulate", "--payload", '{"duration_s": 60}', "--limit", "api")
+    while held["id"] not in site.run("limit", "show", "api").stdout:  # the jobs that hold its places
+        assert site.json("get", held["id"])["state"] in ("queued", "running")
+    assert site.run("cancel", held["id"], "--yes").returncode == 0
     assert site.run("limit", "delete", "api").returncode == 0
     refused = site.run("submit", "--kind", "simulate", "--limit", "api")
     assert refused.returncode != 0

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.system
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Site]:
     """A Switchyard that the test ends itself."""
-    site = Site(tmp_path, SWITCHYARD_DRAIN_GRACE_S="0.2")
+    site = Site(tmp_path, forks=False, SWITCHYARD_DRAIN_GRACE_S="0.2")
     yield site
     site.close()
 

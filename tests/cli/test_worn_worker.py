@@ -96,8 +96,8 @@ def dies(payload: dict) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     running = Site(
-        tmp_path_factory.mktemp("place"), PYTHONPATH=path, SWITCHYARD_CANCEL_GRACE_S="1",
-        SWITCHYARD_DRAIN_GRACE_S="1",
+        tmp_path_factory.mktemp("place"), forks=False,  # a worker that restarts in its place was started
+        PYTHONPATH=path, SWITCHYARD_CANCEL_GRACE_S="1", SWITCHYARD_DRAIN_GRACE_S="1",
     )  # fmt: skip
     (running.directory / "odd.py").write_text(HANDLERS)
     try:

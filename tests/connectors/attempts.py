@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from switchyard.services.connectors.protocol import FatalError
+from switchyard._worker.given.spawning import Part, Policy, Spawns
+from switchyard.connectors import as_fatal
+from switchyard.services.connectors.protocol import FatalError, Outcome
 
 
 @dataclass
@@ -31,8 +33,13 @@ class LocalAttempt:
     reports: list[dict[str, Any]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     lines_left_out: int = 0
+    delegated: list[tuple[str, float | None]] = field(default_factory=list)
+    seen_times: int = 0
     previews: list[tuple[bytes, str]] = field(default_factory=list)
     saved: dict[str, bytes] = field(default_factory=dict)
+    depth: int = 0
+    parts: tuple[Part, ...] = ()
+    spawns: Spawns = field(default_factory=lambda: Spawns(joins=False, depth=0))
     awaited_stage: str | None = None
     reported: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the first report, or the first of the awaited stage."""
@@ -59,11 +66,40 @@ class LocalAttempt:
     def log(self, line: str) -> None:
         self.lines.append(line)
 
+    async def delegate(self, remote_id: str = "", *, lease_s: float | None = None) -> None:
+        self.delegated.append((remote_id, lease_s))
+
+    def seen(self) -> None:
+        self.seen_times += 1
+
+    @property
+    def joins(self) -> bool:
+        return bool(self.parts)
+
+    async def spawn(
+        self,
+        kind: str,
+        payload: Mapping[str, Any],
+        *,
+        name: str | None = None,
+        requires: Mapping[str, Any] | None = None,
+        prefers: Mapping[str, Any] | None = None,
+    ) -> str:
+        with as_fatal():
+            return self.spawns.add(kind, payload, name, requires, prefers)
+
+    def join(self, policy: Policy = "all", *, usage: Mapping[str, float] | None = None) -> Outcome:
+        with as_fatal():
+            return Outcome(usage=dict(usage or {}), join=self.spawns.join(policy))
+
     def left_out(self, lines: int) -> None:
         self.lines_left_out += lines
 
     def preview(self, data: bytes, media_type: str) -> None:
         self.previews.append((data, media_type))
+
+    def previews_dropped(self, why: str, count: int) -> None:
+        """An attempt of a test drops none."""
 
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         if file_id not in self.files:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import orjson
 import psutil
 import pytest
 
+from switchyard._worker.contained import Foreign
 from switchyard._worker.context import MEDIA_TYPE
 from switchyard.events.subjects import is_name
 from switchyard.services.connectors.protocol import Connector, ConnectorError, FatalError, Outcome
@@ -20,6 +22,8 @@ from switchyard.services.connectors.registry import payload_model
 from tests.connectors.attempts import LocalAttempt
 
 DEADLINE_S = 60
+MANY = 3
+REPORTED = -1
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,14 @@ async def no_more_than(before: list[psutil.Process]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while set(children()) - set(before):
             await asyncio.sleep(0.01)
+
+
+async def turned(turns: int, attempt: LocalAttempt) -> None:
+    """Wait for so many turns of the loop, or for the report that is awaited."""
+    if turns == REPORTED:
+        await attempt.reported.wait()
+    for _ in range(turns):
+        await asyncio.sleep(0)
 
 
 class ConnectorConformance:
@@ -186,6 +198,70 @@ class ConnectorConformance:
         await connector.run(subject.work(tmp_path / "again"))
         assert len(attempt.reports) == reported
         await connector.close()
+
+    async def test_a_timeout_ends_the_work_wherever_it_is_and_costs_the_connector_nothing(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        """A worker asks twice, at a third of the way and again; what has not stopped then holds its slot."""
+        connector = subject.make()
+        before = children()
+        for number, turns in enumerate((0, 1, 5, REPORTED)):
+            (directory := tmp_path / str(number)).mkdir()
+            attempt = subject.long_work(directory)
+            work = Foreign(partial(connector.run, attempt))
+            async with asyncio.timeout(DEADLINE_S):
+                await turned(turns, attempt)
+                assert await work.stop(DEADLINE_S / 2, first_s=DEADLINE_S / 4), turns
+            assert isinstance(work.error, asyncio.CancelledError), turns
+            await no_more_than(before)
+        (tmp_path / "after").mkdir()
+        await connector.run(subject.work(tmp_path / "after"))
+        await connector.close()
+        await no_more_than(before)
+
+    async def test_a_drained_worker_stops_all_attempts_at_once_and_closes(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        """Those that an instance has at once, as many as it says; one that has ended keeps its outcome."""
+        connector = subject.make()
+        before = children()
+        (tmp_path / "ended").mkdir()
+        ended = asyncio.create_task(connector.run(subject.work(tmp_path / "ended")))
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.wait([ended])
+        running = []
+        for number in range(min(connector.slots or MANY, MANY)):
+            (directory := tmp_path / str(number)).mkdir()
+            attempt = subject.long_work(directory)
+            running.append((attempt, asyncio.create_task(connector.run(attempt))))
+        async with asyncio.timeout(DEADLINE_S):
+            await running[0][0].reported.wait()
+            for _, task in running:
+                task.cancel()
+            done = await asyncio.gather(*(task for _, task in running), return_exceptions=True)
+            assert all(isinstance(each, asyncio.CancelledError) for each in done), done
+            await connector.close()
+        assert orjson.loads(orjson.dumps(ended.result().result)) == ended.result().result
+        await no_more_than(before)
+        reported = [len(attempt.reports) for attempt, _ in running]
+        await asyncio.gather(*(turned(20, attempt) for attempt, _ in running))
+        assert [len(attempt.reports) for attempt, _ in running] == reported
+
+    async def test_a_worker_that_ends_closes_a_connector_whose_work_goes_on(
+        self, subject: Subject, tmp_path: Path
+    ) -> None:
+        """Nothing of it holds the end up, and nothing of it outlives that."""
+        connector = subject.make()
+        before = children()
+        attempt = subject.long_work(tmp_path)
+        task = asyncio.create_task(connector.run(attempt))
+        async with asyncio.timeout(DEADLINE_S):
+            await attempt.reported.wait()
+            await connector.close()
+            task.cancel()
+            with contextlib.suppress(ConnectorError, asyncio.CancelledError):
+                await task
+        await no_more_than(before)
 
     async def test_bad_payload_is_fatal_and_says_what_is_wrong(
         self, subject: Subject, tmp_path: Path

@@ -76,11 +76,14 @@ async def test_a_new_job_on_two_hundred_idle_workers_costs_under_ten_messages(si
         first = await submit_to(site, {})
         await until_seen(ended, [first])
         await until_all_wait(site, first)
-        before = await counter.at_rest()
-        job_id = await submit_to(site, {})
-        await until_seen(ended, [job_id])
         notice = 1  # this test of the end
-        cost = await counter.at_rest() - before - notice
+        costs = []
+        for _ in range(3):  # a heartbeat, or a look at the clock, may fall into one of them
+            before = await counter.at_rest()
+            job_id = await submit_to(site, {})
+            await until_seen(ended, [job_id])
+            costs.append(await counter.at_rest() - before - notice)
+        cost = min(costs)
     assert len(await site.names(job_id)) == 3
     # Three events and their acknowledgements, one delivery, its acknowledgement, and the next pull.
     assert cost < FEW

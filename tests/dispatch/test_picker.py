@@ -114,6 +114,7 @@ class Taken(NamedTuple):
     work: Work
 
 
+@pytest.mark.drill
 async def test_two_hundred_takers_of_twenty_sets_scan_two_thousand_lanes_once_a_set_and_keep_the_order(
     site: Site,
 ) -> None:
@@ -247,6 +248,59 @@ async def test_a_taker_that_does_not_stay_is_given_nothing(site: Site) -> None:
         await fill(site, [(LaneKey("simulate"), 50)])
         assert await waits is not None
         assert await gone is None
+
+
+async def test_a_job_is_given_on_to_a_waiting_taker_that_fits_with_its_tokens(site: Site) -> None:
+    key = LaneKey("simulate", limits=("acme.one",))
+    await Limits(site.nc, site.publisher, site.settings).put(
+        "acme.one", Limit(concurrency=1, per_minute=None, changed_at=clock.now())
+    )
+    await fill(site, [(key, 50)])
+
+    def wanting(model: str) -> LaneKey:
+        return LaneKey("simulate", requires=canonical({"models": {"$has": model}}))
+
+    async with picker_of(site) as picker:
+        work = await picker.crowd(record_of(models=["a"])).take(in_a_while())
+        assert work is not None
+        assert work.grant is not None
+        stays = True
+        others = {
+            name: asyncio.create_task(
+                picker.crowd(record_of(models=[name])).take(in_a_while(), lambda: stays)
+            )
+            for name in "bc"
+        }
+        while not all(picker.crowd(record_of(models=[name])).is_waiting for name in others):
+            await asyncio.sleep(0)
+        assert not picker.pass_on(work, "acme", wanting("a")), "nobody waits who fits"
+        assert picker.pass_on(work, "acme", wanting("c"))
+        assert await others["c"] == work
+        assert not picker.pass_on(work, "acme", wanting("c"))
+        stays = False
+        assert not picker.pass_on(work, "acme", wanting("b")), "who does not stay is given nothing"
+        assert await others["b"] is None
+
+
+async def test_a_job_that_was_given_on_to_one_that_went_comes_back_with_its_tokens(site: Site) -> None:
+    key = LaneKey("simulate", limits=("acme.one",))
+    await Limits(site.nc, site.publisher, site.settings).put(
+        "acme.one", Limit(concurrency=1, per_minute=None, changed_at=clock.now())
+    )
+    await fill(site, [(key, 50)])
+    async with picker_of(site) as picker:
+        work = await picker.crowd(record_of(size=1)).take(in_a_while())
+        assert work is not None
+        goes = asyncio.create_task(picker.crowd(record_of(size=2)).take(in_a_while()))
+        while not picker.crowd(record_of(size=2)).is_waiting:
+            await asyncio.sleep(0)
+        assert picker.pass_on(work, "acme", LaneKey("simulate", requires=canonical({"size": 2})))
+        goes.cancel()
+        await asyncio.wait({goes})
+        again = await picker.crowd(record_of(size=1)).take(in_a_while())
+        assert again is not None
+        assert again.seq == work.seq
+        assert again.grant is not None
 
 
 async def test_takers_take_turns_by_the_weights_of_their_jobs_tenants(site: Site) -> None:

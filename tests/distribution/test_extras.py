@@ -29,7 +29,12 @@ BROKEN: Final = (
     "switchyard: `switchyard worker` cannot be run (libnats.so: file too short): "
     "pip install --force-reinstall 'switchyard-jobs[worker]'\n"
 )
-LIBRARIES: Final = (("click", "list"), ("packaging", "worker"), ("packaging", "doctor"), ("aiohttp", "list"))
+LIBRARIES: Final = (
+    ("click", "list"),
+    ("packaging", "worker"),
+    ("packaging", "doctor"),
+    ("aiohttp", "upload"),
+)
 CLIENT: Final = """
 from switchyard.client import Client
 with Client() as client:

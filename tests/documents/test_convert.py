@@ -318,7 +318,7 @@ async def test_long_pdf_is_read_in_flat_memory(
         resident.extend(child.memory_info().rss for child in workers())
 
     attempt.progress = measure  # type: ignore[method-assign]  # a spy that passes everything on
-    outcome = await convert(tmp_path / "book.pdf")
+    outcome = await convert(tmp_path / "book.pdf", parts=False)
     assert outcome.usage == {"pages": 200}
     grown = resident[-1] - resident[len(resident) // 3]
     assert grown < 10_000_000

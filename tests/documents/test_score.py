@@ -15,7 +15,7 @@ from tests.documents.corpus import needs_ocr
     ("category", "text", "heading_f1", "cell_f1", "item_f1"),
     [
         ("pdf", 0.99, 0.95, 0.95, 0.99),
-        pytest.param("ocr", 0.98, 0.85, 0.95, 0.99, marks=needs_ocr),
+        pytest.param("ocr", 0.98, 0.85, 0.95, 0.99, marks=[needs_ocr, pytest.mark.drill]),
         ("docx", 0.99, 0.99, 0.99, 0.99),
         ("xlsx", 0.99, 0.99, 0.99, None),
         ("html", 0.99, 0.99, 0.99, 0.80),

@@ -19,10 +19,12 @@ from switchyard.events.commands import (
     Discard,
     Fail,
     FailDependency,
+    FanOut,
     LoseBackend,
     LoseLease,
     Propose,
     Redrive,
+    RefusePart,
     Reject,
     Release,
     ReleaseReview,
@@ -31,6 +33,7 @@ from switchyard.events.commands import (
     Reprioritise,
     RequestCancel,
     Requeue,
+    Retry,
     Submit,
     TakeLease,
     Unblock,
@@ -50,6 +53,7 @@ from switchyard.events.events import (
     Expired,
     Failed,
     Leased,
+    Parted,
     Proposed,
     Queued,
     Rejected,
@@ -63,12 +67,13 @@ from switchyard.events.events import (
 )
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.retry import RetryPolicy
-from switchyard.events.values import Ageing, Backend, JobError, JobSpec, ReviewRules, Status
+from switchyard.events.values import Ageing, Backend, JobError, JobSpec, Part, ReviewRules, Status
 from switchyard.events.vocabulary.ids import Fence, JobId, LaneId, Revision, Seq, WorkerId
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 JOB_ID = JobId("01940000-0000-7000-8000-000000000001")
+PART_ID = JobId("01940000-0000-7000-8000-000000000002")
 ERROR = JobError("no_vram", "out of memory")
 FATAL = JobError("bad_input", "the file is empty", retryable=False)
 
@@ -95,6 +100,10 @@ EVENTS: tuple[AnyEvent, ...] = (
     Claimed(at=NOW, worker=WorkerId("curl-1"), attempt=1, expires_at=LATER, revision=Revision(2)),
     ClaimRenewed(at=NOW, fence=Fence(7), expires_at=LATER),
     Failed(at=NOW, fence=Fence(7), error=ERROR, retry_at=LATER),
+    Parted(
+        at=NOW, fence=Fence(7), parts=(Part(PART_ID, "page-1", "convert"), Part(JOB_ID, "0", "simulate")),
+        policy="all", plan={"file": "f"}, usage={"pages": 2.0},
+    ),
     Proposed(at=NOW, fence=Fence(7), result={"patch": "…"}, artifacts=({"file": "f"},), usage={"turns": 3.0}),
     ReviewClaimed(at=NOW, reviewer="ann", expires_at=LATER),
     ReviewReleased(at=NOW, cause="expired"),
@@ -138,9 +147,6 @@ OTHER_FORMS: dict[str, AnyEvent] = {
     "repaired-cancelled": Repaired(
         at=NOW, state={"status": "cancelled", "kind": "simulate", "tenant": "acme"}, by="user:root"
     ),
-    "claimed-backend": Claimed(
-        at=NOW, worker=WorkerId("push-1"), attempt=1, expires_at=LATER, backend=BACKEND
-    ),
     "claim_renewed-backend": ClaimRenewed(at=NOW, fence=Fence(7), expires_at=LATER, backend=BACKEND),
     "archived-discarded": Archived(
         at=NOW, status=Status.DEAD, summary={"kind": "simulate", "tenant": "acme"}, by="user:ann",
@@ -182,6 +188,9 @@ RUNNING = run(SUBMIT, LEASE)
 CLAIMED = run(SUBMIT, CLAIM)
 FENCE = Fence(RUNNING.seq)
 RETRYING = run(Fail(now=NOW, fence=FENCE, error=ERROR), job=RUNNING)
+FAN_OUT = FanOut(now=NOW, fence=FENCE, parts=(("a", "convert"), ("b", "simulate")))
+PARTED = run(FAN_OUT, job=RUNNING)
+JOINING = run(Unblock(now=NOW), LEASE, job=PARTED)
 REVIEW = run(Propose(now=NOW, fence=FENCE, result=1), job=RUNNING)
 CANCELLING = run(RequestCancel(now=NOW, by="user:ann", grace_s=10), job=RUNNING)
 SUCCEEDED = run(Complete(now=NOW, fence=FENCE, result=1), job=RUNNING)
@@ -216,6 +225,7 @@ DELEGATED = run(
 STATES: tuple[Job, ...] = (
     Job(id=JOB_ID), QUEUED, RUNNING, CLAIMED, RETRYING, REVIEW, CANCELLING, SUCCEEDED, DEAD, CANCELLED,
     SCHEDULED, BLOCKED, EXPIRED, ARCHIVED, CLAIMED_REVIEW, AGEING, DELEGATED,
+    PARTED, JOINING,
 )  # fmt: skip
 
 
@@ -233,6 +243,8 @@ def commands(job: Job, now: datetime = NOW) -> tuple[AnyCommand, ...]:
         Delegate(now=now, fence=fence, backend=BACKEND, expires_at=now + timedelta(minutes=3)),
         RenewDelegated(now=now, fence=fence, backend=BACKEND, expires_at=now + timedelta(minutes=9)),
         LoseBackend(now=now, fence=fence, backend=BACKEND),
+        FanOut(now=now, fence=fence, parts=(("a", "convert"),)),
+        RefusePart(now=now, part=job.parts[0].id if job.parts else PART_ID, code="gone", message="no file"),
         Complete(now=now, fence=fence, result={"n": 1}), Fail(now=now, fence=fence, error=ERROR),
         Fail(now=now, fence=fence, error=FATAL), Release(now=now, fence=fence),
         LoseLease(now=now, fence=fence), ConfirmCancel(now=now, fence=fence),
@@ -240,7 +252,7 @@ def commands(job: Job, now: datetime = NOW) -> tuple[AnyCommand, ...]:
         ClaimReview(now=now, reviewer="bob", expires_at=now + timedelta(minutes=5)),
         ReleaseReview(now=now, reviewer="bob"), Accept(now=now, reviewer="bob"),
         Reject(now=now, reviewer="bob", reason="no"), Wake(now=now), Reprioritise(now=now, priority=10),
-        Requeue(now=now, claimable_seq=job.claimable_seq), Redrive(now=now),
+        Requeue(now=now, claimable_seq=job.claimable_seq), Retry(now=now), Redrive(now=now),
         Redrive(now=now, payload={"n": 2}, priority=20, size_bytes=7),
         Discard(now=now, by="user:ann"), Archive(now=now),
     )  # fmt: skip

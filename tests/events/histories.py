@@ -18,10 +18,12 @@ from switchyard.events.commands import (
     Discard,
     Fail,
     FailDependency,
+    FanOut,
     LoseBackend,
     LoseLease,
     Propose,
     Redrive,
+    RefusePart,
     Reject,
     Release,
     ReleaseReview,
@@ -31,6 +33,7 @@ from switchyard.events.commands import (
     Reprioritise,
     RequestCancel,
     Requeue,
+    Retry,
     Submit,
     TakeLease,
     Unblock,
@@ -41,7 +44,7 @@ from switchyard.events.events import AnyEvent
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.retry import MAX_RELEASES, RetryPolicy
 from switchyard.events.values import Ageing, Backend, JobSpec, ReviewRules, Status
-from switchyard.events.vocabulary.causes import DependencyFailure, ReviewDeadline
+from switchyard.events.vocabulary.causes import DependencyFailure, JoinPolicy, ReviewDeadline
 from switchyard.events.vocabulary.ids import Fence, LaneId, Revision, Seq, WorkerId
 from tests.events.examples import ERROR, FATAL, JOB_ID, NOW
 
@@ -67,8 +70,10 @@ SPECS: Final = (
     _spec(depends_on=(JOB_ID,), deadline_at=NOW + 6 * HOUR),
     _spec(depends_on=(JOB_ID,), on_dependency_failure=DependencyFailure.CANCEL),
     _spec(depends_on=(JOB_ID,), on_dependency_failure=DependencyFailure.RUN),
+    _spec(depends_on=(JOB_ID,), on_dependency_failure=DependencyFailure.WAIT),
     _spec(deadline_at=NOW + 2 * HOUR, queue_timeout_s=1800.0),
     _spec(queue_timeout_s=1800.0),
+    _spec(parent=JOB_ID, depth=8),
     _spec(ageing=Ageing(every_s=60.0, step=10, max=80)),
     _spec(shared_lane="shared", shared_after_s=60.0, isolation="loose:acme"),
     _spec(review=ReviewRules(("lint",), deadline_s=1800.0, on_deadline=ReviewDeadline.ACCEPT)),
@@ -88,13 +93,16 @@ class Step(NamedTuple):
 
 def asked(job: Job, now: datetime) -> Iterator[AnyCommand]:
     """Every command in the forms that can make a difference, with the fence that the job has."""
-    fence = job.lease.fence if job.lease else job.ended_by or Fence(1)
+    fence = job.lease.fence if job.lease else job.ended_by or job.parted_by or Fence(1)
     yield from (Submit(now=now, job=spec) for spec in (SPECS if job.status is Status.ABSENT else SPECS[:1]))
     yield Unblock(now=now)
     yield FailDependency(now=now, dependency=JOB_ID, outcome=Status.DEAD)
     yield TakeLease(now=now, worker=WorkerId("gpu-1"), revision=Revision(1))
     yield Claim(now=now, worker=WorkerId("curl-1"), revision=Revision(1), expires_at=now + HOUR / 2)
     yield RenewClaim(now=now, fence=fence, expires_at=now + HOUR)
+    for policy in JoinPolicy:
+        yield FanOut(now=now, fence=fence, parts=(("a", "convert"), ("b", "convert")), policy=policy)
+    yield RefusePart(now=now, part=job.parts[-1].id if job.parts else JOB_ID, code="gone", message="no file")
     yield Complete(now=now, fence=fence, result=1)
     yield Fail(now=now, fence=fence, error=ERROR)
     yield Fail(now=now, fence=fence, error=FATAL)
@@ -124,6 +132,7 @@ def asked(job: Job, now: datetime) -> Iterator[AnyCommand]:
     yield Reprioritise(now=now, priority=job.priority)
     yield Requeue(now=now, claimable_seq=job.claimable_seq)
     yield Requeue(now=now, claimable_seq=Seq(job.claimable_seq + 1))
+    yield Retry(now=now)
     yield Redrive(now=now)
     yield Discard(now=now, by="user:ann")
     yield Archive(now=now)
@@ -199,4 +208,5 @@ def _kind(job: Job) -> object:
         job.lane, job.max_rejections,
         lease, review, end, min(job.failures, 1), min(job.lost, 1),
         min(job.innocent, 1), min(job.releases, 1), min(job.rejections, 1), bool(job.ended_by),
+        bool(job.parted_by), bool(job.parts), job.join_policy, bool(job.depth),
     )  # fmt: skip

@@ -74,7 +74,7 @@ def _sample(of: inspect.Type, field: str) -> Any:
         case inspect.UnionType(types=types):
             return _sample(next(each for each in types if not isinstance(each, inspect.NoneType)), field)
         case inspect.StrType():
-            return JOB_ID if field == "depends_on" else "simulate"
+            return JOB_ID if field in ("depends_on", "id", "parent") else "simulate"
         case inspect.IntType():
             return 7
         case inspect.FloatType():

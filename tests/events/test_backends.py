@@ -10,7 +10,6 @@ import pytest
 
 from switchyard.events.commands import (
     AnyCommand,
-    Claim,
     Complete,
     Delegate,
     Fail,
@@ -150,15 +149,6 @@ def test_the_attempt_s_time_decides_if_nothing_ever_comes(*, own: bool) -> None:
 def test_a_back_end_that_nobody_sees_any_more_loses_its_attempt_without_blame_where_none_is_known() -> None:
     after = run(Wake(now=NOW + MINUTE, attempt_timeout_s=3600.0, blamed=False), job=DELEGATED)
     assert (after.status, after.failures, after.lease) == (Status.QUEUED, 0, None)
-
-
-def test_an_attempt_may_be_a_back_end_s_from_the_start() -> None:
-    claim = Claim(
-        now=NOW, worker=WorkerId("push"), revision=Revision(0), expires_at=NOW + MINUTE, backend=BACKEND
-    )
-    job = run(Submit(now=NOW, job=JobSpec("simulate", "acme", LaneId("l"))), claim)
-    assert job.lease is not None
-    assert job.lease.backend == BACKEND
 
 
 def test_a_reader_of_the_version_before_sees_a_timed_lease() -> None:

@@ -19,7 +19,7 @@ from tests.events.histories import Step, answer, steps
 
 ACTIONS: Final[dict[str, type[c.Command]]] = {
     "claim": c.Claim, "renew": c.RenewClaim, "succeed": c.Complete, "fail": c.Fail, "release": c.Release,
-    "propose": c.Propose, "cancel": c.RequestCancel, "reprioritise": c.Reprioritise,
+    "propose": c.Propose, "part": c.FanOut, "cancel": c.RequestCancel, "reprioritise": c.Reprioritise,
     "claim_review": c.ClaimReview, "release_review": c.ReleaseReview, "accept": c.Accept, "reject": c.Reject,
     "redrive": c.Redrive, "discard": c.Discard, "archive": c.Archive,
 }  # fmt: skip
@@ -99,7 +99,7 @@ def test_a_command_with_another_fence_is_rejected_or_ignored_in_every_state() ->
             assert isinstance(came, ConflictError)
             assert came.code == ("lease_lost" if step.job.lease else "illegal_transition")
         tried.add((type(stale), step.job.status))
-    assert len(tried) == 10 * len(Status)
+    assert len(tried) == 11 * len(Status)
 
 
 def test_an_ignored_command_leaves_no_trace_and_is_ignored_again() -> None:

@@ -81,7 +81,7 @@ def test_nothing_but_repair_and_discard_is_decided_about_a_damaged_job(job: Job)
     for command in commands(job):
         if isinstance(command, Repair | Discard):
             continue
-        if isinstance(command, OF_ITSELF) or type(command).__name__ == "FailDependency":
+        if isinstance(command, OF_ITSELF) or type(command).__name__ in ("FailDependency", "RefusePart"):
             assert decide(damaged(job), command) is None
         else:
             with pytest.raises(ConflictError) as refused:
@@ -111,12 +111,13 @@ def test_nothing_at_all_is_decided_before_the_upgrade_that_a_newer_event_needs(j
 def test_a_repaired_job_continues_where_it_was_and_an_attempt_is_made_again(job: Job, status: Status) -> None:
     after = repaired(job)
     assert (after.status, after.damage, after.seq) == (status, None, job.seq + 2)
+    assert after.changed_at == LATER
     if status is Status.QUEUED:
         assert (after.claimable_seq, after.claimable_at, after.lease) == (after.seq, LATER, None)
         assert (after.lane, after.priority, after.attempt) == (job.lane, job.own_priority, job.attempt)
         assert after.failures < after.max_attempts
     elif status is job.status:
-        assert msgspec.structs.replace(after, seq=job.seq) == job
+        assert msgspec.structs.replace(after, seq=job.seq, changed_at=job.changed_at) == job
 
 
 @pytest.mark.parametrize("job", WHOLE, ids=lambda job: job.status.value)

@@ -45,9 +45,10 @@ def test_a_job_is_cancelled_with_its_dependency_if_it_asks_for_that() -> None:
     assert after(job, event).status is Status.CANCELLED
 
 
-def test_a_job_that_runs_anyway_ignores_what_died() -> None:
-    assert decide(blocked("run"), FAILED) is None
-    assert isinstance(decide(blocked("run"), Unblock(now=NOW)), Queued)
+@pytest.mark.parametrize("policy", ["run", "wait"])
+def test_a_job_that_runs_anyway_or_goes_on_waiting_ignores_what_died(policy: str) -> None:
+    assert decide(blocked(policy), FAILED) is None
+    assert isinstance(decide(blocked(policy), Unblock(now=NOW)), Queued)
 
 
 def test_an_unblocked_job_still_waits_for_its_start() -> None:

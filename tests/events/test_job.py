@@ -25,6 +25,7 @@ from switchyard.events.commands import (
     Release,
     Reprioritise,
     RequestCancel,
+    Retry,
     Submit,
     TakeLease,
     Wake,
@@ -64,6 +65,7 @@ from tests.events.examples import (
     commands,
     run,
 )
+from tests.sizes import examples
 
 
 def test_decide_and_evolve_do_what_the_table_says_and_no_more() -> None:
@@ -116,7 +118,7 @@ def fold(job: Job, events: list[AnyEvent]) -> Job:
 
 
 @given(histories(), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_folding_a_prefix_and_then_the_rest_is_folding_all(
     events: list[AnyEvent], data: st.DataObject
 ) -> None:
@@ -126,7 +128,14 @@ def test_folding_a_prefix_and_then_the_rest_is_folding_all(
 
 
 @given(histories())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
+def test_a_job_changes_with_its_last_event_and_not_by_being_archived(events: list[AnyEvent]) -> None:
+    times = [event.at for event in events if not isinstance(event, Archived)]
+    assert fold(Job(id=JOB_ID), events).changed_at == (times[-1] if times else None)
+
+
+@given(histories())
+@settings(max_examples=examples(300), deadline=None)
 def test_a_final_job_stays_final_unless_it_is_redriven_or_archived(events: list[AnyEvent]) -> None:
     job = Job(id=JOB_ID)
     for event in events:
@@ -138,14 +147,14 @@ def test_a_final_job_stays_final_unless_it_is_redriven_or_archived(events: list[
 
 
 @given(histories())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_attempts_are_counted_from_one_and_never_reused(events: list[AnyEvent]) -> None:
     attempts = [event.attempt for event in events if hasattr(event, "attempt")]
     assert attempts == list(range(1, len(attempts) + 1))
 
 
 @given(histories())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_leases_never_overlap(events: list[AnyEvent]) -> None:
     job = Job(id=JOB_ID)
     for event in events:
@@ -506,6 +515,18 @@ def test_an_event_that_puts_a_job_into_its_lane_names_the_next_wake_up() -> None
     without = decide(QUEUED, Reprioritise(now=NOW, priority=5))
     assert isinstance(without, Queued)
     assert without.wake_at is None
+
+
+def test_a_retry_that_is_asked_for_comes_at_once_and_bans_nobody() -> None:
+    for job in (RETRYING, run(Wake(now=NOW + timedelta(minutes=10)), job=RETRYING)):
+        assert job.failed_worker == "gpu-1"
+        event = decide(job, Retry(now=LATER))
+        assert isinstance(event, Queued)
+        assert (event.cause, event.failed_worker) == ("retried", None)
+        after = run(Retry(now=LATER), job=job)
+        assert (after.status, after.failed_worker, after.retry_at) == (Status.QUEUED, None, None)
+        assert (after.failures, after.queued_at) == (job.failures, LATER)
+        assert decide(after, Retry(now=LATER)) is None
 
 
 def test_an_archived_job_reads_the_same_after_its_log_is_purged() -> None:

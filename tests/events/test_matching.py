@@ -18,10 +18,12 @@ from switchyard.events.requirements.matching import (
     Limits,
     canonical,
     canonical_prefers,
+    declared_at,
     explain,
     matches,
     score,
 )
+from tests.sizes import examples
 
 MISSING = object()
 
@@ -211,7 +213,13 @@ def every(clauses: list[Clause]) -> list[Clause]:
     return clauses + [below for clause in clauses for below in every(list(clause.parts))]
 
 
-@settings(max_examples=500)
+def test_a_long_list_of_names_is_held_in_whole_or_not() -> None:
+    names = [f"model-{number}" for number in range(1_000)]
+    assert matches({"models": {"$all": names}}, {"models": [5, *reversed(names), "other"]})
+    assert not matches({"models": {"$all": names}}, {"models": [5, *names[1:], "other"]})
+
+
+@settings(max_examples=examples(500))
 @given(REQUIREMENTS, CAPABILITIES)
 def test_the_canonical_form_means_what_was_written(
     requirement: dict[str, Any], capabilities: dict[str, Any]
@@ -219,7 +227,7 @@ def test_the_canonical_form_means_what_was_written(
     assert matches(canonical(requirement, limits=ROOMY), capabilities) == naive(requirement, capabilities)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(REQUIREMENTS, CAPABILITIES)
 def test_nothing_is_explained_exactly_where_it_matches(
     requirement: dict[str, Any], capabilities: dict[str, Any]
@@ -245,13 +253,14 @@ def test_the_order_of_keys_does_not_change_the_form(requirement: dict[str, Any],
     assert json.dumps(canonical(other, limits=ROOMY)) == json.dumps(canonical(requirement, limits=ROOMY))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(ODD, ODD)
 @example({"a": {"$eq": 1}}, {"a": 10**400})
 @example({"a": {"$gt": 1.5}}, {"a": [10**400, math.nan, math.inf, "\ud800"]})
 @example({"a": {"$regex": "x"}}, {"a": "\ud800x"})
 @example({"a": {"$regex": "\ud800"}}, {"a": "x"})
 @example({"a": {"$in": 5}, "$or": 5, "$not": 5}, {})
+@example({"a": {"$all": 5}}, {"a": [5]})
 @example({"$weighted": [5, {"when": 1, "weight": "x"}]}, {})
 def test_any_json_is_taken_or_refused_and_matches_or_not(given_json: Any, capabilities: Any) -> None:
     for check in (canonical, canonical_prefers):
@@ -521,3 +530,11 @@ def test_the_conditions_of_all_weights_count_together() -> None:
     entries = [{"when": {f"k{i}": {"$gt": 1, "$lt": 9}}, "weight": 1} for i in range(40)]
     with pytest.raises(InvalidError, match="64 conditions"):
         canonical_prefers({"$weighted": entries})
+
+
+@pytest.mark.parametrize(
+    ("path", "capabilities", "found"),
+    [("a.b", {"a": {"b": 8}}, 8), ("a.b", {"a.b": 8}, 8), ("a", {}, None), ("a", [1], None)],
+)
+def test_what_is_declared_is_found_as_a_condition_finds_it(path: str, capabilities: Any, found: Any) -> None:
+    assert declared_at(path, capabilities) == found

@@ -21,9 +21,11 @@ from switchyard.events.wakes import next_wake
 from switchyard.projections import database
 from switchyard.projections.fold import Folder, Message
 from switchyard.projections.job_view import job_view
+from switchyard.projections.known import KnownJobs
 from switchyard.projections.reader import ReadModel
 from switchyard.services.broker.wire import LazyHeaders
 from tests.events.examples import JOB_ID, STATES
+from tests.sizes import examples
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 BODIES = [file.read_bytes().strip() for file in GOLDEN]
@@ -86,7 +88,7 @@ HEADERS = st.one_of(
     None,
     STATES[0],
 )
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=examples(800), deadline=None)
 def test_any_message_is_an_event_or_unreadable(
     subject: str, body: bytes, headers: dict[str, str] | None, state: Job
 ) -> None:
@@ -102,7 +104,7 @@ def test_any_message_is_an_event_or_unreadable(
 
 
 @given(st.lists(st.tuples(ANY_SUBJECT, HEADERS, mutated()), min_size=1, max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_log_is_projected_and_read_back_as_its_jobs_are_folded(
     log: list[tuple[str, dict[str, str] | None, bytes]],
 ) -> None:
@@ -118,7 +120,7 @@ def test_any_log_is_projected_and_read_back_as_its_jobs_are_folded(
             closing(database.open_reader(path)) as reader,
         ):
             writer.execute("PRAGMA synchronous = OFF")
-            batch = Folder(reader, cache=2).fold(messages)
+            batch = Folder(reader, KnownJobs(most=2)).fold(messages)
             batch.write(writer)
             with closing(ReadModel(path)) as model:
                 assert {job_id: model.job(JobId(job_id)) for job_id in jobs} == jobs

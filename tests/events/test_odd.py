@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -23,12 +23,16 @@ from switchyard.events.wakes import next_wake
 from switchyard.projections import database
 from switchyard.projections.fold import Folder, Message
 from switchyard.projections.job_view import job_view
+from switchyard.projections.known import KnownJobs
 from switchyard.projections.reader import ReadModel
 from tests.events import odd
 from tests.events.examples import JOB_ID, NOW, SPEC, STATES, commands, subject_of
+from tests.sizes import sizes
 
 TYPES = sorted(EVENTS.values(), key=lambda event_type: event_type.__name__)
 DEEP = 700
+EVERY = sizes(4, 1, timeout_s=600)
+"""Each odd value meets one state in so many, in turn: a quarter of them, or all."""
 
 
 class Model:
@@ -41,9 +45,9 @@ class Model:
         self.messages: list[Message] = []
         self.jobs: dict[str, Job] = {}
 
-    def add(self, subject: str, body: bytes) -> None:
-        """The message as the next of a job in each state."""
-        for state in STATES:
+    def add(self, subject: str, body: bytes, states: Sequence[Job]) -> None:
+        """The message as the next of a job in each of these states."""
+        for state in states:
             job = Job(id=JobId(str(uuid.UUID(int=len(self.jobs)))))
             here = subject.replace(JOB_ID, job.id)
             if state.status is not Status.ABSENT:
@@ -58,7 +62,7 @@ class Model:
     def check(self) -> None:
         """What was folded in batches, written and read back is what each log gives."""
         with closing(self.writer), closing(database.open_reader(self.path)) as reader:
-            folder = Folder(reader, cache=500)
+            folder = Folder(reader, KnownJobs(most=500))
             for start in range(0, len(self.messages), 500):
                 folder.fold(self.messages[start : start + 500]).write(self.writer)
             with closing(ReadModel(self.path)) as model:
@@ -82,10 +86,10 @@ def model(tmp_path: Path) -> Iterator[Model]:
     model.check()
 
 
-def is_dealt_with(subject: str, body: bytes, event: AnyEvent | Unreadable) -> None:
-    """The event in every state, whatever is then asked of the job, gives no error but ours."""
+def is_dealt_with(subject: str, body: bytes, event: AnyEvent | Unreadable, states: Sequence[Job]) -> None:
+    """The event in each of these states, whatever is then asked of the job, gives no error but ours."""
     dumps(event_view(recorded(subject, None, body, Seq(9))))
-    for state in STATES:
+    for state in states:
         after = evolve(state, event, Seq(state.seq + 1))
         msgspec.json.encode(job_view(after))
         wake = next_wake(after)
@@ -101,9 +105,10 @@ def is_dealt_with(subject: str, body: bytes, event: AnyEvent | Unreadable) -> No
                 evolve(after, follow, Seq(after.seq + 1))
 
 
+@pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize("event_type", TYPES, ids=lambda event_type: event_type.__name__)
 def test_what_is_written_is_read_and_what_is_not_names_its_field(
-    event_type: type[Event], model: Model
+    event_type: type[Event], every: int, model: Model
 ) -> None:
     seen: set[bytes] = set()
     for path, name, event in odd.odd_events(event_type):
@@ -115,8 +120,9 @@ def test_what_is_written_is_read_and_what_is_not_names_its_field(
             read = codec.decode(subject, body)
             assert isinstance(read, event_type), (path, name, read)
             if body not in seen:
-                model.add(subject, body)
-                is_dealt_with(subject, body, read)
+                states = STATES[len(seen) % every :: every]
+                model.add(subject, body, states)
+                is_dealt_with(subject, body, read, states)
             seen.add(body)
             continue
         root = (refusal.field or "").replace("[", ".").split(".")[0]
@@ -124,9 +130,10 @@ def test_what_is_written_is_read_and_what_is_not_names_its_field(
         refusal.message.encode()
 
 
+@pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize("event_type", TYPES, ids=lambda event_type: event_type.__name__)
 def test_whatever_json_stands_in_a_field_all_readers_make_the_same_of_it(
-    event_type: type[Event], model: Model
+    event_type: type[Event], every: int, model: Model
 ) -> None:
     subject = subject_of(odd.sample(event_type))
     seen: set[bytes] = set()
@@ -138,9 +145,10 @@ def test_whatever_json_stands_in_a_field_all_readers_make_the_same_of_it(
         key = msgspec.json.encode(event)
         if key in seen:
             continue
+        states = STATES[len(seen) % every :: every]
         seen.add(key)
-        model.add(subject, body)
-        is_dealt_with(subject, body, event)
+        model.add(subject, body, states)
+        is_dealt_with(subject, body, event, states)
 
 
 def test_every_event_has_a_sample_with_every_field_set() -> None:

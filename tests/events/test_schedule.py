@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from switchyard.events.schedules.schedule import (
+    ByHand,
     Missed,
     Overlap,
     Refusal,
@@ -17,9 +18,11 @@ from switchyard.events.schedules.schedule import (
     next_tick,
     paused,
     resumed,
+    run_by_hand,
     upcoming,
 )
 from switchyard.events.schedules.ticks import Timing
+from switchyard.events.vocabulary.ids import JobId
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATE_S = 60.0
@@ -121,6 +124,33 @@ def test_a_paused_schedule_is_never_due_and_a_pause_is_not_caught_up_with() -> N
     assert going is not None
     assert resumed(going, at(1600)) is None
     assert next_tick(going) == at(1800)
+
+
+def test_a_job_made_by_hand_is_counted_once_and_moves_no_tick() -> None:
+    first, second = (
+        JobId("0197f3a2-5c1e-7d43-9a06-3f1b2c4d5e6f"),
+        JobId("0197f3a2-6d2f-7a10-8c44-9b1e2f3a4c5d"),
+    )
+    before = schedule()
+    found = run_by_hand(before, at(-0.5), first, "user:bea")
+    assert found is not None
+    assert (found.by_hand, found.runs_by_hand) == (ByHand(at(-0.5), first, "user:bea"), 1)
+    assert (found.runs, found.last_tick, found.written_at) == (0, None, at(-0.5))
+    assert next_tick(found) == next_tick(before) == START
+    assert run_by_hand(found, at(9), first, "user:bea") is None  # the same request once more
+    again = run_by_hand(found, at(9), second, "user:ann")
+    assert again is not None
+    assert (again.by_hand, again.runs_by_hand) == (ByHand(at(9), second, "user:ann"), 2)
+    assert seconds(decided(again, at(9))) == [0.0]
+
+
+def test_a_job_made_by_hand_while_paused_leaves_the_schedule_paused() -> None:
+    still = paused(schedule(), at(-0.5))
+    assert still is not None
+    found = run_by_hand(still, at(0), JobId("0197f3a2-5c1e-7d43-9a06-3f1b2c4d5e6f"), "user:bea")
+    assert found is not None
+    assert (found.paused, found.runs_by_hand) == (True, 1)
+    assert next_tick(found) is None
 
 
 def test_the_record_reads_back_as_it_was_written() -> None:

@@ -13,16 +13,20 @@ JOB = "01940000-0000-7000-8000-000000000001"
 CHILD = "01940000-0000-7000-8000-000000000002"
 
 SPELLED = {
+    subjects.ledger: ((8192,), "ledger.line.2"),
     subjects.job_filter: ((JOB,), f"job.{JOB}.>"),
     subjects.job_event: ((JOB, "leased"), f"job.{JOB}.leased"),
     subjects.claimable_event: ((JOB, "queued", "ocr-1", 50), f"job.{JOB}.queued.ocr-1.50"),
     subjects.work: (("ocr-1", 50), "work.ocr-1.50"),
     subjects.lane_consumer: (("ocr_p1", 50), "ocr_p1_p50"),
     subjects.work_of: (("ocr_p1_p50",), "work.ocr_p1.50"),
+    subjects.offer: (("vm-1", 50), "offer.vm-1.50"),
+    subjects.offers_to: (("vm-1",), "offer.vm-1.*"),
     subjects.owner_of: (("$KV.octopoid.acme.tasks.ab",), "acme.tasks"),
     subjects.quarantined: (("JOBS", 7), "quarantine.JOBS.7"),
     subjects.all_quarantined: (("JOBS",), "quarantine.JOBS.*"),
     subjects.progress: ((JOB,), f"progress.{JOB}"),
+    subjects.preview: ((JOB,), f"preview.{JOB}"),
     subjects.log: ((JOB,), f"log.{JOB}"),
     subjects.timer: ((JOB, "wake"), f"timer.set.{JOB}.wake"),
     subjects.timer_due: ((JOB, "wake"), f"timer.due.{JOB}.wake"),
@@ -32,6 +36,7 @@ SPELLED = {
     subjects.projected: (("db",), "projected.db"),
     subjects.rebuild: (("p1",), "rebuild.p1"),
     subjects.file_quota: (("acme",), "quota.files.acme"),
+    subjects.file_addresses: (("acme",), "address.files.acme"),
     subjects.token: (("run", "acme.api", 3), "token.run.acme.api.3"),
     subjects.token_consumer: (("run", "acme.api"), "run_4_acme_api"),
     subjects.file_name: (("acme", "f"), "acme/f"),
@@ -50,6 +55,7 @@ def test_a_subject_is_read_back_as_it_was_written() -> None:
     assert subjects.all_quarantined() == subjects.ALL_QUARANTINED.replace(">", "*.*")
     assert subjects.job_of(subjects.job_event(JobId(JOB), "leased")) == JOB
     assert subjects.parse_quarantined("quarantine.JOBS.7") == ("JOBS", 7)
+    assert subjects.parse_file_name(subjects.file_name("acme", "f")) == ("acme", "f")
     assert subjects.parse_schedule_due(subjects.schedule_timer_due("acme", "n")) == ("acme", "n")
     assert subjects.parse_schedule_due(subjects.timer_due(JobId(JOB), "wake")) is None
     assert subjects.parse_timer_due(subjects.timer_due(JobId(JOB), "wake")) == (JOB, "wake")

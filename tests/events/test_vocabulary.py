@@ -32,6 +32,7 @@ from switchyard.events.vocabulary.causes import (
     DeadReason,
     DependencyFailure,
     EndCause,
+    JoinPolicy,
     QueuedCause,
     ReviewDeadline,
     ReviewReleasedCause,
@@ -41,6 +42,7 @@ from switchyard.events.vocabulary.refusals import RefusalCode
 from switchyard.projections import database
 from switchyard.projections.fold import Folder
 from switchyard.projections.job_view import job_view
+from switchyard.projections.known import KnownJobs
 from switchyard.projections.reader import ReadModel
 from tests.events.examples import ERROR, JOB_ID, LATER, NOW, STATES, SUBMIT, encode, run, subject_of
 from tests.events.histories import steps
@@ -48,6 +50,7 @@ from tests.events.histories import steps
 EVENT_NAMES: Final = (
     "submitted scheduled blocked queued leased claimed claim_renewed failed proposed review_claimed"
     " review_released accepted rejected cancel_requested succeeded cancelled expired dead archived repaired"
+    " parted"
 )
 WORDS: Final[dict[type[StrEnum], str]] = {
     Status: (
@@ -56,7 +59,7 @@ WORDS: Final[dict[type[StrEnum], str]] = {
     ),
     QueuedCause: (
         "start_due unblocked retry_due released lease_lost claim_expired reprioritised aged requeued redriven"
-        " shared"
+        " retried shared"
     ),
     EndCause: (
         "requested dependency_died waiting not_started not_reviewed confirmed failed released lease_lost"
@@ -65,13 +68,15 @@ WORDS: Final[dict[type[StrEnum], str]] = {
     ReviewReleasedCause: "released expired",
     DeadReason: (
         "not_retryable failures_spent poison dependency_died rejected_too_often released_too_often damaged"
+        " part_failed part_refused"
     ),
-    DependencyFailure: "dead cancel run",
+    DependencyFailure: "dead cancel run wait",
     ReviewDeadline: "accept reject expire",
+    JoinPolicy: "all collect",
     RefusalCode: (
         "illegal_transition lease_lost not_timed review_claimed four_eyes damaged not_damaged"
         " nothing_to_repair illegal_repair nested_too_deeply unresolved_reference too_often delegated"
-        " not_delegated"
+        " not_delegated parted_before too_deep no_parts too_many_parts invalid_part"
     ),
 }
 CAUSES: Final[dict[type[AnyEvent], type[StrEnum]]] = {
@@ -145,7 +150,7 @@ def test_a_word_of_another_version_is_kept_shown_and_damages_no_job(
         dumps(job_view(after))
     first = codec.write(JOB_ID, Submitted(at=NOW, job=SUBMIT.job))
     writer = database.open_writer(tmp_path / "model.sqlite", "log")
-    folder = Folder(writer, cache=10)
+    folder = Folder(writer, KnownJobs(most=10))
     folder.fold([(first[0], None, first[1], Seq(1)), (subject, None, body, Seq(2))]).write(writer)
     writer.close()
     model = ReadModel(tmp_path / "model.sqlite")

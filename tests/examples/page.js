@@ -7,21 +7,20 @@ const show = said => process.stdout.write(JSON.stringify(said) + "\n");
 const sockets = [];
 
 class Element {
-  constructor(name) { this.name = name; this.children = []; this.text = ""; this.amount = 0; }
+  constructor(name) { this.name = name; this.children = []; this.text = ""; this.amount = 0; this.said = {}; }
   appendChild(child) { child.parent = this; this.children.push(child); return child; }
   prepend(child) { child.parent = this; this.children.unshift(child); }
   remove() { this.parent.children.splice(this.parent.children.indexOf(this), 1); }
-  get line() { let at = this; while (at && at.name !== "tr") at = at.parent; return at; }
+  setAttribute(name, value) { this.said[name] = value; }
+  get line() { let at = this; while (at && at.name !== "li") at = at.parent; return at; }
+  part(name) { return this.className === name ? this : this.children.map(each => each.part(name)).find(Boolean); }
   set textContent(text) { this.text = text; this.changed(); }
   get textContent() { return this.text; }
   set value(amount) { this.amount = amount; this.changed(); }
   changed() {
-    if (this.name === "state") show({state: this.text});
-    const line = this.line;
-    if (line) {
-      const [id, state, bar, said] = line.children.map(cell => cell.children[0]);
-      show({id: id.text, job: state.text, value: bar.amount, said: said.text, changed: this.name});
-    }
+    if (this.name === "connection") show({connection: this.text});
+    const line = this.line, part = line && (name => line.part(name));
+    if (line) show({id: part("id").text, job: part("state").text, value: part("bar").amount, said: part("said").text, changed: this.className});
   }
 }
 const known = {};
@@ -30,8 +29,8 @@ const document = {
   getElementById: name => (known[name] ??= new Element(name)),
 };
 class Socket extends WebSocket {
-  constructor(...parameters) { super(...parameters); sockets.push(this); }
+  constructor(...parameters) { super(...parameters); show({opened: parameters[0]}); sockets.push(this); }
   send(text) { show({sent: JSON.parse(text)}); super.send(text); }
 }
-vm.runInNewContext(script, {document, location: {hash}, WebSocket: Socket, URLSearchParams, setTimeout, JSON});
+vm.runInNewContext(script, {document, location: {hash}, WebSocket: Socket, URLSearchParams, setTimeout, JSON, fetch});
 readline.createInterface({input: process.stdin}).on("line", () => sockets.at(-1).close()).on("close", () => process.exit(0));

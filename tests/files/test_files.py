@@ -27,6 +27,7 @@ from switchyard.services.files import DamagedFileError, FileInfo, Files, artifac
 from switchyard.services.files.info import CHUNK_BYTES, CHUNKS_PER_ENTRY, encode
 from switchyard.services.ids import new_id
 from tests.programs import NATS, needs_nats
+from tests.sizes import examples
 
 DEADLINE_S = 20.0
 MIB = 1024 * 1024
@@ -36,9 +37,20 @@ RANGED = bytes(itertools.islice(itertools.cycle(range(251)), 40 * CHUNK_BYTES + 
 
 
 @pytest.fixture
-async def files(nats_connection: Client) -> Files:
+async def in_broker(nats_connection: Client) -> Files:
     await topology.apply(nats_connection)
     return Files(nats_connection, timeout_s=3.0)
+
+
+@pytest.fixture(params=["in_broker", "in_s3"])
+def files(request: pytest.FixtureRequest) -> Files:
+    """Those of each place."""
+    found: Files = request.getfixturevalue(request.param)
+    return found
+
+
+IN_BROKER = pytest.mark.parametrize("files", ["in_broker"], indirect=True)
+"""What is so in the broker alone."""
 
 
 async def blocks(data: bytes, size: int = 50_000) -> AsyncIterator[bytes]:
@@ -85,7 +97,9 @@ async def test_the_blocks_of_a_body_do_not_show_in_the_file(files: Files, block:
 
 
 class TestRanges:
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     @given(start=st.integers(0, len(RANGED) + 10), length=st.integers(0, len(RANGED) + 10))
     async def test_a_range_is_what_slicing_the_bytes_gives(
         self, stored: tuple[Files, FileInfo], start: int, length: int
@@ -93,6 +107,7 @@ class TestRanges:
         files, info = stored
         assert await read(files, info, start, start + length) == RANGED[start : start + length]
 
+    @IN_BROKER
     async def test_the_index_leads_to_every_sixteenth_chunk(self, stored: tuple[Files, FileInfo]) -> None:
         files, info = stored
         chunks = await read_range(
@@ -246,6 +261,7 @@ def test_an_artifact_with_a_name_that_is_none_is_refused(name: str) -> None:
         artifact_id(new_id(), 1, name)
 
 
+@IN_BROKER
 async def test_storing_an_id_again_replaces_the_file_and_removes_the_old_chunks(
     files: Files, nats_connection: Client
 ) -> None:
@@ -295,6 +311,7 @@ async def test_the_broker_removes_an_expired_file(nats_connection: Client) -> No
     assert await read(files, info) == b"short-lived"
 
 
+@IN_BROKER
 async def test_chunks_expire_by_the_broker_too(files: Files, nats_connection: Client) -> None:
     info = await put(files, RANGED, ttl_s=100)
     chunks = await read_range(
@@ -314,6 +331,7 @@ async def test_an_expired_file_is_not_found_even_before_the_broker_removes_it(
         await files.info("acme", "f1")
 
 
+@IN_BROKER
 @pytest.mark.parametrize(
     ("lost", "start", "end"),
     [(0, 0, None), (3, 0, None), (20, 0, None), (40, 0, None), (20, 19, None), (17, 30, None), (17, 18, 20)],
@@ -330,6 +348,7 @@ async def test_a_lost_chunk_is_an_error_and_never_a_shorter_body(
         await read(files, info, start * CHUNK_BYTES, end and end * CHUNK_BYTES)
 
 
+@IN_BROKER
 async def test_bytes_that_are_not_those_stored_are_an_error_before_the_last_of_them(
     files: Files, nats_connection: Client
 ) -> None:
@@ -353,6 +372,7 @@ async def test_an_object_of_another_writer_is_no_file(files: Files, nats_connect
         await files.info("acme", "foreign")
 
 
+@IN_BROKER
 class TestInterop:
     async def test_the_object_store_of_nats_py_reads_and_checks_a_file(
         self, files: Files, nats_connection: Client
@@ -389,6 +409,7 @@ async def nats_cli(broker: NatsServer, *arguments: str) -> str:
     return out.decode()
 
 
+@IN_BROKER
 class TestSweep:
     @staticmethod
     def nuid(age_s: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -17,12 +18,13 @@ from switchyard.projections.reader import ReadModel
 from switchyard.services.access.principal import Principal, Role
 from switchyard.services.files import FileInfo, Files
 from switchyard.services.files.info import encode
-from switchyard.services.gateway.app_keys import SETTINGS, TENANT_FILES
+from switchyard.services.gateway.app_keys import ERASURES, SETTINGS, TENANT_FILES
 from switchyard.services.gateway.doors.v1.files import ROUTES
 from switchyard.services.gateway.http.callers import enter
 from switchyard.services.gateway.http.doors import Door, Doors
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.http.routes import Route
+from switchyard.services.gateway.operations.erasing.erasures import Erasures
 from switchyard.services.gateway.operations.files import TenantFiles
 from switchyard.services.ids import new_id
 from switchyard.services.settings import Settings
@@ -62,6 +64,8 @@ def application(nc: Client, model: ReadModel, settings: Settings) -> web.Applica
     app = web.Application(middlewares=[_caller])
     app[SETTINGS] = settings
     app[TENANT_FILES] = TenantFiles(store, model, settings)
+    nothing: Any = None  # no jobs are erased here, and no files that can be
+    app[ERASURES] = Erasures(nothing, nothing, store)
     Doors(Door(), [_FilesAlone()]).connect(app.router)
     return app
 

@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.gateway.app import serve
+from switchyard.services.records.servers.store import Servers
 from switchyard.services.settings import Settings
 from switchyard.services.telemetry.part import Telemetry
 from tests import site
@@ -73,6 +74,10 @@ class Gateway(site.Site):
     async def get(self, path: str, **options: Any) -> Answer:
         return await self.call("GET", path, **options)
 
+    def registry(self) -> Servers:
+        """The registry of prediction servers, for states that checks would find."""
+        return Servers(self.nc, self.publisher, self.settings)
+
     async def submit(self, **fields: Any) -> dict[str, Any]:
         """A job of a kind that nobody runs."""
         answer = await self.call("POST", "/v1/jobs", {"kind": "noop", **fields})
@@ -107,7 +112,8 @@ async def gateway(
         projector: whether the read model is kept current.
         limits: settings that differ from the defaults.
     """
-    values = {"data_dir": data_dir, "port": 0, "request_timeout_s": 3.0, **limits}
+    values: dict[str, Any] = {"data_dir": data_dir, "port": 0, "request_timeout_s": 3.0, "ilios": True}
+    values |= {"request_log": False, **limits}
     async with site.opened(Gateway, broker_url, name="gateway", max_bytes=max_bytes, **values) as found:
         telemetry = Telemetry("up", names=found.settings.metrics_names)
         async with found.projector(goes_on=projector, telemetry=telemetry), asyncio.TaskGroup() as tasks:

@@ -165,7 +165,15 @@ def test_issuer_and_audience_are_checked_where_set(tmp_path: Path) -> None:
 
 
 async def test_nobody_gets_in_without_a_token_that_counts(api: Gateway) -> None:
-    paths = ["/v1/jobs", f"/v1/jobs/{new_id()}", "/v1/workers", "/v1/queues", "/metrics", "/v1/nothing", "/"]
+    paths = [
+        "/v1/jobs",
+        f"/v1/jobs/{new_id()}",
+        "/v1/workers",
+        "/v1/queues",
+        "/metrics",
+        "/v1/nothing",
+        "/nothing",
+    ]
     secret = load_or_create_secrets(api.settings.data_dir)[0]
     expired = jwt.encode({**GOOD, "exp": 1}, secret)
     cases = [

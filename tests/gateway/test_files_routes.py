@@ -36,6 +36,7 @@ from switchyard.services.gateway.doors.v1.answers.operation import file_answer
 from switchyard.services.gateway.http.conditions import RANGE
 from switchyard.services.settings import Settings
 from tests.gateway.file_server import H_CALLER, Index, application
+from tests.sizes import examples
 
 DEADLINE_S = 20.0
 MIB = 1024 * 1024
@@ -375,7 +376,9 @@ class TestRanges:
     async def url(self, http: Http) -> str:
         return f"/v1/files/{(await upload(http))['id']}"
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     @given(first=st.none() | st.integers(0, len(DATA) + 5), last=st.none() | st.integers(0, len(DATA) + 5))
     async def test_a_range_is_what_slicing_gives(
         self, http: Http, url: str, first: int | None, last: int | None

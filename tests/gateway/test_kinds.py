@@ -14,10 +14,12 @@ from switchyard.services.broker.server.server import NatsServer
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
 
+pytestmark = pytest.mark.shared_gateway
+
 DEFAULTS: dict[str, Any] = {
     "priority": 70, "max_attempts": 5, "retry": {"base_s": 1, "factor": 3}, "attempt_timeout_s": 60,
     "queue_timeout_s": 600, "deadline_s": 3600, "ageing": {"every_s": 30, "step": 2, "max": 90},
-    "fair_share": True, "weights": {"acme": 3, "beta": 1},
+    "keep_s": 86400.5, "keep_dead_s": 172800, "fair_share": True, "weights": {"acme": 3, "beta": 1},
 }  # fmt: skip
 
 
@@ -88,7 +90,8 @@ async def test_defaults_are_read_replaced_and_taken_away(api: Gateway, kind: str
     admin = api.token("admin")
     shown = (await api.get(f"/v1/kinds/{kind}", token=admin)).json
     assert shown == {
-        "kind": kind, **DEFAULTS, "retry": {"base_s": 1.0, "factor": 3.0, "max_s": 3600.0, "jitter": 0.1},
+        "kind": kind, **DEFAULTS, "erasable": False, "erase_s": None,
+        "retry": {"base_s": 1.0, "factor": 3.0, "max_s": 3600.0, "jitter": 0.1},
     }  # fmt: skip
     assert shown in (await api.get("/v1/kinds", token=admin)).json["kinds"]
     replaced = await put(api, kind, {"priority": 10})
@@ -128,6 +131,11 @@ async def test_every_gateway_follows_and_a_new_one_knows_from_its_first_submissi
         ({"ageing": {"every_s": 1, "step": 0}}, 422, "ageing.step"),
         ({"ageing": {"every_s": 1, "max": 101}}, 422, "ageing.max"),
         ({"ageing": {}}, 422, "ageing.every_s"),
+        ({"keep_s": 0}, 422, "keep_s"),
+        ({"keep_s": 1e300}, 422, "keep_s"),
+        ({"keep_s": "1 day"}, 422, "keep_s"),
+        ({"keep_dead_s": -1}, 422, "keep_dead_s"),
+        ({"keep_dead_s": True}, 422, "keep_dead_s"),
         ({"fair_share": 1}, 422, "fair_share"),
         ({"weights": {"acme": 1001}}, 422, "weights[...]"),
         ({"weights": {"Acme": 1}}, 422, "weights"),

@@ -76,7 +76,7 @@ async def test_a_keeper_that_stands_still_is_not_ready_until_it_moves(
     async with gateway(broker.url, tmp_path, ready_stall_s=STALL_S) as api:
         assert ready(await until(api, ready))
         await submit_and_cancel(api)
-        both = {subjects.KEEPER_EVENTS, subjects.KEEPER_FINALS}
+        both = {subjects.KEEPER_EVENTS, subjects.KEEPER_FINALS, subjects.KEEPER_LEDGER}
         checks = await until(api, lambda checks: set(checks["keeper"]["stalled_s"]) == both)
         assert not checks["keeper"]["ok"]
         assert checks["read_model"]["ok"]
@@ -90,6 +90,8 @@ async def test_a_keeper_that_stands_still_is_not_ready_until_it_moves(
     ("stream", "consumer"),
     [
         (subjects.JOBS, subjects.KEEPER_EVENTS), (subjects.JOBS, subjects.KEEPER_FINALS),
+        (subjects.JOBS, subjects.KEEPER_LEDGER),
+        (subjects.JOBS, subjects.KEEPER_PARTS),
         (subjects.TIMERS, subjects.KEEPER_TIMERS), (subjects.SCHEDULES, subjects.KEEPER_SCHEDULES),
     ],
 )  # fmt: skip

@@ -11,6 +11,8 @@ import pytest
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import Answer, Gateway, gateway
 
+pytestmark = pytest.mark.shared_gateway
+
 JOB = {"kind": "noop"}
 
 
@@ -72,6 +74,32 @@ async def test_a_name_is_taken_once(api: Gateway) -> None:
         "POST", "/v1/schedules", {"name": "once", "cron": "@daily", "job": JOB}, token=stranger
     )
     assert theirs.status == 201
+
+
+async def test_a_job_is_made_by_hand_once_and_moves_no_tick(api: Gateway) -> None:
+    made = await make(api, name="byhand", job={"kind": "noop", "payload": {"n": 1}, "priority": 9})
+    assert (await act(api, "byhand", "pause")).status == 200
+    keyed = [await act(api, "byhand", "run", Idempotency_Key="k") for _ in range(2)]
+    plain = await act(api, "byhand", "run")
+    assert [answer.status for answer in (*keyed, plain)] == [201, 200, 201]
+    job = keyed[0].json
+    assert (keyed[1].json["id"] == job["id"], plain.json["id"] == job["id"]) == (True, False)
+    assert (job["priority"], job["labels"]["schedule"]) == (9, "byhand")
+    shown = (await api.get("/v1/schedules/byhand")).json
+    assert (shown["runs"], shown["last_run"], shown["runs_by_hand"]) == (0, None, 2)
+    assert (shown["last_by_hand"]["job_id"], shown["last_by_hand"]["by"]) == (plain.json["id"], "user:ann")
+    assert (shown["cron"], shown["state"], made["state"]) == (made["cron"], "paused", "active")
+    links = (await api.get(f"/v1/jobs/{job['id']}")).json["links"]
+    assert links["schedule"] == "/v1/schedules/byhand"
+    events = (await api.get(f"/v1/jobs/{job['id']}/events")).json["events"]
+    assert events[0]["actor"] == "user:ann"
+    viewer = await act(api, "byhand", "run", token=api.token("viewer"))
+    assert (viewer.status, (await act(api, "none", "run")).status) == (403, 404)
+    # Another job under the same key is another request.
+    other = {"cron": "@daily", "job": {"kind": "noop", "payload": {"n": 2}}}
+    assert (await api.call("PUT", "/v1/schedules/byhand", other)).status == 200
+    again = await act(api, "byhand", "run", Idempotency_Key="k")
+    assert (again.status, again.json["code"]) == (409, "idempotency_conflict")
 
 
 async def test_put_makes_and_replaces(api: Gateway) -> None:

@@ -27,6 +27,14 @@ def where_shared(_: dict[str, Any]) -> int:
     return os.getpid()
 
 
+@handlers.kind("in-parts", process=True)
+def in_parts(payload: dict[str, Any], context: SyncContext) -> Any:
+    if context.joins:
+        return [part.outcome().result for part in context.parts]
+    context.spawn("where", payload, name="one")
+    return 1 if payload.get("forget") else context.join("collect")
+
+
 @handlers.kind("print", process=True)
 def say(payload: dict[str, Any]) -> None:
     print("printed")  # noqa: T201

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from typing import Any
 
 import pytest
 
-from switchyard.handlers import Fatal, Retry
+from switchyard.handlers import Fatal, Handlers, Retry, SyncContext
 from switchyard.testing import Harness
 from tests.handlers.samples import handlers
 
@@ -42,6 +45,61 @@ async def test_a_cancelled_attempt_stops(kind: str) -> None:
         done = await running.cancel()
     assert done.cancelled
     assert done.result is None
+
+
+@pytest.mark.parametrize("kind", ["count", "count-in-a-thread"])
+async def test_a_drained_attempt_is_no_cancelled_one(kind: str) -> None:
+    async with asyncio.timeout(DEADLINE_S), Harness(handlers).start(kind, {"forever": True}) as running:
+        await running.progress("count")
+        done = await running.drain()
+    assert (done.drained, done.cancelled, done.error, done.still_runs) == (True, False, None, False)
+
+
+@pytest.mark.parametrize("kind", ["count", "count-in-a-thread"])
+async def test_an_attempt_whose_time_is_over_fails_and_may_be_tried_again(kind: str) -> None:
+    async with asyncio.timeout(DEADLINE_S), Harness(handlers).start(kind, {"forever": True}) as running:
+        await running.progress("count")
+        done = await running.time_out()
+    assert isinstance(done.error, Retry)
+    assert (done.error.code, done.retryable, done.cancelled) == ("timeout", True, False)
+
+
+async def test_a_handler_that_does_not_stop_is_named() -> None:
+    go = threading.Event()
+    deaf = Handlers()
+
+    @deaf.kind("deaf")
+    def never(_: dict[str, Any], context: SyncContext) -> None:
+        context.progress(0.5, "begun")
+        go.wait(DEADLINE_S)
+
+    try:
+        async with (
+            asyncio.timeout(DEADLINE_S),
+            Harness(deaf, grace_s=0.05).start("deaf") as running,
+        ):
+            await running.progress("begun")
+            done = await running.time_out()
+        assert done.still_runs
+        assert isinstance(done.error, Retry)
+    finally:
+        go.set()
+
+
+async def test_what_a_plain_handler_returns_once_it_is_stopped_is_dropped() -> None:
+    stubborn = Handlers()
+
+    @stubborn.kind("stubborn")
+    def partly(_: dict[str, Any], context: SyncContext) -> str:
+        context.progress(0.5, "begun")
+        while not context.cancelled:
+            time.sleep(0.005)
+        return "half"
+
+    async with asyncio.timeout(DEADLINE_S), Harness(stubborn).start("stubborn") as running:
+        await running.progress("begun")
+        done = await running.drain()
+    assert (done.drained, done.result) == (True, None)
 
 
 async def test_a_report_that_never_comes_is_named() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from switchyard._worker.given.spawning import Part, PartFacts, PartOutcome
 from switchyard._worker.traceback import MAX_CHARS, formatted
 from switchyard.handlers import Handlers, HandlersError
 from switchyard.services.connectors.handlers.connector import CustomConnector
@@ -46,6 +48,28 @@ async def test_a_process_serves_another_tenant_only_where_the_handler_says_so(
     other = await made.run(LocalAttempt(tmp_path, tenant="other"))
     assert acme.result == again.result
     assert (other.result == acme.result) is same
+
+
+async def test_a_process_plans_parts_and_joins_them(connector: Connect, tmp_path: Path) -> None:
+    made = connector("in-parts")
+    planned = (await made.run(LocalAttempt(tmp_path, {"n": 1}))).join
+    assert planned is not None
+    assert (planned.policy, [(part["name"], part["payload"]) for part in planned.parts]) == (
+        "collect", [("one", {"n": 1})],
+    )  # fmt: skip
+    with pytest.raises(FatalError) as caught:
+        await made.run(LocalAttempt(tmp_path, {"forget": True}))
+    assert caught.value.code == "not_joined"
+    outcome = PartOutcome("succeeded", 7)
+
+    async def load(_: str) -> dict[str, Any]:
+        return asdict(outcome)
+
+    joining = LocalAttempt(tmp_path, parts=(Part(PartFacts("one", "an-id", "where"), load),))
+    assert (await made.run(joining)).result == [7]
+    harness = Harness(handlers)
+    assert [part["name"] for part in (await harness.run("in-parts", {"n": 1})).spawned] == ["one"]
+    assert (await harness.run("in-parts", {}, parts={"one": outcome})).result == [7]
 
 
 @pytest.mark.parametrize("fail", [False, True])

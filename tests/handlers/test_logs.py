@@ -148,8 +148,10 @@ async def test_the_worker_logs_the_start_and_the_end_of_each_job(broker: NatsSer
         outcome = "fail" if end else "complete"
         assert own[1] == {
             "event": "job_ended", **fields, "outcome": outcome, **end, "seconds": own[1]["seconds"],
+            "fence": own[1]["fence"],
         }  # fmt: skip
         assert own[1]["seconds"] >= 0
+        assert own[1]["fence"] > 0
 
 
 async def test_five_thousand_lines_at_once_all_reach_a_reader(broker: NatsServer, tmp_path: Path) -> None:

@@ -17,16 +17,17 @@ from switchyard.client import AsyncClient
 from switchyard.models import Job
 from tests.handlers import odd
 from tests.handlers.table import ANY, MODES, REST, SOURCES, Entry, table
-from tests.sizes import sizes
+from tests.sizes import in_drill, sizes
 from tests.system.deployment import Deployment, Part
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 SLOTS = 24
 LEASE_S = 10.0  # a job given to a REST worker while a handler blocks its loop is kept by nobody until then
-SETTINGS: dict[str, float] = {"lost_slots": 1000}
+SETTINGS: dict[str, Any] = {"lost_slots": 1000}
 GRACE_S = {False: 1.0, True: 10.0}  # a worker over REST has a grace of its own, which is to be within this
 RUNS = [("loop", False), ("process", False), ("thread", False), ("loop", True), ("thread", True)]
+EVERY_TIME = [("process", False), ("loop", True)]
 NEIGHBOURS = 40
 LEAST = 60
 
@@ -86,7 +87,7 @@ def test_the_table_is_large() -> None:
 
 
 @pytest.mark.parametrize("every", sizes(3, 1, timeout_s=1800))
-@pytest.mark.parametrize(("mode", "rest"), RUNS)
+@pytest.mark.parametrize(("mode", "rest"), [run if run in EVERY_TIME else in_drill(*run) for run in RUNS])
 async def test_a_hostile_handler_ends_its_own_job_and_nothing_else(
     site: Deployment, mode: str, every: int, *, rest: bool
 ) -> None:

@@ -114,6 +114,15 @@ async def test_a_failed_dependency_ends_a_job_as_its_policy_says(
         assert (await site.final(parent)).name == how
         if policy is DependencyFailure.RUN:
             await cancel(site, waiting)
+        if policy is DependencyFailure.WAIT:
+            # The end of what it waits for has been looked at by the time that another's heir has died of it.
+            heir = await site.submit("heir", depends_on=(parent,))
+            await site.final(heir)
+            await cancel(site, waiting)
+            witness = await site.submit("witness", depends_on=(waiting,))
+            await site.final(witness)
+            assert await site.names(child) == ["blocked"]
+            return
         event = (await site.final(child)).event
         grandchild = await site.submit("grandchild", depends_on=(child,))
         after = (await site.final(grandchild)).event
@@ -188,6 +197,29 @@ async def test_a_redriven_parent_counts_again(site: Site) -> None:
         async with site.worker(TestConnector(fails_first)):
             assert (await site.final(child)).name == "succeeded"
             assert (await site.final(patient)).name == "succeeded"
+
+
+async def test_a_job_that_goes_on_waiting_is_released_by_the_success_of_a_redriven_parent(site: Site) -> None:
+    flaky = True
+
+    async def fails_first(attempt: Attempt) -> Any:
+        if attempt.payload["n"] == "flaky" and flaky:
+            raise FatalError("asked", "not yet")
+        return attempt.payload["n"]
+
+    good, parent = await site.submit("good"), await site.submit("flaky")
+    wait = DependencyFailure.WAIT
+    child = await site.submit("child", depends_on=(parent, good), on_dependency_failure=wait)
+    async with site.keeper(), site.worker(TestConnector(fails_first, "simulate")):
+        for again in (True, True, False):
+            heir = await site.submit("heir", depends_on=(parent,))
+            assert (await site.final(heir)).name == "dead"  # so the parent is, once more
+            late = await site.submit("late", depends_on=(parent, good), on_dependency_failure=wait)
+            assert (await site.names(child), await site.names(late)) == (["blocked"], ["blocked"])
+            flaky = again
+            await give(site, parent, Redrive(now=datetime.now(UTC)))
+        assert (await site.final(child)).name == "succeeded"
+        assert (await site.final(late)).name == "succeeded"
 
 
 async def test_an_archived_parent_counts_as_what_it_was(site: Site) -> None:

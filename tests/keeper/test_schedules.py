@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -76,12 +77,14 @@ class Table:
 
     async def change(self, step: Callable[[Schedule, datetime], Schedule | None]) -> Schedule:
         """Pause or resume it."""
-        schedule, revision = await self.store.load("acme", self.name)
-        assert schedule is not None
-        changed = step(schedule, datetime.now(UTC))
-        assert changed is not None
-        await self.store.put(changed, revision)
-        return changed
+        while True:
+            schedule, revision = await self.store.load("acme", self.name)
+            assert schedule is not None
+            changed = step(schedule, datetime.now(UTC))
+            assert changed is not None
+            with contextlib.suppress(VersionConflictError):  # a keeper was faster
+                await self.store.put(changed, revision)
+                return changed
 
     async def until(self, wanted: Callable[[Schedule], bool]) -> Schedule:
         """The schedule as soon as it is as wanted."""

@@ -31,6 +31,12 @@ from switchyard.services.keeper.stale import delete
 from switchyard.services.projector.projector import Projector
 from switchyard.services.records.lane_entries import LANES, LanePlace
 from switchyard.services.records.lanes import lane_for
+from switchyard.services.records.limits import Limit, Limits
+from switchyard.services.records.servers.naming import SLOT, slots_consumer, slots_key, slots_of
+from switchyard.services.records.servers.record import SERVERS, Endpoints, Server
+from switchyard.services.records.servers.slot_use import taken_slots
+from switchyard.services.records.servers.store import Servers
+from tests.site import now
 from tests.worker.site import DEADLINE_S, Site, open_site
 
 LANE = lane_for("simulate")
@@ -263,3 +269,53 @@ async def test_work_that_a_read_model_which_lags_does_not_know_of_stays(site: Si
         assert await purge_leftovers(site.nc, held, timeout_s=2) == 0
         held.close()
         assert await purge_leftovers(site.nc, model, timeout_s=2) == 1
+
+
+async def test_slots_of_servers_that_are_gone_are_taken_away(site: Site) -> None:
+    """In the second sweep; those of servers that are there stay, readable here or not."""
+    limits = Limits(site.nc, site.publisher, site.settings)
+    registry = Servers(site.nc, site.publisher, site.settings)
+    there, gone = ("acme", "a.b"), ("acme-2", "x_1")
+    await registry.put(registered(*there), 0)
+    newer = SERVERS.subject(("acme", "newer"))
+    await site.publisher.publish(newer, b'{"of": "a newer version"}', {})
+    for tenant, server_id in (there, gone, ("acme", "newer")):
+        await limits.set_places(SLOT, slots_key(tenant, server_id), 3, 60)
+    await limits.put("acme.all", Limit(2, None, now()))
+    keeper = Keeper(site.nc, site.settings, None)
+    async with keeper._publisher, asyncio.TaskGroup() as group:
+        await keeper.sweep.once(group)
+        assert await taken_slots(site.nc, gone, timeout_s=2) == 0
+        assert slots_consumer(*gone) in await consumer_names(site.nc, subjects.TOKENS, 2)
+        await keeper.sweep.once(group)
+    assert dict(keeper.sweep.repaired) == {"slots_of_a_server_that_is_gone": 1}
+    left = await consumer_names(site.nc, subjects.TOKENS, 2)
+    assert left == {
+        slots_consumer(*there), slots_consumer("acme", "newer"), subjects.token_consumer("run", "acme.all"),
+    }  # fmt: skip
+    state = (await site.nc.jetstream().stream_info(subjects.TOKENS)).state
+    assert state.messages == 3 + 3 + 2
+
+
+def registered(tenant: str, server_id: str) -> Server:
+    """A server that somebody has registered."""
+    return Server(
+        tenant=tenant, id=server_id, generation="g", name=server_id, endpoints=Endpoints("http://192.0.2.1/"),
+        profile="task", kinds=("simulate",), created_at=now(), created_by="user:ann", updated_at=now(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "slot_4_acme",
+        "slot__acme_x",
+        "slot_9_acme_x",
+        "slot_4_acmex",
+        "run_4_acme_all",
+        "slot_0__x_",
+        "slot_4_acme_x",
+    ],
+)
+def test_what_is_no_consumer_of_slots_is_left_alone(name: str) -> None:
+    assert slots_of(name) is None

@@ -19,14 +19,28 @@ from switchyard.events.vocabulary.ids import JobId, Seq
 from switchyard.projections import checkpoint, database
 from switchyard.projections.dead_letters import DeadFilters
 from switchyard.projections.fold import Batch, Folder, Message
-from switchyard.projections.job_list import TOP, Filters, places
 from switchyard.projections.jobs import microseconds
+from switchyard.projections.kept import gone
+from switchyard.projections.known import KnownJobs
+from switchyard.projections.lists.jobs import TOP, Filters, places
 from switchyard.projections.reader import ReadModel
 from tests.events.examples import NOW, SUCCEEDED, encode
 from tests.projections.logs import logs
 from tests.projections.rows import dump
+from tests.sizes import examples
 
-TABLES = ("jobs", "labels", "attempts", "counts", "tenants", "dead_letters", "workers")
+TABLES = (
+    "jobs",
+    "labels",
+    "attempts",
+    "counts",
+    "tenants",
+    "dead_letters",
+    "workers",
+    "needs",
+    "batches",
+    "series",
+)
 IN_FLIGHT = 3
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -45,7 +59,7 @@ def project(path: Path, writer: sqlite3.Connection, batches: list[list[Message]]
     most = max(map(len, batches), default=1)
     waiting: list[Batch] = []
     with closing(database.open_reader(path)) as reader:
-        folder = Folder(reader, cache=(lag + 1) * most)
+        folder = Folder(reader, KnownJobs(most=(lag + 1) * most))
         for messages in batches:
             waiting.append(folder.fold(messages))
             if len(waiting) > lag:
@@ -61,7 +75,7 @@ def cut(messages: list[Message], sizes: list[int]) -> list[list[Message]]:
 
 
 @given(logs(), st.lists(st.integers(1, 6), max_size=40), st.integers(0, IN_FLIGHT))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_however_a_log_is_cut_into_batches_the_rows_are_the_same(
     log: tuple[list[Message], dict[str, Job]], sizes: list[int], lag: int
 ) -> None:
@@ -76,7 +90,7 @@ def test_however_a_log_is_cut_into_batches_the_rows_are_the_same(
 
 
 @given(logs(), st.lists(st.integers(1, 6), max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_counts_and_workers_are_those_of_the_rows(
     log: tuple[list[Message], dict[str, Job]], sizes: list[int]
 ) -> None:
@@ -86,7 +100,8 @@ def test_counts_and_workers_are_those_of_the_rows(
         counted = writer.execute(
             "SELECT tenant, kind, state, lane, priority, count(*) FROM jobs GROUP BY 1, 2, 3, 4, 5"
         )
-        assert sorted(counted) == sorted(writer.execute("SELECT * FROM counts"))
+        shown = "SELECT tenant, kind, state, lane, priority, jobs FROM counts"
+        assert sorted(counted) == sorted(writer.execute(shown))
         taken: dict[str, list[int]] = {}
         for doc in jobs.values():
             if doc.status in (Status.ARCHIVED, Status.ABSENT):
@@ -107,7 +122,7 @@ def test_counts_and_workers_are_those_of_the_rows(
 
 
 @given(logs(), st.lists(st.integers(1, 6), max_size=40), st.integers(0, IN_FLIGHT))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_model_that_saw_jobs_archived_is_the_one_built_from_what_is_left_of_the_log(
     log: tuple[list[Message], dict[str, Job]], sizes: list[int], lag: int
 ) -> None:
@@ -128,8 +143,59 @@ def test_a_model_that_saw_jobs_archived_is_the_one_built_from_what_is_left_of_th
         assert dump(writer, TABLES) == dump(rebuilt, TABLES)
 
 
+@given(
+    log=logs(), sizes=st.lists(st.integers(1, 6), max_size=40), lag=st.integers(0, IN_FLIGHT),
+    drops=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=examples(60), deadline=None)
+def test_jobs_that_are_gone_leave_nothing_also_where_others_have_their_ids(
+    log: tuple[list[Message], dict[str, Job]], sizes: list[int], lag: int, *, drops: bool
+) -> None:
+    """A job that was archived and is gone, and another one of its id: the rows are those of that one."""
+    messages, jobs = log
+    gone_ids, archived = set(), list[Message]()
+    seq = Seq(messages[-1][3] if messages else 0)
+    for job in jobs.values():
+        if job.damage is None and job.status in FINAL and job.status is not Status.ARCHIVED:
+            event = decide(job, Archive(now=NOW))
+            assert event is not None
+            gone_ids.add(job.id)
+            seq = Seq(seq + 1)
+            archived.append((f"job.{job.id}.archived", {subjects.H_TTL: "5s"}, encode(event), seq))
+    again = [
+        (subject, headers, body, Seq(seq + number))
+        for number, (subject, headers, body, _) in enumerate(messages, 1)
+        if subject.split(".")[1] in gone_ids
+    ]
+    left = [message for message in messages if message[0].split(".")[1] not in gone_ids]
+    with empty() as (path, writer), empty() as (other, rebuilt):
+        with closing(database.open_reader(path)) as reader:
+            folder = Folder(reader, KnownJobs(most=10_000))
+            times = {message[3]: 1_000 for message in archived}
+            if drops:  # they go in between, as they do where nobody is in a hurry
+                for batch in cut(messages + archived, sizes):
+                    folder.fold(batch, taken_in=times).write(writer)
+                folder.pass_to(5_000_001)
+                gone.drop_all(writer, 5_000_001)
+                assert {
+                    job_id for (job_id,) in writer.execute("SELECT id FROM jobs")
+                } == jobs.keys() - gone_ids
+                batches = cut(again, sizes)
+            else:
+                batches = cut(messages + archived + again, sizes)
+            waiting = []
+            for batch in batches:
+                waiting.append(folder.fold(batch, taken_in=times))
+                if len(waiting) > lag:
+                    waiting.pop(0).write(writer)
+            for late in waiting:
+                late.write(writer)
+        project(other, rebuilt, [left + again] if left + again else [], 0)
+        assert dump(writer, TABLES) == dump(rebuilt, TABLES)
+
+
 @given(logs(), st.lists(st.integers(1, 6), max_size=40), st.integers(1, 3), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_pages_of_dead_letters_hold_each_of_them_once_the_latest_first(
     log: tuple[list[Message], dict[str, Job]], sizes: list[int], limit: int, data: st.DataObject
 ) -> None:
@@ -178,7 +244,7 @@ FILTERS = st.fixed_dictionaries(
 
 
 @given(logs(), FILTERS, st.integers(1, 4), st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_pages_of_any_list_hold_each_of_its_jobs_once_newest_first(
     log: tuple[list[Message], dict[str, Job]], filters: dict[str, object], limit: int, data: st.DataObject
 ) -> None:
@@ -226,7 +292,7 @@ ROWS = st.lists(
 
 
 @given(ROWS, st.sampled_from((None, "acme")), st.sampled_from(((), ("dead",))))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_labels_are_intersected(
     rows: list[tuple[str, str, dict[str, str]]], tenant: str | None, states: tuple[str, ...]
 ) -> None:
@@ -255,7 +321,7 @@ def test_labels_are_intersected(
 def test_a_list_looks_at_no_job_that_is_not_on_it() -> None:
     """A rare job among many is found in as many steps as if it were alone."""
     with empty() as (_, writer), writer:
-        row = "INSERT INTO jobs VALUES (?, ?, ?, ?, 'l', 50, NULL, 0, ?, NULL, ?, '{}')"
+        row = "INSERT INTO jobs VALUES (?, ?, ?, ?, 'l', 50, NULL, 0, ?, 0, NULL, NULL, NULL, NULL, ?, '{}')"
         jobs = [(f"j{n}", "acme", "simulate", "dead" if n == 0 else "succeeded", n, n) for n in range(2000)]
         writer.executemany(row, jobs)
         labels = [("acme", "env", "red", n, f"j{n}") for n in range(2000)] + [
@@ -263,7 +329,7 @@ def test_a_list_looks_at_no_job_that_is_not_on_it() -> None:
         ]
         writer.executemany("INSERT INTO labels VALUES (?, ?, ?, ?, ?)", labels)
         writer.executemany(
-            "INSERT INTO counts VALUES ('acme', 'simulate', ?, 'l', 50, ?)",
+            "INSERT INTO counts VALUES ('acme', 'simulate', ?, 'l', 50, ?, 0)",
             [("dead", 1), ("succeeded", 1999)],
         )
         steps = 0

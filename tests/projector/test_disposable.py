@@ -310,6 +310,8 @@ async def listed_state(api: Gateway, model: ReadModel, job_id: str) -> None:
     ("stream", "consumer"),
     [
         (subjects.JOBS, subjects.KEEPER_EVENTS), (subjects.JOBS, subjects.KEEPER_FINALS),
+        (subjects.JOBS, subjects.KEEPER_LEDGER),
+        (subjects.JOBS, subjects.KEEPER_PARTS),
         (subjects.TIMERS, subjects.KEEPER_TIMERS), (subjects.SCHEDULES, subjects.KEEPER_SCHEDULES),
     ],
 )  # fmt: skip

@@ -154,10 +154,10 @@ async def test_a_projector_killed_in_the_middle_goes_on_where_it_was(site: Site,
         "import asyncio, sys\n"
         "from switchyard.services.broker import connection as broker\n"
         "from switchyard.services.projector.projector import Projector\n"
-        "from switchyard.services.environment import from_environment\n"
+        "from switchyard.services.settings.loading import load_settings\n"
         "async def main():\n"
         "    nc = await broker.connect(sys.argv[1], name='projector')\n"
-        "    await Projector(nc, from_environment()).run()\n"
+        "    await Projector(nc, load_settings().settings).run()\n"
         "asyncio.run(main())\n"
     )
     for kill_after in (1, 8, 30):
@@ -431,10 +431,10 @@ def test_the_view_of_a_job_has_the_documented_fields() -> None:
     view = msgspec.to_builtins(job_view(Job(id=JobId("x")), {"fraction": 0.5, "stage": "pages", "fence": 3}))
     assert list(view) == [
         "id", "kind", "tenant", "state", "priority", "labels", "attempt", "failures", "max_attempts",
-        "depends_on", "key",
+        "depends_on", "parent", "parts", "workflow", "inputs", "key",
         "worker", "progress", "result", "artifacts", "usage", "error", "reason",
         "releases", "next_attempt_at", "rejections", "feedback", "review", "damage", "archived_as",
-        "created_at", "started_at", "ended_at",
+        "created_at", "updated_at", "started_at", "ended_at",
         "seq",
     ]  # fmt: skip
     assert view["progress"] == {"fraction": 0.5, "stage": "pages", "message": None, "eta_s": None}

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 
@@ -14,23 +15,29 @@ from switchyard.events import subjects
 from switchyard.events.errors import NotFoundError
 from switchyard.events.vocabulary.ids import JobId, Revision, WorkerId
 from switchyard.services.broker import topology
+from switchyard.services.broker.bucket import Bucket, Form, Mirror
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.reader import read_range
 from switchyard.services.dispatch.rest.idempotency import CLAIMS, ClaimKeys, Intent
 from switchyard.services.event_store import EventStore
 from switchyard.services.files import Files
-from switchyard.services.gateway.doors.octopoid.scopes import ScopeKeys
+from switchyard.services.files.resumable.record import UPLOADS, Upload
+from switchyard.services.gateway.doors.octopoid.keys.scopes import ScopeKeys
 from switchyard.services.keeper.waits import Waits
-from switchyard.services.records.entries import Documents
+from switchyard.services.records.batches.record import BATCHES, Batch
+from switchyard.services.records.entries.documents import Documents
 from switchyard.services.records.kinds import KINDS, KindDefaults, Kinds
 from switchyard.services.records.limits import Limit, Limits
+from switchyard.services.records.models.record import MODELS, Model
 from switchyard.services.records.schedules import SCHEDULES, ScheduleStore
+from switchyard.services.records.workflows.record import WORKFLOWS, Head
 from switchyard.services.settings import Settings
 from tests.files.test_files import put, read
 
 JUNK = [b"hi", b"\xff", b"null", b"[]", b"{}", b'{"x":' * 3000, b"[" * 300 + b"]" * 300, b"1e400"]
 PARENT, CHILD = (JobId(f"01940000-0000-7000-8000-{number:012}") for number in (1, 2))
 SETTINGS = Settings()
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -204,3 +211,63 @@ async def test_defaults_that_cannot_be_read_are_none_and_those_of_other_kinds_ho
     reader = Kinds(nc, publisher, SETTINGS)
     await reader.load()
     assert reader.all() == {"good": KindDefaults(priority=80)}
+
+
+MODEL = Model(
+    folder="checkpoints", name="a.safetensors", url="https://models.example/a", sha256="0" * 64, size_bytes=1,
+    created_at=NOW, created_by="user:ann", updated_at=NOW,
+)  # fmt: skip
+BATCH = Batch(
+    tenant="acme", id=PARENT, created_at=NOW, created_by="user:ann", input=CHILD, window=1, deadline_at=NOW
+)
+UPLOAD = Upload(
+    tenant="acme", id=PARENT, length=1, type="text/plain", ttl_s=60.0, created_at=NOW, expires_at=NOW
+)
+HEAD = Head(tenant="acme", name="w", latest=3, updated_at=NOW)
+RECORDS: tuple[tuple[Form[Any], Any, str, tuple[dict[str, Any], ...]], ...] = (
+    (MODELS, MODEL, "$KV.models.checkpoints.b=2Esafetensors", ({"size_bytes": -1},)),
+    (
+        BATCHES, BATCH, f"$KV.batches.acme.{CHILD}",
+        ({"cursor": 10**9}, {"state": "rests"}, {"compat": {"form": "x", "endpoint": "/"}}, {"window": 0}),
+    ),
+    (
+        UPLOADS, UPLOAD, f"$KV.uploads.acme.{CHILD}",
+        ({"ttl_s": 1e300}, {"length": -1}, {"parts": [{"nuid": ">", "size_bytes": 1, "chunks": 1}]}),
+    ),
+    (WORKFLOWS, HEAD, "$KV.workflows.acme.workflow.v", ({"latest": "3"}, {"type": "other"})),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record[0].name)
+async def test_a_record_that_cannot_be_used_is_set_aside_and_the_others_are_read(
+    nc: Client, publisher: Publisher, record: tuple[Form[Any], Any, str, tuple[dict[str, Any], ...]]
+) -> None:
+    form, good, subject, odd = record
+    bucket, mirror = Bucket(nc, form, publisher, timeout_s=5.0), Mirror(Bucket(nc, form, timeout_s=5.0))
+    body = form.values.encode(good)
+    place = {"models": MODEL.key, "workflows": ("acme", "workflow", "w")}.get(form.name, ("acme", PARENT))
+    await store(nc, form.subject(place), body)
+    own = subject.rpartition(".")[2]
+    as_its_own = {"id": own, "name": "b.safetensors" if form is MODELS else own}
+    bodies = [json.dumps({**json.loads(body), **as_its_own, **one}).encode() for one in odd]
+    bodies += [body, *JUNK, *([b'{"x":"%s"}' % (b"x" * form.max_bytes)] if form.max_bytes else ())]
+    for one in bodies:
+        await store(nc, subject, one)
+        assert [entry.value for entry in await bucket.load() if entry.value is not None] == [good], one
+    assert await set_aside(nc, form.stream) == len(bodies)
+    await store(nc, f"$KV.{form.name}.A.b.c.d", body)
+    await mirror.load()
+    assert [entry.value for entry in mirror.entries.values()] == [good]
+    assert await set_aside(nc, form.stream) == len(bodies) + 1
+
+
+def test_fields_of_newer_versions_are_written_back_as_they_came() -> None:
+    forms: tuple[tuple[Form[Any], Any], ...] = ((BATCHES, BATCH), (UPLOADS, UPLOAD))
+    for form, good in forms:
+        newer = {"folded": {"a": [1, 2.5, None]}, "beyond": {"state": "failed"}, "big": 2**70}
+        read = form.values.decode(json.dumps({**json.loads(form.values.encode(good)), **newer}).encode())
+        written = form.values.encode(msgspec.structs.replace(read, created_at=NOW + timedelta(days=1)))
+        fields = json.loads(written)
+        assert (fields["folded"], fields["big"]) == (newer["folded"], 2**70)
+        assert ("beyond" in fields, "state" in fields) == (False, False)
+        assert form.values.decode(written).created_at == NOW + timedelta(days=1)

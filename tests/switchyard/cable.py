@@ -18,8 +18,7 @@ class Cable:
     """
 
     def __init__(self, target: str) -> None:
-        parts = urlsplit(target)
-        self._target = (str(parts.hostname), int(parts.port or 80))
+        self.leads_to(target)
         self._writers: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
         self.url = ""
@@ -30,6 +29,11 @@ class Cable:
         """For each next connection, what is answered without asking the gateway."""
         self.swallow = 0
         """How many next connections are cut when the gateway has answered, before the client hears of it."""
+
+    def leads_to(self, target: str) -> None:
+        """Forward the connections to come to another gateway."""
+        parts = urlsplit(target)
+        self._target = (str(parts.hostname), int(parts.port or 80))
 
     def cut(self) -> None:
         """Break all connections."""

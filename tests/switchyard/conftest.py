@@ -12,7 +12,7 @@ from tests.gateway.rest import Gateway, gateway
 
 @pytest.fixture
 async def api(shared_broker: SharedBroker, tmp_path: Path) -> AsyncIterator[Gateway]:
-    """A gateway on the broker of all tests."""
+    """A gateway on the broker of its module."""
     async with gateway(shared_broker.url, tmp_path) as found:
         yield found
 

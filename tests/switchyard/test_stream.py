@@ -65,6 +65,16 @@ async def test_a_stream_goes_on_after_a_cursor_or_a_sequence(api: Gateway, clien
     assert second.event.type == "succeeded"
 
 
+async def test_a_stream_by_label_brings_the_jobs_that_have_it(api: Gateway, client: AsyncClient) -> None:
+    first = await client.submit("noop", labels={"zone": "us"})
+    ours = await client.submit("noop", labels={"zone": "eu"})
+    labels = {"zone": "eu"}
+    async with asyncio.timeout(20), aclosing(client.stream(labels=labels, after=first.seq - 1)) as stream:
+        message = await anext(stream)
+    assert isinstance(message, Transition)
+    assert message.event.job_id == ours.id
+
+
 async def test_a_cursor_of_another_log_is_reported(client: AsyncClient) -> None:
     job = await client.submit("noop")
     async with asyncio.timeout(20), aclosing(client.stream(jobs=[job.id], after="0123456789ab:1")) as stream:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,16 +14,17 @@ import aiohttp
 
 from switchyard.services.broker.server.server import NatsServer, start_broker
 from tests import forked
+from tests.ports import free_port
 
-READY_S = 30.0
+READY_S = 120.0
 STOP_S = 20.0
-COMMAND_S = 60.0
+COMMAND_S = 120.0
 
 
 class Part:
     """One process of the deployment."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process | forked.Program, log: Path) -> None:
         self.name = name
         self.process = process
         self.log = log
@@ -54,13 +56,18 @@ class Deployment:
     Args:
         directory: for data, logs and the broker's files.
         lease_s: seconds of a lease.
+        started: names of processes that are not forked from one that has imported all, for tests of what a
+            process is made of, or of how its interpreter ends.
         settings: others of every process, by name.
     """
 
-    def __init__(self, directory: Path, *, lease_s: float = 3.0, **settings: float) -> None:
+    def __init__(
+        self, directory: Path, *, lease_s: float = 3.0, started: Collection[str] = (), **settings: float
+    ) -> None:
         self.directory = directory
         self.data_dir = directory / "data"
         self.lease_s = lease_s
+        self.started = started
         self.settings = {f"SWITCHYARD_{name.upper()}": str(value) for name, value in settings.items()}
         self.parts: dict[str, Part] = {}
         self.url = ""
@@ -104,14 +111,22 @@ class Deployment:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    async def start(self, name: str, *arguments: str, module: str = "switchyard.services.cli") -> Part:
+    async def start(self, name: str, *arguments: str, module: str = forked.MODULE) -> Part:
         """Start a process; `name` is what the test calls it, `arguments` those of the module."""
         log = self.directory / f"{name}.log"
+        environment = self.environment
+        process: asyncio.subprocess.Process | forked.Program
         with log.open("ab") as target:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, *arguments,
-                env=self.environment, stdout=target, stderr=target, stdin=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
+            if name not in self.started and module == forked.MODULE and forked.is_possible(environment):
+                output = target.fileno()
+                process = await asyncio.to_thread(
+                    forked.Program, arguments, Path.cwd(), environment, output, output
+                )
+            else:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", module, *arguments,
+                    env=environment, stdout=target, stderr=target, stdin=asyncio.subprocess.DEVNULL,
+                )  # fmt: skip
         part = Part(name, process, log)
         self.parts[name] = part
         return part
@@ -184,13 +199,3 @@ class Deployment:
                     return str(body["id"])
                 assert status == 503, body
                 await asyncio.sleep(0.1)
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    import socket  # noqa: PLC0415 - only here
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

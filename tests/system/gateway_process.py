@@ -17,7 +17,7 @@ from switchyard.services.settings import Settings
 
 async def main(nats_url: str, data_dir: Path) -> None:
     """Serve until killed; says where and with which token in one line of JSON."""
-    settings = Settings(data_dir=data_dir, port=0)
+    settings = Settings(data_dir=data_dir, port=0, ilios=True)
     nc = await connect(nats_url, name="gateway")
     await topology.apply(nc)
     secret = load_or_create_secrets(data_dir)[0]

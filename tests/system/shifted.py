@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests import forked
 from tests.system.deployment import Deployment, Part
 
 SOURCE = Path(__file__).with_name("shifted_clock.c")
@@ -48,7 +49,7 @@ class ShiftedDeployment(Deployment):
         with path.open("r+b") as file:  # mapped by the process: never replaced
             file.write(struct.pack("d", seconds))
 
-    async def start(self, name: str, *arguments: str, module: str = "switchyard.services.cli") -> Part:
+    async def start(self, name: str, *arguments: str, module: str = forked.MODULE) -> Part:
         """Start a process on its own clock."""
         with self._on_clock(name):
             return await super().start(name, *arguments, module=module)

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from switchyard.client import AsyncClient
+from tests.sizes import in_drill
 from tests.system.deployment import Deployment, Part
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -24,7 +25,7 @@ ONE_START = ["submitted", "leased", "succeeded"]
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Deployment]:
-    async with Deployment(tmp_path, lease_s=LEASE_S, cancel_grace_s=2) as opened:
+    async with Deployment(tmp_path, lease_s=LEASE_S, started={"worker"}, cancel_grace_s=2) as opened:
         await opened.start("projector", "projector")
         await opened.start_gateway()
         await opened.start("keeper", "keeper")
@@ -79,8 +80,10 @@ async def until_gone(process: psutil.Process) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("kind", ["block", "hold"])
-@pytest.mark.parametrize("rest", [True, False])
+@pytest.mark.parametrize(
+    ("rest", "kind"),
+    [(False, "block"), (True, "hold"), in_drill(False, "hold"), in_drill(True, "block")],
+)
 async def test_a_blocked_loop_costs_no_job_its_lease(
     site: Deployment, client: AsyncClient, tmp_path: Path, kind: str, *, rest: bool
 ) -> None:
@@ -103,6 +106,7 @@ async def test_a_blocked_loop_costs_no_job_its_lease(
     await until_logged(worker, "loop_unblocked")
 
 
+@pytest.mark.drill
 async def test_a_worker_in_a_thread_of_a_program_that_forks_keeps_its_leases(
     site: Deployment, client: AsyncClient, tmp_path: Path
 ) -> None:
@@ -178,7 +182,7 @@ async def test_a_lease_that_goes_while_the_loop_is_blocked_stops_its_handler_and
     assert await names(client, other) == ONE_START
 
 
-@pytest.mark.parametrize("harm", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("harm", [signal.SIGKILL, in_drill(signal.SIGSTOP)], ids=["killed", "stopped"])
 async def test_a_vigil_that_dies_or_hangs_is_replaced_and_a_worker_killed_leaves_none(
     site: Deployment, client: AsyncClient, tmp_path: Path, harm: signal.Signals
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from switchyard.services.access.jwt import load_or_create_secrets, mint
 from switchyard.services.broker import connection
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.reader import Stored, follow, read_range
+from tests.sizes import in_drill, sizes
 from tests.system.log_check import check_log
 from tests.system.shifted import ShiftedDeployment
 
@@ -32,10 +34,13 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 PARTS = ("gateway", "projector", "keeper", "worker0")
 SHIFTS_S = (-3600, -300, 300, 3600)
+BOTH_WAYS = (0, 2)
+"""Turns in which each part is ahead once, and behind once."""
 ALL_DONE_S = 200.0
 LATE = timedelta(seconds=10)  # it is a second; this is for a machine with much else to do
 SECOND = timedelta(seconds=1)
 AHEAD_S = 2.0
+UPLOADS_TTL_S = 4
 
 
 def at_of(message: Stored) -> datetime:
@@ -162,19 +167,50 @@ def turned(by: int) -> Iterator[tuple[str, int]]:
         yield part, SHIFTS_S[(number + by) % len(SHIFTS_S)]
 
 
-@pytest.mark.parametrize("turn", range(len(SHIFTS_S)))
+@pytest.mark.parametrize(
+    "turn",
+    [turn if turn == BOTH_WAYS[0] else in_drill(turn) for turn in range(len(SHIFTS_S))],
+)
 async def test_parts_whose_clocks_are_off_from_the_start_are_on_time(turn: int, tmp_path: Path) -> None:
     async with ShiftedDeployment(tmp_path) as site:
         for part, shift_s in turned(turn):
             site.shift(part, shift_s)
+        site.settings |= {"SWITCHYARD_UPLOADS_TTL_S": str(UPLOADS_TTL_S)}
         events = await start(site)
         await run_jobs(site, events, 0)
+        await check_stored(site)
         await check_all(site, events)
         for part, _ in turned(turn):
             assert "host_clock_off" in site.parts[part].log.read_text()
         await check_tokens(site)
         await check_what_is_shown(site, dict(turned(turn))["gateway"])
         await events.nc.close()
+
+
+async def check_stored(site: ShiftedDeployment) -> None:
+    """A batch ends at its deadline, and an upload that does not go on is there until its own."""
+    token = {"Authorization": f"Bearer {site.token}"}
+    line = b'{"kind": "simulate", "requires": {"nobody": true}}'
+    async with site.session.post(f"{site.url}/v1/files?name=in", data=line, headers=token) as answer:
+        file = (await answer.json())["id"]
+    asked = datetime.now(UTC)
+    status, batch = await site.request("POST", "/v1/batches", json={"input": file, "deadline_s": AHEAD_S})
+    assert status == 201, batch
+    due = datetime.fromisoformat(batch["deadline_at"])
+    assert abs(due - asked - timedelta(seconds=AHEAD_S)) <= 2 * SECOND
+    tus = {**token, "Tus-Resumable": "1.0.0"}
+    begin = {**tus, "Upload-Length": "3"}
+    async with site.session.post(f"{site.url}/v1/uploads", headers=begin) as answer:
+        place, ends = site.url + answer.headers["Location"], answer.headers["Upload-Expires"]
+    expires = parsedate_to_datetime(ends)
+    assert abs(expires - datetime.now(UTC) - timedelta(seconds=UPLOADS_TTL_S)) <= 2 * SECOND
+    async with asyncio.timeout(ALL_DONE_S):
+        while (await site.session.head(place, headers=tus)).status == 200:
+            await asyncio.sleep(0.1)
+        assert_on_time("an upload", expires, datetime.now(UTC))
+        while (batch := (await site.request("GET", f"/v1/batches/{batch['id']}"))[1])["state"] != "expired":
+            await asyncio.sleep(0.1)
+    assert_on_time("a batch", due, datetime.fromisoformat(batch["ended_at"]))
 
 
 async def check_tokens(site: ShiftedDeployment) -> None:
@@ -212,10 +248,13 @@ async def check_what_is_shown(site: ShiftedDeployment, shift_s: float) -> None:
     assert claims["exp"] - datetime.now(UTC).timestamp() == pytest.approx(600, abs=60)
 
 
-async def test_setting_the_clock_of_any_part_while_it_runs_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("turns", sizes(BOTH_WAYS, range(len(SHIFTS_S)), timeout_s=600))
+async def test_setting_the_clock_of_any_part_while_it_runs_changes_nothing(
+    tmp_path: Path, turns: Sequence[int]
+) -> None:
     async with ShiftedDeployment(tmp_path) as site:
         events = await start(site)
-        for turn in range(len(SHIFTS_S)):
+        for turn in turns:
             for part, shift_s in turned(turn):
                 site.shift(part, shift_s)
             await run_jobs(site, events, turn)

@@ -1,11 +1,11 @@
-"""Five hundred workers that know HTTP alone, two gateways, and faults in the middle."""
+"""A crowd of workers that know HTTP alone, two gateways, and faults in the middle."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
@@ -14,14 +14,24 @@ import pytest
 from switchyard.events.values import Status
 from switchyard.services.broker import connection
 from switchyard.services.ids import new_id
-from tests.system.deployment import Deployment, free_port
+from tests.ports import free_port
+from tests.sizes import sizes
+from tests.system.deployment import Deployment
 from tests.system.log_check import check_log
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
-CLAIMERS = 500
-JOBS = 5000
 DEADLINE_S = 200.0
+
+
+class Size(NamedTuple):
+    """How many claim, and how many jobs."""
+
+    claimers: int
+    jobs: int
+
+
+SIZES = sizes(Size(100, 800), Size(500, 5000), timeout_s=300)
 
 
 class Crowd:
@@ -30,10 +40,12 @@ class Crowd:
     Args:
         urls: those of the gateways.
         token: lets them work.
+        jobs: how many there are.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, urls: list[str], token: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, urls: list[str], token: str, jobs: int) -> None:
         self._session = session
+        self._jobs = jobs
         self._urls = urls
         self._headers = {"Authorization": f"Bearer {token}"}
         self.done: set[str] = set()
@@ -59,7 +71,7 @@ class Crowd:
     async def work(self, number: int) -> None:
         """Claim and succeed until all jobs are done."""
         claim = {"worker": f"w{number}", "kinds": ["noop"], "lease_s": 120, "wait_s": 2}
-        while len(self.done) < JOBS:
+        while len(self.done) < self._jobs:
             status, claimed = await self.call("/v1/leases", claim, **{"Idempotency-Key": new_id()})
             if status == 204:
                 continue
@@ -82,16 +94,17 @@ class Crowd:
             await self.progress.wait()
 
 
-async def submit_all(site: Deployment) -> None:
-    lines = b"".join(orjson.dumps({"kind": "noop", "payload": {"n": n}}) + b"\n" for n in range(JOBS))
+async def submit_all(site: Deployment, jobs: int) -> None:
+    lines = b"".join(orjson.dumps({"kind": "noop", "payload": {"n": n}}) + b"\n" for n in range(jobs))
     headers = {"Authorization": f"Bearer {site.token}", "Content-Type": "application/x-ndjson"}
     async with site.session.post(f"{site.url}/v1/jobs/bulk", data=lines, headers=headers) as answer:
         assert answer.status == 200
         answers = [orjson.loads(line) for line in (await answer.read()).splitlines()]
-    assert [line["status"] for line in answers] == [201] * JOBS
+    assert [line["status"] for line in answers] == [201] * jobs
 
 
-async def test_five_hundred_claimers_end_five_thousand_jobs_once_each(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_job_is_ended_once_by_a_crowd_of_claimers(tmp_path: Path, size: Size) -> None:
     async with Deployment(tmp_path, lease_s=10) as site:
         await site.start("projector", "projector")
         ports = [free_port(), free_port()]
@@ -100,7 +113,7 @@ async def test_five_hundred_claimers_end_five_thousand_jobs_once_each(tmp_path: 
         await site.start("keeper", "keeper")
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         token = (await site.command("token", "--tenant", "acme", "--role", "worker")).strip()
-        await submit_all(site)
+        await submit_all(site, size.jobs)
         connector = aiohttp.TCPConnector(limit=0)
         timeout = aiohttp.ClientTimeout(total=60)
         async with (
@@ -108,20 +121,20 @@ async def test_five_hundred_claimers_end_five_thousand_jobs_once_each(tmp_path: 
             asyncio.timeout(DEADLINE_S),
             asyncio.TaskGroup() as group,
         ):
-            crowd = Crowd(session, urls, token)
-            for number in range(CLAIMERS):
+            crowd = Crowd(session, urls, token, size.jobs)
+            for number in range(size.claimers):
                 group.create_task(crowd.work(number))
-            await crowd.until(JOBS // 4)
+            await crowd.until(size.jobs // 4)
             await site.parts["gateway0"].kill()
             await site.start_gateway("gateway0", ports[0])
-            await crowd.until(JOBS // 2)
+            await crowd.until(size.jobs // 2)
             await site.broker.kill()
             await site.broker.restart()
         nc = await connection.connect(site.broker.url, name="test")
         report = await check_log(nc)
         await nc.close()
     assert report.faults == []
-    assert len(report.jobs) == JOBS
+    assert len(report.jobs) == size.jobs
     assert all(job.status is Status.SUCCEEDED for job in report.jobs.values())
     assert sum(job.failures for job in report.jobs.values()) == 0
-    assert report.events["claimed"] == JOBS
+    assert report.events["claimed"] == size.jobs

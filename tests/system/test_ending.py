@@ -13,7 +13,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.system.deployment import Deployment, Part, free_port
+from tests.ports import free_port
+from tests.sizes import in_drill
+from tests.system.deployment import Deployment, Part
 from tests.worker.own_process import until_dead
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -43,8 +45,14 @@ READY_S = 60.0
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Deployment]:
-    async with Deployment(tmp_path) as opened:
+def name() -> str:
+    """The part that is asked to end: started, since one that is forked ends in another way."""
+    return "worker"
+
+
+@pytest.fixture
+async def site(tmp_path: Path, name: str) -> AsyncIterator[Deployment]:
+    async with Deployment(tmp_path, started={name}) as opened:
         await opened.start("projector", "projector")
         await opened.start_gateway()
         await opened.start("keeper", "keeper")
@@ -78,6 +86,7 @@ async def test_a_busy_worker_ends(site: Deployment) -> None:
     await ends(site.parts["worker"])
 
 
+@pytest.mark.drill
 async def test_a_worker_ends_whose_outcome_waits_for_the_broker(site: Deployment) -> None:
     job = await site.submit(payload={"duration_s": 2})
     await until_running(site, job)
@@ -88,7 +97,8 @@ async def test_a_worker_ends_whose_outcome_waits_for_the_broker(site: Deployment
     await ends(site.parts["worker"])
 
 
-async def test_a_gateway_ends_with_requests_and_streams_open(site: Deployment) -> None:
+@pytest.mark.parametrize("name", ["gateway"])
+async def test_a_gateway_ends_with_requests_and_streams_open(site: Deployment, name: str) -> None:
     job = await site.submit(payload={"duration_s": 600})
     await until_running(site, job)
     waiting = asyncio.ensure_future(site.request("GET", f"/v1/jobs/{job}?wait=300"))
@@ -97,7 +107,7 @@ async def test_a_gateway_ends_with_requests_and_streams_open(site: Deployment) -
         await stream.content.readany()
         os.kill(site.broker.pid, signal.SIGSTOP)
         submitting = asyncio.ensure_future(site.request("POST", "/v1/jobs", json={"kind": "simulate"}))
-        await ends(site.parts["gateway"])
+        await ends(site.parts[name])
     await asyncio.gather(waiting, submitting, return_exceptions=True)
 
 
@@ -140,15 +150,16 @@ async def test_all_in_one_ends_with_its_broker(tmp_path: Path) -> None:
     await until_dead(broker)
 
 
-@pytest.mark.parametrize("options", [(), ("--reload",)], ids=["plain", "reload"])
-@pytest.mark.parametrize("frozen", [False, True], ids=["broker", "no-broker"])
+@pytest.mark.parametrize("name", ["blocked"])
+@pytest.mark.parametrize("options", [(), in_drill(("--reload",))], ids=["plain", "reload"])
+@pytest.mark.parametrize("frozen", [in_drill(False), True], ids=["broker", "no-broker"])
 async def test_a_worker_ends_whose_loop_is_blocked(
-    site: Deployment, tmp_path: Path, options: tuple[str, ...], *, frozen: bool
+    site: Deployment, tmp_path: Path, options: tuple[str, ...], name: str, *, frozen: bool
 ) -> None:
     (tmp_path / "own.py").write_text(BLOCKS)
     handlers = ("--handlers", "own:handlers", "--nats", site.broker.url, *options)
     site.settings["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
-    part = await site.start("blocked", "worker", *handlers)
+    part = await site.start(name, "worker", *handlers)
     job = await site.submit(kind="blocks", payload={"began": str(tmp_path / "began")})
     await until_there(tmp_path / "began")
     if frozen:
@@ -159,10 +170,14 @@ async def test_a_worker_ends_whose_loop_is_blocked(
     assert (await site.request("GET", f"/v1/jobs/{job}"))[1]["state"] in ("running", "queued")
 
 
-async def test_a_worker_with_reload_ends_while_the_broker_is_frozen(site: Deployment, tmp_path: Path) -> None:
+@pytest.mark.drill
+@pytest.mark.parametrize("name", ["waits"])
+async def test_a_worker_with_reload_ends_while_the_broker_is_frozen(
+    site: Deployment, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "own.py").write_text(BLOCKS)
     site.settings["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
-    part = await site.start("waits", "worker", "--handlers", "own:handlers", "--reload")
+    part = await site.start(name, "worker", "--handlers", "own:handlers", "--reload")
     await site.submit(kind="waits", payload={"began": str(tmp_path / "began")})
     await until_there(tmp_path / "began")
     os.kill(site.broker.pid, signal.SIGSTOP)

@@ -16,13 +16,15 @@ import psutil
 import pytest
 
 from switchyard.services.broker.server.server import start_broker
+from tests.sizes import sizes
 
 MIB = 1024 * 1024
-FILE_BYTES = 1024 * MIB
 MAX_GROWTH_BYTES = 150 * MIB
 SAMPLE_S = 0.1
 STALLED_CLIENTS = 8
 DEADLINE_S = 240.0
+
+SIZES = sizes(320 * MIB, 1024 * MIB, timeout_s=300)  # the small one is more than twice the growth
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -34,12 +36,13 @@ def block(number: int) -> bytes:
 
 @dataclass
 class Body:
-    """A gigabyte, made while it is sent."""
+    """What is large, made while it is sent."""
 
+    size_bytes: int
     digest: Any = field(default_factory=hashlib.sha256)
 
     async def __call__(self) -> AsyncIterator[bytes]:
-        for number in range(FILE_BYTES // MIB):
+        for number in range(self.size_bytes // MIB):
             piece = block(number)
             self.digest.update(piece)
             yield piece
@@ -76,6 +79,7 @@ class Gateway:
     pid: int
     url: str
     headers: dict[str, str]
+    broker_url: str
 
 
 @pytest.fixture
@@ -93,16 +97,20 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
                 line = await process.stdout.readline()
                 assert line, "the gateway ended"
             announced = json.loads(line)
-        yield Gateway(process.pid, announced["url"], {"Authorization": f"Bearer {announced['token']}"})
+        bearer = {"Authorization": f"Bearer {announced['token']}"}
+        yield Gateway(process.pid, announced["url"], bearer, broker.url)
     finally:
         process.kill()
         await process.communicate()
         await broker.stop()
-        shutil.rmtree(tmp_path / "broker")  # a gigabyte that pytest would keep
+        shutil.rmtree(tmp_path / "broker")  # files that pytest would keep
 
 
-async def test_memory_stays_flat_while_a_gigabyte_goes_up_and_comes_down(gateway: Gateway) -> None:
-    body = Body()
+@pytest.mark.parametrize("size_bytes", SIZES)
+async def test_memory_stays_flat_while_a_large_file_goes_up_and_comes_down(
+    gateway: Gateway, size_bytes: int
+) -> None:
+    body = Body(size_bytes)
     async with (
         asyncio.timeout(DEADLINE_S),
         aiohttp.ClientSession(gateway.url, headers=gateway.headers) as http,
@@ -112,7 +120,7 @@ async def test_memory_stays_flat_while_a_gigabyte_goes_up_and_comes_down(gateway
             async with http.post("/v1/files?name=big.bin", data=body(), timeout=None) as response:
                 assert response.status == 201, await response.text()
                 view = await response.json()
-            assert view["size_bytes"] == FILE_BYTES
+            assert view["size_bytes"] == size_bytes
             assert view["sha256"] == body.digest.hexdigest()
             stalled = [await stalled_reader(gateway, view["id"]) for _ in range(STALLED_CLIENTS)]
             digest = hashlib.sha256()

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 ALL_DONE_S = 120.0
 READY_S = 60.0
 PAGE = Path(__file__).parents[2] / "docs/metrics.md"
-PARTS = ("projector", "gateway", "gateway2", "keeper", "worker0", "worker1")
+PARTS = ("projector", "gateway", "gateway2", "keeper", "pusher", "worker0", "worker1")
 QUICK = {"base_s": 0.1, "max_s": 0.2, "jitter": 0}
 Key = tuple[str, ...]
 
@@ -43,6 +43,7 @@ async def start_all(site: Deployment) -> None:
     await site.start_gateway("gateway2")
     await site.start_gateway()
     await site.start("keeper", "keeper")
+    await site.start("pusher", "pusher")
     for number in range(2):
         await site.start_worker(f"worker{number}", slots=8)
     for name in PARTS:
@@ -275,7 +276,7 @@ async def test_everything_in_one_process_exports_each_part_once(tmp_path: Path) 
         ]
         assert len(series) == len(set(series))
         parts = {sample.labels["part"] for family in families for sample in family.samples}
-        assert parts == {"up", "gateway", "keeper", "projector", "worker"}
+        assert parts == {"up", "gateway", "keeper", "projector", "pusher", "worker"}
         await nc.close()
 
 

@@ -21,7 +21,7 @@ from switchyard.services.broker.reader import read_range
 from tests.broker.raw_nats import raw_publisher
 from tests.gateway.live.site import Reader
 from tests.projections.rows import dump
-from tests.sizes import sizes
+from tests.sizes import in_drill, sizes
 from tests.system.deployment import Deployment
 from tests.system.strangers import messages
 
@@ -213,7 +213,7 @@ async def everything_is_shown(site: Deployment, job_id: str) -> None:
 
 
 @pytest.mark.parametrize("jobs", sizes(150, 1500, timeout_s=3600))
-@pytest.mark.parametrize("start", [start_parts, start_one_process], ids=["parts", "up"])
+@pytest.mark.parametrize("start", [start_parts, in_drill(start_one_process)], ids=["parts", "up"])
 async def test_whatever_strangers_publish_every_job_ends_and_every_part_goes_on(
     tmp_path: Path, start: Callable[[Deployment], Awaitable[None]], jobs: int
 ) -> None:

@@ -20,6 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from switchyard.services.settings import Settings
+from switchyard.services.telemetry import listener as listener_module
 from switchyard.services.telemetry.listener import CONNECTIONS, CannotListenError, Listener
 from switchyard.services.telemetry.loop import Heartbeat
 from switchyard.services.telemetry.part import Checks, Telemetry
@@ -59,12 +60,21 @@ def asked_meanwhile(urls: list[str], block: Callable[[], None]) -> list[tuple[in
     return found
 
 
+async def checks() -> Checks:
+    return {"broker": {"ok": True}}
+
+
+async def test_a_process_whose_part_does_not_stand_yet_lives_and_is_not_ready() -> None:
+    async with listening() as (listener, telemetry):
+        for _ in range(2):
+            assert (await asyncio.to_thread(get, listener.url + "/livez"))[0] == 200
+            status, body = await asyncio.to_thread(get, listener.url + "/readyz")
+            assert (status, body["ready"], body["loop"]["ok"]) == (503, False, True)
+            telemetry.part("worker")  # and has nothing to be asked yet
+
+
 async def test_a_loop_that_runs_lives_and_is_ready() -> None:
     async with listening() as (listener, telemetry):
-
-        async def checks() -> Checks:
-            return {"broker": {"ok": True}}
-
         telemetry.part("worker").checks = checks
         assert (await asyncio.to_thread(get, listener.url + "/livez"))[0] == 200
         status, body = await asyncio.to_thread(get, listener.url + "/readyz")
@@ -72,7 +82,8 @@ async def test_a_loop_that_runs_lives_and_is_ready() -> None:
 
 
 async def test_a_loop_that_is_stuck_for_too_long_does_not_live_and_is_not_ready() -> None:
-    async with listening(live_stall_s=0.2, answer_s=0.2) as (listener, _):
+    async with listening(live_stall_s=0.2, answer_s=0.2) as (listener, telemetry):
+        telemetry.part("worker").checks = checks
         await asyncio.to_thread(get, listener.url + "/livez")
         stuck = threading.Event()
 
@@ -136,6 +147,8 @@ async def test_the_check_of_the_compose_file_fails_where_the_part_is_ill() -> No
             )
             return await process.wait()
 
+        assert await status() == 1  # it begins
+        telemetry.part("worker").checks = checks
         assert await status() == 0
 
         async def ill() -> Checks:
@@ -212,3 +225,36 @@ async def test_a_part_that_restarts_continues_to_count() -> None:
     text = telemetry.text().decode()
     assert text.count('state="free"') == 1
     assert 'switchyard_slots{part="worker",state="free"} 2.0' in text
+
+
+def raw(url: str, data: bytes) -> bytes:
+    """All that comes back for these bytes until the connection is closed."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), DEADLINE_S) as connection:
+        connection.sendall(data)
+        found = b""
+        while part := connection.recv(65536):
+            found += part
+        return found
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET /livez HTTP/1.1\r\nBad header\r\n\r\n", b"!\r\n\r\n"],
+)
+async def test_what_is_no_http_is_answered_400_without_the_name_of_a_server(data: bytes) -> None:
+    async with listening() as (listener, _):
+        answer = await asyncio.to_thread(raw, listener.url, data)
+        assert re.match(rb"HTTP/1.[01] 400 ", answer)
+        assert b"server:" not in answer.lower()
+        assert b"aiohttp" not in answer.lower()
+
+
+@pytest.mark.parametrize("data", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_client_that_sends_no_whole_request_is_closed(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener_module, "REQUEST_S", 0.3)
+    async with listening() as (listener, _):
+        assert await asyncio.to_thread(raw, listener.url, data) == b""
+        assert (await asyncio.to_thread(get, listener.url + "/livez"))[0] == 200

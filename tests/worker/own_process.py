@@ -41,7 +41,7 @@ class OwnProcess:
 
     async def vigil(self, *, count: int = 1) -> int:
         """The process id of its vigil, the first or a later one, when that is up."""
-        return int((await self.until_logged("vigil_up", count=count))["pid"])
+        return int((await self.until_logged("vigil_up", count=count))["vigil_pid"])
 
 
 def is_alive(pid: int) -> bool:

@@ -81,7 +81,6 @@ class Site(site.Site):
 @asynccontextmanager
 async def open_site(url: str, **settings: Any) -> AsyncIterator[Site]:
     """A site whose leases and graces are short."""
-    # Processes of their own are what tests/worker/test_vigil.py is about; here they would only take time.
-    values = {"lease_s": 1.5, "drain_grace_s": 0.2, "cancel_grace_s": 1.0, "vigil": False} | settings
+    values = {"lease_s": 1.5, "drain_grace_s": 0.2, "cancel_grace_s": 1.0} | settings
     async with site.opened(Site, url, **values) as found:
         yield found

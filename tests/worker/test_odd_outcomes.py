@@ -20,7 +20,7 @@ from switchyard.services.connectors.protocol import (
     RetryableError,
 )
 from switchyard.services.dispatch.log_share import LogShare
-from switchyard.services.worker.reporting import Reporter
+from switchyard.services.dispatch.reports.reporter import Reporter
 from tests.worker.site import DEADLINE_S, TestConnector, open_site
 
 REFERENCE = {"file": "f", "name": "n", "type": "t/t", "size_bytes": 1, "sha256": "0"}

@@ -20,7 +20,20 @@ nothing: it is set aside by reference (`services/broker/quarantine.py`), and a w
 """
 
 from switchyard.services.broker.bucket.bucket import Bucket
-from switchyard.services.broker.bucket.form import Codec, Entry, Form, Gone, Key, is_gone, json_values
+from switchyard.services.broker.bucket.form import (
+    Codec,
+    Entry,
+    Form,
+    Gone,
+    Key,
+    Lasting,
+    is_gone,
+    json_values,
+    lasting_values,
+)
 from switchyard.services.broker.bucket.mirror import Mirror, follow
 
-__all__ = ["Bucket", "Codec", "Entry", "Form", "Gone", "Key", "Mirror", "follow", "is_gone", "json_values"]
+__all__ = [
+    "Bucket", "Codec", "Entry", "Form", "Gone", "Key", "Lasting", "Mirror", "follow", "is_gone",
+    "json_values", "lasting_values",
+]  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import Any, Final, Generic, TypeVar
 
@@ -13,13 +15,13 @@ from switchyard.events.errors import LimitError, UnavailableError, VersionConfli
 from switchyard.services.broker.bucket.form import Entry, Form, Key, is_gone, whole
 from switchyard.services.broker.bucket_use import BucketUse
 from switchyard.services.broker.jetstream import api, refusal_of
+from switchyard.services.broker.part_reader import follow_once
 from switchyard.services.broker.publisher import AckLostError, Publisher
 from switchyard.services.broker.quarantine import read_or, refer
 from switchyard.services.broker.reader import (
     PAGE,
     Stored,
     TooManyError,
-    follow_once,
     last_message,
     last_of_leader,
     read_range,
@@ -31,7 +33,9 @@ from switchyard.services.concurrency import each
 T = TypeVar("T")
 
 AT_ONCE: Final = 32
+GET_AT_ONCE: Final = 500
 CHANGE_TRIES: Final = 32
+MOST_PAUSE_S: Final = 0.5
 
 
 class Bucket(Generic[T]):
@@ -125,20 +129,60 @@ class Bucket(Generic[T]):
                 last[entry.key] = entry
         return [entry for entry in last.values() if entry.value is not None]
 
-    async def scan(self, *share: str, page: int = PAGE) -> AsyncIterator[Entry[T]]:
+    async def scan(self, *share: str, page: int = PAGE, start: int = 1) -> AsyncIterator[Entry[T]]:
         """As `load`, some at a time; one that is written meanwhile, or has several revisions, may come twice.
+
+        Args:
+            share: the first parts of their keys.
+            page: how many messages are read at once.
+            start: the lowest revision that is looked at.
 
         Raises:
             UnavailableError: the broker does not answer.
         """
-        async for messages in self._pages(share, page):
+        async for messages in self._pages(share, page, start):
             for message in messages:
                 entry = await self.read(message)
                 if entry is not None and entry.value is not None:
                     yield entry
 
-    async def _pages(self, share: Key, page: int) -> AsyncIterator[list[Stored]]:
-        messages = await self._range(share, 1, page)
+    async def since(self, start: int, *share: str, page: int = PAGE) -> AsyncIterator[Entry[T]]:
+        """What was written from a revision on, in order, deletions and what cannot be read among it.
+
+        Args:
+            start: the first revision.
+            share: the first parts of the keys.
+            page: how many are read at a time.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        async for messages in self._pages(share, page, start):
+            for message in messages:
+                entry = await self.read(message)
+                if entry is not None:
+                    yield entry
+
+    async def get_many(self, keys: Collection[Key]) -> list[Entry[T]]:
+        """What stands under some keys, in no order; nothing of those that are not there.
+
+        Source: ADR-31, the batched multi-subject direct get; the server stops at 1,024.
+
+        Raises:
+            ValueError: one is no key of this bucket.
+            UnavailableError: the broker does not answer.
+        """
+        subjects_of = [self.form.subject(key) for key in keys]
+        messages: list[Stored] = []
+        async with reading(self.nc, self.form.stream) as inbox:
+            for first in range(0, len(subjects_of), GET_AT_ONCE):
+                query = {"multi_last": subjects_of[first : first + GET_AT_ONCE]}
+                await take_batch(self.nc, self.form.stream, query, inbox, messages, self.timeout_s)
+        entries = [await self.read(message) for message in messages]
+        return [entry for entry in entries if entry is not None and entry.value is not None]
+
+    async def _pages(self, share: Key, page: int, start: int = 1) -> AsyncIterator[list[Stored]]:
+        messages = await self._range(share, start, page)
         while messages:
             yield messages
             start = messages[-1].seq + 1
@@ -274,7 +318,9 @@ class Bucket(Generic[T]):
             UnavailableError: the broker does not answer, or others were always faster.
             Exception: what `change` raises.
         """
-        for _ in range(tries):
+        for number in range(tries):
+            if number:  # those who write at the same moment would meet again
+                await asyncio.sleep(random.uniform(0, min(MOST_PAUSE_S, 0.02 * 2**number)))  # noqa: S311
             found = await self.get(key)
             value = change(found.value)
             if value == found.value:

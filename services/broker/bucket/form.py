@@ -212,6 +212,42 @@ def json_values(value: type[T], *, order: Literal["deterministic"] | None = None
     return Codec(msgspec.json.Encoder(order=order).encode, msgspec.json.Decoder(value).decode)
 
 
+class Lasting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A value that keeps what it does not know.
+
+    Args:
+        beyond: fields of newer versions, as they came.
+    """
+
+    beyond: dict[str, msgspec.Raw] = {}
+
+
+L = TypeVar("L", bound=Lasting)
+
+
+def lasting_values(value: type[L]) -> Codec[L]:
+    """Values that stand as JSON; fields that are none of theirs are written back as they came."""
+    encoder, decoder = msgspec.json.Encoder(), msgspec.json.Decoder(value)
+    fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    ours = frozenset(field.encode_name for field in msgspec.structs.fields(value))
+
+    def encode(one: L) -> bytes:
+        if not one.beyond:
+            return encoder.encode(one)
+        known = fields.decode(encoder.encode(msgspec.structs.replace(one, beyond={})))
+        return encoder.encode({**one.beyond, **known})
+
+    def decode(data: bytes) -> L:
+        one = decoder.decode(data)
+        beyond = {name: found.copy() for name, found in fields.decode(data).items() if name not in ours}
+        if beyond == one.beyond:
+            return one
+        found: L = msgspec.structs.replace(one, beyond=beyond)
+        return found
+
+    return Codec(encode, decode)
+
+
 def whole(key: str | Key) -> Key:
     """A key as its parts; a text is one of one part."""
     return (key,) if isinstance(key, str) else key

@@ -232,13 +232,16 @@ class Mirror(Generic[T]):
         self.changed.set()
 
 
-async def follow(bucket: Bucket[T], *share: str, unreadable: bool = False) -> AsyncGenerator[Entry[T], None]:
+async def follow(
+    bucket: Bucket[T], *share: str, unreadable: bool = False, synced: asyncio.Event | None = None
+) -> AsyncGenerator[Entry[T], None]:
     """Every entry, then every change, one by one and without end; for those who act on each.
 
     Args:
         bucket: what is followed.
         share: the parts that the keys begin with; none for all.
         unreadable: whether what cannot be read comes as well; if not, its key is left as it was.
+        synced: set once all that there was has been taken.
     """
     changes = Tail(bucket, share).changes()
     async with contextlib.aclosing(changes):
@@ -246,3 +249,5 @@ async def follow(bucket: Bucket[T], *share: str, unreadable: bool = False) -> As
             for entry in batch.entries:
                 if unreadable or not entry.is_unreadable:
                     yield entry
+            if batch.is_whole and synced is not None:
+                synced.set()

@@ -66,6 +66,11 @@ class Files:
         return self.directory / "nats.log"
 
     @property
+    def key_mark(self) -> Path:
+        """What stands for the key that the streams are encrypted with."""
+        return self.directory / "key-mark"
+
+    @property
     def stderr(self) -> Path:
         """The broker's standard error."""
         return self.directory / "stderr"

@@ -7,6 +7,7 @@ Everything it needs lives in `<data directory>/broker`, readable by its owner on
     password    generated once
     port        the port chosen when none was asked for, so that a restart keeps it
     pid         the broker's own pid file
+    key-mark    stands for the key that the streams are encrypted with, if any
     nats.log    the broker's log, rotated by the broker
     stderr      what the broker said outside its log: configuration errors and panics
     jetstream/  the streams
@@ -31,6 +32,7 @@ from typing import Final
 import nats.errors
 from nats.aio.client import Client
 
+from switchyard.services.broker.server.encryption import check_key, config, environment
 from switchyard.services.broker.server.files import (
     BinaryNotFoundError,
     BrokerError,
@@ -40,6 +42,7 @@ from switchyard.services.broker.server.files import (
     lock,
     start_error,
 )
+from switchyard.services.broker.server.websocket import WebSocket
 
 USER: Final = "switchyard"
 HOST: Final = "127.0.0.1"
@@ -63,11 +66,12 @@ max_payload: 1MB
 max_pending: 256MB
 jetstream {{
   store_dir: {store}, sync_interval: "{sync}"
+  {encryption}
   # Not named, they come from the free memory and disk, and a small disk would hold no stream.
   max_memory_store: 1GB, max_file_store: {file_bytes}
 }}
 authorization {{ user: {user}, password: {password}, timeout: 5 }}
-"""
+{websocket}"""
 
 
 def find_binary(explicit: Path | None = None) -> Path:
@@ -91,7 +95,19 @@ def find_binary(explicit: Path | None = None) -> Path:
 class NatsServer:
     """A running nats-server; made by `start_broker`."""
 
-    def __init__(self, files: Files, *, binary: Path, port: int, sync_interval: str, file_bytes: int) -> None:
+    def __init__(
+        self,
+        files: Files,
+        *,
+        binary: Path,
+        port: int,
+        sync_interval: str,
+        file_bytes: int,
+        websocket: WebSocket | None = None,
+        key: str | None = None,
+    ) -> None:
+        self._websocket = websocket
+        self._key = key
         self._files = files
         self._binary = binary
         self._port = port
@@ -152,6 +168,7 @@ class NatsServer:
         self._lock = lock(self._files)
         try:
             await _stop_orphan(self._files)
+            check_key(self._files, self._key)
             await self._launch()
         except BaseException:
             await self.kill()
@@ -186,6 +203,7 @@ class NatsServer:
                 stderr=stderr,
                 # Ctrl-C at the terminal must end Switchyard first and the broker last.
                 start_new_session=True,
+                env=environment(self._key),
             )
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -228,9 +246,11 @@ class NatsServer:
             log_file=_quoted(files.log),
             store=_quoted(files.directory / "jetstream"),
             sync=self._sync_interval,
+            encryption=config(self._key),
             file_bytes=self._file_bytes,
             user=USER,
             password=_quoted(self._password),
+            websocket="" if self._websocket is None else self._websocket.config(),
         )
 
     async def _end(self, first: signal.Signals) -> None:
@@ -260,6 +280,8 @@ async def start_broker(
     binary: Path | None = None,
     sync_interval: str = "1s",
     file_bytes: int = FILE_BYTES,
+    websocket: WebSocket | None = None,
+    key: str | None = None,
 ) -> NatsServer:
     """Start a broker that keeps its data in `data_dir/broker`, and return when it answers.
 
@@ -269,7 +291,9 @@ async def start_broker(
         binary: the nats-server to start; see `find_binary`.
         sync_interval: how often the broker forces its writes to disk: a duration such as "1s", or
             "always" before every acknowledgement.
+        websocket: where it takes WebSocket connections too.
         file_bytes: what all streams together may reserve; a stream that would exceed it is refused.
+        key: what encrypts its streams on the disk; None for no encryption.
 
     Raises:
         BrokerError: one of its subclasses, whose message says what to do.
@@ -280,7 +304,13 @@ async def start_broker(
     try:
         files.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         server = NatsServer(
-            files, binary=find_binary(binary), port=port, sync_interval=sync_interval, file_bytes=file_bytes
+            files,
+            binary=find_binary(binary),
+            port=port,
+            sync_interval=sync_interval,
+            file_bytes=file_bytes,
+            websocket=websocket,
+            key=key,
         )
         await server.start()
     except OSError as error:

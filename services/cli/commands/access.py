@@ -25,6 +25,7 @@ from switchyard.services.settings import Settings
 ROLES = tuple(role.value for role in Role)
 LEARN_S = 2.0
 FALLBACK_TTL_S = 3650 * 86400.0
+EXAMPLE = "switchyard token --tenant acme --role submitter"
 
 
 @click.group(invoke_without_command=True)
@@ -42,11 +43,16 @@ def token(
     subject: str,
     data_dir: Path | None,
 ) -> None:
-    """Mint a token with the secret of a data directory that a gateway uses."""
+    """Mint a token with the secret of a data directory that a gateway uses.
+
+    It takes a tenant and at least one role: `switchyard token --tenant acme --role submitter --ttl 7d`.
+    """
     if context.invoked_subcommand is not None:
         return
-    if tenant is None or not role:
-        raise click.UsageError("--tenant and --role are needed")
+    if missing := [name for name, value in (("--tenant", tenant), ("--role", role)) if not value]:
+        verb = "is" if len(missing) == 1 else "are"
+        raise click.UsageError(f"{' and '.join(missing)} {verb} missing, as in `{EXAMPLE}`")
+    assert tenant is not None
     secret = load_or_create_secrets(_with_secret(data_dir))[0]
     options.run(_learn_time(options.settings_of(data_dir=data_dir)))
     say(mint(secret, tenant=tenant, roles=role, ttl_s=ttl, subject=subject))
@@ -77,11 +83,13 @@ def _with_secret(data_dir: Path | None) -> Path:
 @token.command()
 @click.argument("token_or_id")
 @click.option("--outside", is_flag=True, help="It is the id of a token of an outside signer, of any form.")
+@options.yes
 @options.data_dir
 @options.nats
-def revoke(token_or_id: str, outside: bool, data_dir: Path | None, nats: str | None) -> None:
+def revoke(token_or_id: str, outside: bool, yes: bool, data_dir: Path | None, nats: str | None) -> None:
     """Take a token back, by the token or its id (`jti`); every gateway knows at once."""
     token_id, expires_at = _id_and_end(token_or_id, outside=outside)
+    options.ask_person(f"Revoke token {token_id} for ever?", yes=yes)
     settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
 
     async def main() -> None:
@@ -116,8 +124,11 @@ def _id_and_end(token_or_id: str, *, outside: bool) -> tuple[str, float]:
 
 
 @token.command()
+@options.yes
 @options.data_dir
-def rotate(data_dir: Path | None) -> None:
+def rotate(yes: bool, data_dir: Path | None) -> None:
     """Make a new signing secret; tokens of the one before stay valid until the next rotation."""
-    rotate_secrets(_with_secret(data_dir))
+    where = _with_secret(data_dir)
+    options.ask_person("Make a new secret? Tokens of the one before the present one end.", yes=yes)
+    rotate_secrets(where)
     say("rotated; new tokens are signed with the new secret")

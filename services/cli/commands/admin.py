@@ -27,9 +27,12 @@ def apply(data_dir: Path | None, nats: str | None) -> None:
     settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
 
     async def main() -> None:
-        async with connected(settings, "cli") as nc:
+        async with connected(settings, "topology") as nc:
             for change in await topology.apply(
-                nc, replicas=settings.replicas, max_bytes=settings.stream_bytes()
+                nc,
+                replicas=settings.replicas,
+                max_bytes=settings.stream_bytes(),
+                max_age_s=settings.stream_ages_s(),
             ):
                 say(str(change))
 
@@ -46,7 +49,10 @@ def diff(data_dir: Path | None, nats: str | None) -> None:
     async def main() -> int:
         async with connected(settings, "cli") as nc:
             differences = await topology.diff(
-                nc, replicas=settings.replicas, max_bytes=settings.stream_bytes()
+                nc,
+                replicas=settings.replicas,
+                max_bytes=settings.stream_bytes(),
+                max_age_s=settings.stream_ages_s(),
             )
         for difference in differences:
             say(str(difference))

@@ -9,8 +9,9 @@ from urllib.parse import quote
 import click
 
 from switchyard.services.cli import options
-from switchyard.services.cli.client import Api, connect, job_path
-from switchyard.services.cli.output import print_json, print_table, say
+from switchyard.services.cli.client import Api
+from switchyard.services.cli.commands.usage import show_states
+from switchyard.services.cli.output import print_fields, print_json, print_table, say
 
 
 @click.command()
@@ -22,17 +23,22 @@ def priority(job_id: str, number: int, as_json: bool, data_dir: Path | None) -> 
     """Move a waiting job to another priority: 0 to 100, higher first."""
 
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
-            job = await api.call("PATCH", job_path(job_id), json={"priority": number})
+        async with options.gateway(data_dir) as api:
+            job = await api.call("PATCH", await api.path(job_id), json={"priority": number})
         if as_json:
             print_json(job)
         else:
             say(job["priority"])
 
-    options.run(main())
+    options.ask(main())
 
 
-WORKER_COLUMNS = ("id", "state", "kinds", "slots", "running", "started", "succeeded", "failed", "lost")
+WORKER_COLUMNS = (
+    "id", "state", "kinds", "slots", "running", "started", "succeeded", "failed", "lost",
+    "connectors",
+)  # fmt: skip
+CONNECTOR_COLUMNS = ("id", "kind", "slots", "running", "down", "capabilities")
+FETCH_COLUMNS = ("model", "connector", "done_bytes", "size_bytes", "left_s")
 JOB_COLUMNS = ("id", "kind", "state", "attempt", "started_at", "progress")
 PAGE = 100
 WHAT = click.Choice(["worker", "lane", "kind"])
@@ -41,13 +47,18 @@ WHAT = click.Choice(["worker", "lane", "kind"])
 @click.command()
 @click.argument("worker_id", required=False)
 @click.option("--limit", type=click.IntRange(1), default=500, help="Most workers shown.")
+@click.option("--watch", is_flag=True, help="Show them again with every change, until Ctrl-C.")
 @options.as_json
 @options.data_dir
-def workers(worker_id: str | None, limit: int, as_json: bool, data_dir: Path | None) -> None:
+def workers(worker_id: str | None, limit: int, watch: bool, as_json: bool, data_dir: Path | None) -> None:
     """Show who works now, or one worker with its capabilities and what it runs."""
 
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
+            if watch:
+                wish = {"ids": None if worker_id is None else [worker_id]}
+                await show_states(api, "workers", wish, WORKER_COLUMNS, as_json=as_json)
+                return
             if worker_id is None:
                 shown = await all_workers(api, limit)
             else:
@@ -55,14 +66,28 @@ def workers(worker_id: str | None, limit: int, as_json: bool, data_dir: Path | N
         if as_json:
             print_json(shown)
         elif worker_id is None:
+            for worker in shown["workers"]:
+                worker["connectors"] = in_short(worker.get("connectors", []))
             print_table(WORKER_COLUMNS, shown["workers"])
         else:
-            jobs = shown.pop("jobs")
-            rows = [{"field": name, "value": value} for name, value in shown.items()]
-            print_table(("field", "value"), rows)
+            jobs, connectors = shown.pop("jobs"), shown.pop("connectors", [])
+            fetching = shown.pop("fetching", [])
+            print_fields(shown)
+            if connectors:
+                print_table(CONNECTOR_COLUMNS, connectors)
+            if fetching:
+                print_table(FETCH_COLUMNS, fetching)
             print_table(JOB_COLUMNS, jobs)
 
-    options.run(main())
+    options.ask(main(), waits=watch)
+
+
+def in_short(connectors: list[dict[str, Any]]) -> str:
+    """What each runs of what it may, such as `large 1/2, small 0/4 (down)`."""
+    return ", ".join(
+        f"{one['id']} {one['running']}/{one['slots']}{' (down)' if one.get('down') else ''}"
+        for one in connectors
+    )
 
 
 async def all_workers(api: Api, limit: int) -> dict[str, Any]:
@@ -99,10 +124,12 @@ def resume(what: str, name: str, as_json: bool, data_dir: Path | None) -> None:
 
 @click.command()
 @click.argument("worker_id")
+@options.yes
 @options.as_json
 @options.data_dir
-def drain(worker_id: str, as_json: bool, data_dir: Path | None) -> None:
+def drain(worker_id: str, yes: bool, as_json: bool, data_dir: Path | None) -> None:
     """End a worker as SIGTERM does: no new jobs, some time for those that run, the rest is handed back."""
+    options.ask_person(f"End worker {worker_id}?", yes=yes)
     _control("worker", worker_id, "drain", as_json=as_json, data_dir=data_dir)
 
 
@@ -113,26 +140,26 @@ def paused(as_json: bool, data_dir: Path | None) -> None:
     """Show which workers, lanes and kinds are paused, and which workers are asked to drain."""
 
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             found = await api.call("GET", "/v1/controls")
         if as_json:
             print_json(found)
         else:
             print_table(("what", "name", "state", "by", "at"), found["controls"])
 
-    options.run(main())
+    options.ask(main())
 
 
 def _control(what: str, name: str, verb: str, *, as_json: bool, data_dir: Path | None) -> None:
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             done: dict[str, Any] = await api.call("POST", f"{_path(what, name)}/{verb}")
         if as_json:
             print_json(done)
         else:
             say(f"{what} {name}: {done['state']}")
 
-    options.run(main())
+    options.ask(main())
 
 
 def _path(what: str, name: str) -> str:

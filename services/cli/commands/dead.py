@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from switchyard.services.cli import options
-from switchyard.services.cli.client import Api, connect, job_path
-from switchyard.services.cli.commands.jobs import labels_of
+from switchyard.services.cli.client import Api
 from switchyard.services.cli.json_option import object_of
+from switchyard.services.cli.options import labels_of
 from switchyard.services.cli.output import print_json, print_table, say
 
-COLUMNS = ("id", "kind", "reason", "code", "message", "failures", "ended_at")
+COLUMNS = ("id", "kind", "ended_at", "code", "message", "reason", "failures")
 
 
 def _filters(command: Any) -> Any:
@@ -47,6 +47,25 @@ def _filter_of(
     return wanted
 
 
+def _query_of(wanted: dict[str, Any]) -> list[tuple[str, str]]:
+    query = []
+    for name, value in wanted.items():
+        if name == "label":
+            query += [(name, f"{key}:{text}") for key, text in value.items()]
+        elif isinstance(value, list):
+            query += [(name, each) for each in value]
+        else:
+            query.append((name, value))
+    return query
+
+
+def _show(page: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(page)
+    else:
+        print_table(COLUMNS, [{**(job["error"] or {}), **job} for job in page["dead_letters"]])
+
+
 @click.group()
 def dead() -> None:
     """Look at dead letters, give them a new start, or discard them."""
@@ -59,25 +78,14 @@ def dead() -> None:
 @options.data_dir
 def list_dead(limit: int, as_json: bool, data_dir: Path | None, **selection: Any) -> None:
     """List the jobs that are dead, those that died last first."""
-    wanted = _filter_of(**selection)
-    query = [("limit", str(limit))]
-    for name, value in wanted.items():
-        if name == "label":
-            query += [(name, f"{key}:{text}") for key, text in value.items()]
-        elif isinstance(value, list):
-            query += [(name, each) for each in value]
-        else:
-            query.append((name, value))
+    query = [("limit", str(limit)), *_query_of(_filter_of(**selection))]
 
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             page = await api.call("GET", "/v1/dead-letters", params=query)
-        if as_json:
-            print_json(page)
-        else:
-            print_table(COLUMNS, [{**(job["error"] or {}), **job} for job in page["dead_letters"]])
+        _show(page, as_json=as_json)
 
-    options.run(main())
+    options.ask(main())
 
 
 @dead.command()
@@ -86,6 +94,7 @@ def list_dead(limit: int, as_json: bool, data_dir: Path | None, **selection: Any
 @_filters
 @click.option("--payload", help="Another payload for the one job, as JSON or @FILE.")
 @click.option("--priority", type=click.IntRange(0, 100), help="Another priority.")
+@options.dry_run
 @options.as_json
 @options.data_dir
 def redrive(
@@ -93,6 +102,7 @@ def redrive(
     all_dead: bool,
     payload: str | None,
     priority: int | None,
+    dry_run: bool,
     as_json: bool,
     data_dir: Path | None,
     **selection: Any,
@@ -103,6 +113,9 @@ def redrive(
         if job_id is None:
             raise click.UsageError("--payload needs JOB_ID")
         body["payload"] = object_of(payload)
+    if dry_run:
+        _show_selected(job_id, all_dead, selection, as_json=as_json, data_dir=data_dir)
+        return
     _do("redrive", "redriven", job_id, all_dead, selection, body, as_json=as_json, data_dir=data_dir)
 
 
@@ -111,6 +124,7 @@ def redrive(
 @click.option("--all", "all_dead", is_flag=True, help="All of the tenant's that the filters select.")
 @_filters
 @click.option("--because", default="", help="Why; it stands in the event.")
+@options.dry_run
 @options.yes
 @options.as_json
 @options.data_dir
@@ -118,6 +132,7 @@ def discard(
     job_id: str | None,
     all_dead: bool,
     because: str,
+    dry_run: bool,
     yes: bool,
     as_json: bool,
     data_dir: Path | None,
@@ -125,10 +140,54 @@ def discard(
 ) -> None:
     """Archive a dead job, or all that are selected: a summary stays, their history goes."""
     body = {"reason": because} if because else {}
-    if job_id is None and (all_dead or any(_filter_of(**selection).values())):
+    if dry_run:
+        _show_selected(job_id, all_dead, selection, as_json=as_json, data_dir=data_dir)
+        return
+    if job_id is not None:
+        options.ask_person(f"Discard job {job_id}? Its history and result go for ever.", yes=yes)
+    elif all_dead or any(_filter_of(**selection).values()):
         which = "that the filters select" if any(_filter_of(**selection).values()) else "of the tenant"
         options.confirm(f"Discard all dead jobs {which}? Their history goes for ever.", yes=yes)
     _do("discard", "discarded", job_id, all_dead, selection, body, as_json=as_json, data_dir=data_dir)
+
+
+def _show_selected(
+    job_id: str | None,
+    all_dead: bool,
+    selection: dict[str, Any],
+    *,
+    as_json: bool,
+    data_dir: Path | None,
+) -> None:
+    """Show what would be done to which; a job that is not dead is refused as it would be."""
+    wanted = _selected(job_id, all_dead, selection)
+
+    async def main() -> list[dict[str, Any]]:
+        async with options.gateway(data_dir) as api:
+            if job_id is None:
+                query = _query_of(wanted)
+                return [job async for job in api.pages("/v1/dead-letters", "dead_letters", params=query)]
+            job = await api.job(job_id)
+            if job["state"] != "dead":
+                raise click.ClickException(f"job {job['id']} is {job['state']}, not dead")
+            return [job]
+
+    found = options.ask(main())
+    _show({"dead_letters": found}, as_json=as_json)
+    if not as_json:
+        say(f"{len(found)} in all; nothing was done", err=True)
+
+
+def _selected(job_id: str | None, all_dead: bool, selection: dict[str, Any]) -> dict[str, Any]:
+    """The filter of those that are selected.
+
+    Raises:
+        click.UsageError: nothing is selected, or a job and others.
+    """
+    wanted = _filter_of(**selection)
+    if (job_id is not None) == (all_dead or any(wanted.values())):
+        raise click.UsageError("one of JOB_ID, a filter and --all is needed")
+    return wanted
 
 
 def _do(
@@ -143,21 +202,19 @@ def _do(
     data_dir: Path | None,
 ) -> None:
     """Do it to one job or, call after call, to all that are selected."""
-    wanted = _filter_of(**selection)
-    if (job_id is not None) == (all_dead or any(wanted.values())):
-        raise click.UsageError("one of JOB_ID, a filter and --all is needed")
+    wanted = _selected(job_id, all_dead, selection)
 
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             if job_id is not None:
-                job = await api.call("POST", job_path(job_id, f"/{verb}"), json=body)
+                job = await api.call("POST", await api.path(job_id, f"/{verb}"), json=body)
                 _print(job, job["state"], as_json=as_json)
                 return
             total = await _all(api, verb, done, {**body, "filter": wanted})
         line = f"{done} {total[done]}, skipped {total['skipped']}, refused {total['refused']}"
         _print(total, line, as_json=as_json)
 
-    options.run(main())
+    options.ask(main())
 
 
 async def _all(api: Api, verb: str, done: str, body: dict[str, Any]) -> dict[str, int]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from switchyard.services.cli import options
-from switchyard.services.cli.client import connect, job_path
 from switchyard.services.cli.output import print_json, print_table, say
 
 WORKER_COLUMNS = ("id", "verdict", "running", "slots", "message")
@@ -22,8 +21,8 @@ def explain(job_id: str, as_json: bool, data_dir: Path | None) -> None:
     """Say why a job waits, or ended as it did."""
 
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
-            found = await api.call("GET", f"{job_path(job_id)}/explain")
+        async with options.gateway(data_dir) as api:
+            found = await api.call("GET", await api.path(job_id, "/explain"))
         if as_json:
             print_json(found)
             return
@@ -41,4 +40,4 @@ def explain(job_id: str, as_json: bool, data_dir: Path | None) -> None:
         if found["limits"]:
             print_table(LIMIT_COLUMNS, found["limits"])
 
-    options.run(main())
+    options.ask(main())

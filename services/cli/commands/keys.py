@@ -11,7 +11,6 @@ import click
 
 from switchyard.services.access.principal import Role
 from switchyard.services.cli import options
-from switchyard.services.cli.client import connect
 from switchyard.services.cli.options import Duration
 from switchyard.services.cli.output import print_json, print_table, say
 
@@ -27,10 +26,10 @@ def _call(data_dir: Path | None, method: str, path: str, tenant: str | None, **o
     query = "" if tenant is None else f"?tenant={quote(tenant)}"
 
     async def main() -> Any:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             return await api.call(method, f"/v1/keys{path}{query}", **options_)
 
-    return options.run(main())
+    return options.ask(main())
 
 
 _tenant = click.option("--tenant", help="Whose key; by default that of the token. `*` lists those of all.")
@@ -97,12 +96,21 @@ def list_(tenant: str | None, as_json: bool, data_dir: Path | None) -> None:
 @click.option("--overlap", type=Duration(), default="1h", help="How long the secret before still counts.")
 @click.option("--now", is_flag=True, help="The secret before counts no more.")
 @_tenant
+@options.yes
 @options.as_json
 @options.data_dir
 def rotate(
-    key_id: str, overlap: float, now: bool, tenant: str | None, as_json: bool, data_dir: Path | None
+    key_id: str,
+    overlap: float,
+    now: bool,
+    tenant: str | None,
+    yes: bool,
+    as_json: bool,
+    data_dir: Path | None,
 ) -> None:
     """Give a key another secret, and print it."""
+    if now:
+        options.ask_person(f"Refuse the secret that key {key_id} has from now on?", yes=yes)
     body = {"overlap_s": 0 if now else overlap}
     _show(_call(data_dir, "POST", f"/{quote(key_id, safe='')}/rotate", tenant, json=body), as_json=as_json)
 
@@ -110,9 +118,11 @@ def rotate(
 @keys.command("revoke")
 @click.argument("key_id")
 @_tenant
+@options.yes
 @options.data_dir
-def revoke(key_id: str, tenant: str | None, data_dir: Path | None) -> None:
+def revoke(key_id: str, tenant: str | None, yes: bool, data_dir: Path | None) -> None:
     """Take a key back, at every gateway; its jobs and schedules stay."""
+    options.ask_person(f"Revoke key {key_id} for ever?", yes=yes)
     _call(data_dir, "DELETE", f"/{quote(key_id, safe='')}", tenant)
     say(f"revoked {key_id}")
 

@@ -9,10 +9,10 @@ from urllib.parse import quote
 import click
 
 from switchyard.services.cli import options
-from switchyard.services.cli.client import connect
-from switchyard.services.cli.output import print_json, print_table
+from switchyard.services.cli.output import print_fields, print_json, print_table
 
 COLUMNS = ("name", "tenant", "concurrency", "per_minute", "changed_at")
+HOLDERS = ("id", "kind", "state", "worker", "started_at")
 
 
 @click.group()
@@ -25,10 +25,10 @@ def _call(data_dir: Path | None, method: str, name: str, tenant: str | None, **o
     path = "/v1/limits" + (f"/{quote(name)}" if name else "") + query
 
     async def main() -> Any:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             return await api.call(method, path, **options_)
 
-    return options.run(main())
+    return options.ask(main())
 
 
 _tenant = click.option("--tenant", help="Whose limit; by default that of the token.")
@@ -71,18 +71,23 @@ def list_(tenant: str | None, as_json: bool, data_dir: Path | None) -> None:
 @options.as_json
 @options.data_dir
 def show(name: str, tenant: str | None, as_json: bool, data_dir: Path | None) -> None:
-    """Show a limit and how much of it is in use."""
+    """Show a limit, how much of it is in use, and which jobs hold its places."""
     found = _call(data_dir, "GET", name, tenant)
     if as_json:
         print_json(found)
-    else:
-        print_table(("field", "value"), [{"field": field, "value": value} for field, value in found.items()])
+        return
+    jobs = found.pop("jobs", None)  # a gateway of an older version says nothing of them
+    print_fields(found)
+    if jobs:
+        print_table(HOLDERS, jobs)
 
 
 @limit.command("delete")
 @click.argument("name")
 @_tenant
+@options.yes
 @options.data_dir
-def delete(name: str, tenant: str | None, data_dir: Path | None) -> None:
+def delete(name: str, tenant: str | None, yes: bool, data_dir: Path | None) -> None:
     """Remove a limit; its jobs run without."""
+    options.ask_person(f"Remove limit {name}? Its jobs run without.", yes=yes)
     _call(data_dir, "DELETE", name, tenant)

@@ -13,12 +13,17 @@ from switchyard.services.cli.output import say
 from switchyard.services.run import parts, stopping
 from switchyard.services.run.connection_file import FILE_NAME, ConnectionInfo
 from switchyard.services.settings import Settings
+from switchyard.services.settings.secrets import weakness_of
 
 
 def _say_where(url: str, settings: Settings) -> None:
     say(f"URL={url}")
     if settings.octopoid_open:
         say("SWITCHYARD_OCTOPOID_OPEN: whoever reaches it may register a scope, submit jobs and store files")
+    if settings.octopoid_admin_key is not None:
+        weakness = weakness_of(settings.octopoid_admin_key.get_secret_value())
+        use = "acts for every scope at Octopoid's API" if weakness is None else f"is not used: {weakness}"
+        say(f"the administrator's key of Octopoid's API (API_SECRET_KEY) {use}")
 
 
 @click.command()
@@ -109,5 +114,18 @@ def keeper(data_dir: Path | None, nats: str | None, lease: float | None) -> None
 
     async def main() -> None:
         await parts.run_keeper(settings, stopping.stop_on_signals())
+
+    loops.run(main())
+
+
+@click.command()
+@options.data_dir
+@options.nats
+def pusher(data_dir: Path | None, nats: str | None) -> None:
+    """Run a pusher: it checks prediction servers and pushes jobs to them."""
+    settings = options.with_broker(options.settings_of(data_dir=data_dir, nats_url=nats))
+
+    async def main() -> None:
+        await parts.run_pusher(settings, stopping.stop_on_signals())
 
     loops.run(main())

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import click
 
 from switchyard.services.cli import options
-from switchyard.services.cli.client import Api, connect, job_path
-from switchyard.services.cli.output import print_json, print_table, say
+from switchyard.services.cli.client import Api
+from switchyard.services.cli.output import print_fields, print_json, print_table, say
 from switchyard.services.visible import visible
 
 COLUMNS = ("stream", "seq", "tenant", "subject", "size_bytes", "reason", "at")
@@ -50,7 +50,7 @@ def list_references(
     query = {name: value for name, value in (("stream", stream), ("tenant", tenant)) if value is not None}
 
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             page = await _page(api, query, limit)
         if as_json:
             print_json(page)
@@ -58,7 +58,7 @@ def list_references(
         rows = [{**each, "subject": visible(each["subject"])} for each in page["quarantine"]]
         print_table(COLUMNS, rows)
 
-    options.run(main())
+    options.ask(main())
 
 
 async def _page(api: Api, query: dict[str, Any], limit: int) -> dict[str, Any]:
@@ -82,21 +82,20 @@ def show(stream: str, seq: int, as_json: bool, data_dir: Path | None) -> None:
     """Show a message as it stands in its stream, with why it cannot be read."""
 
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             found = await api.call("GET", _path(stream, seq))
         if as_json:
             print_json(found)
             return
         message = found["message"]
-        rows = [{"field": name, "value": found[name]} for name in FIELDS]
-        rows += [{"field": f"header {name}", "value": text} for name, text in message["headers"].items()]
-        print_table(("field", "value"), rows)
+        headers = {f"header {name}": text for name, text in message["headers"].items()}
+        print_fields({name: found[name] for name in FIELDS} | headers)
         say(f"\n{message['size_bytes']} bytes:", lines=True)
         say(_body(message), lines=True)
         if message["truncated"]:
             say("… and more")
 
-    options.run(main())
+    options.ask(main())
 
 
 def _body(message: dict[str, Any]) -> str:
@@ -123,9 +122,11 @@ def forget(
         raise click.UsageError("STREAM and SEQ, or --all is needed")
     if every:
         options.confirm(f"Forget all that is set aside{f' of {stream}' if stream else ''}?", yes=yes)
+    else:
+        options.ask_person(f"Forget that message {seq} of {stream} is set aside?", yes=yes)
 
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             if stream is not None and seq is not None:
                 await api.call("DELETE", _path(stream, seq))
                 done = {"forgotten": 1}
@@ -137,7 +138,7 @@ def forget(
         else:
             say(f"forgotten {done['forgotten']}")
 
-    options.run(main())
+    options.ask(main())
 
 
 def _path(stream: str, seq: int) -> str:
@@ -159,11 +160,11 @@ def repair(job_id: str, to: str | None, reason: str | None, as_json: bool, data_
     body = {name: value for name, value in (("to", to), ("reason", reason)) if value}
 
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
-            job = await api.call("POST", job_path(job_id, "/repair"), json=body)
+        async with options.gateway(data_dir) as api:
+            job = await api.call("POST", await api.path(job_id, "/repair"), json=body)
         if as_json:
             print_json(job)
         else:
             say(job["state"])
 
-    options.run(main())
+    options.ask(main())

@@ -9,9 +9,8 @@ from urllib.parse import quote
 import click
 
 from switchyard.services.cli import options
-from switchyard.services.cli.client import connect
-from switchyard.services.cli.commands.jobs import labels_of
 from switchyard.services.cli.json_option import json_of
+from switchyard.services.cli.options import labels_of
 from switchyard.services.cli.output import print_json, print_table, say
 
 COLUMNS = ("id", "kind", "worker", "proposed_at", "due_at", "reviewer", "checks", "rejections")
@@ -36,14 +35,14 @@ def list_reviews(
     query += [("label", f"{name}:{value}") for name, value in labels_of(label).items()]
 
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             page = await api.call("GET", "/v1/reviews", params=query)
         if as_json:
             print_json(page)
         else:
             print_table(COLUMNS, [{**job, **job["review"]} for job in page["reviews"]])
 
-    options.run(main())
+    options.ask(main())
 
 
 @review.command()
@@ -74,11 +73,11 @@ def reject(job_id: str, because: str, feedback: str | None, as_json: bool, data_
 
 def _judge(job_id: str, verb: str, body: dict[str, Any], *, as_json: bool, data_dir: Path | None) -> None:
     async def main() -> None:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             job = await api.call("POST", f"/v1/reviews/{quote(job_id, safe='')}/{verb}", json=body)
         if as_json:
             print_json(job)
         else:
             say(job["state"])
 
-    options.run(main())
+    options.ask(main())

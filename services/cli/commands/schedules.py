@@ -9,23 +9,13 @@ from urllib.parse import quote
 import click
 
 from switchyard.services.cli import options
-from switchyard.services.cli.client import connect
-from switchyard.services.cli.commands.jobs import labels_of
+from switchyard.services.cli.client import key_header
 from switchyard.services.cli.json_option import object_of
-from switchyard.services.cli.output import print_json, print_table, say
+from switchyard.services.cli.options import labels_of
+from switchyard.services.cli.output import print_fields, print_json, print_table, say
 
 COLUMNS = ("id", "kind", "state", "cron", "every_s", "timezone", "next_run", "last_run", "runs")
 NAME = click.argument("name")
-
-
-def _call(data_dir: Path | None, method: str, path: str, **sent: Any) -> Any:
-    """What the gateway answers."""
-
-    async def main() -> Any:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
-            return await api.call(method, path, **sent)
-
-    return options.run(main())
 
 
 def _path(name: str, rest: str = "") -> str:
@@ -76,7 +66,7 @@ def create(
         job["priority"] = priority
     body = {"name": name, "job": job, **timing}
     sent = {field: value for field, value in body.items() if value is not None}
-    made = _call(data_dir, "POST", "/v1/schedules", json=sent)
+    made = options.call(data_dir, "POST", "/v1/schedules", json=sent)
     if as_json:
         print_json(made)
     else:
@@ -89,11 +79,16 @@ def create(
 @options.data_dir
 def list_schedules(limit: int, as_json: bool, data_dir: Path | None) -> None:
     """List schedules by name."""
-    page = _call(data_dir, "GET", "/v1/schedules", params={"limit": str(limit)})
+    page = options.call(data_dir, "GET", "/v1/schedules", params={"limit": str(limit)})
     if as_json:
         print_json(page)
         return
-    rows = [
+    print_table(COLUMNS, rows_of(page))
+
+
+def rows_of(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row by schedule."""
+    return [
         {
             **schedule,
             "next_run": next(iter(schedule["next_runs"]), None),
@@ -101,7 +96,6 @@ def list_schedules(limit: int, as_json: bool, data_dir: Path | None) -> None:
         }
         for schedule in page["schedules"]
     ]
-    print_table(COLUMNS, rows)
 
 
 @schedule_group.command()
@@ -110,11 +104,25 @@ def list_schedules(limit: int, as_json: bool, data_dir: Path | None) -> None:
 @options.data_dir
 def show(name: str, as_json: bool, data_dir: Path | None) -> None:
     """Show a schedule with its last and its next runs."""
-    found = _call(data_dir, "GET", _path(name))
+    found = options.call(data_dir, "GET", _path(name))
     if as_json:
         print_json(found)
     else:
-        print_table(("field", "value"), [{"field": field, "value": value} for field, value in found.items()])
+        print_fields(found)
+
+
+@schedule_group.command()
+@NAME
+@click.option("--idempotency-key", help="The same key makes the same job once.")
+@options.as_json
+@options.data_dir
+def run(name: str, idempotency_key: str | None, as_json: bool, data_dir: Path | None) -> None:
+    """Make a job of it now, also while it is paused; its runs come as they would have."""
+    job = options.call(data_dir, "POST", _path(name, "/run"), headers=key_header(idempotency_key))
+    if as_json:
+        print_json(job)
+    else:
+        say(job["id"])
 
 
 @schedule_group.command()
@@ -122,7 +130,7 @@ def show(name: str, as_json: bool, data_dir: Path | None) -> None:
 @options.data_dir
 def pause(name: str, data_dir: Path | None) -> None:
     """Make no jobs until it is resumed."""
-    say(_call(data_dir, "POST", _path(name, "/pause"))["state"])
+    say(options.call(data_dir, "POST", _path(name, "/pause"))["state"])
 
 
 @schedule_group.command()
@@ -130,15 +138,17 @@ def pause(name: str, data_dir: Path | None) -> None:
 @options.data_dir
 def resume(name: str, data_dir: Path | None) -> None:
     """Go on from now; runs of the pause are not caught up with."""
-    say(_call(data_dir, "POST", _path(name, "/resume"))["state"])
+    say(options.call(data_dir, "POST", _path(name, "/resume"))["state"])
 
 
 @schedule_group.command()
 @NAME
+@options.yes
 @options.data_dir
-def delete(name: str, data_dir: Path | None) -> None:
+def delete(name: str, yes: bool, data_dir: Path | None) -> None:
     """Delete a schedule; its jobs stay."""
-    _call(data_dir, "DELETE", _path(name))
+    options.ask_person(f"Delete schedule {name}?", yes=yes)
+    options.call(data_dir, "DELETE", _path(name))
 
 
 @schedule_group.command("next")
@@ -148,7 +158,7 @@ def delete(name: str, data_dir: Path | None) -> None:
 @options.data_dir
 def next_runs(name: str, count: int, as_json: bool, data_dir: Path | None) -> None:
     """Show when it runs next."""
-    found = _call(data_dir, "GET", _path(name, "/next"), params={"count": str(count)})
+    found = options.call(data_dir, "GET", _path(name, "/next"), params={"count": str(count)})
     if as_json:
         print_json(found)
     else:

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from switchyard.services.cli import options
-from switchyard.services.cli.client import connect
 from switchyard.services.cli.output import print_json, print_table
 
 COLUMNS = ("what", "is")
@@ -21,10 +20,10 @@ def whoami(as_json: bool, data_dir: Path | None) -> None:
     """Show whom the token or key stands for."""
 
     async def main() -> Any:
-        async with connect(options.settings_of(data_dir=data_dir).data_dir) as api:
+        async with options.gateway(data_dir) as api:
             return await api.call("GET", "/v1/whoami")
 
-    found = options.run(main())
+    found = options.ask(main())
     if as_json:
         print_json(found)
     else:

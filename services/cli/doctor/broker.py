@@ -12,7 +12,6 @@ from nats.aio.client import Client
 from switchyard.events.errors import SwitchyardError, UnavailableError
 from switchyard.services import clock, distribution
 from switchyard.services.broker import quarantine_index, topology
-from switchyard.services.broker.connection import without_password
 from switchyard.services.broker.server.files import BrokerError
 from switchyard.services.broker.server.server import find_binary
 from switchyard.services.broker.topology_spec import TopologyError
@@ -22,6 +21,7 @@ from switchyard.services.cli.doctor.check import Check, clock_check
 from switchyard.services.run import connection_file
 from switchyard.services.run.broker import connected
 from switchyard.services.settings import Settings
+from switchyard.services.settings.secrets import without_password
 
 TRIED_BROKER: Final = (2, 15, 0)
 VERSION_S: Final = 10.0
@@ -92,7 +92,12 @@ async def broker(settings: Settings) -> AsyncIterator[Check]:
 
 async def _streams(nc: Client, settings: Settings) -> Check:
     try:
-        differences = await topology.diff(nc, replicas=settings.replicas, max_bytes=settings.stream_bytes())
+        differences = await topology.diff(
+            nc,
+            replicas=settings.replicas,
+            max_bytes=settings.stream_bytes(),
+            max_age_s=settings.stream_ages_s(),
+        )
     except TopologyError as error:
         return Check("streams", "fail", str(error), "give the user of the broker JetStream")
     if not differences:

@@ -66,6 +66,7 @@ def doctor(as_json: bool, data_dir: Path | None, nats: str | None) -> None:
 
     async def main() -> list[Check]:
         checks = [host.python(), *host.packages(), host.disk(settings), host.privacy(settings)]
+        checks.append(host.administrator(settings))
         checks += [check async for check in _parts(settings)]
         return checks + [check async for check in gateway(settings)]
 

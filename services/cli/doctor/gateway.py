@@ -33,7 +33,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Check]:
             if its_clock := ready["checks"].get("clock"):  # a gateway of the version before has none
                 yield clock_check("gateway's clock", its_clock["ahead_s"], its_clock["error_s"])
             found_workers = await all_workers(gateway, COUNTED_WORKERS)
-            damaged = _damaged(await gateway.call("GET", "/metrics"))
+            damaged = _damaged((await gateway.raw("GET", "/metrics")).decode(errors="replace"))
             yield _registration(await gateway.call("GET", "/api/health"))
     except SwitchyardError as error:
         yield _refused(error)

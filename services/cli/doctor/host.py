@@ -12,6 +12,7 @@ from switchyard.services.broker.topology_spec import load
 from switchyard.services.cli.doctor.check import Check
 from switchyard.services.distribution import Extra
 from switchyard.services.settings import GIB, Settings
+from switchyard.services.settings.secrets import weakness_of
 
 MIN_PYTHON: Final = (3, 11)
 MIN_FREE_BYTES: Final = 2 * GIB
@@ -64,6 +65,18 @@ def disk(settings: Settings) -> Check:
     if free >= MIN_FREE_BYTES:
         return Check("disk", "ok", found)
     return Check("disk", "warn", found, "free some space, or move the data directory with --data-dir")
+
+
+def administrator(settings: Settings) -> Check:
+    """Whether Octopoid's API has an administrator's key, as a gateway of this environment would see it."""
+    what = "Octopoid's administrator"
+    if settings.octopoid_admin_key is None:
+        return Check(what, "ok", "none: API_SECRET_KEY is not set")
+    weakness = weakness_of(settings.octopoid_admin_key.get_secret_value())
+    if weakness is None:
+        return Check(what, "ok", "whoever has API_SECRET_KEY acts for every scope")
+    advice = "set one of 32 random characters, or none"
+    return Check(what, "warn", f"none: API_SECRET_KEY is not used, because {weakness}", advice)
 
 
 def privacy(settings: Settings) -> Check:

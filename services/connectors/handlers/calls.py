@@ -1,9 +1,9 @@
 """Files between a handler in a child process and its worker: a socket on which the child asks.
 
-One request is one line of JSON, `{"fetch": id, "to": path}` or `{"save": name, "path": path, "media_type":
-type}`; so is its answer, `{"done": {...}}` or `{"error": {"kind", "code", "message"}}`. Each request has a
-connection of its own, so that no thread gets another's answer. Bytes go by way of the attempt's scratch
-directory, which both see.
+One request is one line of JSON, `{"fetch": id, "to": path}`, `{"outcome": part}` or `{"save": name, "path":
+path, "media_type": type}`; so is its answer, `{"done": {...}}` or `{"error": {"kind", "code", "message"}}`.
+Each request has a connection of its own, so that no thread gets another's answer. Bytes go by way of the
+attempt's scratch directory, which both see.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import orjson
 
-from switchyard._worker.context import Surroundings
+from switchyard._worker.given.surroundings import Surroundings
 from switchyard._worker.handler_errors import HandlerError, Release, Retry, failure
 from switchyard._worker.scratch import remove
 from switchyard.events.errors import SwitchyardError
@@ -72,6 +72,8 @@ async def _answered(surroundings: Surroundings, request: dict[str, Any]) -> dict
     try:
         if "fetch" in request:
             return {"done": await surroundings.fetch(request["fetch"], Path(request["to"]))}
+        if "outcome" in request:
+            return {"done": await surroundings.outcome(request["outcome"])}
         path = Path(request["path"])
         return {"done": await surroundings.save(request["save"], path, media_type=request["media_type"])}
     except HandlerError as error:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import pydantic
 
-from switchyard._worker.context import Facts
+from switchyard._worker.given.spawning import Join
+from switchyard._worker.given.surroundings import Facts
 from switchyard._worker.handler_errors import Fatal, HandlerError, Release, Retry, failure
 from switchyard._worker.ready import Readiness
 from switchyard._worker.run import run
@@ -40,7 +43,11 @@ class _Surroundings:
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
-        self.facts = Facts(attempt.job_id, attempt.tenant, attempt.number, attempt.worker, attempt.feedback)
+        parts = tuple((part.name, part.id, part.kind) for part in attempt.parts)
+        self.facts = Facts(
+            attempt.job_id, attempt.tenant, attempt.number, attempt.worker, attempt.feedback,
+            parts if attempt.joins else None, attempt.depth,
+        )  # fmt: skip
 
     @property
     def scratch(self) -> Path:
@@ -52,6 +59,12 @@ class _Surroundings:
     def log(self, line: str) -> None:
         self._attempt.log(line)
 
+    def preview(self, data: bytes, media_type: str) -> None:
+        self._attempt.preview(data, media_type)
+
+    def previews_dropped(self, why: str, count: int) -> None:
+        self._attempt.previews_dropped(why, count)
+
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
         with _as_handler_errors():
             return await self._attempt.fetch(file_id, to)
@@ -61,6 +74,11 @@ class _Surroundings:
     ) -> dict[str, Any]:
         with _as_handler_errors():
             return await self._attempt.save(name, data, media_type=media_type)
+
+    async def outcome(self, part_id: str) -> dict[str, Any]:
+        part = next(part for part in self._attempt.parts if part.id == part_id)
+        with _as_handler_errors():
+            return asdict(await part.outcome())
 
 
 class _Printed:
@@ -126,7 +144,7 @@ class CustomConnector:
                     return await self._run_in_child(self._pool, attempt, surroundings)
                 await self._ready.wait()
                 done = await run(self._handler, attempt.payload, surroundings, grace_s=attempt.grace_s)
-        return Outcome(done.result, done.artifacts, done.usage, done.checks)
+        return Outcome(done.result, done.artifacts, done.usage, done.checks, done.join)
 
     async def _run_in_child(
         self, pool: ProcessPool, attempt: Attempt, surroundings: _Surroundings
@@ -136,6 +154,10 @@ class CustomConnector:
         def report(message: dict[str, Any]) -> None:
             if "log" in message:
                 attempt.log(message["log"])
+            elif "preview" in message:
+                attempt.preview(base64.b64decode(message["preview"]), message["media_type"])
+            elif "dropped" in message:
+                attempt.previews_dropped(message["dropped"], message["count"])
             else:
                 attempt.progress(**message)
 
@@ -149,7 +171,8 @@ class CustomConnector:
                 attempt=attempt, timeout_s=NO_TIMEOUT_S, on_progress=report, output=_Printed(attempt),
                 owner="" if self._handler.shared else attempt.tenant,
             )  # fmt: skip
-        return Outcome(done["result"], tuple(done["artifacts"]), done["usage"], done["checks"])
+        join = done["join"] and Join(done["join"]["policy"], tuple(done["join"]["parts"]))
+        return Outcome(done["result"], tuple(done["artifacts"]), done["usage"], done["checks"], join)
 
     async def close(self) -> None:
         """End the child processes, and tear the handler down."""

@@ -28,17 +28,17 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
-from switchyard._worker.traceback import forget
-from switchyard.events.outcome import exception_text, failure_of
-from switchyard.services.connectors.isolation.supervisor import die_with_parent
-from switchyard.services.connectors.isolation.traces import Traces
-from switchyard.services.connectors.protocol import (
+from switchyard._worker.given.errors import (
     BusyError,
     ConnectorError,
     FatalError,
     RetryableError,
     traceback_of,
 )
+from switchyard._worker.traceback import forget
+from switchyard.events.outcome import exception_text, failure_of
+from switchyard.services.connectors.isolation.supervisor import die_with_parent
+from switchyard.services.connectors.isolation.traces import Traces
 
 __all__ = ["ERRORS", "HEADER", "MAX_FRAME_BYTES", "NO_CONTEXT", "die_with_parent", "frame", "serve"]
 

@@ -336,7 +336,7 @@ class Child:
                 async with asyncio.timeout(EXIT_TIMEOUT_S):
                     await asyncio.shield(self._watch.exited)
         if not self._watch.exited.done():  # while SIGCHLD was ignored, the kernel notified nobody
-            log.warning("child_end_not_heard", pid=self._transport.get_pid())
+            log.warning("child_end_not_heard", child_pid=self._transport.get_pid())
             self._watch.process_exited()
         if self._closed:
             return

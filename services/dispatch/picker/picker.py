@@ -1,6 +1,6 @@
 """Which job next, for all takers of a process: worker slots, claims over REST, and whoever else takes jobs.
 
-A scan sees the heads of the lanes that fit takers of the same kinds, capabilities and tenant. It chooses
+A scan sees the heads of the lanes that fit takers of the same kinds, capabilities and tenants. It chooses
 for all of them at once: the highest priority first, then the oldest, by turns where tenants share fairly,
 and only what its limits let start. What is taken is verified, because other processes choose as well.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -29,6 +30,7 @@ from switchyard.services.dispatch.picker.scan import OwnJobs, Scan, Shared
 from switchyard.services.dispatch.picker.takers import Crowd
 from switchyard.services.dispatch.work import Work
 from switchyard.services.records.lane_entries import LANES, LanePlace, place_of
+from switchyard.services.records.lanes import is_ranked
 from switchyard.services.records.workers import WorkerRecord
 from switchyard.services.settings import Settings
 
@@ -41,7 +43,7 @@ class Picker:
     Args:
         nc: an open connection.
         weights: those of the tenants of a kind that shares its workers fairly.
-        own: names a tenant's jobs behind those of others, for takers over REST.
+        own: names jobs of the tenants that takers serve behind those of others.
     """
 
     def __init__(
@@ -171,6 +173,12 @@ class Picker:
         self._kept.append(scan)
         return scan
 
+    async def drop(self, scan: Scan) -> None:
+        """Give up a scan whose takers are gone, after what was on its way has been handed back."""
+        self._kept.remove(scan)
+        await scan.return_arrived()
+        await scan.puller.stop()
+
     async def rematch(self, scan: Scan) -> None:
         """Decide about every lane again, because the capabilities of the scan's takers have changed."""
         for consumer in self._lanes:
@@ -189,7 +197,7 @@ class Picker:
 
         The crowd that was asked for least lately, and in which nobody waits, is forgotten first.
         """
-        said = sorted(record.kinds), record.capabilities, record.tenant, record.door
+        said = sorted(record.kinds), record.capabilities, record.tenancy, record.door
         key = msgspec.json.encode(said, order="sorted")
         crowd = self._crowds.get(key)
         if crowd is None:
@@ -199,6 +207,19 @@ class Picker:
                 self._spawn(self._crowds.pop(name).stop())
         self._crowds.move_to_end(key)
         return crowd
+
+    def pass_on(self, work: Work, tenant: str, demand: LaneKey) -> bool:
+        """Give a job on to one who waits and fits what its lane does not say; whether there was one.
+
+        Handed back, it would go to whoever waits longest. That may be the same taker each time, if all ask
+        again in step, and one that fits and asks just after it would never be given the job.
+        """
+        fitting = [crowd for crowd in self._crowds.values() if crowd.fits(tenant, demand)]
+        if is_ranked(demand):
+            best = min((crowd.rank(demand) for crowd in fitting), default=0)
+            fitting = [crowd for crowd in fitting if crowd.rank(demand) == best]
+        random.shuffle(fitting)
+        return any(crowd.give(work) for crowd in fitting)
 
     def call(self) -> None:
         """Let those go that do not want a job any more."""

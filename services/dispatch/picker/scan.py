@@ -11,30 +11,30 @@ from typing import Final, Protocol
 
 from nats.aio.client import Client
 
-from switchyard.events import subjects
 from switchyard.events.lane import LaneEntry, LaneKey
 from switchyard.services.broker.jetstream import NAK
-from switchyard.services.broker.puller import Puller
-from switchyard.services.dispatch.choice import Candidate, Choice, Source
+from switchyard.services.dispatch.choice import Candidate, Choice, Source, older_than
 from switchyard.services.dispatch.heads import UNSEEN, Head, Heads
 from switchyard.services.dispatch.limit_tokens import Tokens
-from switchyard.services.dispatch.work import Work, parse_tenants_work, parse_work
+from switchyard.services.dispatch.picker.puller import WorkPuller
+from switchyard.services.dispatch.work import Work
 from switchyard.services.records.lane_entries import LanePlace
 from switchyard.services.records.lanes import is_ranked
 from switchyard.services.records.workers import WorkerRecord
 
 LOOKS: Final = 8  # in one choice; with more than fifty workers that choose at the same moment all are used
 FOREIGN_PAUSE_S: Final = 1.0
+MOST_RUN: Final = 64
 
 
 class OwnJobs(Protocol):
-    """Names a tenant's own jobs in lanes that begin with another's."""
+    """Names jobs of the tenants that takers serve, in lanes that begin with others'."""
 
-    def next(self, record: WorkerRecord, source: Source) -> Work | None:
+    async def next(self, record: WorkerRecord, source: Source) -> Work | None:
         """The oldest in a lane that nobody has been given; its work has no `reply`."""
 
-    def back(self, work: Work) -> None:
-        """Nobody took it."""
+    def back(self, work: Work, *, delay_s: float = 0.0) -> None:
+        """Nobody took it; it may be named again after so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Shared:
 
 
 class Scan:
-    """Finds jobs for takers of the same kinds, capabilities and tenant.
+    """Finds jobs for takers of the same kinds, capabilities and tenants.
 
     Args:
         shared: with the other scans.
@@ -82,18 +82,16 @@ class Scan:
         self._looks_always = looks_always
         self._sources: dict[int, dict[str, Source]] = defaultdict(dict)
         self._foreign: dict[str, float] = {}
+        self._runs: dict[str, int] = {}
+        """By lane, how many jobs are taken at once where others' may be among them."""
         self._arrived: list[Work] = []
         self._loop = asyncio.get_running_loop()
         self._handing_back: set[asyncio.Task[None]] = set()
         self.wake = asyncio.Event()
-        self.puller: Puller[Work] = Puller(
-            shared.nc,
-            subjects.WORK,
-            parse_work if shared.own is None else parse_tenants_work,
-            timeout_s=shared.timeout_s,
-            stray=self._on_arrival,
-            refused=self.wake.set,
-        )
+        self.puller = WorkPuller(
+            shared.nc, timeout_s=shared.timeout_s, stray=self.on_arrival, refused=self.wake.set,
+            named=shared.own,
+        )  # fmt: skip
         for consumer in shared.lanes:
             self.match(consumer)
 
@@ -112,6 +110,7 @@ class Scan:
 
     def forget(self, consumer: str, priority: int) -> None:
         """The lane is gone."""
+        self._runs.pop(consumer, None)
         self._sources[priority].pop(consumer, None)
 
     def look_afresh(self) -> None:
@@ -126,7 +125,7 @@ class Scan:
         arrived, self._arrived = self._arrived, []
         wanted = self._free()
         unknown = self._unknown()
-        if wanted == 1 and not arrived and not self._looks_always and _is_lone(unknown):
+        if wanted == 1 and not arrived and not self._looks_always and self._is_lone(unknown):
             return False  # nothing to choose between: the pull that waits brings what is there as well
         found: list[Work] = []
         for work in arrived:
@@ -157,7 +156,7 @@ class Scan:
     async def _allowed(self, work: Work) -> list[Work]:
         """A job that came by a waiting pull, with its tokens; it goes back without, or if it is another's."""
         known = self._shared.lanes.get(work.consumer)
-        if not self._is_foreign(work.tenant):
+        if not self._is_foreign(self._lane(work), work.tenant):
             if known is None or not known[1].limits:
                 return [work]
             if grants := await self._tokens.take(known[1].limits, 1):
@@ -180,19 +179,30 @@ class Scan:
             return False
         return not (source.key.limits and self._tokens.is_starved(source.key.limits))
 
+    def _is_lone(self, unknown: dict[int, list[Source]]) -> bool:
+        """Whether one consumer is all that may have something, without limits or jobs to pass by."""
+        sources = [source for found in unknown.values() for source in found]
+        return (
+            len(sources) == 1 and not sources[0].key.limits and not self._record().passes_by(sources[0].key)
+        )
+
     async def _take(self, sources: list[Source], wanted: int) -> list[Work]:
         """Up to `wanted` jobs of one priority, the oldest of all its lanes; a lone lane is asked once."""
-        is_mixed = (
-            self._shared.own is not None and self._record().tenant is not None
-        )  # lanes that others share
+        is_mixed = any(self._record().passes_by(source.key) for source in sources)
         if len(sources) == 1 and not is_mixed:
             return await self._pull(sources[0], wanted)
         lanes = await self._with_heads(sources)
         taken: list[Work] = []
         while lanes and len(taken) < wanted:
             best = self._choice.best(lanes.values())
-            if best.work is None and len(lanes) == 1 and not is_mixed:  # the only lane left gives the rest
-                rest = await self._pull(best.source, wanted - len(taken))
+            most = wanted - len(taken)
+            if is_mixed:
+                most = min(most, self._runs.get(best.source.consumer, 1))
+            if best.work is None and len(lanes) == 1 and (most > 1 or not is_mixed):
+                # The only lane left gives the rest; a shared one, as many as came without others' before.
+                rest = await self._pull(best.source, most)
+                if not rest and is_mixed and self._is_paused(best.source):
+                    rest = await self._own(best.source)
                 for _ in rest:
                     self._choice.took(best.source)
                 return taken + rest
@@ -215,10 +225,10 @@ class Scan:
         """
         held = await self._grasp(lanes, lane)
         for _ in range(LOOKS):
-            if held is None or not (older := _older(lanes, held)):
+            if held is None or not (older := older_than(lanes, held)):
                 break
             await self._look_again(lanes, older)
-            if not (older := _older(lanes, held)):
+            if not (older := older_than(lanes, held)):
                 break
             other = await self._grasp(lanes, random.choice(older))  # noqa: S311 - it guards nothing
             if other is not None:
@@ -289,16 +299,19 @@ class Scan:
     async def _pull_ours(self, source: Source, wanted: int) -> list[Work]:
         works = await self.puller.take(source.consumer, wanted, source.rank)
         self._heads.taken(source.consumer, works)
-        if foreign := [work for work in works if self._is_foreign(work.tenant)]:
+        self._runs[source.consumer] = min(MOST_RUN, 2 * max(1, len(works)))
+        if foreign := [work for work in works if self._is_foreign(source.key, work.tenant)]:
+            self._runs[source.consumer] = 1
             self._pause(source)
             await self.hand_back(foreign)
-            works = [work for work in works if not self._is_foreign(work.tenant)]
+            works = [work for work in works if not self._is_foreign(source.key, work.tenant)]
         return works
 
     # --- Lanes that begin with another tenant's job
 
-    def _is_foreign(self, tenant: str | None) -> bool:
-        return tenant is not None and not self._record().runs_for(tenant)
+    def _is_foreign(self, key: LaneKey, tenant: str | None) -> bool:
+        record = self._record()
+        return tenant is not None and record.passes_by(key) and not record.runs_for(tenant)
 
     def _pause(self, source: Source) -> None:
         self._foreign[source.consumer] = self._loop.time() + FOREIGN_PAUSE_S
@@ -307,9 +320,9 @@ class Scan:
         return self._foreign.get(source.consumer, 0.0) > self._loop.time()
 
     async def _pass_by(self, lanes: dict[str, Candidate], seen: Iterable[Candidate]) -> None:
-        """Put the tenant's own job in the place of another's that was seen; nobody takes that."""
+        """Put a job that takers may have in the place of one that was seen and they may not."""
         for lane in seen:
-            if lane.work is not None or not self._is_foreign(lane.head.tenant):
+            if lane.work is not None or not self._is_foreign(lane.source.key, lane.head.tenant):
                 continue
             self._pause(lane.source)
             if own := await self._own(lane.source):
@@ -319,13 +332,13 @@ class Scan:
                 del lanes[lane.source.consumer]
 
     async def _own(self, source: Source) -> list[Work]:
-        """The tenant's own oldest job in a lane, by name, with its tokens; none or one."""
+        """The oldest job in a lane that takers may have, by name, with its tokens; none or one."""
         own, grants = self._shared.own, []
         if own is None:
             return []
         if source.key.limits and not (grants := await self._tokens.take(source.key.limits, 1)):
             return []
-        work = own.next(self._record(), source)
+        work = await own.next(self._record(), source)
         if work is not None:
             return [work._replace(grant=grants[0] if grants else None)]
         for grant in grants:
@@ -342,9 +355,10 @@ class Scan:
     async def hand_back(self, works: Iterable[Work]) -> None:
         """Give back what nobody takes, newest first, so that the oldest is delivered first again."""
         for work in sorted(works, key=lambda work: work.seq, reverse=True):
-            if work.reply:
-                await self.puller.answer(work, NAK)
-                self._heads.handed_back(work)
+            if work.reply:  # one passed on would come at once from where it was sent on, again and again
+                await self.puller.answer(work, NAK, delay_s=FOREIGN_PAUSE_S * work.is_passed)
+                if not work.is_passed:
+                    self._heads.handed_back(work)
             elif self._shared.own is not None:
                 self._shared.own.back(work)
             if work.grant is not None:
@@ -368,28 +382,16 @@ class Scan:
         except TimeoutError:
             return
 
-    def _on_arrival(self, work: Work) -> None:
-        """A waiting pull was answered: keep the work for a taker, or hand it back at once."""
-        self._heads.taken(work.consumer, [work])
-        if len(self._arrived) < self._free():
+    def on_arrival(self, work: Work) -> None:
+        """A waiting pull was answered, or a job passed on: keep it for a taker, or hand it back at once."""
+        if not work.is_passed:
+            self._heads.taken(work.consumer, [work])
+        if len(self._arrived) >= self._free():
+            self._handing_back.add(task := self._loop.create_task(self.hand_back([work])))
+            task.add_done_callback(self._handing_back.discard)
+        else:
             self._arrived.append(work)
             self.wake.set()
-            return
-        task = self._loop.create_task(self.hand_back([work]))
-        self._handing_back.add(task)
-        task.add_done_callback(self._handing_back.discard)
-
-
-def _older(lanes: dict[str, Candidate], held: Candidate) -> list[Candidate]:
-    """The lanes whose heads go before what is held, as far as is known; sharing tenants take turns."""
-    shared = held.source.key.kind if held.source.key.tenant else None
-    return [
-        lane
-        for lane in lanes.values()
-        if lane.work is None
-        and lane.head.seq < held.head.seq
-        and not (lane.source.key.tenant and lane.source.key.kind == shared)
-    ]
 
 
 def _is_lone(unknown: dict[int, list[Source]]) -> bool:

@@ -33,7 +33,7 @@ class _Taker:
 
 
 class Crowd:
-    """Takers of the same kinds, capabilities and tenant; who has waited longest is served first.
+    """Takers of the same kinds, capabilities and tenants; who has waited longest is served first.
 
     The scan works while somebody waits. When nobody does, nothing stays taken and no pull stays open.
 
@@ -43,6 +43,7 @@ class Crowd:
     """
 
     def __init__(self, shared: Shared, record: WorkerRecord) -> None:
+        self._record = record
         self._waiting: dict[_Taker, None] = {}
         self._task: asyncio.Task[None] | None = None
         self._left: list[Work] = []
@@ -115,14 +116,27 @@ class Crowd:
         taker.given.set_result(None)
         self.scan.wake.set()
 
-    def _give(self, work: Work, _lane: LaneKey) -> None:
+    def fits(self, tenant: str, demand: LaneKey) -> bool:
+        """Whether somebody waits who may run a tenant's job that needs this."""
+        return bool(self._waiting) and self._record.runs_for(tenant) and self._record.fits(demand)
+
+    def rank(self, demand: LaneKey) -> int:
+        """How far behind the best they come that fit, as a record says it."""
+        return self._record.rank(demand)
+
+    def give(self, work: Work) -> bool:
+        """Give a job to who has waited longest; whether anybody still waits."""
         for taker in list(self._waiting):
             if taker.stays():
                 del self._waiting[taker]
                 taker.given.set_result(work)
-                return
+                return True
             self._let_go(taker)
-        self._return(work)
+        return False
+
+    def _give(self, work: Work, _lane: LaneKey) -> None:
+        if not self.give(work):
+            self._return(work)
 
     def _return(self, work: Work) -> None:
         """Hand back what was given to one that has gone; together, so that the oldest is delivered first."""

@@ -4,44 +4,47 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, NamedTuple
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import Meta
 from nats.aio.client import Client
 
 from switchyard.events import subjects
-from switchyard.events.commands import AnyCommand, Claim, Fail, Release
-from switchyard.events.errors import ForbiddenError, InvalidError, UnavailableError, VersionConflictError
+from switchyard.events.commands import Fail, Release
+from switchyard.events.errors import InvalidError, UnavailableError, VersionConflictError
 from switchyard.events.job import Job
-from switchyard.events.subjects import NAME_PATTERN
 from switchyard.events.values import JobError, JobSpec
 from switchyard.events.vocabulary.ids import Revision, WorkerId
 from switchyard.services import clock
-from switchyard.services.access.lease_tickets import LeaseClaims
 from switchyard.services.access.principal import Caller, check_kinds
+from switchyard.services.access.ticket_claims import LeaseClaims
 from switchyard.services.broker.bucket_use import BucketUse
 from switchyard.services.broker.jetstream import ACK
 from switchyard.services.broker.publisher import Publisher
-from switchyard.services.broker.puller import Puller
 from switchyard.services.broker.reachability import Reachability
 from switchyard.services.connectors.protocol import FatalError
-from switchyard.services.dispatch.leasing import Lease, Leasing
-from switchyard.services.dispatch.limit_tokens import Grant, grant_of
+from switchyard.services.dispatch.leasing import DeclinedError, Lease, jitter
+from switchyard.services.dispatch.limit_tokens import grant_of
+from switchyard.services.dispatch.models.lacking import Lacking
+from switchyard.services.dispatch.picker.passing import Passing
+from switchyard.services.dispatch.places import PLACE_MARGIN_S, places_are_ours
 from switchyard.services.dispatch.references import resolved_payload
+from switchyard.services.dispatch.rest.asked import ClaimRequest, WorkerRequest, tenancy_asked, worker_id
 from switchyard.services.dispatch.rest.declarations import Declarations
 from switchyard.services.dispatch.rest.finder import Claims
-from switchyard.services.dispatch.rest.idempotency import ClaimKeys, Intent, Key
+from switchyard.services.dispatch.rest.idempotency import ClaimKeys, Intent
+from switchyard.services.dispatch.rest.timed import Answers, Offer, Parts, TimedLeasing, places_of
 from switchyard.services.dispatch.rest.workers import RestWorkers
 from switchyard.services.dispatch.work import Work, parse_work
 from switchyard.services.event_store import EventStore
+from switchyard.services.files import Files
 from switchyard.services.intake.request import parse_key, request_hashes
-from switchyard.services.records import controls
+from switchyard.services.records import controls, tenancy
 from switchyard.services.records.room import Room
+from switchyard.services.records.tenancy import EVERYBODY
 from switchyard.services.records.worker_watch import WorkerWatch
 from switchyard.services.records.workers import (
-    REST,
     WorkerRecord,
     check_capabilities,
     declaration_of,
@@ -49,35 +52,11 @@ from switchyard.services.records.workers import (
 )
 from switchyard.services.settings import Settings
 
-MAX_KINDS: Final = 100
 STALE_AT_ONCE: Final = 500
+OUT_OF_STEP: Final = 0.1
+"""The most by which a claim waits less that was given a job that did not fit, as a part of its wait."""
 SETTLE_S: Final = 0.25
 """Seconds that every claim waits at least: a job just submitted is on its way to its lane."""
-PLACE_MARGIN_S: Final = 5.0
-"""Seconds that a place is kept beyond its lease, so that no answer comes to it late."""
-
-Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
-WorkerName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")]
-
-
-class ClaimRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a claim.
-
-    Args:
-        kinds: those of the jobs; all that are declared, where a revision is named.
-        revision: what stands for capabilities that were sent with an earlier claim.
-        slots: those that are declared, where a revision is named, else 1.
-        tenant: whose jobs an admin's worker takes alone; it takes any without.
-    """
-
-    worker: WorkerName
-    kinds: Annotated[list[Name], Meta(min_length=1, max_length=MAX_KINDS)] | None = None
-    capabilities: dict[str, Any] | None = None
-    revision: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
-    lease_s: Annotated[float, Meta(ge=1)] | None = None
-    wait_s: Annotated[float, Meta(ge=0)] = 0.0
-    slots: Annotated[int, Meta(ge=1, le=10_000)] | None = None
-    tenant: Name | None = None
 
 
 class Claimed(NamedTuple):
@@ -98,54 +77,6 @@ class Nothing(NamedTuple):
     """No job came in time; `revision` is what the worker's capabilities have."""
 
     revision: Revision
-
-
-def attempt_s(job: Job, settings: Settings) -> float:
-    """Seconds that an attempt of the job may take."""
-    return job.attempt_timeout_s or settings.attempt_timeout_s
-
-
-class _Answers(Puller[Work]):
-    """Answers deliveries; a job that was not delivered has none."""
-
-    async def answer(self, delivery: Work, kind: bytes, *, delay_s: float = 0.0) -> None:
-        if delivery.reply:
-            await super().answer(delivery, kind, delay_s=delay_s)
-
-
-class _TimedLeasing(Leasing):
-    """Takes one timed lease; the rules for a delivery are those of every worker."""
-
-    def __init__(self, claiming: Claiming, found: Work, lease_s: float, key: Key | None, by: str) -> None:
-        super().__init__(claiming.nc, claiming.store, claiming.answers, claiming.reach, claiming.settings)
-        self._claiming = claiming
-        self._grant = found.grant
-        self._lease_s = lease_s
-        self._key = key
-        self._is_reserved = False
-        self.api_key = by
-        self.intent: Intent | None = None
-
-    async def begin(self, job: Job, record: WorkerRecord) -> AnyCommand:
-        """Keep the places for the lease, write down the key's intent, then claim.
-
-        Raises:
-            VersionConflictError: another claim with the same key is under way.
-        """
-        settings = self._claiming.settings
-        lease_s = min(self._lease_s, attempt_s(job, settings) + settings.cancel_grace_s)
-        if not self._is_reserved and self._grant is not None:
-            await self._claiming.claims.tokens.reserve(self._grant, lease_s + PLACE_MARGIN_S)
-        self._is_reserved = True
-        now = clock.now()
-        expires_at = now + timedelta(seconds=lease_s)  # of the attempt's time nothing goes to other writers
-        self.intent = Intent(
-            "" if self._key is None else self._key.request,
-            record.id, record.revision, job.id, job.seq, expires_at, _places(self._grant),
-        )  # fmt: skip
-        if self._key is not None:
-            await self._key.write(self._claiming.publisher, self.intent)
-        return Claim(now=now, worker=record.id, revision=record.revision, expires_at=expires_at)
 
 
 class Claiming:
@@ -175,23 +106,27 @@ class Claiming:
         keys_use: BucketUse,
         room: Room,
     ) -> None:
-        self.nc = nc
         self.store = store
-        self.publisher = publisher
         self.claims = claims
         self.settings = settings
-        self.reach = Reachability(settings.lease_s)
+        self.lacking = Lacking()
         timeout_s = settings.request_timeout_s
-        self.answers = _Answers(
+        self.answers = Answers(
             nc, subjects.WORK, parse_work, timeout_s=timeout_s, stray=lambda _: None, refused=lambda: None
         )
+        reach = Reachability(settings.lease_s)
+        passing = Passing(nc, timeout_s=timeout_s)
+        self._parts = Parts(
+            nc, store, publisher, self.answers, reach, claims, settings, self.lacking, passing
+        )
         self._room = room
+        self._files = Files(nc, timeout_s=timeout_s)
         self._workers = workers
         self._declarations = declarations
         self._watch = watch
         self._keys = ClaimKeys(nc, store, timeout_s=timeout_s, use=keys_use)
 
-    def wish(self, caller: Caller, asked: ClaimRequest) -> controls.Wish | None:
+    def wish(self, caller: Caller, asked: WorkerRequest) -> controls.Wish | None:
         """What operators wish of the worker."""
         return self.claims.wish(WorkerId(worker_id(caller, asked)))
 
@@ -203,8 +138,10 @@ class Claiming:
         *,
         idempotency_key: str | None,
         alive: Callable[[], bool],
+        lease_max_s: float | None = None,
+        offer: Offer | None = None,
     ) -> Claimed | Nothing:
-        """A job for the worker, or nothing when none came in time.
+        """A job for the worker, or nothing when none came in time, or it did not want the one there was.
 
         Args:
             caller: who asks.
@@ -212,6 +149,8 @@ class Claiming:
             raw: the body as it came.
             idempotency_key: as its header holds it.
             alive: whether anybody still waits for the answer.
+            lease_max_s: the longest lease, where that is another than elsewhere.
+            offer: asks for the worker's word on a job before it is leased; without, none is needed.
 
         Raises:
             RejectedError: the request breaks a rule, its key stands for another one, it names a revision that
@@ -219,7 +158,7 @@ class Claiming:
             UnavailableError: the broker does not answer, too many claims are under way, or what is left of
                 the log is kept for the ends of jobs.
         """
-        self._check(caller, asked)
+        self.check(caller, asked, lease_max_s or self.settings.timed_lease_max_s)
         lease_s = asked.lease_s or self.settings.timed_lease_s
         key = None
         if idempotency_key is not None:
@@ -230,15 +169,16 @@ class Claiming:
             if key.intent is not None and (job := await self._keys.lease_of(key.intent)) is not None:
                 return await self._again(job, key.intent, lease_s)
         self._room.start()
-        record = await self._register(caller, asked)
+        lasts_s = self.settings.lease_s + min(asked.wait_s, self.settings.wait_s)
+        record = await self.register(caller, asked, lasts_s)
         none = Nothing(record.revision)
         wait_s = max(SETTLE_S, min(asked.wait_s, self.settings.wait_s))
-        until = asyncio.get_running_loop().time() + wait_s
+        until = latest = asyncio.get_running_loop().time() + wait_s
         for _ in range(STALE_AT_ONCE):
             found = await self.claims.find(record, until, alive)
             if found is None:
                 return none
-            if not alive():
+            if not alive() or not self._still_serves(record, found):
                 await self.claims.give_back(found)
                 return none
             try:
@@ -246,15 +186,22 @@ class Claiming:
             except UnavailableError:
                 await self.claims.give_back(found)
                 raise
-            leasing = _TimedLeasing(self, found, lease_s, key, caller.key)
-            if (lease := await self._take(found, record, leasing)) is None:
+            leasing = TimedLeasing(self._parts, found, lease_s, key, caller.key, offer)
+            try:
+                lease = await self._take(found, record, leasing)
+            except DeclinedError:
+                await self.claims.give_back(found)
+                return none
+            if lease is None:
                 if leasing.intent is not None:
                     # The answer was lost, or another request with this key has carried out what was meant.
                     job = await self._keys.lease_of(leasing.intent)
                     if job is not None:
                         return await self._again(job, leasing.intent, lease_s)
-                if found.grant is not None:
+                if found.grant is not None and not leasing.has_passed_on:
                     await self.claims.tokens.end(found.grant, started=False)
+                if leasing.is_unfit:  # out of step with who asks elsewhere at the same moments
+                    until = min(until, latest - OUT_OF_STEP * wait_s * jitter())
                 continue
             if not alive() and key is None:
                 await self._undo(lease, found)
@@ -263,7 +210,7 @@ class Claiming:
                 return claimed
         return none
 
-    async def _take(self, found: Work, record: WorkerRecord, leasing: _TimedLeasing) -> Lease | None:
+    async def _take(self, found: Work, record: WorkerRecord, leasing: TimedLeasing) -> Lease | None:
         """The lease on what was found; None when it was another's, or is not there any more."""
         lease = None
         try:
@@ -281,9 +228,9 @@ class Claiming:
     ) -> Claimed | None:
         """The claim's answer; None when the job's payload cannot be had, which is its end."""
         job = lease.job
-        claims = _claims_of(job, lease_s, _places(found.grant))
+        claims = _claims_of(job, lease_s, places_of(found.grant))
         try:
-            payload = await resolved_payload(self.store, lease.spec)
+            payload = await resolved_payload(self.store, self._files, lease.spec)
         except FatalError as error:
             failure = JobError(error.code, error.message, retryable=False)
             command = Fail(now=clock.now(), fence=lease.fence, error=failure)
@@ -299,22 +246,31 @@ class Claiming:
         command = Release(now=clock.now(), fence=lease.fence)
         actor = f"worker:{lease.job.lease.worker}" if lease.job.lease else ""
         await self.store.transition(lease.job, command, actor=actor)
-        await self.release_places(_claims_of(lease.job, 0.0, _places(found.grant)), lease.job)
+        await self.release_places(_claims_of(lease.job, 0.0, places_of(found.grant)), lease.job)
 
     async def _again(self, job: Job, intent: Intent, lease_s: float) -> Claimed:
         """The answer that was lost."""
         spec = await self.store.current_spec(job)
-        payload = await resolved_payload(self.store, spec)
+        payload = await resolved_payload(self.store, self._files, spec)
         claims = _claims_of(job, lease_s, intent.places)
         self._workers.holds(claims.worker, claims.fence, job.id, intent.expires_at)
         return Claimed(claims, job, spec, payload, intent.revision)
 
-    async def prolonged(self, claims: LeaseClaims, before: Job, expires_at: datetime) -> None:
-        """Keep what a renewed lease has."""
+    async def prolonged(
+        self, claims: LeaseClaims, before: Job, expires_at: datetime, *, alive_until: datetime | None = None
+    ) -> None:
+        """Keep what a renewed lease has.
+
+        Args:
+            claims: the lease.
+            before: the job as it was.
+            expires_at: when it ends now.
+            alive_until: until when its worker counts as alive, where that is earlier.
+        """
         if claims.places and places_are_ours(before):
             left_s = (expires_at - clock.now()).total_seconds()
             await self.claims.tokens.reserve(grant_of(claims.places), left_s + PLACE_MARGIN_S)
-        self._workers.holds(claims.worker, claims.fence, claims.job, expires_at)
+        self._workers.holds(claims.worker, claims.fence, claims.job, alive_until or expires_at)
 
     async def ended(self, claims: LeaseClaims, before: Job) -> None:
         """Give up what a lease had that has just ended."""
@@ -328,10 +284,15 @@ class Claiming:
 
     # --- Who claims
 
-    def _check(self, caller: Caller, asked: ClaimRequest) -> None:
+    def check(self, caller: Caller, asked: WorkerRequest, lease_max_s: float) -> None:
+        """Let what a worker asks for pass.
+
+        Raises:
+            RejectedError: it breaks a rule.
+        """
         settings = self.settings
-        if asked.lease_s is not None and asked.lease_s > settings.timed_lease_max_s:
-            message = f"lease_s: at most {settings.timed_lease_max_s:g} was expected"
+        if asked.lease_s is not None and asked.lease_s > lease_max_s:
+            message = f"lease_s: at most {lease_max_s:g} was expected"
             raise InvalidError(message, field="lease_s")
         if asked.revision is None and asked.kinds is None:
             raise InvalidError("kinds: missing, but required", field="kinds")
@@ -339,27 +300,38 @@ class Claiming:
             if asked.revision is not None:
                 raise InvalidError("revision: expected without capabilities", field="revision")
             check_capabilities(asked.capabilities, settings.capabilities_bytes)
-        is_free = caller.is_admin and not caller.home
-        if not is_free and asked.tenant not in (None, caller.tenant):
-            raise ForbiddenError("tenant: naming another tenant needs role admin", field="tenant")
+        tenancy_asked(caller, asked)
 
-    async def _register(self, caller: Caller, asked: ClaimRequest) -> WorkerRecord:
-        """What the worker says of itself, once all can see it."""
-        worker, settings = worker_id(caller, asked), self.settings
-        lasts_s = settings.lease_s + min(asked.wait_s, settings.wait_s)
-        # An admin's worker is for every tenant, unless its request acts for one.
-        tenant = asked.tenant if caller.is_admin and not caller.home else caller.tenant
+    def _still_serves(self, record: WorkerRecord, found: Work) -> bool:
+        """Whether the worker takes the job, even if it has declared something else meanwhile."""
+        newest = self._declarations.newest(record.id)
+        if newest is None or newest.revision <= record.revision:
+            return True
+        return tenancy.serves(newest, found.tenant or "")
+
+    async def register(self, caller: Caller, asked: WorkerRequest, lasts_s: float) -> WorkerRecord:
+        """What the worker says of itself, once all can see it, as they do for so many seconds.
+
+        Raises:
+            RejectedError, UnavailableError: as for `claim`.
+        """
+        worker = worker_id(caller, asked)
+        served = tenancy_asked(caller, asked)
         fresh = new_record(
             worker_id=WorkerId(worker), kinds=tuple(asked.kinds or ()), capabilities=asked.capabilities or {},
-            slots=asked.slots or 1, lease_s=lasts_s, tenant=tenant,
+            slots=asked.slots or 1, lease_s=lasts_s, tenancy=served or EVERYBODY,
         )  # fmt: skip
-        fresh = msgspec.structs.replace(fresh, door=REST, version="", host="")
+        fresh = msgspec.structs.replace(fresh, door=asked.door, version="", host="")
         if asked.revision is not None:
             known = await self._declarations.named(WorkerId(worker), Revision(asked.revision))
             fresh = msgspec.structs.replace(
                 fresh, kinds=fresh.kinds or known.kinds, capabilities=known.capabilities,
-                slots=asked.slots or known.slots, tenant=fresh.tenant or known.tenant,
+                slots=asked.slots or known.slots,
             )  # fmt: skip
+            if served is None:
+                fresh = msgspec.structs.replace(
+                    fresh, tenant=known.tenant, tenants=known.tenants, excluded=known.excluded
+                )
         check_kinds(caller.grant, fresh.kinds)
         declared = await self._declarations.declare(
             declaration_of(fresh, fresh.at), lasts_s, adds_kinds=asked.revision is not None
@@ -370,22 +342,6 @@ class Claiming:
         )
         await self._workers.seen(record, declared, is_new=not self._watch.has_heartbeat(worker))
         return record
-
-
-def worker_id(caller: Caller, asked: ClaimRequest) -> str:
-    """The worker's name among all workers: never another tenant's, nor that of a worker on NATS."""
-    return f"rest.{caller.tenant}.{asked.worker}"
-
-
-def _places(grant: Grant | None) -> tuple[str, ...]:
-    return () if grant is None else tuple(token.reply for token in grant.tokens if not token.is_start)
-
-
-def places_are_ours(before: Job) -> bool:
-    """Whether a lease's places cannot have come to anybody else yet."""
-    if before.lease is None or before.lease.expires_at is None:
-        return False
-    return clock.now() < before.lease.expires_at + timedelta(seconds=PLACE_MARGIN_S / 2)
 
 
 def _claims_of(job: Job, lease_s: float, places: tuple[str, ...]) -> LeaseClaims:

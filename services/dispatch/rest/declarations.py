@@ -23,6 +23,7 @@ from switchyard.services import clock
 from switchyard.services.broker.bucket import Bucket
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.records import workers
+from switchyard.services.records.tenancy import tenancy_said
 from switchyard.services.records.worker_watch import OVERHEAD_BYTES, Declared, WorkerWatch, declared_in
 from switchyard.services.records.workers import DECLARATIONS, Declaration
 from switchyard.services.settings import Settings
@@ -116,6 +117,10 @@ class Declarations:
 
     # --- What stands
 
+    def newest(self, worker: WorkerId) -> Declaration | None:
+        """What a worker has declared last, as far as this gateway knows."""
+        return self._newest(worker).declaration
+
     def _newest(self, worker: WorkerId) -> Declared:
         """What the watch has, or what this gateway has written since."""
         own = self._own.get(workers.rest_tenant(worker) or "", {}).get(worker)
@@ -203,7 +208,8 @@ def _merged(known: Declaration | None, declared: Declaration, *, adds_kinds: boo
     )  # fmt: skip
     # JSON distinguishes 1 from true, which Python does not.
     has, had = declared.capabilities, known.capabilities
-    if has is had or encoded(has) == encoded(had):
+    is_same = tenancy_said(declared) == tenancy_said(known)
+    if is_same and (has is had or encoded(has) == encoded(had)):
         fresh = msgspec.structs.replace(fresh, revision=known.revision, capabilities=had)
         return known if fresh == known else fresh
     return fresh

@@ -1,7 +1,7 @@
 """Finds a job for a worker that claims over REST: the same consumers, order, matching and limits as on NATS.
 
-A worker of a tenant takes that tenant's jobs alone. Lanes may be shared: where another tenant's job is at the
-head of one, the tenant's own oldest job there is named by the read model and taken by the guard; its work
+A worker takes only jobs of the tenants that it serves. Lanes may be shared: where another tenant's job is at
+the head of one, the oldest there that it may have is named by the read model and taken by the guard; its work
 message is answered by whoever gets it.
 """
 
@@ -27,11 +27,14 @@ from switchyard.services.dispatch.picker.scan import FOREIGN_PAUSE_S
 from switchyard.services.dispatch.picker.takers import ALIVE_S
 from switchyard.services.dispatch.work import Work
 from switchyard.services.records import controls
-from switchyard.services.records.workers import WorkerRecord
+from switchyard.services.records.workers import CLAIMING, WorkerRecord
 from switchyard.services.settings import Settings
 
 OWN_AT_ONCE: Final = 8
-REST_WORKERS: Final = "rest."
+MOST_AT_ONCE: Final = 256
+"""With those that were named a moment ago: there may be jobs among them that do not fit."""
+CLAIMERS: Final = tuple(f"{door}." for door in sorted(CLAIMING))
+"""What the ids of workers begin with that claim at gateways."""
 
 
 class Claims:
@@ -52,9 +55,10 @@ class Claims:
     ) -> None:
         self._nc = nc
         self._settings = settings
-        self._picker = Picker(nc, settings, weights=weights, own=_BehindOthers(read_model))
+        self._picker = Picker(nc, settings, weights=weights, own=BehindOthers(read_model))
         self.tokens = self._picker.tokens
         self.give_back = self._picker.give_back
+        self.pass_on = self._picker.pass_on
         self._wishes: dict[str, controls.Wish] = {}
         self._paused: set[asyncio.Event] = set()
         self._under_way = 0
@@ -94,7 +98,7 @@ class Claims:
         timeout_s = self._settings.request_timeout_s
         async for entry in follow(Bucket(self._nc, controls.CONTROLS, timeout_s=timeout_s), "worker"):
             worker, control = entry.key[1], entry.value
-            if not worker.startswith(REST_WORKERS):
+            if not worker.startswith(CLAIMERS):
                 continue
             if control is None:
                 self._wishes.pop(worker, None)
@@ -168,30 +172,36 @@ class Claims:
             self._paused.discard(called)
 
 
-class _BehindOthers:
-    """A tenant's own jobs in lanes that begin with another's, by the read model; each is named once."""
+class BehindOthers:
+    """Jobs of the tenants served in lanes that begin with another's, by the read model, each named once."""
 
     def __init__(self, read_model: ReadModel) -> None:
         self._read_model = read_model
         self._named: OrderedDict[int, float] = OrderedDict()
         self._loop = asyncio.get_running_loop()
 
-    def next(self, record: WorkerRecord, source: Source) -> Work | None:
+    async def next(self, record: WorkerRecord, source: Source) -> Work | None:
         """The oldest that nobody was given a moment ago."""
-        tenant, now = record.tenant, self._loop.time()
+        now = self._loop.time()
         while self._named and next(iter(self._named.values())) < now:
             self._named.popitem(last=False)
-        if tenant is None or not self._read_model.exists():
+        if not self._read_model.exists():
             return None
-        for job in self._read_model.waiting_of(tenant, source.lane, source.priority, OWN_AT_ONCE):
+        tenancy = record.tenancy
+        for job in self._read_model.waiting_of(
+            tenancy.tenants, tenancy.excluded, source.lane, source.priority,
+            min(OWN_AT_ONCE + len(self._named), MOST_AT_ONCE),
+        ):  # fmt: skip
             if job.claimable_seq not in self._named:
                 # The read model may be a moment behind the claim.
                 self._named[job.claimable_seq] = now + FOREIGN_PAUSE_S
                 subject = subjects.claimable_event(job.id, "queued", source.lane, source.priority)
                 undelivered = Delivery(source.consumer, 0, 0, 0, 0)
-                return Work(subject, job.claimable_seq, b"", "", undelivered, source.priority, tenant=tenant)
+                return Work(
+                    subject, job.claimable_seq, b"", "", undelivered, source.priority, tenant=job.tenant
+                )
         return None
 
-    def back(self, work: Work) -> None:
+    def back(self, work: Work, *, delay_s: float = 0.0) -> None:  # noqa: ARG002 - who claims does not say it
         """Others may have it."""
         self._named.pop(work.seq, None)

@@ -16,7 +16,12 @@ MOST_ATTEMPTS: Final = 10_000  # remembered; the one that said nothing for longe
 class _Attempt:
     def __init__(self, settings: Settings) -> None:
         self.taken: list[str] = []
-        self.lines = LogLines(self._take, most=settings.job_log_lines, per_s=settings.job_log_lines_per_s)
+        self.lines = LogLines(
+            self._take,
+            most=settings.job_log_lines,
+            per_s=settings.job_log_lines_per_s,
+            most_bytes=settings.job_log_bytes,
+        )
 
     def _take(self, line: str, _: bool) -> bool:  # noqa: FBT001 - there is room for every line of a request
         self.taken.append(line)

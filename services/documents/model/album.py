@@ -44,6 +44,11 @@ class TooLargeError(Exception):
     """An image has more pixels or bytes than are read."""
 
 
+def key_of(identity: bytes) -> bytes:
+    """What an image is known by that has some identity."""
+    return hashlib.sha256(identity).digest()
+
+
 @dataclass(slots=True)
 class Album:
     """Saves images, each once however often a document shows it.
@@ -71,7 +76,12 @@ class Album:
             page: where it is shown, from 1; the one being read without.
             box: where on the page, as a block has it.
         """
-        key = hashlib.sha256(identity).digest()
+        return self.keyed(key_of(identity), data, page=page, box=box)
+
+    def keyed(
+        self, key: bytes, data: Callable[[], bytes], *, page: int | None = None, box: Box | None = None
+    ) -> str:
+        """Save an image by its `key_of`; see `once`."""
         if key not in self._names:
             if self._is_full():
                 return self.leave_out()

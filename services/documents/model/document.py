@@ -13,6 +13,7 @@ from switchyard.services.documents.ocr.machine.cores import Cores
 
 if TYPE_CHECKING:  # the worker's own process holds no library that parses
     from switchyard.services.documents.model.album import Album
+    from switchyard.services.documents.trail import Trail
 
 Format = Literal["pdf", "png", "jpeg", "tiff", "docx", "pptx", "xlsx", "html", "rtf"]
 Ocr = Literal["auto", "always", "never"]
@@ -26,6 +27,7 @@ class Options:
         album: takes the images of the document; they are not saved without.
         comments: whether what readers remarked is wanted too.
         cores: the processors that OCR shares with other documents; as many as there are without.
+        trail: takes which page of a PDF is read, and says which ones are to be left out.
     """
 
     ocr: Ocr
@@ -34,6 +36,7 @@ class Options:
     cores: Cores | None = None
     album: Album | None = None
     comments: bool = False
+    trail: Trail | None = None
 
 
 @dataclass(frozen=True, slots=True)

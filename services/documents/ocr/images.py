@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from switchyard.services.documents.errors import FatalError
 from switchyard.services.documents.model.document import Document, Options, Page, check_pages
-from switchyard.services.documents.ocr.ahead import ahead
+from switchyard.services.documents.ocr.ahead import Pending, ahead, page_of
 from switchyard.services.documents.ocr.reading import Reading
 from switchyard.services.documents.page import across_pages
 
@@ -35,7 +35,7 @@ def read(path: Path, options: Options) -> Document:
     return Document(total, across_pages.continued(ahead(_pages(image, total, options))))
 
 
-def _pages(image: Image.Image, total: int, options: Options) -> Iterator[Page | Reading]:
+def _pages(image: Image.Image, total: int, options: Options) -> Iterator[Page | Pending[Page]]:
     with image:
         for number in range(total):
             image.seek(number)
@@ -44,7 +44,7 @@ def _pages(image: Image.Image, total: int, options: Options) -> Iterator[Page | 
             if options.ocr == "never":
                 yield Page("", warnings=("an image has no text of its own, and OCR was switched off",))
             else:
-                yield Reading(page, options.languages, cores=options.cores)
+                yield Pending(Reading(page, options.languages, cores=options.cores), page_of)
 
 
 def _check(image: Image.Image) -> None:

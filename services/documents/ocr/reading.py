@@ -11,7 +11,6 @@ from typing import IO, Final
 from PIL import Image
 
 from switchyard.services.documents.errors import FatalError, RetryableError
-from switchyard.services.documents.model.blocks import Block
 from switchyard.services.documents.ocr import skew
 from switchyard.services.documents.ocr.hocr import parse
 from switchyard.services.documents.ocr.machine.cores import Cores
@@ -26,6 +25,11 @@ MAX_PIXELS: Final = 40_000_000  # beyond A3 at 300 dpi more pixels do not help
 # Ways of tesseract to part a page; to find out how it is turned, it needs data of its own.
 WITH_ORIENTATION, AUTOMATIC, LINE = "1", "3", "7"
 PAPER: Final = 255
+MAX_S: Final = 900.0  # for one image, which takes some seconds, or a minute on a busy machine
+
+
+class StoppedError(RetryableError):
+    """The program took too long."""
 
 
 class Reading:
@@ -37,8 +41,6 @@ class Reading:
         line: whether it is one line of text, upright.
         turns: whether to turn it where it makes no sense; the program itself finds out for whole pages.
         cores: which it may use; as many as there are without.
-        pictures: which are saved and stand among what is read.
-        fields: what is filled in, which stands there too unless the image shows it.
 
     Raises:
         FatalError: codes `ocr_unavailable` and `ocr_language_missing`.
@@ -52,11 +54,7 @@ class Reading:
         line: bool = False,
         turns: bool = True,
         cores: Cores | None = None,
-        pictures: tuple[Block, ...] = (),
-        fields: tuple[Block, ...] = (),
     ) -> None:
-        self.pictures = pictures
-        self.fields = fields
         self._found = _required(languages)
         self._languages = languages
         self._line = line
@@ -75,7 +73,13 @@ class Reading:
         Raises:
             RetryableError: code `ocr_failed`.
         """
-        best = self._run.result()
+        try:
+            best = self._run.result()
+        except StoppedError:
+            raise
+        except RetryableError:  # which a second run may not meet
+            self._run = self._started(self._askew)
+            best = self._run.result()
         for turn in self._turns:
             if best.confidence >= GOOD_CONFIDENCE or not best.lines:
                 break
@@ -129,7 +133,13 @@ class _Run:
 
     def result(self) -> Recognised:
         """Wait for what it says."""
-        status = self._process.wait()
+        try:
+            status = self._process.wait(MAX_S)
+        except subprocess.TimeoutExpired:
+            self.cancel()
+            raise StoppedError(
+                "ocr_failed", f"the OCR program was stopped after {MAX_S:g} s with one page"
+            ) from None
         output, errors = _content(self._output), _content(self._errors)
         if status:
             complaint = errors.decode(errors="replace").strip()[-500:]

@@ -157,6 +157,11 @@ def is_marked(line: Line) -> bool:
     return bool(line.words) and all(word.mark == PAGINATION for word in line.words)
 
 
+def may_run(line: Line, height: float) -> bool:
+    """Whether a line stands where lines stand that run through a document."""
+    return line.upended or _is_at_edge(line, height, NUMBER_EDGE)
+
+
 def _is_alone(line: Line, lines: Iterable[Line]) -> bool:
     """Whether nothing stands beside a line, or directly above and below it."""
     above, below = line.top - line.size * APART, line.bottom + line.size * APART

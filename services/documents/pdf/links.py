@@ -21,15 +21,15 @@ SCHEMES: Final = ("http://", "https://", "mailto:", "ftp://", "tel:")
 Link = tuple[Box, str]
 
 
-def linked(lines: Sequence[Line], page: pdfium.PdfPage) -> list[Line]:
-    """The lines with their links on the words that they lie over."""
-    found = list(_links(page))
-    if not found:
+def linked(lines: Sequence[Line], links: Sequence[Link]) -> list[Line]:
+    """The lines with the links of their page on the words that they lie over."""
+    if not links:
         return list(lines)
-    return [_with_links(line, found) for line in lines]
+    return [_with_links(line, links) for line in lines]
 
 
-def _links(page: pdfium.PdfPage) -> Iterator[Link]:
+def of(page: pdfium.PdfPage) -> Iterator[Link]:
+    """The links of a page, as far as they lead out of the document."""
     frame = Frame.of(page)
     at, link = ctypes.c_int(0), raw.FPDF_LINK()
     for _ in range(MAX_LINKS):

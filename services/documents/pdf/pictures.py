@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -13,13 +14,16 @@ import pypdfium2 as pdfium
 from PIL import Image
 from pypdfium2 import raw
 
-from switchyard.services.documents.model.album import MAX_BYTES, MIN_PIXELS, Album, TooLargeError
+from switchyard.services.documents.model.album import MAX_BYTES, MIN_PIXELS, Album, TooLargeError, key_of
 from switchyard.services.documents.model.blocks import Block, Box, fractions
 from switchyard.services.documents.page import assemble
 from switchyard.services.documents.page.lines import Body, Line
 from switchyard.services.documents.page.running_lines import EDGE, NEAR_PAGES, STEP
 from switchyard.services.documents.pdf.drawn.matrices import matrix_of, moved
+from switchyard.services.documents.pdf.drawn.objects import Picture
 from switchyard.services.documents.pdf.frame import Frame
+from switchyard.services.documents.pdf.kept_pictures import KeptPictures
+from switchyard.services.documents.pdf.page_model import Shown
 from switchyard.services.documents.pdf.regions import part
 from switchyard.services.documents.pdf.text_in_pictures import covered, is_paper
 
@@ -33,7 +37,6 @@ LOOK: Final = (48, 48)  # pixels, enough to distinguish pictures that share thei
 JPEG: Final = ["DCTDecode"]
 AS_IS: Final = {"L", "RGB"}  # of JPEG; programs differ in what they take other colours for
 GREYS: Final = {raw.FPDF_COLORSPACE_DEVICEGRAY, raw.FPDF_COLORSPACE_CALGRAY}
-Picture = tuple[pdfium.PdfImage, Box]
 Place = tuple[str, int, int]
 # How a picture is turned whose left edge (if swapped, top edge) is on the other side, and whose top edge is.
 TURNS: Final[dict[tuple[bool, bool, bool], Image.Transpose | None]] = {
@@ -53,38 +56,34 @@ class Pictures:
 
     Args:
         album: which they go to.
+        load: the data of a picture by its key; may raise `TooLargeError` and `ValueError`.
         body: the size of plain text.
     """
 
-    def __init__(self, album: Album, *, body: float) -> None:
+    def __init__(self, album: Album, load: Callable[[bytes], bytes], *, body: float) -> None:
         self._album = album
+        self._load = load
         self._body = body
         self._behind: deque[set[Place]] = deque(maxlen=NEAR_PAGES)  # what stood at the edges of pages
 
-    def shown(
-        self, pictures: Sequence[Picture], page: pdfium.PdfPage, number: int, lines: Sequence[Line]
-    ) -> list[Line]:
+    def shown(self, pictures: Sequence[Shown], size: tuple[float, float], number: int) -> list[Line]:
         """Save pictures, and say where each stands; a logo that runs through the pages stands on the first.
 
         Args:
-            pictures: with their boxes, in points from the top left.
-            page: which they are on.
+            pictures: those found on the page.
+            size: the page's width and height.
             number: the page's, from 1.
-            lines: those of the text layer.
         """
-        size, frame = page.get_size(), Frame.of(page)
         found: list[Line] = []
         running: set[Place] = set()
-        pixels = 0
-        for at, (picture, box) in enumerate(_worth(pictures, size)):
-            width, height = picture.get_px_size()
-            pixels += min(width * height, MAX_PIXELS)
-            if at >= MAX_PICTURES or pixels > MAX_LOOKED_PIXELS:
+        for picture in pictures:
+            box = picture.box
+            if not picture.key:
                 self._album.leave_out()
                 continue
-            if min(width, height) < MIN_PIXELS or covered(box, lines) > UNDER_TEXT:
-                continue
-            name = self._saved(picture, _turn(picture, frame), number, fractions(box, size))
+            name = self._album.keyed(
+                picture.key, partial(self._load, picture.key), page=number, box=fractions(box, size)
+            )
             place = (name, round(box[0] / STEP), round(box[1] / STEP))
             if name and not self._runs(place):
                 found.append(Line("", *box, self._body, image=name))
@@ -94,25 +93,59 @@ class Pictures:
         return found
 
     def beside_scans(
-        self, pictures: Sequence[Picture], page: pdfium.PdfPage, number: int
+        self, pictures: Sequence[Shown], size: tuple[float, float], number: int
     ) -> tuple[Block, ...]:
-        """Save the pictures of a page that is read by OCR, without those that show paper; see `shown`."""
-        size = page.get_size()
-        photos = [
-            (picture, box)
-            for picture, box in islice(_worth(pictures, size), MAX_PICTURES)
-            if not is_paper(part(page, box, margin=0.0)[0])
-        ]
-        found = self.shown(photos, page, number, ())
+        """Save the pictures of a page that is read by OCR; see `shown`."""
+        found = self.shown(pictures, size, number)
         return assemble.arrange(found, body=Body(self._body), size=size)
 
     def _runs(self, place: Place) -> bool:
         return any(place in places for places in self._behind)
 
-    def _saved(
-        self, picture: pdfium.PdfImage, turn: Image.Transpose | None, number: int, box: Box | None
-    ) -> str:
-        """The name of a picture; nothing for one that is left out."""
+
+class PictureFinder:
+    """Finds the pictures of pages that are worth saving, and keeps each once.
+
+    Args:
+        kept: takes their data.
+    """
+
+    def __init__(self, kept: KeptPictures) -> None:
+        self._kept = kept
+
+    def found(
+        self, pictures: Sequence[Picture], page: pdfium.PdfPage, lines: Sequence[Line]
+    ) -> tuple[Shown, ...]:
+        """The pictures of a page that its text does not cover.
+
+        Args:
+            pictures: with their boxes, in points from the top left.
+            page: which they are on.
+            lines: those of the text layer.
+        """
+        size, frame = page.get_size(), Frame.of(page)
+        found: list[Shown] = []
+        pixels = 0
+        for at, (picture, box) in enumerate(_worth(pictures, size)):
+            width, height = picture.get_px_size()
+            pixels += min(width * height, MAX_PIXELS)
+            if at >= MAX_PICTURES or pixels > MAX_LOOKED_PIXELS:
+                found.append(Shown(b"", box))
+            elif min(width, height) >= MIN_PIXELS and covered(box, lines) <= UNDER_TEXT:
+                found.append(Shown(self._key(picture, _turn(picture, frame)), box))
+        return tuple(found)
+
+    def beside_scans(self, pictures: Sequence[Picture], page: pdfium.PdfPage) -> tuple[Shown, ...]:
+        """The pictures of a page that is read by OCR, without those that show paper."""
+        photos = [
+            (picture, box)
+            for picture, box in islice(_worth(pictures, page.get_size()), MAX_PICTURES)
+            if not is_paper(part(page, box, margin=0.0)[0])
+        ]
+        return self.found(photos, page, ())
+
+    def _key(self, picture: pdfium.PdfImage, turn: Image.Transpose | None) -> bytes:
+        """What a picture is known by, whose data is kept then."""
         width, height = picture.get_px_size()
         size_bytes = raw.FPDFImageObj_GetImageDataRaw(picture.raw, None, 0)
         look: Image.Image | None = None
@@ -132,7 +165,9 @@ class Pictures:
                 raise ValueError("the picture cannot be drawn")
             return _data(picture, turn, opaque=look.getextrema()[-1] == (255, 255))
 
-        return self._album.once(identity, data, page=number, box=box)
+        key = key_of(identity)
+        self._kept.keep(key, data)
+        return key
 
 
 def _worth(pictures: Sequence[Picture], size: tuple[float, float]) -> Iterator[Picture]:

@@ -17,6 +17,7 @@ from switchyard.services.documents.ocr import reading
 from switchyard.services.documents.ocr.recognised import Recognised
 from switchyard.services.documents.page.lines import Line, Table
 from switchyard.services.documents.page.running_lines import EDGE
+from switchyard.services.documents.pdf.page_model import InPicture
 from switchyard.services.documents.pdf.regions import part
 
 MIN_SHARE: Final = 0.01  # of the page
@@ -44,23 +45,22 @@ class Found:
     confidence: float | None = None
 
 
-class TextInPictures:
-    """Reads the pictures of one document, those that are alike once; a logo's text is written on one page."""
+class PictureReader:
+    """Reads the pictures of pages, those that are alike once."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._known: dict[bytes, Recognised] = {}
 
     def read(
-        self, page: pdfium.PdfPage, pictures: Sequence[Box], lines: Sequence[Line], *, body: float
-    ) -> Found:
+        self, page: pdfium.PdfPage, pictures: Sequence[Box], lines: Sequence[Line]
+    ) -> tuple[InPicture, ...]:
         """Read the pictures that look like paper and that the text layer does not cover.
 
         Args:
             page: which they are on.
             pictures: their boxes, in points from the top left.
             lines: those of the text layer.
-            body: the size of plain text.
         """
         area = page.get_width() * page.get_height()
         worth = [
@@ -70,26 +70,62 @@ class TextInPictures:
             and box[3] - box[1] >= MIN_HEIGHT
             and covered(box, lines) < COVERED
         ]
+        found: list[InPicture] = []
+        for box in islice(worth, MAX_PICTURES):
+            image, scale, origin = part(page, box)
+            if is_paper(image):
+                digest = hashlib.sha256(image.tobytes()).digest()
+                found.append(InPicture(digest, box, scale, origin, image.size, self._said(digest, image)))
+        return tuple(found)
+
+    def _said(self, digest: bytes, image: Image.Image) -> Recognised:
+        if digest in self._known:
+            return self._known[digest]
+        read = reading.recognise(image, self._options.languages, turns=False, cores=self._options.cores)
+        if len(self._known) < MAX_KNOWN:
+            self._known[digest] = read
+        return read
+
+
+class TextInPictures:
+    """Finds the text in the pictures of one document; that of a logo is written on one page."""
+
+    def __init__(self) -> None:
+        self._known: set[bytes] = set()
+
+    def found(
+        self,
+        pictures: Sequence[InPicture],
+        lines: Sequence[Line],
+        *,
+        size: tuple[float, float],
+        body: float,
+    ) -> Found:
+        """What the pictures of the next page say.
+
+        Args:
+            pictures: as they were read.
+            lines: those of the text layer.
+            size: width and height of the page.
+            body: the size of plain text.
+        """
+        area = size[0] * size[1]
         found: list[Line] = []
         tables: list[Table] = []
         weighted = letters = 0.0
-        for box in islice(worth, MAX_PICTURES):
-            image, scale, origin = part(page, box)
-            if not is_paper(image):
-                continue
-            recognised, again = self._recognised(image)
-            if again and _is_at_edge(box, page.get_height()):  # as running lines are, but for the first
+        for each in pictures:
+            box, recognised = each.box, each.said
+            # As running lines are, but for the first.
+            if self._is_known(each.digest) and _is_at_edge(box, size[1]):
                 continue
             text = "".join(line.text for line in recognised.lines)
             is_whole = _area(box) >= area * WHOLE
-            if sum(map(str.isalnum, text)) < MIN_LETTERS or not _is_text(
-                recognised, image, is_whole=is_whole
-            ):
+            if sum(map(str.isalnum, text)) < MIN_LETTERS or not _is_text(each, is_whole=is_whole):
                 continue
             says = [line for line in recognised.lines if _says(line)]
-            new = [_line(line, recognised, scale, origin) for line in says]
+            new = [_line(line, each) for line in says]
             for table in recognised.tables:
-                placed = _table(table, recognised, scale, origin)
+                placed = _table(table, each)
                 if not any(placed.covers(line) for line in lines):
                     starts = (
                         (at.left, at.top) for line, at in zip(says, new, strict=True) if table.holds(line)
@@ -102,15 +138,13 @@ class TextInPictures:
             letters += len(text)
         return Found(tuple(found), tuple(tables), weighted / letters if found or tables else None)
 
-    def _recognised(self, image: Image.Image) -> tuple[Recognised, bool]:
-        """What a picture says, and whether one like it was there before."""
-        digest = hashlib.sha256(image.tobytes()).digest()
+    def _is_known(self, digest: bytes) -> bool:
+        """Whether a picture like it was there before."""
         if digest in self._known:
-            return self._known[digest], True
-        read = reading.recognise(image, self._options.languages, turns=False, cores=self._options.cores)
+            return True
         if len(self._known) < MAX_KNOWN:
-            self._known[digest] = read
-        return read, False
+            self._known.add(digest)
+        return False
 
 
 def _is_at_edge(box: Box, height: float) -> bool:
@@ -169,11 +203,12 @@ def is_paper(image: Image.Image) -> bool:
     )
 
 
-def _is_text(recognised: Recognised, image: Image.Image, *, is_whole: bool) -> bool:
+def _is_text(picture: InPicture, *, is_whole: bool) -> bool:
     """Whether a picture shows text, and not a diagram with labels or a pattern that looks like letters."""
-    under = sum(_area((line.left, line.top, line.right, line.bottom)) for line in recognised.lines)
+    under = sum(_area((line.left, line.top, line.right, line.bottom)) for line in picture.said.lines)
     least = MIN_TEXT_OF_WHOLE if is_whole else MIN_TEXT
-    return recognised.confidence >= SURE and under >= image.width * image.height * least
+    width, height = picture.size
+    return picture.said.confidence >= SURE and under >= width * height * least
 
 
 def _says(line: Line) -> bool:
@@ -182,21 +217,21 @@ def _says(line: Line) -> bool:
     return 1 < sum(map(str.isalnum, signs)) >= len(signs) / 2
 
 
-def _line(line: Line, of: Recognised, scale: float, origin: tuple[float, float]) -> Line:
-    """A line of an image, on the page."""
-    box = of.on_given((line.left, line.top, line.right, line.bottom))
-    left, top, right, bottom = _placed(box, scale, origin)
-    return replace(line, left=left, top=top, right=right, bottom=bottom, size=line.size / scale, words=())
+def _line(line: Line, of: InPicture) -> Line:
+    """A line of a picture, on the page."""
+    left, top, right, bottom = _placed((line.left, line.top, line.right, line.bottom), of)
+    size = line.size / of.scale
+    return replace(line, left=left, top=top, right=right, bottom=bottom, size=size, words=())
 
 
-def _table(table: Table, of: Recognised, scale: float, origin: tuple[float, float]) -> Table:
-    """A table of an image, on the page."""
-    box = of.on_given((table.left, table.top, table.right, table.bottom))
-    return Table(*_placed(box, scale, origin), table.markdown)
+def _table(table: Table, of: InPicture) -> Table:
+    """A table of a picture, on the page."""
+    return Table(*_placed((table.left, table.top, table.right, table.bottom), of), table.markdown)
 
 
-def _placed(box: Box, scale: float, origin: tuple[float, float]) -> Box:
-    left, top = origin
+def _placed(box: Box, of: InPicture) -> Box:
+    (left, top), scale = of.origin, of.scale
+    box = of.said.on_given(box)
     return box[0] / scale + left, box[1] / scale + top, box[2] / scale + left, box[3] / scale + top
 
 

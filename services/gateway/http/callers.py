@@ -53,8 +53,12 @@ def media_type(request: web.Request) -> str:
     return declared if MEDIA_TYPE.fullmatch(declared) else BYTES
 
 
-async def json_body(request: web.Request) -> bytes:
+async def json_body(request: web.Request, most_bytes: int | None = None) -> bytes:
     """The bytes of a body that says it is JSON, or says nothing.
+
+    Args:
+        request: whose.
+        most_bytes: how many there may be; None for as many as the settings allow.
 
     Raises:
         UnsupportedMediaTypeError: it says that it is something else, or is compressed.
@@ -68,6 +72,8 @@ async def json_body(request: web.Request) -> bytes:
             raise UnsupportedMediaTypeError(
                 f"Content-Type: {JSON} was expected, not {content_type}", field="Content-Type"
             )
+    if most_bytes is not None:
+        request = request.clone(client_max_size=most_bytes)
     limit_s = request.app[CONNECTIONS].settings.body_s
     try:
         async with asyncio.timeout(limit_s):

@@ -29,6 +29,8 @@ RESERVED: Final = 128
 FREE_FAILURES: Final = 50
 FAILURES_PER_S: Final = 10.0
 MOST_WAIT_S: Final = 5.0
+LINGERS_S: Final = 60.0
+"""How long what lasts may wait at its end for a reader to take the reason."""
 MOST_ADDRESSES: Final = 10_000
 SERVERS_FAULT: Final = 500
 SHOWN_CHARS: Final = 200
@@ -210,9 +212,15 @@ class GuardedHandler(RequestHandler):
     def __init__(self, guard: Connections, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
         self.guard = guard
+        self.door = ""
+        """The one door that is behind its listener; "" where all are."""
         self.address = ""
         self.is_counted = False
         self._headers_timer: asyncio.TimerHandle | None = None
+        self._stalled_timer: asyncio.TimerHandle | None = None
+        settings = guard.settings
+        # What lasts, such as a live view, has bounds of its own, which are shorter.
+        self._stalls_s = settings.transfer_idle_s + 2 * settings.socket_ping_s + LINGERS_S
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, if there is room."""
@@ -252,9 +260,38 @@ class GuardedHandler(RequestHandler):
         response.force_close()
         return response
 
+    def pause_writing(self) -> None:
+        """The peer takes nothing now; one that goes on so holds its answer no longer."""
+        super().pause_writing()
+        self._watch_stall()
+
+    def resume_writing(self) -> None:
+        """The peer has taken what there was."""
+        super().resume_writing()
+        self._forget_stall()
+
+    def _watch_stall(self, before: int | None = None) -> None:
+        """Look after a while whether any of what waits was taken, and end the connection if not."""
+        self._forget_stall()
+        transport = self.transport
+        if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+            return
+        waits = transport.get_write_buffer_size()
+        if before is not None and waits >= before:
+            log.info("answer_broken_off", error="stalled", size_bytes=waits)
+            transport.abort()
+            return
+        self._stalled_timer = self._loop.call_later(self._stalls_s, self._watch_stall, waits)
+
+    def _forget_stall(self) -> None:
+        if self._stalled_timer is not None:
+            self._stalled_timer.cancel()
+            self._stalled_timer = None
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the place back."""
         self.guard.close(self)
+        self._forget_stall()
         if self._headers_timer is not None:
             self._headers_timer.cancel()
         super().connection_lost(exc)
@@ -270,13 +307,30 @@ class GuardedHandler(RequestHandler):
 
 
 class GuardedSite(web.TCPSite):
-    """A place that the gateway listens at."""
+    """A place that the gateway listens at.
+
+    Args:
+        runner: that of the application.
+        guard: the connections of all places.
+        host: the address.
+        port: 0 takes a free one.
+        door: the one door that is there; "" for all.
+        options: those of a connection.
+    """
 
     def __init__(
-        self, runner: web.AppRunner, guard: Connections, host: str, port: int, **options: Any
+        self,
+        runner: web.AppRunner,
+        guard: Connections,
+        host: str,
+        port: int,
+        *,
+        door: str = "",
+        **options: Any,
     ) -> None:
         super().__init__(runner, host, port)
         self._guard = guard
+        self._door = door
         self._options = options
 
     async def start(self) -> None:
@@ -287,12 +341,19 @@ class GuardedSite(web.TCPSite):
         assert server is not None
 
         def accept() -> GuardedHandler:
-            return GuardedHandler(self._guard, server, loop=loop, **self._options)
+            handler = GuardedHandler(self._guard, server, loop=loop, **self._options)
+            handler.door = self._door
+            return handler
 
         self._server = await loop.create_server(accept, self._host, self._port, backlog=self._backlog)
 
 
 CONNECTIONS: Final = web.AppKey("connections", Connections)
+
+
+def door_of(request: web.Request) -> str:
+    """The one door that is behind the listener of a request; "" where all are."""
+    return request.protocol.door if isinstance(request.protocol, GuardedHandler) else ""
 
 
 def known(request: web.Request) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from aiohttp import hdrs, web
 
@@ -16,11 +16,12 @@ from switchyard.services.gateway.http.problems import about_query, problem_of
 from switchyard.services.gateway.http.routes import Call, Lasts, Reading, Route
 from switchyard.services.gateway.http.uploads import continue_later
 
-RESERVED: Final = frozenset({"", "docs", "health", "openapi.json"})
+RESERVED: Final = frozenset({"", "docs", "health", "monitor", "openapi.json"})
 """First segments of paths that are the gateway's own."""
 KEYS: Final = ("token", "apiKey", "scopeKey")
 """Sorts of tokens and keys, as the description of the API names them."""
 _PART: Final = re.compile(r"\{[^{}]*\}")
+_NAMED: Final = re.compile(r"\{([a-z_]+)\}")
 
 
 class Beside(Protocol):
@@ -28,6 +29,20 @@ class Beside(Protocol):
 
     def run(self) -> Coroutine[Any, Any, None]:
         """Run until cancelled."""
+
+
+class Listener(NamedTuple):
+    """A place of its own at which a door is called, and no other.
+
+    Args:
+        host: the address.
+        port: 0 takes a free one.
+        routes: what is answered there beside the door's routes.
+    """
+
+    host: str
+    port: int
+    routes: tuple[Route, ...] = ()
 
 
 class Door:
@@ -42,6 +57,8 @@ class Door:
     """Where the paths begin that it owns, in whole segments: `/v1` owns `/v1/jobs` and not `/v1x`."""
     refusal: Any = None
     """The type of a refusal's body, where that is no problem document."""
+    refused_in_words: frozenset[int] = frozenset()
+    """Statuses whose refusals are plain text."""
 
     def routes(self) -> Sequence[Route]:
         """All that it answers."""
@@ -55,6 +72,11 @@ class Door:
         """
         del app
         return ()
+
+    def listener(self, app: web.Application) -> Listener | None:
+        """A listener of its own, where it has one; asked for once it is open."""
+        del app
+        return None
 
     def identifiers(self) -> Sequence[Identifier]:
         """Kinds of keys of its own that count at every door; asked for once it is open."""
@@ -142,6 +164,9 @@ class Doors:
             for prefix in door.prefixes:
                 self._add(door, prefix)
         self._longest = max(map(len, self._by_prefix), default=0)
+        self.listeners: dict[str, Listener] = {}
+        """By door, those that have one."""
+        self._alone: dict[tuple[str, str, str], Bound] = {}
 
     def _add(self, door: Door, prefix: str) -> None:
         parts = segments(prefix)
@@ -161,6 +186,20 @@ class Doors:
             if door is not None:
                 return door
         return self._house
+
+    def listen(self, app: web.Application) -> None:
+        """Note which doors have a listener of their own, once all are open."""
+        for door in self.all:
+            listener = door.listener(app)
+            if listener is not None:
+                self.listeners[door.name] = listener
+                for route in listener.routes:
+                    self._alone[door.name, route.method, route.path] = Bound(door, route)
+
+    def alone(self, name: str, method: str, path: str) -> tuple[Door, Bound | None]:
+        """The door of a listener, and what is at a path there that is none of the door's own."""
+        door = next(door for door in self.all if door.name == name)
+        return door, self._alone.get((name, method, path))
 
     def connect(self, router: web.UrlDispatcher) -> None:
         """Register the routes of all doors.
@@ -182,9 +221,11 @@ class Doors:
 
     def _register(self, router: web.UrlDispatcher, one: Bound) -> None:
         route = one.route
+        # By itself aiohttp takes no braces there; what is no id is for the route to say.
+        path = _NAMED.sub(r"{\1:[^/]+}", route.path)
         expect = continue_later if route.expects else None
         if route.method == hdrs.METH_GET:
             head = route.lasts is not Lasts.CONNECTION
-            router.add_get(route.path, one.handle, allow_head=head, expect_handler=expect)
+            router.add_get(path, one.handle, allow_head=head, expect_handler=expect)
         else:
-            router.add_route(route.method, route.path, one.handle, expect_handler=expect)
+            router.add_route(route.method, path, one.handle, expect_handler=expect)

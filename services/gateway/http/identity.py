@@ -18,6 +18,8 @@ from switchyard.services.gateway.http.query import ALL_TENANTS, TENANT, wrong
 from switchyard.services.intake.faults import MalformedError
 
 H_KEY: Final = "X-API-Key"
+TICKET: Final = "ticket"
+"""The parameter in which a page brings what it was given to open one thing with."""
 RATE_HEADERS: Final = web.RequestKey("rate_headers", Mapping)
 """What is left of a caller's limits, for the answer."""
 

@@ -50,6 +50,15 @@ _HTTP_CODES: Final = {
 }
 
 
+PHRASES: Final = {460: "Checksum Mismatch"}
+"""What statuses mean that HTTP has not. Source: tus 1.0, checksum."""
+
+
+def phrase_of(status: int) -> str:
+    """A status in words."""
+    return PHRASES.get(status) or http.HTTPStatus(status).phrase
+
+
 class UnsupportedMediaTypeError(RejectedError):
     """The body is not of a type that the route takes."""
 
@@ -98,7 +107,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         """The members of the problem document."""
         members: dict[str, Any] = {
             "type": TYPE_PREFIX + self.code,
-            "title": http.HTTPStatus(self.status).phrase,
+            "title": phrase_of(self.status),
             "status": self.status,
             "detail": redacted(self.detail),
             "code": self.code,

@@ -118,6 +118,13 @@ class Query:
         """All values of a repeated parameter."""
         return self._values.getall(name, [])
 
+    def flag(self, name: str) -> bool:
+        """Whether it is `true`; it is not without a value."""
+        value = self._values.get(name, "false")
+        if value not in ("true", "false"):
+            raise wrong(name, value, "true or false")
+        return value == "true"
+
     def integer(self, name: str, *, default: int, least: int, most: int) -> int:
         """A whole number within bounds."""
         value = self._values.get(name)

@@ -79,6 +79,17 @@ class Media:
     form: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """An answer that has one of several forms.
+
+    Args:
+        types: theirs.
+    """
+
+    types: tuple[Any, ...]
+
+
 Handler = Callable[["Call[Any]"], Awaitable[web.StreamResponse]]
 
 
@@ -92,14 +103,16 @@ class Route:
         handler: answers.
         roles: any of which lets a caller in; empty where the route judges for itself, or lets in anybody.
         body: what the body is read as: a type for JSON, `Media` where the handler reads it, None for none.
+        reads: whether the handler reads the bytes of a JSON body itself.
         empty: what stands for a body that is not there; None where one has to be.
         query: the parameters that it takes; another is refused.
         lenient: whether the handler reads the query itself, as a door may that passes unknown ones over.
         headers: request headers that it looks at, beside those that all routes do.
-        answers: from status to the type of its body: a struct, `Media`, or None for none.
+        answers: from status to the type of its body: a struct, `OneOf` several, `Media`, or None for none.
         answer_headers: that its answers may have, beside those that all may have.
         errors: status and code of refusals that are its own, beside `OF_ANY` and `OF_BODIES`.
         lasts: for how long a request may last.
+        waits: how many seconds a request asks to wait, where `?wait=` does not say it; never raises.
         expects: whether the handler answers `Expect: 100-continue` itself, once it will take the body.
         summary: what it does, in one sentence.
     """
@@ -110,6 +123,7 @@ class Route:
     summary: str
     roles: tuple[Role, ...] = ()
     body: Any = None
+    reads: bool = False
     empty: bytes | None = None
     query: tuple[Parameter, ...] = ()
     lenient: bool = False
@@ -118,6 +132,7 @@ class Route:
     answer_headers: tuple[str, ...] = ()
     errors: tuple[tuple[int, str], ...] = ()
     lasts: Lasts = Lasts.ANSWER
+    waits: Callable[[web.Request], float] | None = None
     expects: bool = False
 
 
@@ -183,7 +198,7 @@ class Reading:
             request, *self._single, repeated=self._repeated, lenient=self.route.lenient,
             acting=self._is_tenants,
         )  # fmt: skip
-        if self._decoder is None:
+        if self._decoder is None or self.route.reads:
             return Call(request, query, None, b"")
         raw = await json_body(request)
         if self.route.empty is not None and not raw.strip():

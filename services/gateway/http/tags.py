@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -18,7 +17,6 @@ from switchyard.services.gateway.http.callers import H_SEQ
 PRIVATE: Final = "private, no-cache"
 """A shared cache keeps it not: a caller may be known by a header of which caches do not know."""
 VERSION: Final = distribution.version()
-PROCESS: Final = secrets.token_hex(8)
 _TAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\uffff]*)"')
 _DIGEST_BYTES: Final = 8
 

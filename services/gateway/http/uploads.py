@@ -27,6 +27,7 @@ T = TypeVar("T")
 BLOCK_BYTES: Final = 128 * 1024
 FORM_OVERHEAD_BYTES: Final = 64 * 1024
 SHOWN_CHARS: Final = 80
+PARTS_BESIDE: Final = 8
 DEFAULT_NAME: Final = "file"
 DEFAULT_TYPE: Final = "application/octet-stream"
 FORM: Final = "multipart/form-data"
@@ -61,13 +62,19 @@ def is_form(request: web.Request) -> bool:
     return media_type(request) == FORM
 
 
-async def open_upload(request: web.Request, query: Query, idle_s: float) -> Upload:
+Beside = Callable[[BodyPartReader], Awaitable[None]]
+
+
+async def open_upload(
+    request: web.Request, query: Query, idle_s: float, beside: Beside | None = None
+) -> Upload:
     """What a request wants stored, up to the first of the file's bytes.
 
     Args:
         request: its body was not touched yet.
         query: may hold `name`.
         idle_s: seconds without a byte after which the upload is given up.
+        beside: reads a part of a form that is not the file, or refuses it; None where none may be there.
 
     Raises:
         MalformedError: the request's form is wrong; so may `body` when it is read.
@@ -76,13 +83,13 @@ async def open_upload(request: web.Request, query: Query, idle_s: float) -> Uplo
     """
     check_plain(request)
     if is_form(request):
-        return await _form(request, query.text("name"), idle_s)
+        return await _form(request, query.text("name"), idle_s, beside)
     media_type = request.headers.get(hdrs.CONTENT_TYPE, DEFAULT_TYPE)
     return Upload(
         name=query.text("name") or _file_name(request.headers) or DEFAULT_NAME,
         type=DEFAULT_TYPE if media_type == MEANINGLESS_TYPE else media_type,
         sha256=_sha256(request.headers),
-        body=_blocks(request.content.readany, idle_s),
+        body=blocks(request.content.readany, idle_s),
     )
 
 
@@ -102,12 +109,15 @@ def ttl_s(request: web.Request, query: Query, settings: Settings) -> float:
     return min(settings.file_ttl_s, most)
 
 
-async def _form(request: web.Request, name: str | None, idle_s: float) -> Upload:
+async def _form(request: web.Request, name: str | None, idle_s: float, beside: Beside | None) -> Upload:
     if any(header in request.headers for header in DIGESTS):
         message = "in a form the digest stands in the header of the file's part"
         raise MalformedError(message, field=CONTENT_DIGEST)
-    reader = await _in_time(request.multipart, idle_s)
-    part = await _in_time(reader.next, idle_s)
+    reader = await in_time(request.multipart, idle_s)
+    part, others = await in_time(reader.next, idle_s), 0
+    while beside is not None and isinstance(part, BodyPartReader) and part.filename is None:
+        others = await _aside(part, beside, others, idle_s)
+        part = await in_time(reader.next, idle_s)
     if not isinstance(part, BodyPartReader) or part.filename is None:
         raise MalformedError("the form must have one part, and that a file")
     encoding = part.headers.get(hdrs.CONTENT_TRANSFER_ENCODING, "")
@@ -115,25 +125,53 @@ async def _form(request: web.Request, name: str | None, idle_s: float) -> Upload
         raise UnsupportedMediaTypeError("a file is taken as it is", field=hdrs.CONTENT_TRANSFER_ENCODING)
 
     async def body() -> AsyncIterator[bytes]:
-        async for block in _blocks(lambda: part.read_chunk(BLOCK_BYTES), idle_s):
+        count = others
+        async for block in blocks(lambda: part.read_chunk(BLOCK_BYTES), idle_s):
             yield block
-        if await _in_time(reader.next, idle_s) is not None:
-            raise MalformedError("the form must have one part, and no more")
+        while (last := await in_time(reader.next, idle_s)) is not None:
+            if beside is None or not isinstance(last, BodyPartReader):
+                raise MalformedError("the form must have one part, and no more")
+            count = await _aside(last, beside, count, idle_s)
 
     return Upload(
-        name=name or _last_part(part.filename) or DEFAULT_NAME,
+        name=name or last_part(part.filename) or DEFAULT_NAME,
         type=part.headers.get(hdrs.CONTENT_TYPE, DEFAULT_TYPE),
         sha256=_sha256(part.headers),
         body=body(),
     )
 
 
-async def _blocks(read: Callable[[], Awaitable[bytes]], idle_s: float) -> AsyncIterator[bytes]:
-    while block := await _in_time(read, idle_s):
+async def _aside(part: BodyPartReader, beside: Beside, before: int, idle_s: float) -> int:
+    """Have a part read that is not the file; how many there were.
+
+    Raises:
+        MalformedError: there are too many.
+        LimitError: it has not come within `idle_s` seconds (408).
+    """
+    if before >= PARTS_BESIDE:
+        raise MalformedError(f"the form has more than {PARTS_BESIDE} parts beside its file")
+    await in_time(lambda: beside(part), idle_s)
+    return before + 1
+
+
+async def blocks(read: Callable[[], Awaitable[bytes]], idle_s: float) -> AsyncIterator[bytes]:
+    """A body, block by block.
+
+    Raises:
+        MalformedError: it broke off.
+        LimitError: nothing came for `idle_s` seconds (408).
+    """
+    while block := await in_time(read, idle_s):
         yield block
 
 
-async def _in_time(read: Callable[[], Awaitable[T]], idle_s: float) -> T:
+async def in_time(read: Callable[[], Awaitable[T]], idle_s: float) -> T:
+    """Read a part of a body.
+
+    Raises:
+        MalformedError: it broke off.
+        LimitError: nothing came for `idle_s` seconds (408).
+    """
     try:
         async with asyncio.timeout(idle_s):
             return await read()
@@ -149,10 +187,10 @@ async def _in_time(read: Callable[[], Awaitable[T]], idle_s: float) -> T:
 def _file_name(headers: Mapping[str, str]) -> str:
     message = Message()
     message[hdrs.CONTENT_DISPOSITION] = headers.get(hdrs.CONTENT_DISPOSITION, "attachment")
-    return _last_part(message.get_filename() or "")
+    return last_part(message.get_filename() or "")
 
 
-def _last_part(path: str) -> str:
+def last_part(path: str) -> str:
     """A name without the directories that a client may send with it. Source: RFC 6266, section 4.3."""
     return re.split(r"[/\\]", path)[-1]
 

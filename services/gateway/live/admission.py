@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Callable
+from typing import Final, TypeVar
 
 from aiohttp import web
 
 from switchyard.events.errors import UnavailableError
 from switchyard.services import clock
+from switchyard.services.access.browsers.tickets import LiveTickets, Ticket
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.principal import Principal, Role
 from switchyard.services.gateway.http.identity import Doorkeeper
 from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.live.messages import VERSION, Item, message
+from switchyard.services.gateway.live.previews import JOBS_OF_CONNECTION
 from switchyard.services.gateway.live.session import GOING_AWAY, Session
+from switchyard.services.gateway.live.watch.board import Boards
 
 NORMAL: Final = 1000
 TOKEN_ENDED: Final = 4401
 FULL_RETRY_S: Final = 5.0
+
+S = TypeVar("S", bound=Session)
+Proof = str | Ticket
+"""What a reader is let in by: a token or key, or a ticket."""
 
 
 class LiveDoor:
@@ -29,18 +36,22 @@ class LiveDoor:
     Args:
         feed: running.
         doorkeeper: judges tokens and keys, at the start and as long as the connection lasts.
+        boards: what can be watched beside jobs; running.
+        tickets: what pages come with.
     """
 
-    def __init__(self, feed: LiveFeed, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, feed: LiveFeed, doorkeeper: Doorkeeper, boards: Boards, tickets: LiveTickets) -> None:
         self.feed = feed
+        self.tickets = tickets
+        self.boards = boards
         self.settings = feed.settings
         self._doorkeeper = doorkeeper
         self.connections = 0
         self._sessions: set[Session] = set()
         self._closing = False
 
-    async def admit(self, request: web.Request, token: str) -> Principal:
-        """The reader that a token or key names.
+    async def admit(self, request: web.Request, proof: Proof) -> Principal:
+        """The reader that a token or key names, or a ticket, which is used up then.
 
         Raises:
             UnauthenticatedError: it does not count.
@@ -48,10 +59,17 @@ class LiveDoor:
             RateLimitedError: its holder asks too often.
             UnavailableError: nobody can say now.
         """
-        principal = await self._doorkeeper.identifiers.identify(token)
+        principal = await self._holder(proof)
         self._doorkeeper.count(request, principal)
         principal.check(Role.VIEWER)
+        if isinstance(proof, Ticket):
+            await self.tickets.use(proof)
         return principal
+
+    async def _holder(self, proof: Proof) -> Principal:
+        if isinstance(proof, Ticket):
+            return await self.tickets.principal(proof)
+        return await self._doorkeeper.identifiers.identify(proof)
 
     @contextlib.asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -78,12 +96,29 @@ class LiveDoor:
             finally:
                 self.connections -= 1
 
-    @contextlib.asynccontextmanager
-    async def session(self, principal: Principal, token: str) -> AsyncIterator[Session]:
+    def session(self, principal: Principal, proof: Proof) -> contextlib.AbstractAsyncContextManager[Session]:
         """A session that ends when its token does, when the gateway stops, or with the block."""
+        return self.session_of(principal, proof, Session)
+
+    @contextlib.asynccontextmanager
+    async def session_of(
+        self,
+        principal: Principal,
+        proof: Proof | None,
+        made: Callable[[LiveFeed, Principal, asyncio.TaskGroup], S],
+    ) -> AsyncIterator[S]:
+        """The same, of one's own kind.
+
+        Args:
+            principal: whose.
+            proof: what may be revoked; None where nothing can.
+            made: makes it of the feed, the principal and the tasks that last as long as it.
+        """
         async with asyncio.TaskGroup() as tasks:
-            session = Session(self.feed, principal, tasks)
-            guard = tasks.create_task(self._guard(session, principal, token))
+            session = made(self.feed, principal, tasks)
+            if isinstance(proof, Ticket) and proof.claims.job:
+                session.only = proof.claims.job
+            guard = tasks.create_task(self._guard(session, principal, proof))
             self._sessions.add(session)
             if self._closing:
                 self._see_out(session)
@@ -94,13 +129,17 @@ class LiveDoor:
                 guard.cancel()
                 self._sessions.discard(session)
 
-    async def _guard(self, session: Session, principal: Principal, token: str) -> None:
+    async def _guard(self, session: Session, principal: Principal, proof: Proof | None) -> None:
         """End the session when its token expires, or within a ping's time after it was revoked."""
         while session.ending is None:
             left_s = principal.expires_at - clock.time_s()
             await asyncio.sleep(max(0.0, min(left_s, self.settings.socket_ping_s)))
+            if proof is None:
+                if principal.expires_at <= clock.time_s():
+                    session.end(TOKEN_ENDED, "token_expired")
+                continue
             try:
-                await self._doorkeeper.identifiers.identify(token)
+                await self._holder(proof)
             except UnauthenticatedError as error:
                 session.end(TOKEN_ENDED, error.code)
             except UnavailableError:
@@ -116,6 +155,7 @@ class LiveDoor:
             "message_bytes": settings.socket_message_bytes,
             "messages_per_s": settings.socket_messages_per_s,
             "ping_s": settings.socket_ping_s,
+            "preview_jobs": JOBS_OF_CONNECTION,
         }
         feed = self.feed
         return message(

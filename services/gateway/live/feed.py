@@ -17,21 +17,26 @@ import structlog
 from nats.aio.client import Client
 
 from switchyard.events import subjects
-from switchyard.events.encoding.codec import FINAL_EVENTS
 from switchyard.events.errors import UnavailableError
 from switchyard.events.vocabulary.ids import JobId
+from switchyard.projections.reader import ReadModel
 from switchyard.services.broker.connection import listen, unlisten
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.part_reader import read_few
 from switchyard.services.broker.reader import Stored, follow_batches, last_message
+from switchyard.services.gateway.http.freshness import Freshness
 from switchyard.services.gateway.live.cursor import Cursor
+from switchyard.services.gateway.live.folded.parts import STAGE, PartsProgress, Sum
 from switchyard.services.gateway.live.index import (
     Attempts,
     Index,
     LiveEvent,
+    Progress,
     Recent,
     by_session,
 )
+from switchyard.services.gateway.live.labels import JobLabels
+from switchyard.services.gateway.live.lines import ENDS, LogLines
 from switchyard.services.gateway.live.reports import Reports
 from switchyard.services.gateway.live.subscription import Subscription
 from switchyard.services.projector.place import is_there
@@ -39,7 +44,6 @@ from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
 
-ENDS: Final = FINAL_EVENTS | {"archived"}
 WARM_EVENTS: Final = 1024
 LOOK_S: Final = 0.25
 CHECK_S: Final = 5.0
@@ -47,7 +51,6 @@ LOG_READS: Final = 4
 LAG_TRIES: Final = 5
 LAG_PAUSE_S: Final = 0.02
 DOZE_S: Final = 60.0
-LINES_S: Final = 2.0  # for the last lines of a job that has ended
 
 
 class LogState(NamedTuple):
@@ -56,6 +59,36 @@ class LogState(NamedTuple):
     stream_id: str
     first_seq: int
     last_seq: int
+
+
+class Sums:
+    """Hands out how far the parts of jobs are, as the progress of these.
+
+    Args:
+        feed: that of the process.
+    """
+
+    def __init__(self, feed: LiveFeed) -> None:
+        self._feed = feed
+
+    def latest(self, job_id: str) -> Progress | None:
+        """What an attempt that runs has reported last."""
+        return self._feed.attempts.latest(job_id)
+
+    def has_readers(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._feed.index)
+
+    def take(self, job_id: str, found: Sum, *, kept: bool) -> None:
+        """Hand out a sum; or keep it for who has just come."""
+        progress = Progress(
+            fence=found.fence, attempt=found.attempt, tenant=found.tenant, kind=found.kind,
+            fraction=found.fraction, stage=STAGE, message=found.message,
+        )  # fmt: skip
+        if kept:
+            self._feed.attempts.report(job_id, progress)
+        else:
+            self._feed.reports.take(job_id, progress)
 
 
 class LiveFeed:
@@ -67,9 +100,11 @@ class LiveFeed:
     Args:
         nc: an open connection that reconnects for ever.
         settings: limits and timeouts.
+        read_model: that of this host.
+        freshness: waits for it.
     """
 
-    def __init__(self, nc: Client, settings: Settings) -> None:
+    def __init__(self, nc: Client, settings: Settings, read_model: ReadModel, freshness: Freshness) -> None:
         self.nc = nc
         self.settings = settings
         self.stream_id = ""
@@ -80,14 +115,14 @@ class LiveFeed:
         self.recent = Recent()
         self.attempts = Attempts(settings.progress_jobs)
         self.reports = Reports(self)
+        self.lines = LogLines(self)
+        self.parts = PartsProgress(Sums(self), read_model, freshness)
+        self.labels = JobLabels(self)
         self.log_reads = asyncio.Semaphore(LOG_READS)
         self.slow_readers = 0
         self._first = 0
         self._reset_reason = ""
         self._warm = 0
-        self._log_lines_seq: int | None = None
-        self._line_seen = asyncio.Event()
-        self._lines_lag = False
         self._interrupted = asyncio.Event()
         self._needs = 0
         self._needed = asyncio.Event()
@@ -240,7 +275,7 @@ class LiveFeed:
         reconnects = self.nc.stats["reconnects"]
         self._interrupted.clear()
         with contextlib.suppress(UnavailableError):  # the lines of output may still be away
-            await self._pin_log_lines()
+            await self.lines.pin()
         try:
             self._take_up(
                 await self.log_state(), is_ours=await self.holds(self.head, self.recent.at_ns(self.head))
@@ -250,8 +285,9 @@ class LiveFeed:
             await asyncio.sleep(LOOK_S)
             return
         async with asyncio.TaskGroup() as tasks:
-            parts = (self._events(), self._log_lines(), self.reports.latest(), self.reports.settle())
-            readers = [tasks.create_task(part) for part in parts]
+            reports = (self.reports.latest(), self.reports.settle(), self.reports.previews.follow())
+            others = (self._events(), self.lines.follow(), self.parts.run())
+            readers = [tasks.create_task(part) for part in (*others, *reports)]
             await self._until_interrupted(reconnects)
             for reader in readers:
                 reader.cancel()
@@ -260,10 +296,12 @@ class LiveFeed:
         """Be as if just started: nobody is there who would miss anything."""
         self.ready.clear()
         self.stream_id = ""
-        self._log_lines_seq = None
+        self.lines.clear()
+        self.labels.clear()
         self.recent.clear(self.head)
         self.attempts.clear()
         self.reports.clear()
+        self.parts.clear()
 
     def _take_up(self, state: LogState, *, is_ours: bool) -> None:
         """Begin, continue after the head, or, when the log is not what it was, restart and notify all."""
@@ -277,6 +315,7 @@ class LiveFeed:
             self.recent.clear(self.head)
             self.attempts.clear()
             self.reports.clear()
+            self.labels.clear()
             log.warning("live_feed_reset", reason=self._reset_reason, head=self.head)
             for subscription in self.index.all():
                 self.resync(subscription)
@@ -311,88 +350,44 @@ class LiveFeed:
                     return
 
     async def _events(self) -> None:
-        async with self._follow(subjects.JOBS, self.head + 1) as batches:
+        async with self.follow(subjects.JOBS, self.head + 1) as batches:
             async for batch in batches:
-                for stored in batch:
-                    if stored.seq <= self.head:  # the log has lost its end and continues from an earlier one
+                events = [LiveEvent(stored, self.stream_id) for stored in batch]
+                for place, event in enumerate(events):
+                    if event.seq <= self.head:  # the log has lost its end and continues from an earlier one
                         self._interrupted.set()
                         return
-                    if self.index.log_readers and not self._lines_lag:
-                        await self._lines_before(stored)
-                    self._saw_event(stored)
-
-    async def _lines_before(self, stored: Stored) -> None:
-        """Wait for the lines that were stored before the end of their job: who listens may stop at that.
-
-        Lines that do not come are not waited for a second time.
-        """
-        event = LiveEvent(stored, self.stream_id)
-        if event.name not in ENDS:
-            return
-        readers = self.index.find(event.job_id, event.tenant, event.kind)
-        if not any(entry.request.logs for entry in readers):
-            return
-        try:
-            async with asyncio.timeout(LINES_S):
-                line = await last_message(
-                    self.nc, subjects.LOGS, subjects.log(JobId(event.job_id)), timeout_s=LINES_S
-                )
-                while line is not None and (self._log_lines_seq or 0) < line.seq:
-                    self._line_seen.clear()
-                    await self._line_seen.wait()
-        except (UnavailableError, TimeoutError):
-            self._lines_lag = True
-            log.warning("log_lines_lag", job=event.job_id)
-
-    async def _pin_log_lines(self) -> int:
-        """Decide after which line of output to begin: before the feed is reported ready.
-
-        Raises:
-            UnavailableError: the broker does not answer.
-        """
-        state = await self.log_state(subjects.LOGS)
-        if self._log_lines_seq is None or self._log_lines_seq > state.last_seq:
-            self._log_lines_seq = state.last_seq
-        return self._log_lines_seq
-
-    async def _log_lines(self) -> None:
-        seq = None
-        while seq is None:
-            try:
-                seq = await self._pin_log_lines()
-            except UnavailableError:
-                await asyncio.sleep(LOOK_S)
-        async with self._follow(subjects.LOGS, seq + 1) as batches:
-            async for batch in batches:
-                for stored in batch:
-                    self._log_lines_seq = stored.seq
                     if self.index.log_readers:
-                        self.reports.saw_log_line(stored)
-                self._lines_lag = False
-                self._line_seen.set()
+                        await self.lines.before(event)
+                    if self.labels.lacks(event):
+                        # For the whole batch at once. Until the event is handed out nothing is waited for:
+                        # a subscription that came meanwhile would miss it.
+                        await self.labels.learn(events[place:])
+                    self._saw_event(event)
 
-    def _follow(self, stream: str, start: int) -> contextlib.aclosing[AsyncGenerator[list[Stored], None]]:
+    def follow(self, stream: str, start: int) -> contextlib.aclosing[AsyncGenerator[list[Stored], None]]:
+        """The messages of a stream from a sequence on, in batches as they come."""
         timeout_s = self.settings.request_timeout_s
         return contextlib.aclosing(follow_batches(self.nc, stream, start=start, timeout_s=timeout_s))
 
     # --- Handing out
 
-    def _saw_event(self, stored: Stored) -> None:
-        event = LiveEvent(stored, self.stream_id)
+    def _saw_event(self, event: LiveEvent) -> None:
         self.head = event.seq
         self.recent.append(event)
-        if self.head >= self._warm or not stored.pending:
+        if self.head >= self._warm or event.is_last:
             self.ready.set()
         if not event.is_event:
             return
         final = event.name in ENDS
         self.attempts.saw(event.job_id, event.name, event.seq, final=final)
+        self.parts.saw(event, final=final)
         waiters = self._waiters.get(event.job_id, ())
         if final or (waiters and not event.is_readable):  # a damaged job does not end by itself
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
         if self.index:  # without readers, an event's headers are not looked at
-            found = self.index.find(event.job_id, event.tenant, event.kind)
+            found = self.index.find(event.job_id, event.tenant, event.kind, event.labels)
             for session, ids in by_session(entry for entry in found if entry.wants(event)):
                 session.event(event, ids)

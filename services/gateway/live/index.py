@@ -1,4 +1,4 @@
-"""What passes by, and who wants it: found by job, kind and tenant, never by asking every subscription."""
+"""What passes by, and who wants it: found by what is asked for, never by asking every subscription."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from switchyard.events import subjects
 from switchyard.events.encoding.codec import decode
 from switchyard.events.encoding.envelope import event_view, recorded
 from switchyard.events.encoding.json_value import dumps
-from switchyard.events.events import Unreadable
+from switchyard.events.events import AnyEvent, Archived, Blocked, Scheduled, Submitted, Unreadable
 from switchyard.services.broker.reader import Stored
 from switchyard.services.gateway.live.cursor import Cursor
 from switchyard.services.projector.place import taken_in_ns
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 RECENT_EVENTS: Final = 4096
 RECENT_BYTES: Final = 32 * 1024 * 1024
 ANY: Final = "*"  # stands for every tenant in a key; no tenant has this name
+WITH_LABELS: Final = frozenset({"submitted", "scheduled", "blocked", "archived"})
 KEEPS_THE_ATTEMPT: Final = frozenset({"claim_renewed", "cancel_requested"})
 
 Key = tuple[str, ...]
+Pairs = frozenset[tuple[str, str]]
+"""Labels: names with values."""
 
 
 class LiveEvent:
@@ -39,6 +42,10 @@ class LiveEvent:
         self.job_id, self.name = (tokens[1], tokens[2]) if len(tokens) > 2 else ("", "")
         self.seq = stored.seq
         self.size = len(stored.data)
+        self.is_last = not stored.pending
+        """Whether there was nothing after it when it was read."""
+        self.labels: Pairs | None = None
+        """Those of its job, once somebody needs them; see `JobLabels`."""
         self._stored = stored
         self._stream_id = stream_id
 
@@ -50,8 +57,25 @@ class LiveEvent:
     @property
     def is_readable(self) -> bool:
         """Whether its content is known."""
+        return not isinstance(self.decoded(), Unreadable)
+
+    def decoded(self) -> AnyEvent | Unreadable:
+        """What happened."""
         stored = self._stored
-        return not isinstance(decode(stored.subject, stored.data, stored.headers), Unreadable)
+        return decode(stored.subject, stored.data, stored.headers)
+
+    def own_labels(self) -> Pairs | None:
+        """The job's labels, where they stand in the event: in the first one, and in `archived`."""
+        if self.name not in WITH_LABELS:
+            return None
+        match self.decoded():
+            case Submitted(job=spec) | Scheduled(job=spec) | Blocked(job=spec) if spec is not None:
+                return frozenset(spec.labels.items())
+            case Archived(summary=summary):
+                labels = summary.get("labels")
+                words = labels.items() if isinstance(labels, dict) else ()
+                return frozenset((name, value) for name, value in words if isinstance(value, str))
+        return None
 
     # Headers are read only when a reader makes it necessary: most events have none.
 
@@ -137,6 +161,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str = ""
     kind: str = ""
     at: str = ""
+    parent: str = ""
+    """The job that it is a part of, if it is one."""
 
 
 class Progress(Report, frozen=True, kw_only=True, dict=True):
@@ -268,12 +294,25 @@ class Index:
                 self._by_key.pop(key, None)
         self.log_readers -= found and subscription.request.logs
 
-    def find(self, job_id: str, tenant: str, kind: str) -> list[Subscription]:
-        """The subscriptions that a message about this job belongs to, each once."""
+    def find(self, job_id: str, tenant: str, kind: str, labels: Pairs | None = None) -> list[Subscription]:
+        """The subscriptions that a message about this job belongs to, each once.
+
+        Args:
+            job_id: the job.
+            tenant: whose it is.
+            kind: its kind.
+            labels: its labels; None where nobody asks for jobs of this tenant by label.
+        """
         keys: tuple[Key, ...] = (
             ("job", job_id), ("kind", tenant, kind), ("kind", ANY, kind), ("tenant", tenant), ("all",),
         )  # fmt: skip
-        return [subscription for key in keys for subscription in self._by_key.get(key, ())]
+        found = [subscription for key in keys for subscription in self._by_key.get(key, ())]
+        for pair in labels or ():
+            for scope in (tenant, ANY):
+                # By one of its labels each is found, once; the others have to hold too.
+                entries = self._by_key.get(("label", scope, *pair), ())
+                found += [entry for entry in entries if entry.selects(job_id, tenant, kind, labels)]
+        return found
 
     def all(self) -> list[Subscription]:
         """Every subscription, each once."""

@@ -8,15 +8,17 @@ index, so nothing can pass by unseen or be seen twice.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from switchyard.events import subjects
 from switchyard.events.errors import UnavailableError
 from switchyard.events.vocabulary.ids import JobId
+from switchyard.services import clock
 from switchyard.services.broker.part_reader import read_few, read_page
 from switchyard.services.broker.reader import Stored
 from switchyard.services.gateway.live.cursor import parse_cursor
-from switchyard.services.gateway.live.index import LiveEvent
+from switchyard.services.gateway.live.index import LiveEvent, Pairs
 from switchyard.services.gateway.live.messages import message
 
 if TYPE_CHECKING:
@@ -58,13 +60,15 @@ async def first_position(feed: LiveFeed, after: str | None) -> Start:
     is_recent = stream_id == feed.stream_id and feed.recent.floor <= seq <= feed.head
     if is_recent and at_ns in (0, feed.recent.at_ns(seq)):
         return Start(seq, cursor=after)
+    # What archived a job goes in its time: nothing would say what became of that job.
+    kept_ns = feed.settings.archive_ttl_s * 1e9
     # Another gateway may be ahead of this one: only the log itself knows its end.
     log = await feed.log_state()
     if stream_id != feed.stream_id:
         reason = "other_log"
     elif seq > log.last_seq:
         reason = "ahead"
-    elif seq + 1 < log.first_seq:
+    elif seq + 1 < log.first_seq or 0 < at_ns < clock.now().timestamp() * 1e9 - kept_ns:
         reason = "purged"
     elif seq and not await feed.holds(seq, at_ns):
         reason = "replaced"
@@ -86,12 +90,36 @@ async def catch_up(feed: LiveFeed, subscription: Subscription) -> None:
                 await asyncio.sleep(RETRY_S)
             continue
         await session.room()
+        try:
+            if await _labels_came(feed, subscription):
+                continue  # and so may have events
+        except UnavailableError:
+            await asyncio.sleep(RETRY_S)
+            continue
         if subscription.generation == feed.generation and _from_recent(feed, subscription):
             feed.index.add(subscription)
             subscription.caught_up = True
             session.put(message("caught_up", id=subscription.id, cursor=subscription.cursor()))
-            _current_progress(feed, subscription)
+            await _current_progress(feed, subscription)
+            feed.reports.previews.show(subscription)
             return
+
+
+async def _labels_came(feed: LiveFeed, subscription: Subscription) -> bool:
+    """Find out the labels of recent events that lack them; False where all have theirs, and nothing waited.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    if subscription.labels is None:
+        return False
+    lacking = [
+        event
+        for event in feed.recent.after(subscription.position)
+        if event.labels is None and subscription.might_select(event.job_id, event.tenant, event.kind)
+    ]
+    await feed.labels.put_on(lacking)
+    return bool(lacking)
 
 
 def _from_recent(feed: LiveFeed, subscription: Subscription) -> bool:
@@ -110,7 +138,7 @@ def _from_recent(feed: LiveFeed, subscription: Subscription) -> bool:
 
 def _is_for(subscription: Subscription, event: LiveEvent) -> bool:
     return (
-        subscription.selects(event.job_id, event.tenant, event.kind)
+        subscription.selects(event.job_id, event.tenant, event.kind, event.labels)
         and subscription.wants(event)
         and event.is_event
     )
@@ -135,10 +163,11 @@ async def _from_log(feed: LiveFeed, subscription: Subscription, *, until: int) -
                 complete = min(complete, page[-1].seq)
             found += page
         found.sort(key=lambda stored: stored.seq)
-    for stored in found:
-        if stored.seq > complete:
-            break
-        event = LiveEvent(stored, feed.stream_id)
+    events = [LiveEvent(stored, feed.stream_id) for stored in found if stored.seq <= complete]
+    if subscription.labels is not None:
+        might = subscription.might_select
+        await feed.labels.put_on([each for each in events if might(each.job_id, each.tenant, each.kind)])
+    for event in events:
         if _is_for(subscription, event):
             await subscription.session.room()
             if feed.generation != generation or subscription.session.ending is not None:
@@ -157,15 +186,36 @@ async def _page(feed: LiveFeed, job_id: str, start: int) -> list[Stored]:
         )  # fmt: skip
 
 
-def _current_progress(feed: LiveFeed, subscription: Subscription) -> None:
+async def _current_progress(feed: LiveFeed, subscription: Subscription) -> None:
     """Queue the latest progress of the running jobs that the subscription asks for."""
     if not subscription.request.progress:
         return
-    session = subscription.session
     if subscription.jobs is not None:
+        for job_id in subscription.jobs:
+            feed.parts.follow(job_id)
         known = [(job_id, feed.attempts.latest(job_id)) for job_id in subscription.jobs]
     else:
         known = list(feed.attempts.running())
-    for job_id, progress in known:
-        if progress is not None and subscription.selects(job_id, progress.tenant, progress.kind):
-            session.progress(job_id, progress, [subscription.id])
+    running = [
+        job_id
+        for job_id, progress in known
+        if progress is not None and subscription.might_select(job_id, progress.tenant, progress.kind)
+    ]
+    for start in range(0, len(running), PAGE_OF_JOB):
+        some = running[start : start + PAGE_OF_JOB]
+        labels = await _labels_of(feed, subscription, some)
+        for job_id in some:
+            progress = feed.attempts.latest(job_id)
+            if progress is not None and subscription.selects(
+                job_id, progress.tenant, progress.kind, labels.get(job_id)
+            ):
+                subscription.session.progress(job_id, progress, [subscription.id])
+
+
+async def _labels_of(feed: LiveFeed, subscription: Subscription, jobs: Sequence[str]) -> Mapping[str, Pairs]:
+    while subscription.labels is not None:
+        try:
+            return await feed.labels.of(jobs)
+        except UnavailableError:
+            await asyncio.sleep(RETRY_S)
+    return {}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http
 import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from switchyard.services.gateway.http.doors import Door
-from switchyard.services.gateway.http.problems import MEDIA_TYPE, ProblemAnswer
-from switchyard.services.gateway.http.routes import Lasts, Media, Route, refusals
+from switchyard.services.gateway.http.problems import MEDIA_TYPE, ProblemAnswer, phrase_of
+from switchyard.services.gateway.http.routes import Media, OneOf, Route, refusals
 from switchyard.services.gateway.live.messages import Auth, Ping, Subscribe, Unsubscribe
 from switchyard.services.gateway.openapi.parameters import NAMED, answer_headers, parameters
 from switchyard.services.gateway.openapi.schemas import Schema, Schemas, prefix_of
@@ -37,7 +36,11 @@ A job platform. Every operation says in `x-roles` which roles open it: any of th
 everybody. `admin` has all roles, `tenant-admin` those of submitter, worker and reviewer, and all but
 `registrar` are viewers. Every GET is answered for HEAD too, save for live connections. Times are RFC 3339 in
 UTC. A field that is not listed may be added to an answer; one that a body does not list is refused, except
-at `/api/v1`. Each refusal lists its codes as `x-codes`; others may be added."""
+below `/api`, `/compat`, `/openai` and `/mistral`. Each refusal lists its codes as `x-codes`; others may be
+added."""
+
+
+WORDS: Final = "text/plain"
 
 
 def document(doors: Sequence[Door], version: str) -> Schema:
@@ -81,8 +84,8 @@ def _types(doors: Sequence[Door]) -> Iterator[tuple[Door, Any]]:
         for route in door.routes():
             for kind in (route.body, *route.answers.values()):
                 one = kind.item if isinstance(kind, Media) else kind
-                if one is not None:
-                    yield door, one
+                several = one.types if isinstance(one, OneOf) else () if one is None else (one,)
+                yield from ((door, form) for form in several if not isinstance(form, Media))
             if 101 in route.answers:
                 yield from ((door, kind) for kind in LIVE)
 
@@ -154,7 +157,7 @@ def _media(door: Door, media: Media, schemas: Schemas) -> Schema:
 
 
 def _answer(door: Door, route: Route, status: int, answer: Any, schemas: Schemas) -> Schema:
-    found: Schema = {"description": http.HTTPStatus(status).phrase}
+    found: Schema = {"description": phrase_of(status)}
     if headers := answer_headers(route, status, has_caller=bool(door.keys(route))):
         found["headers"] = headers
     if isinstance(answer, Media):
@@ -162,6 +165,11 @@ def _answer(door: Door, route: Route, status: int, answer: Any, schemas: Schemas
         # Some generators of clients pass over a type that stands for all.
         types = (OCTETS, ANY) if answer.type == ANY else (answer.type.partition(";")[0],)
         found["content"] = dict.fromkeys(types, described)
+    elif isinstance(answer, OneOf):
+        forms = [schemas.of(door, form) for form in answer.types if not isinstance(form, Media)]
+        media = {form.type: _media(door, form, schemas) for form in answer.types if isinstance(form, Media)}
+        either = {JSON: {"schema": forms[0] if len(forms) == 1 else {"anyOf": forms}}} if forms else {}
+        found["content"] = either | media
     elif answer is not None:
         content: Schema = {JSON: {"schema": schemas.of(door, answer)}}
         found["content"] = content
@@ -172,7 +180,7 @@ def _by_status(door: Door, route: Route) -> dict[int, list[str]]:
     """The codes of a route's refusals."""
     found: dict[int, set[str]] = {}
     for status, code in refusals(route):
-        asks = bool(door.keys(route)) or route.lasts is Lasts.CONNECTION or (status, code) in route.errors
+        asks = bool(door.keys(route)) or (status, code) in route.errors
         if status in (401, 403) and not asks:
             continue  # nobody is asked who calls
         found.setdefault(door.refused_status(status), set()).add(code)
@@ -189,7 +197,7 @@ class _Refused:
     def of(self, door: Door, route: Route, status: int, codes: Sequence[str]) -> Schema:
         """A reference to the answer with a status and one of some codes."""
         has_caller = bool(door.keys(route))
-        phrase = http.HTTPStatus(status).phrase
+        phrase = phrase_of(status)
         whose = prefix_of(door) if has_caller else f"{prefix_of(door)}Open"
         name = ".".join((f"{whose}Refused{status}", *codes))
         if name not in self.shared:
@@ -199,5 +207,7 @@ class _Refused:
             if headers := answer_headers(route, status, has_caller=has_caller):
                 found["headers"] = headers
             media = MEDIA_TYPE if door.refusal is None else JSON
+            if status in door.refused_in_words:
+                media, schema = WORDS, {"type": "string"}
             self.shared[name] = found | {"content": {media: {"schema": schema}}}
         return {"$ref": f"#/components/responses/{name}"}

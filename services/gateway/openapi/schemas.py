@@ -95,6 +95,10 @@ def translated(schema: Any) -> Any:
             return done
         case list() | tuple():
             return [translated(inner) for inner in schema]
+        case float() if schema.is_integer():
+            # To the cache of `typing`, `Annotated[float, Meta(le=60)]` is the same as one with `le=60.0`, so
+            # which of the two a field has depends on what was imported and asked before.
+            return int(schema)
         case _:
             return schema
 

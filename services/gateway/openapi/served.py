@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -30,7 +31,27 @@ class Served(NamedTuple):
     etag: str
 
 
-DESCRIPTION: Final = web.AppKey("openapi", Served)
+class Description:
+    """The description of a gateway, written when it is first asked for: that takes as long as a start.
+
+    Args:
+        doors: all that it has.
+    """
+
+    def __init__(self, doors: Sequence[Door]) -> None:
+        self._doors = doors
+        self._served: Served | None = None
+        self._one = asyncio.Lock()  # so that it is written once however many ask
+
+    async def served(self) -> Served:
+        """What is sent, always the same."""
+        async with self._one:
+            if self._served is None:
+                self._served = await asyncio.to_thread(described, self._doors)
+            return self._served
+
+
+DESCRIPTION: Final = web.AppKey("openapi", Description)
 
 
 def described(doors: Sequence[Door]) -> Served:
@@ -46,7 +67,7 @@ async def openapi(request: web.Request) -> web.Response:
         MalformedError: there are parameters.
     """
     Query(request)
-    served = request.app[DESCRIPTION]
+    served = await request.app[DESCRIPTION].served()
     headers = {hdrs.ETAG: f'W/"{served.etag}"', hdrs.CACHE_CONTROL: "no-cache"}  # weak: it may be packed
     if any(tag.value in ("*", served.etag) for tag in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)

@@ -7,18 +7,14 @@ end, changes nothing and is answered with the job as it is.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any
 
 from switchyard.events.commands import (
     AnyCommand,
     Complete,
     ConfirmCancel,
-    Delegate,
     Fail,
-    LoseBackend,
     Release,
-    RenewDelegated,
 )
 from switchyard.events.errors import ConflictError, InvalidError
 from switchyard.events.job import Job
@@ -26,29 +22,31 @@ from switchyard.events.rules.backends import is_with
 from switchyard.events.values import Backend, JobError, Status
 from switchyard.events.vocabulary.refusals import RefusalCode
 from switchyard.services import clock
-from switchyard.services.access.lease_tickets import LeaseClaims
-from switchyard.services.access.outcome_tickets import OutcomeClaims, OutcomeTokens
+from switchyard.services.access.outcome_tickets import OutcomeTokens
 from switchyard.services.access.principal import Caller
+from switchyard.services.access.ticket_claims import LeaseClaims, OutcomeClaims
+from switchyard.services.dispatch.backends.delegations import Source
 from switchyard.services.dispatch.leasing import jitter
+from switchyard.services.dispatch.rest.found import watched_s
 from switchyard.services.files import FileInfo
 from switchyard.services.gateway.operations.files import Incoming
-from switchyard.services.gateway.operations.jobs import Jobs
-from switchyard.services.gateway.operations.leases import Leases
+from switchyard.services.gateway.operations.leases import Leases, backend_of
+from switchyard.services.settings import Settings
 
 
 class Backends:
     """Leaves attempts to back ends, and takes what is heard of them.
 
     Args:
-        jobs: the job's own operations.
-        leases: whose attempts they were.
+        leases: whose attempts they were, and what is done with them.
         tokens: signs and checks what back ends report with.
+        settings: limits.
     """
 
-    def __init__(self, jobs: Jobs, leases: Leases, tokens: OutcomeTokens) -> None:
-        self._jobs = jobs
+    def __init__(self, leases: Leases, tokens: OutcomeTokens, settings: Settings) -> None:
+        self._delegations = leases.delegations
         self._leases = leases
-        self._settings = jobs.settings
+        self._settings = settings
         self._tokens = tokens
 
     def claims(self, token: str) -> OutcomeClaims:
@@ -60,44 +58,83 @@ class Backends:
         return self._tokens.check(token)
 
     async def delegate(
-        self, caller: Caller, lease: LeaseClaims, backend: Backend, lease_s: float | None
-    ) -> tuple[Job, str]:
-        """Leave an attempt to a back end: the job, and the token to report with.
+        self,
+        caller: Caller,
+        lease: LeaseClaims,
+        backend: Backend,
+        lease_s: float | None,
+        *,
+        watched: bool,
+    ) -> tuple[OutcomeClaims, Job, str]:
+        """Leave an attempt to a back end: what it is known by there, the job, and the token to report with.
 
         Args:
             caller: a worker's.
             lease: what it holds.
             backend: who carries the attempt on.
-            lease_s: seconds from one sign of life to the next; None for those of the lease.
+            lease_s: seconds from one sign of life to the next; None for those of the lease. Those of an
+                attempt that is watched are more, so that others have time when its watcher is gone.
+            watched: whether the worker looks after it, and others are to find it when the worker is gone.
+                Where it has and does no more, they may at once.
 
         Raises:
             InvalidError: the time is too long.
             StaleLeaseError: the lease is gone.
             ConflictError: another back end has the attempt, or the job is to stop.
         """
-        lease_s = lease_s or lease.lease_s
-        if lease_s > self._settings.timed_lease_max_s:
-            message = f"lease_s: at most {self._settings.timed_lease_max_s:g} was expected"
+        settings = self._settings
+        if lease_s is not None and lease_s > settings.timed_lease_max_s:
+            message = f"lease_s: at most {settings.timed_lease_max_s:g} was expected"
             raise InvalidError(message, field="lease_s")
+        if watched:
+            lease_s = max(lease_s or settings.timed_lease_s, watched_s(lease.lease_s, settings))
+        else:
+            lease_s = lease_s or lease.lease_s
         claims = OutcomeClaims(
             job=lease.job, fence=lease.fence, attempt=lease.attempt, worker=lease.worker, tenant=lease.tenant,
             lease_s=lease_s, places=lease.places, backend=backend,
         )  # fmt: skip
         before = await self._leases.running(lease, "delegate")
-        now = clock.now()
-        command = Delegate(
-            now=now, fence=lease.fence, backend=backend, expires_at=now + timedelta(seconds=lease_s),
-            attempt_timeout_s=self._settings.attempt_timeout_s,
-        )  # fmt: skip
         try:
-            job, _ = await self._jobs.transition(caller, before, command, actor=f"worker:{lease.worker}")
+            job = await self._delegations.delegate(
+                claims, before, actor=f"worker:{lease.worker}", source=_source(caller),
+                watcher=lease.worker if watched else None,
+            )  # fmt: skip
         except ConflictError as error:
             if error.code == RefusalCode.LEASE_LOST:
                 raise await self._leases.stale(lease, error) from None
             raise
-        await self._leases.keep_places(claims, before, job)
-        self._leases.let_go(claims)
-        return job, self._tokens.sign(claims)
+        if watched:
+            self._leases.watches(claims, lease.lease_s)
+        else:
+            self._leases.let_go(claims)
+            if backend_of(before, lease) is not None:
+                await self._delegations.let_go(claims, lease.worker)
+        return claims, job, self._tokens.sign(claims)
+
+    async def attempt(self, job: Job, backend: Backend) -> OutcomeClaims:
+        """The attempt that a back end has, for a report that brings no token.
+
+        Its places under limits are those that were noted when it was left there. Where nothing was noted they
+        come back when its lease is over.
+
+        Args:
+            job: whose running attempt is meant.
+            backend: which has it.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        lease = job.lease
+        if lease is None:
+            raise AssertionError("a job whose attempt a back end has is leased")
+        noted = await self._delegations.noted(job.id, lease.fence, backend)
+        if noted is not None:
+            return noted
+        return OutcomeClaims(
+            job=job.id, fence=lease.fence, attempt=lease.attempt, worker=lease.worker, tenant=job.tenant,
+            lease_s=self._settings.timed_lease_s, places=(), backend=backend,
+        )  # fmt: skip
 
     # --- What is heard
 
@@ -105,18 +142,20 @@ class Backends:
         self, caller: Caller, claims: OutcomeClaims, progress: dict[str, Any] | None = None
     ) -> Job:
         """The back end is at work: prolong the lease when half of its time is over, show how far it is."""
-        now = clock.now()
-        command = RenewDelegated(
-            now=now, fence=claims.fence, backend=claims.backend,
-            expires_at=now + timedelta(seconds=claims.lease_s),
-            attempt_timeout_s=self._settings.attempt_timeout_s,
-        )  # fmt: skip
         before = await self._leases.loaded(claims)
-        job, _ = await self._said(caller, claims, before, command)
+        job = await self._delegations.seen(claims, before, source=_source(caller))
         if progress is not None and is_with(job, claims.fence, claims.backend):
             await self._leases.outcomes.progress(job, progress)
-        await self._leases.keep_places(claims, before, job)
         return job
+
+    async def check_running(self, claims: OutcomeClaims) -> None:
+        """Refuse an attempt that has ended.
+
+        Raises:
+            StaleLeaseError: it has.
+            UnavailableError: the broker does not answer.
+        """
+        await self._leases.running(claims, "store an artifact of")
 
     async def succeed(
         self,
@@ -154,14 +193,14 @@ class Backends:
             command = ConfirmCancel(now=clock.now(), fence=claims.fence)
         return await self._ended(caller, claims, job, command)
 
+    async def cancelled(self, caller: Caller, claims: OutcomeClaims, job: Job) -> Job:
+        """The work of a job that is to stop has stopped; raises as `succeed`."""
+        return await self._ended(caller, claims, job, ConfirmCancel(now=clock.now(), fence=claims.fence))
+
     async def lost(self, caller: Caller, claims: OutcomeClaims) -> Job:
         """The back end is gone, or knows nothing of the work; nobody is to blame. Raises as `succeed`."""
-        settings = self._settings
-        command = LoseBackend(
-            now=clock.now(), fence=claims.fence, backend=claims.backend, blamed=False,
-            poison_after=settings.poison_losses, innocent_max=settings.innocent_losses,
-        )  # fmt: skip
-        return await self._ended(caller, claims, await self._leases.loaded(claims), command)
+        job = await self._leases.loaded(claims)
+        return await self._ended(caller, claims, job, self._delegations.lost(claims))
 
     async def artifact(
         self,
@@ -175,34 +214,12 @@ class Backends:
         return await self._leases.artifact(claims, name, opened, announced=announced)
 
     async def _ended(self, caller: Caller, claims: OutcomeClaims, before: Job, command: AnyCommand) -> Job:
-        after, recorded = await self._said(caller, claims, before, command)
-        if recorded:  # else its places may be another's by now
-            await self._leases.claiming.ended(claims, before)
-        return after
-
-    async def _said(
-        self, caller: Caller, claims: OutcomeClaims, before: Job, command: AnyCommand
-    ) -> tuple[Job, bool]:
-        """The job after what was said of it, and whether that was recorded.
-
-        It counts while the attempt is with that back end, and is passed over afterwards.
-
-        Raises:
-            ConflictError: the job is damaged.
-            UnavailableError: the broker does not answer.
-        """
-        if before.damage is None and not is_with(before, claims.fence, claims.backend):
-            return before, False
-        try:
-            actor = actor_of(claims.backend)
-            job, event = await self._jobs.transition(caller, before, command, actor=actor)
-        except ConflictError as error:
-            if error.code == RefusalCode.DAMAGED:
-                raise
-            return await self._leases.loaded(claims), False  # it has ended meanwhile
-        return job, event is not None
+        job, recorded = await self._delegations.end(claims, before, command, source=_source(caller))
+        if recorded:
+            self._leases.let_go(claims)
+        return job
 
 
-def actor_of(backend: Backend) -> str:
-    """A back end's name in the events that it causes."""
-    return f"backend:{backend.kind}.{backend.id}"
+def _source(caller: Caller) -> Source:
+    """Who reports; a back end with a token of its own is a caller without actor, and gets its own name."""
+    return Source(caller.trace, caller.key, caller.actor)

@@ -24,6 +24,7 @@ from switchyard.services.connectors.registry import CONNECTORS
 from switchyard.services.records import controls
 from switchyard.services.records.controls import Control, What, Wish
 from switchyard.services.records.lane_entries import LANES
+from switchyard.services.records.tenancy import is_seen
 from switchyard.services.records.worker_watch import WorkerWatch
 from switchyard.services.records.workers import WorkerRecord, rest_tenant
 from switchyard.services.settings import Settings
@@ -81,7 +82,7 @@ class Controls:
             if what != "worker":
                 return name in (kinds if what == "kind" else lanes)
             record = self._watch.get(name)
-            return caller.sees(rest_tenant(name) if record is None else record.tenant)
+            return caller.sees(rest_tenant(name)) if record is None else is_seen(record, caller.sees)
 
         return concerns
 

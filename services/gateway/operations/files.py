@@ -7,20 +7,24 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 
 from switchyard.events.errors import ConflictError, LimitError, NotFoundError, UnavailableError
 from switchyard.services import clock
+from switchyard.services.concurrency import each
 from switchyard.services.files import FileInfo, Files
 from switchyard.services.files.quota import Quota
+from switchyard.services.files.s3.signing import Addresses
 from switchyard.services.ids import id_for_key, new_id
 from switchyard.services.intake.request import parse_key
 from switchyard.services.records.room import FOR_ENDS
 from switchyard.services.settings import Settings
 
 log = structlog.get_logger()
+
+OPEN_AT_ONCE: Final = 16
 
 
 class FileIndex(Protocol):
@@ -43,8 +47,8 @@ class Incoming(Protocol):
         """What it is called."""
 
     @property
-    def type(self) -> str:
-        """Its media type."""
+    def type(self) -> str | Callable[[], str]:
+        """Its media type, or what says it once the last byte is there."""
 
     @property
     def sha256(self) -> str | None:
@@ -69,10 +73,14 @@ class TenantFiles:
         files: where they are stored.
         index: lists them and counts their bytes.
         settings: limits.
+        addresses: gives clients some in S3; None where the files are in the broker.
     """
 
-    def __init__(self, files: Files, index: FileIndex, settings: Settings) -> None:
+    def __init__(
+        self, files: Files, index: FileIndex, settings: Settings, addresses: Addresses | None = None
+    ) -> None:
         self.files = files
+        self.addresses = addresses
         self._index = index
         self._settings = settings
         self.quota = Quota(
@@ -90,8 +98,10 @@ class TenantFiles:
         *,
         announced: int,
         key: str | None,
-        ttl_s: float,
+        ttl_s: float | Callable[[], float],
         api_key: str = "",
+        erasable: bool = False,
+        file_id: str | None = None,
     ) -> Kept:
         """Store a file, or find that an earlier upload with the same key did.
 
@@ -100,34 +110,37 @@ class TenantFiles:
             opened: begins to take it, once there is room.
             announced: bytes that it has at least, as far as its sender says.
             key: its idempotency key.
-            ttl_s: how long it is kept.
+            ttl_s: how long it is kept, or says so once it is begun to be taken.
             api_key: the id of the API key by which it comes, or "".
+            erasable: whether it is stored so that it can be erased.
+            file_id: its id, where there is no key; a new one without.
 
         Raises:
             RejectedError: it breaks a rule, or the tenant's quota.
             ConflictError: the key stands for another file.
             UnavailableError: the broker does not answer, or too many files are being transferred.
         """
-        self._check_size(announced)
+        self.check_size(announced)
         with self.transfer(tenant), self.quota.upload(tenant, announced) as take:
             await self.files.check_room(announced)
             upload = await opened()
-            file_id = None if key is None else id_for_key(tenant, f"file\0{parse_key(key)}")
-            earlier = await self._earlier(tenant, file_id) if file_id else None
+            of_key = None if key is None else id_for_key(tenant, f"file\0{parse_key(key)}")
+            earlier = await self._earlier(tenant, of_key) if of_key else None
             if earlier is not None:
                 await _compare(earlier, upload, take)
                 return Kept(earlier, is_new=False)
             info = await self.files.put(
                 tenant=tenant,
-                file_id=file_id or new_id(),
+                file_id=of_key or file_id or new_id(),
                 name=upload.name,
                 type=upload.type,
                 body=upload.body,
                 max_bytes=self._settings.file_bytes,
-                ttl_s=ttl_s,
+                ttl_s=ttl_s() if callable(ttl_s) else ttl_s,
                 sha256=upload.sha256,
                 on_bytes=take,
                 key=api_key,
+                erasable=erasable,
             )
             take.stored(info.seq)
         log.info("file_stored", file=info.id, tenant=info.tenant, size_bytes=info.size_bytes)
@@ -143,6 +156,8 @@ class TenantFiles:
         name: str,
         before_commit: Callable[[], Awaitable[object]],
         api_key: str = "",
+        erasable: bool = False,
+        least_s: float = 0.0,
     ) -> FileInfo:
         """Store a file of an attempt.
 
@@ -154,6 +169,8 @@ class TenantFiles:
             name: its name.
             before_commit: called when all bytes are there; nothing is kept if it raises.
             api_key: the id of the API key by which it comes, or "".
+            erasable: whether it is stored so that it can be erased.
+            least_s: how long it is kept at least.
 
         Raises:
             RejectedError: the body breaks a rule, or the tenant's quota.
@@ -161,24 +178,49 @@ class TenantFiles:
             UnavailableError: the broker does not answer, or too many files are being transferred.
         """
         settings = self._settings
-        self._check_size(announced)
+        self.check_size(announced)
         with self.transfer(tenant), self.quota.upload(tenant, announced) as take:
             await self.files.check_room(announced, FOR_ENDS)
             upload = await opened()
             info = await self.files.put(
                 tenant=tenant, file_id=file_id, name=name, type=upload.type,
                 body=_and_then(upload.body, before_commit), max_bytes=settings.file_bytes,
-                ttl_s=settings.file_ttl_s, sha256=upload.sha256, on_bytes=take, reserve=FOR_ENDS,
-                key=api_key,
+                ttl_s=max(settings.file_ttl_s, least_s), sha256=upload.sha256, on_bytes=take,
+                reserve=FOR_ENDS, key=api_key, erasable=erasable,
             )  # fmt: skip
             take.stored(info.seq)
             return info
 
-    def page(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
-        """A page of the tenant's files, newest first, and the cursor of the next."""
-        return self._index.files(tenant, cursor, limit, now=clock.now())
+    async def page(
+        self, tenant: str, cursor: str | None, limit: int
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of the tenant's files, newest first, and the cursor of the next.
 
-    def _check_size(self, announced: int) -> None:
+        The read model knows neither name, type nor digest of one that can be erased: they are looked up.
+        """
+        rows, more = self._index.files(tenant, cursor, limit, now=clock.now())
+        locked = [row for row in rows if row["name"] == row["id"]]
+        found = dict(
+            zip(
+                [row["id"] for row in locked],
+                await each(lambda row: self._opened(tenant, row), locked, at_once=OPEN_AT_ONCE),
+                strict=True,
+            )
+        )
+        shown = [found.get(row["id"], row) for row in rows]
+        return [row for row in shown if row is not None], more
+
+    async def _opened(self, tenant: str, row: dict[str, Any]) -> dict[str, Any] | None:
+        """A file of the read model with what it does not know; None when it was erased."""
+        info = await self._earlier(tenant, row["id"])
+        return None if info is None else {**row, "name": info.name, "type": info.type, "sha256": info.sha256}
+
+    def check_size(self, announced: int) -> None:
+        """Refuse what is too large.
+
+        Raises:
+            LimitError: status 413, code `file_too_large`.
+        """
         most = self._settings.file_bytes
         if announced > most:
             message = f"a file has at most {most} bytes; this one has {announced}"

@@ -16,14 +16,17 @@ from switchyard.events.commands import (
     Repair,
     Reprioritise,
     RequestCancel,
+    Retry,
 )
 from switchyard.events.encoding.codec import place_of
+from switchyard.events.encoding.damage import refuse_damaged
 from switchyard.events.encoding.envelope import Recorded
-from switchyard.events.errors import NotFoundError, UnavailableError
+from switchyard.events.errors import ConflictError, NotFoundError, UnavailableError
 from switchyard.events.job import Job, decide, evolve
 from switchyard.events.subjects import JOB_ID
 from switchyard.events.values import FINAL, Status
 from switchyard.events.vocabulary.ids import JobId
+from switchyard.projections.lists.brief import Brief
 from switchyard.projections.reader import ReadModel
 from switchyard.services import clock
 from switchyard.services.access.principal import Caller
@@ -31,10 +34,12 @@ from switchyard.services.event_store import EventStore, Transition
 from switchyard.services.gateway.http.freshness import Freshness
 from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.metrics import Metrics
+from switchyard.services.intake.erasing import Eraser
 from switchyard.services.intake.request import JobRequest
 from switchyard.services.intake.shares import Shares
 from switchyard.services.intake.submitter import Submitted, Submitter
 from switchyard.services.records.lanes import Lanes, key_of
+from switchyard.services.records.workers import is_deaf
 from switchyard.services.settings import Settings
 
 RUNNING: Final = frozenset({Status.RUNNING, Status.CANCELLING})
@@ -54,6 +59,7 @@ class Jobs:
         live: knows of progress, and of ends as they come.
         freshness: waits for the read model.
         metrics: counts what is written.
+        eraser: erases them.
         settings: limits.
     """
 
@@ -67,6 +73,7 @@ class Jobs:
         live: LiveFeed,
         freshness: Freshness,
         metrics: Metrics,
+        eraser: Eraser,
         settings: Settings,
     ) -> None:
         self.store = store
@@ -78,6 +85,7 @@ class Jobs:
         self._lanes = lanes
         self._live = live
         self._metrics = metrics
+        self._eraser = eraser
 
     # --- Reads
 
@@ -124,10 +132,13 @@ class Jobs:
         """
         await self.last_seq(job_id, tenant)
         job = Job(id=JobId(job_id))
-        for entry in await self.store.history(JobId(job_id)):
-            if (entry.seq if isinstance(until, int) else entry.at) > until:  # type: ignore[operator]
-                break
-            job = evolve(job, entry.event, entry.seq)
+        is_before = True
+        while is_before and (page := await self.store.history(job.id, after=job.seq)):
+            for entry in page:
+                is_before = (entry.seq if isinstance(until, int) else entry.at) <= until  # type: ignore[operator]
+                if not is_before:
+                    break
+                job = evolve(job, entry.event, entry.seq)
         if not job.seq:
             at = until if isinstance(until, int) else until.isoformat()
             raise NotFoundError(f"there was no job {job_id} at {at}, or that part is archived", field="at")
@@ -161,10 +172,22 @@ class Jobs:
         page, cursor = self.read_model.jobs(tenant=tenant, **filters)
         return page, cursor, seq
 
-    def progress(self, job: Job) -> dict[str, Any] | None:
-        """The latest report of the attempt that runs, if one does and has reported any."""
+    def progress(self, job: Job | Brief) -> dict[str, Any] | None:
+        """The latest report of the attempt that runs, or how far the parts are that the job waits for."""
+        if job.status is Status.BLOCKED and job.parted_by:
+            parts, found = self._live.parts, None
+            with contextlib.suppress(UnavailableError):  # the job is shown while lists cannot be
+                found = parts.of_job(job) if isinstance(job, Job) else parts.of(job.id)
+            return None if found is None else found.fields
         progress = self._live.progress(job.id) if job.status in RUNNING else None
         return None if progress is None or progress.get("attempt") != job.attempt else progress
+
+    def reported(self, job_id: str) -> dict[str, Any] | None:
+        """What was last reported of a job, or how far the parts are that it waits for."""
+        with contextlib.suppress(UnavailableError):
+            if (found := self._live.parts.of(job_id)) is not None:
+                return found.fields
+        return self._live.progress(job_id)
 
     async def ended(self, job: Job, wait_s: float | None) -> Job:
         """The job at its end, or as it is when the time is over."""
@@ -175,7 +198,9 @@ class Jobs:
 
     # --- Changes
 
-    async def submit(self, caller: Caller, asked: JobRequest, raw: bytes, key: str | None) -> Submitted:
+    async def submit(
+        self, caller: Caller, asked: JobRequest, raw: bytes, key: str | None, job_id: JobId | None = None
+    ) -> Submitted:
         """The job that a submission stands for, written if it is new.
 
         Args:
@@ -183,19 +208,41 @@ class Jobs:
             asked: the job.
             raw: its body as it came.
             key: its idempotency key.
+            job_id: the id that it is to have, where neither the key stands for one nor a new one is drawn.
 
         Raises:
             RejectedError: it breaks a rule, or a limit of the tenant.
             UnavailableError: the broker does not answer.
         """
         started = time.perf_counter()
-        submitted = await self.submitter.submit(asked, raw, caller, key)
+        submitted = await self.submitter.submit(asked, raw, caller, key, job_id)
         self._metrics.submit_seconds.observe(time.perf_counter() - started)
         return submitted
+
+    async def again(self, caller: Caller, job: Job, key: str | None) -> Submitted:
+        """Submit once more what a job runs with, as it does by now; only its times are not taken over.
+
+        Raises:
+            ConflictError: code `not_repeatable`, nothing is known of that any more; or `damaged`.
+            RejectedError: as for `submit`.
+            UnavailableError: the broker does not answer.
+        """
+        if job.damage is not None:
+            raise refuse_damaged(job)
+        if job.status is Status.ARCHIVED:
+            message = f"job {job.id} is archived: what it ran with is gone"
+            raise ConflictError(message, code="not_repeatable")
+        if job.erasable:
+            message = f"job {job.id} can be erased, and what it ran with goes with it: submit that again"
+            raise ConflictError(message, code="not_repeatable")
+        spec = await self.store.current_spec(job)
+        return await self.submitter.again(job.id, spec, caller, key)
 
     async def cancel(self, caller: Caller, job: Job, reason: str) -> Job:
         """End a job, at once or as soon as its worker has stopped."""
         grace_s = self.settings.cancel_grace_s
+        if job.lease is not None and is_deaf(job.lease.worker):
+            grace_s += job.attempt_timeout_s or self.settings.attempt_timeout_s
         command = RequestCancel(now=clock.now(), by=caller.actor, grace_s=grace_s, reason=reason)
         return (await self.transition(caller, job, command)).job
 
@@ -206,6 +253,22 @@ class Jobs:
         self.shares.room.take(0)
         await self.ensure_lane(job, priority)
         return (await self.transition(caller, job, command)).job
+
+    async def retry(self, caller: Caller, job: Job) -> Transition:
+        """Have the next attempt of a job that failed at once, by any worker; nothing for one that runs.
+
+        Raises:
+            ConflictError: it is in no state that has a next attempt.
+            RejectedError: there is no room for it.
+            UnavailableError: the broker does not answer.
+        """
+        command = Retry(now=clock.now())
+        event = decide(job, command)
+        if event is not None:
+            self.shares.room.take(0)
+            ahead = evolve(job, event, job.seq)
+            await self.ensure_lane(ahead, ahead.priority)
+        return await self.transition(caller, job, command)
 
     async def redrive(
         self, caller: Caller, job: Job, payload: dict[str, Any] | None = None, priority: int | None = None
@@ -227,6 +290,15 @@ class Jobs:
         """Archive a job that has ended: a summary stays, its history goes."""
         command = Archive(now=clock.now(), by=caller.actor)
         return (await self.transition(caller, job, command)).job
+
+    async def erase(self, caller: Caller, job: Job, reason: str = "") -> Job:
+        """Erase a job that has ended, and archive it.
+
+        Raises:
+            ConflictError, UnavailableError: as for `Eraser.erase`.
+        """
+        await self._eraser.erase(job, by=caller.actor, reason=reason, trace=caller.trace, key=caller.key)
+        return await self.store.load(job.id, at_least=job.seq)
 
     async def repair(self, caller: Caller, job: Job, to: Status | None, reason: str) -> Job:
         """Give a damaged job a state again."""
@@ -260,8 +332,9 @@ class Jobs:
             share = self.shares.take(job.tenant, size_bytes)
         try:
             done = await self.store.transition(
-                job, command, actor=actor or caller.actor, trace=caller.trace, key=caller.key
-            )
+                job, command, actor=actor or caller.actor, trace=caller.trace, key=caller.key,
+                home="" if actor else caller.home,
+            )  # fmt: skip
         except BaseException:
             if share is not None:
                 share.back(size_bytes)

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import msgspec
+
 from switchyard.events.allowed import allowed_commands
 from switchyard.events.commands import (
     AnyCommand,
@@ -15,6 +17,7 @@ from switchyard.events.commands import (
     Propose,
     Release,
     RenewClaim,
+    RenewDelegated,
     Wake,
 )
 from switchyard.events.encoding.damage import refuse_damaged
@@ -22,22 +25,18 @@ from switchyard.events.encoding.envelope import Recorded
 from switchyard.events.errors import ConflictError, InvalidError, NotFoundError
 from switchyard.events.events import Dead, Unreadable
 from switchyard.events.job import RULE_CHECKS, Job
-from switchyard.events.values import JobError, Status
+from switchyard.events.values import Backend, JobError, Status
 from switchyard.events.vocabulary.causes import DeadReason
 from switchyard.services import clock
-from switchyard.services.access.lease_tickets import LeaseClaims, LeaseTokens
+from switchyard.services.access.lease_tickets import LeaseTokens
 from switchyard.services.access.principal import Caller
+from switchyard.services.access.ticket_claims import LeaseClaims, OutcomeClaims
+from switchyard.services.dispatch.backends.delegations import Delegations
 from switchyard.services.dispatch.leasing import jitter
-from switchyard.services.dispatch.limit_tokens import grant_of
-from switchyard.services.dispatch.rest.claiming import (
-    PLACE_MARGIN_S,
-    Claimed,
-    Claiming,
-    ClaimRequest,
-    Nothing,
-    places_are_ours,
-)
+from switchyard.services.dispatch.rest.asked import ClaimRequest
+from switchyard.services.dispatch.rest.claiming import Claimed, Claiming, Nothing
 from switchyard.services.dispatch.rest.stale import StaleLeaseError
+from switchyard.services.dispatch.rest.timed import Offer
 from switchyard.services.dispatch.rest.workers import RestWorkers
 from switchyard.services.files import FileInfo
 from switchyard.services.gateway.operations.files import Incoming
@@ -49,6 +48,7 @@ ENDED_BY: Final = {
     "fail": {"failed", "dead", "cancelled", "expired"},
     "release": {"queued", "scheduled", "dead", "cancelled", "expired"},
     "propose": {"proposed", "cancelled", "expired"},
+    "part": {"parted", "cancelled", "expired"},
 }
 """From verb to the events that it ends a lease with."""
 SHOWN_SINCE: Final = 50
@@ -63,12 +63,20 @@ class Leases:
         tokens: signs and checks what a lease is known by.
         workers: who holds leases.
         outcomes: keeps what attempts leave.
+        delegations: where attempts are that were left to back ends.
     """
 
     def __init__(
-        self, jobs: Jobs, claiming: Claiming, tokens: LeaseTokens, workers: RestWorkers, outcomes: Outcomes
+        self,
+        jobs: Jobs,
+        claiming: Claiming,
+        tokens: LeaseTokens,
+        workers: RestWorkers,
+        outcomes: Outcomes,
+        delegations: Delegations,
     ) -> None:
         self.claiming = claiming
+        self.delegations = delegations
         self.outcomes = outcomes
         self._jobs = jobs
         self._tokens = tokens
@@ -78,9 +86,17 @@ class Leases:
     # --- The claim
 
     async def claim(
-        self, caller: Caller, asked: ClaimRequest, raw: bytes, *, key: str | None, alive: Callable[[], bool]
+        self,
+        caller: Caller,
+        asked: ClaimRequest,
+        raw: bytes,
+        *,
+        key: str | None,
+        alive: Callable[[], bool],
+        lease_max_s: float | None = None,
+        offer: Offer | None = None,
     ) -> Claimed | Nothing:
-        """A job under a timed lease, or nothing when none came in time.
+        """A job under a timed lease, or nothing when none came in time or it was not wanted.
 
         Args:
             caller: a worker's.
@@ -88,11 +104,15 @@ class Leases:
             raw: that as it came.
             key: its idempotency key.
             alive: whether anybody still waits for the answer.
+            lease_max_s: the longest lease, where that is another than elsewhere.
+            offer: asks for the worker's word on a job; without, none is needed.
 
         Raises:
             RejectedError, UnavailableError: as for `Claiming.claim`.
         """
-        return await self.claiming.claim(caller, asked, raw, idempotency_key=key, alive=alive)
+        return await self.claiming.claim(
+            caller, asked, raw, idempotency_key=key, alive=alive, lease_max_s=lease_max_s, offer=offer
+        )
 
     def token(self, claims: LeaseClaims) -> str:
         """What the holder of a lease shows."""
@@ -120,6 +140,8 @@ class Leases:
     async def renew(self, caller: Caller, claims: LeaseClaims, lease_s: float | None) -> tuple[Job, datetime]:
         """Prolong a lease: the job, and until when.
 
+        One that has become a back end's is prolonged at half its time, so that its holder may ask often.
+
         Raises:
             InvalidError: the time is too long.
             StaleLeaseError: the lease is gone.
@@ -140,11 +162,20 @@ class Leases:
                 f"lease {claims.id} cannot be prolonged: the attempt's time is over", code="attempt_timeout",
                 allowed=("succeed", "fail", "release", "propose"),
             )  # fmt: skip
-        command = RenewClaim(now=now, fence=claims.fence, expires_at=expires_at)
+        command: AnyCommand = RenewClaim(now=now, fence=claims.fence, expires_at=expires_at)
+        alive_until = None
+        if (backend := backend_of(before, claims)) is not None:
+            command = RenewDelegated(
+                now=now, fence=claims.fence, backend=backend, expires_at=expires_at,
+                attempt_timeout_s=settings.attempt_timeout_s,
+            )  # fmt: skip
+            alive_until = now + timedelta(seconds=min(lease_s, claims.lease_s))
         job, _ = await self._answered(
             claims, self._jobs.transition(caller, before, command, actor=f"worker:{claims.worker}")
         )
-        await self.claiming.prolonged(claims, before, expires_at)
+        if backend is not None and job.lease is not None and job.lease.expires_at is not None:
+            expires_at = job.lease.expires_at
+        await self.claiming.prolonged(claims, before, expires_at, alive_until=alive_until)
         return job, expires_at
 
     async def succeed(
@@ -155,20 +186,31 @@ class Leases:
         result: Any,
         artifacts: list[str],
         usage: dict[str, float],
+        is_deaf: bool = False,
     ) -> Job:
         """Take a result; the job after it.
 
+        Args:
+            caller: who hands it in.
+            claims: the lease.
+            result: what has come out.
+            artifacts: names of stored files.
+            usage: by unit.
+            is_deaf: whether the worker hears of no cancel: a result then only says that it has stopped.
+
         Raises:
             RejectedError: an artifact is not there.
-            StaleLeaseError: the lease is gone.
-            UnavailableError: the broker does not answer.
+            StaleLeaseError, UnavailableError: the lease is gone, or the broker does not answer.
         """
         job = await self.loaded(claims)
+        if is_deaf and job.status is Status.CANCELLING:
+            stop = ConfirmCancel(now=clock.now(), fence=claims.fence)
+            return await self.end(caller, claims, job, stop, "release")
         result, references = await self.kept(caller, job, claims, result, artifacts)
         command = Complete(
             now=clock.now(), fence=claims.fence, result=result, artifacts=references, usage=usage
         )
-        return await self._end(caller, claims, job, command, "succeed")
+        return await self.end(caller, claims, job, command, "succeed")
 
     async def propose(
         self,
@@ -187,13 +229,13 @@ class Leases:
             now=clock.now(), fence=claims.fence, result=result, artifacts=references, usage=usage,
             by=caller.actor, checks=checks,
         )  # fmt: skip
-        return await self._end(caller, claims, job, command, "propose")
+        return await self.end(caller, claims, job, command, "propose")
 
     async def fail(self, caller: Caller, claims: LeaseClaims, error: JobError) -> Job:
         """Take a failure; another attempt follows where one is left. Raises as `succeed`."""
         job = await self.loaded(claims)
         command = Fail(now=clock.now(), fence=claims.fence, error=error, jitter=jitter())
-        return await self._end(caller, claims, job, command, "fail")
+        return await self.end(caller, claims, job, command, "fail")
 
     async def release(self, caller: Caller, claims: LeaseClaims) -> Job:
         """Take the job back uncounted, or the word that it has stopped. Raises as `succeed`."""
@@ -201,7 +243,7 @@ class Leases:
         command: AnyCommand = Release(now=clock.now(), fence=claims.fence, by_handler=True, jitter=jitter())
         if job.status is Status.CANCELLING:
             command = ConfirmCancel(now=clock.now(), fence=claims.fence)
-        return await self._end(caller, claims, job, command, "release")
+        return await self.end(caller, claims, job, command, "release")
 
     async def artifact(
         self,
@@ -253,24 +295,14 @@ class Leases:
             raise await self.stale(claims, error) from None
         return job
 
-    async def keep_places(self, claims: LeaseClaims, before: Job, after: Job) -> None:
-        """Keep the places that a lease has under limits for as long as it has been prolonged to.
-
-        Args:
-            claims: the lease.
-            before: the job before that.
-            after: the job now; nothing is done where the lease is gone or was not prolonged.
-        """
-        lease = after.lease
-        if after.seq == before.seq or lease is None or lease.fence != claims.fence:
-            return
-        if lease.expires_at is not None and claims.places and places_are_ours(before):
-            left_s = (lease.expires_at - clock.now()).total_seconds()
-            await self.claiming.claims.tokens.reserve(grant_of(claims.places), left_s + PLACE_MARGIN_S)
-
     def let_go(self, claims: LeaseClaims) -> None:
         """Have the worker free for other jobs: somebody else carries this one on."""
         self._workers.ended(claims.worker, claims.fence)
+
+    def watches(self, claims: LeaseClaims, lease_s: float) -> None:
+        """A worker looks after an attempt of a back end, and counts as alive for so many seconds."""
+        until = clock.now() + timedelta(seconds=lease_s)
+        self._workers.holds(claims.worker, claims.fence, claims.job, until)
 
     async def loaded(self, claims: LeaseClaims) -> Job:
         """The job, at least as it was when the lease was granted."""
@@ -297,15 +329,19 @@ class Leases:
         except ConflictError as error:
             raise await self.stale(claims, error) from None
 
-    async def _end(
+    async def end(
         self, caller: Caller, claims: LeaseClaims, before: Job, command: AnyCommand, verb: str
     ) -> Job:
+        """End the attempt with a command; the job after it. Raises as `succeed`."""
         try:
             job, event = await self._jobs.transition(caller, before, command, actor=f"worker:{claims.worker}")
         except ConflictError as error:
             return await self._ended_before(claims, error, verb)
         if event is not None:  # else this call had been here before, and its places may be another's by now
             await self.claiming.ended(claims, before)
+            if (backend := backend_of(before, claims)) is not None:
+                fields = msgspec.structs.asdict(claims)
+                await self.delegations.forget(OutcomeClaims(**fields, backend=backend))
         if job.review is not None and job.review.passed:
             # A keeper does it where this gateway dies before.
             wake = Wake(now=clock.now(), cancel_grace_s=self._settings.cancel_grace_s)
@@ -331,6 +367,12 @@ def _is_end_by(verb: str, end: Recorded) -> bool:
     if isinstance(end.event, Dead):
         return verb == ("release" if end.event.reason == DeadReason.RELEASED_TOO_OFTEN else "fail")
     return end.name in ENDED_BY[verb]
+
+
+def backend_of(job: Job, claims: LeaseClaims) -> Backend | None:
+    """The back end that has the attempt of a lease, if one does."""
+    lease = job.lease
+    return None if lease is None or lease.fence != claims.fence else lease.backend
 
 
 def check(job: Job, claims: LeaseClaims, verb: str) -> None:

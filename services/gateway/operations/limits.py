@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from switchyard.events import subjects
 from switchyard.events.errors import InvalidError, NotFoundError
+from switchyard.projections.lists.brief import Brief
 from switchyard.projections.reader import ReadModel
 from switchyard.services import clock
 from switchyard.services.records.lanes import Lanes
 from switchyard.services.records.limits import TENANT_WIDE, Limit, Limits, limit_key
 
 SHOWN_CHARS = 80
+MOST_HOLDERS = 100
 
 
 class Use(NamedTuple):
@@ -37,22 +39,30 @@ class TenantLimits:
         concurrency: int | None,
         per_minute: int | None,
         requests_per_minute: int | None = None,
+        keep_s: float | None = None,
+        keep_dead_s: float | None = None,
+        erase_s: float | None = None,
     ) -> tuple[Limit, bool]:
         """Set a limit; it, and whether it is new.
 
         Raises:
-            InvalidError: the name is none, none of the three is there, or another limit than the tenant's own
-                counts requests.
+            InvalidError: the name is none, no number is there, or another limit than the tenant's own has one
+                that only that may have.
         """
         key = _key(tenant, name)
-        if concurrency is None and per_minute is None and requests_per_minute is None:
-            message = "concurrency, per_minute or requests_per_minute: one of them was expected"
+        of_tenant: dict[str, Any] = {
+            "requests_per_minute": requests_per_minute, "keep_s": keep_s, "keep_dead_s": keep_dead_s,
+            "erase_s": erase_s,
+        }  # fmt: skip
+        given = [field for field, value in of_tenant.items() if value is not None]
+        if concurrency is None and per_minute is None and not given:
+            message = f"concurrency, per_minute, {', '.join(of_tenant)}: one of them was expected"
             raise InvalidError(message, field="concurrency")
-        if requests_per_minute is not None and name != TENANT_WIDE:
-            message = f"requests_per_minute: only the limit {TENANT_WIDE} counts requests"
-            raise InvalidError(message, field="requests_per_minute")
+        if given and name != TENANT_WIDE:
+            message = f"{given[0]}: only the limit {TENANT_WIDE} may have it"
+            raise InvalidError(message, field=given[0])
         created = await self._limits.get(key) is None
-        limit = Limit(concurrency, per_minute, clock.now(), requests_per_minute)
+        limit = Limit(concurrency, per_minute, clock.now(), **of_tenant)
         await self._limits.put(key, limit)
         return limit, created
 
@@ -91,6 +101,11 @@ class TenantLimits:
         running = self._read_model.running_in(self._lanes.with_limit(key))
         starts_left = limit.per_minute is None or await self._limits.may_start(key)
         return Use(running, starts_left)
+
+    def holders(self, tenant: str, name: str) -> list[Brief]:
+        """Jobs that take places of a limit now, `MOST_HOLDERS` of them at most."""
+        lanes = self._lanes.with_limit(limit_key(tenant, name))
+        return self._read_model.jobs_in(lanes, tenant, MOST_HOLDERS)
 
     def known(self, key: str) -> Limit | None:
         """The limit with a key, as far as this process knows."""

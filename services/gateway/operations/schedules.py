@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from itertools import islice
 
 import msgspec
+import orjson
 from nats.aio.client import Client
 
 from switchyard.events import subjects
@@ -17,7 +19,7 @@ from switchyard.events.errors import (
     NotFoundError,
     VersionConflictError,
 )
-from switchyard.events.schedules.schedule import Schedule, paused, resumed, upcoming
+from switchyard.events.schedules.schedule import Schedule, paused, resumed, run_by_hand, upcoming
 from switchyard.events.schedules.ticks import ticks
 from switchyard.events.subjects import NAME
 from switchyard.services import clock
@@ -32,8 +34,8 @@ from switchyard.services.gateway.operations.schedule_request import (
 )
 from switchyard.services.ids import new_id
 from switchyard.services.intake.request import parse_request
-from switchyard.services.intake.submitter import Submitter
-from switchyard.services.records.schedules import Found, ScheduleStore
+from switchyard.services.intake.submitter import Submitted, Submitter
+from switchyard.services.records.schedules import Found, ScheduleStore, tick_body
 from switchyard.services.settings import Settings
 
 Step = Callable[[Schedule, datetime], Schedule | None]
@@ -122,6 +124,33 @@ class Schedules:
         now = clock.now()
         timing = timing_of(asked, now, shortest_s=self._settings.schedule_interval_s)
         return list(islice(ticks(timing, now), count))
+
+    async def run(self, caller: Caller, name: str, key: str | None) -> Submitted:
+        """Make a job of a schedule at once, whether it is paused or not; its ticks come as they would have.
+
+        Args:
+            caller: who wants it, and whose limits count.
+            name: that of the schedule.
+            key: an idempotency key; the same one gives the same job.
+
+        Raises:
+            NotFoundError: there is none of that name for this tenant.
+            RejectedError: the job breaks a rule, or a limit of the tenant.
+            UnavailableError: the broker does not answer.
+        """
+        schedule, _ = await self._found(caller.tenant, name)
+        job = bytes(schedule.job)
+        # What is asked for is the same whenever it is asked.
+        asked = b'{"run":%b,"job":%b}' % (orjson.dumps([name, schedule.generation]), job)
+        body = tick_body(name, job, clock.now())
+        submitted = await self._submitter.submit(parse_request(body), asked, caller, key)
+
+        def step(found: Schedule, now: datetime) -> Schedule | None:
+            return run_by_hand(found, now, submitted.job.id, caller.actor)
+
+        with contextlib.suppress(NotFoundError, VersionConflictError):  # the job is there, come what may
+            await self._change(caller.tenant, name, step)
+        return submitted
 
     async def pause(self, tenant: str, name: str) -> Schedule:
         """Let no more of its jobs come."""

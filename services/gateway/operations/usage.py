@@ -19,6 +19,7 @@ class Usage:
         schedules: use of that bucket.
         claim_keys: use of that bucket.
         documents: use of that bucket.
+        workflows: use of that bucket.
         settings: limits.
     """
 
@@ -31,6 +32,7 @@ class Usage:
         schedules: BucketUse,
         claim_keys: BucketUse,
         documents: BucketUse,
+        workflows: BucketUse,
         settings: Settings,
     ) -> None:
         self._shares = shares
@@ -39,6 +41,7 @@ class Usage:
         self._schedules = schedules
         self._claim_keys = claim_keys
         self._documents = documents
+        self._workflows = workflows
         self._settings = settings
 
     def of(self, tenant: str) -> dict[str, tuple[int, float]]:
@@ -55,6 +58,7 @@ class Usage:
             "schedule_bytes": _bytes(self._schedules, tenant),
             "claim_keys": _entries(self._claim_keys, tenant),
             "octopoid_bytes": _bytes(self._documents, tenant),
+            "workflow_bytes": _bytes(self._workflows, tenant),
         }
 
 

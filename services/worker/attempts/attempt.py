@@ -6,26 +6,35 @@ import asyncio
 import contextlib
 import re
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import structlog
 
+from switchyard._worker.given.spawning import PLAN, Join, Part, PartFacts, Policy, Spawns
+from switchyard._worker.previews import Previews
 from switchyard._worker.scratch import remove
+from switchyard.connectors import as_fatal
 from switchyard.events import outcome as outcome_of
-from switchyard.events.errors import InvalidError, NotFoundError, RejectedError
+from switchyard.events.encoding.preview import Preview
+from switchyard.events.errors import NotFoundError, RejectedError
 from switchyard.events.job import Job
+from switchyard.events.rules.erasable import check_outcome
 from switchyard.events.values import RESULT_ARTIFACT, JobSpec
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.connectors.protocol import FatalError, Outcome, RetryableError
 from switchyard.services.dispatch.log_lines import LogLines
+from switchyard.services.dispatch.parts.joining import Parts
+from switchyard.services.dispatch.reports.reporter import Reporter
 from switchyard.services.files import Files, artifact_id
 from switchyard.services.files.reservations import Room, WorkerQuota
+from switchyard.services.intake.parts import decode_plan
 from switchyard.services.records.room import FOR_ENDS
 from switchyard.services.settings import Settings
-from switchyard.services.worker.attempts.previews import Preview, Previews, nobody
-from switchyard.services.worker.reporting import Reporter
+from switchyard.services.worker.attempts.previews import PreviewSender
 
 log = structlog.get_logger()
 
@@ -49,7 +58,10 @@ class HeldAttempt:
         files: Files,
         quota: WorkerQuota,
         settings: Settings,
-        preview: Callable[[Preview], None] = nobody,
+        previews: PreviewSender,
+        parts: Parts,
+        delegate: Callable[[str, float | None], Awaitable[None]] | None = None,
+        seen: Callable[[], None] | None = None,
     ) -> None:
         if job.lease is None:
             raise AssertionError("an attempt runs under a lease")
@@ -60,19 +72,27 @@ class HeldAttempt:
         self.worker = worker
         self.payload: dict[str, Any] = spec.payload or {}
         self.feedback = job.feedback
+        self.joins, self.depth = bool(job.parted_by), job.depth
+        self._job = job
+        self._reader = parts
+        self._spawns = Spawns(joins=self.joins, depth=job.depth)
         # Half of what the job has: a child that has to be killed is gone before the lease is taken away.
         self.grace_s = settings.cancel_grace_s / 2
         self._kind = spec.kind
+        self._erasable = spec.erasable
+        self._erase_s = spec.erase_s or 0.0
         self._reporter = reporter
         self._files = files
         self._quota = quota
         self._settings = settings
         self._scratch: Path | None = None
-        self._lines = LogLines(
-            lambda line, always: reporter.log(self.job_id, self._stamped({"line": line}), always=always),
-            most=settings.job_log_lines, per_s=settings.job_log_lines_per_s,
-        )  # fmt: skip
-        self._previews = Previews(preview)
+        # Both are made when first used and dropped at the end: they refer back here, and would leave a cycle.
+        self._lines: LogLines | None = None
+        self._previews: Previews | None = None
+        self._sender = previews
+        self._dropped = 0
+        self._delegate = delegate
+        self._seen = seen
         self._ended = False
         self.late = 0
         """How many reports and files came after the attempt's end, and were dropped."""
@@ -90,26 +110,108 @@ class HeldAttempt:
         """Report progress; conflated with what was not sent yet."""
         if self._is_late():
             return
-        with _as_fatal():
+        with as_fatal():
+            if self._erasable:  # what it says may be content, and the broker keeps it on its disk
+                stage = message = ""
             report = outcome_of.progress_of(fraction, stage, message, eta_s)
         self._reporter.progress(self.job_id, self._stamped(report))
+        self.seen()
 
     def log(self, line: str) -> None:
-        """Report one line of output; too many are left out, and counted."""
-        if self._is_late():
+        """Report one line of output; too many are left out, and counted; none is kept of an erasable job."""
+        if self._is_late() or self._erasable:
             return
-        with _as_fatal():
+        with as_fatal():
             line = outcome_of.line_of(line)
-        self._lines.log(line)
+        self._output().log(line)
 
     def left_out(self, lines: int) -> None:
         """Count lines of output that were too many."""
-        self._lines.left_out(lines)
+        if not self._ended:
+            self._output().left_out(lines)
+
+    def _output(self) -> LogLines:
+        if self._lines is None:
+            settings = self._settings
+            self._lines = LogLines(
+                self._line,
+                most=settings.job_log_lines,
+                per_s=settings.job_log_lines_per_s,
+                most_bytes=settings.job_log_bytes,
+            )
+        return self._lines
+
+    def _line(self, line: str, always: bool) -> bool:  # noqa: FBT001 - as `LogLines` says it
+        return self._reporter.log(self.job_id, self._stamped({"line": line}), always=always)
 
     def preview(self, data: bytes, media_type: str) -> None:
-        """Show what there is so far; what is too large or comes too fast is dropped, and counted."""
+        """Show what there is so far; what cannot be shown or comes too fast is dropped, and counted."""
         if not self._is_late():
-            self._previews.take(data, media_type)
+            if self._previews is None:
+                self._previews = Previews(self._show, self._drop)
+            with as_fatal():
+                self._previews.take(data, media_type)
+
+    def previews_dropped(self, why: str, count: int) -> None:
+        """Count previews that a child process has dropped."""
+        self._drop(why, count)
+
+    def _show(self, preview: Preview) -> None:
+        self._sender.show(self.job_id, preview, self._stamped({}))
+
+    def _drop(self, why: str, count: int = 1) -> None:
+        self._dropped += count
+        self._sender.count(why, count)
+
+    # --- Parts
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that this attempt joins; none where it joins none."""
+        known = self._job.parts if self.joins else ()
+        return tuple(Part(PartFacts(part.name, part.id, part.kind), self._outcome) for part in known)
+
+    async def _outcome(self, part_id: str) -> dict[str, Any]:
+        self._check()
+        return await self._reader.outcome(self._job, JobId(part_id))
+
+    async def spawn(
+        self,
+        kind: str,
+        payload: Mapping[str, Any],
+        *,
+        name: str | None = None,
+        requires: Mapping[str, Any] | None = None,
+        prefers: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Note a part; its name."""
+        self._check()
+        with as_fatal():
+            return self._spawns.add(kind, payload, name, requires, prefers)
+
+    def join(self, policy: Policy = "all", *, usage: Mapping[str, float] | None = None) -> Outcome:
+        """What ends the attempt in its parts."""
+        with as_fatal():
+            return Outcome(usage=dict(usage or {}), join=self._spawns.join(policy))
+
+    async def _planned(self, join: Join, usage: dict[str, float]) -> Outcome:
+        """The plan as the keeper will read it, with what stands of it from a time before."""
+        body = join.body()
+        kept = await self._reader.kept(self._job, decode_plan(body)) if self._job.parts else {}
+        reference = await self.save(PLAN, body, media_type="application/json")
+        return Outcome(None, (reference,), usage, join=replace(join, kept=kept))
+
+    async def delegate(self, remote_id: str = "", *, lease_s: float | None = None) -> None:
+        """Leave the attempt to the connector's back end."""
+        self._check()
+        if self._delegate is None:
+            raise FatalError("no_back_end", "the connector of this kind has no back end to leave work to")
+        await self._delegate(remote_id, lease_s)
+
+    def seen(self) -> None:
+        """The back end was seen at work."""
+        if self._seen is not None and not self._ended:
+            self._seen()
 
     def _is_late(self) -> bool:
         self.late += self._ended
@@ -117,6 +219,8 @@ class HeldAttempt:
 
     def _stamped(self, report: dict[str, Any]) -> dict[str, Any]:
         report.update(fence=self.fence, attempt=self.number, tenant=self.tenant, kind=self._kind)
+        if self._job.parent:
+            report["parent"] = self._job.parent
         return report
 
     async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
@@ -154,8 +258,9 @@ class HeldAttempt:
                     type=media_type,
                     body=_counted(_chunks(data), room),
                     max_bytes=self._settings.file_bytes,
-                    ttl_s=self._settings.file_ttl_s,
+                    ttl_s=max(self._settings.file_ttl_s, self._erase_s),
                     reserve=FOR_ENDS,
+                    erasable=self._erasable,
                 )
                 room.stored(info.seq)
         return {
@@ -175,12 +280,22 @@ class HeldAttempt:
         """
         if not isinstance(outcome, Outcome):
             raise FatalError(outcome_of.INVALID_RESULT, f"expected an Outcome, not {type(outcome).__name__}")
-        with _as_fatal():
+        if outcome.join is not None:
+            with as_fatal():
+                usage = outcome_of.usage_of(outcome.usage)
+                if self._erasable:
+                    check_outcome((), usage)
+            return await self._planned(outcome.join, usage)
+        with as_fatal():
+            self._spawns.check_joined()
             body = outcome_of.result_json(outcome.result)
             artifacts = outcome_of.artifacts_of(outcome.artifacts)
             usage = outcome_of.usage_of(outcome.usage)
+            if self._erasable:
+                check_outcome(artifacts, usage)
             checks = None if outcome.checks is None else outcome_of.checks_of(outcome.checks)
-        if len(body) <= self._settings.inline_result_bytes:
+        inline = outcome.result is None or not self._erasable
+        if inline and len(body) <= self._settings.inline_result_bytes:
             return Outcome(orjson.loads(body), artifacts, usage, checks)
         reference = await self.save(RESULT_ARTIFACT, body, media_type="application/json")
         return Outcome(None, (*artifacts, reference), usage, checks)
@@ -192,21 +307,15 @@ class HeldAttempt:
         """
         self._ended = True
         self._reporter.forget(self.job_id)
-        self._lines.close()
-        if self._previews.dropped:
-            log.info("previews_dropped", job=self.job_id, previews=self._previews.dropped)
+        if self._lines is not None:
+            self._lines.close()
+        self._lines = self._previews = None
+        self._sender.forget(self.job_id)
+        if self._dropped:
+            log.info("previews_dropped", job=self.job_id, previews=self._dropped)
         await self._reporter.sent(LINES_S)
         if self._scratch is not None:
             await asyncio.to_thread(remove, self._scratch)
-
-
-@contextlib.contextmanager
-def _as_fatal() -> Iterator[None]:
-    """What is refused by name is the connector's fault, and no other attempt helps."""
-    try:
-        yield
-    except InvalidError as error:
-        raise FatalError(error.code, error.message) from None
 
 
 @contextlib.contextmanager

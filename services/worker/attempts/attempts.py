@@ -12,12 +12,14 @@ from typing import Final
 import structlog
 
 from switchyard.events.commands import AnyCommand
-from switchyard.services.connectors.protocol import Connector
+from switchyard.services.connectors.protocol import BackendConnector, Connector
+from switchyard.services.dispatch.leasing import Lease
 from switchyard.services.dispatch.limit_tokens import Tokens
 from switchyard.services.dispatch.work import Work
 from switchyard.services.ending import Patience
 from switchyard.services.records.workers import WorkerRecord
 from switchyard.services.worker.attempts.attempt_run import AttemptRun, Left, Means
+from switchyard.services.worker.attempts.delegated import Delegated
 from switchyard.services.worker.attempts.job_log import logged
 from switchyard.services.worker.attempts.renewals import Renewals
 from switchyard.services.worker.slots import Slots
@@ -74,26 +76,49 @@ class Attempts:
                 lease = await self._means.leasing.take(work, self._record().only(connector.id))
             if lease is None:
                 return
-            run = AttemptRun(lease, connector, self._means, abandoned=self._slot_lost)
+            run = AttemptRun(
+                lease, connector, self._means, abandoned=self._slot_lost, left=self._renewals.left
+            )
             self._renewals.begin(run, run.timeout_s + self._means.settings.cancel_grace_s)
-            try:
-                with logged(lease) as outcome:
-                    command = await run.run()
-                    outcome.append(command)
-                if command is not None:
-                    await self._settle(run, command)
-            finally:
-                self._renewals.end(run)
+            await self._until_settled(run)
         finally:
-            if work.grant is not None:
+            # What a back end carries on keeps its places until its own end.
+            if work.grant is not None and (run is None or run.delegated is None):
                 await self._tokens.end(work.grant, started=lease is not None)
             if run is None or not run.is_abandoned:
                 self._slots.end(connector.id)
                 self._freed()
 
+    async def watch(self, lease: Lease, found: Delegated, connector: BackendConnector) -> None:
+        """Watch an attempt that is at its back end, and record how it ends; the slot is taken already."""
+        run = AttemptRun(
+            lease, connector, self._means, abandoned=self._slot_lost, left=self._renewals.left, found=found
+        )
+        self._renewals.left(run)
+        try:
+            await self._until_settled(run)
+        finally:
+            if not run.is_abandoned:
+                self._slots.end(connector.id)
+                self._freed()
+
+    async def _until_settled(self, run: AttemptRun) -> None:
+        try:
+            with logged(run.lease) as ended:
+                ended.command = command = await run.run()
+                ended.without = run.end_without_command
+            if command is not None:
+                await self._settle(run, command)
+        finally:
+            self._renewals.end(run)
+
     async def _settle(self, run: AttemptRun, command: AnyCommand) -> None:
         """Record the outcome, and keep the lease until then, however long the broker is away."""
         lease = run.lease
+        if run.delegated is not None:
+            async with self._patience.limited():
+                await run.settle(command)
+            return
         if self._renewals.vigil.left_s(lease.fence) < LONG_S:
             self._renewals.keep(lease, None)
         # Nearly all are recorded within milliseconds: the vigil need not hear of those.

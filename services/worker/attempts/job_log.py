@@ -14,21 +14,39 @@ from switchyard.services.dispatch.leasing import Lease
 log = structlog.get_logger()
 
 
+class Ended:
+    """How an attempt ended here, as far as that is known."""
+
+    def __init__(self) -> None:
+        self.command: AnyCommand | None = None
+        self.without = "lost"
+        """What to call an end that has no command."""
+
+    @property
+    def outcome(self) -> str:
+        """In one word."""
+        return self.without if self.command is None else type(self.command).__name__.lower()
+
+
 @contextlib.contextmanager
-def logged(lease: Lease) -> Iterator[list[AnyCommand | None]]:
-    """Log the attempt's start and end; what the block puts into the list is how it ended."""
+def logged(lease: Lease) -> Iterator[Ended]:
+    """Log the attempt's start and end; the block says how it ended."""
     fields = {
         "job": lease.job.id, "kind": lease.spec.kind, "tenant": lease.spec.tenant,
         "attempt": lease.job.lease.attempt if lease.job.lease else 0,
     }  # fmt: skip
-    log.info("job_started", **fields)
+    trace = {"trace": lease.work.trace} if lease.work.trace else {}
     started_at = time.monotonic()
-    ended: list[AnyCommand | None] = []
+    ended = Ended()
+    # Whatever is logged meanwhile says which attempt it is about.
+    bound = structlog.contextvars.bound_contextvars(job=lease.job.id, fence=lease.fence, **trace)
     try:
-        yield ended
+        with bound:
+            log.info("job_started", **fields)
+            yield ended
     finally:
-        command = ended[0] if ended else None
-        outcome = type(command).__name__.lower() if command is not None else "lost"
-        code = {"code": command.error.code} if isinstance(command, Fail) else {}
+        code = {"code": ended.command.error.code} if isinstance(ended.command, Fail) else {}
         seconds = round(time.monotonic() - started_at, 3)
-        log.info("job_ended", **fields, outcome=outcome, **code, seconds=seconds)
+        log.info(
+            "job_ended", **fields, fence=lease.fence, **trace, outcome=ended.outcome, **code, seconds=seconds
+        )

@@ -1,66 +1,74 @@
-"""The previews of one attempt: the latest is kept; what is too large or comes too fast is dropped."""
+"""The previews of a worker's attempts: the latest of each job is made small enough, and published."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
+import asyncio
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any
 
-from switchyard._worker.context import MEDIA_TYPE
-from switchyard.events.encoding.json_written import type_named
-from switchyard.services.connectors.protocol import FatalError
+import nats.errors
+from nats.aio.client import Client
 
-INVALID_PREVIEW: Final = "invalid_preview"
-PREVIEW_BYTES: Final = 256 * 1024
-PREVIEWS: Final = 4
-PREVIEWS_S: Final = 1.0
+from switchyard._worker.previews import TOO_FAST, TOO_LARGE, UNSENT, scaled
+from switchyard.events import subjects
+from switchyard.events.encoding.preview import Preview
+from switchyard.events.vocabulary.ids import JobId
+from switchyard.services.dispatch.previews import packed
 
-
-class Preview(NamedTuple):
-    """What there is of a job's result so far."""
-
-    data: bytes
-    media_type: str
+SENT = "sent"
 
 
-def nobody(_: Preview) -> None:
-    """Nobody wants to see it."""
-
-
-class Previews:
-    """Takes previews, at most four within a second.
+class PreviewSender:
+    """One per worker: never makes an attempt wait, and keeps one preview of each.
 
     Args:
-        sink: given each that is taken; it must not block.
-        clock: monotonic seconds.
+        nc: an open connection.
+        count: called with what became of previews, and of how many.
     """
 
-    def __init__(
-        self, sink: Callable[[Preview], None] = nobody, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._sink = sink
-        self._clock = clock
-        self._taken_at: deque[float] = deque(maxlen=PREVIEWS)
-        self.latest: Preview | None = None
-        self.dropped = 0
+    def __init__(self, nc: Client, count: Callable[[str, int], None]) -> None:
+        self._nc = nc
+        self.count = count
+        self._waiting: dict[JobId, tuple[Preview, dict[str, Any]]] = {}
+        self._wake = asyncio.Event()
 
-    def take(self, data: bytes, media_type: str) -> None:
-        """Take a preview, or drop it.
+    def show(self, job_id: JobId, preview: Preview, stamp: dict[str, Any]) -> None:
+        """Queue a preview in the place of the job's one that was not sent yet.
 
-        Raises:
-            FatalError: code `invalid_preview`, it is no bytes or no media type.
+        Args:
+            job_id: whose it is.
+            preview: an image of a type that may be shown.
+            stamp: fence, attempt, tenant and kind.
         """
-        if type(data) is not bytes:
-            raise FatalError(INVALID_PREVIEW, f"data: expected bytes, not {type_named(data)}")
-        if not (isinstance(media_type, str) and MEDIA_TYPE.fullmatch(media_type)):
-            rule = "media_type: expected words as in `image/webp`"
-            raise FatalError(INVALID_PREVIEW, f"{rule}, not {type_named(media_type)}")
-        now = self._clock()
-        is_full = len(self._taken_at) == PREVIEWS and now - self._taken_at[0] < PREVIEWS_S
-        if is_full or len(data) > PREVIEW_BYTES:
-            self.dropped += 1
-            return
-        self._taken_at.append(now)
-        self.latest = Preview(data, media_type)
-        self._sink(self.latest)
+        if job_id in self._waiting:
+            self.count(TOO_FAST, 1)
+        self._waiting[job_id] = preview, stamp
+        self._wake.set()
+
+    def forget(self, job_id: JobId) -> None:
+        """Drop what an attempt that has ended has not sent."""
+        if self._waiting.pop(job_id, None) is not None:
+            self.count(UNSENT, 1)
+
+    async def run(self) -> None:
+        """Send until cancelled, one after another: to make one smaller takes a processor for a while."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                job_id = next(iter(self._waiting))
+                preview, stamp = self._waiting.pop(job_id)
+                self.count(await self._send(job_id, preview, stamp), 1)
+
+    async def _send(self, job_id: JobId, preview: Preview, stamp: dict[str, Any]) -> str:
+        """What became of it; what is lost in an outage is not sent again."""
+        if not self._nc.is_connected:
+            return UNSENT
+        small = await asyncio.to_thread(scaled, preview)
+        if small is None:
+            return TOO_LARGE
+        try:
+            await self._nc.publish(subjects.preview(job_id), packed(small, stamp))
+        except nats.errors.Error:
+            return UNSENT
+        return SENT

@@ -55,6 +55,15 @@ class Renewals:
         tokens = () if lease.work.grant is None else kept_while_running(lease.work.grant)
         self.vigil.holds(lease.fence, lease.job.id, lease.job.seq, lease.work.reply, tokens, for_s)
 
+    def left(self, running: AttemptRun) -> None:
+        """An attempt is a back end's: its lease is held no more, and prolonged while that is seen at work."""
+        self._running[running.lease.fence] = running
+        self.vigil.ended(running.lease.fence)
+
+    def watches(self, fence: Fence) -> bool:
+        """Whether the attempt of a lease is under way here."""
+        return fence in self._running
+
     def end(self, running: AttemptRun) -> None:
         """Keep the lease no more: the attempt has ended."""
         self.vigil.ended(running.lease.fence)
@@ -70,10 +79,11 @@ class Renewals:
         gate = asyncio.Semaphore(AT_ONCE)
         while True:
             await asyncio.sleep(self._settings.heartbeat_s)
-            if self.vigil.stands():
-                continue
+            stands = self.vigil.stands()
             async with asyncio.TaskGroup() as group:
                 for running in list(self._running.values()):
+                    if stands and running.delegated is None:
+                        continue
                     group.create_task(self._renew(running, gate))
 
     async def cancel_requested(self, job_id: str) -> None:
@@ -95,6 +105,10 @@ class Renewals:
     async def _renew(self, running: AttemptRun, gate: asyncio.Semaphore) -> None:
         lease = running.lease
         async with gate:
+            if (left := running.delegated) is not None:
+                if (stops := await left.look()) is not None and lease.fence in self._running:
+                    _interrupt(running, stops)
+                return
             if lease.fence not in self._running or not self.vigil.may_renew(lease.fence):
                 return
             why = await self._leasing.renew(lease)

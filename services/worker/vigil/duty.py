@@ -41,6 +41,7 @@ from switchyard.services import log as logs
 from switchyard.services.broker.connection import connect
 from switchyard.services.broker.jetstream import WORKING
 from switchyard.services.broker.publisher import AckLostError, Publisher
+from switchyard.services.broker.rights.nkeys import Credentials
 from switchyard.services.dispatch.renewal import Interruption, judge
 from switchyard.services.event_store import EventStore
 from switchyard.services.records.workers import WorkerRecord
@@ -65,6 +66,7 @@ class Limits(NamedTuple):
     append_tries: int
     request_timeout_s: float
     history_events: int
+    archive_ttl_s: float
 
 
 class _Kept:
@@ -162,6 +164,7 @@ class Duty:
                     keeping.create_task(self._renew_all(nc, store))
 
     async def _connected(self) -> Client:
+        said = self._first["credentials"]
         while True:
             try:
                 return await connect(
@@ -169,6 +172,7 @@ class Duty:
                     name="vigil",
                     timeout_s=self._limits.request_timeout_s,
                     lease_s=self._record.lease_s,
+                    credentials=None if said is None else Credentials(*said),
                 )
             except UnavailableError as error:
                 log.warning("vigil_not_connected", worker=self._record.id, error=str(error))
@@ -218,7 +222,7 @@ class Duty:
                 del self._kept[fence]
             else:
                 with contextlib.suppress(nats.errors.Error):
-                    for reply in (kept.reply, *kept.tokens):
+                    for reply in filter(None, (kept.reply, *kept.tokens)):  # none of a job taken by its name
                         await nc.publish(reply, WORKING)
             if why is not None:
                 self._report({"look": fence, "lost": why is Interruption.LOST})

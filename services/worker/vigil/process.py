@@ -31,7 +31,7 @@ from switchyard._vigil.loop_watch import LoopWatch
 from switchyard._worker.process_state import restore
 from switchyard.events.vocabulary.ids import Fence
 from switchyard.services import log as logs
-from switchyard.services.broker.connection import url_of
+from switchyard.services.broker.connection import credentials_of, url_of
 from switchyard.services.records.workers import WorkerRecord
 from switchyard.services.settings import Settings
 from switchyard.services.worker.registration import Registration
@@ -211,6 +211,7 @@ class Vigil:
         settings = self._settings
         return {
             "url": url,
+            "credentials": None if (said := credentials_of(self._nc)) is None else list(said),
             "record": msgspec.to_builtins(record),
             "stall_s": settings.worker_stall_s,
             "thread": watch.thread,
@@ -219,6 +220,7 @@ class Vigil:
                 "append_tries": settings.append_tries,
                 "request_timeout_s": settings.request_timeout_s,
                 "history_events": settings.history_events,
+                "archive_ttl_s": settings.archive_ttl_s,
             },
         }
 
@@ -236,7 +238,7 @@ class Vigil:
                         group.create_task(self._look(fence, lost))
                     case {"up": _}:
                         self._is_up = True
-                        log.info("vigil_up", worker=registration.record.id, pid=self._pid())
+                        log.info("vigil_up", worker=registration.record.id, vigil_pid=self._pid())
 
     async def _beat(self, registration: Registration, watch: LoopWatch) -> None:
         stood = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from switchyard._worker.rest.runners import Runner
@@ -26,6 +26,14 @@ class Said(NamedTuple):
     generation: int
 
 
+Combine = Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]
+
+
+def declared_first(found: dict[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
+    """What runners have found, and what is declared beside that or instead."""
+    return found | dict(declared)
+
+
 class Desk:
     """Claims are made under its name; a job that comes of one goes to the runner of its kind.
 
@@ -33,17 +41,28 @@ class Desk:
         name: unlike any other of the worker.
         runners: one for each kind.
         declared: what the worker has beside what they add.
+        combine: puts that and what they add together.
     """
 
-    def __init__(self, name: str, runners: Sequence[Runner], declared: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        runners: Sequence[Runner],
+        declared: Mapping[str, Any],
+        combine: Combine = declared_first,
+    ) -> None:
         self.name = name
+        self._combine = combine
         self.runners = {runner.kind: runner for runner in runners}
         self._declared = declared
+        self._accepted: Mapping[str, Any] | None = None
         self._revision: int | None = None
         self._found: dict[str, dict[str, Any]] = {}
         self._is_changed = True
         self._generation = 0
         self._asking = asyncio.Lock()
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a runner reports a change."""
         for runner in runners:
             try:
                 runner.watch(self._change)
@@ -59,6 +78,7 @@ class Desk:
 
     def _change(self) -> None:
         self._is_changed = True
+        self.on_change()
 
     async def said(self) -> Said:
         """What it can do: in full once, then by the revision that the gateway has given it."""
@@ -74,12 +94,29 @@ class Desk:
         capabilities: dict[str, Any] = {}
         for kind in self.runners:
             capabilities.update(self._found[kind])
-        return Said({"capabilities": capabilities | dict(self._declared)}, self._generation)
+        return Said({"capabilities": self._combine(capabilities, self._declared)}, self._generation)
 
     def heard(self, said: Said, revision: str) -> None:
         """The gateway has answered with the revision of what was said, which may have changed meanwhile."""
         if said.generation == self._generation:
+            if not self._is_changed:
+                self._accepted = self._declared
             self._revision = int(revision) if revision.isdecimal() else None
+
+    def declare(self, declared: Mapping[str, Any]) -> None:
+        """Change what the worker has beside what the runners add."""
+        self._declared = declared
+        self._is_changed = True
+
+    def must_take_back(self, said: Said, error: ApiError) -> bool:
+        """Whether the gateway refuses what is declared, so that what it took before holds again."""
+        is_refused = error.status == 413 or (error.field or "").startswith("capabilities")
+        if "capabilities" not in said.body or not is_refused or self._accepted is None:
+            return False
+        if said.generation == self._generation:
+            log.error("what was declared before stays: %s", error)
+            self.declare(self._accepted)
+        return True
 
     def must_say_again(self, said: Said, error: ApiError) -> bool:
         """Whether the gateway does not know the revision, so that all is to be said again."""
@@ -111,7 +148,9 @@ def _is_unknown_revision(error: ApiError) -> bool:
     return error.code == "unknown_revision" or (error.status == 422 and error.field == "revision")
 
 
-def desks(name: str, runners: Sequence[Runner], declared: Mapping[str, Any]) -> list[Desk]:
+def desks(
+    name: str, runners: Sequence[Runner], declared: Mapping[str, Any], combine: Combine = declared_first
+) -> list[Desk]:
     """One for all kinds with one runner, and one for each further instance of a kind.
 
     What instances of a kind find may differ, and a job is to see that of the one that runs it.
@@ -119,5 +158,8 @@ def desks(name: str, runners: Sequence[Runner], declared: Mapping[str, Any]) -> 
     kinds = [runner.kind for runner in runners]
     lone = [runner for runner in runners if kinds.count(runner.kind) == 1]
     others = [runner for runner in runners if kinds.count(runner.kind) > 1]
-    own = [Desk(f"{name}-{getattr(each, 'id', each.kind)}"[-63:], [each], declared) for each in others]
-    return [Desk(name, lone, declared), *own] if lone else own
+    own = [
+        Desk(f"{name}-{getattr(each, 'id', each.kind)}"[-63:].lstrip("-_"), [each], declared, combine)
+        for each in others
+    ]
+    return [Desk(name, lone, declared, combine), *own] if lone else own

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 from switchyard._worker.contained import Foreign, StillRunning
-from switchyard._worker.context import Surroundings
+from switchyard._worker.given.surroundings import Surroundings
 from switchyard._worker.handler_errors import Fatal, HandlerError, HandlersError, Release, Retry
 from switchyard._worker.ready import Readiness
+from switchyard._worker.rest.attempt import ConnectorAttempt
 from switchyard._worker.run import Finished, run
+from switchyard._worker.traceback import formatted
 from switchyard.connectors import (
-    Attempt,
+    Backend,
+    BackendConnector,
+    BackendLostError,
     BusyError,
     Connector,
     ConnectorError,
     FatalError,
     Outcome,
-    RetryableError,
+    as_fatal,
     traceback_of,
 )
+from switchyard.errors import ServerError, UnreachableError
 from switchyard.events import outcome
 from switchyard.events.errors import InvalidError
 from switchyard.handlers import Handler, Handlers
@@ -36,8 +39,13 @@ REGISTRY: Final = "switchyard.services.connectors.registry"
 CUSTOM: Final = "switchyard.services.connectors.handlers.connector"
 GIB: Final = 1024**3
 CLOSE_S: Final = 10.0
+AWAY_PAUSE_S: Final = 0.5
 
 log = logging.getLogger("switchyard.worker")
+
+
+class NotStoppedError(asyncio.CancelledError):
+    """The attempt was to stop, and goes on at its back end."""
 
 
 class Runner(Protocol):
@@ -95,25 +103,90 @@ class ConnectorRunner:
     def watch(self, changed: Callable[[], None]) -> None:
         self._connector.watch(changed)
 
-    async def run(self, payload: dict[str, Any], surroundings: Surroundings, *, grace_s: float) -> Finished:
-        attempt = _Attempt(payload, surroundings, grace_s / 2)  # one that has to kill is done in time
-        work = Foreign(lambda: self._connector.run(attempt))
+    @property
+    def backend(self) -> Backend | None:
+        """The back end that its connector leaves work to, if it does and can say so."""
         try:
-            try:
-                await work.wait()
-            except asyncio.CancelledError:
-                ended = await work.stop(grace_s, first_s=0.6 * grace_s)
-                if not ended:
+            return self._connector.backend if isinstance(self._connector, BackendConnector) else None
+        except BaseException as error:  # noqa: BLE001 - foreign code: none of it may end the worker
+            log.error("%s does not name its back end\n%s", self.id, formatted(error))  # noqa: TRY400 - in our form
+            return None
+
+    async def run(self, payload: dict[str, Any], surroundings: Surroundings, *, grace_s: float) -> Finished:
+        return await self._carried(self._attempt(payload, surroundings, grace_s), grace_s)
+
+    async def attach(
+        self, payload: dict[str, Any], surroundings: Surroundings, remote_id: str, *, grace_s: float
+    ) -> Finished:
+        """Look after an attempt that is at the back end, to its end; as `run`."""
+        attempt = self._attempt(payload, surroundings, grace_s)
+        attempt.remote_id = remote_id
+        return await self._carried(attempt, grace_s)
+
+    async def stop(
+        self, payload: dict[str, Any], surroundings: Surroundings, remote_id: str, *, grace_s: float
+    ) -> None:
+        """Let go of an attempt that is at the back end, or have it stopped there.
+
+        Raises:
+            NotStoppedError: it goes on there.
+        """
+        attempt = self._attempt(payload, surroundings, grace_s)
+        attempt.remote_id = remote_id
+        if not await self._leave(attempt, grace_s):
+            raise NotStoppedError
+
+    def _attempt(
+        self, payload: dict[str, Any], surroundings: Surroundings, grace_s: float
+    ) -> ConnectorAttempt:
+        # One that has to kill is done in time.
+        return ConnectorAttempt(payload, surroundings, grace_s / 2, self._connector)
+
+    async def _carried(self, attempt: ConnectorAttempt, grace_s: float) -> Finished:
+        """What comes of an attempt; a gateway that is away does not end one that goes on without it."""
+        try:
+            while True:
+                work = Foreign(self._begun(attempt))
+                try:
+                    await work.wait()
+                    if not (attempt.is_left and _is_away(work.error)):
+                        break
+                    log.warning("the outcome of job %s waits: %s", attempt.job_id, work.error)
                     work.forget()
-                    late = lambda: attempt.late + int(work.task.done() and work.error is None)  # noqa: E731
-                    raise StillRunning(work.task, late) from None
-                raise
+                    await asyncio.sleep(AWAY_PAUSE_S)
+                except asyncio.CancelledError:
+                    ended = await work.stop(grace_s, first_s=0.6 * grace_s)
+                    is_left = await self._leave(attempt, grace_s)
+                    if not ended:
+                        raise _still_running(attempt, work) from None
+                    if not is_left:
+                        raise NotStoppedError from None
+                    raise
         finally:
             attempt.ended = True
         if work.error is not None:
             raise _as_handler_error(work.error) from work.error
-        with _as_fatal():
-            return _finished(work.value)
+        with as_fatal():
+            return _finished(work.value, attempt)
+
+    def _begun(self, attempt: ConnectorAttempt) -> Callable[[], Awaitable[Outcome]]:
+        connector, remote_id = self._connector, attempt.remote_id
+        if remote_id is None or not isinstance(connector, BackendConnector):
+            return lambda: connector.run(attempt)
+        return lambda: connector.attach(attempt, remote_id)
+
+    async def _leave(self, attempt: ConnectorAttempt, grace_s: float) -> bool:
+        """Let go of what was left to the back end, or stop it there; False where it goes on unwatched."""
+        connector, remote_id = self._connector, attempt.remote_id
+        if remote_id is None or not isinstance(connector, BackendConnector) or await attempt.let_go():
+            return True
+        work = Foreign(lambda: connector.stop(attempt, remote_id))
+        await asyncio.wait([work.task], timeout=grace_s)
+        if not await work.stop(1.0) or work.error is not None:
+            log.error("job %s goes on at its back end: %s", attempt.job_id, work.error or "it takes too long")
+            work.forget()
+            return False
+        return True
 
     async def close(self) -> None:
         """As far as it does within ten seconds."""
@@ -124,90 +197,19 @@ class ConnectorRunner:
             work.forget()
 
 
-class _Attempt:
-    """An attempt of a connector; implements `switchyard.connectors.Attempt`."""
-
-    def __init__(self, payload: dict[str, Any], surroundings: Surroundings, grace_s: float) -> None:
-        facts = surroundings.facts
-        self.job_id, self.tenant, self.number = facts.job_id, facts.tenant, facts.attempt
-        self.worker, self.feedback = facts.worker, facts.feedback
-        self.payload = payload
-        self.grace_s = grace_s
-        self.ended = False
-        self.late = 0
-        self._where = surroundings
-        self._left_out = 0
-
-    @property
-    def scratch(self) -> Path:
-        return self._where.scratch
-
-    def _is_late(self) -> bool:
-        self.late += self.ended
-        return self.ended
-
-    def progress(
-        self, fraction: float, *, stage: str = "", message: str = "", eta_s: float | None = None
-    ) -> None:
-        if not self._is_late():
-            with _as_fatal():
-                report = outcome.progress_of(fraction, stage, message, eta_s)
-            self._where.progress(**report)
-
-    def log(self, line: str) -> None:
-        if not self._is_late():
-            with _as_fatal():
-                line = outcome.line_of(line)
-            self._where.log(line)
-
-    def left_out(self, lines: int) -> None:
-        if not self._is_late():
-            self._where.log(f"… {lines} lines were left out")
-
-    def preview(self, data: bytes, media_type: str) -> None:
-        """Nobody can be shown it over REST."""
-
-    async def fetch(self, file_id: str, to: Path) -> dict[str, Any]:
-        self._check()
-        with _as_connector_errors():
-            return await self._where.fetch(file_id, to)
-
-    async def save(
-        self, name: str, data: Path | bytes | AsyncIterator[bytes], *, media_type: str
-    ) -> dict[str, Any]:
-        self._check()
-        with _as_connector_errors():
-            return await self._where.save(name, data, media_type=media_type)
-
-    def _check(self) -> None:
-        if self._is_late():
-            raise FatalError("ended", "the attempt has ended without this code")
+def _still_running(attempt: ConnectorAttempt, work: Foreign) -> StillRunning:
+    work.forget()
+    return StillRunning(work.task, lambda: attempt.late + int(work.task.done() and work.error is None))
 
 
-@contextlib.contextmanager
-def _as_fatal() -> Iterator[None]:
-    try:
-        yield
-    except InvalidError as error:
-        raise FatalError(error.code, error.message) from None
-
-
-@contextlib.contextmanager
-def _as_connector_errors() -> Iterator[None]:
-    """What the worker says in the words of handlers."""
-    try:
-        yield
-    except Fatal as error:
-        raise FatalError(error.code, error.message) from error
-    except Release as error:
-        raise BusyError(error.code, error.message) from error
-    except HandlerError as error:
-        raise RetryableError(error.code, error.message) from error
+def _is_away(error: BaseException | None) -> bool:
+    """Whether the gateway could not be asked, or could not answer."""
+    return isinstance(error, UnreachableError | ServerError)
 
 
 def _as_handler_error(error: BaseException) -> BaseException:
     match error:
-        case BusyError():
+        case BusyError() | BackendLostError():
             kind: type[HandlerError] = Release
         case FatalError():
             kind = Fatal
@@ -222,10 +224,14 @@ def _as_handler_error(error: BaseException) -> BaseException:
     return known
 
 
-def _finished(done: Outcome) -> Finished:
+def _finished(done: Outcome, attempt: ConnectorAttempt) -> Finished:
     if not isinstance(done, Outcome):
         said = f"expected an Outcome, not {type(done).__name__}"
         raise InvalidError(said, code=outcome.INVALID_RESULT)
+    if done.join is not None:
+        join = attempt.spawns.join(done.join.policy)
+        return Finished(None, (), outcome.usage_of(done.usage), join=join)
+    attempt.spawns.check_joined()
     outcome.result_json(done.result)
     checks = None if done.checks is None else outcome.checks_of(done.checks)
     return Finished(done.result, outcome.artifacts_of(done.artifacts), outcome.usage_of(done.usage), checks)
@@ -289,7 +295,3 @@ def _source(handler: Handler) -> str:
         if isinstance(value, Handlers) and any(each is handler for each in value):
             return f"{name}:{attribute}"
     raise HandlersError(f"kind {handler.kind!r}: process=True: {name} has no Handlers with this handler")
-
-
-_IS_ONE: type[Attempt] = _Attempt
-"""That it is one is checked with the types."""

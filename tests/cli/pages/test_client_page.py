@@ -18,7 +18,9 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SAID = (
     ["hello", "has no result, it is dead"],
     ["submitted", "leased", "33%", "succeeded"],
+    ["0 jobs wait"],
     ["submitted by key ", "['nightly import']"],
+    ["2999-01-01 False", "[('pages', '0', 1000)]", " micro-cents"],
 )
 
 

@@ -198,6 +198,8 @@ async def test_a_stopped_supervisor_holds_up_nobody(
     call = asyncio.create_task(run(pool, "stop_the_supervisor", on_progress=started))
     pids = await started.pids
     call.cancel()
+    for _ in range(20):  # it is asked to end, and a second time it is not waited for
+        await asyncio.sleep(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

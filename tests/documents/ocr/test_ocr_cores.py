@@ -14,7 +14,7 @@ import pytest
 
 from switchyard.services.connectors.protocol import RetryableError
 from switchyard.services.documents.model.document import Options, Page
-from switchyard.services.documents.ocr.ahead import ahead
+from switchyard.services.documents.ocr.ahead import Pending, ahead, page_of
 from switchyard.services.documents.ocr.machine.cores import Cores, count
 from switchyard.services.documents.ocr.reading import Reading
 from switchyard.services.documents.pdf import read
@@ -131,12 +131,12 @@ def test_pages_that_are_read_at_once_come_in_their_order(tmp_path: Path) -> None
 def test_what_is_still_being_read_is_stopped_when_a_page_cannot_be_made() -> None:
     started: list[Reading] = []
 
-    def pages() -> Iterator[Page | Reading]:
+    def pages() -> Iterator[Page | Pending[Page]]:
         for _ in range(count()):
             with pdfium.PdfDocument(DOCUMENTS / "invoice_scan.pdf") as source:
                 image = source[0].render(scale=4, grayscale=True).to_pil()
             started.append(Reading(image, ("eng",)))
-            yield started[-1]
+            yield Pending(started[-1], page_of)
         raise RetryableError("ocr_failed", "for the test")
 
     with pytest.raises(RetryableError):
@@ -147,7 +147,7 @@ def test_what_is_still_being_read_is_stopped_when_a_page_cannot_be_made() -> Non
 def test_pages_without_ocr_come_as_they_are_made() -> None:
     made: list[int] = []
 
-    def pages() -> Iterator[Page | Reading]:
+    def pages() -> Iterator[Page | Pending[Page]]:
         for number in range(3):
             made.append(number)
             yield Page(str(number))

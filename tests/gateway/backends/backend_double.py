@@ -26,7 +26,7 @@ class Work:
         self.number = number
         self.callback = callback
         self.done = asyncio.Event()
-        self.wishes_stop = False
+        self.task: asyncio.Task[None]
 
 
 class BackendDouble:
@@ -54,7 +54,17 @@ class BackendDouble:
         """How often each piece of work was run to its end."""
         self.hangs = False
         self.silent = False
+        self.held = asyncio.Event()
+        """Work ends when this is set, and not before."""
+        self.held.set()
         self.work: dict[str, Work] = {}
+        self.accepted: set[str] = set()
+        """The ids of all work that was sent here."""
+        self.asked: set[str] = set()
+        """The ids that were asked for."""
+        self.url = ""
+        self.stopped: list[str] = []
+        """What was to stop, in order; also what was not there."""
         self.answers: list[tuple[int, Any]] = []
         self._gateways = gateways
         self._tasks = set[asyncio.Task[None]]()
@@ -66,13 +76,15 @@ class BackendDouble:
         app = web.Application()
         app.router.add_post("/work/{id}", self._accept)
         app.router.add_get("/work/{id}", self._state)
+        app.router.add_delete("/work/{id}", self._stop)
         runner = web.AppRunner(app, shutdown_timeout=0)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         async with aiohttp.ClientSession() as self._http:
             try:
-                yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+                self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+                yield self.url
             finally:
                 self.forget()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -86,20 +98,31 @@ class BackendDouble:
 
     async def _accept(self, request: web.Request) -> web.Response:
         work_id, body = request.match_info["id"], await request.json()
+        self.accepted.add(work_id)
         if work_id not in self.work:  # the same id again is the same work
             work = self.work[work_id] = Work(body["number"], body.get("callback"))
             task = asyncio.create_task(self._do(work_id, work))
+            work.task = task
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return web.json_response({"id": work_id}, status=202)
 
     async def _state(self, request: web.Request) -> web.Response:
+        self.asked.add(request.match_info["id"])
         work = self.work.get(request.match_info["id"])
         if work is None:
             return web.json_response({"state": "lost"}, status=404)
         if not work.done.is_set():
             return web.json_response({"state": "running"})
         return web.json_response({"state": "succeeded", "result": {"number": work.number}})
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        work = self.work.pop(request.match_info["id"], None)
+        self.stopped.append(request.match_info["id"])
+        if work is not None:
+            work.task.cancel()
+            await asyncio.wait([work.task])
+        return web.json_response({})
 
     async def _do(self, work_id: str, work: Work) -> None:
         if self.hangs:
@@ -110,6 +133,7 @@ class BackendDouble:
             left_s -= self.alive_s
             if left_s > 0 and work.callback is not None:
                 await self.report(work.callback, {"state": "running"})
+        await self.held.wait()
         self.runs[work_id] += 1
         work.done.set()
         if work.callback is None or self.silent:

@@ -18,6 +18,8 @@ from switchyard.services.keeper.loop import Keeper
 from tests.gateway.leases.test_leases import Worker, events_of, state_of, submit
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway
 
+pytestmark = pytest.mark.shared_gateway
+
 BACKEND = {"kind": "comfyui", "id": "gpu-a:8188", "remote_id": "prompt-1"}
 
 

@@ -75,21 +75,57 @@ ROUTES: Final = (
     Route("POST", "/v1/dead-letters/redrive", '{"filter": {"label": {"a": ODD}}}', "filter.label"),
     Route("POST", "/v1/dead-letters/redrive", '{"limit": ODD}', "limit"),
     Route("POST", "/v1/dead-letters/discard", '{"filter": {"ended_after": ODD}}', "filter.ended_after"),
+    Route("POST", "/v1/erasures", '{"label": {"a": ODD}}', "label"),
     Route("POST", "/v1/schedules", '{"every_s": 60, "job": {"kind": "noop", "payload": ODD}}', "job.payload"),
     Route("POST", "/v1/schedules", '{"every_s": ODD, "job": {"kind": "noop"}}', "every_s"),
     Route("PUT", "/v1/schedules/s", '{"every_s": 60, "job": {"kind": "noop", "x": [ODD]}}', "job.x"),
     Route("POST", "/v1/schedules/preview", '{"every_s": 60, "job": {"x": ODD}}', "job.x"),
+    Route("PUT", "/v1/workflows/w", '{"kind": "noop", "payload": {"x": ODD}}', "payload.x"),
+    Route("PUT", "/v1/workflows/w", '{"kind": "noop", "payload": {}, "title": ODD}', "title"),
+    Route("POST", "/v1/workflows/w/jobs", '{"inputs": {"x": ODD}}', "inputs.x"),
+    Route("POST", "/v1/batches", '{"input": "x", "job": {"payload": {"x": ODD}}}', "job.payload"),
+    Route("POST", "/v1/batches", '{"input": ODD}', "input"),
     Route("PUT", "/v1/kinds/noop", '{"retry": {"base_s": ODD}}', "retry.base_s", "admin"),
     Route("PUT", "/v1/kinds/noop", '{"fair_share": ODD}', "fair_share", "admin"),
+    Route("PUT", "/v1/prices/9000-01-01", '{"margin_bp": ODD}', "margin_bp", "admin"),
+    Route("PUT", "/v1/quotas/all", '{"quotas": [{"unit": ODD}]}', "quotas[0].unit", "admin"),
     Route("PUT", "/v1/limits/x", '{"concurrency": ODD}', "concurrency", "admin"),
     Route(
         "POST", "/v1/keys", '{"name": "n", "roles": ["viewer"], "rate": {"per_minute": ODD}}',
         "rate.per_minute", "admin",
     ),
     Route(
+        "PUT", "/v1/models/loras/odd.safetensors",
+        f'{{"url": "http://192.0.1.1/", "sha256": "{"0" * 64}", "size_bytes": ODD}}', "size_bytes", "admin",
+    ),
+    Route("POST", "/v1/models/fetches", '{"worker": "w", "instance": ODD}', "instance", "admin"),
+    Route(
+        "POST", "/v1/servers",
+        '{"endpoints": {"predict": "http://192.0.1.1/"}, "kinds": ["k"], "capabilities": {"x": ODD}}',
+        "capabilities.x", "admin",
+    ),
+    Route("POST", "/v1/servers", '{"endpoints": {"predict": ODD}, "kinds": ["k"]}', "endpoints.p", "admin"),
+    Route(
+        "PUT", "/v1/servers/odd", '{"endpoints": {"predict": "http://192.0.1.1/"}, "kinds": ["k", ODD]}',
+        "kinds[1]", "admin",
+    ),
+    Route("PATCH", "/v1/servers/odd", '{"labels": {"x": ODD}}', "labels", "admin"),
+    Route("POST", "/v1/servers/odd/maintenance", '{"enabled": ODD}', "enabled", "admin"),
+    Route("POST", "/v1/servers/cleanup", '{"older_s": ODD}', "older_s", "admin"),
+    Route(
         "POST", "/v1/leases/{lease}/delegate", '{"backend": {"kind": "k", "id": "b"}, "lease_s": ODD}',
         "lease_s", "lease",
     ),
+    Route(
+        "POST", "/v1/backends/k/b/attempts", '{"worker": "w", "kinds": ["k"], "held": [ODD]}', "held[0]",
+        "worker",
+    ),
+    Route(
+        "POST", "/v1/backends/k/b/attempts", '{"worker": "w", "kinds": ["k"], "capabilities": {"x": ODD}}',
+        "capabilities", "worker",
+    ),
+    Route("POST", "/v1/tickets", '{"expires_s": ODD}', "expires_s"),
+    Route("POST", "/v1/files/x/url", '{"expires_s": ODD}', "expires_s"),
     Route("POST", "/v1/keys/0123456789abcdef/rotate", '{"overlap_s": ODD}', "overlap_s", "admin"),
     Route("POST", "/v1/reviews/{review}/claim", '{"lease_s": ODD}', "lease_s", "reviewer"),
     Route("POST", "/v1/reviews/{review}/release", '{"x": ODD}', "x", "reviewer"),
@@ -114,7 +150,40 @@ ROUTES: Final = (
     Route("POST", "/v1/leases/{lease}/propose", '{"result": [ODD]}', "result[0]", "lease"),
     Route("POST", "/v1/leases/{lease}/propose", '{"checks": {"x": ODD}}', "checks", "lease"),
     Route("POST", "/v1/leases/{lease}/fail", '{"error": {"code": "c", "message": ODD}}', "error.m", "lease"),
+    Route("POST", "/v1/leases/{lease}/part", '{"policy": ODD}', "policy", "lease"),
     Route("POST", "/v1/leases/{lease}/release", '{"x": ODD}', "x", "lease"),
+    Route("POST", "/compat/replicate/v1/predictions", '{"version": "noop", "input": {"x": ODD}}', "input.x"),
+    Route("POST", "/compat/replicate/v1/predictions", '{"version": ODD, "input": {}}', "version"),
+    Route("POST", "/compat/replicate/v1/predictions", '{"version": "noop", "input": {}, "x": ODD}', "x"),
+    Route("POST", "/compat/replicate/v1/models/a/noop/predictions", '{"input": ODD}', "input"),
+    Route("POST", "/compat/replicate/v1/deployments/a/noop/predictions", '{"input": {"x": ODD}}', "input.x"),
+    Route("POST", "/compat/runpod/v2/noop/run", '{"input": {"x": ODD}}', "input.x"),
+    Route("POST", "/openai/v1/chat/completions?wait=0", '{"model": ODD, "messages": []}', "model"),
+    Route("POST", "/openai/v1/chat/completions?wait=0", '{"model": "m", "messages": ODD}', "messages"),
+    Route("POST", "/openai/v1/embeddings?wait=0", '{"model": "m", "input": ODD}', "input"),
+    Route("POST", "/openai/v1/batches", '{"endpoint": "/v1/x", "completion_window": "1h", "x": ODD}', "x"),
+    Route("POST", "/mistral/v1/chat/completions?wait=0", '{"model": ODD, "messages": []}', "model"),
+    Route("POST", "/mistral/v1/embeddings?wait=0", '{"model": "m", "input": ODD}', "input"),
+    Route("POST", "/mistral/v1/ocr?wait=0", '{"document": {"file_id": ODD}}', "document"),
+    Route("POST", "/mistral/v1/ocr?wait=0", '{"document": {"file_id": "x"}, "pages": ODD}', "pages"),
+    Route("POST", "/mistral/v1/batch/jobs", '{"endpoint": ODD, "input_files": ["x"]}', "endpoint"),
+    Route("POST", "/mistral/v1/batch/jobs", '{"endpoint": "/v1/ocr", "input_files": [ODD]}', "input_f"),
+    Route("POST", "/api/documents/upload-url", '{"fileName": "a", "fileSize": 1, "x": ODD}', "x"),
+    Route("POST", "/compat/runpod/v2/noop/run", '{"input": {}, "policy": {"ttl": ODD}}', "policy.ttl"),
+    Route("POST", "/compat/runpod/v2/noop/runsync?wait=0", '{"input": ODD}', "input"),
+    Route("POST", "/api/task", '{"payload": {"x": ODD}}', "payload.x"),
+    Route("POST", "/api/task", '{"payload": {}, "unknown": ODD}', "unknown"),
+    Route("POST", "/api/task/batch", '{"tasks": ODD}', "tasks"),
+    Route("PUT", "/api/task/task-{job}", '{"status": "COMPLETED", "result": {"x": ODD}}', "result.x"),
+    Route("PUT", "/api/task/task-{job}", '{"status": "PROCESSING", "progress": ODD}', "progress"),
+    Route("POST", "/api/jobs", '{"job_type": "noop", "payload": {"x": ODD}}', "payload.x"),
+    Route("POST", "/api/jobs", '{"job_type": "noop", "payload": {}, "priority": ODD}', "priority"),
+    Route("POST", "/api/jobs", '{"job_type": "noop", "payload": {}, "requirements": {"x": ODD}}', "req"),
+    Route("POST", "/api/servers", '{"name": ODD, "endpoints": {"predict": "http://h/"}}', "name", "admin"),
+    Route("POST", "/api/servers", '{"name": "n", "endpoints": {"predict": ODD}}', "endpoints.p", "admin"),
+    Route("POST", "/api/servers/cleanup", '{"maxAgeMins": ODD}', "maxAgeMins", "admin"),
+    Route("PUT", "/api/servers/s/maintenance", '{"enabled": ODD}', "enabled", "admin"),
+    Route("PUT", "/api/loadbalancer/algorithm", '{"algorithm": ODD}', "algorithm", "admin"),
     Route(
         "POST", "/api/v1/orchestrators/register",
         '{"cluster": "c", "machine_id": "m", "repo_url": "r", "scope": "{scope}", '
@@ -163,6 +232,37 @@ ROUTES: Final = (
         "POST", "/api/v1/actions",
         '{"entity_type": "t", "entity_id": "i", "label": "l", "action_data": ODD}', "action_data", "octopoid",
     ),
+    Route(
+        "POST", "/api/v1/orchestrators/prod-m1/heartbeat", '{"timestamp": ODD}', "timestamp", "octopoid"
+    ),
+    Route(
+        "POST", "/api/v1/messages",
+        '{"task_id": "t", "from_actor": "a", "type": "t", "content": "c", "parent_message_id": ODD}',
+        "parent_message_id", "octopoid",
+    ),
+    Route("PATCH", "/api/v1/projects/p", '{"completed_at": ODD}', "completed_at", "octopoid"),
+    Route("PATCH", "/api/v1/drafts/1", '{"tags": [ODD]}', "tags[0]", "octopoid"),
+    Route("PATCH", "/api/v1/drafts/1", '{"status": ODD}', "status", "octopoid"),
+    Route(
+        "POST", "/api/v1/actions",
+        '{"entity_type": "t", "entity_id": "i", "label": "l", "expires_at": ODD}', "expires_at", "octopoid",
+    ),
+    Route("PATCH", "/api/v1/actions/{action}", '{"status": ODD}', "status", "octopoid"),
+    Route("PATCH", "/api/v1/actions/{action}", '{"result": ODD}', "result", "octopoid"),
+    Route(
+        "POST", "/api/v1/roles/register",
+        '{"orchestrator_id": "prod-m1", "roles": [{"name": "implement", "claims_from": ODD}]}',
+        "roles[0].claims_from", "octopoid",
+    ),
+    Route(
+        "POST", "/api/v1/roles/register", '{"orchestrator_id": ODD, "roles": []}', "orchestrator_id",
+        "octopoid",
+    ),
+    Route(
+        "POST", "/api/v1/import",
+        '{"sort": "project", "rows": [{"id": "odd", "title": "t", "description": ODD}], "dry_run": true}',
+        "rows[0].description", "octopoid",
+    ),
     Route("POST", "/api/v1/actions/a/complete", '{"result": ODD}', "result", "octopoid"),
     Route("POST", "/api/v1/actions/a/fail", '{"result": ODD}', "result", "octopoid"),
 )  # fmt: skip
@@ -196,6 +296,10 @@ async def staged(api: Gateway) -> Stage:
     octo = Octopoid(api)
     assert (await octo.register()).status == 201
     await octo.create("t")
+    action = {"entity_type": "task", "entity_id": "t", "label": "l"}
+    named = (await octo.call("POST", "/actions", action)).json["id"]
+    await octo.call("POST", "/drafts", {"title": "t", "author": "a"})
+    await octo.call("POST", "/projects", {"id": "p", "title": "t"})
     job = (await api.submit())["id"]
     dead = await api.lease((await api.submit())["id"])
     await api.fail(dead, "broken", retryable=False)
@@ -213,5 +317,6 @@ async def staged(api: Gateway) -> Stage:
     )  # fmt: skip
     assert answer.json["state"] == "review", answer
     names = {"job": job, "dead": dead.id, "review": proposed["job"]["id"], "lease": held["lease"]["id"]}
+    names["action"] = named
     tokens |= {"lease": tokens["worker"], "octopoid": octo.key}
     return Stage(api, octo, names, tokens, held["lease"]["token"])

@@ -18,6 +18,8 @@ from switchyard.services.settings import Settings
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
 
+pytestmark = pytest.mark.shared_gateway
+
 APP = "https://app.example.com"
 ASKS = {"Origin": APP, "Access-Control-Request-Method": "PUT"}
 MADE = re.compile(r"[0-9a-f]{24}")
@@ -26,7 +28,9 @@ MADE = re.compile(r"[0-9a-f]{24}")
 @pytest.fixture
 async def open_api(shared_broker: SharedBroker, tmp_path: Path) -> AsyncIterator[Gateway]:
     """A gateway that pages of one origin may call."""
-    async with gateway(shared_broker.url, tmp_path, cors_origins=f"{APP},http://localhost:5173") as running:
+    async with gateway(
+        shared_broker.url, tmp_path, cors_origins=f"{APP},http://localhost:5173", request_log=True
+    ) as running:
         yield running
 
 
@@ -129,6 +133,31 @@ async def test_an_id_is_in_the_log_lines_of_its_request_and_no_other(
     assert all("request_id" not in line for line in lines if line["event"] != "request_failed")
 
 
+async def test_every_request_is_logged_without_what_it_says(open_api: Gateway) -> None:
+    api, theirs = open_api, f"{open_api.tenant}-x"
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as lines:
+        await api.get("/v1/jobs?label=word:secret", X_Request_Id="mine", traceparent=trace)
+        await api.get("/v1/jobs/secret")
+        await api.get(f"/v1/jobs?tenant={theirs}", token=api.token("admin"))
+        await plain(api, "GET", "/v1/jobs?token=secret")
+        await plain(api, "POST", "/secret")
+        await plain(api, "GET", "/healthz")
+    found = [line for line in lines if line["event"] == "request"]
+    assert [(line["route"], line["status"], line.get("tenant"), line["log_level"]) for line in found] == [
+        ("/v1/jobs", 200, api.tenant, "info"),
+        ("/v1/jobs/{id}", 404, api.tenant, "info"),
+        ("/v1/jobs", 200, theirs, "info"),
+        ("/v1/jobs", 401, None, "info"),
+        ("unmatched", 401, None, "info"),
+        ("/healthz", 200, None, "debug"),
+    ]
+    assert (found[0]["request_id"], found[0]["trace"], found[0]["method"]) == ("mine", trace, "GET")
+    assert (found[2]["home"], found[4]["method"], "home" in found[0]) == (api.tenant, "POST", False)
+    assert all(line["ms"] >= 0 for line in found)
+    assert "secret" not in str(found)
+
+
 async def test_handshakes_have_an_id(api: Gateway) -> None:
     headers = {"Authorization": f"Bearer {api.token('viewer')}", "X-Request-Id": "live-1"}
     async with api.http.ws_connect(f"{api.url}/v1/ws", headers=headers) as socket:
@@ -216,9 +245,11 @@ async def test_a_socket_of_a_page_is_for_the_origins_of_the_settings_and_our_own
     async with open_api.http.ws_connect(f"{open_api.url}/v1/ws", headers=token):
         pass
     for origin in ("https://evil.example.com", "null", "", "file://", f"{open_api.url}/"):
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await open_api.http.ws_connect(f"{open_api.url}/v1/ws", headers=token | {"Origin": origin})
-        assert refused.value.status == 403
+        headers = token | {"Origin": origin}
+        async with open_api.http.ws_connect(f"{open_api.url}/v1/ws", headers=headers) as refused:
+            assert (await refused.receive_json())["code"] == "origin_not_allowed", origin
+            assert (await refused.receive()).type is aiohttp.WSMsgType.CLOSE, origin
+            assert refused.close_code == 4403, origin
 
 
 async def test_without_the_setting_only_the_token_counts_for_a_socket(api: Gateway) -> None:

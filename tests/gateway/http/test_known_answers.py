@@ -13,6 +13,8 @@ from switchyard.events import subjects
 from switchyard.services.gateway.http.edge.packing import LEAST_BYTES, takes_gzip
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway
 
+pytestmark = pytest.mark.shared_gateway
+
 KINDS = ("/v1/jobs", "/v1/dead-letters", "/v1/reviews")
 
 

@@ -17,12 +17,13 @@ from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.identify import Identifiers
 from switchyard.services.access.principal import Principal
 from switchyard.services.access.rates import Rates
-from switchyard.services.gateway.app import doors, running_app
+from switchyard.services.gateway.app import running_app
 from switchyard.services.gateway.app_keys import SETTINGS
+from switchyard.services.gateway.every_door import doors
 from switchyard.services.gateway.gate import House
 from switchyard.services.gateway.http.doors import Beside, Door, Doors
 from switchyard.services.gateway.http.identity import Doorkeeper
-from switchyard.services.gateway.http.routes import Lasts, Media, Route
+from switchyard.services.gateway.http.routes import Lasts, Media, OneOf, Route
 from tests.gateway import tiny_door
 from tests.gateway.rest import Gateway
 from tests.gateway.tiny_door import TinyDoor, look
@@ -95,7 +96,7 @@ async def test_every_door_reads_bodies_alike(http: Http, body: bytes, status: in
 
 
 @pytest.mark.parametrize(
-    "path", ["/tin", "/tinyx", "/tinyx/orders", "/nowhere", "/api", "/api/v2", "/", "/docs/", "/docs/x"]
+    "path", ["/tin", "/tinyx", "/tinyx/orders", "/nowhere", "/api", "/api/v2", "/docs/", "/docs/x"]
 )
 async def test_a_path_of_no_door_is_answered_by_the_gateway(http: Http, api: Gateway, path: str) -> None:
     headers = {"X-Name": "bob", "Authorization": f"Bearer {api.token('viewer')}"}
@@ -216,21 +217,25 @@ def test_the_table_says_all_that_a_page_needs(route: Route) -> None:
     parts = [one.name for one in route.query]
     assert len(parts) == len(set(parts))
     for status, answer in route.answers.items():
-        if status in (101, 204, 303, 304):
+        if status in (101, 204, 302, 303, 304):
             assert answer is None
+        elif answer is None:  # tus answers in headers alone
+            assert route.path.startswith("/v1/uploads")
         else:
-            assert answer is not None
             kind: Any = (answer.item if isinstance(answer, Media) else answer) or str
-            msgspec.json.schema(kind)
+            for one in kind.types if isinstance(kind, OneOf) else (kind,):
+                if not isinstance(one, Media):
+                    msgspec.json.schema(one)
     if route.body is not None and not isinstance(route.body, Media):
         msgspec.json.schema(route.body)
         assert route.method in ("POST", "PUT", "PATCH")
     assert all(400 <= status < 600 and code for status, code in route.errors)
     if not route.roles:
         assert route.lasts is Lasts.CONNECTION or route.path in (
-            "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/page.js", "/docs/page.css",
-            "/api/health", "/api/v1/orchestrators/register",
-            "/api/v1/orchestrators/scopes/{scope}/rotate-key",
+            "/", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/page.js", "/docs/page.css",
+            "/monitor/{version}/{name}", "/api/health", "/api/v1/orchestrators/register",
+            "/api/v1/orchestrators/scopes/{scope}/rotate-key", "/health", "/api/documents/{id}/file",
+            "/v1/uploads", "/mistral/v1/files/{id}/signed",
         )  # fmt: skip
 
 

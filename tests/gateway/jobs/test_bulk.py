@@ -98,10 +98,10 @@ async def test_bad_line_is_answered_and_the_others_are_taken(api: Gateway) -> No
         b"  ",
         {"priority": 5},
         {"kind": "noop", "colour": "red"},
-        {"kind": "noop", "payload": {"x": "y" * 262_144}},
+        {"kind": "noop", "payload": {"x": "y" * 524_288}},
         {"kind": "convert", "payload": {"file": "no-such-file"}},
         {"kind": "noop", "idempotency_key": "with blank"},
-        b'{"kind": "noop", "payload": {"x": "' + b"y" * 600_000 + b'"}}',
+        b'{"kind": "noop", "payload": {"x": "' + b"y" * 700_000 + b'"}}',
         {"kind": "noop"},
     )
     errors = {answer["index"]: answer["error"] for answer in answers if "error" in answer}

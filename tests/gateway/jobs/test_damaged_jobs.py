@@ -18,6 +18,7 @@ from switchyard.services.broker.server.server import NatsServer
 from tests.gateway.leases.test_leases import Worker
 from tests.gateway.octopoid.client import Octopoid
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
+from tests.images import png
 
 ROOT = Path(__file__).parents[3]
 API_PAGE = (ROOT / "docs/api.md").read_text()
@@ -60,7 +61,9 @@ def outcome(answer: Answer) -> tuple[int, str]:
 
 # --- The REST API
 
-READS = {"GET /v1/jobs/{id}", "GET /v1/jobs/{id}/events", "GET /v1/jobs/{id}/explain"}
+READS = {
+    "GET /v1/jobs/{id}", "GET /v1/jobs/{id}/events", "GET /v1/jobs/{id}/explain", "GET /v1/jobs/{id}/logs",
+}  # fmt: skip
 BODIES: dict[str, Any] = {
     "PATCH /v1/jobs/{id}": {"priority": 90},
     "POST /v1/reviews/{id}/reject": {"reason": "no"},
@@ -69,7 +72,10 @@ BODIES: dict[str, Any] = {
     "POST /v1/leases/{id}/fail": {"error": {"code": "x"}},
     "POST /v1/leases/{id}/succeed": {"result": "x" * 70_000},
     "POST /v1/leases/{id}/delegate": {"backend": {"kind": "k", "id": "b"}},
+    "POST /v1/leases/{id}/part": {"parts": [{"name": "a", "kind": "noop", "payload": {}}]},
+    "POST /v1/leases/{id}/preview": png(),
 }
+TYPES = {"POST /v1/leases/{id}/preview": "image/png"}
 LAST = ("POST /v1/jobs/{id}/repair", "POST /v1/jobs/{id}/discard")
 
 
@@ -82,6 +88,8 @@ def routes() -> list[str]:
 def expected(route: str, how: str) -> tuple[int, str]:
     if route in READS:
         return 200, ""
+    if route == "GET /v1/jobs/{id}/preview":
+        return 404, "no_preview"
     if how == NEWER:
         return 503, "unavailable"
     if route == LAST[0] and how == FIRST:
@@ -102,11 +110,12 @@ async def test_no_route_fails_at_a_damaged_job(api: Gateway, how: str) -> None:
         claimed = made.get(route, made[LAST[0]])
         method, path = route.split(" ")
         lease, job_id = claimed.json["lease"], claimed.json["job"]["id"]
-        named = path.replace("{id}", lease["id"] if "leases" in path else job_id)
-        named += "?name=a.txt" if named.endswith("artifacts") else ""
+        named = path.replace("{id}", lease["id"] if "leases" in path else job_id).replace("{part}", job_id)
+        named += "?name=a.txt" if method == "POST" and named.endswith("artifacts") else ""
         answer = await api.call(
             method, named, BODIES.get(route, b"x" if named.endswith("a.txt") else None),
             token=api.token("admin"), Switchyard_Lease_Token=lease["token"],
+            Content_Type=TYPES.get(route, "application/json"),
         )  # fmt: skip
         found[route] = outcome(answer)
     assert found == {route: expected(route, how) for route in routes()}

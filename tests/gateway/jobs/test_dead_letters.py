@@ -20,6 +20,8 @@ from tests.projections.rows import dump
 from tests.projections.test_fold import TABLES
 from tests.worker.site import TestConnector
 
+pytestmark = pytest.mark.shared_gateway
+
 UNKNOWN = "01a206f7-c7a1-7287-aad5-27ef529fe738"
 
 
@@ -51,7 +53,8 @@ async def test_dead_letters_are_listed_with_why_they_died_the_latest_first(api: 
     second = await die(api, "bad_input")
     await api.submit()
     answer = await api.get("/v1/dead-letters", Switchyard_Min_Seq=str(second["seq"]))
-    assert answer.json["dead_letters"] == [second, first]
+    found = zip((second, first), answer.json["dead_letters"], strict=True)
+    assert all(job.items() >= listed.items() for job, listed in found)
     shown = answer.json["dead_letters"][0]
     assert (shown["reason"], shown["error"]["code"], shown["failures"]) == ("not_retryable", "bad_input", 1)
     assert shown["ended_at"] > shown["created_at"]
@@ -156,7 +159,7 @@ async def test_a_redriven_job_has_all_attempts_again_and_its_history_shows_the_n
     [
         ({"payload": {"duration_s": "long"}}, 422, "payload.duration_s"),
         ({"payload": [1]}, 422, "payload"),
-        ({"payload": {"echo": "x" * 300_000}}, 413, "payload"),
+        ({"payload": {"echo": "x" * 600_000}}, 413, "payload"),
         ({"priority": 101}, 422, "priority"),
         ({"kind": "x"}, 422, "kind"),
     ],
@@ -249,7 +252,7 @@ async def test_a_discarded_job_is_known_by_its_summary_and_its_key_when_its_hist
                 pass
         (event,) = (await api.get(f"{path}/events")).json["events"]
         assert (event["data"]["by"], event["data"]["reason"]) == ("user:ann", "nobody needs it")
-        assert (await api.get(path)).json == answer.json
+        assert (await api.get(path)).json.items() >= answer.json.items()
         assert (answer.json["error"]["code"], answer.json["labels"]) == ("no_vram", {"team": "red"})
         again = await api.call("POST", "/v1/jobs", body, Idempotency_Key="k1")
         assert (again.status, again.json["id"], again.json["state"]) == (200, made.json["id"], "archived")

@@ -14,6 +14,8 @@ from tests.broker.shared import SharedBroker
 from tests.events.examples import encode
 from tests.gateway.rest import Gateway, gateway, now
 
+pytestmark = pytest.mark.shared_gateway
+
 
 def ref(job_id: str, **fields: Any) -> dict[str, Any]:
     return {"$result": {"job": job_id, **fields}}

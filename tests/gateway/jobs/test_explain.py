@@ -20,7 +20,8 @@ from switchyard.services import clock
 from switchyard.services.broker.jetstream import api as js_api
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt, BusyError, FatalError
-from switchyard.services.dispatch.explain import Situation, explained
+from switchyard.services.dispatch.reasons.explain import explained
+from switchyard.services.dispatch.reasons.verdicts import Situation
 from switchyard.services.records import workers as registry
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 from tests.worker.site import TestConnector
@@ -134,6 +135,16 @@ async def test_a_job_behind_others_is_explained_by_that_all_fitting_workers_are_
         assert (running["reason"], running["summary"]) == ("running", "attempt 1 runs on a")
 
 
+async def test_what_a_back_end_says_of_itself_stands_with_its_worker(plant: Plant) -> None:
+    one = connector()
+    one.extra = {KIND: {"state": "up", "why": "others use the server"}}
+    async with plant.api.worker(one, name="a"):
+        first = await plant.api.submit(kind=KIND)
+        await plant.api.until(first["id"], "leased")
+        found = await plant.until(await plant.api.submit(kind=KIND), "busy")
+        assert found["workers"][0]["message"].endswith("taken; paint: others use the server")
+
+
 async def test_a_job_that_was_given_back_says_when_it_comes_again(plant: Plant) -> None:
     async def refuses(_: Attempt) -> None:
         raise BusyError("full", "not now")
@@ -214,6 +225,17 @@ async def test_a_full_limit_and_a_pause_are_reported(plant: Plant) -> None:
         assert found["paused"] == ["kind"]
         shown = (await plant.api.get("/v1/limits/api")).json
         assert (shown["running"], shown["starts_left"]) == (1, True)
+        (holder,) = shown["jobs"]
+        assert (holder["id"], holder["kind"], holder["worker"]) == (first["id"], KIND, "a")
+        path = f"/v1/limits/api?tenant={plant.api.tenant}"
+        # Who may list the jobs of the tenant sees them here, and nobody else does.
+        for roles, sees in ((("operator",), False), (("operator", "viewer"), True), (("admin",), True)):
+            stranger = plant.api.token(*roles, tenant=plant.api.stranger)
+            listed = await plant.api.get(f"/v1/jobs?tenant={plant.api.tenant}", token=stranger)
+            found = (await plant.api.get(path, token=stranger)).json["jobs"]
+            assert (listed.status == 200, found is not None) == (sees, sees), roles
+        assert (await plant.put_limit("unused", {"concurrency": 1})).status == 201
+        assert (await plant.api.get("/v1/limits/unused")).json["jobs"] == []
 
 
 async def test_a_job_that_waits_for_another_or_for_its_time_says_so(plant: Plant) -> None:

@@ -11,6 +11,8 @@ from switchyard.services.records.lanes import lane_for
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
+pytestmark = pytest.mark.shared_gateway
+
 UNKNOWN = "01a206f7-c7a1-7287-aad5-27ef529fe738"
 
 

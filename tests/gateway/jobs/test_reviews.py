@@ -15,6 +15,8 @@ from switchyard.services.keeper.loop import Keeper
 from tests.gateway.leases.test_leases import Worker, events_of, submit
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway
 
+pytestmark = pytest.mark.shared_gateway
+
 
 def token_of(api: Gateway, subject: str, *roles: str) -> str:
     """A token of somebody by name."""

@@ -26,6 +26,8 @@ from switchyard.services.intake.request import BulkLine, parse_line, parse_reque
 from switchyard.services.settings import Settings
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway, now
 
+pytestmark = pytest.mark.shared_gateway
+
 MIB = 1024 * 1024
 
 
@@ -124,7 +126,7 @@ BAD_BODIES: list[tuple[Any, int, str | None, str]] = [
     ({"kind": "simulate", "payload": {"speed": 1}}, 422, "payload.speed", "invalid"),
     ({"kind": "convert", "payload": {}}, 422, "payload.file", "invalid"),
     ({"kind": "convert", "payload": {"file": "no-such-file"}}, 422, "payload.file", "unknown_file"),
-    ({"kind": "noop", "payload": {"x": "y" * 262_144}}, 413, "payload", "payload_too_large"),
+    ({"kind": "noop", "payload": {"x": "y" * 524_288}}, 413, "payload", "payload_too_large"),
     ({"kind": "noop", "payload": {"x": "y" * MIB}}, 413, None, "body_too_large"),
 ]
 

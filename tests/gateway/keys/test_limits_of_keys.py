@@ -8,10 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from switchyard.services.broker.reader import last_message
 from tests.broker.shared import SharedBroker
 from tests.gateway.keys.site import Made, make
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
+
+pytestmark = pytest.mark.shared_gateway
 
 LIMIT = re.compile(r'"(\w+)";r=(\d+);t=(\d+)')
 
@@ -38,10 +42,10 @@ def passed(answers: list[Answer]) -> int:
 
 async def test_two_keys_of_one_tenant_are_each_held_to_their_own_limit_under_load(api: Gateway) -> None:
     slow = await make(api, "viewer", rate={"per_minute": 120, "burst": 10})
-    quick = await make(api, "viewer", rate={"per_minute": 1200, "burst": 100})
+    quick = await make(api, "viewer", rate={"per_minute": 240, "burst": 100})
     free = await make(api, "viewer")
     runs = await asyncio.gather(*(hammer(api, key.secret, 300, 8) for key in (slow, quick, free)))
-    for (answers, took_s), (per_minute, burst) in zip(runs, [(120, 10), (1200, 100)], strict=False):
+    for (answers, took_s), (per_minute, burst) in zip(runs, [(120, 10), (240, 100)], strict=False):
         most = burst + per_minute * took_s / 60 + 1
         assert burst <= passed(answers) <= most, (passed(answers), most)
         refused = [answer for answer in answers if answer.status != 200]
@@ -56,6 +60,22 @@ async def test_two_keys_of_one_tenant_are_each_held_to_their_own_limit_under_loa
             assert found.group(1, 2) == ("key", "0")
     assert passed(runs[2][0]) == 300
     assert "RateLimit" not in runs[2][0][0].headers
+
+
+async def test_two_gateways_let_at_most_twice_the_limit_pass(
+    shared_broker: SharedBroker, tmp_path: Path
+) -> None:
+    async with (
+        gateway(shared_broker.url, tmp_path / "a") as one,
+        gateway(shared_broker.url, tmp_path / "b") as two,
+    ):
+        key = await make(one, "viewer", rate={"per_minute": 120, "burst": 10})
+        async with asyncio.timeout(DEADLINE_S):
+            while (await two.get("/v1/controls", token=key.secret)).status == 401:
+                await asyncio.sleep(0.05)
+        runs = await asyncio.gather(*(hammer(api, key.secret, 200, 8) for api in (one, two)))
+        most = sum(10 + 120 * took_s / 60 + 1 for _, took_s in runs)
+        assert 15 <= sum(passed(answers) for answers, _ in runs) <= most
 
 
 async def test_answer_says_what_is_left_of_a_limit(api: Gateway) -> None:
@@ -97,6 +117,33 @@ async def test_limit_of_the_tenant_counts_all_of_its_callers_and_no_other_tenant
 async def test_only_the_tenants_own_limit_counts_requests(api: Gateway) -> None:
     answer = await api.call("PUT", "/v1/limits/gpu", {"requests_per_minute": 6}, token=api.token("operator"))
     assert (answer.status, answer.json["field"]) == (422, "requests_per_minute")
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "field"),
+    [
+        ("all", {"keep_s": 0}, "keep_s"),
+        ("all", {"keep_s": 1e300}, "keep_s"),
+        ("all", {"keep_dead_s": "x"}, "keep_dead_s"),
+        ("gpu", {"keep_s": 5}, "keep_s"),
+        ("gpu", {"concurrency": 1, "keep_dead_s": 5}, "keep_dead_s"),
+    ],
+)
+async def test_times_to_keep_are_the_tenants_own_and_within_bounds(
+    api: Gateway, name: str, body: dict[str, Any], field: str
+) -> None:
+    answer = await api.call("PUT", f"/v1/limits/{name}", body, token=api.token("operator"))
+    assert (answer.status, answer.json["field"]) == (422, field)
+
+
+async def test_time_to_keep_alone_holds_no_job_back(api: Gateway) -> None:
+    operator = api.token("operator")
+    made = await api.call("PUT", "/v1/limits/all", {"keep_s": 60, "keep_dead_s": 90.5}, token=operator)
+    assert (made.status, made.json["keep_s"], made.json["keep_dead_s"]) == (201, 60, 90.5)
+    assert (await api.get("/v1/limits/all", token=operator)).json["keep_dead_s"] == 90.5
+    job = await api.submit()
+    assert (await api.store.spec(job["id"])).limits == ()
+    await api.call("DELETE", "/v1/limits/all", token=operator)
 
 
 async def test_limit_on_requests_alone_holds_no_job_back(api: Gateway) -> None:

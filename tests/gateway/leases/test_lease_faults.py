@@ -127,7 +127,8 @@ async def test_two_claims_with_one_key_at_once_are_one_lease(api: Gateway, worke
     answers = await asyncio.gather(*(worker.claim(headers={"Idempotency_Key": "k"}) for _ in range(4)))
     given = {answer.json["lease"]["id"] for answer in answers if answer.status == 201}
     assert len(given) == 1
-    assert {answer.status for answer in answers} <= {201, 503}
+    # 204: its look ended before it saw a job; the next claim with the key went on.
+    assert {answer.status for answer in answers} <= {201, 204, 503}
     claimed = [job_id for job_id in jobs if "claimed" in await events_of(api, job_id)]
     assert len(claimed) == 1
 

@@ -15,6 +15,8 @@ from switchyard.services import clock
 from tests.broker.shared import SharedBroker
 from tests.gateway.rest import DEADLINE_S, Answer, Gateway, gateway
 
+pytestmark = pytest.mark.shared_gateway
+
 
 class Worker:
     """A worker of the gateway's tenant that knows HTTP alone."""

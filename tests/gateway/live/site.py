@@ -21,7 +21,11 @@ from switchyard.events.errors import UnavailableError
 from switchyard.events.job import Job
 from switchyard.events.values import JobSpec
 from switchyard.events.vocabulary.ids import LaneId
+from switchyard.projections.database import path_in
+from switchyard.projections.reader import ReadModel
 from switchyard.services.access.authenticator import Authenticator
+from switchyard.services.access.browsers.standing import Standing
+from switchyard.services.access.browsers.tickets import LiveTickets
 from switchyard.services.access.identify import Identifiers, JwtIdentifier
 from switchyard.services.access.jwt import TokenVerifier
 from switchyard.services.access.rates import Rates
@@ -32,12 +36,15 @@ from switchyard.services.gateway.doors.v1.live.sse import event_stream
 from switchyard.services.gateway.doors.v1.live.websocket import websocket
 from switchyard.services.gateway.http.connections import CONNECTIONS, Connections
 from switchyard.services.gateway.http.edge.cors import CORS, Cors
+from switchyard.services.gateway.http.freshness import Freshness
 from switchyard.services.gateway.http.identity import Doorkeeper
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.live.admission import DOOR, LiveDoor
 from switchyard.services.gateway.live.feed import LiveFeed
 from switchyard.services.gateway.live.session import Session
+from switchyard.services.gateway.live.watch.board import Boards
 from switchyard.services.ids import new_id
+from switchyard.services.records.keys import ApiKeys
 from switchyard.services.settings import Settings
 from tests import site as base
 
@@ -121,12 +128,17 @@ class LiveGateway(base.Site):
 
     def __init__(self, nats_url: str, nc: Client, publisher: Publisher, settings: Settings) -> None:
         super().__init__(nats_url, nc, publisher, settings)
-        self.feed = LiveFeed(nc, settings)
+        read_model = ReadModel(path_in(settings.data_dir))
+        self.feed = LiveFeed(nc, settings, read_model, Freshness(nc, read_model, settings))
         self.revocations = Revocations(nc, timeout_s=settings.request_timeout_s)
         verifier = TokenVerifier(settings.data_dir, issuer=None, audience=None)
         self.authenticator = Authenticator(verifier, self.revocations, size=100)
         identifiers = Identifiers([JwtIdentifier(self.authenticator)])
-        self.door = LiveDoor(self.feed, Doorkeeper(identifiers, lambda _tenant: None, Rates(size=100)))
+        doorkeeper = Doorkeeper(identifiers, lambda _tenant: None, Rates(size=100))
+        self.keys = ApiKeys(nc, publisher, settings)
+        standing = Standing(verifier, self.revocations, self.keys)
+        tickets = LiveTickets(nc, publisher, standing, timeout_s=settings.request_timeout_s)
+        self.door = LiveDoor(self.feed, doorkeeper, Boards([], settings), tickets)
         self.url = ""
         self.http: aiohttp.ClientSession
         self.tasks: asyncio.TaskGroup
@@ -159,17 +171,19 @@ class LiveGateway(base.Site):
 
     # --- Writing
 
-    async def submit(self, tenant: str = "acme", kind: str = "simulate", payload: Any = None) -> Job:
-        spec = JobSpec(kind=kind, tenant=tenant, lane=LaneId(f"{kind}-1"), payload=payload)
+    async def submit(
+        self, tenant: str = "acme", kind: str = "simulate", payload: Any = None, **labels: str
+    ) -> Job:
+        spec = JobSpec(kind=kind, tenant=tenant, lane=LaneId(f"{kind}-1"), payload=payload, labels=labels)
         job, _ = await self.store.transition(Job(id=new_id()), Submit(now=now(), job=spec), actor="user:a")
         return job
 
     async def complete(self, job: Job, result: Any = None, **fields: Any) -> Job:
         return await super().complete(job, {"n": 1} if result is None else result, **fields)
 
-    async def live(self, tenant: str = "acme", kind: str = "simulate") -> Job:
+    async def live(self, tenant: str = "acme", kind: str = "simulate", **labels: str) -> Job:
         """A whole life: submitted, leased, succeeded."""
-        return await self.complete(await self.lease(await self.submit(tenant, kind)))
+        return await self.complete(await self.lease(await self.submit(tenant, kind, **labels)))
 
     async def report(self, job: Job, fraction: float, **changes: Any) -> None:
         """What a worker publishes as progress."""

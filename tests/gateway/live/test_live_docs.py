@@ -16,6 +16,7 @@ from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.gateway.doors.v1.live import websocket
 from switchyard.services.gateway.live import admission, messages, session
 from switchyard.services.ids import new_id
+from tests.gateway.live.servers import Servers, watched
 from tests.gateway.live.site import DEADLINE_S, LiveGateway, Reader, live_gateway
 
 PAGE = (Path(__file__).parents[3] / "docs/live.md").read_text()
@@ -35,7 +36,7 @@ def test_every_documented_client_message_is_accepted(example: dict[str, Any]) ->
 def test_every_client_message_and_field_is_documented() -> None:
     documented = examples("client")
     assert {example["type"] for example in documented} == messages.ACCEPTED
-    for kind in (messages.Auth, messages.Subscribe, messages.Unsubscribe, messages.Ping):
+    for kind in (messages.Auth, messages.Subscribe, messages.Watch, messages.Unsubscribe, messages.Ping):
         for field in kind.__struct_fields__:
             assert f"`{field}`" in PAGE or any(field in example for example in documented), field
 
@@ -74,6 +75,14 @@ async def everything_it_says(gateway: LiveGateway, reader: Reader) -> list[dict[
     said += await reader.collect("error")
     await reader.send("ping")
     said += await reader.collect("pong")
+    servers = Servers()
+    async with watched(gateway, servers):
+        await reader.send("watch", id="w1", what="servers")
+        said += await reader.collect("snapshot")
+        servers.put(b=1)
+        said += await reader.collect("changes")
+        await reader.send("unsubscribe", id="w1")
+        said += await reader.collect("unsubscribed")
     await reader.send("unsubscribe", id="s1")
     said += await reader.collect("unsubscribed")
     return [*said, await stream_until_its_end(gateway)]
@@ -186,7 +195,8 @@ async def streamed(
 def test_every_close_code_is_documented() -> None:
     codes = {
         session.GOING_AWAY, admission.TOKEN_ENDED, session.SLOW_READER, websocket.NOT_TEXT,
-        websocket.TOO_MANY_FAULTS, websocket.TOO_MANY_FAILURES, *(int(code) for code in (
+        websocket.TOO_MANY_FAULTS, websocket.TOO_MANY_FAILURES,
+        *(websocket.OWN_CODES + status for status in (400, 401, 403, 404, 429)), *(int(code) for code in (
             aiohttp.WSCloseCode.PROTOCOL_ERROR, aiohttp.WSCloseCode.INVALID_TEXT,
             aiohttp.WSCloseCode.MESSAGE_TOO_BIG,
         )),

@@ -13,7 +13,7 @@ from switchyard.events.commands import Release
 from switchyard.events.job import Job
 from switchyard.services.broker.reader import Stored, follow_batches
 from switchyard.services.broker.server.server import NatsServer
-from switchyard.services.gateway.live.feed import LiveFeed
+from switchyard.services.gateway.live.lines import LogLines
 from tests.gateway.live.site import LiveGateway, Reader, crash, eventually, live_gateway, now
 
 
@@ -215,7 +215,7 @@ async def test_a_reader_that_stops_at_the_end_of_a_job_has_its_last_lines(
     broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("switchyard.services.gateway.live.feed.follow_batches", lagging)
-    monkeypatch.setattr("switchyard.services.gateway.live.feed.LINES_S", 30.0)
+    monkeypatch.setattr("switchyard.services.gateway.live.lines.LINES_S", 30.0)
     async with live_gateway(broker.url, tmp_path) as gateway:
         reader = await gateway.reader()
         await reader.subscribe(all=True, logs=True)
@@ -235,10 +235,10 @@ async def test_a_reader_that_stops_at_the_end_of_a_job_has_its_last_lines(
 async def test_lines_that_do_not_come_hold_up_no_event(
     gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("switchyard.services.gateway.live.feed.LINES_S", 0.05)
+    monkeypatch.setattr("switchyard.services.gateway.live.lines.LINES_S", 0.05)
     reader = await gateway.reader()
     await reader.subscribe(all=True, logs=True)
-    monkeypatch.setattr(LiveFeed, "_log_lines_seq", property(lambda _: 0, lambda *_: None), raising=False)
+    monkeypatch.setattr(LogLines, "_seq", property(lambda _: 0, lambda *_: None), raising=False)
     for _ in range(3):
         job = await running(gateway)
         await gateway.say(job, "hello")

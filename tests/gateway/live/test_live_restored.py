@@ -42,6 +42,7 @@ async def lives(gateway: LiveGateway, count: int) -> None:
     await gateway.feed.ready.wait()
     for _ in range(count):
         await gateway.live()
+    await gateway.reached(3 * count)  # else a reader gets the last of them as if they came later
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from switchyard.events import subjects
 from switchyard.services.broker.connection import listen
 from switchyard.services.broker.jetstream import api
-from switchyard.services.broker.reader import Stored
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.gateway.live import index, replay
+from switchyard.services.gateway.live.index import LiveEvent
 from switchyard.services.ids import new_id
 from tests.gateway.live.site import (
     DEADLINE_S,
@@ -184,7 +184,7 @@ async def test_a_gateway_that_lags_behind_the_cursor_sends_nothing_twice(
     gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saw = gateway.feed._saw_event
-    late: list[Stored] = []
+    late: list[LiveEvent] = []
     monkeypatch.setattr(gateway.feed, "_saw_event", late.append)
     await gateway.live()
     await eventually(lambda: len(late) == 3)
@@ -194,8 +194,8 @@ async def test_a_gateway_that_lags_behind_the_cursor_sends_nothing_twice(
     assert [message["type"] for message in got] == ["subscribed", "caught_up"]
     await reader.send("ping")
     assert (await reader.receive())["cursor"] == gateway.feed.cursor(2)
-    for stored in late:
-        saw(stored)
+    for event in late:
+        saw(event)
     assert seqs(await reader.events(1)) == [3]
 
 
@@ -209,6 +209,28 @@ async def test_a_cursor_of_a_purged_part_is_answered_resync(gateway: LiveGateway
     kept = await reader.subscribe("kept", all=True, after=got[1]["first"])
     assert seqs(kept) == [5, 6, 7, 8, 9]
     assert jobs[-1].seq == 9
+
+
+async def test_a_cursor_older_than_summaries_are_kept_is_answered_resync(
+    broker: NatsServer, tmp_path: Path
+) -> None:
+    async with live_gateway(broker.url, tmp_path, archive_ttl_s=1) as gateway:
+        reader = await gateway.reader()
+        await reader.subscribe(all=True)
+        await gateway.live()
+        cursor = (await reader.events(3))[0]["cursor"]
+        gateway.feed.recent.clear(gateway.feed.head)
+        number = 0
+
+        async def is_too_old() -> bool:
+            nonlocal number
+            number += 1
+            got = await (await gateway.reader()).subscribe(f"s{number}", all=True, after=cursor)
+            return (got[1]["type"], got[1].get("reason")) == ("resync", "purged")
+
+        async with asyncio.timeout(DEADLINE_S):
+            while not await is_too_old():
+                await asyncio.sleep(0.3)  # a tenant may open only so many connections
 
 
 async def test_a_log_that_is_replaced_under_a_subscriber_is_reported_and_followed(

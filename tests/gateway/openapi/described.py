@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from switchyard.services.gateway.app import doors
+from switchyard.services.gateway.every_door import doors
 from switchyard.services.gateway.gate import House
 from switchyard.services.gateway.openapi.served import described
 

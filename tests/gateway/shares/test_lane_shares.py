@@ -15,6 +15,7 @@ from switchyard.services.broker.reachability import Reachability
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.intake.routing import route_of
 from switchyard.services.records.lane_entries import LANES, LanePlace
+from switchyard.services.records.tenancy import Tenancy
 from switchyard.services.records.workers import new_record
 from switchyard.services.worker.registration import Registration
 from tests.broker.shared import SharedBroker
@@ -39,8 +40,9 @@ async def usage(api: Gateway, tenant: str | None = None) -> dict[str, dict[str, 
 async def serve(api: Gateway, kind: str, tenant: str | None = None) -> None:
     """Have a live worker of a kind, and a gateway that knows it."""
     record = new_record(
-        worker_id=WorkerId(f"w-{kind}"), kinds=(kind,), capabilities={}, slots=1, lease_s=60, tenant=tenant
-    )
+        worker_id=WorkerId(f"w-{kind}"), kinds=(kind,), capabilities={}, slots=1, lease_s=60,
+        tenancy=Tenancy(() if tenant is None else (tenant,)),
+    )  # fmt: skip
     await Registration(api.publisher, record, dict, Reachability(60)).beat()
     token = api.token("admin")
     async with asyncio.timeout(DEADLINE_S):

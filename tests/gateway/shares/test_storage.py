@@ -19,11 +19,11 @@ from switchyard.services.broker.jetstream import api as ask
 from switchyard.services.broker.server.server import NatsServer, start_broker
 from switchyard.services.broker.topology_spec import TopologyError, load
 from switchyard.services.cli.doctor import storage as doctor_storage
-from switchyard.services.environment import from_environment
 from switchyard.services.keeper.loop import Keeper
 from switchyard.services.records import room
 from switchyard.services.settings import Settings
-from switchyard.services.stream_sizes import StreamSizes, stream_of
+from switchyard.services.settings.loading import load_settings
+from switchyard.services.settings.stream_sizes import StreamSizes, stream_of
 from tests.gateway.rest import DEADLINE_S, Gateway, gateway
 
 SMALL = 4 * 1024 * 1024
@@ -52,7 +52,7 @@ def test_every_stream_with_a_limit_has_a_setting_for_it() -> None:
 def test_a_size_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWITCHYARD_JOBS_BYTES", "17179869184")
     monkeypatch.setenv("SWITCHYARD_KV_LANES_BYTES", "1048576")
-    assert from_environment().stream_bytes() == {"JOBS": 16 << 30, "KV_lanes": 1 << 20}
+    assert load_settings().settings.stream_bytes() == {"JOBS": 16 << 30, "KV_lanes": 1 << 20}
 
 
 @pytest.mark.parametrize("stream", ["JOBS", "LOGS", "KV_lanes", "OBJ_files"])

@@ -35,7 +35,7 @@ class _Place(NamedTuple):
     word: int
 
 
-class Bullets:
+class Shapes:
     """The small shapes of a page, gathered while its objects are gone through."""
 
     def __init__(self, frame: Frame) -> None:
@@ -62,37 +62,42 @@ class Bullets:
         if POINTS[0] <= longer <= POINTS[1] and shorter >= longer * SQUARE:
             self._shapes.add((round(left, 1), round(top, 1), round(right, 1), round(bottom, 1)))
 
-    def marked(self, lines: Sequence[Line]) -> list[Line]:
-        """The lines, with a bullet in the text where a column of like shapes stands left of it.
+    def found(self) -> frozenset[Box]:
+        """What may be bullets; nothing of a drawing."""
+        return frozenset(self._shapes) if 2 <= len(self._shapes) <= MAX_SHAPES else frozenset()
 
-        Shapes are bullets only together: two or more of one size below each other, nearly all with text, or
-        as far from their text as each other.
-        """
-        marked = list(lines)
-        if not 2 <= len(self._shapes) <= MAX_SHAPES:
-            return marked
-        found: list[tuple[_Place, Box]] = []
-        alone: list[tuple[_Place, Box]] = []
-        for column in _columns(self._shapes):
-            beside = [(place, shape) for shape in column if (place := _place(shape, lines)) is not None]
-            if len(beside) >= len(column) * WITH_TEXT:
-                (found if len(beside) > 1 else alone).extend(beside)
-        alone = [(place, shape) for place, shape in alone if place.word == 0]
-        both = dict((*alone, *found))
-        if len(both) >= max(2, len(self._shapes) * WITH_TEXT):  # the page is no drawing
-            # One of its level stands before its text as others do.
-            gaps = [_gap(place, shape, lines) for place, shape in both.items()]
-            found += [
-                (place, shape)
-                for place, shape in alone
-                if sum(abs(gap - _gap(place, shape, lines)) <= SAME_GAP for gap in gaps) > 1
-            ]
-        places: dict[int, dict[int, Box]] = defaultdict(dict)
-        for place, shape in found:
-            places[place.line][place.word] = shape
-        for number, at in places.items():
-            marked[number] = _with_bullets(lines[number], at)
-        return marked
+
+def marked(lines: Sequence[Line], shapes: frozenset[Box]) -> list[Line]:
+    """The lines, with a bullet in the text where a column of like shapes stands left of it.
+
+    Shapes are bullets only together: two or more of one size below each other, nearly all with text, or
+    as far from their text as each other.
+    """
+    made = list(lines)
+    if not shapes:
+        return made
+    found: list[tuple[_Place, Box]] = []
+    alone: list[tuple[_Place, Box]] = []
+    for column in _columns(shapes):
+        beside = [(place, shape) for shape in column if (place := _place(shape, lines)) is not None]
+        if len(beside) >= len(column) * WITH_TEXT:
+            (found if len(beside) > 1 else alone).extend(beside)
+    alone = [(place, shape) for place, shape in alone if place.word == 0]
+    both = dict((*alone, *found))
+    if len(both) >= max(2, len(shapes) * WITH_TEXT):  # the page is no drawing
+        # One of its level stands before its text as others do.
+        gaps = [_gap(place, shape, lines) for place, shape in both.items()]
+        found += [
+            (place, shape)
+            for place, shape in alone
+            if sum(abs(gap - _gap(place, shape, lines)) <= SAME_GAP for gap in gaps) > 1
+        ]
+    places: dict[int, dict[int, Box]] = defaultdict(dict)
+    for place, shape in found:
+        places[place.line][place.word] = shape
+    for number, at in places.items():
+        made[number] = _with_bullets(lines[number], at)
+    return made
 
 
 def _gap(place: _Place, shape: Box, lines: Sequence[Line]) -> float:

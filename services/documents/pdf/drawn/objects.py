@@ -12,14 +12,17 @@ from pypdfium2 import raw
 from switchyard.services.documents.model.blocks import Box
 from switchyard.services.documents.page.lines import Line, Table
 from switchyard.services.documents.page.tables.grid import Rule
-from switchyard.services.documents.pdf.drawn.bullets import Bullets
+from switchyard.services.documents.pdf.drawn import bullets
+from switchyard.services.documents.pdf.drawn.bullets import Shapes
 from switchyard.services.documents.pdf.drawn.matrices import matrix_of, moved
-from switchyard.services.documents.pdf.drawn.rules import Rules
+from switchyard.services.documents.pdf.drawn.rules import Rules, Ruling
 from switchyard.services.documents.pdf.frame import Frame
 
 TABLE_PATHS: Final = range(1, 5_000)  # more are a drawing
 MAX_SEGMENTS: Final = 2_000
 CORNERS: Final = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))  # a picture fills this square
+
+Picture = tuple[pdfium.PdfImage, Box]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +30,17 @@ class Drawing:
     """What is drawn on a page.
 
     Args:
-        pictures: with their boxes, in points from the top left of the page.
         covered: the share of the page under pictures.
         paths: how many shapes there are.
+        across, down: straight lines that may rule tables; none where the page is all one drawing.
+        shapes: what may be bullets.
     """
 
-    pictures: tuple[tuple[pdfium.PdfImage, Box], ...]
-    covered: float
-    paths: int
-    rules: Rules
-    bullets: Bullets
+    covered: float = 0.0
+    paths: int = 0
+    across: tuple[Rule, ...] = ()
+    down: tuple[Rule, ...] = ()
+    shapes: frozenset[Box] = frozenset()
 
     def tables(self, lines: Sequence[Line], known: Sequence[Table]) -> tuple[list[Table], list[Line]]:
         """The ruled tables, and the lines of text, parted where they lead into or out of one.
@@ -45,35 +49,42 @@ class Drawing:
             lines: those of the page.
             known: tables whose lines of text are in no other.
         """
-        return self.rules.tables(lines, known) if lines and self.paths in TABLE_PATHS else ([], list(lines))
+        if not lines or not (self.across or self.down):
+            return [], list(lines)
+        return Ruling(self.across, self.down).tables(lines, known)
 
     def marked(self, lines: Sequence[Line]) -> list[Line]:
         """The lines with the bullets that are drawn beside them."""
-        return self.bullets.marked(lines)
+        return bullets.marked(lines, self.shapes)
 
-    def across(self) -> Sequence[Rule]:
-        """The lines across the page, where it is not all one drawing."""
-        return self.rules.across() if self.paths in TABLE_PATHS else ()
+    def rules(self) -> Sequence[Rule]:
+        """The lines across the page, from the top."""
+        return Ruling(self.across, ()).across()
 
 
-def of(page: pdfium.PdfPage) -> Drawing:
-    """Go through the objects of a page."""
+def of(page: pdfium.PdfPage) -> tuple[Drawing, tuple[Picture, ...]]:
+    """Go through the objects of a page: what is drawn, and the pictures.
+
+    These have their boxes, in points from the top left of the page.
+    """
     paths = 0
-    pictures: list[tuple[pdfium.PdfImage, Box]] = []
+    pictures: list[Picture] = []
     frame = Frame.of(page)
-    rules, bullets = Rules(frame), Bullets(frame)
+    rules, shapes = Rules(frame), Shapes(frame)
     width, height = page.get_size()
     for drawn in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH)):
         if drawn.type == raw.FPDF_PAGEOBJ_PATH:
             paths += 1
             if paths in TABLE_PATHS and raw.FPDFPath_CountSegments(drawn.raw) <= MAX_SEGMENTS:
                 rules.add(drawn)
-                bullets.add(drawn)
+                shapes.add(drawn)
         else:
             pictures.append((drawn, box := _shown(drawn, frame, width, height)))
-            bullets.add_box(box)
+            shapes.add_box(box)
     area = sum((right - left) * (bottom - top) for _, (left, top, right, bottom) in pictures)
-    return Drawing(tuple(pictures), area / max(1.0, width * height), paths, rules, bullets)
+    across, down = (rules.across, rules.down) if paths in TABLE_PATHS else ((), ())
+    drawing = Drawing(area / max(1.0, width * height), paths, tuple(across), tuple(down), shapes.found())
+    return drawing, tuple(pictures)
 
 
 def _shown(picture: pdfium.PdfObject, frame: Frame, width: float, height: float) -> Box:

@@ -55,25 +55,26 @@ class Ruling:
         return tables, found_in
 
 
-class Rules(Ruling):
+class Rules:
     """The straight lines of a PDF page, gathered while its objects are gone through."""
 
     def __init__(self, frame: Frame) -> None:
-        super().__init__((), ())
+        self.across: list[Rule] = []
+        self.down: list[Rule] = []
         self._frame = frame
 
     def add(self, path: pdfium.PdfObject) -> None:
         """Take in the straight lines of a path, which may also be edges of filled boxes."""
-        if len(self._across) > MAX_RULES * 4 or len(self._down) > MAX_RULES * 4:
+        if len(self.across) > MAX_RULES * 4 or len(self.down) > MAX_RULES * 4:
             return
         matrix = matrix_of(path)
         for start, end in _edges(path.raw):
             (x0, y0), (x1, y1) = moved(start, matrix), moved(end, matrix)
             left, top, right, bottom = self._frame.box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
             if bottom - top <= 1.0 and right - left >= MIN_LENGTH:
-                self._across.append(Rule((top + bottom) / 2, left, right))
+                self.across.append(Rule((top + bottom) / 2, left, right))
             elif right - left <= 1.0 and bottom - top >= MIN_LENGTH:
-                self._down.append(Rule((left + right) / 2, top, bottom))
+                self.down.append(Rule((left + right) / 2, top, bottom))
 
 
 def _edges(path: raw.FPDF_PAGEOBJECT) -> Iterator[tuple[Point, Point]]:

@@ -6,7 +6,7 @@ Source: ISO 32000-1, 14.7 and 14.8. Word processors and browsers write it; many 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -84,12 +84,14 @@ class Structure:
         parts: by the ids of the marked content that they are made of.
         items: the numbers of the items of lists, by the ids of the marked content in them.
         plain: the ids of marked content that is no heading, however it looks.
+        too_large: whether it has too many places to be read.
     """
 
     tables: Sequence[TableOf] = ()
     parts: Mapping[int, Part] = field(default_factory=dict)
     items: Mapping[int, int] = field(default_factory=dict)
-    plain: Container[int] = frozenset()
+    plain: frozenset[int] = frozenset()
+    too_large: bool = False
 
     @property
     def headings(self) -> int:
@@ -160,6 +162,13 @@ class Structures:
     def __init__(self) -> None:
         self._too_large = 0
 
+    def counted(self, structure: Structure) -> Structure:
+        """A structure that was read elsewhere, as if it had been read here: nothing after too many."""
+        if self._too_large == MAX_TOO_LARGE:
+            return Structure()
+        self._too_large += structure.too_large
+        return structure
+
     def of(self, page: pdfium.PdfPage) -> Structure:
         """The structure of a page; empty where there is none."""
         if self._too_large == MAX_TOO_LARGE or not is_tagged(page):
@@ -174,9 +183,9 @@ class Structures:
                     reader.read(element, 0)
         except _TooLargeError:
             self._too_large += 1
-            return Structure()
+            return Structure(too_large=True)
         else:
-            return Structure(reader.tables, reader.parts, reader.items, reader.plain)
+            return Structure(tuple(reader.tables), reader.parts, reader.items, frozenset(reader.plain))
         finally:
             raw.FPDF_StructTree_Close(tree)
 
@@ -223,7 +232,7 @@ class _Reader:
     def _table(self, element: Element, depth: int) -> list[int]:
         known = len(self.tables)
         places = list(self._rows(element, depth))
-        rows = [list(self._cells(row, depth)) for row in places if row]
+        rows = tuple(tuple(self._cells(row, depth)) for row in places if row)
         if len(self.tables) == known:
             on_page = [row is not None for row in places]
             self.tables.append(

@@ -35,7 +35,6 @@ SCRIPTS: Final = tuple(
 MIXED_SCRIPTS: Final = 4
 SCRIPT_SHARE: Final = 0.05
 ENOUGH: Final = 50  # characters: fewer prove nothing
-MAX_CHECKS: Final = 50  # a document
 COMPARED_LINES: Final = 3
 COMPARED_CHARS: Final = 200
 ALIKE: Final = 0.5  # OCR and a text layer that is right come to 0.9
@@ -43,9 +42,9 @@ BORDER: Final = 20  # pixels, without which tesseract misses letters
 SURE: Final = 70.0  # of 100, OCR's own confidence
 
 
-def is_unreadable(text: str) -> bool:
-    """Whether many characters stand for nothing."""
-    return len(UNREADABLE.findall(text)) > len(text) * UNREADABLE_SHARE
+def is_unreadable(text: str, *, of: int | None = None) -> bool:
+    """Whether many characters stand for nothing, of so many; without, of those of the text."""
+    return len(UNREADABLE.findall(text)) > (len(text) if of is None else of) * UNREADABLE_SHARE
 
 
 def is_odd(text: str) -> bool:
@@ -64,38 +63,28 @@ def is_odd(text: str) -> bool:
     )
 
 
-class Garbled:
-    """Knows whether the fonts of a document name other letters than they show, by reading some by OCR."""
+def odd_fonts(lines: Sequence[Line]) -> frozenset[str] | None:
+    """The fonts of a page whose text looks unlike any language; None for any other page."""
+    if not is_odd(" ".join(line.text for line in lines)):
+        return None
+    return frozenset(line.font for line in lines)
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
-        self._known: dict[frozenset[str], bool] = {}  # by the fonts
 
-    def is_garbled(self, page: pdfium.PdfPage, lines: Sequence[Line]) -> bool:
-        """Whether a page's text layer is wrong, as far as OCR can detect."""
-        if not is_odd(" ".join(line.text for line in lines)):
-            return False
-        fonts = frozenset(line.font for line in lines)
-        if fonts not in self._known:
-            if len(self._known) >= MAX_CHECKS:
-                return False
-            self._known[fonts] = self._differs(page, lines)
-        return self._known[fonts]
-
-    def _differs(self, page: pdfium.PdfPage, lines: Sequence[Line]) -> bool:
-        straight = (line for line in lines if not line.upended)
-        longest = sorted(straight, key=lambda line: len(line.text), reverse=True)
-        matching = shown = 0
-        for line in longest[:COMPARED_LINES]:
-            image, _, _ = part(page, (line.left, line.top, line.right, line.bottom), margin=0.0)
-            image = ImageOps.expand(image, BORDER, "white")
-            read = reading.recognise(image, self._options.languages, line=True, cores=self._options.cores)
-            if read.confidence < SURE or not read.lines:
-                continue
-            shown += 1
-            seen = " ".join(each.text for each in read.lines)
-            matching += _likeness(seen, line.text) >= ALIKE
-        return shown > 0 and matching * 2 < shown
+def differs(page: pdfium.PdfPage, lines: Sequence[Line], options: Options) -> bool:
+    """Whether the fonts of a page name other letters than they show, by reading some lines by OCR."""
+    straight = (line for line in lines if not line.upended)
+    longest = sorted(straight, key=lambda line: len(line.text), reverse=True)
+    matching = shown = 0
+    for line in longest[:COMPARED_LINES]:
+        image, _, _ = part(page, (line.left, line.top, line.right, line.bottom), margin=0.0)
+        image = ImageOps.expand(image, BORDER, "white")
+        read = reading.recognise(image, options.languages, line=True, cores=options.cores)
+        if read.confidence < SURE or not read.lines:
+            continue
+        shown += 1
+        seen = " ".join(each.text for each in read.lines)
+        matching += _likeness(seen, line.text) >= ALIKE
+    return shown > 0 and matching * 2 < shown
 
 
 def _likeness(one: str, other: str) -> float:

@@ -1,4 +1,4 @@
-"""What Octopoid's API answers, as structs. Times are text, to the millisecond, as its clients know them."""
+"""What Octopoid's API answers, as structs. Times are text, in the forms that its clients know."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TaskAnswer(Answer, frozen=True, kw_only=True):
     needs_intervention: Any
     commits_count: Any
     turns_used: Any
-    submitted_at: str | None
+    submitted_at: Any
     id: str
     queue: str
     priority: str
@@ -77,7 +77,7 @@ class TaskAnswer(Answer, frozen=True, kw_only=True):
     attempt_count: int
     rejection_count: int
     feedback: Any
-    completed_at: str | None
+    completed_at: Any
     created_at: str
     updated_at: str
     version: int
@@ -212,3 +212,142 @@ class FlowDeleted(Answer, frozen=True, kw_only=True):
     message: str = "Flow deleted"
     name: str
     scope: str
+
+
+class Gone(Answer, frozen=True, kw_only=True):
+    """What is no more."""
+
+    message: str
+
+
+class MessageAnswer(Answer, frozen=True, kw_only=True):
+    """A message about a task."""
+
+    id: str
+    task_id: str
+    from_actor: str
+    to_actor: str | None
+    type: str
+    content: str
+    parent_message_id: str | None
+    created_at: str
+    scope: str
+
+
+class MessagePage(Answer, frozen=True, kw_only=True):
+    """Messages, the oldest first, `total` of them with the pages before and after."""
+
+    messages: Sequence[MessageAnswer]
+    total: int
+    offset: int
+    limit: int
+
+
+class ProjectAnswer(Answer, frozen=True, kw_only=True):
+    """A project."""
+
+    id: str
+    title: str
+    description: str | None
+    status: str
+    branch: str | None
+    base_branch: str
+    auto_accept: bool
+    created_at: str
+    created_by: str | None
+    completed_at: str | None
+    scope: str
+
+
+class ProjectPage(Answer, frozen=True, kw_only=True):
+    """Projects, the newest first."""
+
+    projects: Sequence[ProjectAnswer]
+    total: int
+    offset: int
+    limit: int
+
+
+class DraftAnswer(Answer, frozen=True, kw_only=True):
+    """A draft; `tags` is JSON in a string."""
+
+    id: int
+    title: str
+    status: str
+    author: str
+    domain: str | None
+    file_path: str | None
+    created_at: str
+    updated_at: str
+    linked_task_id: str | None
+    linked_project_id: str | None
+    tags: str | None
+    scope: str
+
+
+class DraftPage(Answer, frozen=True, kw_only=True):
+    """Drafts, the newest first."""
+
+    drafts: Sequence[DraftAnswer]
+    total: int
+    offset: int
+    limit: int
+
+
+class ActionAnswer(Answer, frozen=True, kw_only=True):
+    """An action; data, metadata and result as they were given."""
+
+    id: str
+    entity_type: str
+    entity_id: str
+    action_type: str
+    label: str
+    description: str | None
+    status: str
+    proposed_by: str | None
+    proposed_at: str
+    executed_at: str | None
+    result: Any
+    expires_at: str | None
+    metadata: Any
+    action_data: Any
+    scope: str
+
+
+class ActionPage(Answer, frozen=True, kw_only=True):
+    """Actions, the last proposed first."""
+
+    actions: Sequence[ActionAnswer]
+    total: int
+    offset: int
+    limit: int
+
+
+class RoleAnswer(Answer, frozen=True, kw_only=True):
+    """A role that an orchestrator has registered."""
+
+    name: str
+    description: str | None
+    claims_from: str
+    orchestrator_id: str
+    created_at: str
+
+
+class RoleList(Answer, frozen=True, kw_only=True):
+    """Roles by name."""
+
+    roles: Sequence[RoleAnswer]
+
+
+class ImportedRow(Answer, frozen=True, kw_only=True):
+    """What became of a row: `made`, `there` from before, or `refused`; and what is to be said of it."""
+
+    id: str
+    outcome: str
+    reason: str = ""
+
+
+class Imported(Answer, frozen=True, kw_only=True):
+    """What became of rows, in their order."""
+
+    rows: Sequence[ImportedRow]

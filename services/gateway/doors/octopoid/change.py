@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from aiohttp import web
 
-from switchyard.events.commands import ClaimReview, ReleaseReview, RenewClaim, Reprioritise, Unblock
+from switchyard.events.commands import Propose, ReleaseReview, Unblock
 from switchyard.events.errors import ConflictError, InvalidError
 from switchyard.events.values import Status
 from switchyard.services import clock
-from switchyard.services.gateway.doors.octopoid import flows
-from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of
+from switchyard.services.gateway.doors.octopoid.desk import MAX_CHARS, Desk, desk_of
+from switchyard.services.gateway.doors.octopoid.jobs import other_job, rerouted
+from switchyard.services.gateway.doors.octopoid.kept import flows, roles
+from switchyard.services.gateway.doors.octopoid.lease import holding, renewed
 from switchyard.services.gateway.doors.octopoid.moves import (
     MAX_REASON_CHARS,
     Order,
     act,
     changed,
-    lease_of,
     move,
+    prioritised,
 )
 from switchyard.services.gateway.doors.octopoid.tasks import (
+    ATTEMPTS,
     CLAIMED,
     DONE,
     FIELDS,
+    INCOMING,
+    REJECTIONS,
     RUNS,
     Task,
     priority_of,
@@ -35,17 +40,19 @@ from switchyard.services.gateway.doors.octopoid.tasks import (
 from switchyard.services.gateway.http.callers import json_response
 from switchyard.services.gateway.http.query import parse_time
 from switchyard.services.gateway.http.routes import Call
-from switchyard.services.gateway.operations.leases import attempt_ends_at
+from switchyard.services.records.entries.documents import Document
 
 # What the job's own events say is passed over in a patch: unchanged clients send it along.
-OF_THE_JOB: Final = frozenset(
-    {"claimed_at", "orchestrator_id", "attempt_count", "rejection_count", "completed_at", "updated_at"}
-)
-FIXED: Final = ("role", "type")
-STRINGS: Final = frozenset(
-    {"title", "file_path", "branch", "content", "project_id", "flow", "execution_notes"}
-)
+OF_THE_JOB: Final = frozenset({"claimed_at", "orchestrator_id", "updated_at"})
+HOLDING: Final = frozenset({"blocked_by", "claimed_by", "lease_expires_at"})
+COUNTS: Final = frozenset({ATTEMPTS, REJECTIONS})
+MAX_COUNT: Final = 2**31 - 1
+ROUTING: Final = ("role", "type")
+STRINGS: Final = frozenset(ROUTING) | {
+    "title", "file_path", "branch", "content", "project_id", "flow", "execution_notes", "completed_at",
+}  # fmt: skip
 MAX_VALUE_CHARS: Final = 256 * 1024
+MAX_ROUTING_CHARS: Final = 255
 
 
 async def get(call: Call[None]) -> web.Response:
@@ -67,35 +74,58 @@ async def patch(call: Call[dict[str, Any]]) -> web.Response:
         await _check_move(desk, task, queue)
     fields = {name: value for name, value in asked.items() if name in FIELDS}
     _check_fields(task, asked, fields)
-    known = FIELDS.keys() | OF_THE_JOB | {"queue", "priority", "blocked_by", "claimed_by", "lease_expires_at"}
+    known = FIELDS.keys() | OF_THE_JOB | COUNTS | {"queue", "priority"} | HOLDING
     if not asked.keys() & known:
         raise InvalidError("No fields to update")
-    until = asked.get("lease_expires_at")
-    expires_at = None if until is None else parse_time("lease_expires_at", str(until))
-    priority = priority_of(asked["priority"]) if "priority" in asked else task.job.own_priority
-    if priority != task.job.own_priority and task.job.status is not Status.QUEUED:
-        message = f"Failed to update task: its priority can be changed while it waits, and it is {task.queue}"
-        raise ConflictError(message, code="wrong_queue")
-    task = await changed(desk, task, {}, fields)
-    if priority != task.job.own_priority:
-        await desk.jobs.ensure_lane(task.job, priority)
-        command = Reprioritise(now=clock.now(), priority=priority)
-        task = await act(desk, task, command, desk.caller.actor)
+    expires_at = _time("lease_expires_at", asked.get("lease_expires_at"))
+    holder = asked.get("claimed_by")
+    if holder is not None and not (isinstance(holder, str) and len(holder) <= MAX_CHARS):
+        rule = f"a name of at most {MAX_CHARS} characters was expected"
+        raise InvalidError(f"claimed_by: {rule}", field="claimed_by")
+    rerouting = _is_rerouted(task, fields)
+    if rerouting:
+        await roles.check_roles(desk, [fields.get("role")], "role")
+    members: Document = await other_job(desk, task, fields) if rerouting else {}
+    if "priority" in asked:
+        priority_of(asked["priority"])
+        if asked["priority"] != task.priority:
+            members["priority"] = asked["priority"]
+    if counts := {name: _count(name, asked[name]) for name in COUNTS & asked.keys()}:
+        members["counts"] = {name: task.count(name) for name in COUNTS} | {"for": None} | counts
+    task = await changed(desk, task, members, fields)
+    if rerouting:
+        task = await rerouted(desk, task)
     if "blocked_by" in asked and not asked["blocked_by"] and task.job.status is Status.BLOCKED:
         task = await act(desk, task, Unblock(now=clock.now()), desk.caller.actor)
-    if queue is not None and queue != task.queue:
+        queue = queue or (task.queue if task.is_apart else None)
+    if queue is not None and (queue != task.queue or task.is_apart):
         reason = str(asked.get("execution_notes") or "")[:MAX_REASON_CHARS]
         task = await move(desk, task, Order(to=queue, by=desk.caller.actor, reason=reason))
     elif expires_at is not None:
-        task = await renewed(desk, task, expires_at)
-    elif "claimed_by" in asked and asked["claimed_by"] is None:
-        task = await _review_left(desk, task)
+        task = await renewed(desk, await holding(desk, task, None), expires_at, "lease_expires_at")
+    elif "claimed_by" in asked and holder is None:
+        task = await _left(desk, task)
+    task = await prioritised(desk, task)
+    if holder is not None and task_view(desk, task).claimed_by is None:
+        task = await changed(desk, task, {"named": [holder, task.job.seq]})
     return json_response(task_view(desk, task))
+
+
+def _time(name: str, value: Any) -> datetime | None:
+    if value is not None and not isinstance(value, str):
+        raise InvalidError(f"{name}: a time was expected, as in 2026-01-31T12:00:00Z", field=name)
+    return None if value is None else parse_time(name, value)
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
+        raise InvalidError(f"{name}: a whole number of 0 to {MAX_COUNT} was expected", field=name)
+    return value
 
 
 async def _check_move(desk: Desk, task: Task, queue: Any) -> None:
     if queue == DONE:
-        raise InvalidError("queue: a task is done when it is accepted: POST .../accept", field="queue")
+        raise InvalidError('Cannot set queue to "done" via PATCH: use POST .../accept', field="queue")
     await flows.check_queue(desk, task.flow, queue)
 
 
@@ -103,59 +133,38 @@ def _check_fields(task: Task, asked: dict[str, Any], fields: dict[str, Any]) -> 
     for name, value in fields.items():
         if name in STRINGS and not isinstance(value, str | None):
             raise InvalidError(f"{name}: a string was expected", field=name)
-        if isinstance(value, str) and len(value) > MAX_VALUE_CHARS:
-            raise InvalidError(f"{name}: at most {MAX_VALUE_CHARS} characters were expected", field=name)
-    for name in FIXED:
-        if name in fields and fields[name] != task.document["fields"].get(name):
-            message = f"{name}: it decides who may claim the task, so it stays; delete and create the task"
-            raise InvalidError(message, field=name)
+        most = MAX_ROUTING_CHARS if name in ROUTING else MAX_VALUE_CHARS
+        if isinstance(value, str) and len(value) > most:
+            raise InvalidError(f"{name}: at most {most} characters were expected", field=name)
     blocker = asked.get("blocked_by")
     if blocker and blocker != task.document["blocked_by"]:
         message = "blocked_by: what a task waits for is said when it is created; it can only be taken away"
         raise InvalidError(message, field="blocked_by")
 
 
-async def _review_left(desk: Desk, task: Task) -> Task:
-    """The task without the reviewer that it has; who works on one leaves it by a requeue."""
-    review = task.job.review
-    if task.job.status is not Status.REVIEW or review is None or review.reviewer is None:
-        return task
-    command = ReleaseReview(now=clock.now(), reviewer=review.reviewer)
-    return await act(desk, task, command, desk.caller.actor)
-
-
-async def renewed(desk: Desk, task: Task, expires_at: datetime) -> Task:
-    """The task under a lease, of work or of a review, that ends later.
+def _is_rerouted(task: Task, fields: dict[str, Any]) -> bool:
+    """Whether a task is to have another role or type; also where a request for that broke off.
 
     Raises:
-        ConflictError: nobody holds it, or the lease has ended.
+        ConflictError: it does not wait to be claimed, so others decide by what it has.
     """
-    job, now = task.job, clock.now()
-    settings = desk.settings
-    expires_at = min(expires_at, now + timedelta(seconds=settings.timed_lease_max_s))
-    if job.status is Status.REVIEW and job.review is not None and job.review.reviewer is not None:
-        command = ClaimReview(now=now, reviewer=job.review.reviewer, expires_at=expires_at)
-        return await act(desk, task, command, desk.caller.actor)
-    check_lease(task, "renew")
-    lease = lease_of(desk, task)
-    expires_at = min(expires_at, attempt_ends_at(job, settings.attempt_timeout_s) or expires_at)
-    if expires_at <= now:
-        raise ConflictError("Failed to renew task: the lease would end in the past", code="lease_expired")
-    renewal = RenewClaim(now=now, fence=lease.fence, expires_at=expires_at)
-    task = await act(desk, task, renewal, f"worker:{lease.worker}")
-    await desk.leases.claiming.prolonged(lease, job, expires_at)
-    return task
-
-
-def check_lease(task: Task, verb: str) -> None:
-    """Let a task pass that an agent works on.
-
-    Raises:
-        ConflictError: nobody does, or the lease's time is over.
-    """
-    lease = task.job.lease
-    if task.job.status not in RUNS or task.queue != CLAIMED or lease is None:
-        message = f"Failed to {verb} task: it is in {task.queue}, expected claimed"
+    named = [name for name in ROUTING if name in fields]
+    if named and task.job.status is Status.CANCELLED and task.document.get("next"):
+        return True
+    if all(fields[name] == task.document["fields"].get(name) for name in named):
+        return False
+    if task.queue != INCOMING or task.job.status is Status.BLOCKED:
+        message = f"{named[0]}: it decides who may claim a task, and changes only while that is in incoming"
         raise ConflictError(message, code="wrong_queue")
-    if lease.expires_at is not None and lease.expires_at <= clock.now():
-        raise ConflictError(f"Failed to {verb} task: the lease has expired", code="lease_expired")
+    return True
+
+
+async def _left(desk: Desk, task: Task) -> Task:
+    """The task without who has claimed it: free for another review, or in `claimed` with nobody."""
+    job, at = task.job, clock.now()
+    if job.status is Status.REVIEW and job.review is not None and job.review.reviewer is not None:
+        return await act(desk, task, ReleaseReview(now=at, reviewer=job.review.reviewer), desk.caller.actor)
+    if job.status in RUNS and task.queue == CLAIMED and job.lease is not None:
+        left = Propose(now=at, fence=job.lease.fence, result={"queue": CLAIMED}, by=desk.caller.actor)
+        return await act(desk, task, left, desk.caller.actor)
+    return task

@@ -17,15 +17,16 @@ from switchyard.events.job import Job
 from switchyard.events.values import Status
 from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
-from switchyard.services.gateway.doors.octopoid import flows
 from switchyard.services.gateway.doors.octopoid.answers import TaskDeleted
 from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, now
+from switchyard.services.gateway.doors.octopoid.jobs import submission
+from switchyard.services.gateway.doors.octopoid.kept import flows, projects, roles
 from switchyard.services.gateway.doors.octopoid.moves import Order, move
 from switchyard.services.gateway.doors.octopoid.tasks import (
-    ANY,
+    ATTEMPTS,
     FIELDS,
     INCOMING,
-    KIND,
+    REJECTIONS,
     SORT,
     Task,
     job_id_of,
@@ -38,10 +39,8 @@ from switchyard.services.gateway.http.callers import json_response
 from switchyard.services.gateway.http.routes import Call
 from switchyard.services.ids import new_id
 from switchyard.services.intake.request import parse_request
-from switchyard.services.records.entries import Document
+from switchyard.services.records.entries.documents import Document
 
-ATTEMPT_S: Final = 86400.0
-MANY: Final = 100
 LABEL_CHARS: Final = 200
 
 Id = Annotated[str, Meta(min_length=1, max_length=LABEL_CHARS)]
@@ -79,6 +78,7 @@ async def create(call: Call[TaskForm]) -> web.Response:
     queue = asked.queue or INCOMING
     await flows.check_queue(desk, asked.flow or "default", queue)
     priority = priority_of(asked.priority or "P2")
+    await roles.check_roles(desk, [asked.role], "role")
     digest = hashlib.sha256(orjson.dumps(msgspec.to_builtins(asked), option=orjson.OPT_SORT_KEYS)).hexdigest()
     found = await documents.find(tenant, SORT, asked.id)
     if found.document is not None and found.document["deleted"]:
@@ -91,35 +91,55 @@ async def create(call: Call[TaskForm]) -> web.Response:
             raise _taken(asked.id)
         document = None  # what was refused, or broke off, before there was a job: it has no claim to the id
     again = document is not None
-    waits_for = await _jobs_of(desk, asked.blocked_by)
+    waits_for = await jobs_of(desk, asked.blocked_by)
     if document is None:
         given = {name: value for name, value in msgspec.structs.asdict(asked).items() if name in FIELDS}
+        if (branch := await projects.branch_of(desk, asked.project_id)) is not None:
+            given["branch"] = branch
         at = now()
         document = {
             "id": asked.id, "nonce": new_id(), "request": digest, "deleted": False, "queue": queue,
             "blocked_by": asked.blocked_by or None, "place": None, "created_at": at, "updated_at": at,
+            "counts": {ATTEMPTS: 0, REJECTIONS: 0, "for": None},
             "fields": {name: value for name, value in given.items() if value is not None},
         }  # fmt: skip
-        body = _submission(document, priority, waits_for)
-        desk.submitter.check_room(tenant, len(body), len(waits_for))
-        await desk.submitter.check(parse_request(body), tenant)  # before anything is written
-        try:
-            await documents.create(tenant, SORT, asked.id, document, found.revision)
-        except VersionConflictError:
-            raise _taken(asked.id) from None
-    try:
-        task = await task_named(desk, asked.id)
-    except NotFoundError:
-        body = _submission(document, priority, waits_for)
-        key = job_key(asked.id, document["nonce"])
-        await desk.jobs.submit(desk.caller, parse_request(body), body, key)
-        task = await task_named(desk, asked.id)
+        await write_down(desk, document, priority, waits_for, found.revision)
+    task = await with_job(desk, document, priority, waits_for)
     if queue != INCOMING and (task.is_new or again):
-        task = await _placed(desk, task, queue)
+        task = await placed(desk, task, queue)
     return json_response(task_view(desk, task), status=200 if again else 201)
 
 
-async def _placed(desk: Desk, task: Task, queue: str) -> Task:
+async def write_down(
+    desk: Desk, document: Document, priority: int, waits_for: list[JobId], revision: int
+) -> None:
+    """Write a new task's document, if its job will be taken.
+
+    Raises:
+        ConflictError: somebody was faster.
+        LimitError: there is no room.
+    """
+    body = submission(document, priority, waits_for)
+    desk.submitter.check_room(desk.tenant, len(body), len(waits_for))
+    await desk.submitter.check(parse_request(body), desk.tenant)  # before anything is written
+    try:
+        await desk.documents.create(desk.tenant, SORT, document["id"], document, revision)
+    except VersionConflictError:
+        raise _taken(document["id"]) from None
+
+
+async def with_job(desk: Desk, document: Document, priority: int, waits_for: list[JobId]) -> Task:
+    """The task of a document, with its job, which is made where it is not there."""
+    try:
+        return await task_named(desk, document["id"])
+    except NotFoundError:
+        body = submission(document, priority, waits_for)
+        key = job_key(document["id"], document["nonce"])
+        await desk.jobs.submit(desk.caller, parse_request(body), body, key)
+        return await task_named(desk, document["id"])
+
+
+async def placed(desk: Desk, task: Task, queue: str) -> Task:
     """A task that was created elsewhere than in `incoming`, unless it has gone on already."""
     if task.queue not in (queue, INCOMING):
         return task
@@ -130,7 +150,7 @@ def _taken(task_id: str) -> ConflictError:
     return ConflictError(f"Task {task_id} already exists", code="exists")
 
 
-async def _jobs_of(desk: Desk, blocked_by: str | None) -> list[JobId]:
+async def jobs_of(desk: Desk, blocked_by: str | None) -> list[JobId]:
     """The jobs of the tasks that a task waits for.
 
     Raises:
@@ -146,23 +166,6 @@ async def _jobs_of(desk: Desk, blocked_by: str | None) -> list[JobId]:
             message = f"blocked_by: there is no task {name.strip()[:LABEL_CHARS]!r}"
             raise InvalidError(message, field="blocked_by") from None
     return jobs
-
-
-def _submission(document: Document, priority: int, depends_on: list[JobId]) -> bytes:
-    """The job that a task is, as it would come to `POST /v1/jobs`."""
-    fields = document["fields"]
-    wanted = {
-        f"octopoid.{name}": {"$any": [word for word in (fields.get(name), ANY) if word]}
-        for name in ("role", "type")
-    }
-    return orjson.dumps(
-        {
-            "kind": KIND, "payload": {"id": document["id"], **fields}, "priority": priority,
-            "labels": {"task": document["id"]}, "requires": wanted, "isolation": "strict",
-            "depends_on": depends_on, "max_attempts": MANY, "max_rejections": MANY,
-            "attempt_timeout_s": ATTEMPT_S, "review": {"four_eyes": False},
-        }
-    )  # fmt: skip
 
 
 async def delete(call: Call[None]) -> web.Response:

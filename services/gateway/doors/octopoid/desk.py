@@ -16,16 +16,18 @@ from switchyard.services import clock
 from switchyard.services.access.principal import Caller
 from switchyard.services.event_store import EventStore
 from switchyard.services.gateway.app_keys import JOBS, LEASES, NATS
-from switchyard.services.gateway.doors.octopoid.scopes import ScopeKeys
+from switchyard.services.gateway.doors.octopoid.kept.cards import Cards
+from switchyard.services.gateway.doors.octopoid.keys.scopes import ScopeKeys
 from switchyard.services.gateway.http.freshness import Freshness
 from switchyard.services.gateway.http.routes import Call
 from switchyard.services.gateway.operations.jobs import Jobs
 from switchyard.services.gateway.operations.leases import Leases
 from switchyard.services.intake.submitter import Submitter
-from switchyard.services.records.entries import Documents
+from switchyard.services.records.entries.documents import Documents
 from switchyard.services.settings import Settings
 
 MAX_LISTED: Final = 500
+DEFAULT_LISTED: Final = 50
 MAX_CHARS: Final = 200
 SYSTEM: Final = "octopoid"
 """The worker that moves tasks that nobody has claimed."""
@@ -34,6 +36,7 @@ _REST: Final = "rest."
 
 KEYS: Final = web.AppKey("octopoid_keys", ScopeKeys)
 DOCUMENTS: Final = web.AppKey("octopoid_documents", Documents)
+CARDS: Final = web.AppKey("octopoid_cards", Cards)
 SCOPE: Final = web.RequestKey("octopoid_scope", str)
 
 
@@ -48,6 +51,7 @@ class Desk:
         jobs: the jobs that tasks are.
         leases: those of agents.
         nc: an open connection.
+        cards: what lists of tasks go by.
     """
 
     caller: Caller
@@ -56,6 +60,7 @@ class Desk:
     jobs: Jobs
     leases: Leases
     nc: Client
+    cards: Cards
 
     @property
     def tenant(self) -> str:
@@ -92,18 +97,18 @@ def desk_of(call: Call[Any]) -> Desk:
     """What a request of a scope needs."""
     return Desk(
         call.caller, call.request[SCOPE], call.part(DOCUMENTS), call.part(JOBS), call.part(LEASES),
-        call.part(NATS),
+        call.part(NATS), call.part(CARDS),
     )  # fmt: skip
 
 
-def page_of(call: Call[Any]) -> tuple[int, int]:
-    """Offset and limit of a list.
+def page_of(call: Call[Any], limit: int = DEFAULT_LISTED) -> tuple[int, int]:
+    """Offset and limit of a list; this limit where none is asked for.
 
     Raises:
         InvalidError: one is no whole number.
     """
     values = []
-    for name, default, most in (("offset", 0, 10**9), ("limit", 50, MAX_LISTED)):
+    for name, default, most in (("offset", 0, 10**9), ("limit", limit, MAX_LISTED)):
         text = call.query.text(name)
         text = str(default) if text is None else text
         if not text.isascii() or not text.isdecimal() or len(text) > len(str(10**9)):
@@ -128,6 +133,11 @@ def shown(at: datetime | None) -> str | None:
     if at is None:
         return None
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def short(text: str | None) -> str | None:
+    """Such a time to the second, with a blank and no zone, as Octopoid has those of its database."""
+    return None if text is None else text[:19].replace("T", " ")
 
 
 # --- Names of Octopoid's agents as workers and reviewers, from which they can be read back

@@ -6,37 +6,42 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 from aiohttp import web
 from msgspec import UNSET
 
 from switchyard.events.errors import ForbiddenError
 from switchyard.services.access.errors import UnauthenticatedError
 from switchyard.services.access.identify import Identifier
-from switchyard.services.access.principal import Principal, Role
+from switchyard.services.access.principal import ANYBODY, Principal, Role
 from switchyard.services.gateway.app_keys import DOCUMENTS_USE, NATS, PUBLISHER, SETTINGS
 from switchyard.services.gateway.doors.octopoid import routes
 from switchyard.services.gateway.doors.octopoid.answers import RefusalAnswer
-from switchyard.services.gateway.doors.octopoid.desk import DOCUMENTS, KEYS, SCOPE
+from switchyard.services.gateway.doors.octopoid.desk import CARDS, DOCUMENTS, KEYS, SCOPE
+from switchyard.services.gateway.doors.octopoid.kept.cards import Cards
+from switchyard.services.gateway.doors.octopoid.kept.sorts import FACTS, GROUPS
+from switchyard.services.gateway.doors.octopoid.keys.admin import (
+    ADMIN,
+    SCOPED,
+    AdminKey,
+    registrar,
+    scope_named,
+)
+from switchyard.services.gateway.doors.octopoid.keys.scopes import (
+    PREFIX,
+    ScopeIdentifier,
+    ScopeKeys,
+    principal_of,
+)
 from switchyard.services.gateway.doors.octopoid.routes import HEALTH, REGISTER, ROTATE, ROUTES, V1
-from switchyard.services.gateway.doors.octopoid.scopes import PREFIX, ScopeIdentifier, ScopeKeys, principal_of
 from switchyard.services.gateway.http.callers import json_response
 from switchyard.services.gateway.http.doors import Beside, Door
 from switchyard.services.gateway.http.identity import DOORKEEPER, secret_of
 from switchyard.services.gateway.http.problems import problem_of
 from switchyard.services.gateway.http.routes import Call, Route
-from switchyard.services.records.entries import Documents
+from switchyard.services.records.entries.documents import Documents
 
 INVALID: Final = 422
-
-
-class Scoped(msgspec.Struct, frozen=True):
-    """What a body says of its scope."""
-
-    scope: Any = None
-
-
-_SCOPED: Final = msgspec.json.Decoder(Scoped)
+MISSING: Final = ": missing, but required"
 
 
 class OctopoidDoor(Door):
@@ -48,6 +53,7 @@ class OctopoidDoor(Door):
 
     def __init__(self) -> None:
         self._keys: ScopeKeys | None = None
+        self._admin: AdminKey | None = None
 
     def routes(self) -> Sequence[Route]:
         """All that it answers."""
@@ -57,7 +63,9 @@ class OctopoidDoor(Door):
         """Put in the keys of scopes, and what scopes have beside jobs."""
         nc, publisher, settings = app[NATS], app[PUBLISHER], app[SETTINGS]
         self._keys = app[KEYS] = ScopeKeys(nc, publisher, settings)
-        app[DOCUMENTS] = Documents(nc, publisher, settings, app[DOCUMENTS_USE])
+        app[DOCUMENTS] = Documents(nc, publisher, settings, app[DOCUMENTS_USE], FACTS, GROUPS)
+        app[CARDS] = Cards()
+        self._admin = AdminKey(settings)
         return ()
 
     def identifiers(self) -> Sequence[Identifier]:
@@ -81,15 +89,32 @@ class OctopoidDoor(Door):
         if token is None:
             message = "this needs the header Authorization: Bearer <api_key>"
             raise UnauthenticatedError(message, code="token_missing")
+        if self._admin is not None and self._admin.fits(token):
+            return await self._of_admin(request, path)
         if not token.startswith(PREFIX):
             if path not in (REGISTER, ROTATE):
-                raise UnauthenticatedError("an API key begins with oct_")
+                raise UnauthenticatedError("Invalid API key format. Keys must start with oct_")
             principal = await request.app[DOORKEEPER].let_in(request, token)
             principal.check(Role.REGISTRAR if path == REGISTER else Role.ADMIN)
             return principal
         scope = await request.app[KEYS].scope_of(token)
         request[SCOPE] = scope
         _own(request, request.query.get("scope"))
+        principal = principal_of(scope)
+        request.app[DOORKEEPER].count(request, principal)
+        return principal
+
+    async def _of_admin(self, request: web.Request, path: str) -> Principal:
+        """The administrator, as who gives out keys, or as the scope that the request names.
+
+        Raises:
+            InvalidError, NotFoundError: it names none, or none that is registered.
+        """
+        request[ADMIN] = True
+        if path in (REGISTER, ROTATE):
+            return registrar(ANYBODY)
+        scope = await scope_named(request, request.app[KEYS])
+        request[SCOPE] = scope
         principal = principal_of(scope)
         request.app[DOORKEEPER].count(request, principal)
         return principal
@@ -113,7 +138,7 @@ class OctopoidDoor(Door):
             ForbiddenError: it names another.
         """
         if call.raw and SCOPE in call.request:
-            _own(call.request, _SCOPED.decode(call.raw).scope)
+            _own(call.request, SCOPED.decode(call.raw).scope)
 
     def refused_status(self, status: int) -> int:
         """A broken rule is a 400."""
@@ -125,7 +150,7 @@ class OctopoidDoor(Door):
         problem = problem_of(error)
         status = self.refused_status(problem.status)
         body = RefusalAnswer(
-            error=problem.detail,
+            error=_worded(problem.detail),
             code=problem.code,
             field=UNSET if problem.field is None else str(problem.field),
             details=UNSET if problem.allowed is None else problem.allowed,
@@ -136,6 +161,12 @@ class OctopoidDoor(Door):
         return json_response(body, status=status, headers=headers)
 
 
+def _worded(detail: str) -> str:
+    """A sentence as Octopoid's clients know it."""
+    field, missing, rest = detail.partition(MISSING)
+    return f"Missing required fields: {field}" if missing and not rest else detail
+
+
 def _own(request: web.Request, scope: Any) -> None:
     """Let a request pass that names its own scope, or none.
 
@@ -143,4 +174,5 @@ def _own(request: web.Request, scope: Any) -> None:
         ForbiddenError: it names another.
     """
     if scope not in (None, "", request[SCOPE]):
-        raise ForbiddenError("scope: the API key is another scope's", code="scope_mismatch", field="scope")
+        message = "scope: Scope mismatch: the API key is another scope's"
+        raise ForbiddenError(message, code="scope_mismatch", field="scope")

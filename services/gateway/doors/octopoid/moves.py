@@ -31,10 +31,22 @@ from switchyard.events.job import Job, decide
 from switchyard.events.values import JobError, Status
 from switchyard.events.vocabulary.ids import Fence, Revision, WorkerId
 from switchyard.services import clock
-from switchyard.services.access.lease_tickets import LeaseClaims
+from switchyard.services.access.ticket_claims import LeaseClaims
 from switchyard.services.gateway.doors.octopoid.desk import SYSTEM, Desk, now
-from switchyard.services.gateway.doors.octopoid.tasks import DONE, FAILED, INCOMING, RUNS, SORT, WAITS, Task
-from switchyard.services.records.entries import Document, Found
+from switchyard.services.gateway.doors.octopoid.jobs import ENDED, reopened
+from switchyard.services.gateway.doors.octopoid.tasks import (
+    ATTEMPTS,
+    DONE,
+    FAILED,
+    INCOMING,
+    PRIORITIES,
+    REJECTIONS,
+    RUNS,
+    SORT,
+    WAITS,
+    Task,
+)
+from switchyard.services.records.entries.documents import Document, Found
 
 MOST_STEPS: Final = 8
 SYSTEM_LEASE_S: Final = 30.0
@@ -49,14 +61,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         by: who, as it stands in the job's history.
         reason: why.
         result: what the work came to, when it is handed in.
-        counts: whether going back is a rejection.
+        feedback: what the next attempt is to know; None leaves it what it was.
     """
 
     to: str
     by: str
     reason: str = ""
     result: Mapping[str, Any] = {}
-    counts: bool = False
+    feedback: Any = None
 
 
 async def move(desk: Desk, task: Task, order: Order) -> Task:
@@ -66,11 +78,19 @@ async def move(desk: Desk, task: Task, order: Order) -> Task:
         ConflictError: no way leads there from where it is.
         UnavailableError: the broker does not answer.
     """
+    if "counts" not in task.document:
+        task = await changed(desk, task, {"counts": _counts(task)})
     for _ in range(MOST_STEPS):
-        if task.is_new and task.job.status in WAITS and order.to == INCOMING:
+        if task.job.status is Status.BLOCKED and order.to != DONE:
+            task = await _put_apart(desk, task, order)
+            if task.job.status is Status.BLOCKED:
+                return task
+        if task.job.status in ENDED and task.queue != order.to:
+            task = await reopened(desk, task, order.to)
+        if task.is_apart and order.to == INCOMING:
             task = await changed(desk, task, {"queue": INCOMING})
         if task.queue == order.to and not (task.is_new or _is_held(task.job)):
-            return task
+            return await prioritised(desk, task)
         if task.job.status is Status.REVIEW and order.to not in (INCOMING, FAILED, DONE):
             place = {"attempt": task.job.attempt, "queue": order.to}
             if task.document.get("place") != place:
@@ -82,6 +102,62 @@ async def move(desk: Desk, task: Task, order: Order) -> Task:
             return task
         task = await act(desk, task, command, order.by)
     raise ConflictError(f"task {task.id} cannot be brought to {order.to}: others move it", code="race")
+
+
+async def _put_apart(desk: Desk, task: Task, order: Order) -> Task:
+    """A task that waits for others in another queue: it goes on waiting, and only its document says where.
+
+    Its job is read again: what it waits for may have been done meanwhile, and then it is to be moved.
+    """
+    said = {} if order.feedback is None else {"feedback": order.feedback}
+    task = await changed(desk, task, {"queue": order.to, **said})
+    return task._replace(job=await desk.store.load(task.job.id, at_least=task.job.seq))
+
+
+async def prioritised(desk: Desk, task: Task) -> Task:
+    """The task with the priority that it was to have as soon as it waits in its lane."""
+    name = task.document.get("priority")
+    if name is None or task.job.status is not Status.QUEUED:
+        return task
+    if (priority := PRIORITIES[name]) != task.job.own_priority:
+        await desk.jobs.ensure_lane(task.job, priority)
+        task = await act(desk, task, Reprioritise(now=clock.now(), priority=priority), desk.caller.actor)
+    return await changed(desk, task, {"priority": None})
+
+
+async def begun(
+    desk: Desk,
+    task: Task,
+    members: Document | None = None,
+    fields: Mapping[str, Any] | None = None,
+    *,
+    count: str | None = None,
+) -> Task:
+    """The task with what a transition changes of it before its move: nobody has to intervene any more.
+
+    Args:
+        desk: that of its scope.
+        task: as it stands.
+        members: what changes of its document.
+        fields: what changes of its fields.
+        count: which of its counts goes up by one.
+    """
+    members = dict(members or {})
+    if count is not None:
+        counts = _counts(task)
+        # What has no event of its own counts at once.
+        counted_for = None if task.job.status is Status.BLOCKED else [count, task.job.seq]
+        members["counts"] = counts | {count: counts[count] + 1, "for": counted_for}
+    return await changed(desk, task, members, calmed(task) | dict(fields or {}))
+
+
+def calmed(task: Task) -> Document:
+    """The field that says that somebody has to intervene, as it is to be from now on, if it said so."""
+    return {"needs_intervention": False} if task.document["fields"].get("needs_intervention") else {}
+
+
+def _counts(task: Task) -> Document:
+    return {ATTEMPTS: task.count(ATTEMPTS), REJECTIONS: task.count(REJECTIONS), "for": None}
 
 
 def _is_held(job: Job) -> bool:
@@ -100,13 +176,12 @@ def _next(desk: Desk, task: Task, order: Order) -> AnyCommand | None:
         case Status.DEAD | Status.CANCELLED | Status.EXPIRED if to == FAILED:
             return None
         case Status.DEAD:
-            return Redrive(now=at)
+            return Redrive(now=at, priority=PRIORITIES.get(task.document.get("priority") or ""))
         case Status.REVIEW if to == DONE:
             return Accept(now=at, reviewer=reviewer)
         case Status.REVIEW if to in (INCOMING, FAILED):
-            return Reject(
-                now=at, reviewer=reviewer, reason=order.reason or "requeued", feedback=_feedback(task, order)
-            )
+            feedback = job.feedback if order.feedback is None else order.feedback
+            return Reject(now=at, reviewer=reviewer, reason=order.reason or "requeued", feedback=feedback)
         case Status.REVIEW:
             return ReleaseReview(now=at, reviewer=reviewer)
         case Status.RUNNING | Status.CANCELLING if to == INCOMING:
@@ -132,12 +207,6 @@ def _next(desk: Desk, task: Task, order: Order) -> AnyCommand | None:
         case _:
             message = f"no way leads from {task.queue} to {to}: job {job.id} is {job.status.value}"
             raise ConflictError(message, code="wrong_queue")
-
-
-def _feedback(task: Task, order: Order) -> dict[str, Any]:
-    return {
-        "rejection_count": task.rejections + order.counts, "reason": order.reason, "rejected_by": order.by,
-    }  # fmt: skip
 
 
 async def act(desk: Desk, task: Task, command: AnyCommand, by: str) -> Task:

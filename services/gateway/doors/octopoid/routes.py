@@ -9,34 +9,47 @@ from aiohttp import web
 
 from switchyard.services.access.principal import Role
 from switchyard.services.gateway.app_keys import NATS, SETTINGS
-from switchyard.services.gateway.doors.octopoid import (
-    change,
-    claim,
-    create,
-    flows,
-    listing,
-    orchestrators,
-    records,
-    verbs,
-)
+from switchyard.services.gateway.doors.octopoid import change, claim, create, listing, verbs
 from switchyard.services.gateway.doors.octopoid.answers import (
+    ActionAnswer,
+    ActionPage,
     Beat,
+    DraftAnswer,
+    DraftPage,
     FlowAnswer,
     FlowDeleted,
     FlowList,
+    Gone,
     Health,
+    Imported,
     KeyAnswer,
+    MessageAnswer,
+    MessagePage,
     NoTask,
     OrchestratorAnswer,
     OrchestratorList,
     Poll,
+    ProjectAnswer,
+    ProjectPage,
     ProjectTasks,
     Registered,
+    RoleAnswer,
+    RoleList,
     TaskAnswer,
     TaskDeleted,
     TaskPage,
 )
 from switchyard.services.gateway.doors.octopoid.desk import now
+from switchyard.services.gateway.doors.octopoid.kept import (
+    actions,
+    drafts,
+    flows,
+    messages,
+    orchestrators,
+    projects,
+    roles,
+)
+from switchyard.services.gateway.doors.octopoid.transfer import importing
 from switchyard.services.gateway.http.callers import json_response
 from switchyard.services.gateway.http.routes import Call, Handler, Parameter, Route
 
@@ -63,7 +76,9 @@ async def health(call: Call[None]) -> web.Response:
 
 _REFUSED: Final = ((400, "invalid"), (403, "scope_mismatch"), (404, "not_found"))
 _CHANGED: Final = (
-    (409, "conflict"), (409, "damaged"), (409, "exists"), (409, "hooks"), (409, "illegal_transition"),
+    (400, "not_erasable"),
+    (409, "conflict"), (409, "damaged"), (409, "exists"), (409, "has_tasks"), (409, "hooks"),
+    (409, "illegal_transition"),
     (409, "lease_expired"), (409, "lease_lost"), (409, "race"), (409, "version"), (409, "wrong_queue"),
     (413, "payload_too_large"), (413, "too_large"), (429, "limit"), (429, "too_many_bytes"),
     (429, "too_many_jobs"), (429, "too_many_job_bytes"), (429, "too_many_waits"),
@@ -79,7 +94,7 @@ def _route(
     body: Any = None,
     *,
     query: Sequence[str] = (),
-    answer: Any = dict[str, Any],
+    answer: Any,
     statuses: Sequence[int] = (200,),
     roles: tuple[Role, ...] | None = None,
 ) -> Route:
@@ -117,7 +132,7 @@ ROUTES: Final = (
     ),
     _route(
         "POST", "/orchestrators/{id}/heartbeat", orchestrators.heartbeat, "Say that one lives",
-        answer=Beat,
+        orchestrators.BeatForm, answer=Beat,
     ),
     _route(
         "GET", "/orchestrators", orchestrators.list_orchestrators, "List orchestrators",
@@ -158,8 +173,8 @@ ROUTES: Final = (
     _route("PATCH", "/tasks/{id}", change.patch, "Change a task", dict[str, Any], answer=TaskAnswer),
     _route("DELETE", "/tasks/{id}", create.delete, "Delete a task", answer=TaskDeleted),
     _route(
-        "GET", "/tasks/{id}/messages", records.list_messages, "List a task's messages",
-        query=(*_PAGED, "task_id", "to_actor", "type", "thread_id", "unreplied"),
+        "GET", "/tasks/{id}/messages", messages.list_of_task, "List a task's messages",
+        query=(*_PAGED, "to_actor", "type", "thread_id", "unreplied"), answer=MessagePage,
     ),
     _route(
         "POST", "/tasks/{id}/submit", verbs.submit, "Hand work in",
@@ -199,47 +214,77 @@ ROUTES: Final = (
     _route("PUT", "/flows/{name}", flows.put, "Register a flow", flows.FlowForm, answer=FlowAnswer),
     _route("DELETE", "/flows/{name}", flows.delete, "Remove a flow", answer=FlowDeleted),
     _route(
-        "POST", "/messages", records.create_message, "Post a message",
-        records.MessageForm, statuses=(201,),
+        "POST", "/messages", messages.create_message, "Post a message",
+        messages.MessageForm, statuses=(201,), answer=MessageAnswer,
     ),
     _route(
-        "GET", "/messages", records.list_messages, "List messages",
-        query=(*_PAGED, "task_id", "to_actor", "type", "thread_id", "unreplied"),
+        "GET", "/messages", messages.list_messages, "List messages",
+        query=(*_PAGED, "task_id", "to_actor", "type", "thread_id", "unreplied"), answer=MessagePage,
     ),
     _route(
-        "POST", "/projects", records.create_project, "Make a project",
-        records.ProjectForm, statuses=(201,),
+        "POST", "/projects", projects.create_project, "Make a project",
+        projects.ProjectForm, statuses=(201,), answer=ProjectAnswer,
     ),
     _route(
-        "GET", "/projects", records.list_projects, "List projects",
-        query=(*_PAGED, "status", "created_by"),
+        "GET", "/projects", projects.list_projects, "List projects",
+        query=(*_PAGED, *projects.FILTERS), answer=ProjectPage,
     ),
-    _route("GET", "/projects/{id}", records.get_project, "Read a project"),
-    _route("PATCH", "/projects/{id}", records.patch_project, "Change a project", records.ProjectChange),
+    _route("GET", "/projects/{id}", projects.get_project, "Read a project", answer=ProjectAnswer),
     _route(
-        "GET", "/projects/{id}/tasks", records.project_tasks, "List a project's tasks",
+        "PATCH", "/projects/{id}", projects.patch_project, "Change a project",
+        projects.ProjectChange, answer=ProjectAnswer,
+    ),
+    _route("DELETE", "/projects/{id}", projects.delete_project, "Remove a project", answer=Gone),
+    _route(
+        "GET", "/projects/{id}/tasks", projects.project_tasks, "List a project's tasks",
         answer=ProjectTasks,
     ),
-    _route("POST", "/drafts", records.create_draft, "Make a draft", records.DraftForm, statuses=(201,)),
     _route(
-        "GET", "/drafts", records.list_drafts, "List drafts",
-        query=(*_PAGED, "status", "author", "domain", "linked_task_id", "linked_project_id"),
+        "POST", "/drafts", drafts.create_draft, "Make a draft",
+        drafts.DraftForm, statuses=(201,), answer=DraftAnswer,
     ),
     _route(
-        "POST", "/actions", records.create_action, "Propose an action",
-        records.ActionForm, statuses=(201,),
+        "GET", "/drafts", drafts.list_drafts, "List drafts",
+        query=(*_PAGED, *drafts.FILTERS), answer=DraftPage,
+    ),
+    _route("GET", "/drafts/{id}", drafts.get_draft, "Read a draft", answer=DraftAnswer),
+    _route(
+        "PATCH", "/drafts/{id}", drafts.patch_draft, "Change a draft",
+        drafts.DraftChange, answer=DraftAnswer,
+    ),
+    _route("DELETE", "/drafts/{id}", drafts.delete_draft, "Remove a draft", answer=Gone),
+    _route(
+        "POST", "/actions", actions.create_action, "Propose an action",
+        actions.ActionForm, statuses=(201,), answer=ActionAnswer,
     ),
     _route(
-        "GET", "/actions", records.list_actions, "List actions",
-        query=(*_PAGED, "entity_type", "entity_id", "status"),
-    ),
-    _route("POST", "/actions/{id}/execute", records.execute_action, "Ask for an action to be carried out"),
-    _route(
-        "POST", "/actions/{id}/complete", records.complete_action, "Note that an action is done",
-        records.ActionResult,
+        "GET", "/actions", actions.list_actions, "List actions",
+        query=(*_PAGED, *actions.FILTERS), answer=ActionPage,
     ),
     _route(
-        "POST", "/actions/{id}/fail", records.fail_action, "Note that an action has failed",
-        records.ActionResult,
+        "PATCH", "/actions/{id}", actions.patch_action, "Change an action",
+        actions.ActionChange, answer=ActionAnswer,
     ),
+    _route(
+        "POST", "/actions/{id}/execute", actions.execute_action, "Ask for an action to be carried out",
+        answer=ActionAnswer,
+    ),
+    _route(
+        "POST", "/actions/{id}/complete", actions.complete_action, "Note that an action is done",
+        actions.ActionResult, answer=ActionAnswer,
+    ),
+    _route(
+        "POST", "/actions/{id}/fail", actions.fail_action, "Note that an action has failed",
+        actions.ActionResult, answer=ActionAnswer,
+    ),
+    _route(
+        "POST", "/roles/register", roles.register_roles, "Register roles",
+        roles.RolesForm, answer=RoleList,
+    ),
+    _route(
+        "POST", "/import", importing.import_rows, "Bring rows of Octopoid's own database over",
+        importing.ImportForm, answer=Imported,
+    ),
+    _route("GET", "/roles", roles.list_roles, "List roles", answer=RoleList),
+    _route("GET", "/roles/{name}", roles.get_role, "Read a role", answer=RoleAnswer),
 )  # fmt: skip

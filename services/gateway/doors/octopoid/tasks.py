@@ -9,12 +9,12 @@ import orjson
 from switchyard.events.encoding.damage import refuse_damaged
 from switchyard.events.errors import ConflictError, InvalidError, NotFoundError
 from switchyard.events.job import Job
-from switchyard.events.values import FINAL, Status
+from switchyard.events.values import Status
 from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.gateway.doors.octopoid.answers import TaskAnswer
-from switchyard.services.gateway.doors.octopoid.desk import Desk, is_system, parties_of, shown
+from switchyard.services.gateway.doors.octopoid.desk import Desk, is_system, parties_of, short, shown
 from switchyard.services.ids import id_for_key
-from switchyard.services.records.entries import Document
+from switchyard.services.records.entries.documents import Document
 
 SORT: Final = "task"
 KIND: Final = "agent"
@@ -36,10 +36,12 @@ FIELDS: Final[dict[str, Any]] = {
     "project_id": None, "auto_accept": False, "hooks": None, "flow": "default", "flow_overrides": None,
     "content": None, "metadata": None, "breakdown_depth": None, "has_plan": False, "plan_id": None,
     "pr_number": None, "pr_url": None, "checks": None, "check_results": None, "needs_rebase": False,
-    "last_rebase_attempt_at": None, "staging_url": None, "needs_breakdown": None, "review_round": None,
+    "last_rebase_attempt_at": None, "staging_url": None, "needs_breakdown": False, "review_round": 0,
     "execution_notes": None, "needs_intervention": False, "commits_count": 0, "turns_used": None,
-    "submitted_at": None,
+    "submitted_at": None, "completed_at": None,
 }  # fmt: skip
+ATTEMPTS: Final = "attempt_count"
+REJECTIONS: Final = "rejection_count"
 
 
 class Task(NamedTuple):
@@ -91,12 +93,41 @@ class Task(NamedTuple):
         taken = 1 if self.job.status in RUNS and is_system(self.job.worker) else 0
         return self.document["queue"] != INCOMING and self.job.attempt == taken and not self.job.rejections
 
+    def count(self, name: str) -> int:
+        """How often it was put back (`attempt_count`) or rejected (`rejection_count`).
+
+        A count is noted before the move that it is for: one whose move never came about does not count.
+        """
+        counts = self.document.get("counts")
+        if counts is not None:
+            return int(counts[name]) - int(counts["for"] == [name, self.job.seq])
+        # As versions before this one counted.
+        if name == REJECTIONS:
+            known = self.job.feedback.get(name) if isinstance(self.job.feedback, dict) else None
+            return known if isinstance(known, int) else self.job.rejections
+        status = self.job.status
+        return max(0, self.job.attempt - (status in RUNS or status in (Status.REVIEW, Status.SUCCEEDED)))
+
     @property
-    def rejections(self) -> int:
-        """How often it was rejected; that it went back for another reason does not count."""
-        feedback = self.job.feedback
-        count = feedback.get("rejection_count") if isinstance(feedback, dict) else None
-        return count if isinstance(count, int) else self.job.rejections
+    def is_apart(self) -> bool:
+        """Whether it stands in a queue by what its document says alone, because it waits for others."""
+        return self.is_new and self.job.status in WAITS
+
+    @property
+    def feedback(self) -> Any:
+        """What the last rejection said."""
+        return self.document.get("feedback") if self.job.feedback is None else self.job.feedback
+
+    @property
+    def named(self) -> str | None:
+        """Whom somebody wrote down as its holder, though nobody holds it, until it moves."""
+        name, seq = self.document.get("named") or (None, 0)
+        return name if seq == self.job.seq else None
+
+    @property
+    def priority(self) -> str:
+        """The one that it has, or is to have as soon as it waits in `incoming`."""
+        return self.document.get("priority") or priority_name(self.job.own_priority)
 
     @property
     def blocked_by(self) -> str | None:
@@ -174,35 +205,42 @@ def task_view(desk: Desk, task: Task) -> TaskAnswer:
     if job.status is Status.REVIEW and job.review is not None:
         worker, expires_at = job.review.reviewer, job.review.expires_at
     orchestrator, agent = parties_of(worker)
-    under_way = job.status in RUNS or job.status is Status.REVIEW or job.status is Status.SUCCEEDED
     given = document["fields"]
-    fields: dict[str, Any] = {name: given.get(name, unsaid) for name, unsaid in FIELDS.items()}
+    fields: dict[str, Any] = {name: _plain(given.get(name, unsaid)) for name, unsaid in FIELDS.items()}
     if job.damage is not None:
-        fields["needs_intervention"] = True
+        fields["needs_intervention"] = 1
+    claimed_at = job.started_at if runs else job.changed_at if worker else None
+    changed_at = max(document["updated_at"], shown(job.changed_at) or "")
+    ended_at = job.ended_at if queue == DONE else None
     shown_fields = fields | {
         "id": task.id,
         "title": fields["title"] or task.id,
         "queue": queue,
-        "priority": priority_name(job.own_priority),
+        "priority": task.priority,
         "scope": desk.scope,
         "blocked_by": task.blocked_by,
-        "claimed_by": agent,
+        "claimed_by": agent or task.named,
         "orchestrator_id": orchestrator,
-        "claimed_at": shown(job.started_at) if runs else None,
+        "claimed_at": short(shown(claimed_at)),
         "lease_expires_at": shown(expires_at),
-        "attempt_count": max(0, job.attempt - under_way),
-        "rejection_count": task.rejections,
-        "feedback": job.feedback,
+        ATTEMPTS: task.count(ATTEMPTS),
+        REJECTIONS: task.count(REJECTIONS),
+        "feedback": task.feedback,
         "hooks": _text(fields["hooks"]),
-        "completed_at": shown(job.ended_at) if job.status in FINAL else None,
-        "created_at": document["created_at"],
-        "updated_at": document["updated_at"],
+        "completed_at": fields["completed_at"] or shown(ended_at),
+        "created_at": short(document["created_at"]),
+        "updated_at": short(changed_at),
         "version": job.seq + task.revision,
         "job_id": job.id,
         "damage": job.damage and job.damage.reason,
         "lease_id": f"{job.id}.{job.lease.fence}" if runs and job.lease else None,
     }
     return TaskAnswer(**shown_fields)
+
+
+def _plain(value: Any) -> Any:
+    """Yes and no as Octopoid has them: 1 and 0."""
+    return int(value) if isinstance(value, bool) else value
 
 
 def _text(value: Any) -> str | None:

@@ -15,18 +15,27 @@ from switchyard.events.encoding.json_bytes import check_bytes
 from switchyard.events.errors import ConflictError, NotFoundError, RejectedError
 from switchyard.events.values import Status
 from switchyard.services import clock
-from switchyard.services.gateway.doors.octopoid import flows
-from switchyard.services.gateway.doors.octopoid.change import check_lease, renewed
+from switchyard.services.gateway.doors.octopoid import dependents
 from switchyard.services.gateway.doors.octopoid.claim import DEFAULT_LEASE_S
-from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, now
-from switchyard.services.gateway.doors.octopoid.moves import MAX_REASON_CHARS, Order, act, changed, move
-from switchyard.services.gateway.doors.octopoid.records import post_message
+from switchyard.services.gateway.doors.octopoid.desk import Desk, desk_of, now, short
+from switchyard.services.gateway.doors.octopoid.kept import flows
+from switchyard.services.gateway.doors.octopoid.kept.messages import post_message
+from switchyard.services.gateway.doors.octopoid.lease import (
+    check_holder,
+    check_lease,
+    check_lease_s,
+    holding,
+    renewed,
+)
+from switchyard.services.gateway.doors.octopoid.moves import MAX_REASON_CHARS, Order, act, begun, move
 from switchyard.services.gateway.doors.octopoid.tasks import (
+    ATTEMPTS,
     CLAIMED,
     CONTINUATION,
     DONE,
     INCOMING,
     PROVISIONAL,
+    REJECTIONS,
     RUNS,
     SORT,
     Task,
@@ -36,7 +45,7 @@ from switchyard.services.gateway.doors.octopoid.tasks import (
 from switchyard.services.gateway.http.callers import json_response
 from switchyard.services.gateway.http.routes import Call
 from switchyard.services.intake.bodies import decoded
-from switchyard.services.records.entries import Document
+from switchyard.services.records.entries.documents import Document
 
 BURNT_OUT_TURNS: Final = 80
 MOST_TURNS: Final = 100
@@ -67,13 +76,14 @@ class SubmitForm(LeaseForm, frozen=True, kw_only=True):
 class RenewForm(LeaseForm, frozen=True):
     """The body of a renewal, which may be empty."""
 
-    lease_duration_seconds: Annotated[float, Meta(ge=1)] = DEFAULT_LEASE_S
+    lease_duration_seconds: Annotated[float, Meta(ge=1)] | None = None
 
 
 class AcceptForm(msgspec.Struct, frozen=True):
     """The body of an acceptance."""
 
     accepted_by: Name
+    completed_at: Annotated[str, Meta(max_length=100)] | None = None
 
 
 class RejectForm(msgspec.Struct, frozen=True):
@@ -97,13 +107,6 @@ class HookForm(msgspec.Struct, frozen=True):
     evidence: Any = None
 
 
-def _check_holder(task: Task, lease_id: str | None) -> None:
-    """Let a request pass that names no lease, or the one under which the task runs."""
-    lease = task.job.lease
-    if lease_id is not None and (lease is None or lease_id != f"{task.job.id}.{lease.fence}"):
-        raise ConflictError("the lease is lost: another runs the task, or none", code="lease_lost")
-
-
 def _answer(desk: Desk, task: Task) -> web.Response:
     return json_response(task_view(desk, task))
 
@@ -125,11 +128,12 @@ async def submit(call: Call[SubmitForm]) -> web.Response:
         and task.job.review.result == result | {"queue": queue}
     ):
         return _answer(desk, task)  # this very call had been here before
-    _check_holder(task, asked.lease_id)
-    if task.job.status is not Status.REVIEW or task.queue != CLAIMED:
+    task = await holding(desk, task, asked.lease_id)
+    by_hand = task.job.status is Status.REVIEW or task.is_apart  # it was put there, and nobody holds it
+    if not by_hand or task.queue != CLAIMED:
         check_lease(task, "submit")
-    fields = {"check_results": None, "execution_notes": None, **result, "submitted_at": now()}
-    task = await changed(desk, task, {}, fields)
+    fields = {"check_results": None, "execution_notes": None, **result, "submitted_at": short(now())}
+    task = await begun(desk, task, {}, fields)
     by = f"worker:{task.job.worker}" if task.job.status in RUNS else desk.caller.actor
     return _answer(desk, await move(desk, task, Order(to=queue, by=by, result=result)))
 
@@ -141,10 +145,14 @@ async def accept(call: Call[AcceptForm]) -> web.Response:
     task = await task_to_change(desk, call.named("id"), "accept")
     by = f"agent:{asked.accepted_by}"
     if task.queue == DONE and task.document.get("accepted_by") == by:
+        await dependents.release(desk, task.id)  # who accepted it may have broken off before that
         return _answer(desk, task)
     await flows.check_way(desk, task, DONE, JUDGED, "accept")
-    task = await changed(desk, task, {"accepted_by": by})
-    return _answer(desk, await move(desk, task, Order(to=DONE, by=by)))
+    completed_at = asked.completed_at or now()
+    task = await begun(desk, task, {"accepted_by": by}, {"completed_at": completed_at})
+    task = await move(desk, task, Order(to=DONE, by=by))
+    await dependents.release(desk, task.id)
+    return _answer(desk, task)
 
 
 async def reject(call: Call[RejectForm]) -> web.Response:
@@ -153,17 +161,21 @@ async def reject(call: Call[RejectForm]) -> web.Response:
     asked = call.body
     task = await task_to_change(desk, call.named("id"), "reject")
     by = f"agent:{asked.rejected_by}"
-    feedback = task.job.feedback
+    known = task.feedback
     if (
         task.queue == INCOMING
-        and isinstance(feedback, dict)
-        and (feedback.get("reason"), feedback.get("rejected_by")) == (asked.reason, by)
+        and isinstance(known, dict)
+        and (known.get("reason"), known.get("rejected_by")) == (asked.reason, by)
     ):
         return _answer(desk, task)
     await flows.check_way(desk, task, INCOMING, JUDGED, "reject")
     if task.job.status in RUNS:
         task = await move(desk, task, Order(to=PROVISIONAL, by=by))
-    order = Order(to=INCOMING, by=by, reason=asked.reason, counts=True)
+    feedback = {
+        REJECTIONS: task.count(REJECTIONS) + 1, "reason": asked.reason, "rejected_by": by,
+    }  # fmt: skip
+    task = await begun(desk, task, count=REJECTIONS)
+    order = Order(to=INCOMING, by=by, reason=asked.reason, feedback=feedback)
     return _answer(desk, await move(desk, task, order))
 
 
@@ -172,9 +184,10 @@ async def requeue(call: Call[LeaseForm]) -> web.Response:
     desk = desk_of(call)
     asked = call.body
     task = await task_to_change(desk, call.named("id"), "requeue")
-    _check_holder(task, asked.lease_id)
+    check_holder(task, asked.lease_id)
     await flows.check_way(desk, task, INCOMING, JUDGED, "requeue")
     by = desk.caller.actor
+    task = await begun(desk, task, count=ATTEMPTS)
     return _answer(desk, await move(desk, task, Order(to=INCOMING, by=by, reason="requeued")))
 
 
@@ -185,7 +198,10 @@ async def force_queue(call: Call[ForceForm]) -> web.Response:
     task = await task_to_change(desk, call.named("id"), "move")
     await flows.check_queue(desk, task.flow, asked.queue)
     by = desk.caller.actor
+    task = await begun(desk, task, {}, {"completed_at": short(now())} if asked.queue == DONE else {})
     task = await move(desk, task, Order(to=asked.queue, by=by, reason=asked.reason))
+    if task.queue == DONE:
+        await dependents.release(desk, task.id)
     message: Document = {"task_id": task.id, "from_actor": "system", "type": "force_queue"}
     await post_message(desk, message | {"content": asked.reason})
     return _answer(desk, task)
@@ -196,10 +212,13 @@ async def renew(call: Call[RenewForm]) -> web.Response:
     desk = desk_of(call)
     asked = call.body
     task = await task_to_change(desk, call.named("id"), "renew")
-    _check_holder(task, asked.lease_id)
-    lease_s = min(asked.lease_duration_seconds, desk.settings.timed_lease_max_s)
+    lease_s = asked.lease_duration_seconds
+    if lease_s is None:
+        lease_s = min(DEFAULT_LEASE_S, desk.settings.octopoid_lease_max_s)
+    check_lease_s(desk, lease_s, "lease_duration_seconds")
+    task = await holding(desk, task, asked.lease_id)
     expires_at = clock.now() + timedelta(seconds=lease_s)
-    return _answer(desk, await renewed(desk, task, expires_at))
+    return _answer(desk, await renewed(desk, task, expires_at, "lease_duration_seconds"))
 
 
 async def release(call: Call[None]) -> web.Response:

@@ -8,26 +8,30 @@ import msgspec
 from aiohttp import web
 
 from switchyard.services.access.principal import Role
-from switchyard.services.gateway.app_keys import TENANT_LIMITS
-from switchyard.services.gateway.doors.v1.answers.operation import (
+from switchyard.services.gateway.app_keys import JOBS, TENANT_LIMITS
+from switchyard.services.gateway.doors.v1.answers.billing import (
     LimitAnswer,
     LimitsAnswer,
     LimitUseAnswer,
+    holder,
     limit_fields,
 )
 from switchyard.services.gateway.doors.v1.parts import NO_SUCH, OPERATE, SEE, TENANT
 from switchyard.services.gateway.http.callers import json_response
 from switchyard.services.gateway.http.query import scope
 from switchyard.services.gateway.http.routes import Call, Route
-from switchyard.services.records.limits import Places, Requests
+from switchyard.services.records.limits import KeepSeconds, Places, Requests
 
 
 class LimitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a PUT; one of the three has to be there."""
+    """The body of a PUT; one of these has to be there."""
 
     concurrency: Places | None = None
     per_minute: Places | None = None
     requests_per_minute: Requests | None = None
+    keep_s: KeepSeconds | None = None
+    keep_dead_s: KeepSeconds | None = None
+    erase_s: KeepSeconds | None = None
 
 
 async def put(call: Call[LimitRequest]) -> web.Response:
@@ -40,6 +44,9 @@ async def put(call: Call[LimitRequest]) -> web.Response:
         concurrency=asked.concurrency,
         per_minute=asked.per_minute,
         requests_per_minute=asked.requests_per_minute,
+        keep_s=asked.keep_s,
+        keep_dead_s=asked.keep_dead_s,
+        erase_s=asked.erase_s,
     )
     body = LimitAnswer(**limit_fields(tenant, name, limit))
     return json_response(body, status=201 if is_new else 200)
@@ -54,7 +61,11 @@ async def get(call: Call[None]) -> web.Response:
     )
     limit = await limits.get(tenant, name)
     use = await limits.use(tenant, name, limit)
-    return json_response(LimitUseAnswer(**limit_fields(tenant, name, limit), **use._asdict()))
+    jobs = call.part(JOBS)
+    may_see = Role.VIEWER in call.caller.roles  # operators see no jobs of others
+    holders = [holder(job, jobs.progress(job)) for job in limits.holders(tenant, name)] if may_see else None
+    fields = limit_fields(tenant, name, limit)
+    return json_response(LimitUseAnswer(**fields, **use._asdict(), jobs=holders))
 
 
 async def list_limits(call: Call[None]) -> web.Response:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from switchyard.events.subjects import NAME
-from switchyard.events.values import DAMAGED, Status
+from switchyard.events.subjects import JOB_ID, NAME
+from switchyard.events.values import DAMAGED, FINAL, WAITING, Status
 from switchyard.services.access.principal import Role
 from switchyard.services.gateway.app_keys import SETTINGS
 from switchyard.services.gateway.http.callers import H_SEQ
@@ -14,6 +14,12 @@ from switchyard.services.gateway.http.routes import Call, Parameter
 from switchyard.services.intake.faults import MalformedError
 from switchyard.services.records.keys import ID as KEY_ID
 
+GROUPS: Final = {
+    "active": (Status.RUNNING.value, Status.CANCELLING.value),
+    "waiting": tuple(sorted(status.value for status in WAITING)),
+    "ended": tuple(sorted(status.value for status in FINAL)),
+}
+"""Words that a filter by state takes for several."""
 STATES: Final = frozenset(status.value for status in Status) - {Status.ABSENT.value} | {DAMAGED}
 
 READ: Final = (Role.VIEWER,)
@@ -33,6 +39,7 @@ LABEL: Final = Parameter("label", repeated=True)
 WAIT: Final = Parameter("wait", "seconds")
 
 API_KEY: Final = Parameter("key")
+PARENT: Final = Parameter("parent")
 H_KEY: Final = "Idempotency-Key"
 H_TRACE: Final = "traceparent"
 H_KNOWN: Final = "If-None-Match"
@@ -48,6 +55,7 @@ CHANGED: Final = (
 JOBS_SHARE: Final = (
     (422, "too_many_lanes"), (422, "too_many_priorities"),
     (429, "too_many_jobs"), (429, "too_many_job_bytes"), (429, "too_many_waits"),
+    (402, "budget_spent"), (429, "quota_spent"), (429, "too_many_erasures"),
 )  # fmt: skip
 
 
@@ -58,11 +66,14 @@ def page_limit(call: Call[Any]) -> int:
 
 
 def words_of(query: Query, name: str) -> list[str]:
-    """The values of a filter, repeated or separated by commas."""
+    """The values of a filter, repeated or separated by commas; a group of states stands for each of them."""
     words = [word for value in query.all(name) for word in value.split(",")]
+    if name == "state":
+        for word in words:
+            if word not in STATES and word not in GROUPS:
+                raise wrong(name, word, f"one of {', '.join((*sorted(GROUPS), *sorted(STATES)))}")
+        return list(dict.fromkeys(state for word in words for state in GROUPS.get(word, (word,))))
     for word in words:
-        if name == "state" and word not in STATES:
-            raise wrong(name, word, f"one of {', '.join(sorted(STATES))}")
         if NAME.fullmatch(word) is None:
             raise wrong(name, word, f"a name that matches {NAME.pattern}")
     return words
@@ -77,6 +88,15 @@ def labels_of(query: Query) -> list[tuple[str, str]]:
             raise wrong("label", value, "name:value")
         labels.append((name, wanted))
     return labels
+
+
+def parent_filter(query: Query) -> str | None:
+    """The id of the job whose parts a list has."""
+    value = query.text("parent")
+    if value is not None and JOB_ID.fullmatch(value) is None:
+        message = "parent: the id of a job was expected"
+        raise MalformedError(message, code="invalid_parameter", field="parent")
+    return value
 
 
 def key_filter(query: Query) -> str | None:

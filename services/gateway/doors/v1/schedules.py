@@ -7,6 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from switchyard.events.subjects import NAME
+from switchyard.projections.job_view import JobView
 from switchyard.services.gateway.app_keys import SCHEDULES, SETTINGS
 from switchyard.services.gateway.doors.v1.answers.schedules import (
     NEXT_SHOWN,
@@ -15,11 +16,24 @@ from switchyard.services.gateway.doors.v1.answers.schedules import (
     SchedulePage,
     schedule_answer,
 )
-from switchyard.services.gateway.doors.v1.parts import NO_SUCH, PAGED, READ, SUBMIT, TENANT, page_limit
-from switchyard.services.gateway.http.callers import json_response
+from switchyard.services.gateway.doors.v1.jobs.shown import shown
+from switchyard.services.gateway.doors.v1.parts import (
+    H_KEY,
+    H_TRACE,
+    JOBS_SHARE,
+    NO_SUCH,
+    PAGED,
+    READ,
+    SEQ,
+    SUBMIT,
+    TENANT,
+    page_limit,
+)
+from switchyard.services.gateway.http.callers import json_response, key_of
 from switchyard.services.gateway.http.query import scope, wrong
 from switchyard.services.gateway.http.routes import Call, Parameter, Route
 from switchyard.services.gateway.operations.schedule_request import PreviewRequest, ScheduleRequest
+from switchyard.services.intake.request import parse_key
 
 
 async def create(call: Call[ScheduleRequest]) -> web.Response:
@@ -59,6 +73,15 @@ async def next_runs(call: Call[None]) -> web.Response:
 async def preview(call: Call[PreviewRequest]) -> web.Response:
     """The ticks to come of a schedule that is not made."""
     return json_response(NextRuns(next_runs=call.part(SCHEDULES).preview(call.body, _count(call))))
+
+
+async def run(call: Call[None]) -> web.Response:
+    """A job of the schedule, made now."""
+    header = key_of(call.request)
+    key = None if header is None else parse_key(header)
+    job, event = await call.part(SCHEDULES).run(call.caller, call.named("id"), key)
+    location = {"Location": f"/v1/jobs/{job.id}"}
+    return await shown(call, job, status=200 if event is None else 201, headers=location)
 
 
 async def pause(call: Call[None]) -> web.Response:
@@ -121,6 +144,15 @@ ROUTES: Final = (
     Route(
         method="DELETE", path="/v1/schedules/{id}", handler=delete, summary="Remove a schedule",
         roles=SUBMIT, query=(TENANT,), answers={204: None}, errors=NO_SUCH,
+    ),
+    Route(
+        method="POST", path="/v1/schedules/{id}/run", handler=run, summary="Make a job of a schedule now",
+        roles=SUBMIT, headers=(H_KEY, H_TRACE), answers={201: JobView, 200: JobView},
+        answer_headers=(*SEQ, "Location"),
+        errors=(
+            *NO_SUCH, (409, "idempotency_conflict"), (409, "damaged"), (413, "payload_too_large"),
+            (422, "unknown_file"), (422, "unknown_limit"), (422, "unknown_dependency"), *JOBS_SHARE,
+        ),
     ),
     Route(
         method="POST", path="/v1/schedules/{id}/pause", handler=pause, summary="Pause a schedule",

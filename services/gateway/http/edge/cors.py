@@ -23,7 +23,9 @@ OF_ALL: Final = (
 """Request headers that a page may set on any route."""
 EXPOSED: Final = (
     "Accept-Ranges, Allow, Content-Disposition, Content-Range, ETag, Location, RateLimit, RateLimit-Policy, "
-    "Retry-After, Switchyard-Seq, WWW-Authenticate, X-Request-Id"
+    "Retry-After, Switchyard-File, Switchyard-Seq, Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, "
+    "Tus-Resumable, Tus-Version, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset, "
+    "WWW-Authenticate, X-Request-Id"
 )
 """What a page may read of an answer, beside what every page may."""
 

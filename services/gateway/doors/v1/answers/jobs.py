@@ -10,13 +10,14 @@ from msgspec import UNSET, UnsetType
 
 from switchyard.events.encoding.envelope import Recorded, event_view
 from switchyard.projections.job_view import JobView
+from switchyard.projections.lists.views import ListedJob
 from switchyard.services.gateway.doors.v1.answers.base import Answer, Moment
 
 
 class JobPage(Answer, frozen=True, kw_only=True):
-    """Jobs, newest first."""
+    """Jobs, newest first unless they were asked for in another order."""
 
-    jobs: Sequence[JobView]
+    jobs: Sequence[ListedJob]
     cursor: str | None
 
 
@@ -31,6 +32,7 @@ class EventAnswer(Answer, frozen=True, kw_only=True):
     data: Mapping[str, Any] | UnsetType = UNSET
     unreadable: str | UnsetType = UNSET
     key: str | UnsetType = UNSET
+    actor_tenant: str | UnsetType = UNSET
 
 
 class EventPage(Answer, frozen=True, kw_only=True):

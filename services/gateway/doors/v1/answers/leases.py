@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from switchyard.events.job import Job
-from switchyard.services.access.lease_tickets import LeaseClaims
+from switchyard.services.access.ticket_claims import LeaseClaims, OutcomeClaims
 from switchyard.services.dispatch.rest.claiming import Claimed
+from switchyard.services.dispatch.rest.found import FoundAttempt
 from switchyard.services.gateway.doors.v1.answers.base import Answer
 
 
@@ -25,6 +26,23 @@ class LeaseGranted(Answer, frozen=True, kw_only=True):
     revision: int
     expires_at: datetime | None
     timeout_s: float
+
+
+class PartShown(Answer, frozen=True, kw_only=True):
+    """A part of a job."""
+
+    id: str
+    name: str
+    kind: str
+
+
+class PartOutcomeAnswer(Answer, frozen=True, kw_only=True):
+    """How a part ended; `error` has `code` and `message`."""
+
+    status: str
+    result: Any
+    artifacts: Sequence[Mapping[str, Any]]
+    error: Mapping[str, str] | None
 
 
 class LeasedJob(Answer, frozen=True, kw_only=True):
@@ -46,6 +64,8 @@ class LeasedJob(Answer, frozen=True, kw_only=True):
     attempt_timeout_s: float | None
     deadline_at: datetime | None
     created_at: datetime | None
+    depth: int
+    parts: Sequence[PartShown] | None
 
 
 class ClaimAnswer(Answer, frozen=True, kw_only=True):
@@ -53,6 +73,28 @@ class ClaimAnswer(Answer, frozen=True, kw_only=True):
 
     lease: LeaseGranted
     job: LeasedJob
+
+
+class BackendShown(Answer, frozen=True, kw_only=True):
+    """A back end that carries an attempt on."""
+
+    kind: str
+    id: str
+    remote_id: str
+
+
+class FoundAttemptAnswer(ClaimAnswer, frozen=True, kw_only=True):
+    """An attempt that is at a back end; its lease is renewed with `lease_s`, and has `timeout_s` left."""
+
+    backend: BackendShown
+    lease_s: float
+
+
+class FoundAnswer(Answer, frozen=True, kw_only=True):
+    """What a worker is to look after from now on; `more` says that others are left."""
+
+    attempts: list[FoundAttemptAnswer]
+    more: bool
 
 
 class JobState(Answer, frozen=True, kw_only=True):
@@ -98,18 +140,14 @@ class RenewAnswer(Answer, frozen=True, kw_only=True):
     cancel: CancelWish | None
 
 
-class BackendShown(Answer, frozen=True, kw_only=True):
-    """A back end that carries an attempt on."""
-
-    kind: str
-    id: str
-    remote_id: str
-
-
 class DelegateAnswer(Answer, frozen=True, kw_only=True):
-    """An attempt that a back end carries on; `outcome` is the path that it reports to."""
+    """An attempt that a back end carries on; `outcome` is the path that it reports to.
+
+    `lease_s` are the seconds from one sign of life to the next, as granted.
+    """
 
     lease: LeaseRenewed
+    lease_s: float
     backend: BackendShown
     outcome: str
     job: JobState
@@ -152,8 +190,23 @@ def claim_answer(claimed: Claimed, token: str, timeout_s: float) -> ClaimAnswer:
             attempt_timeout_s=job.attempt_timeout_s,
             deadline_at=job.deadline_at,
             created_at=job.created_at,
+            depth=job.depth,
+            parts=_parts(job) if job.parted_by else None,
         ),
     )
+
+
+def _parts(job: Job) -> list[PartShown]:
+    return [PartShown(id=part.id, name=part.name, kind=part.kind) for part in job.parts]
+
+
+def found_answer(found: FoundAttempt, token: str, timeout_s: float) -> FoundAttemptAnswer:
+    """An attempt at its back end; the arguments are those of `claim_answer`."""
+    answer, backend = claim_answer(found.claimed, token, timeout_s), found.backend
+    return FoundAttemptAnswer(
+        lease=answer.lease, job=answer.job, lease_s=found.lease_s,
+        backend=BackendShown(kind=backend.kind, id=backend.id, remote_id=backend.remote_id),
+    )  # fmt: skip
 
 
 def renew_answer(claims: LeaseClaims, job: Job, expires_at: datetime) -> RenewAnswer:
@@ -170,7 +223,7 @@ def renew_answer(claims: LeaseClaims, job: Job, expires_at: datetime) -> RenewAn
     )  # fmt: skip
 
 
-def delegate_answer(claims: LeaseClaims, job: Job, token: str) -> DelegateAnswer:
+def delegate_answer(claims: OutcomeClaims, job: Job, token: str) -> DelegateAnswer:
     """A lease that has become a back end's; `token` is what that reports with."""
     lease = job.lease
     if lease is None or lease.backend is None or lease.expires_at is None:
@@ -181,6 +234,7 @@ def delegate_answer(claims: LeaseClaims, job: Job, token: str) -> DelegateAnswer
             id=claims.id, fence=claims.fence, attempt=claims.attempt, worker=claims.worker,
             expires_at=lease.expires_at,
         ),
+        lease_s=claims.lease_s,
         backend=BackendShown(kind=backend.kind, id=backend.id, remote_id=backend.remote_id),
         outcome=f"/v1/outcomes/{token}",
         job=JobState(id=job.id, state=job.status.value),

@@ -1,8 +1,8 @@
-"""Workers, queues, controls, kinds, limits and usage; files, and what is set aside."""
+"""Workers, queues, controls, kinds and usage; files, and what is set aside."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,12 +12,16 @@ from msgspec import UNSET, UnsetType
 from switchyard.events import subjects
 from switchyard.events.job import Job
 from switchyard.projections.job_view import ProgressView, progress_view
+from switchyard.projections.lists.brief import Brief
 from switchyard.services.broker.quarantine import Reference
 from switchyard.services.files import FileInfo
 from switchyard.services.gateway.doors.v1.answers.base import Answer
+from switchyard.services.gateway.doors.v1.answers.models import FetchAnswer
 from switchyard.services.gateway.operations.controls import Wished
+from switchyard.services.gateway.operations.demand.demand import fetch_shown
+from switchyard.services.records.back_ends import down_of
 from switchyard.services.records.kinds import AgeingRequest, KindDefaults, RetryRequest
-from switchyard.services.records.limits import Limit
+from switchyard.services.records.models.record import Fetch
 from switchyard.services.records.workers import WorkerRecord
 
 # --- Workers and queues
@@ -34,6 +38,20 @@ class RunningJob(Answer, frozen=True, kw_only=True):
     attempt: int
     started_at: datetime | None
     progress: ProgressView | None
+
+
+class ConnectorAnswer(Answer, frozen=True, kw_only=True):
+    """A connector of a worker: the attempts that it may run, those that it runs, what its jobs find.
+
+    `down` says since when its back end is down, and why, where it is.
+    """
+
+    id: str
+    kind: str
+    slots: int
+    running: int
+    down: str | UnsetType = UNSET
+    capabilities: Mapping[str, Any] | UnsetType = UNSET
 
 
 class WorkerAnswer(Answer, frozen=True, kw_only=True):
@@ -54,7 +72,11 @@ class WorkerAnswer(Answer, frozen=True, kw_only=True):
     started_at: datetime
     at: datetime
     tenant: str | UnsetType = UNSET
+    tenants: Sequence[str] | UnsetType = UNSET
+    exclude_tenants: Sequence[str] | UnsetType = UNSET
+    connectors: Sequence[ConnectorAnswer] | UnsetType = UNSET
     door: str | UnsetType = UNSET
+    fetching: Sequence[FetchAnswer] | UnsetType = UNSET
     lost_slots: int
     running: int
     started: int
@@ -106,16 +128,20 @@ def worker_answer(
     record: WorkerRecord,
     tallies: Mapping[str, Any],
     *,
+    sees: Callable[[str], bool],
     with_capabilities: bool = True,
     jobs: Sequence[RunningJob] | UnsetType = UNSET,
+    fetching: Sequence[Fetch] = (),
 ) -> WorkerAnswer:
     """A worker.
 
     Args:
         record: as it says itself.
         tallies: those of its attempts.
+        sees: says which tenants the caller may know of.
         with_capabilities: whether those are shown, which may be large.
         jobs: that it runs.
+        fetching: model files on their way to it.
     """
     return WorkerAnswer(
         id=record.id,
@@ -130,7 +156,11 @@ def worker_answer(
         started_at=record.started_at,
         at=record.at,
         tenant=UNSET if record.tenant is None else record.tenant,
+        tenants=[tenant for tenant in record.tenants if sees(tenant)] or UNSET,
+        exclude_tenants=[tenant for tenant in record.excluded if sees(tenant)] or UNSET,
+        connectors=_connectors(record, with_capabilities=with_capabilities) or UNSET,
         door=record.door or UNSET,
+        fetching=[FetchAnswer(**fetch_shown(fetch)) for fetch in fetching] or UNSET,
         lost_slots=record.lost_slots,
         running=len(record.fences),
         started=tallies.get("started", 0),
@@ -141,7 +171,21 @@ def worker_answer(
     )
 
 
-def running_job(job: Job, progress: Mapping[str, Any] | None) -> RunningJob:
+def _connectors(record: WorkerRecord, *, with_capabilities: bool) -> list[ConnectorAnswer]:
+    found = []
+    for one in record.connectors:
+        capabilities = record.only(one.id).capabilities
+        down = down_of(one.kind, capabilities)
+        answer = ConnectorAnswer(
+            id=one.id, kind=one.kind, slots=min(one.slots or record.slots, record.slots),
+            running=record.loads.get(one.id, 0), down=UNSET if down is None else str(down),
+            capabilities=capabilities if with_capabilities else UNSET,
+        )  # fmt: skip
+        found.append(answer)
+    return found
+
+
+def running_job(job: Job | Brief, progress: Mapping[str, Any] | None) -> RunningJob:
     """A job that a worker runs."""
     return RunningJob(
         id=job.id,
@@ -186,38 +230,18 @@ class KindAnswer(Answer, frozen=True, kw_only=True):
     queue_timeout_s: float | None
     deadline_s: float | None
     ageing: AgeingRequest | None
+    keep_s: float | None
+    keep_dead_s: float | None
     fair_share: bool
     weights: Mapping[str, int]
+    erasable: bool
+    erase_s: float | None
 
 
 class KindsAnswer(Answer, frozen=True, kw_only=True):
     """The kinds that have defaults of their own, by name."""
 
     kinds: Sequence[KindAnswer]
-
-
-class LimitAnswer(Answer, frozen=True, kw_only=True):
-    """A limit."""
-
-    name: str
-    tenant: str
-    concurrency: int | None
-    per_minute: int | None
-    requests_per_minute: int | None
-    changed_at: datetime
-
-
-class LimitUseAnswer(LimitAnswer, frozen=True, kw_only=True):
-    """A limit, and how much of it is in use."""
-
-    running: int
-    starts_left: bool
-
-
-class LimitsAnswer(Answer, frozen=True, kw_only=True):
-    """The limits of a tenant, by name."""
-
-    limits: Sequence[LimitAnswer]
 
 
 class ShareAnswer(Answer, frozen=True, kw_only=True):
@@ -249,16 +273,7 @@ def control_answer(wished: Wished, consumers: int | UnsetType = UNSET) -> Contro
 
 def kind_answer(kind: str, defaults: KindDefaults) -> KindAnswer:
     """All fields, also those that are left to Switchyard's own defaults."""
-    shown = {name: getattr(defaults, name) for name in defaults.__struct_fields__}
-    return KindAnswer(kind=kind, **shown)
-
-
-def limit_fields(tenant: str, name: str, limit: Limit) -> dict[str, Any]:
-    """The fields of a limit's answer."""
-    return {
-        "name": name, "tenant": tenant, "concurrency": limit.concurrency, "per_minute": limit.per_minute,
-        "requests_per_minute": limit.requests_per_minute, "changed_at": limit.changed_at,
-    }  # fmt: skip
+    return KindAnswer(kind=kind, **{name: getattr(defaults, name) for name in defaults.__struct_fields__})
 
 
 # --- Files, and what is set aside

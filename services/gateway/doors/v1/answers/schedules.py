@@ -41,8 +41,16 @@ class Refused(Answer, frozen=True, kw_only=True):
     field: str | None
 
 
+class RunByHand(Answer, frozen=True, kw_only=True):
+    """The last job that somebody had made beside the ticks."""
+
+    at: datetime
+    job_id: str
+    by: str
+
+
 class ScheduleAnswer(Answer, frozen=True, kw_only=True):
-    """A schedule; in lists it has the `kind` of its job in place of the job."""
+    """A schedule; in lists it has the `kind` or `workflow` of its job in place of the job."""
 
     id: str
     name: str
@@ -57,6 +65,7 @@ class ScheduleAnswer(Answer, frozen=True, kw_only=True):
     overlap: str
     job: Any = UNSET
     kind: str | UnsetType = UNSET
+    workflow: str | UnsetType = UNSET
     created_at: datetime
     created_by: str
     next_runs: Sequence[datetime]
@@ -64,6 +73,8 @@ class ScheduleAnswer(Answer, frozen=True, kw_only=True):
     runs: int
     last_skipped: Skipped | None
     last_refused: Refused | None
+    last_by_hand: RunByHand | None
+    runs_by_hand: int
 
 
 class SchedulePage(Answer, frozen=True, kw_only=True):
@@ -80,7 +91,8 @@ class NextRuns(Answer, frozen=True, kw_only=True):
 
 
 class _Kind(msgspec.Struct, frozen=True):
-    kind: str
+    kind: str | UnsetType = UNSET
+    workflow: str | UnsetType = UNSET
 
 
 _KIND: Final = msgspec.json.Decoder(_Kind)
@@ -94,7 +106,9 @@ def schedule_answer(schedule: Schedule, *, listed: bool = False) -> ScheduleAnsw
         state = "paused"
     elif next_tick(schedule) is None:
         state = "ended"
+    of = _KIND.decode(bytes(schedule.job)) if listed else _Kind()
     last, refused, skipped = schedule.last_tick, schedule.refused, schedule.skipped
+    by_hand = schedule.by_hand
     return ScheduleAnswer(
         id=schedule.name,
         name=schedule.name,
@@ -108,7 +122,8 @@ def schedule_answer(schedule: Schedule, *, listed: bool = False) -> ScheduleAnsw
         missed=schedule.missed.value,
         overlap=schedule.overlap.value,
         job=UNSET if listed else schedule.job,
-        kind=_KIND.decode(bytes(schedule.job)).kind if listed else UNSET,
+        kind=of.kind,
+        workflow=of.workflow,
         created_at=schedule.created_at,
         created_by=schedule.created_by,
         next_runs=tuple(islice(upcoming(schedule, clock.now()), NEXT_SHOWN)),
@@ -118,4 +133,8 @@ def schedule_answer(schedule: Schedule, *, listed: bool = False) -> ScheduleAnsw
         last_refused=None
         if refused is None
         else Refused(at=refused.at, code=refused.code, message=refused.message, field=refused.field),
+        last_by_hand=None
+        if by_hand is None
+        else RunByHand(at=by_hand.at, job_id=by_hand.job_id, by=by_hand.by),
+        runs_by_hand=schedule.runs_by_hand,
     )

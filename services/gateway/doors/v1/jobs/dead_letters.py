@@ -13,9 +13,9 @@ from msgspec import Meta
 from switchyard.events.subjects import NAME_PATTERN
 from switchyard.events.vocabulary.causes import DeadReason
 from switchyard.projections.dead_letters import DeadFilters
-from switchyard.projections.job_list import TOP
 from switchyard.projections.job_view import job_view
 from switchyard.projections.jobs import microseconds
+from switchyard.projections.lists.jobs import TOP
 from switchyard.services.gateway.app_keys import DEAD_LETTERS, FRESHNESS
 from switchyard.services.gateway.doors.v1.answers.jobs import DeadLetterPage, Discarded, Redriven, Refusal
 from switchyard.services.gateway.doors.v1.jobs.actions import Reason

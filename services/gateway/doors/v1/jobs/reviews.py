@@ -9,7 +9,8 @@ from aiohttp import web
 from msgspec import Meta
 
 from switchyard.projections.job_view import JobView, job_view
-from switchyard.services.gateway.app_keys import FRESHNESS, REVIEWS
+from switchyard.services.files.named import jobs_named
+from switchyard.services.gateway.app_keys import FRESHNESS, REVIEWS, TENANT_FILES
 from switchyard.services.gateway.doors.v1.answers.jobs import ReviewPage
 from switchyard.services.gateway.doors.v1.jobs.shown import loaded, page_tag, shown
 from switchyard.services.gateway.doors.v1.parts import (
@@ -68,6 +69,7 @@ async def list_reviews(call: Call[None]) -> web.Response:
     if tags.is_known(call.request, found):
         return tags.not_modified(found, seq)
     page, cursor, _ = await call.part(REVIEWS).list(tenant, filters, min_seq=seq)
+    page = await jobs_named(call.part(TENANT_FILES).files, page)
     body = ReviewPage(reviews=[job_view(job) for job in page], cursor=cursor)
     return json_response(body, headers=tags.headers(found, seq))
 
@@ -75,23 +77,23 @@ async def list_reviews(call: Call[None]) -> web.Response:
 async def claim(call: Call[ClaimReviewRequest]) -> web.Response:
     """Keep the review for oneself, for a time; again to keep it longer."""
     job = await loaded(call)
-    return shown(call, await call.part(REVIEWS).claim(call.caller, job, call.body.lease_s))
+    return await shown(call, await call.part(REVIEWS).claim(call.caller, job, call.body.lease_s))
 
 
 async def release(call: Call[NothingRequest]) -> web.Response:
     """Leave the review to others."""
-    return shown(call, await call.part(REVIEWS).release(call.caller, await loaded(call)))
+    return await shown(call, await call.part(REVIEWS).release(call.caller, await loaded(call)))
 
 
 async def accept(call: Call[NothingRequest]) -> web.Response:
     """The proposed result is the job's."""
-    return shown(call, await call.part(REVIEWS).accept(call.caller, await loaded(call)))
+    return await shown(call, await call.part(REVIEWS).accept(call.caller, await loaded(call)))
 
 
 async def reject(call: Call[RejectRequest]) -> web.Response:
     """Send the job back, or end it when it was rejected too often."""
     job, asked = await loaded(call), call.body
-    return shown(call, await call.part(REVIEWS).reject(call.caller, job, asked.reason, asked.feedback))
+    return await shown(call, await call.part(REVIEWS).reject(call.caller, job, asked.reason, asked.feedback))
 
 
 _COMMON: Final[dict[str, Any]] = {

@@ -8,35 +8,30 @@ from aiohttp import hdrs, web
 
 from switchyard.events.encoding.damage import refuse_damaged
 from switchyard.events.values import FINAL, RESULT_ARTIFACT, Status
-from switchyard.projections.job_view import JobView, job_view
+from switchyard.projections.job_view import JobView
 from switchyard.services.gateway.app_keys import JOBS, REASONS, SETTINGS
-from switchyard.services.gateway.doors.v1.answers.jobs import EventPage, Explanation, JobPage, event_answer
-from switchyard.services.gateway.doors.v1.jobs.shown import current, page_tag, shown, tag_of
+from switchyard.services.gateway.doors.v1.answers.jobs import EventPage, Explanation, event_answer
+from switchyard.services.gateway.doors.v1.jobs import lists
+from switchyard.services.gateway.doors.v1.jobs.details import JobDetail, children_of, detail
+from switchyard.services.gateway.doors.v1.jobs.shown import current, shown
 from switchyard.services.gateway.doors.v1.parts import (
-    API_KEY,
     H_KEY,
     H_KNOWN,
     H_TRACE,
     JOBS_SHARE,
-    KIND,
-    LABEL,
     NO_SUCH,
-    PAGED,
     READ,
     SEQ,
     SUBMIT,
     TAGGED,
     TENANT,
     WAIT,
-    key_filter,
-    labels_of,
     page_limit,
-    words_of,
 )
 from switchyard.services.gateway.http import tags
 from switchyard.services.gateway.http.callers import H_SEQ, json_response, key_of
 from switchyard.services.gateway.http.problems import Problem
-from switchyard.services.gateway.http.query import H_MIN_SEQ, MAX_SEQ, min_seq, parse_time, wide_scope
+from switchyard.services.gateway.http.query import MAX_SEQ, parse_time, wide_scope
 from switchyard.services.gateway.http.routes import Call, Parameter, Route
 from switchyard.services.intake.faults import MalformedError
 from switchyard.services.intake.request import JobRequest, parse_key
@@ -52,7 +47,7 @@ async def submit(call: Call[JobRequest]) -> web.Response:
     if wait_s:
         job = await jobs.ended(job, wait_s)
     location = {"Location": f"/v1/jobs/{job.id}"}
-    return shown(call, job, status=200 if event is None else 201, headers=location)
+    return await shown(call, job, status=200 if event is None else 201, headers=location)
 
 
 async def get(call: Call[None]) -> web.Response:
@@ -66,7 +61,7 @@ async def get(call: Call[None]) -> web.Response:
     is_seq = at.isascii() and at.isdecimal() and len(at) < len(str(MAX_SEQ))
     until = int(at) if is_seq else parse_time("at", at)
     job = await call.part(JOBS).until(call.named("id"), wide_scope(call.caller, call.query), until)
-    return json_response(job_view(job, traceback=True), headers={H_SEQ: str(job.seq)})
+    return json_response(await detail(call, job, progress=False), headers={H_SEQ: str(job.seq)})
 
 
 async def _now(call: Call[None], wait_s: float | None) -> web.Response:
@@ -74,37 +69,19 @@ async def _now(call: Call[None], wait_s: float | None) -> web.Response:
     jobs, job_id = call.part(JOBS), call.named("id")
     if not wait_s and hdrs.IF_NONE_MATCH in call.request.headers:
         seq = await jobs.last_seq(job_id, wide_scope(call.caller, call.query))
-        found = tag_of(call, job_id, seq)
+        found = _tag(call, job_id, seq)
         if tags.is_known(call.request, found):
             return tags.not_modified(found, seq)
     job = await jobs.ended(await current(call), wait_s)
-    found = tag_of(call, job_id, job.seq)
+    found = _tag(call, job_id, job.seq)
     if tags.is_known(call.request, found):
         return tags.not_modified(found, job.seq)
-    return shown(call, job, headers=tags.headers(found, job.seq))
+    return json_response(await detail(call, job), headers=tags.headers(found, job.seq))
 
 
-async def list_jobs(call: Call[None]) -> web.Response:
-    """A page of jobs, newest first."""
-    query, jobs = call.query, call.part(JOBS)
-    tenant = wide_scope(call.caller, query)
-    filters: dict[str, Any] = {
-        "states": words_of(query, "state"),
-        "kinds": words_of(query, "kind"),
-        "labels": labels_of(query),
-        "key": key_filter(query),
-        "created_after": query.time("created_after"),
-        "created_before": query.time("created_before"),
-        "cursor": query.text("cursor"),
-        "limit": page_limit(call),
-    }
-    seq = await jobs.freshness.wait(min_seq(call.request))
-    found = page_tag(call, seq, tenant)
-    if tags.is_known(call.request, found):
-        return tags.not_modified(found, seq)
-    page, cursor, _ = await jobs.list(tenant, filters, min_seq=seq)
-    views = [job_view(job, jobs.progress(job)) for job in page]
-    return json_response(JobPage(jobs=views, cursor=cursor), headers=tags.headers(found, seq))
+def _tag(call: Call[None], job_id: str, seq: int) -> str:
+    """The entity tag of a job: its last event, what waits for it, and what was last reported of it."""
+    return tags.tag(seq, call.part(JOBS).reported(job_id), children_of(call, job_id))
 
 
 async def events(call: Call[None]) -> web.Response:
@@ -120,10 +97,9 @@ async def events(call: Call[None]) -> web.Response:
             return tags.not_modified(known, last_seq)
     found, last_seq = await jobs.history(job_id, tenant, after=after, limit=limit + 1)
     page = found[:limit]
-    body = EventPage(
-        events=[event_answer(entry) for entry in page],
-        after=page[-1].seq if len(found) > limit else None,
-    )
+    # Large events are fewer than were asked for.
+    has_more = bool(page) and (len(found) > limit or page[-1].seq < last_seq)
+    body = EventPage(events=[event_answer(entry) for entry in page], after=page[-1].seq if has_more else None)
     return json_response(body, headers=tags.headers(tags.tag(last_seq, after, limit), last_seq))
 
 
@@ -175,18 +151,11 @@ ROUTES: Final = (
             (422, "unknown_limit"), (422, "unknown_dependency"), *JOBS_SHARE,
         ),
     ),
-    Route(
-        method="GET", path="/v1/jobs", handler=list_jobs, summary="List jobs",
-        roles=READ, headers=(H_MIN_SEQ, H_KNOWN), answers={200: JobPage, 304: None}, answer_headers=TAGGED,
-        query=(
-            TENANT, API_KEY, Parameter("created_after", "time"), Parameter("created_before", "time"), *PAGED,
-            Parameter("state", repeated=True), KIND, LABEL,
-        ),
-    ),
+    lists.ROUTE,
     Route(
         method="GET", path="/v1/jobs/{id}", handler=get, summary="Read a job",
         roles=READ, query=(WAIT, Parameter("at"), TENANT), headers=(H_KNOWN,),
-        answers={200: JobView, 304: None}, answer_headers=TAGGED, errors=NO_SUCH,
+        answers={200: JobDetail, 304: None}, answer_headers=TAGGED, errors=NO_SUCH,
     ),
     Route(
         method="GET", path="/v1/jobs/{id}/events", handler=events, summary="Read what happened to a job",

@@ -8,24 +8,22 @@ from aiohttp import web
 
 from switchyard.events.job import Job
 from switchyard.projections.job_view import job_view
-from switchyard.services.gateway.app_keys import JOBS, LIVE, READ_MODEL
+from switchyard.services.files.named import with_names
+from switchyard.services.gateway.app_keys import JOBS, LIVE, READ_MODEL, TENANT_FILES
 from switchyard.services.gateway.http import tags
 from switchyard.services.gateway.http.callers import H_SEQ, json_response
 from switchyard.services.gateway.http.query import wide_scope
 from switchyard.services.gateway.http.routes import Call
+from switchyard.services.ids import process_token
 
 
-def shown(
+async def shown(
     call: Call[Any], job: Job, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
     """The job, whole."""
+    job = await with_names(call.part(TENANT_FILES).files, job)
     view = job_view(job, call.part(JOBS).progress(job), traceback=True)
     return json_response(view, status=status, headers={H_SEQ: str(job.seq), **(headers or {})})
-
-
-def tag_of(call: Call[Any], job_id: str, seq: int) -> str:
-    """The entity tag of a job: its last event and, while it runs, what was last reported of it."""
-    return tags.tag(seq, call.part(LIVE).progress(job_id))
 
 
 def page_tag(call: Call[Any], seq: int, tenant: str | None) -> str:
@@ -40,7 +38,7 @@ def page_tag(call: Call[Any], seq: int, tenant: str | None) -> str:
     """
     database_id = call.part(READ_MODEL).checkpoint().database_id
     return tags.tag(
-        seq, tags.PROCESS, database_id, call.part(LIVE).attempts.changes, tenant, call.request.raw_path
+        seq, process_token(), database_id, call.part(LIVE).attempts.changes, tenant, call.request.raw_path
     )
 
 

@@ -12,7 +12,7 @@ from switchyard.events.job import Job
 from switchyard.events.outcome import LINE_CHARS, MESSAGE_CHARS, STAGE_CHARS
 from switchyard.projections.job_view import ArtifactView
 from switchyard.services.access import lease_tickets
-from switchyard.services.access.lease_tickets import LeaseClaims
+from switchyard.services.access.ticket_claims import LeaseClaims
 from switchyard.services.gateway.app_keys import LEASES, SETTINGS
 from switchyard.services.gateway.doors.v1.answers.leases import LeaseNotice, notice
 from switchyard.services.gateway.doors.v1.parts import NO_SUCH, SEQ, WORK

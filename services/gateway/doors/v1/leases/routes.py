@@ -12,7 +12,9 @@ from switchyard.events.outcome import ERROR_BYTES, MAX_NAME_CHARS, MAX_NAMES
 from switchyard.events.subjects import NAME_PATTERN
 from switchyard.events.values import JobError
 from switchyard.projections.job_view import JobView
-from switchyard.services.dispatch.rest.claiming import ClaimRequest, Nothing, attempt_s
+from switchyard.services.dispatch.rest.asked import ClaimRequest
+from switchyard.services.dispatch.rest.claiming import Nothing
+from switchyard.services.dispatch.rest.timed import attempt_s
 from switchyard.services.gateway.app_keys import LEASES, SETTINGS
 from switchyard.services.gateway.doors.v1.answers.leases import (
     ClaimAnswer,
@@ -101,25 +103,25 @@ async def renew(call: Call[RenewRequest]) -> web.Response:
 async def succeed(call: Call[SucceedRequest]) -> web.Response:
     """The result."""
     fields = msgspec.structs.asdict(call.body)
-    return shown(call, await call.part(LEASES).succeed(call.caller, held(call), **fields))
+    return await shown(call, await call.part(LEASES).succeed(call.caller, held(call), **fields))
 
 
 async def propose(call: Call[ProposeRequest]) -> web.Response:
     """A result for a reviewer, or for the checks that it passed."""
     fields = msgspec.structs.asdict(call.body)
-    return shown(call, await call.part(LEASES).propose(call.caller, held(call), **fields))
+    return await shown(call, await call.part(LEASES).propose(call.caller, held(call), **fields))
 
 
 async def fail(call: Call[FailRequest]) -> web.Response:
     """The error; another attempt follows where one is left."""
     asked = call.body.error
     error = JobError(asked.code, asked.message, asked.retryable, asked.traceback)
-    return shown(call, await call.part(LEASES).fail(call.caller, held(call), error))
+    return await shown(call, await call.part(LEASES).fail(call.caller, held(call), error))
 
 
 async def release(call: Call[ReleaseRequest]) -> web.Response:
     """Give the job back uncounted, or say that it has stopped."""
-    return shown(call, await call.part(LEASES).release(call.caller, held(call)))
+    return await shown(call, await call.part(LEASES).release(call.caller, held(call)))
 
 
 _ENDS: Final[dict[str, Any]] = {**HOLDER, "answers": {200: JobView}}

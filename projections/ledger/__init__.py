@@ -1,0 +1,1 @@
+"""What a job's history and the ledger come to: lines, and sums over them."""

@@ -1,0 +1,1 @@
+"""The command about users and rights at the broker."""

@@ -1,0 +1,1 @@
+"""`switchyard config`, and the page of the settings."""

@@ -1,0 +1,1 @@
+"""The gateway as commands that wait for nothing else ask it."""

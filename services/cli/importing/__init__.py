@@ -1,0 +1,1 @@
+"""`switchyard import`: files of other systems, read and sent to a gateway."""

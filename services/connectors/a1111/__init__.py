@@ -1,0 +1,1 @@
+"""The kind `a1111`: AUTOMATIC1111's web UI and servers that speak as it does, Forge and SD.Next."""

@@ -1,0 +1,1 @@
+"""The engine `docling`: documents converted by a docling-serve."""

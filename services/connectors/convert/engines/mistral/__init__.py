@@ -1,0 +1,1 @@
+"""The engine `mistral`: OCR by Mistral's API, and its batches."""

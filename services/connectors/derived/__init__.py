@@ -1,0 +1,1 @@
+"""What the payloads of some kinds need of a worker, found out from them."""

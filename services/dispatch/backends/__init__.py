@@ -1,0 +1,1 @@
+"""Attempts that back ends carry on by themselves: left to them, watched, ended; for all parts that do so."""

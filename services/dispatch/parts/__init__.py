@@ -1,0 +1,1 @@
+"""Jobs that end in parts, for workers of all kinds."""

@@ -1,0 +1,1 @@
+"""Servers with a protocol of their own: described by their owners. Pure."""

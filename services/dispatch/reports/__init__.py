@@ -1,0 +1,1 @@
+"""What running attempts report beside events, for all parts that run them."""

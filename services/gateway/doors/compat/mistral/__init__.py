@@ -1,0 +1,1 @@
+"""The door for Mistral's clients: files, OCR, batch jobs, completions and embeddings."""

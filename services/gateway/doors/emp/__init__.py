@@ -1,0 +1,1 @@
+"""The emp-redis door: clients, workers and monitors of both its generations."""

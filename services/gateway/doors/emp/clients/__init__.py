@@ -1,0 +1,1 @@
+"""Clients: they submit jobs and follow them."""

@@ -1,0 +1,1 @@
+"""Monitors: they see how everything is."""

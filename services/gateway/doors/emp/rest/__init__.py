@@ -1,0 +1,1 @@
+"""REST, and one job as server-sent events."""

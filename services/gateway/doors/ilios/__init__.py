@@ -1,0 +1,1 @@
+"""The document door: converts documents for the clients of Ilios."""

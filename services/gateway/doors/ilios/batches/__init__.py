@@ -1,0 +1,1 @@
+"""Batches: many documents in one request."""

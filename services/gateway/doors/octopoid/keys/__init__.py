@@ -1,0 +1,1 @@
+"""Who calls at this door: the keys of scopes, and the administrator's."""

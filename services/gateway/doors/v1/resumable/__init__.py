@@ -1,0 +1,1 @@
+"""Uploads that can be resumed, by the protocol of tus."""

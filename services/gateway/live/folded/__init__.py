@@ -1,0 +1,1 @@
+"""What is shown of jobs that wait for their parts."""

@@ -1,0 +1,116 @@
+"""A WebSocket that carries a session: frames out, pings, and the end, whatever is spoken over it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+from aiohttp import WSMessage, WSMsgType, web
+
+from switchyard.services.gateway.live.messages import Item
+from switchyard.services.gateway.live.session import SLOW_READER, Ending, Session
+from switchyard.services.settings import Settings
+
+NORMAL: Final = 1000
+ABNORMAL: Final = 1006
+REASON_BYTES: Final = 123  # Source: RFC 6455, section 5.5
+
+
+class Socket:
+    """The side of a WebSocket that knows of no messages but those of the session.
+
+    Args:
+        settings: how often it pings.
+        socket: prepared, without pings of its own.
+        transport: what carries it.
+    """
+
+    def __init__(
+        self, settings: Settings, socket: web.WebSocketResponse, transport: asyncio.Transport
+    ) -> None:
+        self.socket = socket
+        self._settings = settings
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+
+    def heard(self) -> None:
+        """The peer has sent something."""
+        self._heard_at = self._loop.time()
+
+    async def answer(self, frame: WSMessage) -> None:
+        """Answer a ping; a pong needs none."""
+        if frame.type is WSMsgType.PING:
+            with contextlib.suppress(ConnectionError):
+                await self.socket.pong(frame.data)
+
+    async def ping(self, session: Session, tasks: asyncio.TaskGroup, *, ends: bool = True) -> None:
+        """Ask every now and then whether the peer is there.
+
+        Args:
+            session: that of the connection.
+            tasks: send the pings.
+            ends: whether a peer that does not answer is taken for gone.
+        """
+        ping_s = self._settings.socket_ping_s
+        while session.ending is None:
+            await asyncio.sleep(ping_s)
+            asked_at = self._loop.time()
+            tasks.create_task(self._send_ping())  # it may wait for room, as everything does
+            await asyncio.sleep(ping_s / 2)
+            if ends and self._heard_at < asked_at:
+                session.end(SLOW_READER, "slow reader")
+
+    async def _send_ping(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self.socket.ping()
+
+    async def write(self, session: Session, tasks: asyncio.TaskGroup) -> None:
+        """Send what the session has, until it ends; then close."""
+
+        def give_up() -> None:
+            if session.ending is not None:
+                tasks.create_task(self.close(session.ending))
+
+        with contextlib.suppress(ConnectionError):
+            while items := await session.take():
+                with session.sending(give_up):
+                    for item in items:
+                        await self.send(item)
+        session.end(NORMAL, "")  # where the peer is gone
+        if session.ending is not None:
+            await self.close(session.ending)
+
+    async def send(self, item: Item) -> None:
+        """Send a message."""
+        if item.shown is not None:
+            await self.socket.send_frame(item.shown.frame, WSMsgType.BINARY)
+        else:
+            await self.socket.send_frame(item.body, WSMsgType.TEXT)
+
+    async def refuse(self, item: Item, ending: Ending) -> None:
+        """Say why, and close."""
+        with contextlib.suppress(ConnectionError):
+            await self.send(item)
+        await self.close(ending)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._transport.abort()
+
+    async def close(self, ending: Ending) -> None:
+        """Send the close frame, and wait until the peer has taken it, for as long as it may linger."""
+        if self._transport.is_closing():  # the peer is gone, and uvloop refuses calls on what is closed
+            return
+        breaking = self._loop.call_later(ending.linger_s, self._transport.abort)
+        self._transport.set_write_buffer_limits(high=0)  # the wait for room is one for an empty buffer now
+        try:
+            await self.socket.close(code=ending.code, message=ending.reason.encode()[:REASON_BYTES])
+        finally:
+            breaking.cancel()
+
+    def clean_up(self) -> None:
+        """After the end: what the peer did not read would hold the connection open."""
+        if not self.socket.closed or self.socket.close_code in (None, ABNORMAL):
+            self._transport.abort()

@@ -1,0 +1,1 @@
+"""The monitor page: what people see of jobs, workers and lanes in a browser."""

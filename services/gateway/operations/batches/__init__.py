@@ -1,0 +1,1 @@
+"""Batches: made, read, cancelled, and their outputs."""

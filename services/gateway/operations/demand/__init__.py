@@ -1,0 +1,1 @@
+"""What an autoscaler asks: what waits, and who could run it."""

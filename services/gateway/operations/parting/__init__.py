@@ -1,0 +1,1 @@
+"""Attempts over REST that end in parts."""

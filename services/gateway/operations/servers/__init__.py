@@ -1,0 +1,1 @@
+"""What callers may do about prediction servers, and how they ask for it."""

@@ -1,0 +1,1 @@
+"""Files that reach a tenant past the gateway."""

@@ -1,0 +1,1 @@
+"""From the lines of a batch's file to the submissions of its jobs."""

@@ -1,0 +1,1 @@
+"""From a workflow and what a submission says of it to the job that is submitted."""

@@ -1,0 +1,1 @@
+"""Jobs that end in parts, as the keeper carries them on."""

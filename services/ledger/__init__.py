@@ -1,0 +1,1 @@
+"""The ledger: one line for each attempt that has ended, written exactly once."""

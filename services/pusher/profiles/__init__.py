@@ -1,0 +1,1 @@
+"""How prediction servers of each kind are spoken to."""

@@ -1,0 +1,1 @@
+"""The catalogue of model files, and who fetches which of them now."""

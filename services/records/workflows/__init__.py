@@ -1,0 +1,1 @@
+"""Workflows: templates of payloads with named inputs, in versions that never change."""

@@ -1,0 +1,1 @@
+"""Names of settings that older systems read: understood, or refused with what takes their place."""

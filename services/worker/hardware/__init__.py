@@ -1,0 +1,1 @@
+"""What the machine of a worker has: GPUs, processor cores and memory."""

@@ -1,0 +1,1 @@
+"""Areas of the API that both clients have as attributes."""

@@ -1,0 +1,1 @@
+"""Fetching of model files into a folder."""

@@ -1,0 +1,1 @@
+"""Engines of documents, and doubles of them."""

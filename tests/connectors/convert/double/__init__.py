@@ -1,0 +1,1 @@
+"""Doubles of the services that convert documents."""

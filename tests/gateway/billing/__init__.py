@@ -1,0 +1,1 @@
+"""Usage, bills, prices, quotas and the disk."""

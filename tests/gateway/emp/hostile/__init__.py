@@ -1,0 +1,1 @@
+"""Peers that mean ill, or are broken."""

@@ -1,0 +1,1 @@
+"""Tests of emp-redis's workers at our door."""

@@ -1,0 +1,1 @@
+"""The document door, as clients of Ilios see it."""

@@ -1,0 +1,1 @@
+"""The catalogue of model files, and workers that fetch of it."""

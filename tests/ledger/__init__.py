@@ -1,0 +1,1 @@
+"""The ledger: lines, sums, prices."""
