@@ -137,6 +137,19 @@ def test_the_recursion_limit_is_not_lowered_for_others() -> None:
     sys.setrecursionlimit(before)
 
 
+def test_workers_that_end_in_the_order_of_their_beginning_leave_the_recursion_limit_free() -> None:
+    before = sys.getrecursionlimit()
+    first, second = kept(), kept()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(RuntimeError, match="process=True"):
+        sys.setrecursionlimit(before - 1)
+    second.__exit__(None, None, None)
+    sys.setrecursionlimit(before - 1)
+    sys.setrecursionlimit(before)
+
+
 def test_a_closed_stream_leaves_its_descriptor_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "out"
     with path.open("w") as stream:

@@ -74,6 +74,11 @@ class Batches:
             yield await self.get(batch)
             await asyncio.sleep(0.05)
 
+    async def files(self) -> list[str]:
+        """The ids of what batches have stored, as the read model has it by now."""
+        files = (await self.api.get("/v1/files")).json["files"]
+        return [one["id"] for one in files if one["id"].startswith("batch.")]
+
     async def lines(self, batch: str, which: str) -> list[dict[str, Any]]:
         """The lines of an output."""
         answer = await self.api.get(f"/v1/batches/{batch}/{which}")

@@ -172,7 +172,7 @@ async def _until_taken(at: Batches, batch: str, least: int) -> None:
 async def _plan(at: Batches) -> str:
     async with asyncio.timeout(60):
         while True:
-            for one in (await at.api.get("/v1/files")).json["files"]:
-                if ".plan." in one["id"]:
-                    return str(one["id"])
+            for one in await at.files():
+                if ".plan." in one:
+                    return one
             await asyncio.sleep(0.02)
