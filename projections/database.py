@@ -30,6 +30,11 @@ _DAMAGE: Final = frozenset({
     sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT,
     sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_SCHEMA,
 })  # fmt: skip
+# The same code also stands for a question that SQLite does not take, which one client's request may be.
+_OF_THE_QUESTION: Final = (
+    "too many ", "too large", "too complex", "no query solution", "overflow", "syntax error",
+    "JSON path", "wrong number of arguments", "unable to use function",
+)  # fmt: skip
 _READ_DAMAGE: Final = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ})
 _PRIMARY: Final = 0xFF
 MARK_CHARS: Final = 200
@@ -47,6 +52,8 @@ def damage_of(error: BaseException) -> str | None:
     if not isinstance(error, sqlite3.Error):
         return None
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # none is set for text that is no UTF-8
+    if code == sqlite3.SQLITE_ERROR and any(words in str(error) for words in _OF_THE_QUESTION):
+        return None
     return f"it is damaged: {error}" if code & _PRIMARY in _DAMAGE or code in _READ_DAMAGE else None
 
 

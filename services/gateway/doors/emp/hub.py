@@ -13,7 +13,7 @@ from switchyard.events.job import Job
 from switchyard.events.values import JobSpec
 from switchyard.events.vocabulary.ids import JobId
 from switchyard.services import clock
-from switchyard.services.gateway.app_keys import JOBS, SETTINGS
+from switchyard.services.gateway.app_keys import FRESHNESS, JOBS, SETTINGS
 from switchyard.services.gateway.doors.emp import names
 from switchyard.services.gateway.doors.emp.chunks import Budget
 from switchyard.services.gateway.doors.emp.users import Users
@@ -126,6 +126,14 @@ class Hub:
             listener()
 
     # --- Jobs
+
+    async def caught_up(self, seq: int) -> None:
+        """Wait until the read model holds all events up to one.
+
+        Raises:
+            UnavailableError: it does not come so far in time.
+        """
+        await self.app[FRESHNESS].wait(seq)
 
     async def find(self, tenant: str, sent: object) -> Job:
         """The job that a client means by an id, as it is now.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from switchyard.events.errors import RejectedError, UnavailableError
@@ -27,7 +27,7 @@ from switchyard.events.vocabulary.ids import Fence
 from switchyard.services import clock
 from switchyard.services.gateway.doors.emp import names
 from switchyard.services.gateway.doors.emp.clients import pushes
-from switchyard.services.gateway.doors.emp.events import Events
+from switchyard.services.gateway.doors.emp.events import RETRY_S, Events
 from switchyard.services.gateway.doors.emp.hub import Known
 from switchyard.services.gateway.doors.emp.results import whole
 from switchyard.services.gateway.doors.emp.session import EmpSession
@@ -74,18 +74,30 @@ class Following:
         own = Subscribe(OWN, tenants=(session.tenant,), labels={names.CLIENT: self._label}, after=after)
         await session.subscribe(own)
         if after is None and clock.now() - self._hub.started_at < RESTARTED:
-            await self._catch_up()
+            session.spawn(self._catch_up(session.feed.head))
 
-    async def _catch_up(self) -> None:
-        """Send the ends of the client's jobs that came while the gateway was not there."""
-        since = self._hub.started_at - RESTARTED
-        with contextlib.suppress(UnavailableError):
-            page, _ = self._hub.jobs.read_model.jobs(
-                tenant=self._session.tenant, labels=((names.CLIENT, self._label),), limit=AGAIN,
-            )  # fmt: skip
-            for job in reversed(page):
-                if job.status in FINAL and job.ended_at is not None and since <= job.ended_at:
-                    self._hub.note(job)
+    async def _catch_up(self, head: int) -> None:
+        """Send the ends of the client's jobs that came while the gateway was not there.
+
+        Args:
+            head: the event after which it hears of them by itself.
+        """
+        while True:
+            try:
+                await self._hub.caught_up(head)
+                await self._send_ends(self._hub.started_at - RESTARTED)
+            except UnavailableError:
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    async def _send_ends(self, since: datetime) -> None:
+        page, _ = self._hub.jobs.read_model.jobs(
+            tenant=self._session.tenant, labels=((names.CLIENT, self._label),), limit=AGAIN,
+        )  # fmt: skip
+        for job in reversed(page):
+            if job.status in FINAL and job.ended_at is not None and since <= job.ended_at:
+                async with self.held:
                     await self.final(job)
 
     def end(self) -> None:

@@ -37,12 +37,12 @@ def snapshot(hub: Hub, tenant: str, monitor: str, page: int, size: int) -> Item:
         UnavailableError: there is no read model.
     """
     workers = [words.worker_ts(id_, worker) for id_, worker in state.workers_of(hub, tenant).items()]
-    counts = state.counts_of(hub, tenant)
     jobs = {
         "pending": _jobs(hub, tenant, PENDING, SHOWN), "active": _jobs(hub, tenant, ACTIVE, SHOWN),
         "completed": _jobs(hub, tenant, ("succeeded",), page * size)[(page - 1) * size :],
         "failed": _jobs(hub, tenant, FAILED, SHOWN),
     }  # fmt: skip
+    counts = state.counts_of(hub, tenant)
     total = counts.get("completed", 0)
     pages = -(-total // size)
     data = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Final
 
-from switchyard.events.errors import InvalidError, RejectedError
+from switchyard.events.errors import InvalidError, RejectedError, UnavailableError
 from switchyard.services.gateway.doors.emp import names, wire
 from switchyard.services.gateway.doors.emp.monitors import full_state
 from switchyard.services.gateway.doors.emp.monitors.boards import BOARDS, Snapshots
@@ -16,6 +18,8 @@ from switchyard.services.gateway.live.messages import Item
 
 Message = Mapping[str, Any]
 CHANNELS: Final = 64
+BEHIND_S: Final = 2.0
+"""How long the whole state waits for a read model that is behind."""
 OF_SUBSCRIPTION: Final = "monitor-subscription"
 
 
@@ -133,6 +137,10 @@ class Monitor(Listener):
         self._speak_typescript()
         page, size = full_state.page_of(message)
         session = self._session
+        with contextlib.suppress(UnavailableError, TimeoutError):
+            # What happened before it listened is in no event that it will hear.
+            async with asyncio.timeout(BEHIND_S):
+                await self._hub.caught_up(session.feed.head)
         item = full_state.snapshot(self._hub, session.tenant, session.id, page, size)
         await session.deliver(item)
 
