@@ -15,6 +15,7 @@ import aiohttp
 import orjson
 from nats.aio.client import Client
 
+from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.gateway.app import serve
 from switchyard.services.records.servers.store import Servers
@@ -73,6 +74,12 @@ class Gateway(site.Site):
 
     async def get(self, path: str, **options: Any) -> Answer:
         return await self.call("GET", path, **options)
+
+    async def caught_up(self) -> None:
+        """Wait until the read model has what is in the log by now."""
+        log = await api(self.nc, "STREAM.INFO.JOBS", timeout_s=DEADLINE_S)
+        answer = await self.get("/v1/jobs?limit=1", Switchyard_Min_Seq=str(log["state"]["last_seq"]))
+        assert answer.status == 200, answer
 
     def registry(self) -> Servers:
         """The registry of prediction servers, for states that checks would find."""

@@ -79,6 +79,10 @@ class Sums:
         """Whether anybody listens."""
         return bool(self._feed.index)
 
+    def head(self) -> int:
+        """The last event that has come."""
+        return self._feed.head
+
     def take(self, job_id: str, found: Sum, *, kept: bool) -> None:
         """Hand out a sum; or keep it for who has just come."""
         progress = Progress(

@@ -32,6 +32,7 @@ async def test_keepers_that_die_in_the_middle_lose_and_double_no_line(
         results, errors = await at.outputs(made["id"])
         assert (ended["state"], len(results), errors) == ("completed", 600, [])
         each_once(results, errors, 600)
+        await at.api.caught_up()
         jobs = (await at.get(made["id"]))["lines"]["jobs"]
         assert jobs == {"succeeded": 600}, "no line made a second job"
 
@@ -46,6 +47,7 @@ async def test_two_keepers_at_once_make_one_job_of_each_line(broker: NatsServer,
             await at.until(one["id"], "completed")
             results, errors = await at.outputs(one["id"])
             each_once(results, errors, 100)
+            await at.api.caught_up()
             assert (await at.get(one["id"]))["lines"]["jobs"] == {"succeeded": 100}
 
 

@@ -109,6 +109,7 @@ async def test_a_document_is_answered_page_by_page(site: Compat) -> None:
     assert [(page["index"], page["markdown"], page["images"]) for page in answer.json["pages"]] == [
         (0, "", []), (2, "x", []), (3, "", []), (6000, "x", []),
     ]  # fmt: skip
+    await site.api.caught_up()
     (job,) = (await site.api.get("/v1/jobs?label=compat:mistral&limit=1")).json["jobs"]
     assert job["state"] == "succeeded"
 

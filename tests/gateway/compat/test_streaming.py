@@ -120,7 +120,7 @@ async def test_what_a_server_says_is_sent_while_it_says_it(api: Gateway, door: s
             first = await anext(stream)
             assert first["choices"][0]["delta"]["role"] == "assistant"
             assert LONG.startswith(first["choices"][0]["delta"]["content"])
-            assert (await jobs(api))[0]["state"] == "running"
+            await until_state(api, "running")
             behave.gate.set()
             rest = [one async for one in stream]
         chunks = [first, *rest]

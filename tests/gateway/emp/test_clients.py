@@ -109,7 +109,8 @@ async def test_a_used_id_is_answered(api: Gateway) -> None:
         for one in (peer, other):
             assert (await one.until("complete_job"))["result"] == {"result": [1]}
         assert (await submit(peer, api.tenant, message_id="m"))["status"] == "completed"
-        assert (await api.get("/v1/jobs")).json["jobs"].__len__() == 1
+        await api.caught_up()
+        assert len((await api.get("/v1/jobs")).json["jobs"]) == 1
 
 
 async def test_somebody_else_follows_a_job(api: Gateway) -> None:
@@ -488,6 +489,7 @@ async def test_rest_submits_reads_and_lists(api: Gateway) -> None:
     )
     # The read model may not know the other one yet, whose priority is higher.
     assert job["position_description"] in ("Next in queue", "1 job ahead in queue")
+    await api.caught_up()
     status, page = await call(api, "GET", "/api/jobs")
     assert (status, page["total"], {job["id"] for job in page["jobs"]}) == (200, 2, {"a/b", made["job_id"]})
     status, missing = await call(api, "GET", "/api/jobs/nothing")

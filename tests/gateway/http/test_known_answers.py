@@ -96,8 +96,10 @@ async def test_a_wrong_parameter_is_refused_to_who_knows_the_answer(api: Gateway
 async def test_progress_is_news_of_a_job_and_of_a_list(api: Gateway) -> None:
     worker = api.token("worker")
     job = await api.submit()
-    claimed = (await api.call("POST", "/v1/leases", {"worker": "w", "kinds": ["noop"]}, token=worker)).json
+    asked = {"worker": "w", "kinds": ["noop"], "wait_s": 15}
+    claimed = (await api.call("POST", "/v1/leases", asked, token=worker)).json
     lease = claimed["lease"]
+    await api.caught_up()
     paths = (f"/v1/jobs/{job['id']}", "/v1/jobs")
 
     async def tags(least: float) -> list[str]:

@@ -128,6 +128,7 @@ async def test_a_job_behind_others_is_explained_by_that_all_fitting_workers_are_
         await plant.api.until(first["id"], "leased")
         await plant.api.submit(kind=KIND)
         third = await plant.api.submit(kind=KIND)
+        await plant.api.caught_up()
         found = await plant.until(third, "busy")
         assert found["lane"]["ahead"] == 1
         assert found["workers"][0]["verdict"] == "busy"

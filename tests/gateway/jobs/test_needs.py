@@ -116,6 +116,7 @@ async def test_a_back_end_that_is_down_is_explained_and_nobody_is_counted_on_it(
         "it fits, but its back end comfyui-1 has been down since 2026-11-29T12:00:00Z (it is silent)"
     )
     assert said["would_help"][0] == "start the back end again"
+    await api.caught_up()
     (demand,) = [
         each
         for each in (await api.get("/v1/demand?kind=comfyui")).json["demand"]

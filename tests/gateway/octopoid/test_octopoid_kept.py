@@ -123,6 +123,7 @@ async def test_messages_of_tasks_that_have_ended_make_room_and_those_of_others_n
     await small.create("t")
     await small.create("done")
     assert (await small.post("done", "force-queue", queue="done", reason="r")).status == 200  # posts one
+    await small.api.caught_up()
     await said(small, "ended", "done")
     await said(small, "of nobody", "gone")
     await said(small, "kept")

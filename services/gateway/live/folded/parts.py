@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
 from switchyard.events.errors import UnavailableError
@@ -87,6 +88,9 @@ class Feed(Protocol):
     def has_readers(self) -> bool:
         """Whether anybody listens."""
 
+    def head(self) -> int:
+        """The last event that has come."""
+
     def take(self, job_id: str, found: Sum, *, kept: bool) -> None:
         """Hand out a sum; or keep it for who has just come."""
 
@@ -145,17 +149,22 @@ class PartsProgress:
                 inner = self._read_model.job(part.id)
                 if inner is not None and inner.parted_by and inner.status is Status.BLOCKED:
                     done += self._sum(inner, left)[0] / len(inner.parts)
-            elif state is not None and (latest := self._feed.latest(part.id)) is not None:
+            elif (latest := self._feed.latest(part.id)) is not None:  # also of one that is not read yet
                 done += min(max(latest.fraction or 0.0, 0.0), 1.0)
         return done, ended
 
     def follow(self, job_id: str) -> None:
         """Note which parts a job has that somebody has begun to watch, and how far they are."""
+        head = self._feed.head()
         with contextlib.suppress(UnavailableError):
+            is_behind = self._read_model.checkpoint().seq < head
             job = self._read_model.job(JobId(job_id))
             if job is not None and (progress := self.of_job(job)) is not None:
                 self._feed.take(job_id, progress, kept=True)
                 self._note(job.id, [part.id for part in job.parts])
+            if not is_behind:
+                return
+        self._is_due(JobId(job_id), head, asked=True)
 
     # --- What it hears
 
@@ -180,8 +189,8 @@ class PartsProgress:
         while len(self._job_of) > KNOWN:
             self._job_of.popitem(last=False)
 
-    def _is_due(self, job_id: JobId, seq: int) -> None:
-        if not self._feed.has_readers():
+    def _is_due(self, job_id: JobId, seq: int, *, asked: bool = False) -> None:
+        if not (asked or self._feed.has_readers()):
             return  # whoever comes looks for himself
         self._due[job_id] = max(seq, self._due.get(job_id, 0))
         if len(self._due) > DUE:
@@ -194,13 +203,21 @@ class PartsProgress:
             await self._some.wait()
             self._some.clear()
             due, self._due = self._due, OrderedDict()
-            with contextlib.suppress(UnavailableError, MalformedError):  # the next news will do
+            try:
                 await self._freshness.wait(max(due.values(), default=0))
-                for job_id in due:
-                    progress = self.of(job_id)
-                    if progress is not None:
-                        self._feed.take(job_id, progress, kept=False)
-                    await asyncio.sleep(0)  # others have their turn between two
+                await self._hand_out(due)
+            except MalformedError:
+                pass  # the log has lost its end: the next news will do
+            except UnavailableError:
+                for job_id, seq in due.items():
+                    self._is_due(job_id, seq)
             for above in [self._job_of[job_id] for job_id in due if job_id in self._job_of]:
                 self._is_due(above, 0)
             await asyncio.sleep(PACE_S)
+
+    async def _hand_out(self, due: Iterable[JobId]) -> None:
+        for job_id in due:
+            progress = self.of(job_id)
+            if progress is not None:
+                self._feed.take(job_id, progress, kept=False)
+            await asyncio.sleep(0)  # others have their turn between two

@@ -29,6 +29,7 @@ async def test_a_job_of_another_tenant_is_as_one_that_is_not_there(api: Gateway)
     theirs = {"Authorization": f"Bearer {api.token(tenant=api.stranger)}"}
     async with api.http.get(f"{api.url}/api/jobs/mine", headers=ours) as answer:
         assert answer.status == 200
+    await api.caught_up()
     ((job_id, *_),) = [(each["id"],) for each in (await api.get("/v1/jobs")).json["jobs"]]
     for path in ("/api/jobs/{}", "/api/jobs/{}/progress"):
         for id_ in ("mine", job_id):
