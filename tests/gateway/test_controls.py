@@ -154,6 +154,7 @@ async def test_a_pause_outlasts_a_restart_of_the_broker(plant: Plant) -> None:
     async with plant.api.worker(connector, other):
         await run_one(plant, priority=5)
         assert connector.started == []
+    await plant.api.caught_up()
     shown = (await plant.api.get("/v1/controls")).json["controls"]
     assert [(each["what"], each["name"], each["state"]) for each in shown] == [("kind", KIND, "paused")]
 

@@ -134,6 +134,7 @@ class House:
             "/api/v1/orchestrators": "prod-m1", "/api/v1/actions": str(actions[0]["id"]),
             "/api/v1/flows": self.kind,
         }  # fmt: skip
+        await self.api.caught_up()
         lane = next(
             queue["lane"]
             for queue in (await self.call("GET", f"/v1/queues?tenant={self.tenant}"))["queues"]
@@ -259,6 +260,7 @@ async def test_metrics_and_queues_count_what_a_tenant_may_know(broker: NatsServe
                 or b'"theirs"' not in (await api.get("/metrics", token=operator)).raw
             ):
                 pass
+        await api.caught_up()
         whole = (await api.get("/metrics", token=operator)).raw.decode()
         own = (await api.get("/metrics", token=viewer)).raw.decode()
         assert 'kind="mine"' in own

@@ -42,8 +42,8 @@ async def start_of(site: Site, planner: Planner, count: int) -> str:
 async def test_parts_that_are_over_a_limit_come_when_those_before_them_have_ended(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nothing but the end of a job is a reason to try again.
-    monkeypatch.setattr(put_off, "FIRST_S", DEADLINE_S)
+    # The end of a job is a reason to try again; without one it is long until there is another.
+    monkeypatch.setattr(put_off, "FIRST_S", DEADLINE_S / 4)
     begun = Counter[str]()
     real = Submitter.begin
 

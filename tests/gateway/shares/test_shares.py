@@ -188,6 +188,7 @@ async def test_a_redrive_takes_of_the_share_like_a_submission(
 
 
 async def _first_open(api: Gateway) -> str:
+    await api.caught_up()
     return str((await api.get("/v1/jobs?state=queued&limit=1")).json["jobs"][0]["id"])
 
 
