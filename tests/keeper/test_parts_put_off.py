@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from switchyard.events.vocabulary.ids import JobId
+from switchyard.projections.reader import ReadModel
 from switchyard.services.broker.consume import PutOffError
 from switchyard.services.broker.jetstream import api as broker_api
 from switchyard.services.broker.server.server import NatsServer
@@ -29,13 +30,14 @@ async def site(broker: NatsServer, tmp_path: Path) -> AsyncIterator[Site]:
         yield site
 
 
-async def start_of(site: Site, planner: Planner, count: int) -> str:
-    """A job that has ended in parts of which no keeper knows."""
+async def start_of(site: Site, model: ReadModel, planner: Planner, count: int) -> str:
+    """A job that has ended in parts of which no keeper knows; the read model does not have it as running."""
     async with site.worker(planner):
         job = await site.submit(
             kind="plan", payload={"do": "part", "n": "plan", "parts": parts(*range(count))}
         )
         await parted(site, job)
+    await until(site, model, (await site.store.load(JobId(job))).seq)
     return job
 
 
@@ -43,7 +45,7 @@ async def test_parts_that_are_over_a_limit_come_when_those_before_them_have_ende
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The end of a job is a reason to try again; without one it is long until there is another.
-    monkeypatch.setattr(put_off, "FIRST_S", DEADLINE_S / 4)
+    monkeypatch.setattr(put_off, "FIRST_S", DEADLINE_S / 8)
     begun = Counter[str]()
     real = Submitter.begin
 
@@ -94,7 +96,7 @@ async def test_a_job_without_room_for_its_parts_is_tried_ever_more_seldom() -> N
 async def test_a_job_that_did_not_hear_of_the_end_of_its_parts_is_joined_by_the_sweep(site: Site) -> None:
     planner = Planner()
     async with projected(site) as model:
-        job = await start_of(site, planner, 2)
+        job = await start_of(site, model, planner, 2)
         async with site.keeper(model):
             async with asyncio.timeout(DEADLINE_S):
                 while len(model.states([part.id for part in (await parted(site, job)).parts])) < 2:
@@ -102,7 +104,9 @@ async def test_a_job_that_did_not_hear_of_the_end_of_its_parts_is_joined_by_the_
         await broker_api(site.nc, f"STREAM.PURGE.{WAITS.stream}", timeout_s=2)
         async with site.worker(planner):
             for part in (await parted(site, job)).parts:
-                assert (await site.final(part.id)).name == "succeeded"
+                last = await site.final(part.id)
+                assert last.name == "succeeded"
+                await until(site, model, last.seq)
         # Without a worker: a keeper that only sweeps sees no heartbeats, and would wait for one that runs.
         assert "blocked_without_cause" in await until_repaired(site, model)
         async with site.worker(planner):
@@ -112,7 +116,7 @@ async def test_a_job_that_did_not_hear_of_the_end_of_its_parts_is_joined_by_the_
 async def test_parts_that_no_keeper_has_heard_of_are_submitted_by_the_sweep(site: Site) -> None:
     planner = Planner()
     async with projected(site) as model:
-        job = await start_of(site, planner, 2)
+        job = await start_of(site, model, planner, 2)
         assert await until_repaired(site, model) == {"parts_not_submitted": 1}
         await until(site, model, (await site.store.load((await parted(site, job)).parts[1].id)).seq)
         assert await sweep(site, model) == {}
@@ -121,8 +125,9 @@ async def test_parts_that_no_keeper_has_heard_of_are_submitted_by_the_sweep(site
 async def test_parts_that_go_on_after_the_end_of_their_job_are_cancelled_by_the_sweep(site: Site) -> None:
     planner = Planner()
     async with projected(site) as model:
-        job = await start_of(site, planner, 2)
+        job = await start_of(site, model, planner, 2)
         assert await until_repaired(site, model) == {"parts_not_submitted": 1}
+        await until(site, model, (await site.store.load((await parted(site, job)).parts[1].id)).seq)
         await broker_api(site.nc, f"STREAM.PURGE.{WAITS.stream}", timeout_s=2)
         await cancel(site, job)
         assert await until_repaired(site, model) == {"part_without_job": 1}

@@ -383,7 +383,7 @@ async def test_of_many_due_jobs_no_more_than_the_pace_allows_go_at_once(site: Si
         async with kept(site, keep_s=1e-6, keep_dead_s=1e-6, archives_per_s=10, archive_ttl_s=3600) as keeper:
 
             async def all_archived() -> bool:
-                return keeper.retention.archived == len(groups) * 10
+                return keeper.retention.archived >= len(groups) * 10
 
             await until(all_archived)
         assert loop.time() - began > 1.5
