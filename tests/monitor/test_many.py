@@ -119,7 +119,7 @@ async def test_rows_that_come_and_go_hide_none_of_those_beyond_the_first_page(
 
 
 @pytest.mark.shared_gateway
-async def test_a_list_of_jobs_stays_where_it_is_read_and_begins_anew_at_the_top(
+async def test_a_list_of_jobs_stays_where_it_is_read_and_begins_again_at_the_top(
     page: Watched, api: Gateway
 ) -> None:
     made = [line["id"] for line in await api.bulk(*({"kind": "many"} for _ in range(PAGE + 50)))]

@@ -85,7 +85,7 @@ export function Jobs({ route, tenant }) {
       setFresh(isBelow ? before : 0);
       if (before && isBelow) return { ...old, rows: old.rows.map((job) => (now.has(job.id) ? newest(now.get(job.id)) : job)) };
       const behind = last ? old.rows.findIndex((job) => job.id === last.id) : -1;
-      // At the top the list begins anew where that fills the window: else it would grow with every job that comes, and
+      // At the top the list begins again where that fills the window: else it would grow with every job that comes, and
       // what came or went further down would never be seen.
       const isEnough = found.jobs.length * at.height > 2 * innerHeight + BELOW || old.rows.length > KEPT_ROWS;
       if (behind < 0 || (!isBelow && isEnough)) return { key: at.key, rows: found.jobs.map(newest), cursor: found.cursor, isWhole: !found.cursor };
