@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from switchyard.events.errors import ConflictError
+from switchyard.events.commands import Accept, Judge, Reject
+from switchyard.events.errors import ConflictError, ForbiddenError, PreconditionFailedError
 from switchyard.events.state import Job
-from switchyard.events.values import Lease, Review, Status
+from switchyard.events.values import Lease, Review, ReviewRules, Status
 from switchyard.events.vocabulary.ids import Fence
 from switchyard.events.vocabulary.refusals import RefusalCode
 
@@ -59,3 +60,25 @@ def claimed_review(job: Job, reviewer: str, verb: str) -> Review:
         message = f"cannot {verb} job {job.id}: {job.review.reviewer} has claimed its review"
         raise ConflictError(message, code=RefusalCode.REVIEW_CLAIMED, allowed=allowed_commands(job.status))
     return job.review
+
+
+def check_accepts(job: Job, command: Accept) -> None:
+    """Refuse to accept no proposal, one's own, one that another judges, and another than was meant."""
+    review = claimed_review(job, command.reviewer, "accept")
+    if command.reviewer == review.by and (job.review_rules or ReviewRules()).four_eyes:
+        message = f"cannot accept job {job.id}: {command.reviewer} proposed its result, and another has to"
+        raise ForbiddenError(message, code=RefusalCode.FOUR_EYES)
+    _check_meant(job, command)
+
+
+def check_rejects(job: Job, command: Reject) -> None:
+    """Refuse to send back no proposal, one that another judges, and another than was meant."""
+    claimed_review(job, command.reviewer, "reject")
+    _check_meant(job, command)
+
+
+def _check_meant(job: Job, command: Judge) -> None:
+    # It comes last: a refusal without a condition goes before. Source: RFC 9110, section 13.2.1.
+    if command.attempts is not None and job.attempt not in command.attempts:
+        message = f"the proposal of job {job.id} is that of attempt {job.attempt}: read it first"
+        raise PreconditionFailedError(message, field="If-Match")

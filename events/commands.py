@@ -209,16 +209,25 @@ class ReleaseReview(Command, frozen=True):
     reviewer: str
 
 
-class Accept(Command, frozen=True):
+class Judge(Command, frozen=True, kw_only=True):
+    """Judge the proposed result.
+
+    Args:
+        reviewer: who does.
+        attempts: those whose proposals are meant: another's is left as it is; None for any.
+    """
+
+    reviewer: str
+    attempts: tuple[int, ...] | None = None
+
+
+class Accept(Judge, frozen=True, kw_only=True):
     """Accept the proposed result."""
 
-    reviewer: str
 
-
-class Reject(Command, frozen=True):
+class Reject(Judge, frozen=True, kw_only=True):
     """Send the job back for another attempt."""
 
-    reviewer: str
     reason: str
     feedback: Any = None
 

@@ -7,6 +7,7 @@ SwitchyardError
 │   ├── NotFoundError     404  no such thing for this tenant
 │   ├── ConflictError     409  the job is in a state that does not allow it
 │   ├── ForbiddenError    403  the caller's role does not allow it
+│   ├── PreconditionFailedError  412  a condition of the request does not hold
 │   └── LimitError        402, 413, 422 or 429  a limit named in the settings
 ├── VersionConflictError  somebody wrote first; load and decide again
 ├── UnavailableError      the broker or a part of it does not answer; back off and try again
@@ -66,6 +67,13 @@ class ForbiddenError(RejectedError):
 
     status = 403
     code = "forbidden"
+
+
+class PreconditionFailedError(RejectedError):
+    """A condition of the request does not hold."""
+
+    status = 412
+    code = "precondition_failed"
 
 
 class ConflictError(RejectedError):

@@ -48,7 +48,7 @@ from switchyard.events.commands import (
     Wake,
 )
 from switchyard.events.encoding.damage import decide_damaged, refuse_whole
-from switchyard.events.errors import ConflictError, ForbiddenError
+from switchyard.events.errors import ConflictError
 from switchyard.events.events import (
     Accepted,
     AnyEvent,
@@ -103,6 +103,7 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
         ConflictError: the state does not allow the command.
         InvalidError: the job can be erased, and its content would stand in an event; see `without_content`.
         ForbiddenError: code `four_eyes`; somebody would accept what they proposed.
+        PreconditionFailedError: another proposal than the one that was meant waits for a reviewer.
         NewerVersionError: a newer version of the program wrote the job's log.
     """
     if job.damage is not None:
@@ -210,13 +211,10 @@ def decide(job: Job, command: AnyCommand) -> AnyEvent | None:
                 return None
             return ReviewReleased(at=now, cause=ReviewReleasedCause.RELEASED)
         case Accept(reviewer=reviewer):
-            review = allowed.claimed_review(job, reviewer, "accept")
-            if reviewer == review.by and (job.review_rules or ReviewRules()).four_eyes:
-                message = f"cannot accept job {job.id}: {reviewer} proposed its result, and another has to"
-                raise ForbiddenError(message, code=RefusalCode.FOUR_EYES)
+            allowed.check_accepts(job, command)
             return Accepted(at=now, reviewer=reviewer)
         case Reject(reviewer=reviewer, reason=reason, feedback=feedback):
-            allowed.claimed_review(job, reviewer, "reject")
+            allowed.check_rejects(job, command)
             return _rejected(job, now, reviewer, reason, feedback)
         case Wake():
             return _due(job, command)

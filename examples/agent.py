@@ -47,11 +47,12 @@ def review() -> None:
     while not (waiting := call("GET", "/v1/reviews?kind=agent")["reviews"]):
         time.sleep(0.5)
     job = call("POST", f"/v1/reviews/{waiting[-1]['id']}/claim", {"lease_s": 60})
+    meant = {"If-Match": f'"{job["attempt"]}"'}  # no later proposal than this one
     if job["review"]["result"]["sources"]:
-        call("POST", f"/v1/reviews/{job['id']}/accept")
+        call("POST", f"/v1/reviews/{job['id']}/accept", **meant)
     else:
         verdict = {"reason": "no sources", "feedback": {"hint": "say where it stands"}}
-        call("POST", f"/v1/reviews/{job['id']}/reject", verdict)
+        call("POST", f"/v1/reviews/{job['id']}/reject", verdict, **meant)
 
 
 if __name__ == "__main__":

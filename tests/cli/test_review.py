@@ -44,6 +44,9 @@ def test_a_proposed_result_is_listed_rejected_and_accepted(site: Site) -> None:
     rejected = site.json("review", "reject", job_id, "--because", "short", "--feedback", '{"more": 1}')
     assert (rejected["state"], rejected["feedback"]) == ("queued", {"more": 1})
     propose(site, job_id)
-    assert site.run("review", "accept", job_id).stdout == "succeeded\n"
+    for verb in (("accept",), ("reject", "--because", "short")):  # the first attempt's, which has gone
+        other = site.run("review", *verb, job_id, "--attempt", "1")
+        assert (other.returncode, "attempt 2" in other.stderr) == (6, True)
+    assert site.run("review", "accept", job_id, "--attempt", "2").stdout == "succeeded\n"
     again = site.run("review", "accept", job_id)
     assert (again.returncode, "archive" in again.stderr) == (site.run("cancel", job_id).returncode, True)

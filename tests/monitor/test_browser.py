@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, WebSocketRoute, expect
+from aiohttp import web
+from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from tests.gateway.rest import Gateway
 from tests.monitor.browser import NEEDS_BROWSER, Watched, tab
@@ -251,3 +254,94 @@ async def test_what_happens_before_the_live_connection_is_there_is_not_missed(
     await page.connection("Live")
     await expect(line).to_contain_text("Running")
     page.check()
+
+
+STRANGER = """<!doctype html><title>stranger</title><body><script>
+window.heard = [];
+addEventListener("message", (event) => heard.push(event.data));
+const loaded = [];
+for (const [tag, name, sandbox] of [
+    ["iframe", "src"], ["iframe", "src", "allow-scripts allow-same-origin"], ["object", "data"],
+    ["embed", "src"],
+]) {
+    const one = document.createElement(tag);
+    if (sandbox) one.sandbox = sandbox;
+    one[name] = PAGE;
+    document.body.append(one);
+    if (tag === "iframe") loaded.push(new Promise((resolve) => { one.onload = resolve; }));
+}
+window.framed = Promise.all(loaded);
+window.take = () => {
+    window.held = open(PAGE, "held");
+    setInterval(() => {
+        for (const to of [held, ...Array.from(frames)]) to.postMessage({ type: "auth", token: "?" }, "*");
+    }, 20);
+};
+window.read = () => {
+    const found = [];
+    for (const of of [held, ...Array.from(frames)]) {
+        try {
+            found.push(of.document.body.innerText, JSON.stringify(of.sessionStorage));
+        } catch (problem) {
+            found.push(problem.name);
+        }
+    }
+    return found;
+};
+</script>"""
+"""A page that embeds ours in all ways, opens it, sends it messages all the time, and reads what it can."""
+
+
+@contextlib.asynccontextmanager
+async def stranger(url: str) -> AsyncIterator[str]:
+    """Where the page of somebody else is: another site than ours, on the same machine."""
+    body = STRANGER.replace("PAGE", f"'{url}/#/jobs'")
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text=body, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"http://localhost:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
+
+
+async def shown_in(page: Page) -> str:
+    """All that the frames of a page show."""
+    texts = [
+        await frame.locator("body").inner_text() for frame in page.frames if frame is not page.main_frame
+    ]
+    return "\n".join(texts)
+
+
+async def test_a_page_of_a_stranger_neither_frames_nor_holds_nor_reads_the_page(
+    browser: Browser, api: Gateway
+) -> None:
+    job, token = await api.submit(kind="secret"), api.token("submitter")
+    async with stranger(api.url) as place, tab(browser, place) as page:
+        await page.page.goto(place)
+        await page.page.evaluate("framed")
+        assert len(page.page.frames) >= 3
+        assert {frame.url for frame in page.page.frames[1:]} == {"chrome-error://chromewebdata/"}
+        async with page.page.context.expect_page() as opened:
+            await page.page.evaluate("take()")
+        ours = Watched(await opened.value, api.url)
+        await ours.page.get_by_label("Token or API key").fill(token)  # by somebody who has not noticed
+        await ours.page.get_by_role("button", name="Sign in").click()
+        await ours.connection("Live")
+        await expect(ours.page.get_by_role("row").filter(has_text="secret")).to_be_visible()
+        assert await ours.page.evaluate("opener") is None
+        assert await page.page.evaluate("held.closed")  # it has no hold of the window any more
+        found = str(await page.page.evaluate("[read(), heard]")) + await shown_in(page.page)
+        for secret in (token, job["id"], "secret", "Token or API key"):
+            assert secret not in found, found
+        assert await ours.page.evaluate("location.hash") == "#/jobs"
+        await page.page.evaluate("() => { held.location = 'about:blank' }")  # which is nobody's window
+        await expect(ours.page.get_by_role("row").filter(has_text="secret")).to_be_visible()
+        ours.check(token)

@@ -51,6 +51,7 @@ async def test_the_page_runs_nothing_but_its_own_files_and_is_framed_by_nobody(a
     assert "unsafe" not in page.headers["Content-Security-Policy"]
     assert page.headers["X-Content-Type-Options"] == "nosniff"
     assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert page.headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert not re.search(rb"<script(?![^>]*\ssrc=)|<style|\son\w+=|\sstyle=|javascript:", page.raw)
     assert b"://" not in page.raw
 

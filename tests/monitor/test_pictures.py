@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,30 @@ pytestmark = [NEEDS_BROWSER, pytest.mark.drill]
 
 PLACE = Path(__file__).parents[2] / ".tools" / "monitor"
 WIDTHS = (360, 800, 1280)
-DIALOGS = (
-    ("make-key", "keys", "Make a key"), ("set-limit", "limits", "Set a limit"),
-    ("send-back", "reviews/{review}", "Send back"), ("cancel", "jobs/{runs}", "Cancel job"),
+CHOSEN_DEAD = 2
+QUESTIONS = (
+    ("make-key", "keys", "Make a key"), ("rotate-key", "keys", "Rotate ci"),
+    ("revoke-key", "keys", "Revoke ci"),
+    ("set-limit", "limits", "Set a limit"), ("change-limit", "limits/database", "Change"),
+    ("remove-limit", "limits/database", "Remove"),
+    ("accept", "reviews/{review}", "Accept"), ("send-back", "reviews/{review}", "Send back"),
+    ("cancel", "jobs/{runs}", "Cancel job"), ("again", "jobs/{done}", "Run again"),
+    ("redrive", "jobs/{dead}", "Redrive"), ("redrive-all", "dead-letters", "Redrive all"),
+    ("discard-all", "dead-letters?kind=translate", "Discard all"),
+    ("cancel-chosen", "jobs?state=waiting", "Cancel 3"), ("redrive-chosen", "jobs?state=dead", "Redrive 2"),
+    ("pause-lane", "lanes", "Pause"), ("pause-worker", "workers/{worker}", "Pause"),
+    ("drain-worker", "workers/{worker}", "Drain"), ("maintenance", "servers", "Maintenance"),
+    ("run-schedule", "schedules/nightly-report", "Run now"),
+    ("pause-schedule", "schedules/hourly-sync", "Pause"),
+    ("delete-schedule", "schedules/nightly-report", "Delete"),
+    ("cancel-batch", "batches/{batch}", "Cancel batch"), ("forget-batch", "batches/{ended}", "Forget"),
+    ("forget-message", "quarantine", "Forget(?! all)"), ("forget-messages", "quarantine", "Forget all"),
 )  # fmt: skip
-"""Some questions: the picture's name, the view, and the button that asks."""
+"""All questions: the picture's name, the view, and how the button begins that asks, as a pattern."""
+CHOSEN = {"cancel-chosen": 3, "redrive-chosen": 2}
+"""Rows that are chosen before, for those that are about such."""
+REFUSED = {"make-key": "Make it", "change-limit": "Change it", "again": "Submit"}
+"""What is asked for with fields that are wrong, to see what is said then: by the button that does it."""
 
 
 async def fill(api: Gateway) -> dict[str, str]:
@@ -153,10 +174,40 @@ async def test_every_view_is_drawn(browser: Browser, api: Gateway, scheme: str) 
                 await picture(page.page, PLACE / f"{name}-{width}-{scheme}.png", full=name != "jobs")
                 assert not await page.is_too_wide(), (name, width)
                 barriers += [(name, width, found) for found in await page.barriers()]
-            for name, view, opens in DIALOGS:
+            page.check()
+    assert barriers == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_every_question_is_drawn(browser: Browser, api: Gateway, scheme: str) -> None:
+    jobs = await fill(api)
+    server = {"id": "s1", "name": "gpu 3", "endpoints": {"predict": "http://192.0.1.1/p"}, "kinds": ["a"]}
+    await api.call("POST", "/v1/servers", server, token=api.token("tenant-admin"))
+    while len(dead := (await api.get("/v1/dead-letters?kind=translate")).json["dead_letters"]) < CHOSEN_DEAD:
+        await asyncio.sleep(0.05)
+    jobs |= {"dead": dead[0]["id"], "worker": f"rest.{api.tenant}.hand"}
+    barriers: list[Any] = []
+    for width in (WIDTHS[0], WIDTHS[-1]):
+        async with tab(browser, api.url, width=width, height=800, scheme=scheme) as page:
+            await page.sign_in(api.token("admin"))
+            for name, view, opens in QUESTIONS:
+                place = PLACE / f"question-{name}-{width}-{scheme}.png"
                 await page.go(view.format(**jobs))
-                await page.page.get_by_role("button", name=opens).click()
-                await picture(page.page, PLACE / f"{name}-{width}-{scheme}.png", full=False)
-                await page.page.get_by_role("button", name="Leave it").click()
+                for number in range(CHOSEN.get(name, 0)):
+                    await page.page.get_by_role("checkbox").nth(number).check()
+                await page.page.get_by_role("button", name=re.compile(f"^{opens}")).first.click()
+                dialog = page.page.get_by_role("dialog")
+                await expect(dialog).to_be_visible()
+                await picture(page.page, place, full=False)
+                assert not await page.is_too_wide(), (name, width)
+                barriers += [(name, width, found) for found in await page.barriers()]
+                if name in REFUSED:
+                    for field in await dialog.get_by_role("textbox").all():
+                        await field.fill("-")
+                    await dialog.get_by_role("button", name=REFUSED[name]).click()
+                    await expect(dialog.get_by_role("alert")).to_be_visible()
+                    await picture(page.page, place.with_name(f"refused-{place.name}"), full=False)
+                await dialog.get_by_role("button", name="Leave it").click()
+                await expect(dialog).to_have_count(0)
             page.check()
     assert barriers == []

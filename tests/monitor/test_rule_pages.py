@@ -51,6 +51,10 @@ async def test_a_limit_is_set_and_shows_who_holds_its_places(
         other.check()
     await page.page.get_by_role("button", name="Change").click()
     await dialog.get_by_label("run at once").fill("3")
+    await dialog.get_by_label("start a minute").fill("often")
+    await dialog.get_by_role("button", name="Change it").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("a number over 0")
+    await expect(dialog.get_by_label("run at once")).to_have_value("3")  # what was typed is still there
     await dialog.get_by_label("start a minute").fill("60")
     await dialog.get_by_role("button", name="Change it").click()
     await expect(page.page.locator(".now-line")).to_contain_text("1 of 3 places taken")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from switchyard.projections.database import path_in
 from switchyard.projections.reader import ReadModel
@@ -171,6 +171,37 @@ async def test_a_result_that_was_replaced_while_somebody_reads_it_is_not_accepte
     await dialog.get_by_role("button", name="Accept").click()
     await expect(dialog.get_by_role("alert")).to_contain_text("Another result was proposed meanwhile")
     assert (await api.get(f"/v1/jobs/{job['id']}")).json["state"] == "review"
+    page.check()
+
+
+async def test_a_result_that_is_replaced_while_the_verdict_is_on_its_way_is_not_accepted(
+    page: Watched, api: Gateway
+) -> None:
+    kind = f"r-{api.tenant}"
+    job = await api.submit(kind=kind)
+    await proposed(api, kind, {"n": 1})
+    other = api.minted(tenant=api.tenant, roles=("reviewer",), ttl_s=600, subject="rob")
+    reviewer = api.minted(tenant=api.tenant, roles=("reviewer",), ttl_s=600, subject="rita")
+
+    async def replaces(route: Route) -> None:
+        answer = await api.call("POST", f"/v1/reviews/{job['id']}/reject", {"reason": "no"}, token=other)
+        assert answer.status == 200, answer
+        await proposed(api, kind, {"n": 2})
+        await route.continue_()
+
+    await page.page.route("**/accept", replaces, times=1)
+    await page.sign_in(reviewer, f"reviews/{job['id']}")
+    await page.page.get_by_role("button", name="Accept").click()
+    dialog = page.page.get_by_role("dialog")
+    await dialog.get_by_role("button", name="Accept").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("Another result was proposed meanwhile")
+    assert (await api.get(f"/v1/jobs/{job['id']}")).json["state"] == "review"
+    await dialog.get_by_role("button", name="Leave it").click()
+    await expect(page.page.get_by_role("heading", name="Difference")).to_be_visible()  # the new one is shown
+    await page.page.get_by_role("button", name="Accept").click()
+    await dialog.get_by_role("button", name="Accept").click()
+    await expect(page.page.get_by_role("heading", name="Nothing waits for a review")).to_be_visible()
+    assert (await api.get(f"/v1/jobs/{job['id']}")).json["result"] == {"n": 2}
     page.check()
 
 

@@ -13,7 +13,7 @@ from switchyard.services.cli.json_option import json_of
 from switchyard.services.cli.options import labels_of
 from switchyard.services.cli.output import print_json, print_table, say
 
-COLUMNS = ("id", "kind", "worker", "proposed_at", "due_at", "reviewer", "checks", "rejections")
+COLUMNS = ("id", "kind", "worker", "attempt", "proposed_at", "due_at", "reviewer", "checks", "rejections")
 
 
 @click.group()
@@ -45,22 +45,33 @@ def list_reviews(
     options.ask(main())
 
 
+_meant = click.option(
+    "--attempt",
+    type=click.IntRange(min=1),
+    help="The attempt whose proposal is meant; that of another is refused. Without it, whichever waits.",
+)
+
+
 @review.command()
 @click.argument("job_id")
+@_meant
 @options.as_json
 @options.data_dir
-def accept(job_id: str, as_json: bool, data_dir: Path | None) -> None:
+def accept(job_id: str, attempt: int | None, as_json: bool, data_dir: Path | None) -> None:
     """Make the proposed result the job's."""
-    _judge(job_id, "accept", {}, as_json=as_json, data_dir=data_dir)
+    _judge(job_id, "accept", {}, attempt, as_json=as_json, data_dir=data_dir)
 
 
 @review.command()
 @click.argument("job_id")
 @click.option("--because", required=True, help="Why; it stands in the event.")
 @click.option("--feedback", help="What the next attempt is to read: JSON, or else plain text.")
+@_meant
 @options.as_json
 @options.data_dir
-def reject(job_id: str, because: str, feedback: str | None, as_json: bool, data_dir: Path | None) -> None:
+def reject(
+    job_id: str, because: str, feedback: str | None, attempt: int | None, as_json: bool, data_dir: Path | None
+) -> None:
     """Send the job back for another attempt."""
     body: dict[str, Any] = {"reason": because}
     if feedback is not None:
@@ -68,13 +79,18 @@ def reject(job_id: str, because: str, feedback: str | None, as_json: bool, data_
             body["feedback"] = json_of(feedback, "--feedback")
         except ValueError:
             body["feedback"] = feedback
-    _judge(job_id, "reject", body, as_json=as_json, data_dir=data_dir)
+    _judge(job_id, "reject", body, attempt, as_json=as_json, data_dir=data_dir)
 
 
-def _judge(job_id: str, verb: str, body: dict[str, Any], *, as_json: bool, data_dir: Path | None) -> None:
+def _judge(
+    job_id: str, verb: str, body: dict[str, Any], attempt: int | None, *, as_json: bool, data_dir: Path | None
+) -> None:
+    headers = {} if attempt is None else {"If-Match": f'"{attempt}"'}
+
     async def main() -> None:
         async with options.gateway(data_dir) as api:
-            job = await api.call("POST", f"/v1/reviews/{quote(job_id, safe='')}/{verb}", json=body)
+            path = f"/v1/reviews/{quote(job_id, safe='')}/{verb}"
+            job = await api.call("POST", path, json=body, headers=headers)
         if as_json:
             print_json(job)
         else:

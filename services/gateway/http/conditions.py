@@ -10,16 +10,9 @@ from typing import Final
 
 from aiohttp import ETag, hdrs, web
 
-from switchyard.events.errors import RejectedError
+from switchyard.events.errors import PreconditionFailedError
 
 RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
-
-
-class PreconditionFailedError(RejectedError):
-    """A condition of the request does not hold."""
-
-    status = 412
-    code = "precondition_failed"
 
 
 class Unsatisfiable(Enum):

@@ -20,7 +20,11 @@ PATH: Final = "/monitor/{version}/{name}"
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 H_POLICY: Final = "Content-Security-Policy"
 _HTML: Final = re.compile(r"(?:^|,)\s*(?:text/html|application/xhtml\+xml)\s*(?:;|,|$)", re.IGNORECASE)
-_PAGE_HEADERS: Final = {hdrs.CACHE_CONTROL: "no-cache", hdrs.VARY: hdrs.ACCEPT, H_POLICY: POLICY}
+_PAGE_HEADERS: Final = {
+    hdrs.CACHE_CONTROL: "no-cache", hdrs.VARY: hdrs.ACCEPT, H_POLICY: POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+}  # fmt: skip
+"""Nobody who opens the page keeps a hold of its window."""
 
 
 @functools.cache

@@ -50,13 +50,22 @@ class Reviews:
         """Leave the review to others."""
         return await self._judged(caller, job, ReleaseReview(now=clock.now(), reviewer=caller.actor))
 
-    async def accept(self, caller: Caller, job: Job) -> Job:
-        """The proposed result is the job's."""
-        return await self._judged(caller, job, Accept(now=clock.now(), reviewer=caller.actor))
+    async def accept(self, caller: Caller, job: Job, attempts: tuple[int, ...] | None) -> Job:
+        """The proposed result is the job's, if it is of one of some attempts; None for any.
 
-    async def reject(self, caller: Caller, job: Job, reason: str, feedback: Any) -> Job:
-        """Send the job back, or end it when it was rejected too often."""
-        command = Reject(now=clock.now(), reviewer=caller.actor, reason=reason, feedback=feedback)
+        Raises:
+            PreconditionFailedError: it is of another attempt.
+        """
+        command = Accept(now=clock.now(), reviewer=caller.actor, attempts=attempts)
+        return await self._judged(caller, job, command)
+
+    async def reject(
+        self, caller: Caller, job: Job, reason: str, feedback: Any, attempts: tuple[int, ...] | None
+    ) -> Job:
+        """Send the job back, or end it when it was rejected too often, as for `accept`."""
+        command = Reject(
+            now=clock.now(), reviewer=caller.actor, reason=reason, feedback=feedback, attempts=attempts
+        )
         ahead = decide(job, command)
         if isinstance(ahead, Rejected):
             await self._jobs.ensure_lane(job, ahead.priority, checked=False)

@@ -6,9 +6,11 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
-from switchyard.events.commands import Propose
+from switchyard.events.commands import Accept, Propose
+from switchyard.events.errors import PreconditionFailedError
 from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.access.jwt import load_or_create_secrets, mint
 from switchyard.services.keeper.loop import Keeper
@@ -37,10 +39,25 @@ async def proposed(api: Gateway, body: Any = None, **fields: Any) -> str:
     return job_id
 
 
-async def judge(api: Gateway, job_id: str, verb: str, body: Any = None, subject: str = "carol") -> Answer:
-    return await api.call(
-        "POST", f"/v1/reviews/{job_id}/{verb}", body, token=token_of(api, subject, "reviewer")
-    )
+async def judge(
+    api: Gateway, job_id: str, verb: str, body: Any = None, subject: str = "carol", **headers: str
+) -> Answer:
+    token = token_of(api, subject, "reviewer")
+    return await api.call("POST", f"/v1/reviews/{job_id}/{verb}", body, token=token, **headers)
+
+
+async def again(api: Gateway, job_id: str, result: Any) -> None:
+    """Send the job back, and have its next attempt propose another result."""
+    assert (await judge(api, job_id, "reject", {"reason": "no"})).status == 200
+    await propose(api, result)
+
+
+async def propose(api: Gateway, result: Any) -> None:
+    """Have the next attempt of the only job propose a result."""
+    worker = Worker(api, kinds=[api.tenant])
+    worker.token = token_of(api, "bob", "worker")
+    answer = await worker.say(await worker.claim(wait_s=20), "propose", {"result": result})
+    assert answer.status == 200, answer
 
 
 async def test_a_proposed_result_is_listed_claimed_and_accepted(api: Gateway) -> None:
@@ -87,6 +104,56 @@ async def test_the_next_attempt_reads_the_feedback_and_rejections_have_a_limit(a
     await worker.say(claimed, "propose", {"result": 2})
     dead = await judge(api, job_id, "reject", {"reason": "still none"})
     assert (dead.json["state"], dead.json["reason"]) == ("dead", "rejected_too_often")
+
+
+@pytest.mark.parametrize(("verb", "body"), [("accept", None), ("reject", {"reason": "no"})])
+async def test_a_verdict_is_on_the_proposal_that_was_read_alone(api: Gateway, verb: str, body: Any) -> None:
+    job_id = await proposed(api)
+    await again(api, job_id, 2)
+    before = await events_of(api, job_id)
+    other = await judge(api, job_id, verb, body, If_Match='"1"')
+    assert (other.status, other.json["code"], other.json["field"]) == (412, "precondition_failed", "If-Match")
+    for odd in ('W/"2"', "2", '"x"', '"2", W/"1"', '*, "2"'):
+        malformed = await judge(api, job_id, verb, body, If_Match=odd)
+        assert (malformed.status, malformed.json["field"]) == (400, "If-Match"), odd
+    await judge(api, job_id, "claim", {"lease_s": 60}, subject="dave")
+    claimed = await judge(api, job_id, verb, body, If_Match='"1"')  # which is refused without a condition
+    assert (claimed.status, claimed.json["code"]) == (409, "review_claimed")
+    await judge(api, job_id, "release", subject="dave")
+    assert await events_of(api, job_id) == [*before, "review_claimed", "review_released"]
+    assert (await judge(api, job_id, verb, body, If_Match='"7", "2"')).status == 200
+    over = await judge(api, job_id, verb, body, If_Match='"2"')
+    assert (over.status, over.json["code"]) == (409, "illegal_transition")
+
+
+async def test_whoever_read_a_result_never_accepts_one_that_replaces_it_at_the_same_time(
+    api: Gateway,
+) -> None:
+    job_id = await proposed(api, {"result": 1})
+
+    async def accepts() -> None:
+        """Accept the first until another is seen: some of these requests are under way when that comes."""
+        while (answer := await judge(api, job_id, "accept", subject="dave", If_Match='"1"')).status != 412:
+            assert answer.json["code"] == "illegal_transition"  # it was sent back, and nothing waits
+
+    assert (await judge(api, job_id, "reject", {"reason": "no"})).status == 200
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+        for _ in range(4):
+            tasks.create_task(accepts())
+        await propose(api, 2)
+    job = (await api.get(f"/v1/jobs/{job_id}")).json
+    assert (job["state"], job["attempt"], job["review"]["result"]) == ("review", 2, 2)
+
+
+async def test_a_verdict_by_an_older_state_meets_the_newer_proposal(api: Gateway) -> None:
+    job_id = await proposed(api, {"result": 1})
+    read = await api.store.load(JobId(job_id))
+    await again(api, job_id, 2)
+    command = Accept(now=datetime.now(UTC), reviewer="user:dave", attempts=(read.attempt,))
+    with pytest.raises(PreconditionFailedError, match="that of attempt 2"):
+        await api.store.transition(read, command, actor="user:dave")
+    anybody = msgspec.structs.replace(command, attempts=None)
+    assert (await api.store.transition(read, anybody, actor="user:dave")).job.result == 2
 
 
 CHECKED = {"auto_accept": {"checks": ["lint", "tests"]}}

@@ -45,7 +45,7 @@ function priority(form) {
   return { priority: value };
 }
 
-const priorityField = (job) => html`<label for="priority">Priority</label><input id="priority" name="priority" inputmode="numeric" value=${job.priority} autocomplete="off" />`;
+const priorityField = (job) => html`<label for="priority">Priority</label><input id="priority" name="priority" inputmode="numeric" defaultValue=${job.priority} autocomplete="off" />`;
 
 export function redrive(job, scope) {
   const known = job.payload !== null;

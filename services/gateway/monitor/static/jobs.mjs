@@ -8,7 +8,7 @@ import { href, replace } from "./router.mjs";
 import { may } from "./session.mjs";
 import { ACTIVE, AFTER, ENDED, WAITS, plural, secondsBetween, shortId, span, stateWords } from "./words.mjs";
 
-const PAGE = 100, MOST_ROWS = 100000, MOST_CHOSEN = 1000, LIVE_ROWS = 100, AT_ONCE = 6, REFRESH_MS = 1000;
+const PAGE = 100, MOST_ROWS = 100000, KEPT_ROWS = 500, BELOW = 400, MOST_CHOSEN = 1000, LIVE_ROWS = 100, AT_ONCE = 6, REFRESH_MS = 1000;
 const GROUPS = [["", "All states"], ["active", "Running"], ["waiting", "Waiting"], ["ended", "Ended"]];
 const STATES = ["queued", "scheduled", "blocked", "retrying", "review", "running", "cancelling", "succeeded", "dead", "cancelled", "expired", "archived", "damaged"];
 const SINCE = { "1h": [3600, "Last hour"], "24h": [86400, "Last 24 hours"], "7d": [604800, "Last 7 days"] };
@@ -36,11 +36,12 @@ export function Jobs({ route, tenant }) {
   const key = JSON.stringify([wish, tenant]);
   const [list, setList] = useState({ key: "", rows: [], cursor: null, isWhole: false });
   const [error, setError] = useState(null);
-  const [chosen, setChosen] = useState(new Set());
+  const [chosen, setChosen] = useState(new Map()); // by id: the rows as they were chosen, for they may go
   const [fresh, setFresh] = useState(0);
   const state = useRef({});
+  const height = useRowHeight(84, 45);
   const rows = list.key === key ? list.rows : [];
-  state.current = { ...state.current, key, wish, list };
+  state.current = { ...state.current, key, wish, list, height };
 
   const read = useCallback(async (cursor) => {
     const at = state.current;
@@ -63,7 +64,7 @@ export function Jobs({ route, tenant }) {
   }, [tenant]);
 
   useEffect(() => {
-    setChosen(new Set());
+    setChosen(new Map());
     setFresh(0);
     read(null);
   }, [key]);
@@ -79,15 +80,16 @@ export function Jobs({ route, tenant }) {
       const now = new Map(found.jobs.map((job) => [job.id, job]));
       const known = new Map(old.rows.map((job) => [job.id, job]));
       const newest = (job) => (known.get(job.id)?.seq > job.seq ? known.get(job.id) : job);
-      const last = found.jobs.at(-1);
+      const top = found.jobs.findIndex((job) => known.has(job.id)), last = found.jobs.findLast((job) => known.has(job.id));
+      const before = top < 0 ? found.jobs.length : top, isBelow = scrollY > BELOW;
+      setFresh(isBelow ? before : 0);
+      if (before && isBelow) return { ...old, rows: old.rows.map((job) => (now.has(job.id) ? newest(now.get(job.id)) : job)) };
       const behind = last ? old.rows.findIndex((job) => job.id === last.id) : -1;
-      if (behind < 0) return { key: at.key, rows: found.jobs.map(newest), cursor: found.cursor, isWhole: !found.cursor };
-      const before = found.jobs.filter((job) => !known.has(job.id));
-      if (before.length && scrollY > 400) {
-        setFresh((count) => count + before.length);
-        return { ...old, rows: old.rows.map((job) => (now.has(job.id) ? newest(now.get(job.id)) : job)) };
-      }
-      return { ...old, rows: [...found.jobs.map(newest), ...old.rows.slice(behind + 1)] };
+      // At the top the list begins again where that fills the window: else it would grow with every job that comes, and
+      // what came or went further down would never be seen.
+      const isEnough = found.jobs.length * at.height > 2 * innerHeight + BELOW || old.rows.length > KEPT_ROWS;
+      if (behind < 0 || (!isBelow && isEnough)) return { key: at.key, rows: found.jobs.map(newest), cursor: found.cursor, isWhole: !found.cursor };
+      return { ...old, rows: [...found.jobs.map(newest), ...old.rows.slice(behind + 1).filter((job) => !now.has(job.id))] };
     });
   }, [tenant]);
   useEffect(() => live.pulse(REFRESH_MS, tenant, refresh), [tenant, refresh]);
@@ -114,11 +116,10 @@ export function Jobs({ route, tenant }) {
     });
   }, [watched]);
 
-  const height = useRowHeight(84, 45);
-  const choose = (id, isChosen) => setChosen((old) => {
-    const next = new Set(old);
-    if (isChosen && next.size < MOST_CHOSEN) next.add(id);
-    else next.delete(id);
+  const choose = (job, isChosen) => setChosen((old) => {
+    const next = new Map(old);
+    if (isChosen && next.size < MOST_CHOSEN) next.set(job.id, job);
+    else next.delete(job.id);
     return next;
   });
   const near = useCallback(() => {
@@ -132,8 +133,8 @@ export function Jobs({ route, tenant }) {
   return html`<div class="head"><h1>Jobs</h1><p class="quiet" role="status">${read_all ? `${plural(rows.length, "job")}${list.isWhole ? "" : " so far"}` : ""}</p></div>
     <${Search} wish=${wish} rows=${rows} />
     ${error && html`<${Fault} error=${error} again=${() => read(null)} />`}
-    ${may_act && chosen.size > 0 && html`<${Chosen} chosen=${chosen} rows=${rows} clear=${() => setChosen(new Set())} tenant=${tenant} refresh=${refresh} all=${() => setChosen(new Set(rows.slice(0, MOST_CHOSEN).map((job) => job.id)))} />`}
-    ${fresh > 0 && html`<button type="button" class="fresh" onClick=${() => { setFresh(0); scrollTo(0, 0); refresh(); }}>Show ${plural(fresh, "new job")}</button>`}
+    ${may_act && chosen.size > 0 && html`<${Chosen} chosen=${chosen} rows=${rows} clear=${() => setChosen(new Map())} tenant=${tenant} refresh=${refresh} all=${() => setChosen(new Map(rows.slice(0, MOST_CHOSEN).map((job) => [job.id, job])))} />`}
+    ${fresh > 0 && html`<button type="button" class="fresh" onClick=${() => { setFresh(0); scrollTo(0, 0); refresh(); }}>Show ${fresh >= PAGE ? `${PAGE} or more new jobs` : plural(fresh, "new job")}</button>`}
     ${rows.length ? html`<${VirtualList} rows=${rows} height=${height} row=${row} near=${near} seen=${seen} label="Jobs" head=${html`<${Head} isChecked=${may_act} />`} />
       ${!list.isWhole && html`<p class="quiet">There are more, which come as you scroll.</p>`}`
     : !read_all ? !error && html`<${Loading} what="Reading the jobs" />`
@@ -185,7 +186,7 @@ const Head = ({ isChecked }) => html`<div class="row-head job-row" role="rowgrou
 function Row({ job, index, height, isChosen, choose, tenant }) {
   const other = tenant ? job.tenant : undefined;
   return html`<div class="job-row item" role="row" aria-rowindex=${index + 2} style=${{ height: `${height}px` }} data-state=${job.state}>
-    ${choose && html`<span role="cell" class="check"><input type="checkbox" checked=${isChosen} onChange=${(event) => choose(job.id, event.target.checked)} aria-label=${`Choose job ${job.id}`} /></span>`}
+    ${choose && html`<span role="cell" class="check"><input type="checkbox" checked=${isChosen} onChange=${(event) => choose(job, event.target.checked)} aria-label=${`Choose job ${job.id}`} /></span>`}
     <span role="cell" class="is"><${State} state=${job.state} /></span>
     <span role="cell" class="what"><a href=${href(`jobs/${job.id}`, other ? { tenant: other } : {})} title=${job.id}><strong>${job.kind || "unknown"}</strong> <code>${shortId(job.id)}</code></a>${tenant === "*" && html`<span class="tag">${job.tenant}</span>`}<${Labels} labels=${job.labels} /></span>
     <span role="cell" class="now"><${Now} job=${job} /></span>
@@ -236,7 +237,8 @@ export async function each(ids, act) {
 }
 
 function Chosen({ chosen, rows, clear, all, tenant, refresh }) {
-  const jobs = rows.filter((job) => chosen.has(job.id));
+  const now = new Map(rows.map((job) => [job.id, job]));
+  const jobs = [...chosen.values()].map((job) => now.get(job.id) ?? job);
   const open = jobs.filter((job) => !ENDED.has(job.state)), dead = jobs.filter((job) => job.state === "dead");
   const scope = (job) => ({ query: { tenant: tenant ? job.tenant : undefined } });
   const bulk = (which, verb, past, path, body) => confirm({

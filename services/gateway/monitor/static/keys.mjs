@@ -49,7 +49,7 @@ export function Keys({ tenant }) {
   const path = (one) => `v1/keys/${encodeURIComponent(one.id)}`;
   const rotate = (one) => confirm({
     title: `Give ${one.name} another secret?`, action: "Make a new secret",
-    content: html`<p>The new secret is shown once. Its name, roles and limits stay.</p><label for="overlap">Minutes that the old one still counts</label><input id="overlap" name="overlap" inputmode="numeric" value="60" required autocomplete="off" />`,
+    content: html`<p>The new secret is shown once. Its name, roles and limits stay.</p><label for="overlap">Minutes that the old one still counts</label><input id="overlap" name="overlap" inputmode="numeric" defaultValue="60" required autocomplete="off" />`,
     act: async (form) => {
       const minutes = Number(form.get("overlap"));
       if (!(minutes >= 0 && minutes <= 43200)) throw new Error("0 to 43,200 minutes were expected.");

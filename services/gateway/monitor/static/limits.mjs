@@ -23,7 +23,7 @@ const Places = ({ one }) => (one.concurrency === null ? html`${one.running === u
 
 /** Set a limit; all of its numbers are replaced, so all that it has are there to be kept or changed. */
 function ask(limit, tenant, again) {
-  const field = ([name, words]) => html`<label for=${name} key=${name}>${words} <span class="quiet">(empty: any number)</span></label><input id=${name} name=${name} inputmode="numeric" autocomplete="off" value=${limit?.[name] ?? ""} key=${`${name} value`} />`;
+  const field = ([name, words]) => html`<label for=${name} key=${name}>${words} <span class="quiet">(empty: any number)</span></label><input id=${name} name=${name} inputmode="numeric" autocomplete="off" defaultValue=${limit?.[name] ?? ""} key=${`${name} value`} />`;
   confirm({
     title: limit ? `Change the limit ${limit.name}?` : "Set a limit", action: limit ? "Change it" : "Set it",
     content: html`${limit ? html`<p>It holds at once, for jobs that wait too.</p>` : html`<p>It holds for jobs that name it in <code>limits</code>, the limit <code>${WIDE}</code> for every job of the tenant.</p>

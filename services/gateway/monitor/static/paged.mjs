@@ -1,40 +1,60 @@
 /** Lists that come in pages, the tables that they are shown in, and what is read again now and then. */
-import { html, useEffect, useRef, useState } from "./html.mjs";
+import { html, useCallback, useEffect, useRef, useState } from "./html.mjs";
 import { raw } from "./api.mjs";
-import { toast } from "./parts.mjs";
 
-/** A list: `load(cursor, signal)` gives `[rows, cursor]`, `idOf` what is the same row. Only the first page is read again. */
+/** A list: `load(cursor, signal)` gives `[rows, cursor]`, `idOf` what is the same row.
+ *
+ * All pages that are shown are read again, one after the other: rows that come push others from one page to the next, and
+ * rows that go pull them back. Whoever asks meanwhile is served by one more reading after that.
+ */
 export function usePages(load, idOf, on) {
-  const [found, set] = useState({ first: null, more: [], cursor: null, error: null });
-  const [turn, setTurn] = useState(0);
   const place = JSON.stringify(on);
-  const here = useRef(place);
+  const [found, set] = useState({ place, pages: null, error: null });
+  const at = useRef(null);
+  const latest = useRef(load);
+  latest.current = load;
   useEffect(() => {
     const stop = new AbortController();
-    const isOther = here.current !== place;
-    here.current = place;
-    if (isOther) set({ first: null, more: [], cursor: null, error: null });
-    load(undefined, stop.signal).then(
-      (first) => !stop.signal.aborted && set((old) => ({ ...old, first, error: null })),
-      (error) => !stop.signal.aborted && set((old) => ({ ...old, error })),
-    );
+    const mine = at.current = { wanted: 1, isBusy: false, isDue: false, again: null };
+    const read = async () => {
+      const pages = [];
+      for (let cursor; pages.length < mine.wanted && (!pages.length || cursor);) {
+        const page = await latest.current(cursor, stop.signal);
+        pages.push(page);
+        cursor = page[1];
+      }
+      return pages;
+    };
+    mine.again = async () => {
+      mine.isDue = true;
+      if (mine.isBusy) return;
+      mine.isBusy = true;
+      while (mine.isDue && !stop.signal.aborted) {
+        mine.isDue = false;
+        try {
+          const pages = await read();
+          if (!stop.signal.aborted) set({ place, pages, error: null });
+        } catch (error) {
+          if (stop.signal.aborted) return;
+          mine.wanted = Math.max(1, mine.shown ?? 1);
+          set((old) => ({ ...old, place, error }));
+        }
+      }
+      mine.isBusy = false;
+    };
+    set({ place, pages: null, error: null });
+    mine.again();
     return () => stop.abort();
-  }, [place, turn]);
-  const first = found.first?.[0] ?? [];
-  const known = new Set(first.map(idOf));
-  const next = found.more.length ? found.cursor : found.first?.[1];
-  const further = async () => {
-    try {
-      const [rows, cursor] = await load(next);
-      if (here.current === place) set((old) => ({ ...old, more: [...old.more, ...rows], cursor }));
-    } catch (problem) {
-      toast(problem.message, "bad");
-    }
+  }, [place]);
+  const pages = found.place === place ? found.pages : null;
+  if (at.current) at.current.shown = pages?.length;
+  const rows = new Map((pages ?? []).flatMap(([some]) => some).map((row) => [idOf(row), row]));
+  const again = useCallback(() => at.current?.again(), []);
+  const further = () => {
+    at.current.wanted = pages.length + 1;
+    again();
   };
-  return {
-    rows: [...first, ...found.more.filter((row) => !known.has(idOf(row)))], isRead: found.first !== null, error: found.error,
-    again: () => setTurn((old) => old + 1), further: next ? further : null,
-  };
+  return { rows: [...rows.values()], isRead: pages !== null, error: found.place === place ? found.error : null, again, further: pages?.at(-1)[1] ? further : null };
 }
 
 export const More = ({ further }) => further && html`<div><button type="button" onClick=${further}>Show more</button></div>`;

@@ -96,7 +96,10 @@ export function Toasts() {
 let ask = () => {};
 let questions = 0;
 
-/** Ask before something is done; `content` is shown, and what `fields` gather goes to `act`. */
+/** Ask before something is done; `content` is shown, and what its fields gather goes to `act`.
+ *
+ * A field begins with its `defaultValue`: a `value` would come back over what was typed when the question is drawn again.
+ */
 export function confirm({ title, content, action, tone, act, wide }) {
   ask({ id: ++questions, title, content, action, tone, act, wide });
 }
@@ -132,9 +135,9 @@ export function Question() {
   };
   return html`<dialog ref=${dialog} class=${asked.wide ? "wide" : ""} aria-labelledby="question" onClose=${() => set(null)} key=${asked.id}>
     <form onSubmit=${submit}><h2 id="question">${asked.title}</h2><div class="content">${asked.content}</div>
-    ${error && html`<p class="fault" role="alert">${error}</p>`}
+    <div class="answer">${error && html`<p class="fault" role="alert">${error}</p>`}
     <div class="row end"><button type="button" onClick=${close}>Leave it</button>
-    <button class="primary" data-tone=${asked.tone} disabled=${isBusy}>${isBusy ? "Working …" : asked.action}</button></div></form></dialog>`;
+    <button class="primary" data-tone=${asked.tone} disabled=${isBusy}>${isBusy ? "Working …" : asked.action}</button></div></div></form></dialog>`;
 }
 
 /** What a promise gives: `[value, error, again]`. What was there stays until the next is. */

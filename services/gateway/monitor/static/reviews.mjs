@@ -71,12 +71,13 @@ export function Review({ id, tenant }) {
   }
   const { review } = job, isMine = review.reviewer === current().actor;
   const judge = async (verb, body) => {
-    const now = await get(`v1/jobs/${job.id}`, { tenant: scope });
-    if (now.review && now.review.proposed_at !== at) {
+    try { // the gateway judges no other proposal than that of the attempt which was shown
+      await post(`v1/reviews/${job.id}/${verb}`, body, { ...query, headers: { "If-Match": `"${job.attempt}"` } });
+    } catch (problem) {
       again();
-      throw new Error("Another result was proposed meanwhile. Read it first.");
+      if (problem.code === "precondition_failed") throw new Error("Another result was proposed meanwhile. Read it first.");
+      throw problem;
     }
-    await post(`v1/reviews/${job.id}/${verb}`, body, query);
   };
   const accept = () => confirm({
     title: "Accept this result?", action: "Accept", content: html`<p>It becomes the result of the job, which has then succeeded. Nothing takes that back.</p>`,

@@ -12,13 +12,18 @@ from msgspec import UNSET, UnsetType
 from nats.aio.client import Client
 
 from switchyard.events.encoding.json_value import check_json
-from switchyard.events.errors import ConflictError, InvalidError, NotFoundError, VersionConflictError
+from switchyard.events.errors import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    PreconditionFailedError,
+    VersionConflictError,
+)
 from switchyard.services import clock
 from switchyard.services.access.principal import Caller, check_kinds
 from switchyard.services.access.sealing import UnreadableError
 from switchyard.services.access.server_credentials import ServerCredentials, headers_of, origins_of
 from switchyard.services.dispatch.push.forms import check_options, form_of
-from switchyard.services.gateway.http.conditions import PreconditionFailedError
 from switchyard.services.gateway.operations.servers.request import (
     CredentialsRequest,
     EndpointsRequest,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from msgspec import Meta
 
 from switchyard.projections.job_view import JobView, job_view
@@ -33,8 +34,10 @@ from switchyard.services.gateway.http import tags
 from switchyard.services.gateway.http.callers import json_response
 from switchyard.services.gateway.http.query import H_MIN_SEQ, min_seq, wide_scope
 from switchyard.services.gateway.http.routes import Call, Route
+from switchyard.services.intake.faults import MalformedError
 
 MAX_REASON_CHARS: Final = 10_000
+_ATTEMPT: Final = re.compile(r'"([0-9]{1,18})"')
 
 
 class ClaimReviewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,20 +90,40 @@ async def release(call: Call[NothingRequest]) -> web.Response:
 
 async def accept(call: Call[NothingRequest]) -> web.Response:
     """The proposed result is the job's."""
-    return await shown(call, await call.part(REVIEWS).accept(call.caller, await loaded(call)))
+    attempts = _meant(call.request)
+    return await shown(call, await call.part(REVIEWS).accept(call.caller, await loaded(call), attempts))
 
 
 async def reject(call: Call[RejectRequest]) -> web.Response:
     """Send the job back, or end it when it was rejected too often."""
-    job, asked = await loaded(call), call.body
-    return await shown(call, await call.part(REVIEWS).reject(call.caller, job, asked.reason, asked.feedback))
+    attempts, asked, reviews = _meant(call.request), call.body, call.part(REVIEWS)
+    job = await loaded(call)
+    return await shown(call, await reviews.reject(call.caller, job, asked.reason, asked.feedback, attempts))
+
+
+def _meant(request: web.Request) -> tuple[int, ...] | None:
+    """The attempts whose proposals a request judges, of which one has to wait; None for any.
+
+    Raises:
+        MalformedError: `If-Match` is neither `*` nor the numbers of attempts, each in quotes.
+    """
+    match = ",".join(request.headers.getall(hdrs.IF_MATCH, ())).strip()
+    if match in ("", "*"):
+        return None
+    found = [_ATTEMPT.fullmatch(one.strip()) for one in match.split(",")]
+    if None in found:
+        message = 'If-Match: the attempt of the proposal was expected, in quotes, as "2"'
+        raise MalformedError(message, field=hdrs.IF_MATCH)
+    return tuple(int(one[1]) for one in found if one is not None)
 
 
 _COMMON: Final[dict[str, Any]] = {
-    "roles": REVIEW, "query": (TENANT,), "headers": (H_TRACE,), "answers": {200: JobView},
-    "answer_headers": SEQ,
+    "roles": REVIEW, "query": (TENANT,), "answers": {200: JobView}, "answer_headers": SEQ,
 }  # fmt: skip
-_JUDGED: Final = (*CHANGED, (409, "review_claimed"))
+_TRACED: Final[dict[str, Any]] = {"headers": (H_TRACE,)}
+_MEANT: Final[dict[str, Any]] = {"headers": (H_TRACE, "If-Match")}
+_HELD: Final = (*CHANGED, (409, "review_claimed"))
+_JUDGED: Final = (*_HELD, (400, "malformed"), (412, "precondition_failed"))
 
 ROUTES: Final = (
     Route(
@@ -110,18 +133,18 @@ ROUTES: Final = (
     ),
     Route(
         method="POST", path="/v1/reviews/{id}/claim", handler=claim, summary="Keep a review for oneself",
-        body=ClaimReviewRequest, empty=EMPTY, errors=(*_JUDGED, (403, "four_eyes")), **_COMMON,
+        body=ClaimReviewRequest, empty=EMPTY, errors=(*_HELD, (403, "four_eyes")), **_TRACED, **_COMMON,
     ),
     Route(
         method="POST", path="/v1/reviews/{id}/release", handler=release, summary="Leave a review to others",
-        body=NothingRequest, empty=EMPTY, errors=_JUDGED, **_COMMON,
+        body=NothingRequest, empty=EMPTY, errors=_HELD, **_TRACED, **_COMMON,
     ),
     Route(
         method="POST", path="/v1/reviews/{id}/accept", handler=accept, summary="Accept a result",
-        body=NothingRequest, empty=EMPTY, errors=(*_JUDGED, (403, "four_eyes")), **_COMMON,
+        body=NothingRequest, empty=EMPTY, errors=(*_JUDGED, (403, "four_eyes")), **_MEANT, **_COMMON,
     ),
     Route(
         method="POST", path="/v1/reviews/{id}/reject", handler=reject, summary="Reject a result",
-        body=RejectRequest, errors=_JUDGED, **_COMMON,
+        body=RejectRequest, errors=_JUDGED, **_MEANT, **_COMMON,
     ),
 )  # fmt: skip
