@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from switchyard.services.cli import options
+from switchyard.services.cli.gateway.ids import whole_id
 from switchyard.services.cli.json_option import json_of
 from switchyard.services.cli.options import labels_of
 from switchyard.services.cli.output import print_json, print_table, say
@@ -74,7 +75,8 @@ def reject(job_id: str, because: str, feedback: str | None, as_json: bool, data_
 def _judge(job_id: str, verb: str, body: dict[str, Any], *, as_json: bool, data_dir: Path | None) -> None:
     async def main() -> None:
         async with options.gateway(data_dir) as api:
-            job = await api.call("POST", f"/v1/reviews/{quote(job_id, safe='')}/{verb}", json=body)
+            whole = quote(await whole_id(api, job_id), safe="")
+            job = await api.call("POST", f"/v1/reviews/{whole}/{verb}", json=body)
         if as_json:
             print_json(job)
         else:
