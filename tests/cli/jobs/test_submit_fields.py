@@ -86,8 +86,8 @@ def test_the_gateway_takes_each_field_as_it_is_given(site: Site) -> None:
         ('--retry {"base_s":-1}', "retry.base_s"), ('--requires {"a":{"$foo":1}}', "requires.a.$foo"),
         ("--depends-on zzzz", "depends_on[0]"), ("--limit nope", "limits[0]"), ("--erase-s 0", "erase_s"),
         ("--max-attempts 0", "max_attempts"), ('--ageing {"n":1}', "ageing.n"),
-        ('--review {"n":1}', "review.n"), ("--label A=1", "labels.A"), ("--idempotency-key ä", "Idempotency-Key"),
-        ('--payload {"duration":1}', "payload.duration"),
+        ('--review {"n":1}', "review.n"), ("--label A=1", "labels.A"),
+        ("--idempotency-key ä", "Idempotency-Key"), ('--payload {"duration":1}', "payload.duration"),
     ],
 )  # fmt: skip
 def test_a_refusal_names_its_field_once(site: Site, given: str, field: str) -> None:

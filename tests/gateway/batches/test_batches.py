@@ -241,7 +241,9 @@ async def test_batch_is_deleted_only_when_it_has_ended(broker: NatsServer, tmp_p
         assert (await at.api.call("DELETE", path)).status == 204
         assert (await at.api.get(path)).status == 404
         async with asyncio.timeout(DEADLINE_S):  # the list is the read model's
-            while any(one["id"].startswith("batch.") for one in (await at.api.get("/v1/files")).json["files"]):
+            while any(
+                one["id"].startswith("batch.") for one in (await at.api.get("/v1/files")).json["files"]
+            ):
                 await asyncio.sleep(0.02)
 
 
