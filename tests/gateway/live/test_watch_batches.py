@@ -242,9 +242,7 @@ async def test_who_waits_though_its_tenant_watches_all_that_it_may_looks_again_a
         assert (refused.status, refused.json["code"]) == (429, "too_many_filters")
         waiting = asyncio.create_task(client.batches.wait(batch.id))
         command = asyncio.create_task(waited(Api(api.url, api.token()), batch))
-        async with watching(
-            api, api.token(tenant=api.stranger)
-        ) as stranger:
+        async with watching(api, api.token(tenant=api.stranger)) as stranger:
             await stranger.watch("batches", ids=[other.id])
             await stranger.until(lambda items: set(items) == {other.id})
         await hands.end(batch)
