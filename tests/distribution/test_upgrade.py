@@ -131,7 +131,7 @@ def test_the_commands_of_the_page_bring_the_new_version_and_keep_the_jobs(machin
     assert f"version {BEFORE}\n" in machine.run("switchyard status")
     ended = machine.json('switchyard submit --kind simulate --payload \'{"echo": "before"}\' --wait')
     assert ended["state"] == "succeeded"
-    running = machine.run("switchyard submit --kind simulate --payload '{\"duration_s\": 5}'").strip()
+    running = machine.run("switchyard submit --kind simulate --payload '{\"duration_s\": 40}'").strip()
     machine.run(f"until switchyard get {running} --json | grep -q running; do sleep 0.1; done")
     queued = machine.run("switchyard submit --kind nobodys").strip()
 
