@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
@@ -68,13 +68,17 @@ async def stream(
 
 
 async def resumed(
-    transport: Transport, connected: Callable[[Pauses], AsyncGenerator[T, None]]
+    transport: Transport,
+    connected: Callable[[Pauses], AsyncGenerator[T, None]],
+    *,
+    final: Collection[str] = (),
 ) -> AsyncGenerator[T, None]:
     """What one connection after the other brings, without end.
 
     Args:
         transport: to the gateway.
         connected: opens one, and resets the pauses once there is progress.
+        final: codes of refusals that are not tried again.
 
     Raises:
         ApiError: the gateway refuses the connection or the subscription.
@@ -96,7 +100,8 @@ async def resumed(
             )
         except (ApiError, *LOST) as error:
             failed = error
-        if not pauses.another(failed):
+        is_final = isinstance(failed, ApiError) and failed.code in final
+        if is_final or not pauses.another(failed):
             raise failed if isinstance(failed, ApiError) else transport.unreachable(failed) from failed
         await pauses.wait(failed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -73,7 +73,12 @@ class _State(Generic[T]):
 
 
 async def watch(
-    transport: Transport, kind: type[T], what: str, selection: Mapping[str, Any]
+    transport: Transport,
+    kind: type[T],
+    what: str,
+    selection: Mapping[str, Any],
+    *,
+    final: Collection[str] = (),
 ) -> AsyncGenerator[Watched[T], None]:
     """The state at once, then again with every change, without end.
 
@@ -82,6 +87,7 @@ async def watch(
         kind: the model of what is watched.
         what: its name to the gateway.
         selection: the filter.
+        final: codes of refusals that are not tried again.
 
     Raises:
         ApiError: the gateway refuses the connection or the filter.
@@ -104,7 +110,7 @@ async def watch(
                     if news is not None:
                         yield news
 
-    async with aclosing(live.resumed(transport, connected)) as states:
+    async with aclosing(live.resumed(transport, connected, final=final)) as states:
         async for news in states:
             yield news
 

@@ -85,12 +85,16 @@ class Deployment:
 
     async def __aexit__(self, *_: object) -> None:
         """Kill what is left."""
+        await self.kill_parts()
+        await self.broker.stop()
+
+    async def kill_parts(self) -> None:
+        """Kill all but the broker."""
         await self.session.close()
         for part in self.parts.values():
             if part.process.returncode is None:
                 part.process.send_signal(signal.SIGCONT)
                 await part.kill()
-        await self.broker.stop()
 
     @property
     def environment(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from switchyard.services.cli import options
+from switchyard.services.cli.gateway.ids import whole_id
 from switchyard.services.cli.json_option import json_of
 from switchyard.services.cli.options import labels_of
 from switchyard.services.cli.output import print_json, print_table, say
@@ -89,7 +90,7 @@ def _judge(
 
     async def main() -> None:
         async with options.gateway(data_dir) as api:
-            path = f"/v1/reviews/{quote(job_id, safe='')}/{verb}"
+            path = f"/v1/reviews/{quote(await whole_id(api, job_id), safe='')}/{verb}"
             job = await api.call("POST", path, json=body, headers=headers)
         if as_json:
             print_json(job)

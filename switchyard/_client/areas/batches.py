@@ -24,6 +24,7 @@ from switchyard.models import Model
 PAGE = 500
 LOOK_S = 0.5
 MOST_LOOK_S = 10.0
+CROWDED = frozenset({"too_many_filters"})
 TYPE = "application/jsonl"
 
 Output = Literal["results", "errors"]
@@ -171,7 +172,8 @@ class AsyncBatches:
 
     async def _news(self, batch: str) -> None:
         """Wait until a batch has ended, or is not there."""
-        async with aclosing(self.watch(ids=[batch])) as states:
+        found = watch(self._transport, Batch, "batches", {"ids": [batch]}, final=CROWDED)
+        async with aclosing(found) as states:
             async for state in states:
                 now = state.items.get(batch)
                 if now is None or now.has_ended:

@@ -38,8 +38,7 @@ class Guarded(Deployment):
 
     async def __aexit__(self, *_: object) -> None:
         """Kill what is left; the broker is another's."""
-        self.broker = self.site  # type: ignore[assignment]
-        await super().__aexit__()
+        await self.kill_parts()
 
     @property
     def environment(self) -> dict[str, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from nats.aio.client import Client
 
@@ -19,21 +20,26 @@ from tests.ports import free_port
 
 READY_S: Final = 60.0
 VIOLATION: Final = "Violation"
+S = TypeVar("S", bound="Site")
 
 
 class Site:
     """A nats-server with accounts.
 
     Args:
-        directory: for its configuration, log and data; the users are in `users` there.
+        directory: for its configuration, log and data.
+        their: the directory of the users; `users` in the first without.
+        further: what else its configuration says.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, their: Path | None = None, further: str = "") -> None:
         self.directory = directory
-        self.users = directory / "users"
+        self.users = their or directory / "users"
+        self.further = further
+        self._there = os.path.relpath(self.users, directory)
         self.port = free_port()
         self.log = directory / "nats.log"
-        self._process: asyncio.subprocess.Process
+        self._process: asyncio.subprocess.Process | None = None
 
     @property
     def url(self) -> str:
@@ -57,7 +63,7 @@ class Site:
             f'listen: "127.0.0.1:{self.port}"\nlog_file: "{self.log}"\n'
             f'jetstream {{ store_dir: "{self.directory / "js"}"\n'
             "  max_file_store: 1TB, max_memory_store: 1GB }\n"
-            f'include "users/{users.SERVER}"\n'
+            f'{self.further}include "{self._there}/{users.SERVER}"\n'
         )
         self._process = await asyncio.create_subprocess_exec(str(find_binary()), "-c", str(config))
         async with asyncio.timeout(READY_S):
@@ -72,12 +78,13 @@ class Site:
 
     async def stop(self) -> None:
         """End it."""
-        if self._process.returncode is None:
+        if self._process is not None and self._process.returncode is None:
             self._process.terminate()
-        await self._process.wait()
+            await self._process.wait()
 
     def reload(self) -> None:
         """Have it read its configuration again, as `nats-server --signal reload` does."""
+        assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
 
     def violations(self) -> list[str]:
@@ -99,10 +106,16 @@ class Site:
 @contextlib.asynccontextmanager
 async def running(directory: Path, *workers: str) -> AsyncIterator[Site]:
     """A broker that runs, with users for all parts and for some workers."""
-    site = Site(directory)
+    async with started(Site(directory), *workers) as site:
+        yield site
+
+
+@contextlib.asynccontextmanager
+async def started(site: S, *workers: str) -> AsyncIterator[S]:
+    """A broker that runs for the block, with users for all parts and for some workers."""
     site.add(*workers)
-    await site.start()
     try:
+        await site.start()
         yield site
     finally:
         await site.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import orjson
 import pytest
 
 from tests.broker.rights.deployment import Guarded
-from tests.broker.rights.site import running
+from tests.broker.rights.site import Site, running
 from tests.gateway.push.task_server import TaskServer
 from tests.system.test_push import register, until_online
 
@@ -107,13 +106,9 @@ async def pushed(site: Guarded) -> None:
         assert status in (200, 204)
 
 
-async def test_a_deployment_with_credentials_of_its_own_misses_no_right(tmp_path: Path) -> None:
-    (tmp_path / "broker").mkdir()
-    async with AsyncExitStack() as stack:
-        broker = await stack.enter_async_context(running(tmp_path / "broker", "w1"))
-        site = await stack.enter_async_context(
-            Guarded(tmp_path / "site", broker, lease_s=6.0, server_networks="127.0.0.0/8")
-        )
+async def everything_works(directory: Path, broker: Site, **settings: Any) -> None:
+    """Parts with keys of their own do all that they are for, and none misses a right."""
+    async with Guarded(directory, broker, lease_s=6.0, server_networks="127.0.0.0/8", **settings) as site:
         await site.start("projector", "projector")
         await site.start_gateway()
         await site.start("keeper", "keeper")
@@ -167,3 +162,9 @@ async def test_a_deployment_with_credentials_of_its_own_misses_no_right(tmp_path
             name for name, part in site.parts.items() if "broker_right_missing" in part.log.read_text()
         ]
         assert missing == []
+
+
+async def test_a_deployment_with_credentials_of_its_own_misses_no_right(tmp_path: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    async with running(tmp_path / "broker", "w1") as broker:
+        await everything_works(tmp_path / "site", broker)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,56 +14,17 @@ from nats.aio.msg import Msg
 
 from switchyard.events import subjects
 from switchyard.events.errors import ForbiddenError, UnavailableError
-from switchyard.events.events import EVENTS
 from switchyard.services.broker import connection, topology
-from switchyard.services.broker.jetstream import LOCAL_API, api_subject
+from switchyard.services.broker.jetstream import api_subject
 from switchyard.services.broker.rights import files, users
 from switchyard.services.broker.rights.check import check, lacking
-from switchyard.services.broker.rights.grants import WHO, covers, streams
 from switchyard.services.broker.rights.nkeys import credentials_in, inbox_prefix
 from switchyard.services.broker.rights.table import PARTS, Part, rights_of
 from switchyard.services.ids import new_id
 from tests.broker.rights.site import Site, running
+from tests.broker.rights.tries import not_for, refused, settled
 
 WORKER: Final = "w1"
-ON_STREAMS: Final = (
-    "STREAM.CREATE",
-    "STREAM.UPDATE",
-    "STREAM.DELETE",
-    "STREAM.PURGE",
-    "STREAM.INFO",
-    "STREAM.MSG.GET",
-    "STREAM.MSG.DELETE",
-    "STREAM.SNAPSHOT",
-    "STREAM.RESTORE",
-    "STREAM.PEER.REMOVE",
-    "STREAM.LEADER.STEPDOWN",
-    "DIRECT.GET",
-    "CONSUMER.CREATE",
-    "CONSUMER.LIST",
-    "CONSUMER.NAMES",
-)
-ON_CONSUMERS: Final = (
-    "CONSUMER.CREATE",
-    "CONSUMER.DURABLE.CREATE",
-    "CONSUMER.DELETE",
-    "CONSUMER.INFO",
-    "CONSUMER.MSG.NEXT",
-    "CONSUMER.PAUSE",
-    "CONSUMER.RESET",
-    "CONSUMER.UNPIN",
-    "CONSUMER.LEADER.STEPDOWN",
-)
-ON_ALL: Final = (
-    "INFO",
-    "STREAM.NAMES",
-    "STREAM.LIST",
-    "SERVER.REMOVE",
-    "META.LEADER.STEPDOWN",
-    "ACCOUNT.PURGE.SWITCHYARD",
-    "ACCOUNT.STREAM.MOVE.SWITCHYARD.JOBS",
-)
-REFUSED: Final = re.compile(r'/nkey:(U[A-Z0-9]+)" - (Publish|Subscription) Violation - Subject "([^"]+)"')
 
 
 @pytest.fixture
@@ -75,122 +35,11 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         yield site
 
 
-def concrete(subject: str) -> str:
-    """One that a pattern stands for."""
-    return subject.replace("*", "x1").replace(">", "x1")
-
-
-def publishable(prefixes: list[str]) -> list[str]:
-    """Everywhere that anybody could have something to write, ask or answer."""
-    found = {concrete(right.subject) for part in PARTS for right in rights_of(part).publish}
-    calls = [f"{call}.{stream}" for call in ON_STREAMS for stream in streams()]
-    calls += [f"{call}.{stream}.x1" for call in ON_CONSUMERS for stream in streams()]
-    calls += [f"DIRECT.GET.{stream}.x1.x2" for stream in streams()]
-    calls += [f"CONSUMER.CREATE.{stream}.x1.x2" for stream in streams()]
-    found |= {api_subject(call) for call in (*calls, *ON_ALL)}
-    found |= {f"job.x1.{name}" for name in EVENTS} | {f"job.x1.{name}.x2.50" for name in EVENTS}
-    found |= {f"$JS.ACK.{stream}.x1.1.1.1.1.0" for stream in streams()}
-    found |= {f"$KV.{stream.removeprefix('KV_')}.x1" for stream in streams() if stream.startswith("KV_")}
-    found |= {f"quarantine.{stream}.1" for stream in streams()}
-    found |= {f"{prefix}.x1.x2" for prefix in prefixes}
-    return sorted(
-        found
-        | {
-            "timer.due.x1.x2",
-            "timer.set.x1.x2",
-            "work.x1.50",
-            "ledger.line.1",
-            "token.run.x1.1",
-            "$O.files.C.x1",
-            "$SYS.REQ.SERVER.PING",
-            "$SYS.REQ.ACCOUNT.PING",
-            "$JS.FC.JOBS.x1.x2",
-            "_R_.x1.x2",
-            "_INBOX.x1.x2",
-            "a",
-            "a.b.c",
-            "$JS.EVENT.ADVISORY.CONSUMER.PAUSE.WORK.x1",
-            "$SRV.PING",
-        }
-    )
-
-
-def audible(prefixes: list[str]) -> list[str]:
-    """Everything that anybody could like to hear."""
-    found = {right.subject for part in PARTS for right in rights_of(part).subscribe}
-    found |= {concrete(right.subject) for part in PARTS for right in rights_of(part).publish}
-    found |= {f"{prefix}.>" for prefix in prefixes}
-    return sorted(
-        found
-        | {
-            ">",
-            "*",
-            "*.>",
-            "job.>",
-            "job.*.*",
-            "job.*.*.*.*",
-            "$KV.>",
-            "$O.>",
-            "$JS.>",
-            "$JS.API.>",
-            "$JS.ACK.>",
-            "$SYS.>",
-            "_INBOX.>",
-            "_INBOX*.>",
-            "_R_.>",
-            "timer.>",
-            "quota.>",
-            f"{LOCAL_API}>",
-        }
-    )
-
-
-async def settled(nc: Client) -> None:
-    """Return when the broker has judged all that was sent: nats-py's `flush` overtakes it."""
-    await nc.request(WHO, b"", timeout=60)
-
-
-async def refused(
-    site: Site, key: Path, publish: list[str], subscribe: list[str]
-) -> tuple[set[str], set[str]]:
-    """What the broker refuses, by its log, of what is tried with a key."""
-    credentials = files.read(key)
-    before = len(site.log.read_text())
-    nc = await connection.connect(site.url, name="tries", credentials=credentials)
-    for subject in publish:
-        # Nobody is to act on it: the answer goes nowhere, and a call of this form is none.
-        await nc.publish(subject, b"{")
-    for subject in subscribe:
-        await nc.subscribe(subject)
-    await settled(nc)
-    await nc.close()
-    found: dict[str, set[str]] = {"Publish": set(), "Subscription": set()}
-    for public, what, subject in REFUSED.findall(site.log.read_text()[before:]):
-        assert public == credentials.public
-        found[what].add(subject.replace(LOCAL_API, api_subject("")) if what == "Publish" else subject)
-    return found["Publish"], found["Subscription"]
-
-
 @pytest.mark.parametrize("part", PARTS)
 async def test_each_part_is_refused_all_that_is_not_its_own(site: Site, part: Part) -> None:
-    there = users.read(site.users)
-    own = site.key(part, WORKER if part == "worker" else "")
-    prefixes = [inbox_prefix(key) for key in (*there.parts.values(), *there.workers.values())]
-    mine = files.read(own).inbox_prefix
-    rights = rights_of(part)
-
-    def is_mine(subject: str, granted: list[str]) -> bool:
-        return any(covers(one, subject) for one in granted)
-
-    publish = publishable(prefixes)
-    # What is allowed is not tried: it would be done.
-    foreign = [one for one in publish if not is_mine(one, [right.subject for right in rights.publish])]
-    granted = [*(right.subject for right in rights.subscribe), f"{mine}.>"]
-    # The broker takes a `>` for a token like any other, and lets `preview.>` be heard
-    # where `preview.*` may be.
-    unheard = [one for one in audible(prefixes) if not is_mine(one.replace(">", "x1"), granted)]
-    assert len(foreign) > 300
-    published, subscribed = await refused(site, own, foreign, unheard)
+    worker = WORKER if part == "worker" else ""
+    foreign, unheard = not_for(site, part, worker)
+    published, subscribed = await refused(site, site.key(part, worker), foreign, unheard)
     assert published == set(foreign)
     assert subscribed == set(unheard)
 

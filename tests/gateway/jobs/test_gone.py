@@ -41,7 +41,7 @@ async def test_a_job_is_archived_then_unknown_and_its_idempotency_key_makes_a_ne
             assert (answer.status, answer.json["code"]) == (404, "not_found")
             while (await api.get("/v1/jobs?label=batch:b1")).json.get(
                 "jobs"
-            ) != []:  # 503 if it is built anew
+            ) != []:  # 503 while it is built again
                 pass
         assert (await api.call("DELETE", path)).status == 404
         again = await api.call("POST", "/v1/jobs", BODY, Idempotency_Key="k1")

@@ -19,12 +19,13 @@ from switchyard.services.cli.client import Api
 from switchyard.services.cli.commands.batching import end
 from switchyard.services.cli.commands.batching.end import ended
 from switchyard.services.cli.commands.usage import states
+from switchyard.services.gateway.live.watch import board
 from switchyard.services.ids import new_id
 from switchyard.services.records.batches.record import BATCHES, Batch, BatchState
 from switchyard.services.records.batches.store import Batches
 from tests.broker.shared import SharedBroker
 from tests.gateway.live.site import DEADLINE_S
-from tests.gateway.live.watching import streamed, watching
+from tests.gateway.live.watching import Folded, streamed, watching
 from tests.gateway.rest import Gateway, gateway
 from tests.switchyard.cable import cable
 
@@ -224,10 +225,35 @@ async def test_who_waits_at_a_gateway_that_says_nothing_of_batches_looks_again_a
         assert (await command)["state"] == "completed"
 
 
-def unknown(asked: list[str], transport: Any, kind: Any, _: str, selection: Any) -> Any:
+async def test_who_waits_though_its_tenant_watches_all_that_it_may_looks_again_and_again(
+    api: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board, "VIEWS_OF_SCOPE", 2)
+    for module in (areas, end):
+        monkeypatch.setattr(module, "LOOK_S", 0.01)
+    hands = Hands(api)
+    batch, other = await hands.make(), await hands.make(tenant=api.stranger)
+    async with watching(api) as folded, AsyncClient(api.url, api.token()) as client:
+        for number in range(2):
+            await Folded(folded.reader, f"f{number}").watch("batches", ids=[f"x{number}"])
+        await folded.reader.send("watch", id="w", what="batches", ids=[batch.id])
+        assert (await folded.reader.receive())["code"] == "too_many_filters"
+        refused = await api.get(f"/v1/watch/batches?id={batch.id}")
+        assert (refused.status, refused.json["code"]) == (429, "too_many_filters")
+        waiting = asyncio.create_task(client.batches.wait(batch.id))
+        command = asyncio.create_task(waited(Api(api.url, api.token()), batch))
+        async with watching(api, api.token(tenant=api.stranger)) as stranger:
+            await stranger.watch("batches", ids=[other.id])
+            await stranger.until(lambda items: set(items) == {other.id})
+        await hands.end(batch)
+        assert (await waiting).state == "completed"
+        assert (await command)["state"] == "completed"
+
+
+def unknown(asked: list[str], transport: Any, kind: Any, _: str, selection: Any, **options: Any) -> Any:
     """What a client hears of a gateway that knows no batches."""
     asked.append("client")
-    return watch(transport, kind, "planets", selection)
+    return watch(transport, kind, "planets", selection, **options)
 
 
 def also_unknown(asked: list[str], api: Api, _: str, wish: Any) -> Any:

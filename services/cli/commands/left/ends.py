@@ -72,7 +72,9 @@ async def _watch_to_end(api: Api, job_id: str) -> dict[str, Any]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("queued", total=1.0)
         async for message in api.until_final(job_id):
-            if message["type"] == "progress":
+            if message["type"] == "subscribed" and sys.stderr.isatty():
+                bar.update(task, description=(await api.job(job_id))["state"])
+            elif message["type"] == "progress":
                 progress = message["progress"]
                 text = progress.get("message") or progress.get("stage") or "running"
                 bar.update(task, completed=progress["fraction"], description=visible(text))

@@ -10,6 +10,7 @@ import click
 
 from switchyard.services.cli import options
 from switchyard.services.cli.client import Api
+from switchyard.services.cli.gateway.ids import whole_id
 from switchyard.services.cli.options import labels_of
 from switchyard.services.cli.output import print_json, print_table, say
 
@@ -52,6 +53,8 @@ def erase(
 
     async def main() -> dict[str, Any]:
         async with options.gateway(data_dir) as api:
+            if job_ids:
+                body["jobs"] = [await whole_id(api, job_id) for job_id in job_ids]
             return await _all(api, body)
 
     total = options.ask(main())
@@ -89,7 +92,8 @@ def erasures(job_id: str | None, as_json: bool, data_dir: Path | None) -> None:
     async def main() -> list[dict[str, Any]]:
         async with options.gateway(data_dir) as api:
             if job_id is not None:
-                return [await api.call("GET", f"/v1/erasures/{quote(job_id, safe='')}")]
+                whole = quote(await whole_id(api, job_id), safe="")
+                return [await api.call("GET", f"/v1/erasures/{whole}")]
             found: list[dict[str, Any]] = []
             params = [("limit", str(PAGE))]
             while True:

@@ -11,6 +11,7 @@ import msgspec
 from switchyard._client.areas.logs import LoggedLine
 from switchyard.client import AsyncClient
 from switchyard.services.cli import options
+from switchyard.services.cli.gateway.ids import whole_id
 from switchyard.services.cli.output import say
 
 
@@ -34,9 +35,11 @@ def logs(
     """Show what a job has printed, and with --follow what it prints."""
 
     async def main() -> None:
+        async with options.gateway(data_dir) as api:
+            whole = await whole_id(api, job_id)
         async with AsyncClient(data_dir=options.settings_of(data_dir=data_dir).data_dir) as client:
             read = client.logs.follow if follow else client.logs.read
-            async with aclosing(read(job_id, attempt=attempt, tail=tail)) as lines:
+            async with aclosing(read(whole, attempt=attempt, tail=tail)) as lines:
                 async for line in lines:
                     say(_json(line) if as_json else _text(line, times=times))
 

@@ -14,6 +14,7 @@ from switchyard.services.cli.client import Api, key_header
 from switchyard.services.cli.commands.left.ends import shown_at_end
 from switchyard.services.cli.commands.submission.fields import body_of, fields
 from switchyard.services.cli.commands.submission.kinds import hint
+from switchyard.services.cli.gateway.ids import whole_id
 from switchyard.services.cli.json_option import object_of
 from switchyard.services.cli.options import labels_of
 
@@ -65,6 +66,8 @@ def submit(
 
     async def main() -> int:
         async with options.gateway(data_dir) as api:
+            if depends_on := body.get("depends_on"):
+                body["depends_on"] = [await whole_id(api, job_id) for job_id in depends_on]
             job = await _made(api, body, file, idempotency_key, tenant)
             if wait or sys.stderr.isatty():
                 await hint(api, job)
