@@ -75,7 +75,7 @@ async def test_a_connection_whose_reader_fails_is_taken_up_again(
     monkeypatch.setattr(nc, "_process_msg", fail)
     await nc.publish("broken", b"")
     await nc._flush_pending()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await again.wait()
     monkeypatch.undo()
     await nc.request("$JS.API.INFO", b"", timeout=5)

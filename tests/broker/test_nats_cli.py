@@ -153,7 +153,7 @@ async def at_a_terminal(command: str, environment: dict[str, str], until: str) -
     os.close(terminal)
     output = ""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while until not in output:
                 try:
                     output += (await asyncio.to_thread(os.read, controller, 4096)).decode(errors="replace")

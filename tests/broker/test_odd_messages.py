@@ -45,7 +45,7 @@ async def test_every_reader_sees_every_message_whatever_its_bytes(broker: NatsSe
     last = await publish_oddities(broker, nc)
     assert last == 4 * len(STORED_ENDS) + 2 * len(ODD_HEADERS) + 1
     followed: list[Stored] = []
-    async with asyncio.timeout(20), contextlib.aclosing(
+    async with asyncio.timeout(60), contextlib.aclosing(
         follow(nc, "JOBS", start=1, timeout_s=TIMEOUT_S)
     ) as messages:  # fmt: skip
         async for message in messages:

@@ -77,7 +77,7 @@ async def test_hang_ignores_the_request_to_stop_and_is_killed(
 ) -> None:
     attempt = LocalAttempt(tmp_path, {"duration_s": 0, "fail": "hang"})
     run = asyncio.create_task(connector.run(attempt))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await attempt.reported.wait()
         (child,) = workers()
         run.cancel()

@@ -38,7 +38,7 @@ from switchyard.services.settings import Settings
 from tests.gateway.file_server import H_CALLER, Index, application
 from tests.sizes import examples
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 MIB = 1024 * 1024
 DATA = bytes(itertools.islice(itertools.cycle(range(251)), 2 * MIB + 77))
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -107,7 +107,7 @@ async def test_a_queued_job_without_a_work_message_gets_a_new_one(site: Site) ->
     async with projected(site) as model:
         lost = await site.submit()
         kept = await site.submit()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await delete(site.nc, subjects.WORK, 1, timeout_s=2):
                 continue  # the server has not sourced it yet
         await until(site, model, (await site.store.load(JobId(kept))).seq)
@@ -199,7 +199,7 @@ async def test_an_entry_that_is_marked_and_opened_again_keeps_its_opener(
 
 async def until_work(site: Site) -> None:
     """Return when the broker has moved the job into its lane."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=2):
             pass
 
@@ -231,7 +231,7 @@ async def test_work_of_jobs_that_have_ended_goes_where_nobody_pulls_it(site: Sit
 async def test_work_of_many_cancelled_jobs_goes_from_a_lane_in_which_others_wait_and_run(site: Site) -> None:
     async with projected(site) as model:
         jobs = [await site.submit() for _ in range(120)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=2)) < 120:
                 await asyncio.sleep(0.02)
         take = TakeLease(now=datetime.now(UTC), worker=WorkerId("w"), revision=Revision(1))
@@ -251,7 +251,7 @@ async def test_a_timer_that_will_never_fire_goes_and_one_that_will_stays(site: S
     soon = await site.submit(start_at=datetime.now(UTC) + timedelta(minutes=5))
     await site.nc.jetstream().publish(subjects.timer(JobId("x"), "retry"), b"")
     async with site.keeper():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await last_message(site.nc, subjects.TIMERS, f"timer.set.{soon}.>", timeout_s=2) is None:
                 await asyncio.sleep(0.02)
     await sweep(site, None)

@@ -111,7 +111,7 @@ async def test_a_history_is_in_the_ledger_before_it_is_purged(site: Site) -> Non
     writer = LedgerWriter(site.nc, site.publisher, site.settings)
     expected = await of_log(site)
     async with site.keeper():  # it makes its consumer again in a while; the purge does not wait for that
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(await site.store.history(JobId(job.id))) > 1:
                 pass
         assert await in_ledger(site) == expected
@@ -127,7 +127,7 @@ async def test_what_a_newer_version_wrote_waits_and_what_is_damaged_is_set_aside
     await site.publisher.publish(f"job.{newer.id}.succeeded", body, headers)
     good = await done(site, PAGES)
     async with site.keeper():
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while [line.job for line in await in_ledger(site)] != [good.id]:
                 pass
         info = await api(site.nc, f"CONSUMER.INFO.JOBS.{subjects.KEEPER_LEDGER}", timeout_s=5)

@@ -25,7 +25,7 @@ from switchyard.services.projector.projector import Projector
 from switchyard.services.settings import Settings
 from switchyard.services.telemetry.part import Checks, Telemetry
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 SPEC = JobSpec(kind="noop", tenant="acme", lane=LaneId("noop"))
 
 

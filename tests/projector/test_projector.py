@@ -92,7 +92,7 @@ class Site:
 
     async def until(self, seq: int) -> None:
         """Wait until the read model has come this far."""
-        async with asyncio.timeout(20), Inbox(self.nc, "projected.>") as published:
+        async with asyncio.timeout(60), Inbox(self.nc, "projected.>") as published:
             while not self.path.exists() or self.model.checkpoint().seq < seq:
                 await published.next(20)
 
@@ -165,7 +165,7 @@ async def test_a_projector_killed_in_the_middle_goes_on_where_it_was(site: Site,
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", program, broker.url, env=environment
             )
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while int((await published.next(30)).data) < min(kill_after, max(job.seq for job in jobs)):
                     pass
             process.send_signal(signal.SIGKILL)

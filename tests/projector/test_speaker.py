@@ -20,7 +20,7 @@ from switchyard.services.settings import Settings
 from switchyard.services.telemetry.part import Telemetry
 from tests.gateway.rest import Gateway, gateway
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @contextlib.asynccontextmanager

@@ -55,11 +55,11 @@ async def test_a_stream_resumes_without_gap_or_duplicate(api: Gateway) -> None:
 async def test_a_stream_goes_on_after_a_cursor_or_a_sequence(api: Gateway, client: AsyncClient) -> None:
     job = await client.submit("noop")
     await api.complete(await api.lease(job.id))
-    async with asyncio.timeout(20), aclosing(client.stream(jobs=[job.id], after=job.seq)) as stream:
+    async with asyncio.timeout(60), aclosing(client.stream(jobs=[job.id], after=job.seq)) as stream:
         first = await anext(stream)
     assert isinstance(first, Transition)
     assert first.event.type == "leased"
-    async with asyncio.timeout(20), aclosing(client.stream(jobs=[job.id], after=first.cursor)) as stream:
+    async with asyncio.timeout(60), aclosing(client.stream(jobs=[job.id], after=first.cursor)) as stream:
         second = await anext(stream)
     assert isinstance(second, Transition)
     assert second.event.type == "succeeded"
@@ -69,7 +69,7 @@ async def test_a_stream_by_label_brings_the_jobs_that_have_it(api: Gateway, clie
     first = await client.submit("noop", labels={"zone": "us"})
     ours = await client.submit("noop", labels={"zone": "eu"})
     labels = {"zone": "eu"}
-    async with asyncio.timeout(20), aclosing(client.stream(labels=labels, after=first.seq - 1)) as stream:
+    async with asyncio.timeout(60), aclosing(client.stream(labels=labels, after=first.seq - 1)) as stream:
         message = await anext(stream)
     assert isinstance(message, Transition)
     assert message.event.job_id == ours.id
@@ -77,7 +77,7 @@ async def test_a_stream_by_label_brings_the_jobs_that_have_it(api: Gateway, clie
 
 async def test_a_cursor_of_another_log_is_reported(client: AsyncClient) -> None:
     job = await client.submit("noop")
-    async with asyncio.timeout(20), aclosing(client.stream(jobs=[job.id], after="0123456789ab:1")) as stream:
+    async with asyncio.timeout(60), aclosing(client.stream(jobs=[job.id], after="0123456789ab:1")) as stream:
         message = await anext(stream)
     assert isinstance(message, Resync)
     assert message.reason == "other_log"
@@ -95,7 +95,7 @@ async def test_following_a_job_whose_end_is_among_what_is_missing_ends(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(client, "stream", stream)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         got = [type(message).__name__ async for message in client.follow(job.id)]
     assert got == ["Transition", "Resync", "Resync"]
 
@@ -105,7 +105,7 @@ async def test_following_a_job_shows_its_whole_life_with_progress_and_logs(
 ) -> None:
     job = await client.submit("noop")
     names, others = [], []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for message in client.follow(job.id, logs=True):
             if isinstance(message, CaughtUp):
                 leased = await api.lease(job.id)

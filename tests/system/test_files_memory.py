@@ -91,7 +91,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             line = b""
             while not line.startswith(b"{"):  # what it logs before is not for us
                 line = await process.stdout.readline()

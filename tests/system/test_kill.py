@@ -122,7 +122,7 @@ async def read_model_equals_a_rebuilt_one(site: Deployment) -> None:
         finally:
             connection.close()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             status, body = await site.request("GET", "/readyz")
             if status == 200 and body["checks"]["read_model"]["lag_events"] == 0:

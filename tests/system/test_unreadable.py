@@ -107,7 +107,7 @@ async def whole_log(nc: Client) -> tuple[dict[str, Job], set[int]]:
 
 
 async def until_projected(site: Deployment) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             status, body = await site.request("GET", "/readyz")
             if status == 200 and body["checks"]["read_model"]["lag_events"] == 0:

@@ -26,7 +26,7 @@ from switchyard.services.telemetry.loop import Heartbeat
 from switchyard.services.telemetry.part import Checks, Telemetry
 from switchyard.services.telemetry.process import observed
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 COMPOSE = Path(__file__).parents[2] / "compose.yaml"
 
 

@@ -253,7 +253,7 @@ async def test_the_record_of_a_worker_names_its_leases_and_goes_with_it(site: Si
     async with site.worker(TestConnector(gate), name="w1"):
         job_id = await site.submit()
         leased = await site.until(job_id, "leased")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for message in follow(site.nc, workers.HEARTBEATS.stream, latest=True, timeout_s=2):
                 if workers.HEARTBEATS.values.decode(message.data).fences == {
                     Fence(leased.seq): JobId(job_id)

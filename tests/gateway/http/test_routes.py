@@ -200,7 +200,7 @@ class Running(Named):
 async def test_what_a_door_needs_runs_as_long_as_the_gateway(api: Gateway) -> None:
     door = Running()
     async with running_app(api.settings, api.nc, [door]):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await door.runs.wait()
         assert not door.ended.is_set()
     assert door.ended.is_set()

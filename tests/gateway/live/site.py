@@ -48,7 +48,7 @@ from switchyard.services.records.keys import ApiKeys
 from switchyard.services.settings import Settings
 from tests import site as base
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 LIFE = ["submitted", "leased", "succeeded"]
 
 

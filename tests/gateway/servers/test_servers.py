@@ -260,7 +260,7 @@ async def test_cleanup_removes_what_was_found_dead_and_nothing_else(api: Gateway
         for _ in range(3):
             state = after_check(state, Check(now(), outcome), Rhythm(), 0.5)
         await registry.change_state(server, lambda _, state=state: state)  # type: ignore[misc]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await ask(api, "GET", "?state=offline")).json["servers"] == []:
             pass
     dry = await ask(api, "POST", "/cleanup", {"dry_run": True})

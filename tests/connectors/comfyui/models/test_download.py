@@ -215,7 +215,7 @@ async def test_an_end_in_its_middle_leaves_what_can_be_gone_on_from(
     order = order_for(server)
     task = asyncio.create_task(fetch(tmp_path, order))
     part = folder_at(tmp_path).part(order)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not part.exists():
             await asyncio.sleep(0.01)
     task.cancel()
