@@ -39,7 +39,7 @@ from switchyard.services.telemetry.part import Telemetry
 from switchyard.services.worker.worker import Worker
 from tests.broker.laid_out import LAID_OUT
 
-DEADLINE_S = 40.0
+DEADLINE_S = 90.0
 
 
 def now() -> datetime:

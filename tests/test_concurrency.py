@@ -7,7 +7,7 @@ import threading
 
 from switchyard.services.concurrency import Turns
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 class Work:

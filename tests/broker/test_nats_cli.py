@@ -71,7 +71,7 @@ SHOWS = {
     'nats stream purge QUARANTINE --subject "quarantine.JOBS.*" --force': ("Messages: 0",),
 }  # fmt: skip
 LIVE = "nats sub 'job.*.succeeded'"
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 @dataclass

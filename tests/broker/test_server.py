@@ -27,7 +27,7 @@ from switchyard.services.broker.server.files import (
 from switchyard.services.broker.server.server import NatsServer, find_binary, start_broker
 from tests.broker.shared import SharedBroker
 
-DEADLINE_S = 20.0
+DEADLINE_S = 90.0
 
 
 async def test_broker_answers_with_jetstream_when_started(broker: NatsServer) -> None:

@@ -24,7 +24,7 @@ from switchyard.services.ids import new_id
 from switchyard.services.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 10.0
+DEADLINE_S = 90.0
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from tests.connectors.conformance import children
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 DESCRIPTORS = Path("/proc/self/fd")
 SPARE = 20
 """Threads that the loop keeps for later; and descriptors that wait for the garbage collector."""

@@ -45,7 +45,7 @@ async def test_parts_that_are_over_a_limit_come_when_those_before_them_have_ende
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The end of a job is a reason to try again; without one it is long until there is another.
-    monkeypatch.setattr(put_off, "FIRST_S", DEADLINE_S / 8)
+    monkeypatch.setattr(put_off, "FIRST_S", 5.0)
     begun = Counter[str]()
     real = Submitter.begin
 

@@ -158,7 +158,7 @@ class Chromium:
     async def connected(self) -> AsyncIterator[Browser]:
         """The browser for one event loop; what was opened by it is closed with the block."""
         async with async_playwright() as started:
-            browser = await started.chromium.connect_over_cdp(self.address)
+            browser = await started.chromium.connect_over_cdp(self.address, timeout=120_000)
             try:
                 yield browser
             finally:

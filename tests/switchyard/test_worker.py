@@ -21,7 +21,7 @@ from switchyard.worker import Worker
 from tests.gateway.rest import Gateway, now
 from tests.switchyard.cable import cable
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 def made(api: Gateway, **options: Any) -> Worker:

@@ -18,7 +18,7 @@ from switchyard.services.records.workers import DECLARATIONS
 from switchyard.worker import Worker
 from tests.gateway.rest import Gateway
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 CAPABILITIES = {"models": ["m" * 100] * 50}
 
 

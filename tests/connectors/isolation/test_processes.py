@@ -29,7 +29,7 @@ from switchyard.services.connectors.isolation.processes import (
 from switchyard.services.connectors.protocol import BusyError, ConnectorError, FatalError, RetryableError
 
 GIB = 1024**3
-DEADLINE_S = 30
+DEADLINE_S = 90.0
 Run = Callable[..., Any]
 
 
