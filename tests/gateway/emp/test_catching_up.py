@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
-from switchyard.services.projector.projection import Projection
 from tests.broker.shared import SharedBroker
 from tests.gateway.emp.site import door, line
 from tests.gateway.emp.test_clients import lease, report, submit
-
-
-class Gate:
-    """Lets projectors write, or not."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.open = asyncio.Event()
-        self.open.set()
-        write = Projection._write
-
-        async def written(projection: Projection, done: asyncio.Event, target: int | None) -> None:
-            if target is None:
-                await self.open.wait()
-            await write(projection, done, target)
-
-        monkeypatch.setattr(Projection, "_write", written)
+from tests.projector.gate import Gate
 
 
 async def test_a_client_hears_of_an_end_that_the_read_model_does_not_have_yet(
@@ -39,7 +22,7 @@ async def test_a_client_hears_of_an_end_that_the_read_model_does_not_have_yet(
             await submit(peer, api.tenant, message_id="n")
             held = await lease(api)
         tenant = api.tenant
-    gate.open.clear()
+    gate.close()
     async with door(shared_broker, tmp_path, emp_tenant=tenant) as api:  # which hears of no end
         await report(api, held, "succeed", {"result": {"x": 1}})
     async with (
@@ -50,7 +33,7 @@ async def test_a_client_hears_of_an_end_that_the_read_model_does_not_have_yet(
         assert (await peer.ask("stay_alive", "response_job_status"))["status"] == "acknowledged"
         await monitor.send("request_full_state")
         assert "complete_job" not in {one["type"] for one in peer.seen}
-        gate.open.set()
+        gate.open()
         assert (await peer.until("complete_job"))["job_id"] == "m"
         state = (await monitor.until("full_state_snapshot"))["data"]
         assert [job["id"] for job in state["jobs"]["completed"]] == ["m"]

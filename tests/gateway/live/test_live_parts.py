@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from switchyard.client import AsyncClient
-from switchyard.models import ProgressReport
+from switchyard.models import CaughtUp, ProgressReport
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt, Outcome
 from switchyard.services.gateway.live.folded import parts
 from tests.gateway.rest import Gateway, gateway
+from tests.projector.gate import Gate
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
 
 PARTS = 4
@@ -28,6 +29,7 @@ class Gated(TestConnector):
         self.gates = [asyncio.Event() for _ in range(PARTS)]
         self.joined = asyncio.Event()
         self.reports = 1
+        self.half_done = 0
 
     async def _unused(self, _: Attempt) -> None:
         raise AssertionError
@@ -44,6 +46,7 @@ class Gated(TestConnector):
         for at in range(self.reports):
             attempt.progress(0.5 * (at + 1) / self.reports, stage="part", message="half of it")
             await asyncio.sleep(0)
+        self.half_done += 1
         await self.gates[number].wait()
         return Outcome(number)
 
@@ -160,3 +163,53 @@ async def test_a_flood_of_reports_by_parts_is_a_few_of_their_job(
         for gate in (*connector.gates, connector.joined):
             gate.set()
         assert (await site.final(job["id"])).name == "succeeded"
+
+
+async def test_who_watches_while_the_read_model_is_behind_hears_how_far_the_parts_are(
+    site: Site, broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, connector = Gate(monkeypatch), Gated()
+    gate.close()
+    async with (
+        gateway(broker.url, tmp_path) as api,
+        api.keeper(),
+        site.worker(connector, slots=2),
+        AsyncClient(api.url, api.token()) as client,
+        asyncio.timeout(DEADLINE_S),
+    ):
+        job = await api.submit(kind="gated")
+        while connector.half_done < 2:
+            await asyncio.sleep(0.02)
+        async for message in client.follow(job["id"]):
+            if isinstance(message, ProgressReport):
+                assert message.progress.fraction == 0.25
+                break
+            if isinstance(message, CaughtUp):
+                gate.open()
+        for each in (*connector.gates, connector.joined):
+            each.set()
+        assert (await site.final(job["id"])).name == "succeeded"
+
+
+async def test_reports_of_parts_count_before_the_read_model_has_them(
+    site: Site, broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, connector = Gate(monkeypatch), Gated()
+    async with (
+        gateway(broker.url, tmp_path) as api,
+        site.worker(connector, slots=2),
+        AsyncClient(api.url, api.token()) as client,
+        asyncio.timeout(DEADLINE_S),
+    ):
+        job = await api.submit(kind="gated")
+        await site.until(job["id"], "parted")
+        await api.caught_up()
+        gate.close()
+        async with api.keeper():  # which submits the parts
+            async for message in client.follow(job["id"]):
+                if isinstance(message, ProgressReport) and message.progress.fraction == 0.25:
+                    break
+            for each in (*connector.gates, connector.joined):
+                each.set()
+            assert (await site.final(job["id"])).name == "succeeded"
+        gate.open()
