@@ -12,7 +12,7 @@ import { Timeline } from "./timeline.mjs";
 import { Value } from "./value.mjs";
 import { ACTIVE, ENDED, EVENTS, WAITS, clockTime, moment, number, secondsBetween, span } from "./words.mjs";
 
-const EVENTS_PAGE = 500, MOST_EVENTS = 5000, SETTLE_MS = 120;
+const EVENTS_PAGE = 500, MOST_EVENTS = 5000, SETTLE_MS = 120, RETRY_MS = 2000;
 
 export function Job({ id, tenant }) {
   const scope = tenant === "*" ? undefined : tenant;
@@ -50,15 +50,19 @@ export function Job({ id, tenant }) {
         after = found.after;
       }
     };
-    const again = () => { // what came together is read together
+    const again = (pause = SETTLE_MS) => { // what came together is read together
       clearTimeout(due);
-      due = setTimeout(() => readJob().catch(() => {}), SETTLE_MS);
+      due = setTimeout(() => readJob().catch((problem) => {
+        // Nothing else may happen to the job, so it is read until it has been.
+        if (!over && (!problem.status || problem.status === 429 || problem.status >= 500)) again(RETRY_MS);
+      }), pause);
     };
     const begin = async () => {
       try {
         const found = await readJob();
         await readEvents();
         if (over) return;
+        if (known.current > found.seq) again(); // it has changed between the two, and no event will say so
         leaveLive = live.subscribe({ jobs: [found.id], previews: true }, {
           seq: known.current || found.seq,
           event: (event) => {
