@@ -130,6 +130,7 @@ class Chromium:
             "--disable-gpu",
             "--disable-dev-shm-usage",
             "--no-first-run",
+            "--no-startup-window",  # a window that opens while somebody connects may hold that up for ever
             "--disable-background-networking",
         ]
         self._process = subprocess.Popen(
@@ -158,7 +159,7 @@ class Chromium:
     async def connected(self) -> AsyncIterator[Browser]:
         """The browser for one event loop; what was opened by it is closed with the block."""
         async with async_playwright() as started:
-            browser = await started.chromium.connect_over_cdp(self.address, timeout=120_000)
+            browser = await started.chromium.connect_over_cdp(self.address, timeout=DEADLINE_MS)
             try:
                 yield browser
             finally:
