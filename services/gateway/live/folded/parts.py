@@ -162,7 +162,7 @@ class PartsProgress:
             if job is not None and (progress := self.of_job(job)) is not None:
                 self._feed.take(job_id, progress, kept=True)
                 self._note(job.id, [part.id for part in job.parts])
-            if not is_behind:
+            if not is_behind or (job is not None and job.status in FINAL):
                 return
         self._is_due(JobId(job_id), head, asked=True)
 

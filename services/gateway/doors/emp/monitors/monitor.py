@@ -137,7 +137,7 @@ class Monitor(Listener):
         self._speak_typescript()
         page, size = full_state.page_of(message)
         session = self._session
-        with contextlib.suppress(UnavailableError, TimeoutError):
+        with contextlib.suppress(RejectedError, UnavailableError, TimeoutError):
             # What happened before it listened is in no event that it will hear.
             async with asyncio.timeout(BEHIND_S):
                 await self._hub.caught_up(session.feed.head)
