@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import Final
 
 from aiohttp import WSMessage, WSMsgType, web
 
 from switchyard.services.gateway.live.messages import Item
-from switchyard.services.gateway.live.session import SLOW_READER, Ending, Session
+from switchyard.services.gateway.live.session import CLOSE_S, SLOW_READER, Ending, Session
 from switchyard.services.settings import Settings
 
 NORMAL: Final = 1000
@@ -22,7 +23,7 @@ class Socket:
 
     Args:
         settings: how often it pings.
-        socket: prepared, without pings of its own.
+        socket: prepared, without pings of its own, and without an end of its own (`autoclose`).
         transport: what carries it.
     """
 
@@ -34,6 +35,20 @@ class Socket:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
+        self._reading = self._said = self._answered = False
+        self._read_out = asyncio.Event()
+        self._lingers_until = 0.0
+        self._looking: asyncio.Handle | None = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """For the block that reads what the peer sends until its end; `close` leaves the reading to it."""
+        self._reading = True
+        try:
+            yield
+        finally:
+            self._reading = False
+            self._read_out.set()
 
     def heard(self) -> None:
         """The peer has sent something."""
@@ -43,7 +58,7 @@ class Socket:
         """Answer a ping; a pong needs none."""
         if frame.type is WSMsgType.PING:
             with contextlib.suppress(ConnectionError):
-                await self.socket.pong(frame.data)
+                await self.put(frame.data, WSMsgType.PONG)
 
     async def ping(self, session: Session, tasks: asyncio.TaskGroup, *, ends: bool = True) -> None:
         """Ask every now and then whether the peer is there.
@@ -64,7 +79,7 @@ class Socket:
 
     async def _send_ping(self) -> None:
         with contextlib.suppress(ConnectionError):
-            await self.socket.ping()
+            await self.put(b"", WSMsgType.PING)
 
     async def write(self, session: Session, tasks: asyncio.TaskGroup) -> None:
         """Send what the session has, until it ends; then close."""
@@ -85,9 +100,19 @@ class Socket:
     async def send(self, item: Item) -> None:
         """Send a message."""
         if item.shown is not None:
-            await self.socket.send_frame(item.shown.frame, WSMsgType.BINARY)
+            await self.put(item.shown.frame, WSMsgType.BINARY)
         else:
-            await self.socket.send_frame(item.body, WSMsgType.TEXT)
+            await self.put(item.body, WSMsgType.TEXT)
+
+    async def put(self, frame: bytes, opcode: WSMsgType) -> None:
+        """Send a frame.
+
+        Raises:
+            ConnectionResetError: the close frame was sent, or the peer is gone.
+        """
+        if self._said:
+            raise ConnectionResetError("the close frame was sent")
+        await self.socket.send_frame(frame, opcode)
 
     async def refuse(self, item: Item, ending: Ending) -> None:
         """Say why, and close."""
@@ -101,16 +126,50 @@ class Socket:
 
     async def close(self, ending: Ending) -> None:
         """Send the close frame, and wait until the peer has taken it, for as long as it may linger."""
-        if self._transport.is_closing():  # the peer is gone, and uvloop refuses calls on what is closed
+        if self._said or self._transport.is_closing():  # uvloop refuses calls on what is closed
+            return
+        reason = ending.reason.encode()[:REASON_BYTES]
+        if self._reading:
+            await self._close_while_reading(ending, reason)
             return
         breaking = self._loop.call_later(ending.linger_s, self._transport.abort)
         self._transport.set_write_buffer_limits(high=0)  # the wait for room is one for an empty buffer now
-        try:
-            await self.socket.close(code=ending.code, message=ending.reason.encode()[:REASON_BYTES])
+        try:  # who has sent its own close frame may not read any more
+            await self.socket.close(code=ending.code, message=reason, drain=not self._read_out.is_set())
         finally:
             breaking.cancel()
 
+    async def _close_while_reading(self, ending: Ending, reason: bytes) -> None:
+        """Close as RFC 6455, section 7.1.1, wants it: the peer answers first, soon after it has taken all.
+
+        aiohttp's `close` would end the connection at once under the task that reads. The system resets what
+        is ended before all was read, and the peer loses what it had not read yet: messages, and the reason.
+        """
+        self._said = True
+        self._lingers_until = self._loop.time() + ending.linger_s
+        self._looking = self._loop.call_soon(self._look, min(CLOSE_S, ending.linger_s), False)
+        try:
+            await self.socket.send_frame(ending.code.to_bytes(2, "big") + reason, WSMsgType.CLOSE)
+            await self._read_out.wait()
+            self._answered = not self._transport.is_closing()
+        except ConnectionError:  # the peer is gone
+            pass
+        finally:
+            if self._looking is not None:
+                self._looking.cancel()
+            self._transport.close()
+
+    def _look(self, again_in_s: float, taken: bool) -> None:
+        """Break off what lingers too long, or has all and does not answer the close frame."""
+        if self._transport.is_closing():
+            return
+        if taken or self._loop.time() >= self._lingers_until:
+            self._transport.abort()
+            return
+        taken = not self._transport.get_write_buffer_size()
+        self._looking = self._loop.call_later(again_in_s, self._look, again_in_s, taken)
+
     def clean_up(self) -> None:
         """After the end: what the peer did not read would hold the connection open."""
-        if not self.socket.closed or self.socket.close_code in (None, ABNORMAL):
+        if not self._answered and (not self.socket.closed or self.socket.close_code in (None, ABNORMAL)):
             self._transport.abort()

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from switchyard.services.broker.server.server import NatsServer, start_broker
 from switchyard.services.gateway.live import index
 from switchyard.services.gateway.live import session as live_session
+from switchyard.services.gateway.live import socket as live_socket
 from switchyard.services.gateway.live.session import SLOW_READER
 from switchyard.services.ids import new_id
 from tests.gateway.live.site import DEADLINE_S, LiveGateway, eventually, given_up, live_gateway, names, seqs
@@ -405,6 +406,7 @@ async def test_a_reader_that_wakes_up_after_it_was_given_up_learns_why(
     broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_session, "CLOSE_S", 0.05)
+    monkeypatch.setattr(live_socket, "CLOSE_S", 0.1)
     async with live_gateway(broker.url, tmp_path, socket_buffer=8) as gateway:
         lazy = await stalled(gateway, window=1 << 18)
         (session,) = gateway.door._sessions
@@ -472,6 +474,20 @@ async def test_a_peer_that_answers_pings_stays_and_its_own_are_answered(
         while (frame := await reader.socket.receive(timeout=DEADLINE_S)).type is aiohttp.WSMsgType.PING:
             pass
         assert orjson.loads(frame.data)["type"] == "pong"
+
+
+async def test_a_connection_ends_when_its_peer_has_read_the_reason(gateway: LiveGateway) -> None:
+    reader = await gateway.reader(autoclose=False)
+    await reader.socket.send_bytes(b"{}")  # ends it
+    while (frame := await reader.socket.receive(timeout=DEADLINE_S)).type is not aiohttp.WSMsgType.CLOSE:
+        pass
+    assert frame.data == 1003
+    for _ in range(100):  # sent before the reason was read: an end now would reset the connection
+        await reader.socket.ping(b"late")
+        await asyncio.sleep(0)
+    assert gateway.door.connections == 1
+    await reader.socket.close()
+    await eventually(lambda: gateway.door.connections == 0)
 
 
 async def test_a_gateway_that_stops_sends_what_is_queued_and_says_where_to_resume(

@@ -167,7 +167,9 @@ async def _opened(request: web.Request, most_bytes: int) -> AsyncIterator[Connec
     if transport is None:
         yield None
         return
-    socket = web.WebSocketResponse(autoping=False, timeout=CLOSE_S, max_msg_size=most_bytes, compress=False)
+    socket = web.WebSocketResponse(
+        autoclose=False, autoping=False, timeout=CLOSE_S, max_msg_size=most_bytes, compress=False
+    )
     await socket.prepare(request)
     connection = Connection(request, socket, transport)
     try:
@@ -235,9 +237,10 @@ class Connection(Socket):
                 await self._begun(session, peer)
                 if first is not None:
                     await self._heard(session, peer.received(first))
-                async for frame in self.socket:
-                    self.heard()
-                    await self._read(frame, session, joiner)
+                with self.reading():
+                    async for frame in self.socket:
+                        self.heard()
+                        await self._read(frame, session, joiner)
             finally:
                 joiner.close()
                 self._hub.leave(session)
@@ -310,12 +313,12 @@ class Connection(Socket):
                 session.cursor_sent = item.cursor
             return
         for frame in chunks.split(item.type, item.body):
-            await self.socket.send_frame(frame, WSMsgType.TEXT)
+            await self.put(frame, WSMsgType.TEXT)
         session.cursor_sent = item.cursor or session.cursor_sent
 
     async def _send_frames(self, frames: bytes) -> None:
         """Put frames onto the wire, and wait for room on it."""
-        if self._transport.is_closing():
+        if self._said or self._transport.is_closing():
             raise ConnectionResetError("the peer is gone")
         self._transport.write(frames)
         transport = self._transport

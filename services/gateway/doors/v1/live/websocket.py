@@ -145,6 +145,7 @@ async def _opened(request: web.Request, door: LiveDoor) -> AsyncIterator[_Connec
         return
     socket = web.WebSocketResponse(
         protocols=(PROTOCOL,),
+        autoclose=False,
         autoping=False,  # `_Connection` pings, and says why it closes when nothing is answered
         timeout=CLOSE_S,
         max_msg_size=door.settings.socket_message_bytes,
@@ -183,9 +184,10 @@ class _Connection(Socket):
             session.put(self._door.hello())
             tasks.create_task(self.write(session, tasks))
             pinging = tasks.create_task(self.ping(session, tasks))
-            async for frame in self.socket:
-                self.heard()
-                await self._read(frame, session, caller.principal)
+            with self.reading():
+                async for frame in self.socket:
+                    self.heard()
+                    await self._read(frame, session, caller.principal)
             pinging.cancel()
             session.end(NORMAL, "")
 
