@@ -35,7 +35,7 @@ class Socket:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
-        self._reading = self._said = self._answered = False
+        self._reading = self._said = self._taken = self._answered = False
         self._read_out = asyncio.Event()
         self._lingers_until = 0.0
         self._looking: asyncio.Handle | None = None
@@ -147,7 +147,7 @@ class Socket:
         """
         self._said = True
         self._lingers_until = self._loop.time() + ending.linger_s
-        self._looking = self._loop.call_soon(self._look, min(CLOSE_S, ending.linger_s), False)
+        self._looking = self._loop.call_soon(self._look, min(CLOSE_S, ending.linger_s))
         try:
             await self.socket.send_frame(ending.code.to_bytes(2, "big") + reason, WSMsgType.CLOSE)
             await self._read_out.wait()
@@ -159,15 +159,15 @@ class Socket:
                 self._looking.cancel()
             self._transport.close()
 
-    def _look(self, again_in_s: float, taken: bool) -> None:
+    def _look(self, again_in_s: float) -> None:
         """Break off what lingers too long, or has all and does not answer the close frame."""
         if self._transport.is_closing():
             return
-        if taken or self._loop.time() >= self._lingers_until:
+        if self._taken or self._loop.time() >= self._lingers_until:
             self._transport.abort()
             return
-        taken = not self._transport.get_write_buffer_size()
-        self._looking = self._loop.call_later(again_in_s, self._look, again_in_s, taken)
+        self._taken = not self._transport.get_write_buffer_size()
+        self._looking = self._loop.call_later(again_in_s, self._look, again_in_s)
 
     def clean_up(self) -> None:
         """After the end: what the peer did not read would hold the connection open."""
