@@ -1,4 +1,4 @@
-"""What happens to a job between two of the readings of its page."""
+"""What happens between two of the readings of a page."""
 
 from __future__ import annotations
 
@@ -44,3 +44,23 @@ async def test_a_job_that_could_not_be_read_after_its_last_event_is_read_again(
     await hand.call("succeed", {"result": 1})
     await expect(line).to_contain_text("Succeeded")
     assert refused == [503]
+
+
+async def test_an_event_between_the_list_and_its_rows_is_shown(page: Watched, api: Gateway) -> None:
+    await api.submit(kind=f"b-{api.tenant}")
+    await api.caught_up()
+    readings: list[int] = []
+
+    async def reads(route: Route) -> None:
+        readings.append(1)
+        if len(readings) > 1:  # nothing but the events of the row may say it
+            await route.fulfill(status=503, json={"code": "unavailable"})
+            return
+        answer = await route.fetch()
+        await Hand.claim(api, f"b-{api.tenant}")
+        await api.caught_up()
+        await route.fulfill(response=answer)
+
+    await page.page.route(re.compile("/v1/jobs[?]"), reads)
+    await page.sign_in(api.token("submitter"), "jobs")
+    await expect(page.page.locator(".job-row.item .is")).to_contain_text("Running")

@@ -1,6 +1,6 @@
 /** All jobs: searched, filtered by what stands in the address, and changed by what happens. */
 import { html, useCallback, useEffect, useMemo, useRef, useState } from "./html.mjs";
-import { get, post } from "./api.mjs";
+import { get, post, raw } from "./api.mjs";
 import { VirtualList, useRowHeight } from "./list.mjs";
 import * as live from "./live.mjs";
 import { Ago, Bar, Empty, Fault, Loading, State, confirm, toast, useNow } from "./parts.mjs";
@@ -20,15 +20,20 @@ const filters = (query) => ({
   sort: query.get("sort") ?? "", q: query.get("q") ?? "",
 });
 
-/** A page of what the filters select; the ids of a search are looked up one by one. */
+/** A page of what the filters select; the ids of a search are looked up one by one.
+ *
+ * `at` of a row is the last event of the log that it was read after, so that its events are followed from there.
+ */
 async function page(wish, tenant, cursor, signal) {
   if (wish.q) {
     const found = await get("v1/job-ids", { prefix: wish.q.toLowerCase(), limit: 20, tenant }, { signal });
     const jobs = await Promise.all(found.ids.map((id) => get(`v1/jobs/${id}`, { tenant: tenant === "*" ? undefined : tenant }, { signal }).catch(() => null)));
-    return { jobs: jobs.filter(Boolean), cursor: null };
+    return { jobs: jobs.filter(Boolean).map((job) => ({ ...job, at: job.seq })), cursor: null };
   }
   const created_after = SINCE[wish.since] ? new Date(Date.now() - SINCE[wish.since][0] * 1000).toISOString() : undefined;
-  return get("v1/jobs", { state: wish.state, kind: wish.kind, label: wish.label, sort: wish.sort, created_after, limit: PAGE, cursor, tenant }, { signal });
+  const answer = await raw("v1/jobs", { state: wish.state, kind: wish.kind, label: wish.label, sort: wish.sort, created_after, limit: PAGE, cursor, tenant }, { signal });
+  const at = Number(answer.headers.get("Switchyard-Seq")), found = await answer.json();
+  return { ...found, jobs: found.jobs.map((job) => ({ ...job, at })) };
 }
 
 export function Jobs({ route, tenant }) {
@@ -79,7 +84,7 @@ export function Jobs({ route, tenant }) {
       if (old.key !== at.key) return old;
       const now = new Map(found.jobs.map((job) => [job.id, job]));
       const known = new Map(old.rows.map((job) => [job.id, job]));
-      const newest = (job) => (known.get(job.id)?.seq > job.seq ? known.get(job.id) : job);
+      const newest = (job) => (known.get(job.id)?.seq > job.seq ? { ...known.get(job.id), at: job.at } : job);
       const top = found.jobs.findIndex((job) => known.has(job.id)), last = found.jobs.findLast((job) => known.has(job.id));
       const before = top < 0 ? found.jobs.length : top, isBelow = scrollY > BELOW;
       setFresh(isBelow ? before : 0);
@@ -109,11 +114,16 @@ export function Jobs({ route, tenant }) {
       if (job === old.rows[place]) return old;
       return { ...old, rows: old.rows.with(place, job) };
     });
-    return live.subscribe({ jobs: watched.split(" ") }, {
+    // From where the rows were read, or were followed to: what happened since, nobody would say again.
+    const ids = new Set(watched.split(" ")), { list: { rows: all }, last } = state.current;
+    const ats = all.filter((job) => ids.has(job.id)).map((job) => (last?.ids.has(job.id) ? Math.max(last.seq, job.at) : job.at));
+    const leave = live.subscribe({ jobs: [...ids] }, {
+      seq: ats.length ? Math.min(...ats) : undefined,
       event: (event) => change(event.job_id, (job) => changed(job, event)),
       progress: (id, progress) => change(id, (job) => (job.state === "running" ? { ...job, progress } : job)),
       resync: refresh,
     });
+    return () => { state.current.last = { ids, seq: leave() }; };
   }, [watched]);
 
   const choose = (job, isChosen) => setChosen((old) => {

@@ -43,7 +43,7 @@ export function stop() {
 /** Every event of some jobs: `{jobs}`, `{all}`, `{kinds}` or `{tenants}` with what else the protocol has.
  *
  * `seq` is that of the last event which is known already: what comes after it is missed neither where the log's name,
- * which a cursor has, becomes known only later.
+ * which a cursor has, becomes known only later. What is answered ends it, and says up to where it went.
  */
 export function subscribe(wish, { event, progress, resync, preview, seq } = {}) {
   const id = `s${++count}`;
@@ -60,9 +60,12 @@ export function watch(what, filter, tell) {
   return () => drop(id);
 }
 
+/** The last event that was known of what is left, 0 where it never began. */
 function drop(id) {
-  if (!open.delete(id)) return;
+  const one = open.get(id);
+  if (!open.delete(id)) return 0;
   if (socket?.readyState === WebSocket.OPEN && log) send({ type: "unsubscribe", id });
+  return one.after ? seqOf(one.after) : 0;
 }
 
 function ask(id) {
