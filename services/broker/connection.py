@@ -337,11 +337,17 @@ async def connect(
     except (nats.errors.Error, OSError, TimeoutError) as error:
         with contextlib.suppress(nats.errors.Error, OSError):
             await client.close()
-        why = _in_words(refusal or error)
-        raise UnavailableError(f"no broker answers at {without_password(url)}: {why}") from error
+        raise UnavailableError(_no_connection(url, refusal or error)) from error
     connected = True
     await _keep_time(client)
     return client
+
+
+def _no_connection(url: str, error: BaseException) -> str:
+    why = _in_words(error)
+    if "authorization" in why.lower():
+        return f"the broker at {without_password(url)} refuses the user, password or key: {why}"
+    return f"no broker answers at {without_password(url)}: {why}"
 
 
 def _in_words(error: BaseException) -> str:

@@ -40,7 +40,8 @@ async def has_one_slot(nc: Client, worker: WorkerId, *, timeout_s: float) -> boo
 async def had_claim_alone(nc: Client, job: Job, *, timeout_s: float) -> bool:
     """Whether a timed lease is the only one that its worker's record names.
 
-    Not where a back end carries the attempt on: nobody knows what else that ran.
+    Not where a back end carries the attempt on: nobody knows what else that ran. Nor where the worker's
+    gateway has stopped, with which a worker over a WebSocket may end.
     """
     if job.lease is None or job.lease.backend is not None:
         return False
@@ -49,4 +50,4 @@ async def had_claim_alone(nc: Client, job: Job, *, timeout_s: float) -> bool:
         record = (await bucket.get(job.lease.worker, leader=False)).value
     except UnavailableError:
         return False
-    return record is not None and is_alone(job.lease.fence, record.fences)
+    return record is not None and not record.was_left and is_alone(job.lease.fence, record.fences)

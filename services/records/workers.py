@@ -104,6 +104,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         excluded: whom it does not work for.
         connectors: all of them; none over REST, and none in the records of the version before.
         loads: by the id of each connector that runs something, its attempts as of the heartbeat before.
+        was_left: whether the gateway that it spoke with has stopped, so that what becomes of it says nothing
+            of its jobs.
     """
 
     id: WorkerId
@@ -127,6 +129,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     excluded: tuple[str, ...] = ()
     connectors: tuple[Offered, ...] = ()
     loads: dict[str, Number] = {}
+    was_left: bool = False
 
     @property
     def is_whole(self) -> bool:

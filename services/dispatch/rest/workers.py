@@ -44,6 +44,7 @@ class _Change:
         declared: what it declares, with that record.
         held: job and end by fence of what it was given or has renewed.
         ended: fences that it holds no more.
+        was_left: whether its gateway stops.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,7 @@ class _Change:
         self.declared: Declaration | None = None
         self.held: dict[Fence, tuple[JobId, datetime]] = {}
         self.ended: set[int] = set()
+        self.was_left = False
 
 
 class RestWorkers:
@@ -103,6 +105,12 @@ class RestWorkers:
         change = self._of(worker)
         change.held.pop(fence, None)
         change.ended.add(fence)
+
+    async def left(self, worker: WorkerId) -> None:
+        """The gateway ends a worker's connection because it stops, and perhaps the worker ends with it."""
+        change = self._changes.pop(worker, None) or _Change()
+        change.was_left = True
+        await self._write(worker, change)
 
     def _of(self, worker: WorkerId) -> _Change:
         self._wake.set()
@@ -177,8 +185,9 @@ def _merged(known: WorkerRecord | None, change: _Change) -> WorkerRecord | None:
         if fence not in change.ended and until + grace > now
     }
     held = {fence: held[fence] for fence in sorted(held)[-MOST_HELD:]}
+    is_heard = change.record is not None or change.held
     return msgspec.structs.replace(
-        said, at=now,
+        said, at=now, was_left=change.was_left or (said.was_left and not is_heard),
         fences={fence: job_id for fence, (job_id, _) in held.items()},
         until={fence: until for fence, (_, until) in held.items()},
     )  # fmt: skip

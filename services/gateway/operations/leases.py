@@ -80,7 +80,7 @@ class Leases:
         self.outcomes = outcomes
         self._jobs = jobs
         self._tokens = tokens
-        self._workers = workers
+        self.workers = workers
         self._settings = jobs.settings
 
     # --- The claim
@@ -297,12 +297,12 @@ class Leases:
 
     def let_go(self, claims: LeaseClaims) -> None:
         """Have the worker free for other jobs: somebody else carries this one on."""
-        self._workers.ended(claims.worker, claims.fence)
+        self.workers.ended(claims.worker, claims.fence)
 
     def watches(self, claims: LeaseClaims, lease_s: float) -> None:
         """A worker looks after an attempt of a back end, and counts as alive for so many seconds."""
         until = clock.now() + timedelta(seconds=lease_s)
-        self._workers.holds(claims.worker, claims.fence, claims.job, until)
+        self.workers.holds(claims.worker, claims.fence, claims.job, until)
 
     async def loaded(self, claims: LeaseClaims) -> Job:
         """The job, at least as it was when the lease was granted."""
@@ -311,7 +311,7 @@ class Leases:
     async def stale(self, claims: LeaseClaims, error: ConflictError) -> StaleLeaseError:
         """The error of a lease that is gone, with what has happened since."""
         since = await self._jobs.store.history(claims.job, after=claims.fence, limit=SHOWN_SINCE)
-        self._workers.ended(claims.worker, claims.fence)
+        self.workers.ended(claims.worker, claims.fence)
         return StaleLeaseError(error, since)
 
     async def kept(
@@ -359,7 +359,7 @@ class Leases:
         end = next((entry for entry in ends if entry.name not in ("claim_renewed", "cancel_requested")), None)
         if end is not None and _is_end_by(verb, end) and end.actor == f"worker:{claims.worker}":
             return await self._jobs.store.load(claims.job, at_least=end.seq)
-        self._workers.ended(claims.worker, claims.fence)
+        self.workers.ended(claims.worker, claims.fence)
         raise StaleLeaseError(error, since) from None
 
 

@@ -213,8 +213,8 @@ async def watched(site: Site, seed: str, gone: asyncio.Event) -> Client:
 
 
 async def test_nobody_comes_in_without_a_key(site: Site) -> None:
-    with pytest.raises(UnavailableError, match=r"(?i)authorization"):
+    with pytest.raises(UnavailableError, match=r"(?i)refuses the user, password or key: .*authorization"):
         await connection.connect(site.url, name="none", timeout_s=5)
     url = site.url.replace("://", f"://{subjects.JOBS}:guess@")
-    with pytest.raises(UnavailableError, match="no broker answers"):  # it may be cut off before it reads why
+    with pytest.raises(UnavailableError, match=r"no broker|refuses"):  # it may be cut off before it reads why
         await connection.connect(url, name="guess", timeout_s=5)

@@ -39,6 +39,12 @@ async def has(api: Gateway, job_id: str, name: str, times: int = 1) -> list[str]
     return found
 
 
+async def is_closed(worker: Line) -> None:
+    """Read until the gateway has closed the connection."""
+    while await worker.next() is not None:
+        pass
+
+
 @contextlib.asynccontextmanager
 async def at_work(api: Gateway, id_: str, **fields: Any) -> AsyncIterator[Line]:
     """A worker that does nothing by itself, registered."""
@@ -119,6 +125,29 @@ async def test_job_of_a_killed_worker_goes_to_another(shared_broker: SharedBroke
             await other.until("job_completed_ack", job_id=job["id"])
         found = await events(api, job["id"])
         assert found.count("claimed") == 2
+
+
+async def test_job_whose_gateway_restarts_again_and_again_is_not_to_blame(
+    shared_broker: SharedBroker, tmp_path: Path
+) -> None:
+    async with door(shared_broker, tmp_path / "0", emp_lease_s=1.0) as first, first.keeper():
+        tenant = first.tenant
+        job = await first.submit(kind="simulation")
+        for n in (1, 2, 3):
+            async with door(shared_broker, tmp_path / str(n), emp_tenant=tenant, emp_lease_s=1.0) as api:
+                address = f"{api.url}/ws/worker/w-{n}"
+                one = Line(await first.http.ws_connect(address, params={"token": TOKEN}))
+                await one.send("register_worker", worker_id=f"w-{n}", **REGISTERED)
+                await takes(one, job["id"])
+                closed = asyncio.create_task(is_closed(one))
+            await closed
+            await has(first, job["id"], "queued", n)  # the gateway stopped first, and the worker with it
+        async with at_work(first, "w") as one:
+            await takes(one, job["id"])
+            await one.send("complete_job", job_id=job["id"], result={})
+            await one.until("job_completed_ack")
+        found = await job_is(first, job["id"], "succeeded", "dead")
+    assert (found["state"], found["attempt"]) == ("succeeded", 4)
 
 
 @pytest.mark.parametrize("status", ["busy", None])

@@ -209,6 +209,11 @@ class Attempts:
         report = progress_of(said / 100, status, str(message.get("message") or ""), None)
         await self._leases.outcomes.progress(held.job, report)
 
+    async def leave(self) -> None:
+        """The gateway stops, and with it the process of such a worker: its jobs are not the reason."""
+        if self.is_holding:
+            await self._leases.workers.left(self.worker)
+
     # --- It has ended
 
     async def complete(self, sent: object, result: Any) -> None:

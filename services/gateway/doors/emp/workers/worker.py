@@ -23,6 +23,7 @@ from switchyard.services.gateway.doors.emp.workers.errands import ERRANDS
 from switchyard.services.gateway.doors.emp.workers.offers import Offers, priority_of, refuse_claim
 from switchyard.services.gateway.live.index import LiveEvent, Progress
 from switchyard.services.gateway.live.messages import Item
+from switchyard.services.gateway.live.session import GOING_AWAY
 from switchyard.services.gateway.live.socket import NORMAL
 
 log = structlog.get_logger()
@@ -115,6 +116,9 @@ class Worker:
     async def end(self) -> None:
         """What it was offered is for others; what it runs goes on until the lease ends."""
         self._offers.close()
+        ending = self._session.ending
+        if ending is not None and ending.code == GOING_AWAY:
+            await self._attempts.leave()
 
     def event(self, event: LiveEvent) -> None:
         """Nothing is subscribed to."""
