@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from switchyard.client import AsyncClient
+from switchyard.events.vocabulary.ids import JobId
 from switchyard.models import CaughtUp, ProgressReport
 from switchyard.services.broker.server.server import NatsServer
 from switchyard.services.connectors.protocol import Attempt, Outcome
 from switchyard.services.gateway.live.folded import parts
+from tests.gateway.live.site import live_gateway
 from tests.gateway.rest import Gateway, gateway
 from tests.projector.gate import Gate
 from tests.worker.site import DEADLINE_S, Site, TestConnector, open_site
@@ -213,3 +215,14 @@ async def test_reports_of_parts_count_before_the_read_model_has_them(
                 each.set()
             assert (await site.final(job["id"])).name == "succeeded"
         gate.open()
+
+
+async def test_questions_do_not_push_out_what_has_happened(broker: NatsServer, tmp_path: Path) -> None:
+    async with live_gateway(broker.url, tmp_path) as gateway:
+        await (await gateway.reader()).subscribe(all=True)
+        progress = gateway.feed.parts
+        progress.reported("part", "job")
+        for n in range(2 * parts.DUE):
+            progress._is_due(JobId(f"asked-{n}"), 0, asked=True)
+        assert len(progress._due) <= parts.DUE
+        assert JobId("job") in progress._due

@@ -192,7 +192,10 @@ class PartsProgress:
     def _is_due(self, job_id: JobId, seq: int, *, asked: bool = False) -> None:
         if not (asked or self._feed.has_readers()):
             return  # whoever comes looks for himself
+        is_new = job_id not in self._due
         self._due[job_id] = max(seq, self._due.get(job_id, 0))
+        if asked and is_new:  # where there are too many, questions go first: what has happened is for all
+            self._due.move_to_end(job_id, last=False)
         if len(self._due) > DUE:
             self._due.popitem(last=False)
         self._some.set()
