@@ -15,9 +15,11 @@ from switchyard.services.broker.connection import connect
 from switchyard.services.broker.server.server import NatsServer, start_broker
 from tests.broker.laid_out import start_laid_out
 from tests.broker.shared import SharedBroker
+from tests.scratch import write_into_memory
 from tests.sizes import load_profiles
 
 load_profiles()
+write_into_memory()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell puts into the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup

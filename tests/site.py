@@ -40,6 +40,8 @@ from switchyard.services.worker.worker import Worker
 from tests.broker.laid_out import LAID_OUT
 
 DEADLINE_S = 90.0
+PATIENT_S = 10.0
+"""What parts of tests wait for an answer of the broker: a machine may be stuck for longer than theirs."""
 
 
 def now() -> datetime:
@@ -89,7 +91,7 @@ class Site:
     async def until(self, job_id: str, *names: str) -> Recorded:
         """The first event of a job with one of the names, when it is there."""
         async with asyncio.timeout(DEADLINE_S):
-            async for message in follow(self.nc, "JOBS", [f"job.{job_id}.>"], start=1, timeout_s=2):
+            async for message in follow(self.nc, "JOBS", [f"job.{job_id}.>"], start=1, timeout_s=20):
                 entry = recorded(message.subject, message.headers, message.data, message.seq)
                 if entry.name in names:
                     return entry
@@ -192,13 +194,13 @@ async def opened(
         settings: that differ from the defaults.
     """
     # Vigils are what tests/worker/test_vigil.py is about; elsewhere each would cost more than a gateway.
-    found = Settings(**({"vigil": False} | settings))
-    nc = await connection.connect(nats_url, name=name)
+    found = Settings(**({"vigil": False, "request_timeout_s": PATIENT_S} | settings))
+    nc = await connection.connect(nats_url, name=name, timeout_s=PATIENT_S)
     try:
         if max_bytes or nats_url not in LAID_OUT:
             await topology.apply(nc, max_bytes=max_bytes)
             LAID_OUT.add(nats_url)
-        publisher = Publisher(nc) if timeout_s is None else Publisher(nc, timeout_s=timeout_s)
+        publisher = Publisher(nc, timeout_s=PATIENT_S if timeout_s is None else timeout_s)
         async with publisher:
             yield kind(nats_url, nc, publisher, found)
     finally:

@@ -105,7 +105,7 @@ async def example(broker: NatsServer) -> AsyncIterator[Example]:
         running = await site.submit("hold", deadline_at=datetime.now(UTC) + timedelta(hours=1))
         await site.until(running, "leased")
         await site.submit()
-        await Files(site.nc, timeout_s=5).put(
+        await Files(site.nc, timeout_s=20).put(
             tenant="acme", file_id="report", name="report.txt", type="text/plain", body=body(),
             max_bytes=100, ttl_s=600,
         )  # fmt: skip

@@ -66,7 +66,7 @@ async def until_all_wait(site: Site, job_id: str) -> None:
     job = await site.store.load(JobId(job_id))
     call = f"CONSUMER.INFO.WORK.{subjects.lane_consumer(job.lane, job.priority)}"
     async with asyncio.timeout(DEADLINE_S):
-        while (await jetstream.api(site.nc, call, timeout_s=5))["num_waiting"] != WORKERS:
+        while (await jetstream.api(site.nc, call, timeout_s=20))["num_waiting"] != WORKERS:
             await asyncio.sleep(0.05)
 
 

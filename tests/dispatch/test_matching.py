@@ -108,7 +108,7 @@ async def until_waiting(site: Site, job_id: str, pulls: int) -> None:
     job = await site.store.load(JobId(job_id))
     call = f"CONSUMER.INFO.WORK.{subjects.lane_consumer(job.lane, job.priority)}"
     async with asyncio.timeout(DEADLINE_S):
-        while (await api(site.nc, call, timeout_s=2))["num_waiting"] != pulls:
+        while (await api(site.nc, call, timeout_s=20))["num_waiting"] != pulls:
             await asyncio.sleep(0.01)
 
 

@@ -106,7 +106,7 @@ def rank(work: Work) -> tuple[int, int]:
 async def waiting(site: Site, key: LaneKey) -> int:
     """How many pulls wait for a lane's jobs."""
     call = f"CONSUMER.INFO.WORK.{subjects.lane_consumer(lane_id(key), 50)}"
-    return int((await api(site.nc, call, timeout_s=5))["num_waiting"])
+    return int((await api(site.nc, call, timeout_s=20))["num_waiting"])
 
 
 class Taken(NamedTuple):

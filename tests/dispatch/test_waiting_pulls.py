@@ -45,7 +45,7 @@ async def until_waiting(site: Site, consumer: str = CONSUMER) -> int:
 
 
 async def waiting(site: Site, consumer: str = CONSUMER) -> int:
-    return int((await api(site.nc, f"CONSUMER.INFO.{consumer}", timeout_s=2))["num_waiting"])
+    return int((await api(site.nc, f"CONSUMER.INFO.{consumer}", timeout_s=20))["num_waiting"])
 
 
 async def test_a_worker_that_learns_the_lanes_twice_has_one_pull_open(site: Site) -> None:
@@ -72,7 +72,7 @@ async def test_a_consumer_made_again_is_pulled_from_soon(site: Site) -> None:
     async with site.worker(TestConnector(done)):
         await site.final(first)
         await until_waiting(site)
-        await api(site.nc, f"CONSUMER.DELETE.{CONSUMER}", timeout_s=2)
+        await api(site.nc, f"CONSUMER.DELETE.{CONSUMER}", timeout_s=20)
         second = await site.submit()
         await site.lanes.make_consumer(LaneKey("simulate"), LANE, 50)
         async with asyncio.timeout(SOON_S):
@@ -81,7 +81,7 @@ async def test_a_consumer_made_again_is_pulled_from_soon(site: Site) -> None:
 
 async def test_a_lane_that_had_no_consumer_is_pulled_from_soon_after_it_is_made(site: Site) -> None:
     first = await site.submit()
-    await api(site.nc, f"CONSUMER.DELETE.{CONSUMER}", timeout_s=2)
+    await api(site.nc, f"CONSUMER.DELETE.{CONSUMER}", timeout_s=20)
     async with site.worker(TestConnector(done)):
         await asyncio.sleep(0.5)  # pulls find nobody meanwhile
         await site.lanes.make_consumer(LaneKey("simulate"), LANE, 50)

@@ -33,7 +33,7 @@ async def s3(s3_url: str) -> AsyncIterator[S3]:
 async def in_s3(nats_connection: Client, s3: S3) -> AsyncIterator[Files]:
     """Files in an empty bucket, where in the end nothing may be that belongs to no file."""
     await topology.apply(nats_connection)
-    files = Files(nats_connection, timeout_s=3.0, s3=s3)
+    files = Files(nats_connection, timeout_s=20, s3=s3)
     yield files
     owned = set()
     for key in await keys_in(s3):

@@ -30,7 +30,7 @@ async def put_erasable(files: Files, data: bytes, **other: Any) -> FileInfo:
 
 async def stored(nc: Client, stream: str) -> list[bytes]:
     """The bodies of all messages of a stream."""
-    return [message.data for message in await read_range(nc, stream, ">", limit=500, timeout_s=3.0)]
+    return [message.data for message in await read_range(nc, stream, ">", limit=500, timeout_s=20)]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -39,7 +39,7 @@ RANGED = bytes(itertools.islice(itertools.cycle(range(251)), 40 * CHUNK_BYTES + 
 @pytest.fixture
 async def in_broker(nats_connection: Client) -> Files:
     await topology.apply(nats_connection)
-    return Files(nats_connection, timeout_s=3.0)
+    return Files(nats_connection, timeout_s=20)
 
 
 @pytest.fixture(params=["in_broker", "in_s3"])
@@ -72,7 +72,7 @@ async def read(files: Files, info: FileInfo, start: int = 0, end: int | None = N
 
 async def stored_subjects(nc: Client) -> dict[str, int]:
     query = {"subjects_filter": ">"}
-    state = (await api(nc, f"STREAM.INFO.{subjects.FILES}", query, timeout_s=3.0))["state"]
+    state = (await api(nc, f"STREAM.INFO.{subjects.FILES}", query, timeout_s=20))["state"]
     found: dict[str, int] = state.get("subjects") or {}
     return found
 
@@ -111,7 +111,7 @@ class TestRanges:
     async def test_the_index_leads_to_every_sixteenth_chunk(self, stored: tuple[Files, FileInfo]) -> None:
         files, info = stored
         chunks = await read_range(
-            files._nc, subjects.FILES, subjects.file_chunks(info.nuid), limit=100, timeout_s=3.0
+            files._nc, subjects.FILES, subjects.file_chunks(info.nuid), limit=100, timeout_s=20
         )
         assert info.index == tuple(chunk.seq for chunk in chunks[::CHUNKS_PER_ENTRY])
         assert len(info.index) == 3
@@ -177,7 +177,7 @@ async def test_an_upload_that_takes_too_long_is_refused_and_leaves_nothing(
         yield bytes(2 * CHUNK_BYTES)
         await asyncio.Event().wait()
 
-    hurried = Files(nats_connection, timeout_s=3.0, upload_timeout_s=0.2)
+    hurried = Files(nats_connection, timeout_s=20, upload_timeout_s=0.2)
     with pytest.raises(LimitError) as refused:
         await put(hurried, b"", body=stalled())
     assert (refused.value.status, refused.value.code) == (408, "upload_timeout")
@@ -196,7 +196,7 @@ async def test_a_body_with_another_digest_than_announced_leaves_nothing(
 
 async def test_a_full_store_refuses_the_upload_and_leaves_nothing(nats_connection: Client) -> None:
     await topology.apply(nats_connection, max_bytes={subjects.FILES: 2 * MIB})
-    files = Files(nats_connection, timeout_s=3.0)
+    files = Files(nats_connection, timeout_s=20)
     with pytest.raises(UnavailableError, match="full"):
         await put(files, bytes(8 * MIB))
     assert await stored_subjects(nats_connection) == {}
@@ -288,7 +288,7 @@ async def test_a_deleted_file_is_gone_and_what_marks_it_goes_when_the_file_would
         await read(files, info)
     meta = subjects.file_meta("acme", info.id)
     assert await stored_subjects(nats_connection) == {meta: 1}
-    (marker,) = await read_range(nats_connection, subjects.FILES, meta, timeout_s=3.0)
+    (marker,) = await read_range(nats_connection, subjects.FILES, meta, timeout_s=20)
     assert orjson.loads(marker.data)["deleted"] is True
     assert 590 <= int(marker.headers[subjects.H_TTL].removesuffix("s")) <= 600
 
@@ -296,7 +296,7 @@ async def test_a_deleted_file_is_gone_and_what_marks_it_goes_when_the_file_would
 async def test_the_broker_removes_an_expired_file(nats_connection: Client) -> None:
     await topology.apply(nats_connection)
     # Chunks live longer than their meta by the upload timeout and a grace; here only by the grace.
-    files = Files(nats_connection, timeout_s=3.0, upload_timeout_s=0.5)
+    files = Files(nats_connection, timeout_s=20, upload_timeout_s=0.5)
     info = await put(files, b"short-lived", ttl_s=1)
     kept = await put(files, b"kept", ttl_s=DAY_S)
     meta = subjects.file_meta("acme", info.id)
@@ -315,7 +315,7 @@ async def test_the_broker_removes_an_expired_file(nats_connection: Client) -> No
 async def test_chunks_expire_by_the_broker_too(files: Files, nats_connection: Client) -> None:
     info = await put(files, RANGED, ttl_s=100)
     chunks = await read_range(
-        nats_connection, subjects.FILES, subjects.file_chunks(info.nuid), limit=100, timeout_s=3.0
+        nats_connection, subjects.FILES, subjects.file_chunks(info.nuid), limit=100, timeout_s=20
     )
     lives = {chunk.headers[subjects.H_TTL] for chunk in chunks}
     assert lives == {"3760s"}  # 100 s, an upload of an hour, and a minute to end a download
@@ -341,7 +341,7 @@ async def test_a_lost_chunk_is_an_error_and_never_a_shorter_body(
 ) -> None:
     info = await put(files, RANGED)
     chunks = await read_range(
-        nats_connection, subjects.FILES, subjects.file_chunks(info.nuid), limit=100, timeout_s=3.0
+        nats_connection, subjects.FILES, subjects.file_chunks(info.nuid), limit=100, timeout_s=20
     )
     await nats_connection.jetstream().delete_msg(subjects.FILES, chunks[lost].seq)
     with pytest.raises(DamagedFileError):

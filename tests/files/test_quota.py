@@ -118,7 +118,7 @@ async def test_many_workers_at_once_do_not_pass_the_limit(
     shared_broker: SharedBroker, tmp_path: Path
 ) -> None:
     async with gateway(shared_broker.url, tmp_path, tenant_bytes=5 * MIB + 10) as api:
-        workers = [WorkerQuota(api.nc, timeout_s=3) for _ in range(4)]
+        workers = [WorkerQuota(api.nc, timeout_s=20) for _ in range(4)]
         everybody = asyncio.Barrier(40)
 
         async def store(number: int) -> bool:
@@ -148,7 +148,7 @@ async def test_every_gateway_knows_what_another_granted(shared_broker: SharedBro
         gateway(shared_broker.url, tmp_path / "b", **limit) as two,
         contextlib.AsyncExitStack() as uploads,
     ):
-        workers = WorkerQuota(one.nc, timeout_s=3), WorkerQuota(two.nc, timeout_s=3)
+        workers = WorkerQuota(one.nc, timeout_s=20), WorkerQuota(two.nc, timeout_s=20)
         for number in range(5):
             room = await uploads.enter_async_context(workers[number % 2].upload(one.tenant, 1000))
             await room.take(1000)
@@ -171,16 +171,16 @@ async def test_a_gateway_counts_what_it_refused_and_another_granted(
     async with gateway(shared_broker.url, tmp_path, **limit) as api, asyncio.timeout(DEADLINE_S):
         await api.nc.publish(f"quota.files.{api.tenant}", b'{"upload": "x", "held": 5001}')
         with pytest.raises(LimitError):
-            async with WorkerQuota(api.nc, timeout_s=3).upload(api.tenant, 1):
+            async with WorkerQuota(api.nc, timeout_s=20).upload(api.tenant, 1):
                 pass
         await api.nc.publish(f"quota.files.{api.tenant}", b'{"upload": "x"}')
-        async with WorkerQuota(api.nc, timeout_s=3).upload(api.tenant, 5000):
+        async with WorkerQuota(api.nc, timeout_s=20).upload(api.tenant, 5000):
             pass
 
 
 async def test_an_upload_that_broke_off_leaves_its_room(shared_broker: SharedBroker, tmp_path: Path) -> None:
     async with gateway(shared_broker.url, tmp_path, tenant_bytes=1000) as api:
-        worker = WorkerQuota(api.nc, timeout_s=3)
+        worker = WorkerQuota(api.nc, timeout_s=20)
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
                 async with worker.upload(api.tenant, 1000):
@@ -194,7 +194,7 @@ async def test_the_room_of_a_worker_that_died_is_free_again(
 ) -> None:
     monkeypatch.setattr(quota, "RESERVED_S", 0.3)
     async with gateway(shared_broker.url, tmp_path, tenant_bytes=1000) as api:
-        worker = WorkerQuota(api.nc, timeout_s=3)
+        worker = WorkerQuota(api.nc, timeout_s=20)
         await worker._room(api.tenant, "dead", 1000, 1000, None)
         async with asyncio.timeout(DEADLINE_S):
             while True:
@@ -217,7 +217,7 @@ async def test_a_request_that_is_none_disturbs_no_other(shared_broker: SharedBro
         ):
             await api.nc.publish(f"quota.files.{api.tenant}", body, reply="nobody")
         await api.nc.publish("quota.files.*", b'{"upload": "x", "least": 1}', reply="nobody")
-        async with WorkerQuota(api.nc, timeout_s=3).upload(api.tenant, 1000):
+        async with WorkerQuota(api.nc, timeout_s=20).upload(api.tenant, 1000):
             pass
 
 
@@ -227,7 +227,7 @@ async def test_without_a_gateway_a_worker_stores_a_little_and_then_waits(
     monkeypatch.setattr(reservations, "UNANSWERED_BYTES", 100 * reservations.LEAST_FILE_BYTES)
     nc = await connect(shared_broker.url, name="worker")
     try:
-        worker = WorkerQuota(nc, timeout_s=3)
+        worker = WorkerQuota(nc, timeout_s=20)
         for _ in range(100):
             async with worker.upload("acme") as room:
                 await room.take(10)
@@ -253,6 +253,6 @@ async def test_no_read_model_is_like_no_gateway(shared_broker: SharedBroker, tmp
             raise UnavailableError(f"there is no read model for {tenant}")
 
         answered = reservations.Reservations(
-            api.nc, quota.Quota(away, limit_files=1, limit_bytes=1), timeout_s=3
+            api.nc, quota.Quota(away, limit_files=1, limit_bytes=1), timeout_s=20
         )
         assert answered._judged("acme", "x", 1, 1) == reservations._Answer()

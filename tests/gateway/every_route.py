@@ -681,7 +681,7 @@ async def _readiness(caller: Caller) -> None:
     await caller.call("GET /v1/whoami")
     await caller.until("GET /readyz", lambda found: found["ready"])
     nc = caller.api.nc
-    await broker_api(nc, f"CONSUMER.DELETE.JOBS.{subjects.KEEPER_EVENTS}", timeout_s=3)
+    await broker_api(nc, f"CONSUMER.DELETE.JOBS.{subjects.KEEPER_EVENTS}", timeout_s=20)
     await caller.until("GET /readyz", lambda found: not found["ready"])
     await caller.until("GET /health", lambda found: found["status"] == "unhealthy")
     headers = {"Authorization": f"Bearer {caller.admin}"}

@@ -60,7 +60,7 @@ class Index:
 
 def application(nc: Client, model: ReadModel, settings: Settings) -> web.Application:
     """An application with nothing but `/v1/files`."""
-    store = Files(nc, timeout_s=3.0, upload_timeout_s=settings.upload_timeout_s)
+    store = Files(nc, timeout_s=20, upload_timeout_s=settings.upload_timeout_s)
     app = web.Application(middlewares=[_caller])
     app[SETTINGS] = settings
     app[TENANT_FILES] = TenantFiles(store, model, settings)

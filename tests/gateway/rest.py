@@ -119,7 +119,7 @@ async def gateway(
         projector: whether the read model is kept current.
         limits: settings that differ from the defaults.
     """
-    values: dict[str, Any] = {"data_dir": data_dir, "port": 0, "request_timeout_s": 3.0, "ilios": True}
+    values: dict[str, Any] = {"data_dir": data_dir, "port": 0, "request_timeout_s": 10.0, "ilios": True}
     values |= {"request_log": False, **limits}
     async with site.opened(Gateway, broker_url, name="gateway", max_bytes=max_bytes, **values) as found:
         telemetry = Telemetry("up", names=found.settings.metrics_names)

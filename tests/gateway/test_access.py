@@ -253,7 +253,7 @@ async def test_revocation_is_known_from_the_first_request_on_until_its_entry_goe
     lasting, brief = f"l-{api.tenant}", f"b-{api.tenant}"
     await revoke(api.publisher, lasting, expires_at=time.time() + 600, by="user:ann")
     await revoke(api.publisher, brief, expires_at=time.time() - 5, by="user:ann")
-    known = Revocations(api.nc, timeout_s=3)
+    known = Revocations(api.nc, timeout_s=20)
     await known.load()
     assert lasting in known
     assert brief in known

@@ -38,7 +38,7 @@ class Plant:
     async def paused(self, priority: int = 50) -> bool | None:
         """Whether the broker says that the lane's consumer is paused; None when there is none."""
         name = subjects.lane_consumer(LANE, priority)
-        info = await broker_api(self.api.nc, f"CONSUMER.INFO.WORK.{name}", timeout_s=3)
+        info = await broker_api(self.api.nc, f"CONSUMER.INFO.WORK.{name}", timeout_s=20)
         return None if "error" in info else bool(info.get("paused"))
 
     async def page(self, worker: str) -> dict[str, Any]:
@@ -178,7 +178,7 @@ async def test_the_keeper_sets_right_a_consumer_that_somebody_paused_by_hand(pla
     async with keeping(plant):
         name = subjects.lane_consumer(LANE, 50)
         await broker_api(
-            plant.api.nc, f"CONSUMER.PAUSE.WORK.{name}", {"pause_until": controls.FOREVER}, timeout_s=3
+            plant.api.nc, f"CONSUMER.PAUSE.WORK.{name}", {"pause_until": controls.FOREVER}, timeout_s=20
         )
         assert await plant.paused() is True
         await eventually(lambda: _is(plant, paused=False))
@@ -187,7 +187,7 @@ async def test_the_keeper_sets_right_a_consumer_that_somebody_paused_by_hand(pla
 async def test_a_restored_consumer_of_a_paused_kind_is_paused(plant: Plant) -> None:
     await plant.api.submit(kind=KIND)
     await plant.post(f"/v1/kinds/{KIND}/pause")
-    await broker_api(plant.api.nc, f"CONSUMER.DELETE.WORK.{subjects.lane_consumer(LANE, 50)}", timeout_s=3)
+    await broker_api(plant.api.nc, f"CONSUMER.DELETE.WORK.{subjects.lane_consumer(LANE, 50)}", timeout_s=20)
     assert await plant.paused() is None
     async with keeping(plant):
         await eventually(lambda: _is(plant, paused=True))
@@ -245,7 +245,7 @@ async def test_a_drained_worker_hands_back_what_it_runs_and_ends_by_itself(plant
             assert refused.status in (404, 409)  # it may be gone by now
         await eventually(lambda: _is_gone(plant))
     assert await plant.api.names(job["id"]) == ["submitted", "leased", "queued"]
-    found = await last_message(plant.api.nc, controls.CONTROLS.stream, "$KV.controls.worker.w1", timeout_s=3)
+    found = await last_message(plant.api.nc, controls.CONTROLS.stream, "$KV.controls.worker.w1", timeout_s=20)
     assert found is not None
     assert found.data == b""
 

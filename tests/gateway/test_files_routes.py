@@ -68,7 +68,7 @@ async def http(nats_connection: Client, index: Index) -> AsyncIterator[Http]:
 
 async def stored_subjects(nc: Client) -> set[str]:
     query = {"subjects_filter": ">"}
-    state = (await api(nc, f"STREAM.INFO.{subjects.FILES}", query, timeout_s=3.0))["state"]
+    state = (await api(nc, f"STREAM.INFO.{subjects.FILES}", query, timeout_s=20))["state"]
     return set(state.get("subjects") or ())
 
 
@@ -525,7 +525,7 @@ class TestSafety:
         self, http: Http, nats_connection: Client
     ) -> None:
         view = await upload(http)
-        chunks = await read_range(nats_connection, subjects.FILES, subjects.ALL_FILE_CHUNKS, timeout_s=3.0)
+        chunks = await read_range(nats_connection, subjects.FILES, subjects.ALL_FILE_CHUNKS, timeout_s=20)
         await nats_connection.jetstream().delete_msg(subjects.FILES, chunks[12].seq)
         response = await http.get(f"/v1/files/{view['id']}")
         assert response.status == 200
@@ -536,7 +536,7 @@ class TestSafety:
         self, http: Http, nats_connection: Client
     ) -> None:
         view = await upload(http)
-        chunks = await read_range(nats_connection, subjects.FILES, subjects.ALL_FILE_CHUNKS, timeout_s=3.0)
+        chunks = await read_range(nats_connection, subjects.FILES, subjects.ALL_FILE_CHUNKS, timeout_s=20)
         await nats_connection.jetstream().delete_msg(subjects.FILES, chunks[0].seq)
         await problem(await http.get(f"/v1/files/{view['id']}"), 500, "internal")
 
@@ -664,7 +664,7 @@ class TestLimits:
         assert (await http.post("/v1/files", data=b"x")).status == 201
 
     async def test_a_client_that_stops_reading_is_cut_off(self, http: Http, nats_connection: Client) -> None:
-        files = Files(nats_connection, timeout_s=3.0)
+        files = Files(nats_connection, timeout_s=20)
         size = 32 * MIB  # more than the buffers of the sockets hold
         big = await files.put(
             tenant="acme", file_id="big", name="big", type="text/plain", body=blocks(size),

@@ -166,7 +166,7 @@ async def test_a_forgotten_reference_goes_and_its_message_stays(api: Gateway) ->
     assert (await api.call("DELETE", path, token=api.token("admin"))).status == 204
     assert (await api.call("DELETE", path, token=api.token("admin"))).status == 404
     assert (await api.get(path, token=api.token("admin"))).status == 404
-    found = await quarantine_index.message_at(api.nc, "JOBS", seq, timeout_s=3)
+    found = await quarantine_index.message_at(api.nc, "JOBS", seq, timeout_s=20)
     assert found is not None
     assert found.data == b"hello"
 
@@ -201,14 +201,14 @@ async def test_references_that_a_stranger_wrote_break_no_list(api: Gateway) -> N
 
 
 async def test_messages_set_aside_are_counted_by_stream(api: Gateway) -> None:
-    assert await quarantine_index.counts(api.nc, timeout_s=3) == {}
+    assert await quarantine_index.counts(api.nc, timeout_s=20) == {}
     for seq in range(1, 6):
         await aside(api, seq)
     await aside(api, 1, "KV_lanes")
     for name in ("NOT_OURS", "NEITHER"):
         await aside(api, 1, name)
     await api.publisher.publish("quarantine.of.no.form", b"", {})
-    assert await quarantine_index.counts(api.nc, timeout_s=3) == {"JOBS": 5, "KV_lanes": 1, "other": 3}
+    assert await quarantine_index.counts(api.nc, timeout_s=20) == {"JOBS": 5, "KV_lanes": 1, "other": 3}
     text = (await api.get("/metrics", token=api.token("operator"))).raw.decode()
     for stream, count in {"JOBS": 5, "KV_lanes": 1, "other": 3}.items():
         assert f'switchyard_quarantined_messages{{part="projector",stream="{stream}"}} {count}.0' in text

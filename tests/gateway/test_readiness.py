@@ -99,7 +99,7 @@ async def test_a_consumer_of_the_keeper_that_is_gone_is_named(
     broker: NatsServer, tmp_path: Path, stream: str, consumer: str
 ) -> None:
     async with gateway(broker.url, tmp_path) as api:
-        await ask(api.nc, f"CONSUMER.DELETE.{stream}.{consumer}", timeout_s=3)
+        await ask(api.nc, f"CONSUMER.DELETE.{stream}.{consumer}", timeout_s=20)
         answer = await api.get("/readyz")
         assert (answer.status, answer.json["checks"]["keeper"]["missing"]) == (503, [consumer])
 
@@ -122,7 +122,7 @@ async def test_what_a_newer_version_wrote_is_put_off_and_does_not_count_as_stand
 
 
 async def consumer_info(api: Gateway) -> dict[str, Any]:
-    return await ask(api.nc, f"CONSUMER.INFO.{subjects.JOBS}.{subjects.KEEPER_EVENTS}", timeout_s=3)
+    return await ask(api.nc, f"CONSUMER.INFO.{subjects.JOBS}.{subjects.KEEPER_EVENTS}", timeout_s=20)
 
 
 async def test_a_live_feed_that_stands_still_counts_while_somebody_needs_it(
@@ -152,7 +152,7 @@ async def test_a_log_whose_end_was_purged_is_not_waited_for(broker: NatsServer, 
     ):
         await submit_and_cancel(api)
         await until(api, lambda checks: not checks["read_model"]["ok"])
-        await ask(api.nc, f"STREAM.PURGE.{subjects.JOBS}", timeout_s=3)
+        await ask(api.nc, f"STREAM.PURGE.{subjects.JOBS}", timeout_s=20)
         checks = await until(api, ready)
         assert checks["read_model"]["lag_events"] == 2
 

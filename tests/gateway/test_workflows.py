@@ -497,11 +497,11 @@ async def schema_of(api: Gateway, name: str) -> dict[str, Any]:
 
 async def everything(api: Gateway) -> str:
     """Subjects and bodies of all that the broker has."""
-    names = (await jetstream.api(api.nc, "STREAM.NAMES", timeout_s=5.0))["streams"]
+    names = (await jetstream.api(api.nc, "STREAM.NAMES", timeout_s=20))["streams"]
     found = [
         f"{message.subject} {message.data!r}"
         for name in names
-        for message in await read_range(api.nc, name, ">", limit=5000, timeout_s=5.0)
+        for message in await read_range(api.nc, name, ">", limit=5000, timeout_s=20)
     ]
     return "\n".join(found)
 

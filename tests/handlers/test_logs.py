@@ -29,7 +29,7 @@ def connector(kind: str) -> CustomConnector:
 
 async def lines_of(site: Site, job: str) -> list[str]:
     """What the broker has of a job's output."""
-    found = await read_range(site.nc, "LOGS", f"log.{job}", limit=200_000, timeout_s=5)
+    found = await read_range(site.nc, "LOGS", f"log.{job}", limit=200_000, timeout_s=20)
     return [orjson.loads(stored.data)["line"] for stored in found]
 
 

@@ -51,7 +51,7 @@ async def archived(site: Site) -> Job:
 async def test_no_purge_names_more_than_one_subject_and_what_a_job_is_goes_last(site: Site) -> None:
     other, job = await archived(site), await archived(site)
     async with Inbox(site.nc, f"$JS.API.STREAM.PURGE.{subjects.JOBS}") as asked:
-        await purge_archived(site.nc, job.id, job.seq, timeout_s=5)
+        await purge_archived(site.nc, job.id, job.seq, timeout_s=20)
         await site.nc.flush()
         purged = []
         while len(asked):
@@ -71,8 +71,8 @@ async def test_what_is_left_of_a_history_reads_as_its_summary_whenever_purging_b
     for event in ("succeeded", "leased", "failed", "queued", "submitted"):
         assert await purged(site, subjects.job_filter(job.id), event)
         assert await site.store.load(job.id) == whole
-    await purge_archived(site.nc, job.id, job.seq, timeout_s=5)
-    await purge_archived(site.nc, job.id, job.seq, timeout_s=5)
+    await purge_archived(site.nc, job.id, job.seq, timeout_s=20)
+    await purge_archived(site.nc, job.id, job.seq, timeout_s=20)
     assert await site.store.load(job.id) == whole
 
 
@@ -80,14 +80,14 @@ async def test_lines_go_with_their_job_alone(site: Site) -> None:
     job, other = JobId(new_id()), JobId(new_id())
     for one in (job, job, other):
         await site.publisher.publish(subjects.log(one), b'{"line":"x"}', {})
-    await purge_lines(site.nc, job, timeout_s=5)
-    left = await read_range(site.nc, subjects.LOGS, "log.>", timeout_s=5)
+    await purge_lines(site.nc, job, timeout_s=20)
+    left = await read_range(site.nc, subjects.LOGS, "log.>", timeout_s=20)
     assert [stored.subject for stored in left] == [subjects.log(other)]
 
 
 async def purged(site: Site, filters: str, event: str) -> int:
     """Purge the subject of an event; how many there were."""
-    info = await api(site.nc, f"STREAM.INFO.{subjects.JOBS}", {"subjects_filter": filters}, timeout_s=5)
+    info = await api(site.nc, f"STREAM.INFO.{subjects.JOBS}", {"subjects_filter": filters}, timeout_s=20)
     (subject,) = [one for one in info["state"]["subjects"] if one.split(".")[2] == event]
-    answer = await api(site.nc, f"STREAM.PURGE.{subjects.JOBS}", {"filter": subject}, timeout_s=5)
+    answer = await api(site.nc, f"STREAM.PURGE.{subjects.JOBS}", {"filter": subject}, timeout_s=20)
     return int(answer["purged"])

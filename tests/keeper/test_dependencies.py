@@ -54,7 +54,7 @@ async def expire(site: Site) -> str:
 
 
 async def waits(site: Site) -> int:
-    info = await api(site.nc, f"STREAM.INFO.{WAITS.stream}", timeout_s=2)
+    info = await api(site.nc, f"STREAM.INFO.{WAITS.stream}", timeout_s=20)
     return int(info["state"]["messages"])
 
 

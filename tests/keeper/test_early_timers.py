@@ -23,7 +23,7 @@ async def site(broker: NatsServer) -> AsyncIterator[Site]:
 
 
 async def timers_set(site: Site) -> int:
-    info = await api(site.nc, f"STREAM.INFO.{subjects.TIMERS}", timeout_s=5)
+    info = await api(site.nc, f"STREAM.INFO.{subjects.TIMERS}", timeout_s=20)
     return int(info["state"]["last_seq"])
 
 

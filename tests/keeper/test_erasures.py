@@ -38,7 +38,7 @@ class Place:
 
     def __init__(self, nc: Client, publisher: Publisher, settings: Settings) -> None:
         self.nc, self.settings, self.publisher = nc, settings, publisher
-        self.files = Files(nc, timeout_s=3.0)
+        self.files = Files(nc, timeout_s=20)
         self.eraser = Eraser(nc, EventStore(nc, publisher, settings), self.files, publisher, settings)
         self.erasures = self.started()
 
@@ -56,7 +56,7 @@ class Place:
 async def place(nats_connection: Client, tmp_path: Path) -> AsyncIterator[Place]:
     await topology.apply(nats_connection)
     settings = Settings(data_dir=tmp_path / "data")
-    async with Publisher(nats_connection, window=64, timeout_s=3.0) as publisher:
+    async with Publisher(nats_connection, window=64, timeout_s=20) as publisher:
         yield Place(nats_connection, publisher, settings)
 
 
@@ -195,12 +195,12 @@ async def test_a_file_that_was_deleted_is_deleted_again_after_a_restore_and_no_l
         assert (done.kind, done.keys, done.erased_at is None) == ("file", 1, False)
         assert not await place.files.exists("acme", one.id)
     assert await place.keys() == 0
-    async with Publisher(place.nc, window=8, timeout_s=3.0) as publisher:  # as a backup does
+    async with Publisher(place.nc, window=8, timeout_s=20) as publisher:  # as a backup does
         for entry in before:
             assert entry.value is not None
             await Bucket.writer(KEYS, publisher).put(entry.key, entry.value)
         for key in (("acme", info.id), ("acme", artifact.id)):
-            await Bucket(place.nc, ERASURES, publisher, timeout_s=3.0).delete(key)
+            await Bucket(place.nc, ERASURES, publisher, timeout_s=20).delete(key)
     later = await put(place.files, b"later", file_id=info.id, erasable=True)
     assert await place.keys() == 3
     await place.started().once()
@@ -239,10 +239,10 @@ async def test_what_a_newer_version_wrote_is_set_aside_and_stops_nothing(place: 
     found = await place.eraser.bucket.get(("acme", other))
     assert found.value is not None
     assert found.value.erased_at is not None
-    (kept,) = await read_range(place.nc, ERASURES.stream, subject, timeout_s=3.0)
+    (kept,) = await read_range(place.nc, ERASURES.stream, subject, timeout_s=20)
     assert kept.data == body
     aside = await read_range(
-        place.nc, subjects.QUARANTINE, subjects.all_quarantined(ERASURES.stream), timeout_s=3.0
+        place.nc, subjects.QUARANTINE, subjects.all_quarantined(ERASURES.stream), timeout_s=20
     )
     assert len(aside) == 1
     assert {one.job for one in (await place.eraser.page("acme", 1, 10))[0]} == {other, again}

@@ -52,12 +52,12 @@ async def submit_graph(site: Site) -> dict[str, tuple[str, ...]]:
 async def answer_sooner(site: Site) -> None:
     """What the lost keeper had in hand comes again after two seconds."""
     for durable in (subjects.KEEPER_EVENTS, subjects.KEEPER_FINALS):
-        info = await api(site.nc, f"CONSUMER.INFO.JOBS.{durable}", timeout_s=2)
+        info = await api(site.nc, f"CONSUMER.INFO.JOBS.{durable}", timeout_s=20)
         config = info["config"] | {"ack_wait": 2_000_000_000}
         body = {"stream_name": "JOBS", "config": config}
-        await api(site.nc, f"CONSUMER.DURABLE.CREATE.JOBS.{durable}", body, timeout_s=2)
+        await api(site.nc, f"CONSUMER.DURABLE.CREATE.JOBS.{durable}", body, timeout_s=20)
         # The answer itself has the old one, the first time after the broker was started.
-        made = await api(site.nc, f"CONSUMER.INFO.JOBS.{durable}", timeout_s=2)
+        made = await api(site.nc, f"CONSUMER.INFO.JOBS.{durable}", timeout_s=20)
         assert made["config"]["ack_wait"] == 2_000_000_000
 
 
@@ -75,7 +75,7 @@ async def test_a_thousand_jobs_run_in_order_though_a_keeper_is_lost(broker: Nats
         await stack.enter_async_context(site.worker(TestConnector(at_once), slots=8))
         ended = 0
         async with asyncio.timeout(DEADLINE_S):
-            async for _ in follow(site.nc, "JOBS", ["job.*.succeeded"], start=1, timeout_s=2):
+            async for _ in follow(site.nc, "JOBS", ["job.*.succeeded"], start=1, timeout_s=20):
                 ended += 1
                 if ended == JOBS // 3:
                     await lost.aclose()
@@ -85,7 +85,7 @@ async def test_a_thousand_jobs_run_in_order_though_a_keeper_is_lost(broker: Nats
                     break
         history = await whole_log(site)
         async with asyncio.timeout(DEADLINE_S):
-            while await follow_once(site.nc, WAITS.stream, timeout_s=2):
+            while await follow_once(site.nc, WAITS.stream, timeout_s=20):
                 continue
     for job_id, waited_for in parents.items():
         names = [entry.name for entry in history[job_id]]
@@ -98,7 +98,7 @@ async def test_a_thousand_jobs_run_in_order_though_a_keeper_is_lost(broker: Nats
 async def whole_log(site: Site) -> dict[str, list[Recorded]]:
     history: dict[str, list[Recorded]] = {}
     start = 1
-    while stored := await read_range(site.nc, "JOBS", "job.>", start=start, timeout_s=5):
+    while stored := await read_range(site.nc, "JOBS", "job.>", start=start, timeout_s=20):
         for message in stored:
             entry = recorded(message.subject, message.headers, message.data, message.seq)
             history.setdefault(entry.job_id, []).append(entry)

@@ -111,7 +111,7 @@ async def parted(site: Site, job_id: str) -> Parted:
 
 async def no_waits(site: Site) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while (await api(site.nc, f"STREAM.INFO.{WAITS.stream}", timeout_s=2))["state"]["messages"]:
+        while (await api(site.nc, f"STREAM.INFO.{WAITS.stream}", timeout_s=20))["state"]["messages"]:
             await asyncio.sleep(0)
 
 

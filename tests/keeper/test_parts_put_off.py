@@ -101,7 +101,7 @@ async def test_a_job_that_did_not_hear_of_the_end_of_its_parts_is_joined_by_the_
             async with asyncio.timeout(DEADLINE_S):
                 while len(model.states([part.id for part in (await parted(site, job)).parts])) < 2:
                     await asyncio.sleep(0.02)
-        await broker_api(site.nc, f"STREAM.PURGE.{WAITS.stream}", timeout_s=2)
+        await broker_api(site.nc, f"STREAM.PURGE.{WAITS.stream}", timeout_s=20)
         async with site.worker(planner):
             for part in (await parted(site, job)).parts:
                 last = await site.final(part.id)
@@ -128,7 +128,7 @@ async def test_parts_that_go_on_after_the_end_of_their_job_are_cancelled_by_the_
         job = await start_of(site, model, planner, 2)
         assert await until_repaired(site, model) == {"parts_not_submitted": 1}
         await until(site, model, (await site.store.load((await parted(site, job)).parts[1].id)).seq)
-        await broker_api(site.nc, f"STREAM.PURGE.{WAITS.stream}", timeout_s=2)
+        await broker_api(site.nc, f"STREAM.PURGE.{WAITS.stream}", timeout_s=20)
         await cancel(site, job)
         assert await until_repaired(site, model) == {"part_without_job": 1}
         for part in (await parted(site, job)).parts:

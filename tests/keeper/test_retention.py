@@ -376,9 +376,9 @@ async def test_a_log_of_an_older_version_keeps_all_and_a_new_one_thirty_days(sit
         return retention.keep_s(group)
 
     assert await learned() == 30 * DAY_S
-    config = (await api(site.nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=5))["config"]
+    config = (await api(site.nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=20))["config"]
     del config["metadata"]
-    await api(site.nc, f"STREAM.UPDATE.{subjects.JOBS}", config, timeout_s=5)
+    await api(site.nc, f"STREAM.UPDATE.{subjects.JOBS}", config, timeout_s=20)
     assert await learned() is None
 
 

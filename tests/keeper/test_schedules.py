@@ -58,7 +58,7 @@ class Table:
         self.site = site
         self.publisher = publisher
         self.name = name
-        self.store = ScheduleStore(site.nc, publisher, tries=8, timeout_s=2)
+        self.store = ScheduleStore(site.nc, publisher, tries=8, timeout_s=20)
 
     async def make(
         self, *, start_at: datetime, every_s: float = 1.0, end_at: datetime | None = None, **fields: Any
@@ -90,7 +90,7 @@ class Table:
         """The schedule as soon as it is as wanted."""
         record = SCHEDULES.subject(("acme", self.name))
         async with asyncio.timeout(DEADLINE_S):
-            changes = follow(self.site.nc, subjects.SCHEDULES, [record], latest=True, timeout_s=2)
+            changes = follow(self.site.nc, subjects.SCHEDULES, [record], latest=True, timeout_s=20)
             async for message in changes:
                 if message.data:
                     schedule = msgspec.json.decode(message.data, type=Schedule)
@@ -111,7 +111,7 @@ class Table:
     async def timer(self) -> str | None:
         """When the next wake-up is set for."""
         found = await last_message(
-            self.site.nc, subjects.TIMERS, subjects.schedule_timer("acme", self.name), timeout_s=2
+            self.site.nc, subjects.TIMERS, subjects.schedule_timer("acme", self.name), timeout_s=20
         )
         return None if found is None else found.headers[subjects.H_SCHEDULE].removeprefix("@at ")
 
@@ -132,7 +132,7 @@ async def table(broker: NatsServer, tmp_path: Any) -> AsyncIterator[Table]:
 async def ticks_of_jobs(nc: Client) -> dict[str, str]:
     """The tick of every job that a schedule made, by the job's id."""
     found = {}
-    for message in await read_range(nc, subjects.JOBS, "job.*.submitted.>", limit=100_000, timeout_s=2):
+    for message in await read_range(nc, subjects.JOBS, "job.*.submitted.>", limit=100_000, timeout_s=20):
         event = decode(message.subject, message.data)
         assert isinstance(event, Submitted)
         if event.job.labels.get(LABEL_SCHEDULE) == NAME:
@@ -417,7 +417,7 @@ async def test_wake_ups_of_jobs_and_schedules_are_distinguished(table: Table) ->
         await table.make(start_at=ago(1), end_at=ago(1))
         await table.runs(1)
         await table.site.until(job_id, "queued")
-    info = await api(table.site.nc, "CONSUMER.INFO.TIMERS.keeper-timers", timeout_s=2)
+    info = await api(table.site.nc, "CONSUMER.INFO.TIMERS.keeper-timers", timeout_s=20)
     assert info["num_redelivered"] == 0
 
 

@@ -37,7 +37,7 @@ async def ends(_: Attempt) -> None:
 
 async def timers_of(site: Site) -> list[str]:
     """Whose wake-ups are set."""
-    found = await read_range(site.nc, subjects.TIMERS, subjects.ALL_TIMERS_SET, timeout_s=5)
+    found = await read_range(site.nc, subjects.TIMERS, subjects.ALL_TIMERS_SET, timeout_s=20)
     return sorted({message.subject.split(".")[2] for message in found})
 
 

@@ -97,7 +97,7 @@ async def test_a_healthy_system_needs_no_repair(site: Site) -> None:
 
 async def test_a_lane_that_lost_its_consumer_gets_it_back(site: Site) -> None:
     await site.submit()
-    await api(site.nc, f"CONSUMER.DELETE.WORK.{CONSUMER}", timeout_s=2)
+    await api(site.nc, f"CONSUMER.DELETE.WORK.{CONSUMER}", timeout_s=20)
     assert await sweep(site, None) == {"lane_without_consumer": 1}
     assert CONSUMER in await consumer_names(site.nc, subjects.WORK, 2)
     assert await sweep(site, None) == {}
@@ -108,7 +108,7 @@ async def test_a_queued_job_without_a_work_message_gets_a_new_one(site: Site) ->
         lost = await site.submit()
         kept = await site.submit()
         async with asyncio.timeout(60):
-            while not await delete(site.nc, subjects.WORK, 1, timeout_s=2):
+            while not await delete(site.nc, subjects.WORK, 1, timeout_s=20):
                 continue  # the server has not sourced it yet
         await until(site, model, (await site.store.load(JobId(kept))).seq)
         assert await until_repaired(site, model) == {"queued_without_work": 1}
@@ -181,7 +181,7 @@ async def test_an_entry_that_is_marked_and_opened_again_keeps_its_opener(
     async with open_site(broker.url, data_dir=tmp_path, lane_idle_s=0.001) as site:
 
         async def entry() -> LaneEntry:
-            found = await Bucket(site.nc, LANES, timeout_s=2).get(LanePlace(LANE, 50).key, leader=False)
+            found = await Bucket(site.nc, LANES, timeout_s=20).get(LanePlace(LANE, 50).key, leader=False)
             assert found.value is not None
             return found.value
 
@@ -200,13 +200,13 @@ async def test_an_entry_that_is_marked_and_opened_again_keeps_its_opener(
 async def until_work(site: Site) -> None:
     """Return when the broker has moved the job into its lane."""
     async with asyncio.timeout(60):
-        while not await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=2):
+        while not await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=20):
             pass
 
 
 async def test_work_of_jobs_that_have_ended_goes_where_nobody_pulls_it(site: Site) -> None:
     async def messages() -> int:
-        return len(await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=2))
+        return len(await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=20))
 
     async with projected(site) as model:
         ended, other = await site.submit(), await site.submit()
@@ -232,7 +232,7 @@ async def test_work_of_many_cancelled_jobs_goes_from_a_lane_in_which_others_wait
     async with projected(site) as model:
         jobs = [await site.submit() for _ in range(120)]
         async with asyncio.timeout(60):
-            while len(await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=2)) < 120:
+            while len(await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=20)) < 120:
                 await asyncio.sleep(0.02)
         take = TakeLease(now=datetime.now(UTC), worker=WorkerId("w"), revision=Revision(1))
         await site.store.transition(JobId(jobs[0]), take, actor="worker:w")
@@ -240,11 +240,11 @@ async def test_work_of_many_cancelled_jobs_goes_from_a_lane_in_which_others_wait
         for job_id in jobs[3:]:
             job, _ = await site.store.transition(JobId(job_id), cancel, actor="user:ann")
         await until(site, model, job.seq)
-        assert await delete_leftovers(site.nc, model, timeout_s=2) == 117
-        left = await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=2)
+        assert await delete_leftovers(site.nc, model, timeout_s=20) == 117
+        left = await read_range(site.nc, subjects.WORK, subjects.work(LANE, 50), timeout_s=20)
         sources = {int(message.headers[subjects.H_SOURCE].split(" ")[1]) for message in left}
         assert sources == {(await site.store.load(JobId(job_id))).claimable_seq for job_id in jobs[:3]}
-        assert await delete_leftovers(site.nc, model, timeout_s=2) == 0
+        assert await delete_leftovers(site.nc, model, timeout_s=20) == 0
 
 
 async def test_a_timer_that_will_never_fire_goes_and_one_that_will_stays(site: Site) -> None:
@@ -252,10 +252,10 @@ async def test_a_timer_that_will_never_fire_goes_and_one_that_will_stays(site: S
     await site.nc.jetstream().publish(subjects.timer(JobId("x"), "retry"), b"")
     async with site.keeper():
         async with asyncio.timeout(60):
-            while await last_message(site.nc, subjects.TIMERS, f"timer.set.{soon}.>", timeout_s=2) is None:
+            while await last_message(site.nc, subjects.TIMERS, f"timer.set.{soon}.>", timeout_s=20) is None:
                 await asyncio.sleep(0.02)
     await sweep(site, None)
-    left = await read_range(site.nc, subjects.TIMERS, subjects.ALL_TIMERS_SET, timeout_s=2)
+    left = await read_range(site.nc, subjects.TIMERS, subjects.ALL_TIMERS_SET, timeout_s=20)
     assert [message.subject.split(".")[2] for message in left] == [soon]
 
 
@@ -271,9 +271,9 @@ async def test_work_that_a_read_model_which_lags_does_not_know_of_stays(site: Si
         stale = held.checkpoint()
         held.checkpoint = lambda: stale._replace(log=Place(seq=job.seq - 2))  # type: ignore[method-assign]
         await until_work(site)
-        assert await purge_leftovers(site.nc, held, timeout_s=2) == 0
+        assert await purge_leftovers(site.nc, held, timeout_s=20) == 0
         held.close()
-        assert await purge_leftovers(site.nc, model, timeout_s=2) == 1
+        assert await purge_leftovers(site.nc, model, timeout_s=20) == 1
 
 
 async def test_slots_of_servers_that_are_gone_are_taken_away(site: Site) -> None:
@@ -290,7 +290,7 @@ async def test_slots_of_servers_that_are_gone_are_taken_away(site: Site) -> None
     keeper = Keeper(site.nc, site.settings, None)
     async with keeper._publisher, asyncio.TaskGroup() as group:
         await keeper.sweep.once(group)
-        assert await taken_slots(site.nc, gone, timeout_s=2) == 0
+        assert await taken_slots(site.nc, gone, timeout_s=20) == 0
         assert slots_consumer(*gone) in await consumer_names(site.nc, subjects.TOKENS, 2)
         await keeper.sweep.once(group)
     assert dict(keeper.sweep.repaired) == {"slots_of_a_server_that_is_gone": 1}

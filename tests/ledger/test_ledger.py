@@ -95,7 +95,7 @@ async def test_whatever_comes_again_is_written_once(site: Site) -> None:
     for _ in range(5):
         await done(site, PAGES)
     expected = await of_log(site)
-    books = [Book(site.nc, site.publisher, timeout_s=5) for _ in range(4)]
+    books = [Book(site.nc, site.publisher, timeout_s=20) for _ in range(4)]
     written = await asyncio.gather(*(book.write(expected[first:]) for first in range(3) for book in books))
     assert sum(written) == 5
     async with site.keeper():  # the whole log comes to it
@@ -106,7 +106,7 @@ async def test_whatever_comes_again_is_written_once(site: Site) -> None:
 
 async def test_a_history_is_in_the_ledger_before_it_is_purged(site: Site) -> None:
     job = await done(site, PAGES)
-    await api(site.nc, f"CONSUMER.DELETE.JOBS.{subjects.KEEPER_LEDGER}", timeout_s=5)
+    await api(site.nc, f"CONSUMER.DELETE.JOBS.{subjects.KEEPER_LEDGER}", timeout_s=20)
     await site.store.transition(job, Archive(now=now()), actor="user:ann")
     writer = LedgerWriter(site.nc, site.publisher, site.settings)
     expected = await of_log(site)
@@ -130,17 +130,17 @@ async def test_what_a_newer_version_wrote_waits_and_what_is_damaged_is_set_aside
         async with asyncio.timeout(60):
             while [line.job for line in await in_ledger(site)] != [good.id]:
                 pass
-        info = await api(site.nc, f"CONSUMER.INFO.JOBS.{subjects.KEEPER_LEDGER}", timeout_s=5)
+        info = await api(site.nc, f"CONSUMER.INFO.JOBS.{subjects.KEEPER_LEDGER}", timeout_s=20)
         assert info["num_ack_pending"] == 1  # that of the newer version
 
 
 async def test_a_hundred_attempts_are_billed_once_though_keepers_are_lost(site: Site) -> None:
     for stream in (subjects.KEEPER_LEDGER,):  # what a lost keeper had in hand comes again soon
-        info = await api(site.nc, f"CONSUMER.INFO.JOBS.{stream}", timeout_s=5)
+        info = await api(site.nc, f"CONSUMER.INFO.JOBS.{stream}", timeout_s=20)
         config = info["config"] | {"ack_wait": 1_000_000_000}
         await api(
             site.nc, f"CONSUMER.DURABLE.CREATE.JOBS.{stream}", {"stream_name": "JOBS", "config": config},
-            timeout_s=5,
+            timeout_s=20,
         )  # fmt: skip
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(site.keeper())

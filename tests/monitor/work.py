@@ -132,7 +132,7 @@ async def used(api: Gateway, number: int, kind: str, *, days: int = 0, **usage: 
         tenant=api.tenant, kind=kind, worker="w", engine="w", started_at=now, ended_at=now, at=now,
         outcome="succeeded", units=units, refused=refused,
     )  # fmt: skip
-    await Book(api.nc, api.publisher, timeout_s=5).write([line])
+    await Book(api.nc, api.publisher, timeout_s=20).write([line])
 
 
 def png(width: int, height: int) -> bytes:

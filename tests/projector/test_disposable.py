@@ -262,9 +262,9 @@ async def test_lists_follow_older_data_that_was_restored_while_no_projector_ran(
 
 async def test_a_log_that_was_deleted_and_made_again_is_followed(api: Gateway) -> None:
     await listed(api, await fill(api, 30))
-    jobs = (await ask(api.nc, "STREAM.INFO.JOBS", timeout_s=3))["config"]
-    await ask(api.nc, "STREAM.DELETE.JOBS", timeout_s=3)
-    await ask(api.nc, "STREAM.CREATE.JOBS", jobs, timeout_s=3)
+    jobs = (await ask(api.nc, "STREAM.INFO.JOBS", timeout_s=20))["config"]
+    await ask(api.nc, "STREAM.DELETE.JOBS", timeout_s=20)
+    await ask(api.nc, "STREAM.CREATE.JOBS", jobs, timeout_s=20)
     await listed(api, await fill(api, 40))
 
 
@@ -287,7 +287,7 @@ async def test_a_job_archived_while_no_projector_ran_is_no_reason_to_rebuild(
         async with gateway(broker.url, tmp_path, projector=False) as api:
             await api.store.transition(job["id"], Archive(now=datetime.now(UTC)), actor="user:ann")
             async with asyncio.timeout(DEADLINE_S):
-                while "error" not in await ask(nc, "STREAM.MSG.GET.JOBS", {"seq": before.seq}, timeout_s=3):
+                while "error" not in await ask(nc, "STREAM.MSG.GET.JOBS", {"seq": before.seq}, timeout_s=20):
                     await asyncio.sleep(0.02)
         keeper.cancel()
     async with gateway(broker.url, tmp_path) as api:
@@ -320,10 +320,10 @@ async def test_a_keeper_whose_consumer_was_deleted_makes_it_again(
 ) -> None:
     async with asyncio.TaskGroup() as group:
         task = group.create_task(Keeper(api.nc, api.settings).run())
-        await ask(api.nc, f"CONSUMER.DELETE.{stream}.{consumer}", timeout_s=3)
+        await ask(api.nc, f"CONSUMER.DELETE.{stream}.{consumer}", timeout_s=20)
         job = await api.submit(delay_s=1)
         async with asyncio.timeout(DEADLINE_S):
-            while "error" in await ask(api.nc, f"CONSUMER.INFO.{stream}.{consumer}", timeout_s=3):
+            while "error" in await ask(api.nc, f"CONSUMER.INFO.{stream}.{consumer}", timeout_s=20):
                 await asyncio.sleep(0.05)
             while (await api.get(f"/v1/jobs/{job['id']}")).json["state"] != "queued":
                 await asyncio.sleep(0.05)

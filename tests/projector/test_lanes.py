@@ -27,7 +27,7 @@ async def site(broker: NatsServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 @asynccontextmanager
 async def watching(site: Site) -> AsyncIterator[LaneWatch]:
-    watch = LaneWatch(site.nc, timeout_s=2)
+    watch = LaneWatch(site.nc, timeout_s=20)
     running = asyncio.create_task(watch.run())
     try:
         yield watch
@@ -72,7 +72,7 @@ async def test_a_consumer_that_is_of_no_lane_is_not_counted(site: Site) -> None:
         site.nc,
         f"CONSUMER.DURABLE.CREATE.{subjects.WORK}.mine",
         {"stream_name": subjects.WORK, "config": config},
-        timeout_s=2,
+        timeout_s=20,
     )
     async with watching(site) as watch:
         await until(watch, {"simulate": Standing(1, 0)})
@@ -81,6 +81,6 @@ async def test_a_consumer_that_is_of_no_lane_is_not_counted(site: Site) -> None:
 async def test_lanes_fill_more_than_one_answer(site: Site) -> None:
     places = 300
     await asyncio.gather(*(site.submit(number, requires={"n": number}) for number in range(places)))
-    assert len(await consumers_of(site.nc, subjects.WORK, timeout_s=5)) == places
+    assert len(await consumers_of(site.nc, subjects.WORK, timeout_s=20)) == places
     async with watching(site) as watch:
         await until(watch, {"simulate": Standing(places, 0)})

@@ -98,7 +98,7 @@ async def test_one_behind_an_end_that_was_purged_is_ready(nats_connection: Clien
             nats_connection,
             f"STREAM.PURGE.{subjects.JOBS}",
             {"filter": subjects.job_filter(job.id)},
-            timeout_s=3,
+            timeout_s=20,
         )
         await until(found, ok=True)
         await until(found, ok=True)

@@ -292,7 +292,7 @@ async def test_what_cannot_be_read_is_set_aside_and_passed(
         await site.until(after.seq)
         assert site.model.job(after.id) == after
     kept = await last_message(
-        site.nc, subjects.QUARANTINE, subjects.quarantined("JOBS", ack.seq), timeout_s=5
+        site.nc, subjects.QUARANTINE, subjects.quarantined("JOBS", ack.seq), timeout_s=20
     )
     assert kept is not None
     reference = quarantine.DECODER.decode(kept.data)
@@ -407,7 +407,7 @@ async def test_files_are_listed_and_counted_until_they_are_deleted(site: Site) -
     async def body() -> AsyncIterator[bytes]:
         yield b"x" * 1000
 
-    files = Files(site.nc, timeout_s=5)
+    files = Files(site.nc, timeout_s=20)
     async with site.projector(), Inbox(site.nc, "projected.>") as published:
         for tenant in ("acme", "acme", "other"):
             await files.put(

@@ -34,7 +34,7 @@ TENANT = "t-health"
 @pytest.fixture
 async def here(shared_broker: SharedBroker, tmp_path: Path) -> AsyncIterator[Site]:
     """Streams, and settings that allow servers on loopback."""
-    values: dict[str, Any] = {"data_dir": tmp_path, "request_timeout_s": 5.0, "server_networks": PRIVATE}
+    values: dict[str, Any] = {"data_dir": tmp_path, "request_timeout_s": 10.0, "server_networks": PRIVATE}
     async with site.opened(Site, shared_broker.url, name="test", **values) as found:
         yield found
         registry = Servers(found.nc, found.publisher, found.settings)

@@ -74,7 +74,7 @@ async def restart(site: Site, broker: NatsServer) -> None:
 
 async def places(site: Site) -> dict[str, int]:
     query = {"subjects_filter": subjects.token("run", KEY, "*")}
-    info = await api(site.nc, f"STREAM.INFO.{subjects.TOKENS}", query, timeout_s=5)
+    info = await api(site.nc, f"STREAM.INFO.{subjects.TOKENS}", query, timeout_s=20)
     return info["state"].get("subjects") or {}
 
 
@@ -113,9 +113,9 @@ async def test_places_that_the_broker_takes_for_acknowledged_come_back(
             await site.nc.request(token, b"", timeout=5)
             await hand_back(tokens, await tokens.take((KEY,), PLACES + 1))
             await site.nc.flush()
-            await api(site.nc, f"STREAM.PURGE.{subjects.TOKENS}", {"filter": token}, timeout_s=5)
+            await api(site.nc, f"STREAM.PURGE.{subjects.TOKENS}", {"filter": token}, timeout_s=20)
         await restart(site, broker)
-        info = await api(site.nc, f"CONSUMER.INFO.{consumer}", timeout_s=5)
+        info = await api(site.nc, f"CONSUMER.INFO.{consumer}", timeout_s=20)
     await limits.apply(KEY)
     taken = await until_taken(tokens, PLACES)
     await limits.apply(KEY)  # they are in use, not lost

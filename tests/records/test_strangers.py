@@ -48,7 +48,7 @@ async def nc(nats_connection: Client) -> Client:
 
 @pytest.fixture
 async def publisher(nc: Client) -> AsyncIterator[Publisher]:
-    async with Publisher(nc, window=10, timeout_s=5.0) as publisher:
+    async with Publisher(nc, window=10, timeout_s=20) as publisher:
         yield publisher
 
 
@@ -58,7 +58,7 @@ async def store(nc: Client, subject: str, body: bytes) -> None:
 
 async def set_aside(nc: Client, stream: str) -> int:
     """How many messages of a stream were set aside."""
-    return len(await read_range(nc, subjects.QUARANTINE, subjects.all_quarantined(stream), timeout_s=5))
+    return len(await read_range(nc, subjects.QUARANTINE, subjects.all_quarantined(stream), timeout_s=20))
 
 
 def meta(**other: Any) -> bytes:
@@ -83,7 +83,7 @@ ODD_METAS = [
 async def test_a_file_record_that_cannot_be_read_is_no_file_and_an_upload_takes_its_place(
     nc: Client, body: bytes
 ) -> None:
-    files = Files(nc, timeout_s=3.0)
+    files = Files(nc, timeout_s=20)
     other = await put(files, b"other")
     await store(nc, subjects.file_meta("acme", "f"), body)
     with pytest.raises(NotFoundError):
@@ -98,11 +98,11 @@ async def test_a_file_record_that_cannot_be_read_is_no_file_and_an_upload_takes_
 
 
 async def test_a_file_whose_record_was_overwritten_keeps_its_bytes(nc: Client) -> None:
-    files = Files(nc, timeout_s=3.0, upload_timeout_s=-60.0)
-    info = await put(Files(nc, timeout_s=3.0), b"mine")
+    files = Files(nc, timeout_s=20, upload_timeout_s=-60.0)
+    info = await put(Files(nc, timeout_s=20), b"mine")
     await store(nc, subjects.file_meta("acme", info.id), b"hi")
     assert await files.sweep(older_than_s=-1) == 0
-    assert await read_range(nc, subjects.FILES, subjects.file_chunks(info.nuid), timeout_s=5)
+    assert await read_range(nc, subjects.FILES, subjects.file_chunks(info.nuid), timeout_s=20)
 
 
 async def test_a_token_that_is_no_place_is_taken_away_and_the_others_stay(
@@ -112,7 +112,7 @@ async def test_a_token_that_is_no_place_is_taken_away_and_the_others_stay(
     for key in ("junk", "99999", "-1", "1x"):
         await store(nc, subjects.token("run", "acme.gpu", key), b"")
     await limits.put("acme.gpu", Limit(2, None, datetime.now(UTC)))
-    tokens = await read_range(nc, subjects.TOKENS, subjects.token("run", "acme.gpu", "*"), timeout_s=5)
+    tokens = await read_range(nc, subjects.TOKENS, subjects.token("run", "acme.gpu", "*"), timeout_s=20)
     assert sorted(token.subject.rpartition(".")[2] for token in tokens) == ["0", "1"]
 
 
@@ -143,7 +143,7 @@ def test_a_wildcard_is_no_wake_up_of_a_job(purpose: str) -> None:
 
 
 async def test_the_names_of_schedules_are_names(nc: Client, publisher: Publisher) -> None:
-    schedules = ScheduleStore(nc, publisher, tries=3, timeout_s=5.0)
+    schedules = ScheduleStore(nc, publisher, tries=3, timeout_s=20)
     for name in ("x", "A", "a\x0bb"):
         await store(nc, f"$KV.schedules.acme.{name}", b"hi")
     assert await schedules.names("acme") == ["x"]
@@ -154,7 +154,7 @@ async def test_the_names_of_schedules_are_names(nc: Client, publisher: Publisher
 async def test_a_claims_key_that_cannot_be_read_stands_for_no_claim(
     nc: Client, publisher: Publisher, body: bytes
 ) -> None:
-    keys = ClaimKeys(nc, EventStore(nc, publisher, SETTINGS), timeout_s=5.0)
+    keys = ClaimKeys(nc, EventStore(nc, publisher, SETTINGS), timeout_s=20)
     fresh = await keys.find("acme", "ann", "k", "hash")
     later = datetime.now(UTC) + timedelta(minutes=1)
     await store(nc, CLAIMS.subject(fresh.place), body)
@@ -174,7 +174,7 @@ async def test_a_document_that_cannot_be_read_is_none_and_is_written_over(
     documents = Documents(nc, publisher, SETTINGS)
     await documents.create("acme", "flows", "one", {"id": "one"})
     await documents.create("acme", "flows", "two", {"id": "two"})
-    taken = [message.subject for message in await read_range(nc, "KV_octopoid", ">", timeout_s=5)]
+    taken = [message.subject for message in await read_range(nc, "KV_octopoid", ">", timeout_s=20)]
     await store(nc, taken[0], body)
     assert [found.document for found in await documents.all("acme", "flows")] == [{"id": "two"}]
     with pytest.raises(NotFoundError):
@@ -190,7 +190,7 @@ async def test_a_scope_whose_record_cannot_be_read_can_be_made_again(
 ) -> None:
     scopes = ScopeKeys(nc, publisher, SETTINGS)
     assert await scopes.create("team") is not None
-    place = (await read_range(nc, "KV_keys", ">", timeout_s=5))[0].subject
+    place = (await read_range(nc, "KV_keys", ">", timeout_s=20))[0].subject
     await store(nc, place, body)
     assert await scopes.exists("team") is False
     key = await scopes.create("team")
@@ -243,7 +243,7 @@ async def test_a_record_that_cannot_be_used_is_set_aside_and_the_others_are_read
     nc: Client, publisher: Publisher, record: tuple[Form[Any], Any, str, tuple[dict[str, Any], ...]]
 ) -> None:
     form, good, subject, odd = record
-    bucket, mirror = Bucket(nc, form, publisher, timeout_s=5.0), Mirror(Bucket(nc, form, timeout_s=5.0))
+    bucket, mirror = Bucket(nc, form, publisher, timeout_s=20), Mirror(Bucket(nc, form, timeout_s=20))
     body = form.values.encode(good)
     place = {"models": MODEL.key, "workflows": ("acme", "workflow", "w")}.get(form.name, ("acme", PARENT))
     await store(nc, form.subject(place), body)

@@ -92,7 +92,7 @@ async def test_a_job_is_left_to_a_worker_of_the_version_before(site: Site, publi
 
 @pytest.fixture
 async def watch(site: Site) -> AsyncIterator[WorkerWatch]:
-    found = WorkerWatch(site.nc, timeout_s=2, sweep_s=0.2)
+    found = WorkerWatch(site.nc, timeout_s=20, sweep_s=0.2)
     async with asyncio.TaskGroup() as group:
         following = group.create_task(found.run())
         yield found
@@ -141,7 +141,7 @@ async def test_a_heartbeat_is_never_read_with_a_later_declaration(
     ahead = msgspec.structs.replace(worker.record, revision=2, capabilities={"gpu": 2})
     declared = workers.declaration_of(ahead, datetime.now(UTC))
     await publisher.publish(workers.DECLARATIONS.subject("w1"), msgspec.json.encode(declared), {})
-    late = WorkerWatch(site.nc, timeout_s=2)
+    late = WorkerWatch(site.nc, timeout_s=20)
     async with asyncio.TaskGroup() as group:
         following = group.create_task(late.run())
         await registration(publisher, "w2").beat()
@@ -162,7 +162,7 @@ async def test_a_worker_whose_end_no_message_reports_is_forgotten(
     await registration(publisher, "rest.acme.x", lease_s=0.5).beat()
     await until(watch, "rest.acme.x", 1)
     assert watch.alive_of("acme") == 1
-    await api(site.nc, f"STREAM.PURGE.{workers.HEARTBEATS.stream}", timeout_s=2)
+    await api(site.nc, f"STREAM.PURGE.{workers.HEARTBEATS.stream}", timeout_s=20)
     await until(watch, "rest.acme.x", None)
     assert (watch.alive_of("acme"), watch.has_heartbeat("rest.acme.x")) == (0, False)
 
@@ -242,7 +242,7 @@ async def test_garbage_in_place_of_a_heartbeat_takes_no_lease_from_a_worker_that
         seq = await publisher.publish(workers.HEARTBEATS.subject("w1"), b"garbage", {})
         beats = 0
         async for message in follow(
-            site.nc, workers.HEARTBEATS.stream, [workers.HEARTBEATS.subject("w1")], start=seq, timeout_s=2
+            site.nc, workers.HEARTBEATS.stream, [workers.HEARTBEATS.subject("w1")], start=seq, timeout_s=20
         ):
             beats += value_in(workers.HEARTBEATS, message) is not None
             if beats == 6:  # for longer than a lease

@@ -50,7 +50,7 @@ def registration(
 
 async def heartbeat(site: Site, worker: str = "w1") -> Stored:
     found = await last_message(
-        site.nc, workers.HEARTBEATS.stream, workers.HEARTBEATS.subject(worker), timeout_s=2
+        site.nc, workers.HEARTBEATS.stream, workers.HEARTBEATS.subject(worker), timeout_s=20
     )
     assert found is not None
     return found
@@ -58,16 +58,16 @@ async def heartbeat(site: Site, worker: str = "w1") -> Stored:
 
 async def declaration(site: Site, worker: str = "w1") -> Stored:
     entry = workers.DECLARATIONS.subject(worker)
-    found = await last_message(site.nc, workers.DECLARATIONS.stream, entry, timeout_s=2)
+    found = await last_message(site.nc, workers.DECLARATIONS.stream, entry, timeout_s=20)
     assert found is not None
     return found
 
 
 async def resize(site: Site, stream: str, max_bytes: int) -> None:
     """Let a stream hold so much; without room it refuses every message."""
-    info = await api(site.nc, f"STREAM.INFO.{stream}", timeout_s=2)
+    info = await api(site.nc, f"STREAM.INFO.{stream}", timeout_s=20)
     answer = await api(
-        site.nc, f"STREAM.UPDATE.{stream}", info["config"] | {"max_bytes": max_bytes}, timeout_s=2
+        site.nc, f"STREAM.UPDATE.{stream}", info["config"] | {"max_bytes": max_bytes}, timeout_s=20
     )
     assert "error" not in answer, answer
 
@@ -116,7 +116,7 @@ async def test_a_declaration_is_renewed_while_its_worker_lives_and_goes_after_it
         beating = group.create_task(worker.run())
         entry = workers.DECLARATIONS.subject("w1")
         seen = 0
-        async for message in follow(site.nc, workers.DECLARATIONS.stream, [entry], latest=True, timeout_s=2):
+        async for message in follow(site.nc, workers.DECLARATIONS.stream, [entry], latest=True, timeout_s=20):
             if is_gone(message.headers, message.data):
                 break
             seen += 1

@@ -129,11 +129,11 @@ def count_of(found: list[Line], outcome: str) -> int:
 async def answer_sooner(log: Site) -> None:
     """What a lost keeper had in hand comes again after two seconds, and not after half a minute."""
     for stream, durable in KEEPER:
-        info = await api(log.nc, f"CONSUMER.INFO.{stream}.{durable}", timeout_s=5)
+        info = await api(log.nc, f"CONSUMER.INFO.{stream}.{durable}", timeout_s=20)
         config = info["config"] | {"ack_wait": 2_000_000_000}
         body = {"stream_name": stream, "config": config}
-        await api(log.nc, f"CONSUMER.DURABLE.CREATE.{stream}.{durable}", body, timeout_s=5)
-        made = await api(log.nc, f"CONSUMER.INFO.{stream}.{durable}", timeout_s=5)
+        await api(log.nc, f"CONSUMER.DURABLE.CREATE.{stream}.{durable}", body, timeout_s=20)
+        made = await api(log.nc, f"CONSUMER.INFO.{stream}.{durable}", timeout_s=20)
         assert made["config"]["ack_wait"] == 2_000_000_000
 
 

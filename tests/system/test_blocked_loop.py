@@ -18,8 +18,8 @@ from tests.system.deployment import Deployment, Part
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 DEADLINE_S = 90.0
-LEASE_S = 3.0
-BLOCKED_S = 3 * LEASE_S + 1
+LEASE_S = 5.0
+BLOCKED_S = 2 * LEASE_S + 1
 ONE_START = ["submitted", "leased", "succeeded"]
 
 

@@ -58,7 +58,7 @@ class Log:
         """Wait until all of these jobs have ended."""
         left = set(job_ids)
         async with asyncio.timeout(ALL_DONE_S):
-            async for message in follow(self.nc, subjects.JOBS, [subjects.ALL_JOBS], start=1, timeout_s=5):
+            async for message in follow(self.nc, subjects.JOBS, [subjects.ALL_JOBS], start=1, timeout_s=20):
                 _, job_id, name, *_ = message.subject.split(".")
                 if name in FINAL_EVENTS:
                     left.discard(job_id)
@@ -147,7 +147,7 @@ async def check_all(site: ShiftedDeployment, events: Log) -> None:
     report = await check_log(events.nc)
     assert report.faults == []
     assert "repaired" not in site.parts["keeper"].log.read_text()
-    timers = await api(events.nc, f"STREAM.INFO.{subjects.TIMERS}", timeout_s=5)
+    timers = await api(events.nc, f"STREAM.INFO.{subjects.TIMERS}", timeout_s=20)
     assert timers["state"]["last_seq"] <= 4 * sum(report.events.values())
 
 

@@ -120,7 +120,7 @@ async def test_cluster_that_is_too_small_says_so(tmp_path: Path) -> None:
 async def messages(nc: Client, stream: str) -> int:
     """How many messages a stream holds; -1 while it has no leader."""
     try:
-        info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=2)
+        info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=20)
     except SwitchyardError:
         return -1
     return int(info["state"]["messages"]) if "state" in info else -1
@@ -129,7 +129,7 @@ async def messages(nc: Client, stream: str) -> int:
 async def leader_of(nc: Client, stream: str) -> str:
     """Who leads a stream; "" while nobody does."""
     try:
-        info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=2)
+        info = await api(nc, f"STREAM.INFO.{stream}", timeout_s=20)
     except SwitchyardError:
         return ""
     return str(info.get("cluster", {}).get("leader") or "")
@@ -144,7 +144,7 @@ async def step_down(nc: Client, stream: str, *, to: str | None = None) -> str:
         if now == to or (now and not to and now != before):
             return now
         with suppress(SwitchyardError):
-            await api(nc, f"STREAM.LEADER.STEPDOWN.{stream}", body, timeout_s=2)
+            await api(nc, f"STREAM.LEADER.STEPDOWN.{stream}", body, timeout_s=20)
         await asyncio.sleep(0.1)
 
 
@@ -183,7 +183,7 @@ async def test_work_is_current_again_after_the_leader_of_the_log_was_killed(
     async with three_brokers(tmp_path / "cluster") as cluster, asyncio.timeout(150):
         nc = await connection.connect(cluster.url, name="test", timeout_s=10)
         await until_laid_out(nc)
-        async with Publisher(nc, timeout_s=3) as publisher, asyncio.TaskGroup() as group:
+        async with Publisher(nc, timeout_s=20) as publisher, asyncio.TaskGroup() as group:
             store = EventStore(nc, publisher, SETTINGS)
             await Lanes(nc, publisher, SETTINGS).ensure(LaneKey("simulate"), SPEC.lane, 50)
             log_leader = await leader_of(nc, subjects.JOBS)
@@ -210,7 +210,7 @@ async def test_cluster_without_a_quorum_is_unavailable_and_neither_empty_nor_at_
     async with three_brokers(tmp_path / "cluster") as cluster, asyncio.timeout(150):
         nc = await connection.connect(cluster.url, name="test", timeout_s=10)
         await until_laid_out(nc)
-        async with Publisher(nc, timeout_s=3) as publisher:
+        async with Publisher(nc, timeout_s=20) as publisher:
             lanes = Lanes(nc, publisher, SETTINGS)
             await lanes.ensure(LaneKey("simulate"), SPEC.lane, 50)
             kept = cluster.at(nc)
@@ -218,11 +218,11 @@ async def test_cluster_without_a_quorum_is_unavailable_and_neither_empty_nor_at_
                 cluster.servers[name].send_signal(signal.SIGKILL)
                 await cluster.servers[name].wait()
             calls: list[Callable[[], Awaitable[object]]] = [
-                lambda: api(nc, "STREAM.INFO.JOBS", timeout_s=2),
-                lambda: api(nc, "STREAM.NAMES", timeout_s=2),
-                lambda: api(nc, "CONSUMER.INFO.JOBS.keeper-events", timeout_s=2),
-                lambda: api(nc, "STREAM.PURGE.TIMERS", {"filter": "timer.set.x"}, timeout_s=2),
-                lambda: follow_once(nc, "KV_lanes", timeout_s=2),
+                lambda: api(nc, "STREAM.INFO.JOBS", timeout_s=20),
+                lambda: api(nc, "STREAM.NAMES", timeout_s=20),
+                lambda: api(nc, "CONSUMER.INFO.JOBS.keeper-events", timeout_s=20),
+                lambda: api(nc, "STREAM.PURGE.TIMERS", {"filter": "timer.set.x"}, timeout_s=20),
+                lambda: follow_once(nc, "KV_lanes", timeout_s=20),
                 lambda: lanes.make_consumer(LaneKey("simulate"), SPEC.lane, 50),
             ]
             for number, call in enumerate(calls):

@@ -60,7 +60,7 @@ class Site:
         place = f"timer.*.{job_id}.>"
         async with asyncio.timeout(DONE_S):
             while datetime.now(UTC) < due_at or await read_range(
-                self.nc, subjects.TIMERS, place, timeout_s=5
+                self.nc, subjects.TIMERS, place, timeout_s=20
             ):
                 await asyncio.sleep(0.05)
 

@@ -110,7 +110,7 @@ class Drill:
         """The keys that the broker has, by upload, but for those of some files."""
         nc = await connection.connect(self.deployment.broker.url, name="drill")
         try:
-            entries = await Bucket(nc, KEYS, timeout_s=5.0).load()
+            entries = await Bucket(nc, KEYS, timeout_s=20).load()
         finally:
             await nc.close()
         found = [(entry.key, entry.value) for entry in entries if entry.value is not None]
@@ -120,7 +120,7 @@ class Drill:
     async def certificates(self) -> dict[str, Any]:
         nc = await connection.connect(self.deployment.broker.url, name="drill")
         try:
-            entries = await Bucket(nc, ERASURES, timeout_s=5.0).load()
+            entries = await Bucket(nc, ERASURES, timeout_s=20).load()
         finally:
             await nc.close()
         return {entry.key[-1]: entry.value for entry in entries}

@@ -49,9 +49,9 @@ async def test_nothing_of_what_was_erased_stays_with_any_of_three_brokers(tmp_pa
     async with three_brokers(tmp_path / "cluster") as cluster:
         nc = await connection.connect(cluster.url, name="test", timeout_s=10)
         await until_laid_out(nc)
-        files = Files(nc, timeout_s=5.0)
+        files = Files(nc, timeout_s=20)
         settings = SETTINGS.model_copy(update={"data_dir": tmp_path / "data"})
-        async with Publisher(nc, window=64, timeout_s=5.0) as publisher:
+        async with Publisher(nc, window=64, timeout_s=20) as publisher:
             eraser = Eraser(nc, EventStore(nc, publisher, settings), files, publisher, settings)
             marker, job = secrets.token_hex(12), new_id()
             for number in range(FILES):

@@ -61,7 +61,7 @@ class Books:
 async def books(site: Deployment) -> AsyncIterator[Books]:
     nc = await connection.connect(site.broker.url, name="books")
     try:
-        yield Books(Bucket(nc, KEYS, timeout_s=5.0), Bucket(nc, ERASURES, timeout_s=5.0))
+        yield Books(Bucket(nc, KEYS, timeout_s=20), Bucket(nc, ERASURES, timeout_s=20))
     finally:
         await nc.close()
 

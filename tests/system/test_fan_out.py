@@ -79,7 +79,7 @@ async def test_whatever_dies_each_part_is_done_once_and_joined(tmp_path: Path) -
         assert done["parts"] == waiting["parts"]
         nc = await connection.connect(site.broker.url, name="test")
         settings = Settings()
-        publisher = Publisher(nc, window=settings.publish_window, timeout_s=5)
+        publisher = Publisher(nc, window=settings.publish_window, timeout_s=20)
         store = EventStore(nc, publisher, settings)
         units: Counter[str] = Counter()
         for each in (job, *(part["id"] for part in done["parts"])):

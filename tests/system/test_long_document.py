@@ -82,7 +82,7 @@ async def converted(site: Deployment, file: str, part_pages: int, *, kill: bool)
     seconds = time.monotonic() - began
     assert found["state"] == "succeeded", found["error"]
     nc = await connection.connect(site.broker.url, name="test")
-    store = EventStore(nc, Publisher(nc, window=64, timeout_s=5), Settings())
+    store = EventStore(nc, Publisher(nc, window=64, timeout_s=20), Settings())
     attempts, units = dict[str, int](), Counter[str]()
     for each, name in ((job, ""), *((part["id"], part["name"]) for part in found["parts"])):
         history = await store.history(JobId(each))

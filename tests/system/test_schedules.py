@@ -57,7 +57,7 @@ async def test_killed_keepers_leave_one_job_per_tick(tmp_path: Path) -> None:
         status, paused = await site.request("POST", "/v1/schedules/s/pause")
         assert (status, paused["state"]) == (200, "paused")
         ticks = []
-        for message in await read_range(nc, subjects.JOBS, "job.*.submitted.>", limit=10_000, timeout_s=5):
+        for message in await read_range(nc, subjects.JOBS, "job.*.submitted.>", limit=10_000, timeout_s=20):
             event = decode(message.subject, message.data)
             assert isinstance(event, Submitted)
             ticks.append(datetime.fromisoformat(event.job.labels[LABEL_TICK]))

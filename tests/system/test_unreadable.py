@@ -183,7 +183,7 @@ async def all_is_set_aside(site: Deployment, nc: Client, victims: list[str]) -> 
     await until_projected(site)
     jobs, unreadable = await whole_log(nc)
     stored = await read_range(
-        nc, subjects.QUARANTINE, subjects.all_quarantined("JOBS"), limit=10_000, timeout_s=5
+        nc, subjects.QUARANTINE, subjects.all_quarantined("JOBS"), limit=10_000, timeout_s=20
     )
     ours = [message for message in stored if message.data.startswith(b'{"stream"')]
     referred = [subjects.parse_quarantined(message.subject)[1] for message in ours]

@@ -48,7 +48,7 @@ async def said(site: Deployment, part: str, word: str) -> None:
 
 
 async def log_of(nc: Client, job_id: str) -> list[str]:
-    found = await read_range(nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=5)  # type: ignore[arg-type]
+    found = await read_range(nc, subjects.JOBS, subjects.job_filter(job_id), timeout_s=20)  # type: ignore[arg-type]
     return [message.subject.rpartition(".")[2] for message in found]
 
 
@@ -121,7 +121,7 @@ async def test_what_a_newer_version_wrote_waits_for_it_and_everything_else_goes_
 async def test_the_commands_of_the_page_show_and_lay_out_what_is_new(tmp_path: Path) -> None:
     async with Deployment(tmp_path) as site:
         nc = await connection.connect(site.broker.url, name="test")
-        await api(nc, "STREAM.DELETE.KV_batch_refusals", timeout_s=5)  # as a version before it has left it
+        await api(nc, "STREAM.DELETE.KV_batch_refusals", timeout_s=20)  # as a version before it has left it
         lines = [shlex.split(line) for line in command("upgrade", "topology").text.splitlines()]
         assert [line[:2] for line in lines] == [["switchyard", "topology"]] * 2
         (_, *diff), (_, *apply) = lines

@@ -26,7 +26,7 @@ BIG = 10**30
 
 async def job_of(nc: Client, job_id: str) -> Job:
     job = Job(id=JobId(job_id))
-    for message in await read_range(nc, subjects.JOBS, subjects.job_filter(JobId(job_id)), timeout_s=5):
+    for message in await read_range(nc, subjects.JOBS, subjects.job_filter(JobId(job_id)), timeout_s=20):
         entry = recorded(message.subject, message.headers, message.data, message.seq)
         job = evolve(job, entry.event, entry.seq)
     return job

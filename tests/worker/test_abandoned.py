@@ -107,7 +107,7 @@ async def site(broker: NatsServer) -> AsyncIterator[Site]:
 
 async def until_lost(site: Site, slots: int) -> workers.WorkerRecord:
     async with asyncio.timeout(DEADLINE_S):
-        async for message in follow(site.nc, workers.HEARTBEATS.stream, latest=True, timeout_s=2):
+        async for message in follow(site.nc, workers.HEARTBEATS.stream, latest=True, timeout_s=20):
             record = value_in(workers.HEARTBEATS, message)
             if record is not None and record.lost_slots == slots:
                 return record

@@ -91,7 +91,7 @@ async def test_a_job_that_does_not_stop_loses_its_lease_and_its_result(site: Sit
         entry = await site.final(job_id)
         assert deaf.cancelled
         async with site.worker(other, name="w2"), asyncio.timeout(DEADLINE_S):
-            while (await api(site.nc, "STREAM.INFO.WORK", timeout_s=2))["state"]["messages"]:
+            while (await api(site.nc, "STREAM.INFO.WORK", timeout_s=20))["state"]["messages"]:
                 await asyncio.sleep(0)  # its message comes again when its lease is over
         deaf.open.set()
     assert isinstance(requested, CancelRequested)
@@ -132,7 +132,7 @@ async def test_a_job_whose_time_was_over_while_no_keeper_looked_does_not_start(
         assert (await site.final(fine)).name == "succeeded"
     assert connector.started == ["fine"]
     assert await site.names(late) == ["submitted", "expired"]
-    assert await read_range(site.nc, subjects.WORK, "work.>", timeout_s=2) == []
+    assert await read_range(site.nc, subjects.WORK, "work.>", timeout_s=20) == []
 
 
 async def test_a_running_job_past_its_deadline_is_stopped_before_it_expires(site: Site) -> None:

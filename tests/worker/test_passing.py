@@ -24,7 +24,7 @@ async def waiting(site: Site, count: int) -> None:
     """Wait until so many pulls wait in the lane."""
     call = f"CONSUMER.INFO.WORK.{subjects.lane_consumer(LANE, 50)}"
     async with asyncio.timeout(DEADLINE_S):
-        while (await broker_api(site.nc, call, timeout_s=5))["num_waiting"] != count:
+        while (await broker_api(site.nc, call, timeout_s=20))["num_waiting"] != count:
             await asyncio.sleep(0.01)
 
 

@@ -55,7 +55,7 @@ async def test_a_job_is_leased_run_and_its_message_acknowledged(site: Site) -> N
         assert isinstance(event, Succeeded)
         assert event.result == 7
     assert await site.names(job_id) == ["submitted", "leased", "succeeded"]
-    info = await api(site.nc, "STREAM.INFO.WORK", timeout_s=2)
+    info = await api(site.nc, "STREAM.INFO.WORK", timeout_s=20)
     assert info["state"]["messages"] == 0
 
 
@@ -254,7 +254,7 @@ async def test_the_record_of_a_worker_names_its_leases_and_goes_with_it(site: Si
         job_id = await site.submit()
         leased = await site.until(job_id, "leased")
         async with asyncio.timeout(60):
-            async for message in follow(site.nc, workers.HEARTBEATS.stream, latest=True, timeout_s=2):
+            async for message in follow(site.nc, workers.HEARTBEATS.stream, latest=True, timeout_s=20):
                 if workers.HEARTBEATS.values.decode(message.data).fences == {
                     Fence(leased.seq): JobId(job_id)
                 }:
@@ -262,7 +262,7 @@ async def test_the_record_of_a_worker_names_its_leases_and_goes_with_it(site: Si
         gate.open.set()
         await site.final(job_id)
     last = await last_message(
-        site.nc, workers.HEARTBEATS.stream, workers.HEARTBEATS.subject("w1"), timeout_s=2
+        site.nc, workers.HEARTBEATS.stream, workers.HEARTBEATS.subject("w1"), timeout_s=20
     )
     assert last is not None
     assert is_gone(last.headers, last.data)

@@ -37,7 +37,7 @@ async def bucket(hostile: Hostile) -> AsyncIterator[S3]:
 @pytest.fixture
 async def files(nats_connection: Client, bucket: S3) -> Files:
     await topology.apply(nats_connection)
-    return Files(nats_connection, timeout_s=3.0, s3=bucket)
+    return Files(nats_connection, timeout_s=20, s3=bucket)
 
 
 @PARTED
@@ -84,7 +84,7 @@ async def test_a_refusal_is_a_clear_error_and_no_file(
 async def test_a_server_that_is_away_is_a_clear_error(nats_connection: Client, data: bytes) -> None:
     await topology.apply(nats_connection)
     s3 = S3(s3_settings("http://127.0.0.1:9", s3_tries=1))
-    files = Files(nats_connection, timeout_s=3.0, s3=s3)
+    files = Files(nats_connection, timeout_s=20, s3=s3)
     with pytest.raises(UnavailableError, match="does not answer"):
         await put(files, data)
     await s3.aclose()
@@ -165,6 +165,6 @@ async def test_a_file_is_deleted_though_s3_is_away_and_swept_later(
     assert await files.sweep(older_than_s=0) == 0  # S3 is away, which is no reason to end the sweep
     hostile.fault = lambda _: None
     assert len(await keys_in(bucket)) == 1
-    hasty = Files(files._nc, timeout_s=3.0, upload_timeout_s=-60.0, s3=bucket)
+    hasty = Files(files._nc, timeout_s=20, upload_timeout_s=-60.0, s3=bucket)
     assert await hasty.sweep(older_than_s=0) == 1
     assert await keys_in(bucket) == []

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 
 def hasty(files: Files) -> Files:
     """The same files, for which every upload is old."""
-    return Files(files._nc, timeout_s=3.0, upload_timeout_s=-60.0, s3=files.s3)
+    return Files(files._nc, timeout_s=20, upload_timeout_s=-60.0, s3=files.s3)
 
 
 async def object_of(s3: S3, key: str) -> bytes:
@@ -50,7 +50,7 @@ async def test_the_bytes_are_in_s3_and_the_broker_says_where(in_s3: Files, s3: S
 
 
 async def test_files_of_both_places_stand_beside_each_other(in_s3: Files, nats_connection: Client) -> None:
-    before = Files(nats_connection, timeout_s=3.0)
+    before = Files(nats_connection, timeout_s=20)
     old = await put(before, b"in the broker")
     new = await put(in_s3, b"in S3")
     kept = await put(in_s3, b"here", in_broker=True)
@@ -132,10 +132,10 @@ class TestWithoutKeys:
     async def test_a_worker_without_keys_reads_by_addresses_of_a_gateway(
         self, in_s3: Files, s3: S3, nats_connection: Client
     ) -> None:
-        keyless = Files(nats_connection, timeout_s=3.0)
-        addresses = Addresses(nats_connection, s3, timeout_s=3.0)
+        keyless = Files(nats_connection, timeout_s=20)
+        addresses = Addresses(nats_connection, s3, timeout_s=20)
         plain, locked = await put(in_s3, RANGED), await put(in_s3, RANGED, erasable=True)
-        async with answered(nats_connection, in_s3.info, addresses, timeout_s=3.0):
+        async with answered(nats_connection, in_s3.info, addresses, timeout_s=20):
             for stored in (plain, locked):
                 info = await keyless.info("acme", stored.id)
                 assert await read(keyless, info) == RANGED
@@ -147,7 +147,7 @@ class TestWithoutKeys:
     async def test_what_it_stores_is_in_the_broker_and_what_it_deletes_is_swept(
         self, in_s3: Files, s3: S3, nats_connection: Client
     ) -> None:
-        keyless = Files(nats_connection, timeout_s=3.0)
+        keyless = Files(nats_connection, timeout_s=20)
         info = await put(in_s3, b"x")
         assert (await put(keyless, b"y")).remote is None
         await keyless.delete("acme", info.id)
@@ -168,7 +168,7 @@ class TestAddresses:
         self, in_s3: Files, s3: S3
     ) -> None:
         info = await put(in_s3, RANGED, name="ä b.pdf")
-        url = await Addresses(in_s3._nc, s3, timeout_s=3.0).download(info, lasts_s=60)
+        url = await Addresses(in_s3._nc, s3, timeout_s=20).download(info, lasts_s=60)
         assert url is not None
         assert SECRET not in url
         async with (
@@ -179,13 +179,13 @@ class TestAddresses:
             assert answer.headers["Content-Disposition"].startswith("attachment")
 
     async def test_no_address_of_what_is_locked_or_in_the_broker(self, in_s3: Files, s3: S3) -> None:
-        addresses = Addresses(in_s3._nc, s3, timeout_s=3.0)
+        addresses = Addresses(in_s3._nc, s3, timeout_s=20)
         locked = await put(in_s3, b"x", erasable=True)
         here = await put(in_s3, b"x", in_broker=True)
         assert [await addresses.download(info, lasts_s=60) for info in (locked, here)] == [None, None]
 
     async def test_size_and_type_of_an_upload_are_signed(self, in_s3: Files, s3: S3) -> None:
-        address = await Addresses(in_s3._nc, s3, timeout_s=3.0).upload(
+        address = await Addresses(in_s3._nc, s3, timeout_s=20).upload(
             "acme", size_bytes=5, type="text/plain", lasts_s=60
         )
         signed = yarl.URL(address.url).query["X-Amz-SignedHeaders"].split(";")
@@ -193,7 +193,7 @@ class TestAddresses:
         assert address.headers == {"Content-Type": "text/plain", "Content-Length": "5"}
 
     async def test_an_upload_that_nobody_completes_is_swept(self, in_s3: Files, s3: S3) -> None:
-        addresses = Addresses(in_s3._nc, s3, timeout_s=3.0)
+        addresses = Addresses(in_s3._nc, s3, timeout_s=20)
         address = await addresses.upload("acme", size_bytes=5, type="text/plain", lasts_s=60)
         async with aiohttp.ClientSession() as session:
             url = yarl.URL(address.url, encoded=True)
@@ -225,7 +225,7 @@ async def endless():
 
 async def main():
     nc = await connect(sys.argv[1], name="killed")
-    files = Files(nc, timeout_s=3.0, s3=S3(s3_settings(sys.argv[2], s3_bucket=sys.argv[3])))
+    files = Files(nc, timeout_s=20, s3=S3(s3_settings(sys.argv[2], s3_bucket=sys.argv[3])))
     about = {"tenant": "acme", "name": "a", "type": "text/plain", "ttl_s": 999}
     await files.put(file_id="whole", body=once(), max_bytes=99, **about)
     print("stored", flush=True)
@@ -263,7 +263,7 @@ async def test_a_process_that_is_killed_leaves_what_it_acknowledged_and_nothing_
 async def test_no_key_stands_in_what_is_stored_or_shown(in_s3: Files, s3: S3) -> None:
     await put(in_s3, b"x")
     shown = f"{s3.settings!r} {s3.settings.model_dump_json()}"
-    metas = await read_range(in_s3._nc, subjects.FILES, ">", timeout_s=3.0)
+    metas = await read_range(in_s3._nc, subjects.FILES, ">", timeout_s=20)
     stored = b"".join(meta.data for meta in metas)
     for secret in (KEY, SECRET):
         assert secret not in shown

@@ -69,14 +69,14 @@ class Watcher:
     async def dies(self, *, tenant: str | None = None) -> None:
         """Its record is gone, as it is when nothing was heard of it for long enough."""
         worker = WorkerId(f"rest.{tenant or self.api.tenant}.{self.name}")
-        bucket = Bucket(self.api.nc, HEARTBEATS, self.api.publisher, timeout_s=5)
+        bucket = Bucket(self.api.nc, HEARTBEATS, self.api.publisher, timeout_s=20)
         async with asyncio.timeout(DEADLINE_S):
             while (found := await bucket.get(worker)).value is not None:
                 with contextlib.suppress(VersionConflictError):
                     await bucket.delete(worker, revision=found.revision)
 
     async def noted(self) -> list[Noted]:
-        index = Index(self.api.nc, self.api.publisher, timeout_s=5)
+        index = Index(self.api.nc, self.api.publisher, timeout_s=20)
         return await index.of(Backend("double", self.id))
 
 
@@ -194,7 +194,7 @@ async def test_what_a_worker_on_nats_has_left_is_given_to_none_over_rest(api: Ga
     one = Watcher(api, "one")
     lease = (await one.claim()).json["lease"]
     tokens = Tokens(api.nc, api.settings, wake=lambda: None)
-    index = Index(api.nc, api.publisher, timeout_s=5)
+    index = Index(api.nc, api.publisher, timeout_s=20)
     delegations = Delegations(api.store, tokens, index, api.settings)
     await one.delegate(lease)
     (noted,) = await one.noted()

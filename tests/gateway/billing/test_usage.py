@@ -47,7 +47,7 @@ def line(n: int, usage: dict[str, float], **fields: Any) -> Line:
 
 
 async def write(api: Gateway, *lines: Line) -> None:
-    await Book(api.nc, api.publisher, timeout_s=5).write(lines)
+    await Book(api.nc, api.publisher, timeout_s=20).write(lines)
 
 
 async def summary(api: Gateway, query: str, **options: Any) -> Answer:

@@ -53,7 +53,7 @@ async def test_a_document_goes_the_way_of_a_form(here: House) -> None:
     job = await here.api.get(f"/v1/jobs/{uuid_of(found['id'])}", token=here.api.token("viewer"))
     assert job.json["labels"]["ilios-days"] == "30"
     kept = await here.api.store.load(JobId(job.json["id"]))
-    info = await Files(here.api.nc, timeout_s=5.0).info(kept.tenant, kept.labels["ilios-file"])
+    info = await Files(here.api.nc, timeout_s=20).info(kept.tenant, kept.labels["ilios-file"])
     assert kept.ended_at is not None
     assert kept.erase_s == 30 * 86400
     assert info.expires_at >= kept.ended_at + timedelta(seconds=kept.erase_s)

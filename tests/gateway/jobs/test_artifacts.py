@@ -56,7 +56,7 @@ async def done(
 
 
 def files_of(api: Gateway) -> Files:
-    return Files(api.nc, timeout_s=3.0)
+    return Files(api.nc, timeout_s=20)
 
 
 def opened(answer: Answer) -> zipfile.ZipFile:
@@ -213,7 +213,7 @@ async def test_a_file_that_breaks_off_leaves_no_whole_archive(api: Gateway, work
     fence = next(entry.seq for entry in await api.store.history(JobId(job_id)) if entry.name == "claimed")
     info = await files_of(api).info(api.tenant, f"{job_id}.{fence}.b.txt")
     lost = {"filter": subjects.file_chunks(info.nuid), "keep": 1}
-    await broker_api(api.nc, f"STREAM.PURGE.{subjects.FILES}", lost, timeout_s=3)
+    await broker_api(api.nc, f"STREAM.PURGE.{subjects.FILES}", lost, timeout_s=20)
     with pytest.raises((aiohttp.ClientError, zipfile.BadZipFile)):
         opened(await api.get(f"/v1/jobs/{job_id}/artifacts.zip"))
 

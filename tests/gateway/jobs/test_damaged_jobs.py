@@ -44,7 +44,7 @@ async def damage(api: Gateway, job_id: str, how: str, *, tenant: str = "") -> in
     if how == STRANGER:
         return await api.publisher.publish(f"job.{job_id}.hello", b"\x1b[2Jhello", {})
     await ask(
-        api.nc, f"STREAM.PURGE.{subjects.JOBS}", {"filter": subjects.job_filter(JobId(job_id))}, timeout_s=3
+        api.nc, f"STREAM.PURGE.{subjects.JOBS}", {"filter": subjects.job_filter(JobId(job_id))}, timeout_s=20
     )
     subject = subjects.claimable_event(JobId(job_id), "submitted", LaneId("noop-1"), 50)
     return await api.publisher.publish(subject, b"{", headers)

@@ -294,7 +294,7 @@ async def test_a_read_model_rebuilt_after_a_bulk_discard_is_the_one_that_saw_it(
         assert (answer.json["discarded"], answer.json["cursor"]) == (6, None)
         assert await listed(api, seq=int(answer.headers["Switchyard-Seq"])) == []
         async with asyncio.timeout(DEADLINE_S):
-            while len(await read_range(api.nc, "JOBS", "job.>", timeout_s=3)) > 6 + 3:
+            while len(await read_range(api.nc, "JOBS", "job.>", timeout_s=20)) > 6 + 3:
                 pass
         path = database.path_in(tmp_path)
         with contextlib.closing(database.open_reader(path)) as connection:

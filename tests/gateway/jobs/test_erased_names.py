@@ -71,7 +71,7 @@ async def test_names_stand_in_no_event_and_are_shown_as_before(api: Gateway, wor
     kept = [
         f"{message.subject} {message.data!r}"
         for stream in (KEYS.stream, subjects.FILES)
-        for message in await read_range(api.nc, stream, ">", limit=500, timeout_s=5.0)
+        for message in await read_range(api.nc, stream, ">", limit=500, timeout_s=20)
     ]
     assert any(job_id in text for text in kept)
     for text in (history, *kept):
@@ -88,7 +88,7 @@ async def test_an_artifact_is_referred_to_by_its_name(api: Gateway, worker: Work
     payload = {"text": {"$result": {"job": job_id, "artifact": NAME}}}
     request = {"kind": api.tenant, "payload": payload, "erasable": True, "depends_on": [job_id]}
     child = (await api.call("POST", "/v1/jobs", request)).json["id"]
-    spec, files = await api.store.spec(JobId(child)), Files(api.nc, timeout_s=5.0)
+    spec, files = await api.store.spec(JobId(child)), Files(api.nc, timeout_s=20)
     assert await resolved_payload(api.store, files, spec) == {"text": done.json["artifacts"][0]["file"]}
 
 

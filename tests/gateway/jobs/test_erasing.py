@@ -238,8 +238,8 @@ async def test_an_erased_id_is_not_used_again_and_no_schedule_holds_what_is_to_b
     gone = id_for_key(api.tenant, key["Idempotency_Key"])
     now = datetime.now(UTC)
     erasure = Erasure(tenant=api.tenant, job=gone, kind="x", scopes=(gone,), by="x", requested_at=now)
-    async with Publisher(api.nc, window=8, timeout_s=5.0) as publisher:
-        await Bucket(api.nc, ERASURES, publisher, timeout_s=5.0).put((api.tenant, gone), erasure)
+    async with Publisher(api.nc, window=8, timeout_s=20) as publisher:
+        await Bucket(api.nc, ERASURES, publisher, timeout_s=20).put((api.tenant, gone), erasure)
     answer = await api.call("POST", "/v1/jobs", request, **key)
     assert (answer.status, answer.json["code"]) == (409, "idempotency_conflict")
     assert "erased" in answer.json["detail"]

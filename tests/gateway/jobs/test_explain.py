@@ -69,10 +69,10 @@ def connector(memory_gb: int | None = None) -> TestConnector:
 async def test_a_worker_that_the_broker_refuses_is_named_as_the_reason(plant: Plant) -> None:
     made = connector(24)
     async with plant.api.worker(made, name="a"):
-        info = await js_api(plant.api.nc, f"STREAM.INFO.{registry.DECLARATIONS.stream}", timeout_s=3)
+        info = await js_api(plant.api.nc, f"STREAM.INFO.{registry.DECLARATIONS.stream}", timeout_s=20)
         config = info["config"] | {"max_bytes": 10}
         done = await js_api(
-            plant.api.nc, f"STREAM.UPDATE.{registry.DECLARATIONS.stream}", config, timeout_s=3
+            plant.api.nc, f"STREAM.UPDATE.{registry.DECLARATIONS.stream}", config, timeout_s=20
         )
         assert "error" not in done
         # What replaces an entry and is no larger is taken by a full bucket too.

@@ -185,7 +185,7 @@ async def test_a_job_goes_to_the_claim_that_fits_though_another_has_waited_longe
         task = asyncio.create_task(one.claim(capabilities=able_to, wait_s=15))
         call = f"CONSUMER.INFO.WORK.{subjects.lane_consumer(lane, 50)}"
         async with asyncio.timeout(DEADLINE_S):
-            while (await broker_api(api.nc, call, timeout_s=5))["num_waiting"] != waiting:
+            while (await broker_api(api.nc, call, timeout_s=20))["num_waiting"] != waiting:
                 await asyncio.sleep(0.01)
         return task
 

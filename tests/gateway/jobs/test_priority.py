@@ -26,11 +26,11 @@ async def test_a_waiting_job_moves_to_the_lane_of_its_new_priority(api: Gateway)
     assert (event.name, event.actor, event.event.cause) == ("queued", "user:ann", "reprioritised")  # type: ignore[union-attr]
     lane = lane_for(kind)
     async with asyncio.timeout(DEADLINE_S):
-        while not (found := await read_range(api.nc, "WORK", subjects.work(lane, 81), timeout_s=3)):
+        while not (found := await read_range(api.nc, "WORK", subjects.work(lane, 81), timeout_s=20)):
             pass  # the broker sources it
     assert [message.headers[subjects.H_SOURCE].split(" ")[1] for message in found] == [str(event.seq)]
     entry = f"$KV.lanes.{lane}.81"
-    assert await last_message(api.nc, "KV_lanes", entry, timeout_s=3) is not None
+    assert await last_message(api.nc, "KV_lanes", entry, timeout_s=20) is not None
 
 
 async def test_the_same_priority_again_changes_nothing(api: Gateway) -> None:

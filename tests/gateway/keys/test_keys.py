@@ -35,7 +35,7 @@ async def test_key_is_shown_once_and_stored_as_its_hash(api: Gateway) -> None:
         assert answer.status == 200
         assert key.secret not in answer.raw.decode()
         assert key.id in answer.raw.decode()
-    stored = await read_range(api.nc, "KV_keys", f"$KV.keys.api.{key.id}", limit=5, timeout_s=3)
+    stored = await read_range(api.nc, "KV_keys", f"$KV.keys.api.{key.id}", limit=5, timeout_s=20)
     (message,) = stored
     assert hashlib.sha256(key.secret.encode()).hexdigest().encode() in message.data
     assert key.secret.rpartition("_")[2].encode() not in message.data

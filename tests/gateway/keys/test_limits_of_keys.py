@@ -240,11 +240,11 @@ async def test_use_is_shown_at_once_and_written_once_for_many_requests(
         for _ in range(20):
             await one.get("/v1/jobs", token=key.secret)
         assert (await one.get(path, token=admin)).json["last_used_at"] is not None
-        assert await last_message(one.nc, "KV_keys", f"$KV.keys.used.{key.id}", timeout_s=3) is None
+        assert await last_message(one.nc, "KV_keys", f"$KV.keys.used.{key.id}", timeout_s=20) is None
 
 
 async def written(api: Gateway, key: Made) -> bytes | None:
-    message = await last_message(api.nc, "KV_keys", f"$KV.keys.used.{key.id}", timeout_s=3)
+    message = await last_message(api.nc, "KV_keys", f"$KV.keys.used.{key.id}", timeout_s=20)
     return None if message is None else message.data
 
 

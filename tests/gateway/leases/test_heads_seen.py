@@ -21,7 +21,7 @@ async def consumers_of(api: Gateway, jobs: Iterable[str]) -> list[dict[str, Any]
     for job_id in jobs:
         job = await api.store.load(JobId(job_id))
         call = f"CONSUMER.INFO.WORK.{subjects.lane_consumer(job.lane, job.priority)}"
-        found.append(await broker_api(api.nc, call, timeout_s=5))
+        found.append(await broker_api(api.nc, call, timeout_s=20))
     return found
 
 

@@ -45,7 +45,7 @@ async def in_work(api: Gateway, job_id: str) -> int:
     """How many messages the job's lane has, delivered or not."""
     job = await api.store.load(JobId(job_id))
     query = {"subjects_filter": subjects.work(job.lane, job.priority)}
-    info = await js_api(api.nc, "STREAM.INFO.WORK", query, timeout_s=3)
+    info = await js_api(api.nc, "STREAM.INFO.WORK", query, timeout_s=20)
     return sum((info["state"].get("subjects") or {}).values())
 
 
@@ -91,7 +91,7 @@ async def test_a_message_that_was_claimed_and_not_answered_is_nobody_elses_job(
 
 async def test_an_intent_that_came_to_nothing_does_not_stand_in_the_way(api: Gateway, worker: Worker) -> None:
     job_id = await submit(api)
-    keys = ClaimKeys(api.nc, api.store, timeout_s=3)
+    keys = ClaimKeys(api.nc, api.store, timeout_s=20)
     request = request_hashes(orjson.dumps(worker.body))[0]
     name = f"rest.{api.tenant}.curl-1"
     key = await keys.find(api.tenant, f"user:ann\0{name}", "k1", request)
@@ -107,7 +107,7 @@ async def test_an_intent_that_may_still_come_to_pass_is_carried_out(api: Gateway
     job_id = await submit(api)
     job = await api.store.load(JobId(job_id))
     await submit(api, priority=90)  # what a new claim would be given
-    keys = ClaimKeys(api.nc, api.store, timeout_s=3)
+    keys = ClaimKeys(api.nc, api.store, timeout_s=20)
     name = f"rest.{api.tenant}.curl-1"
     request = request_hashes(orjson.dumps(worker.body))[0]
     key = await keys.find(api.tenant, f"user:ann\0{name}", "k1", request)

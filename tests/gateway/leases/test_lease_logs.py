@@ -110,7 +110,7 @@ async def test_the_answer_to_lines_comes_when_the_broker_has_them(api: Gateway, 
     claimed = await worker.claim()
     lines = [f"line {number}" for number in range(1000)]
     assert (await worker.say(claimed, "logs", {"lines": lines})).status == 200
-    found = await read_range(api.nc, "LOGS", f"log.{job_id}", timeout_s=5)
+    found = await read_range(api.nc, "LOGS", f"log.{job_id}", timeout_s=20)
     assert sorted(orjson.loads(stored.data)["line"] for stored in found) == sorted(lines)
 
 

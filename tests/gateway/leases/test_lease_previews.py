@@ -175,7 +175,7 @@ async def test_a_stream_that_the_broker_has_lost_is_made_again(broker: NatsServe
         worker = Worker(api, kinds=[api.tenant])
         job_id = await submit(api)
         claimed = await worker.claim()
-        await broker_api(api.nc, f"STREAM.DELETE.{subjects.PREVIEWS}", timeout_s=5)
+        await broker_api(api.nc, f"STREAM.DELETE.{subjects.PREVIEWS}", timeout_s=20)
         assert (await show(worker, claimed, padded(200, 1))).status == 200  # who watches sees it
         path = f"/v1/jobs/{job_id}/preview"
         assert (await api.get(path)).json["code"] == "no_preview"
@@ -197,7 +197,7 @@ async def test_a_broker_that_restarts_without_its_memory_gets_the_stream_again(
 
 async def _is_there(api: Gateway) -> bool:
     try:
-        return "error" not in await broker_api(api.nc, f"STREAM.INFO.{subjects.PREVIEWS}", timeout_s=5)
+        return "error" not in await broker_api(api.nc, f"STREAM.INFO.{subjects.PREVIEWS}", timeout_s=20)
     except UnavailableError:
         return False
 

@@ -43,7 +43,7 @@ def revision_of(answer: Answer) -> int:
 
 async def declared(api: Gateway, name: str = "curl-1") -> workers.Declaration:
     entry = workers.DECLARATIONS.subject(f"rest.{api.tenant}.{name}")
-    found = await last_message(api.nc, workers.DECLARATIONS.stream, entry, timeout_s=3)
+    found = await last_message(api.nc, workers.DECLARATIONS.stream, entry, timeout_s=20)
     assert found is not None
     declaration = value_in(workers.DECLARATIONS, found)
     assert declaration is not None
@@ -52,9 +52,9 @@ async def declared(api: Gateway, name: str = "curl-1") -> workers.Declaration:
 
 async def resize(api: Gateway, stream: str, max_bytes: int) -> None:
     """Let a stream hold so much; without room it refuses every message."""
-    info = await js_api(api.nc, f"STREAM.INFO.{stream}", timeout_s=3)
+    info = await js_api(api.nc, f"STREAM.INFO.{stream}", timeout_s=20)
     config = info["config"] | {"max_bytes": max_bytes}
-    assert "error" not in await js_api(api.nc, f"STREAM.UPDATE.{stream}", config, timeout_s=3)
+    assert "error" not in await js_api(api.nc, f"STREAM.UPDATE.{stream}", config, timeout_s=20)
 
 
 # --- By revision
@@ -110,7 +110,7 @@ async def test_an_expired_revision_is_refused_and_none_comes_again(
         entry = workers.DECLARATIONS.subject(f"rest.{api.tenant}.curl-1")
         async with asyncio.timeout(DEADLINE_S):
             async for message in follow(
-                api.nc, workers.DECLARATIONS.stream, [entry], latest=True, timeout_s=3
+                api.nc, workers.DECLARATIONS.stream, [entry], latest=True, timeout_s=20
             ):
                 if is_gone(message.headers, message.data):
                     break
@@ -156,7 +156,7 @@ async def test_a_heartbeat_over_rest_does_not_grow_with_the_capabilities(
 ) -> None:
     await worker.claim(capabilities=LARGE)
     record = workers.HEARTBEATS.subject(f"rest.{api.tenant}.curl-1")
-    found = await last_message(api.nc, workers.HEARTBEATS.stream, record, timeout_s=3)
+    found = await last_message(api.nc, workers.HEARTBEATS.stream, record, timeout_s=20)
     assert found is not None
     assert len(found.data) < 400
 
@@ -213,7 +213,7 @@ async def test_a_tenant_that_floods_the_records_stops_nobody_else(small: Gateway
     assert {answer.json["code"] for answer in refused} <= {"too_many_workers", "too_many_capabilities"}
     assert all(small.tenant in answer.json["detail"] for answer in refused)
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
-    info = await js_api(small.nc, f"STREAM.INFO.{workers.DECLARATIONS.stream}", timeout_s=3)
+    info = await js_api(small.nc, f"STREAM.INFO.{workers.DECLARATIONS.stream}", timeout_s=20)
     assert info["state"]["bytes"] <= small.settings.tenant_capabilities_bytes
 
     nc = await nats_broker.connect(small.nc.connected_url.geturl(), name="w1")  # type: ignore[union-attr]
@@ -279,7 +279,7 @@ async def test_a_worker_that_changes_with_every_claim_keeps_one_entry(small: Gat
     worker = Worker(small)
     for number in range(60):  # 60 times 31 KiB are more than its tenant may have
         assert (await worker.claim(capabilities=LARGE | {"n": number})).status == 204
-    info = await js_api(small.nc, f"STREAM.INFO.{workers.DECLARATIONS.stream}", timeout_s=3)
+    info = await js_api(small.nc, f"STREAM.INFO.{workers.DECLARATIONS.stream}", timeout_s=20)
     assert info["state"]["messages"] == 1
 
 

@@ -241,7 +241,7 @@ async def live_gateway(
         dozing: whether the feed reads only while somebody needs it, as it does outside of tests.
         limits: settings that differ from the defaults.
     """
-    values = {"data_dir": data_dir, "request_timeout_s": 2.0, **limits}
+    values = {"data_dir": data_dir, "request_timeout_s": 10.0, **limits}
     timeout_s = values["request_timeout_s"]
     async with (
         base.opened(LiveGateway, url, name="gateway", timeout_s=timeout_s, **values) as gateway,

@@ -334,7 +334,7 @@ async def test_previews_go_on_when_a_broker_restarts_without_its_memory(
     await next_preview(reader)
     await crash(gateway, broker)
     async with asyncio.timeout(DEADLINE_S):
-        while "error" in await api(gateway.nc, f"STREAM.INFO.{subjects.PREVIEWS}", timeout_s=5):
+        while "error" in await api(gateway.nc, f"STREAM.INFO.{subjects.PREVIEWS}", timeout_s=20):
             await asyncio.sleep(0.02)
     await show(gateway, job, padded(200, 2))
     assert (await next_preview(reader))[1] == padded(200, 2)

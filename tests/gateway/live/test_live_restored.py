@@ -101,9 +101,9 @@ async def test_a_cursor_whose_event_was_purged_since_distinguishes_the_logs_all_
         await gateway.reached(HEAD)
         gateway.feed.recent.clear(gateway.feed.head)
         for seq in (KEPT - 1, GONE):  # as archiving does, which keeps a job's last event
-            found = await api(gateway.nc, "STREAM.MSG.GET.JOBS", {"seq": seq}, timeout_s=2)
+            found = await api(gateway.nc, "STREAM.MSG.GET.JOBS", {"seq": seq}, timeout_s=20)
             query = {"filter": found["message"]["subject"]}
-            assert "error" not in await api(gateway.nc, "STREAM.PURGE.JOBS", query, timeout_s=2)
+            assert "error" not in await api(gateway.nc, "STREAM.PURGE.JOBS", query, timeout_s=20)
         kept = await resumed(gateway, cursors[KEPT - 2])
         assert seqs(kept) == [seq for seq in range(KEPT, HEAD + 1) if seq != GONE]
         assert (await resumed(gateway, cursors[GONE - 1]))[1]["reason"] == "replaced"
@@ -140,7 +140,7 @@ async def test_the_message_before_a_gap_is_found(broker: NatsServer, tmp_path: P
         assert await before(gateway.nc, subjects.JOBS, 1, 2) is None
         for number in range(3, 3 + gap):
             purge = {"filter": f"{name}.b{number}"}
-            assert "error" not in await api(gateway.nc, "STREAM.PURGE.JOBS", purge, timeout_s=2)
+            assert "error" not in await api(gateway.nc, "STREAM.PURGE.JOBS", purge, timeout_s=20)
         for seq in range(2, 51):
             found = await before(gateway.nc, subjects.JOBS, seq, 2)
             assert found is not None

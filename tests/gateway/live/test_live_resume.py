@@ -201,7 +201,7 @@ async def test_a_gateway_that_lags_behind_the_cursor_sends_nothing_twice(
 
 async def test_a_cursor_of_a_purged_part_is_answered_resync(gateway: LiveGateway) -> None:
     jobs = [await gateway.live() for _ in range(3)]
-    await api(gateway.nc, f"STREAM.PURGE.{subjects.JOBS}", {"seq": 5}, timeout_s=2)
+    await api(gateway.nc, f"STREAM.PURGE.{subjects.JOBS}", {"seq": 5}, timeout_s=20)
     gateway.feed.recent.clear(gateway.feed.head)
     reader = await gateway.reader()
     got = await reader.subscribe("old", all=True, after=gateway.feed.cursor(3))
@@ -243,9 +243,9 @@ async def test_a_log_that_is_replaced_under_a_subscriber_is_reported_and_followe
         await gateway.live()
         await reader.events(3)
         old = gateway.feed.stream_id
-        config = (await api(gateway.nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=2))["config"]
+        config = (await api(gateway.nc, f"STREAM.INFO.{subjects.JOBS}", timeout_s=20))["config"]
         for call, body in (("DELETE", None), ("CREATE", config)):
-            answer = await api(gateway.nc, f"STREAM.{call}.{subjects.JOBS}", body, timeout_s=2)
+            answer = await api(gateway.nc, f"STREAM.{call}.{subjects.JOBS}", body, timeout_s=20)
             assert "error" not in answer
         message = await reader.until("resync")
         assert message["reason"] == "other_log"

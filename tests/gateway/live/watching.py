@@ -128,5 +128,5 @@ class Hands:
 
     async def go(self, record: WorkerRecord) -> None:
         """The end of a worker that says so."""
-        bucket = Bucket(self._api.nc, HEARTBEATS, self._api.publisher, timeout_s=5)
+        bucket = Bucket(self._api.nc, HEARTBEATS, self._api.publisher, timeout_s=20)
         await bucket.delete(record.id)

@@ -64,7 +64,7 @@ async def test_credentials_are_sealed_kept_and_bound_to_their_origin(api: Gatewa
     made = await ask(api, "PUT", "loras", name, {**WISH, "credentials": {"bearer": SECRET}})
     assert made.json["credentials"] == ["Authorization"]
     assert SECRET not in made.raw.decode()
-    stored = await read_range(api.nc, "KV_models", "$KV.models.>", start=1, limit=1000, timeout_s=5)
+    stored = await read_range(api.nc, "KV_models", "$KV.models.>", start=1, limit=1000, timeout_s=20)
     assert not [one for one in stored if SECRET.encode() in one.data]
     kept = await ask(api, "PUT", "loras", name, {**WISH, "size_bytes": 9})
     assert kept.json["credentials"] == ["Authorization"]

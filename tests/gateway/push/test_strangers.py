@@ -33,7 +33,7 @@ async def write(api: Gateway, subject: str, body: bytes) -> None:
 
 
 async def stored(api: Gateway, stream: str, subject: str) -> dict[str, Any]:
-    found = await last_message(api.nc, stream, subject, timeout_s=5)
+    found = await last_message(api.nc, stream, subject, timeout_s=20)
     assert found is not None
     check_bytes(found.data)
     read: dict[str, Any] = orjson.loads(found.data)

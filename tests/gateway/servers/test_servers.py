@@ -87,7 +87,7 @@ async def test_credentials_are_never_read_back_nor_stored_as_they_are(api: Gatew
         assert SECRET.encode() not in answer.raw
     assert made.json["credentials"] == {"headers": ["Authorization", "X-Key"], "readable": True}
     assert changed.json["credentials"] == made.json["credentials"]
-    stored = await read_range(api.nc, "KV_servers", f"$KV.servers.{api.tenant}.s1", limit=5, timeout_s=3)
+    stored = await read_range(api.nc, "KV_servers", f"$KV.servers.{api.tenant}.s1", limit=5, timeout_s=20)
     assert stored
     assert all(SECRET.encode() not in message.data for message in stored)
     same = await ask(api, "PUT", "/s1", wish)

@@ -48,8 +48,8 @@ async def s3() -> AsyncIterator[S3]:
 @pytest.fixture
 async def addressed(nats_connection: Client, s3: S3) -> AddressedFiles:
     await topology.apply(nats_connection)
-    files = Files(nats_connection, timeout_s=3.0, s3=s3)
-    addresses = Addresses(nats_connection, s3, timeout_s=3.0)
+    files = Files(nats_connection, timeout_s=20, s3=s3)
+    addresses = Addresses(nats_connection, s3, timeout_s=20)
     return AddressedFiles(TenantFiles(files, NoIndex(), s3.settings, addresses), s3.settings)
 
 
@@ -130,7 +130,7 @@ async def test_other_bytes_than_announced_are_no_file(addressed: AddressedFiles)
 
 async def test_without_s3_there_are_no_addresses(nats_connection: Client, s3: S3) -> None:
     await topology.apply(nats_connection)
-    files = Files(nats_connection, timeout_s=3.0)
+    files = Files(nats_connection, timeout_s=20)
     addressed = AddressedFiles(TenantFiles(files, NoIndex(), s3.settings), s3.settings)
     assert await addressed.upload("acme", size_bytes=5) is None
     with pytest.raises(NotFoundError):

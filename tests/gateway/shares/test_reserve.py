@@ -43,7 +43,7 @@ async def small(
 
 
 async def share(api: Gateway) -> float:
-    return room.fill_of(await ask(api.nc, "STREAM.INFO.JOBS", timeout_s=3)).share
+    return room.fill_of(await ask(api.nc, "STREAM.INFO.JOBS", timeout_s=20)).share
 
 
 async def use_the_reserve(api: Gateway) -> None:
@@ -171,7 +171,7 @@ async def test_a_long_upload_is_broken_off_when_the_store_of_files_is_full_and_f
 
 async def test_what_the_broker_refuses_itself_is_507_too(small: Gateway) -> None:
     await resize(small.nc, "OBJ_files", MIB // 2)
-    unaware = Files(small.nc, timeout_s=3.0)
+    unaware = Files(small.nc, timeout_s=20)
     with pytest.raises(Exception, match="is full") as refused:
         await unaware.put(
             tenant=small.tenant, file_id="x", name="x", type="text/plain", body=blocks(8),

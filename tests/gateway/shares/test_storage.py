@@ -31,12 +31,12 @@ PAYLOAD = {"x": "y" * 20_000}
 
 
 async def size_of(nc: Client, stream: str) -> int:
-    return int((await ask(nc, f"STREAM.INFO.{stream}", timeout_s=3))["config"]["max_bytes"])
+    return int((await ask(nc, f"STREAM.INFO.{stream}", timeout_s=20))["config"]["max_bytes"])
 
 
 async def resize(nc: Client, stream: str, size: int) -> None:
-    config = (await ask(nc, f"STREAM.INFO.{stream}", timeout_s=3))["config"]
-    assert "error" not in await ask(nc, f"STREAM.UPDATE.{stream}", config | {"max_bytes": size}, timeout_s=3)
+    config = (await ask(nc, f"STREAM.INFO.{stream}", timeout_s=20))["config"]
+    assert "error" not in await ask(nc, f"STREAM.UPDATE.{stream}", config | {"max_bytes": size}, timeout_s=20)
 
 
 # --- Sizes
@@ -129,7 +129,7 @@ async def test_new_jobs_are_refused_before_the_log_is_full_and_the_others_can_en
     first = await small.submit()
     held = await small.lease(first["id"])
     jobs = await fill(small)
-    log = room.fill_of(await ask(small.nc, "STREAM.INFO.JOBS", timeout_s=3))
+    log = room.fill_of(await ask(small.nc, "STREAM.INFO.JOBS", timeout_s=20))
     assert 0.94 < log.share < 0.97
     for body in ({"kind": "noop"}, {"kind": "noop", "delay_s": 60}):
         assert (await small.call("POST", "/v1/jobs", body)).status == 503
@@ -277,4 +277,4 @@ async def test_a_disk_filled_by_others_is_reported_and_nothing_acknowledged_is_l
                 await asyncio.sleep(0.1)
         for old in kept:
             assert (await api.get(f"/v1/jobs/{old['id']}")).status == 200
-        assert subjects.JOBS in {fill.stream for fill in await room.fills(api.nc, timeout_s=3)}
+        assert subjects.JOBS in {fill.stream for fill in await room.fills(api.nc, timeout_s=20)}

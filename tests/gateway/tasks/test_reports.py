@@ -202,7 +202,7 @@ async def test_end_frees_the_place_under_a_limit(api: Gateway, noted: bool) -> N
     said = jwt.decode(claimed.json["lease"]["token"], options={"verify_signature": False})
     assert said["places"]
     if noted:
-        index = Index(api.nc, api.publisher, timeout_s=3)
+        index = Index(api.nc, api.publisher, timeout_s=20)
         claims = OutcomeClaims(
             job=said["job"], fence=said["fence"], attempt=1, worker=said["worker"], tenant=api.tenant,
             lease_s=lease_s, places=tuple(said["places"]), backend=SERVER,

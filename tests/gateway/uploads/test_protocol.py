@@ -57,7 +57,7 @@ async def tus(running: Gateway) -> Tus:
 
 
 async def record(running: Gateway, place: str) -> Upload:
-    bucket = Bucket(running.nc, UPLOADS, timeout_s=3.0)
+    bucket = Bucket(running.nc, UPLOADS, timeout_s=20)
     found = (await bucket.get((running.tenant, place.rpartition("/")[2]))).value
     assert found is not None
     return found
@@ -279,7 +279,7 @@ async def test_a_sweep_leaves_what_is_to_go_on_and_takes_what_nobody_names(
     place = await tus.create(len(DATA))
     await tus.patch(place, 0, DATA[:MIB])
     async with Files.of(running.nc, running.settings) as own:
-        hasty = Files(running.nc, timeout_s=3.0, upload_timeout_s=-60.0, s3=own.s3)
+        hasty = Files(running.nc, timeout_s=20, upload_timeout_s=-60.0, s3=own.s3)
         upload_id = place.rpartition("/")[2]
         left = await own.take_part(
             _blocks(b"x" * MIB),
@@ -302,7 +302,7 @@ async def _blocks(data: bytes) -> AsyncIterator[bytes]:
 
 
 async def _chunks(running: Gateway, nuid: str) -> list[Stored]:
-    return await read_range(running.nc, "OBJ_files", f"$O.files.C.{nuid}", limit=1, timeout_s=3.0)
+    return await read_range(running.nc, "OBJ_files", f"$O.files.C.{nuid}", limit=1, timeout_s=20)
 
 
 async def test_a_page_of_another_origin_may_read_what_tus_answers(
