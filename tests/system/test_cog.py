@@ -166,7 +166,8 @@ async def test_a_real_server_at_capacity_crashed_and_killed(tmp_path: Path, vers
         assert (await ended(site, crashing))["state"] == "dead"
         waiting = await submit(site)
         await until_state(site, "offline")
-        assert (await site.request("GET", f"/v1/jobs/{waiting}"))[1]["failures"] == 0
+        most = 1 if version == OLDER else 0  # that one may answer 500 in the moment in which it ends itself
+        assert (await site.request("GET", f"/v1/jobs/{waiting}"))[1]["failures"] <= most
         await server.kill()
         await server.start()
         assert (await ended(site, waiting))["state"] == "succeeded"
