@@ -68,6 +68,7 @@ class _Writer:
         to.many(text.filled.fields, self._field)
         to.many(text.filled.remarks, self._block)
         to.integer(text.filled.drawn)
+        to.integer(text.turned)
 
     def _line(self, line: Line) -> None:
         to = self._to
@@ -206,7 +207,7 @@ class _Reader:
         lines, size, letters, failed = of.many(self._line), self._pair(), of.integer(), of.text()
         bare, structure = of.many(of.text), self._structure()
         filled = Filled(of.many(self._field), of.many(self._block), of.integer())
-        return PageText(lines, size, letters, structure, filled, failed, bare)
+        return PageText(lines, size, letters, structure, filled, failed, bare, of.integer())
 
     def _line(self) -> Line:
         of = self._of

@@ -18,7 +18,7 @@ from switchyard.services.documents.model.runs import PLAIN
 from switchyard.services.documents.page.lines import Line, Word, most_of, spaced
 from switchyard.services.documents.pdf.frame import Frame
 from switchyard.services.documents.pdf.tags import structure
-from switchyard.services.documents.pdf.text import letters, levels, markers
+from switchyard.services.documents.pdf.text import letters, levels, markers, turns
 from switchyard.services.documents.pdf.text.faces import Face, Faces
 from switchyard.services.documents.self_check import letters as letters_of
 
@@ -58,9 +58,12 @@ def lines(page: pdfium.PdfPage) -> list[Line]:
 
 
 def read(page: pdfium.PdfPage) -> tuple[list[Line], int]:
-    """The lines of a page's text layer, and how many letters that has."""
+    """The lines of a page's text layer, and how many letters that has; the page is turned as they run."""
     textpage = page.get_textpage()
     try:
+        if turns.turn(page, textpage):
+            textpage.close()
+            textpage = page.get_textpage()
         joined: list[Line] = []
         reader = _Reader(textpage.raw, textpage.count_chars(), page)
         for line in reader.lines():
