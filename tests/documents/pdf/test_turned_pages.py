@@ -51,11 +51,11 @@ def test_a_table_that_lies_on_its_side_is_read_as_it_runs(
 
 def test_a_line_across_a_turned_page_comes_last_and_parts_no_table(tmp_path: Path) -> None:
     path = tmp_path / "footer.pdf"
-    footer = texts_of([(250.0, 300.0, "Of the yearbook, page 12")])
+    footer = texts_of([(250.0, 300.0, "From the yearbook, page 12")])
     path.write_bytes(page_of(f"q {TURNS[90]}\n{drawn(ruled=False)}Q\n{footer}"))
     made = converted(path)
     assert MADE in made
-    assert made.endswith("Of the yearbook, page 12\n")
+    assert made.endswith("From the yearbook, page 12\n")
 
 
 def test_boxes_are_where_a_turned_page_shows_them(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ MAX_REPEATED: Final = 200  # characters of a cell that is repeated in each of it
 MAX_ODD: Final = 0.2  # of the words, in cells that are no rectangles
 MIN_SIZE: Final = 6.0  # points, of a row or column that has empty cells only
 MIN_CROSSING: Final = 2
+CLOSE: Final = 4  # times as many cells beside each other may be as close as words as are farther apart
 CROWDED: Final = 3  # lines of several cells within one: its columns are not ruled
 
 
@@ -158,7 +159,19 @@ class Grid:
             if self._cells[first + one] != self._cells[first + other]:
                 crossing += gap < height * cell_lines.SPACE
                 apart += gap >= height * cell_lines.SPACE
-        return crossing > max(apart, MIN_CROSSING)
+        # Cells may be as close as words, but not all of them are, and no line goes through a word.
+        close = crossing <= apart * CLOSE and not any(map(self._is_cut, words))
+        return crossing > max(apart, MIN_CROSSING) and not close
+
+    def _is_cut(self, word: Word) -> bool:
+        """Whether a line between two cells goes through a word."""
+        row = _between(self._ys, (word.top + word.bottom) / 2)
+        reach = (word.bottom - word.top) * cell_lines.SPACE
+        one, other = (_between(self._xs, at) for at in (word.left + reach, word.right - reach))
+        if row is None or one is None or other is None or one >= other:
+            return False
+        first = row * self._columns
+        return self._cells[first + one] != self._cells[first + other]
 
     def _parted(self, row: int, texts: dict[int, list[cell_lines.TextLine]]) -> list[list[_Cell]]:
         """A row between lines, as the rows of text that it holds."""
