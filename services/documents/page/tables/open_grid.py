@@ -26,6 +26,7 @@ HEADER_NEAR: Final = 2.0  # of the size, above the line below a header
 LABEL_HEIGHT: Final = 3.5  # of the size, between the lines above and below a label
 SHADED: Final = 4  # lines, as of two boxes
 SAME_PITCH: Final = 1.1
+SHORT: Final = 40  # characters of a line that may be a cell
 SEVERAL: Final = 0.5  # of the rows between two lines, with several cells
 
 
@@ -54,7 +55,25 @@ def tables(
     whole = cell_by_cell.joined(rows)
     aligned = _better(find_tables(whole, across, min_rows=min_rows, wrapped=True), aligned)
     aligned = _better(close_columns.tables(whole, across), aligned)
+    aligned += _in_any_order(
+        [line for line in free if not any(table.holds(line) for table in aligned)], across, min_rows
+    )
     return [*found, *(table for table in aligned if table.lines is None or not table.lines <= listings)]
+
+
+def _in_any_order(lines: Sequence[Line], across: Sequence[Rule], min_rows: int) -> Iterator[Table]:
+    """Tables of short cells, surely some, that were not written row by row, such as column by column."""
+    rows = [row for row in stacked([line for line in lines if len(line.text) <= SHORT]) if not _is_item(row)]
+    for table in find_tables(rows, across, min_rows=min_rows, wrapped=True):
+        taken = table.lines or frozenset()
+        if not any(_reaches(line, table) for line in lines if (line.left, line.top) not in taken):
+            yield table
+
+
+def _reaches(line: Line, table: Table) -> bool:
+    """Whether a line of text reaches into a table."""
+    across = line.left < table.right and line.right > table.left
+    return across and table.top < (line.top + line.bottom) / 2 < table.bottom
 
 
 def _better(tables: Iterable[Table], than: Sequence[Table]) -> list[Table]:

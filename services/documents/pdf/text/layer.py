@@ -132,11 +132,14 @@ class _Reader:
         base: tuple[Word, int] | None = None  # the last that stands on the line, and its first letter
         bullet = self._begins_with_bullet(pieces)
         for at, stop in pieces:
+            above: Box = (0.0, 0.0, 0.0, 0.0)
             for number, span in enumerate(self._alike(at, stop) or self._spans(at, stop)):
                 word, scripted = self._word(span, words[-1] if words else None, base, glued=number > 0)
                 if bullet and at == start:
                     word = word._replace(text=BULLET)
-                if words and _leaves_line(words[-1], word):
+                below = number > 0 and self._begins_below(span.start, span.box, above, span.face)
+                above = span.box
+                if words and (below or _leaves_line(words[-1], word)):
                     yield _line_of(words)
                     words = []
                 if not scripted:
@@ -201,6 +204,8 @@ class _Reader:
         height = first_box[3] - first_box[1]
         if not abs(last_box[3] - last_box[1] - height) < height * ALIKE:
             return ()
+        if self._begins_below(end - 1, last_box, first_box, face):
+            return ()
         box = _around(first_box, last_box) if end - start > 1 else first_box
         if box[2] - box[0] > height * WIDE * (end - start):
             return ()
@@ -229,12 +234,16 @@ class _Reader:
                 levels.MARK.fullmatch(self._text[index if tall < height else at])
                 or self._levels.are_apart(at, index)
             )
-            if gap or now != face or resized:
+            if gap or now != face or resized or self._begins_below(index, here, around, now):
                 yield _Span(at, index, around, face)
                 at, around, face, height = index, here, now, tall
             else:
                 around = _around(around, here)
         yield _Span(at, end, around, face)
+
+    def _begins_below(self, index: int, box: Box, before: Box, face: Face) -> bool:
+        """Whether a digit stands below what comes before it: pdfium joins the numbers of a column."""
+        return box[3] <= before[1] and not face.upended and self._text[index - 1 : index + 1].isdecimal()
 
     def _doubtful(self, start: int, end: int) -> Iterator[int]:
         """The letters within a word that may stand above or below the line though its ends do not."""

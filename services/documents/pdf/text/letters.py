@@ -126,9 +126,8 @@ class Letters:
     def _is_upended(self) -> bool:
         """Whether the letters go up or down the page, such as a page number on one that lies on its side."""
         first, last = self._boxes[0], self._boxes[-1]
-        return abs(last[1] - first[1]) > max(
-            abs(last[0] - first[0]), first[2] - first[0], first[3] - first[1]
-        )
+        apart = max(first[1], last[1]) >= min(first[3], last[3])
+        return apart and min(first[2], last[2]) - max(first[0], last[0]) > (last[2] - last[0]) / 2
 
 
 def lines(letters: Iterable[Letter], frame: Frame) -> Iterator[Line]:
