@@ -209,7 +209,7 @@ class _Join:
         lines = self._vocabulary.with_hyphens(lines)
         lines = drawing.marked([*tree.tagged(linked(lines, page.links)), *seen.lines])
         found, lines = tables.tables(tree, lines, sure=True)
-        ruled, lines = drawing.tables(lines, found)
+        ruled, lines = drawing.tables(lines, found, before.edges if before is not None else ())
         found += ruled
         unsure, lines = tables.tables(tree, lines, found, sure=False)
         found += unsure

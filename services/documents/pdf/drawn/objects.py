@@ -43,16 +43,19 @@ class Drawing:
     down: tuple[Rule, ...] = ()
     shapes: frozenset[Box] = frozenset()
 
-    def tables(self, lines: Sequence[Line], known: Sequence[Table]) -> tuple[list[Table], list[Line]]:
+    def tables(
+        self, lines: Sequence[Line], known: Sequence[Table], before: Sequence[float] = ()
+    ) -> tuple[list[Table], list[Line]]:
         """The ruled tables, and the lines of text, parted where they lead into or out of one.
 
         Args:
             lines: those of the page.
             known: tables whose lines of text are in no other.
+            before: the edges of the ruled table that the page before ends with, if it does.
         """
         if not lines or not (self.across or self.down):
             return [], list(lines)
-        return Ruling(self.across, self.down).tables(lines, known)
+        return Ruling(self.across, self.down).tables(lines, known, before)
 
     def marked(self, lines: Sequence[Line]) -> list[Line]:
         """The lines with the bullets that are drawn beside them."""

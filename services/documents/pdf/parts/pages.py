@@ -160,6 +160,7 @@ class _Writer:
         to.flags(table.continues, table.lines is not None)
         to.many(sorted(table.lines or ()), lambda start: to.floats(*start))
         to.many(table.columns, lambda span: to.floats(*span))
+        to.many(table.edges, to.floats)
 
     def _in_picture(self, picture: InPicture) -> None:
         to = self._to
@@ -286,8 +287,8 @@ class _Reader:
         of = self._of
         box, markdown = self._box(), of.text()
         continues, has_lines = of.flags(2)
-        starts, columns = of.many(self._pair), of.many(self._pair)
-        return Table(*box, markdown, frozenset(starts) if has_lines else None, columns, continues)
+        starts, columns, edges = of.many(self._pair), of.many(self._pair), of.many(of.float)
+        return Table(*box, markdown, frozenset(starts) if has_lines else None, columns, continues, edges)
 
     def _in_picture(self) -> InPicture:
         of = self._of
