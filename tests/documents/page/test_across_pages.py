@@ -112,6 +112,26 @@ def test_a_table_that_goes_on_is_one_table(tmp_path: Path, second: list[list[str
     assert converted(path) == ONE
 
 
+LIKE = ["belt", "red", "to do"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param([BOLT, NUT], [BOLT, PIN], id="with an amount"),
+        pytest.param([LIKE, NUT, LIKE], [LIKE, PIN], id="again on the first page"),
+        pytest.param([LIKE, NUT], [LIKE, PIN, LIKE], id="again on the second page"),
+    ],
+)
+def test_a_row_that_is_like_the_first_one_is_no_header_that_is_repeated(
+    tmp_path: Path, first: list[list[str]], second: list[list[str]]
+) -> None:
+    path = tmp_path / "table.pdf"
+    path.write_bytes(pages_of([ruled(0, first), ruled(1, second)]))
+    lines = [f"| {' | '.join(row)} |\n" for row in (*first, *second)]
+    assert converted(path) == "".join([lines[0], RULE, *lines[1:]])
+
+
 def test_the_last_row_of_a_table_is_one_where_it_stands_alone_on_the_next_page(tmp_path: Path) -> None:
     path = tmp_path / "table.pdf"
     below = texts_of(prose(640, "What stands below the table is none of its rows."))
