@@ -268,3 +268,13 @@ def test_cells_as_close_as_words_are_a_table_where_all_lines_are_drawn(tmp_path:
     made = markdown_of(tmp_path, grid(rows, xs), drawn)
     lines = [f"| {' | '.join(row)} |" for row in rows]
     assert made == "\n".join([lines[0], "| --- | --- | --- |", *lines[1:]]) + "\n"
+
+
+def test_lines_of_text_between_two_tables_are_in_no_cell_of_them(tmp_path: Path) -> None:
+    rows = [HEADER, *NUMBERS]
+    first = "Words between two tables, which are about as wide as these tables are and a little"
+    text = [(90.0, 636.0, first), (90.0, 622.0, "wider, and no rows.")]
+    texts = [*grid(rows, XS), *text, *grid(rows, XS, top=596), *grid(rows, XS, top=520, pitch=20)]
+    made = markdown_of(tmp_path, texts, across(646, 514, end=480))
+    table = f"| Model | Chunks | Mean |\n| --- | --- | --- |\n{AS_ROWS}\n"
+    assert made.startswith(f"{table}\n{first} wider, and no rows.\n\n{table.splitlines()[0]}\n")

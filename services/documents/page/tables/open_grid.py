@@ -10,7 +10,12 @@ from typing import Final
 from switchyard.services.documents.page.lines import Line, Table
 from switchyard.services.documents.page.paragraphs import BULLET, NUMBER
 from switchyard.services.documents.page.tables import cell_by_cell, close_columns, rule_per_row, three_rules
-from switchyard.services.documents.page.tables.aligned import find_tables, may_be_within, table_of
+from switchyard.services.documents.page.tables.aligned import (
+    LABEL_CHARS,
+    find_tables,
+    may_be_within,
+    table_of,
+)
 from switchyard.services.documents.page.tables.grid import Rule
 from switchyard.services.documents.page.tables.rows import Row, Word
 
@@ -206,9 +211,25 @@ def _goes_on(rows: Sequence[Row], row: Row) -> bool:
 
 
 def _made(rows: Sequence[Row], across: Sequence[Rule]) -> Iterator[Table]:
+    rows = list(rows)
+    above: Row | None = None
+    while rows and (_is_prose(rows[0]) or (above is not None and _ends(above, rows[0]))):
+        above = rows.pop(0)
+    while rows and _is_prose(rows[-1]):
+        rows.pop()
     table = table_of(rows, (), across, min_rows=MIN_RULED_ROWS) if rows else None
     if table is not None:
         yield table
+
+
+def _is_prose(row: Row) -> bool:
+    """Whether it is a line of text too long to be a label of rows."""
+    return len(row.chunks) == 1 and sum(len(word.text) + 1 for word in row.words) > LABEL_CHARS
+
+
+def _ends(prose: Row, row: Row) -> bool:
+    """Whether it is the last line of a paragraph."""
+    return len(row.chunks) == 1 and abs(row.left - prose.left) <= row.size / 2
 
 
 def stacked(lines: Sequence[Line]) -> list[Row]:
