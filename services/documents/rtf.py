@@ -19,6 +19,7 @@ from switchyard.services.documents.model.document import Document, Options, Page
 from switchyard.services.documents.model.pieces import Piece
 from switchyard.services.documents.model.runs import PLAIN, Look, Run
 from switchyard.services.documents.model.scripts import DOWN, UP
+from switchyard.services.documents.rtf_rows import Rows
 
 TOKEN: Final = re.compile(
     rb"\\([A-Za-z]{1,32})(-?[0-9]{1,10})? ?|\\'([0-9A-Fa-f]{2})|\\([^A-Za-z])|([{}])|([^\\{}\r\n]+)|[\r\n]+"
@@ -37,6 +38,7 @@ SIGNS: Final = {
     "nestcell": " ", "nestrow": " ", "qmspace": " ", "rdblquote": "\u201d",
     "rquote": "\u2019", "tab": "\t",
 }  # fmt: skip
+CUT_OFF: Final = "the Rich Text has no end: it may have been cut off, and what stood there is missing then"
 SYMBOLS: Final = {b"~": "\u00a0", b"_": "-", b"\\": "\\", b"{": "{", b"}": "}", b"\n": "\n", b"\r": "\n"}
 CHARSETS: Final = {
     77: "mac-roman", 128: "cp932", 129: "cp949", 134: "gb18030", 136: "big5", 161: "cp1253", 162: "cp1254",
@@ -80,6 +82,7 @@ class _Reader:
 
     source: bytes
     images: int = 0
+    is_cut_off: bool = False  # whether groups have begun that never end
     _group: _Group = field(default_factory=_Group)
     _open: list[_Group] = field(default_factory=list)
     _runs: list[Run] = field(default_factory=list)
@@ -87,7 +90,7 @@ class _Reader:
     _paragraph: _Paragraph = field(default_factory=_Paragraph)
     _cells: list[str] = field(default_factory=list)
     _cell: list[str] = field(default_factory=list)
-    _rows: list[list[str]] = field(default_factory=list)
+    _rows: Rows = field(default_factory=Rows)
     _high: int = 0
     _left_out: int = 0  # characters still to be left out
     _encoding: str = "cp1252"
@@ -124,6 +127,7 @@ class _Reader:
                 at += max(int(number or 0), 0)
             elif word is not None:
                 yield from self._word(word.decode("ascii"), None if number is None else int(number))
+        self.is_cut_off = bool(self._open)
         yield from self._ended()
         yield from self._table()
         for number, note in enumerate(self._notes, start=1):
@@ -210,6 +214,9 @@ class _Reader:
                 self._cell_ended() if word == "cell" else self._row_ended()
             case "trowd" | "intbl":
                 self._paragraph.in_table = True
+                self._rows.says(word, 0)
+            case "cellx" | "clmrg" | "clvmrg" if group.reads == "body":
+                self._rows.says(word, number or 0)
             case "pard":
                 self._flush()
                 self._paragraph = _Paragraph(label=self._paragraph.label)
@@ -286,11 +293,11 @@ class _Reader:
     def _destination(self, word: str) -> bool:
         """Whether a group is for something else than text, which its first word says."""
         group = self._group
-        if word == "pict" and group.reads == "body":
+        if word == "pict" and group.reads in {"body", "sp"}:
             self.images += 1
         if word in SKIPPED or (group.optional and word not in READ):
             group.reads = ""
-        elif word in {"fonttbl", "stylesheet"}:
+        elif word in {"fonttbl", "stylesheet", "sp"}:  # the last is of shapes, with names and values in it
             group.reads = word
         elif word in {"listtext", "pntext"} and group.reads == "body":
             group.reads = "listtext"
@@ -354,15 +361,14 @@ class _Reader:
 
     def _row_ended(self) -> None:
         if self._cells:
-            self._rows.append(self._cells)
+            self._rows.add(self._cells)
         self._cells, self._cell, self._runs = [], [], []
 
     def _table(self) -> Iterator[Piece]:
-        rows, self._rows = self._rows, []
         if self._cells or self._cell:  # a row that does not end
-            rows.append([*self._cells, " ".join(self._cell)])
+            self._rows.add([*self._cells, " ".join(self._cell)])
             self._cells, self._cell = [], []
-        if rows:
+        if rows := self._rows.taken():
             yield from pieces.table(rows)
 
 
@@ -381,7 +387,8 @@ def read_pieces(source: bytes) -> tuple[list[Piece], tuple[str, ...]]:
     """What Rich Text holds, and warnings of what is left out."""
     reader = _Reader(source)
     made = list(pieces.settled(reader.read()))
-    return made, (f"{reader.images} images of Rich Text are left out",) if reader.images else ()
+    warnings = (f"{reader.images} images of Rich Text are left out",) if reader.images else ()
+    return made, (*warnings, *((CUT_OFF,) if reader.is_cut_off else ()))
 
 
 def _encoding(number: int) -> str:

@@ -75,3 +75,18 @@ def fractions(box: Box, size: tuple[float, float] | None) -> Box | None:
         min(max(at / whole, 0.0), 1.0) for at, whole in zip(box, (*size, *size), strict=True)
     )
     return left, top, right, bottom
+
+
+def turned_back(box: Box | None, degrees: int) -> Box | None:
+    """A box in fractions of a page that was turned clockwise to be read, as the page is shown.
+
+    Args:
+        box: left, top, right and bottom; None where unknown.
+        degrees: by how many it was turned, a multiple of 90.
+    """
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    for _ in range(degrees // 90 % 4):
+        left, top, right, bottom = top, 1 - right, bottom, 1 - left
+    return left, top, right, bottom

@@ -100,6 +100,7 @@ class Table:
         lines: where those begin that it holds (left, top); without it, all within its bounds.
         columns: from where to where each goes across the page; none where lines rule them.
         continues: whether rows of it are on a page before.
+        edges: where lines part its columns, and where it begins and ends; none where they do not rule it.
     """
 
     left: float
@@ -110,6 +111,7 @@ class Table:
     lines: frozenset[Start] | None = None
     columns: tuple[tuple[float, float], ...] = ()
     continues: bool = False
+    edges: tuple[float, ...] = ()
 
     def holds(self, line: Line) -> bool:
         """Whether the table holds a line."""

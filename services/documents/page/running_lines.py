@@ -90,7 +90,7 @@ class Running:
             if page.body != body:
                 for key in page.keys:
                     others[key].add(page.body)
-        kept = {id(line) for line in own}
+        kept = {id(line) for line in own} | _repeated(lines, height)
         rows = _rows(lines)
         running: dict[int, bool] = {}  # the lines that may be, and whether a number in them counts the pages
         for row in rows:
@@ -170,6 +170,22 @@ def _is_alone(line: Line, lines: Iterable[Line]) -> bool:
 
 def _is_at_edge(line: Line, height: float, edge: float = EDGE) -> bool:
     return line.bottom < height * edge or line.top > height * (1 - edge)
+
+
+def _repeated(lines: Sequence[Line], height: float) -> set[int]:
+    """The lines at the edges whose words stand at the same place of a line within the text as well.
+
+    These are rows of a table that are alike, or lines of their cells.
+    """
+    inner = (line for line in lines if not _is_at_edge(line, height, NUMBER_EDGE))
+    within = {(line.text, round(line.left)) for line in inner}
+    return {
+        id(line)
+        for line in lines
+        if any(map(str.isalpha, line.text))
+        and (line.text, round(line.left)) in within
+        and not is_marked(line)
+    }
 
 
 def _is_value(line: Line, row: Sequence[Line], number: int) -> bool:

@@ -28,6 +28,7 @@ class PageText:
         letters: how many the text layer has.
         failed: the name of what reading the page failed with; empty where it did not.
         bare: the lines of a page that failed, as the library parts them.
+        turned: by how many degrees clockwise the page was turned to be read, from how it is shown.
     """
 
     lines: tuple[Line, ...] = ()
@@ -37,6 +38,7 @@ class PageText:
     filled: Filled = field(default_factory=Filled)
     failed: str = ""
     bare: tuple[str, ...] = ()
+    turned: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from PIL import Image
 from pypdfium2 import raw
 
 from switchyard.services.documents.model.album import MAX_BYTES, MIN_PIXELS, Album, TooLargeError, key_of
-from switchyard.services.documents.model.blocks import Block, Box, fractions
+from switchyard.services.documents.model.blocks import Block, Box, fractions, turned_back
 from switchyard.services.documents.page import assemble
 from switchyard.services.documents.page.lines import Body, Line
 from switchyard.services.documents.page.running_lines import EDGE, NEAR_PAGES, STEP
@@ -23,7 +23,7 @@ from switchyard.services.documents.pdf.drawn.matrices import matrix_of, moved
 from switchyard.services.documents.pdf.drawn.objects import Picture
 from switchyard.services.documents.pdf.frame import Frame
 from switchyard.services.documents.pdf.kept_pictures import KeptPictures
-from switchyard.services.documents.pdf.page_model import Shown
+from switchyard.services.documents.pdf.page_model import PageText, Shown
 from switchyard.services.documents.pdf.regions import part
 from switchyard.services.documents.pdf.text_in_pictures import covered, is_paper
 
@@ -66,14 +66,15 @@ class Pictures:
         self._body = body
         self._behind: deque[set[Place]] = deque(maxlen=NEAR_PAGES)  # what stood at the edges of pages
 
-    def shown(self, pictures: Sequence[Shown], size: tuple[float, float], number: int) -> list[Line]:
+    def shown(self, pictures: Sequence[Shown], text: PageText, number: int) -> list[Line]:
         """Save pictures, and say where each stands; a logo that runs through the pages stands on the first.
 
         Args:
             pictures: those found on the page.
-            size: the page's width and height.
+            text: the page's.
             number: the page's, from 1.
         """
+        size = text.size
         found: list[Line] = []
         running: set[Place] = set()
         for picture in pictures:
@@ -82,7 +83,10 @@ class Pictures:
                 self._album.leave_out()
                 continue
             name = self._album.keyed(
-                picture.key, partial(self._load, picture.key), page=number, box=fractions(box, size)
+                picture.key,
+                partial(self._load, picture.key),
+                page=number,
+                box=turned_back(fractions(box, size), text.turned),
             )
             place = (name, round(box[0] / STEP), round(box[1] / STEP))
             if name and not self._runs(place):
@@ -92,12 +96,10 @@ class Pictures:
         self._behind.append(running)
         return found
 
-    def beside_scans(
-        self, pictures: Sequence[Shown], size: tuple[float, float], number: int
-    ) -> tuple[Block, ...]:
+    def beside_scans(self, pictures: Sequence[Shown], text: PageText, number: int) -> tuple[Block, ...]:
         """Save the pictures of a page that is read by OCR; see `shown`."""
-        found = self.shown(pictures, size, number)
-        return assemble.arrange(found, body=Body(self._body), size=size)
+        found = self.shown(pictures, text, number)
+        return assemble.arrange(found, body=Body(self._body), size=text.size)
 
     def _runs(self, place: Place) -> bool:
         return any(place in places for places in self._behind)

@@ -164,7 +164,7 @@ class _Join:
             return defeated.page(text.bare, what, text.failed)
         try:
             if (scan := here.page.scan) is not None:
-                return self._scan(scan, here.page, number)
+                return _as_shown(self._scan(scan, here.page, number), text.turned)
             own, gone = self._parted(here, number, near)
             made = self._page(here, number, own)
         except Exception as error:
@@ -177,6 +177,7 @@ class _Join:
         lost = self_check.warning(what, left, made.blocks, "its text layer", more=more)
         if drawn := text.filled.drawn:
             lost = (*lost, f"{what}: the text of {drawn} stamps or fields is drawn and was not read")
+        made = _as_shown(made, text.turned)
         return replace(made, running=len(gone), warnings=(*made.warnings, *lost))
 
     def _parted(self, here: _Taken, number: int, near: list[Seen]) -> tuple[list[Line], list[Line]]:
@@ -190,7 +191,7 @@ class _Join:
     def _scan(self, scan: Recognised, page: ReadPage, number: int) -> Page:
         self._open = None
         size, filled = page.text.size, page.text.filled
-        shown = self._saved.beside_scans(page.shown, size, number) if self._saved else ()
+        shown = self._saved.beside_scans(page.shown, page.text, number) if self._saved else ()
         return page_of(scan, (*shown, *filled.remarks), filled.blocks(size))
 
     def _page(self, here: _Taken, number: int, lines: list[Line]) -> Page:
@@ -208,7 +209,7 @@ class _Join:
         lines = self._vocabulary.with_hyphens(lines)
         lines = drawing.marked([*tree.tagged(linked(lines, page.links)), *seen.lines])
         found, lines = tables.tables(tree, lines, sure=True)
-        ruled, lines = drawing.tables(lines, found)
+        ruled, lines = drawing.tables(lines, found, before.edges if before is not None else ())
         found += ruled
         unsure, lines = tables.tables(tree, lines, found, sure=False)
         found += unsure
@@ -219,7 +220,7 @@ class _Join:
         found += open_grid.tables(free, drawing.rules(), code=not body.mono)
         self._open = next_page.at_end(lines, found)
         if self._saved is not None:
-            lines += self._saved.shown(page.shown, size, number)
+            lines += self._saved.shown(page.shown, page.text, number)
         ordered = reading_order.in_order(lines, [*found, *seen.tables], body=body.size)
         in_text, noted = notes.parted(ordered, body=body.size)
         made = assemble.arrange(
@@ -232,3 +233,13 @@ class _Join:
         made = blocks.among(made, filled.remarks)
         pictured = sum(letters(line.text) for line in seen.lines)
         return replace(Page.of(made, warnings=tuple(warnings), confidence=seen.confidence), pictured=pictured)
+
+
+def _as_shown(page: Page, turned: int) -> Page:
+    """A page that was turned to be read, with its blocks where it shows them."""
+    if not turned:
+        return page
+    return replace(
+        page,
+        blocks=tuple(replace(block, box=blocks.turned_back(block.box, turned)) for block in page.blocks),
+    )

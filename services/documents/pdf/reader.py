@@ -29,6 +29,7 @@ from switchyard.services.documents.pdf.pictures import PictureFinder
 from switchyard.services.documents.pdf.surroundings import Surroundings, sampled
 from switchyard.services.documents.pdf.tags.structure import Structures
 from switchyard.services.documents.pdf.text import layer
+from switchyard.services.documents.pdf.text.turns import Turns
 from switchyard.services.documents.pdf.text_in_pictures import PictureReader
 
 NOT_READ: Final = "was left out, for "
@@ -71,6 +72,7 @@ class PdfReader:
         self._near: dict[int, PageText | None] = {}
         self._texts: dict[int, PageText] = {}  # of pages that are read and were not made yet
         self._opened: dict[int, pdfium.PdfPage] = {}
+        self._turns = Turns()
         self._pdf = opened(path)
         with ExitStack() as closing:
             closing.enter_context(self._pdf)
@@ -123,17 +125,25 @@ class PdfReader:
             return None
         if number in self._range:  # which comes next, or soon
             self._opened[number] = page
-            text = self._texts[number] = _text(page, self._structures, comments=self._options.comments)
+            text = self._texts[number] = self._text(number, page, self._structures)
             return text
         try:
-            text = self._near[number] = _text(page, None, comments=self._options.comments)
+            text = self._near[number] = self._text(number, page, None)
         finally:
             page.close()
         return text
 
     def page(self, number: int) -> pdfium.PdfPage:
         """A page, which the caller closes."""
-        return self._pdf[number]
+        page = self._pdf[number]
+        self._turns.again(number, page)
+        return page
+
+    def _text(self, number: int, page: pdfium.PdfPage, structures: Structures | None) -> PageText:
+        """What a page says; see `_text`."""
+        self._turns.given(number, page)
+        text = _text(page, structures, comments=self._options.comments)
+        return replace(text, turned=self._turns.turned(number, page))
 
     def _begin(self, number: int) -> None:
         """Note that a page is read now."""
@@ -158,10 +168,10 @@ class PdfReader:
                 continue
             self._begin(number)
             try:
-                page = self._pdf[number]
+                page = self.page(number)
             except pdfium.PdfiumError:
                 continue
-            self._texts[number] = _text(page, self._structures, comments=self._options.comments)
+            self._texts[number] = self._text(number, page, self._structures)
             if number < self._range.start + BATCH and len(kept) < KEPT_OPEN:
                 kept[number] = page
             else:
@@ -195,14 +205,13 @@ class PdfReader:
             return ReadPage(number, left_out=self._skip[number])
         self._begin(number)
         try:
-            page = self._opened.pop(number, None) or self._pdf[number]
+            page = self._opened.pop(number, None) or self.page(number)
         except pdfium.PdfiumError:
             return ReadPage(number, left_out=DAMAGED)
         try:
             text = self._texts.get(number)
             if text is None:
-                text = _text(page, self._structures, comments=self._options.comments)
-                self._texts[number] = text
+                text = self._texts[number] = self._text(number, page, self._structures)
             if text.failed:
                 return ReadPage(number, text)
             try:
@@ -279,6 +288,7 @@ def _text(page: pdfium.PdfPage, structures: Structures | None, *, comments: bool
     text = PageText(size=page.get_size())
     try:
         lines, letters = layer.read(page)
+        text = replace(text, size=page.get_size())  # which may have been turned
         if structures is None:
             return replace(text, lines=tuple(lines), letters=letters)
         structure, filled = structures.of(page), forms.of(page, comments=comments)

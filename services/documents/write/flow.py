@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Final
 
 from switchyard.services.documents.model.blocks import Block
 from switchyard.services.documents.model.document import Page
 from switchyard.services.documents.page.across_pages import open_at, together
 from switchyard.services.documents.write import markdown
+
+# Numbers with thousands or at least two decimals, in brackets, or with a currency; and days.
+AMOUNT: Final = re.compile(
+    r"(?:[-\u2212+(]?[$\u20ac\u00a3\u00a5]? ?(?:\d{1,3}(?:[,.' ]\d{3})+(?:[.,]\d+)?|\d+[.,]\d{2,})\)?"
+    r"(?: ?[%\u20ac$])?)"
+    r"|\(\d+(?:[.,]\d+)?\)|[$\u20ac\u00a3\u00a5] ?\d+|\d{4}-\d\d-\d\d|\d{1,2}[./]\d{1,2}[./]\d{2,4}"
+)
 
 
 class Flow:
@@ -46,7 +55,7 @@ class Flow:
         yield from self._written(blocks if at is None else blocks[:at])
         self._held = [] if at is None else blocks[at:]
         if self._held and self._held[0].kind == "table":
-            self._header = self._held[0].header
+            self._header = _header(self._held[0])
 
     def end(self) -> Iterator[str]:
         """What was kept back."""
@@ -74,4 +83,14 @@ class Flow:
 def _rows(table: Block, header: str) -> str:
     """The rows of a table that continues, without a header that is repeated."""
     first, _, *others = table.markdown.split("\n")
-    return "\n".join(others if table.header == header else [first, *others])
+    return "\n".join(others if header and _header(table) == header else [first, *others])
+
+
+def _header(table: Block) -> str:
+    """What may be a table's header, which the next page may repeat; empty for a row of data.
+
+    Such a row stands in the table again, or has an amount in it: rows may be alike as well.
+    """
+    first, *others = table.text.split("\n")
+    amounts = any(AMOUNT.fullmatch(cell.strip("* ")) for cell in first.split("\t"))
+    return "" if first in others or amounts else first

@@ -112,6 +112,39 @@ def test_a_table_that_goes_on_is_one_table(tmp_path: Path, second: list[list[str
     assert converted(path) == ONE
 
 
+LIKE = ["belt", "red", "to do"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param([BOLT, NUT], [BOLT, PIN], id="with an amount"),
+        pytest.param([LIKE, NUT, LIKE], [LIKE, PIN], id="again on the first page"),
+        pytest.param([LIKE, NUT], [LIKE, PIN, LIKE], id="again on the second page"),
+    ],
+)
+def test_a_row_that_is_like_the_first_one_is_no_header_that_is_repeated(
+    tmp_path: Path, first: list[list[str]], second: list[list[str]]
+) -> None:
+    path = tmp_path / "table.pdf"
+    path.write_bytes(pages_of([ruled(0, first), ruled(1, second)]))
+    lines = [f"| {' | '.join(row)} |\n" for row in (*first, *second)]
+    assert converted(path) == "".join([lines[0], RULE, *lines[1:]])
+
+
+def test_the_last_row_of_a_table_is_one_where_it_stands_alone_on_the_next_page(tmp_path: Path) -> None:
+    path = tmp_path / "table.pdf"
+    below = texts_of(prose(640, "What stands below the table is none of its rows."))
+    path.write_bytes(pages_of([ruled(0, [HEADER, BOLT, NUT]), ruled(1, [PIN]) + below]))
+    assert converted(path) == f"{ONE}\nWhat stands below the table is none of its rows.\n"
+
+
+def test_a_row_between_other_lines_on_the_next_page_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "table.pdf"
+    path.write_bytes(pages_of([ruled(0, [HEADER, BOLT, NUT]), ruled(1, [PIN], xs=(100, 240, 380, 520))]))
+    assert converted(path).endswith("\n\npin 2 mm 0.05\n")
+
+
 def test_tables_of_other_widths_are_others(tmp_path: Path) -> None:
     path = tmp_path / "table.pdf"
     other = [["Town", "Inhabitants", "Area"], ["Ulm", "126 000", "118"]]

@@ -158,3 +158,42 @@ def test_a_line_below_each_row_parts_wrapped_cells_and_tables_below_each_other(t
         f"{head}| workers | 4 | how many requests are served at once |\n| log | info | what is logged |\n\n"
         f"Other settings\n\n{head}| port | 8080 | where it listens |\n"
     )
+
+
+SHIPS = [
+    ("Ship", "Flag", "Tons", "Berth"), ("Aurora", "NO", "12,400", "4"), ("Bonito", "ES", "8,150", "11"),
+    ("Aurora", "NO", "12,400", "4"), ("Cormorant", "UK", "31,000", "2"), ("Delfin", "PT", "950", "11"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ["by row", "by column", "from the end"])
+@pytest.mark.parametrize(
+    "rows", [SHIPS, [tuple(f"{17 * n * m % 89}" for m in range(2, 9)) for n in range(1, 9)]]
+)
+def test_a_table_without_lines_is_one_in_whatever_order_its_cells_were_written(
+    tmp_path: Path, order: str, rows: list[tuple[str, ...]]
+) -> None:
+    cells = [
+        (60.0 + 70 * column, 700.0 - 16 * number, text)
+        for number, row in enumerate(rows)
+        for column, text in enumerate(row)
+    ]
+    if order == "by column":
+        cells.sort(key=lambda cell: cell[0])
+    elif order == "from the end":
+        cells.sort(key=lambda cell: cell[1])
+    made = markdown_of(tmp_path, [(60.0, 740.0, "What was counted."), *cells])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    border = f"| {' | '.join(['---'] * len(rows[0]))} |"
+    assert made == "\n".join(["What was counted.\n", lines[0], border, *lines[1:]]) + "\n"
+
+
+def test_columns_of_short_lines_that_end_in_numbers_are_no_table(tmp_path: Path) -> None:
+    names = ("adder", "beam", "cable", "drum", "engine", "frame", "gear", "hook", "inlet")
+    texts: list[Placed] = []
+    for column in range(3):
+        for line, name in enumerate(names):
+            texts.append((60 + 170 * column, 700 - 13 * line, f"{name} {'abc'[column]}, {7 * line + column}"))
+    made = markdown_of(tmp_path, texts)
+    assert "|" not in made
+    assert made.index("inlet a") < made.index("adder b") < made.index("inlet b") < made.index("adder c")

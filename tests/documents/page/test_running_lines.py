@@ -276,3 +276,19 @@ def test_a_document_of_page_numbers_alone_says_them(tmp_path: Path) -> None:
     made = report(path)
     assert made["markdown"].strip().split("\n\n") == ["Page 1", "Page 2"]
     assert made["warnings"] == []
+
+
+def test_lines_of_cells_that_begin_several_pages_alike_are_kept(tmp_path: Path) -> None:
+    pages: list[list[Placed]] = []
+    for page in range(4):
+        texts: list[Placed] = []
+        for row in range(9):
+            y = 766.0 - 60 * row
+            if row in (0, 3):  # three lines, others two
+                texts += [(300, y, "lobster, market"), (72, y - 18, "oil"), (180, y - 18, f"{page}.{row}")]
+                texts += [(300, y - 18, "and belt"), (300, y - 36, "and sail")]
+            else:
+                texts += [(300, y, f"for row {row}"), (72, y - 9, "tin"), (180, y - 9, f"{page}.{row}")]
+                texts.append((300, y - 18, f"of page {page}"))
+        pages.append(texts)
+    assert markdown_of(tmp_path, pages).count("lobster, market") == 4 * 2

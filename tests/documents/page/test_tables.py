@@ -235,3 +235,46 @@ def test_many_lines_and_words_are_read_in_bounded_steps(tmp_path: Path, count: i
     )
     drawn = "".join(across(780 - n, start=30 + n % 3 * 9, end=590) for n in range(count))
     assert "w0" in markdown_of(tmp_path, texts, drawn)
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_lines_between_rows_alone_leave_out_neither_the_first_nor_the_last(
+    tmp_path: Path, *, repeated: bool
+) -> None:
+    last = NUMBERS[-1] if repeated else ("Base 1024", "8,011", "100.14")
+    rows = [HEADER, *NUMBERS, last]
+    drawn = across(*(694 - 20 * number for number in range(len(rows) - 1)))
+    above = (100.0, 740.0, "Chunks of each model, as they were counted")
+    below = (100.0, 580.0, "Larger ones were not looked at, and none of them will be.")
+    made = markdown_of(tmp_path, [above, *grid(rows, XS, pitch=20), below], drawn)
+    table = f"| Model | Chunks | Mean |\n| --- | --- | --- |\n{AS_ROWS}\n| {' | '.join(last)} |"
+    assert made == f"{above[2]}\n\n{table}\n\n{below[2]}\n"
+
+
+def test_a_line_of_text_below_the_last_line_between_rows_is_no_row(tmp_path: Path) -> None:
+    rows = [HEADER, *NUMBERS]
+    drawn = across(*(694 - 20 * number for number in range(len(rows))))
+    note = (100.0, 606.0, "Counted twice, by two people who did not know of each other")
+    made = markdown_of(tmp_path, [*grid(rows, XS, pitch=20), note], drawn)
+    assert made == f"| Model | Chunks | Mean |\n| --- | --- | --- |\n{AS_ROWS}\n\n{note[2]}\n"
+
+
+def test_cells_as_close_as_words_are_a_table_where_all_lines_are_drawn(tmp_path: Path) -> None:
+    rows = [("Swift", "1911", "4"), ("Petrel", "1923", "6"), ("Plover", "1923", "6"), ("Plover", "1923", "6")]
+    xs = (101.0, 132.0, 156.9)  # each a point to the right of a line, and the words reach up to the next
+    drawn = across(710, 696, 682, 668, 654, start=100, end=170) + down(
+        100, 131, 155.5, 170, top=710, bottom=654
+    )
+    made = markdown_of(tmp_path, grid(rows, xs), drawn)
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    assert made == "\n".join([lines[0], "| --- | --- | --- |", *lines[1:]]) + "\n"
+
+
+def test_lines_of_text_between_two_tables_are_in_no_cell_of_them(tmp_path: Path) -> None:
+    rows = [HEADER, *NUMBERS]
+    first = "Words between two tables, which are about as wide as these tables are and a little"
+    text = [(90.0, 636.0, first), (90.0, 622.0, "wider, and no rows.")]
+    texts = [*grid(rows, XS), *text, *grid(rows, XS, top=596), *grid(rows, XS, top=520, pitch=20)]
+    made = markdown_of(tmp_path, texts, across(646, 514, end=480))
+    table = f"| Model | Chunks | Mean |\n| --- | --- | --- |\n{AS_ROWS}\n"
+    assert made.startswith(f"{table}\n{first} wider, and no rows.\n\n{table.splitlines()[0]}\n")

@@ -134,6 +134,15 @@ def test_a_document_in_parts_is_the_document(tmp_path: Path) -> None:
         check(path, place)
 
 
+def test_pages_that_lie_on_their_side_are_turned_in_parts_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "turned.pdf"
+    cells = [(x, 690 - 16 * row, f"{x}.{row}") for row in range(6) for x in (100, 200, 300)]
+    lines = [(72, 560 - 14 * line, f"{SENTENCE} on {line}") for line in range(9)]
+    content = texts_of([(72, 730, "A table and what it says"), *cells, *lines])
+    path.write_bytes(pages_of([content, f"q 0 1 -1 0 650 0 cm {content}Q "] * 4))
+    check(path, tmp_path)
+
+
 @pytest.mark.drill
 @needs_ocr
 def test_scans_in_parts_are_the_document(tmp_path: Path) -> None:
@@ -239,7 +248,7 @@ def odd_page() -> ReadPage:
     )
     line = Line("other text", 1, 2.5, 3, 4, 5, True, True, True, (word, word._replace(text="")), True, "F",
                 "i.png", -1, True)  # fmt: skip
-    table = Table(1, 2, 3, 4, "| a |", frozenset({(2.0, 1.0), (1.0, 2.0)}), ((1.0, 2.0),), True)
+    table = Table(1, 2, 3, 4, "| a |", frozenset({(2.0, 1.0), (1.0, 2.0)}), ((1.0, 2.0),), True, (1.0, 3.0))
     block = Block("quote", "> a", "a", 3, (0.0, 0.1, 0.2, 0.3), "", True)
     read = Recognised((line,), (table, replace(table, lines=None)), 91.5, (1.0, 2.0), (3.0, 4.0), 90.25)
     cell = Cell(frozenset({3, 1, 2}), 2, 1, True, False)
@@ -252,7 +261,14 @@ def odd_page() -> ReadPage:
     return ReadPage(
         4_000,
         PageText(
-            (line, Line("", 0, 0, 0, 0, 0)), (612.0, 792.0), 12, structure, filled, "ValueError", ("x", "")
+            (line, Line("", 0, 0, 0, 0, 0)),
+            (612.0, 792.0),
+            12,
+            structure,
+            filled,
+            "ValueError",
+            ("x", ""),
+            270,
         ),
         "",
         (((1.0, 2.0, 3.0, 4.0), "https://example.com"),),

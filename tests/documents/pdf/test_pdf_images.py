@@ -21,6 +21,7 @@ WORDS: Final = (
     "BT /H 11 Tf 72 700 Td (Enough plain words for a page that is text and shows a picture.) Tj ET "
 )
 WITH_X: Final = HELVETICA + " /XObject << /X 5 0 R /Y 6 0 R >>"
+ACROSS: Final = {0: "1 0 0 1 0 0", 90: "0 1 -1 0 612 0", 180: "-1 0 0 -1 612 792"}
 RED, WHITE, BLUE = (255, 0, 0), (255, 255, 255), (0, 0, 255)
 
 
@@ -104,13 +105,28 @@ def pixel(image: Image.Image, place: tuple[int, int]) -> tuple[int, ...]:
 async def test_a_picture_is_saved_as_it_is_seen(
     connector: ConvertConnector, tmp_path: Path, matrix: str, rotation: int, red_at: int
 ) -> None:
-    data = page(shown(matrix), picture(jpeg()), entries=f"/Rotate {rotation}")
+    words = f"q {ACROSS[rotation]} cm {WORDS}Q "  # those run across the page as it is shown
+    data = page_of(
+        words + shown(matrix), resources=WITH_X, entries=f"/Rotate {rotation}", objects=[picture(jpeg())]
+    )
     result, saved = await converted(connector, tmp_path, data)
     [listed] = result["images"]
     found = saved[listed["name"]]
     assert [colour == RED for colour in corners(found)] == [at == red_at for at in range(4)]
     lies = ("0 -80" in matrix or "0 80" in matrix) != (rotation in (90, 270))
     assert (listed["width"], listed["height"]) == ((40, 80) if lies else (80, 40))
+
+
+async def test_a_picture_on_a_page_whose_text_lies_on_its_side_is_saved_as_the_text_runs(
+    connector: ConvertConnector, tmp_path: Path
+) -> None:
+    result, saved = await converted(
+        connector, tmp_path, page(shown("80 0 0 40 100 400"), picture(jpeg()), entries="/Rotate 90")
+    )
+    [listed] = result["images"]
+    assert saved[listed["name"]] == jpeg()
+    # Its place is that on the page as it is shown, whose height is the width of what is drawn.
+    assert listed["box"] == pytest.approx([400 / 792, 100 / 612, 440 / 792, 180 / 612], abs=0.001)
 
 
 async def test_a_picture_drawn_within_a_turned_form_is_saved_as_it_is_seen(

@@ -22,6 +22,7 @@ MAX_REPEATED: Final = 200  # characters of a cell that is repeated in each of it
 MAX_ODD: Final = 0.2  # of the words, in cells that are no rectangles
 MIN_SIZE: Final = 6.0  # points, of a row or column that has empty cells only
 MIN_CROSSING: Final = 2
+CLOSE: Final = 4  # times as many cells beside each other may be as close as words as are farther apart
 CROWDED: Final = 3  # lines of several cells within one: its columns are not ruled
 
 
@@ -50,11 +51,12 @@ class Grid:
         self._places: Counter[int] = Counter()  # of each cell
         self._odd: set[int] = set()  # cells that are no rectangles
 
-    def table(self, words: Sequence[Word]) -> tuple[Table, set[int]] | None:
+    def table(self, words: Sequence[Word], before: Sequence[float] = ()) -> tuple[Table, set[int]] | None:
         """The table; None for a mere frame, a drawing, and where columns stand within the cells.
 
         Args:
             words: those on the page; those in the table are recognised by their `id`.
+            before: the edges of the table that the page before ends with: of it one row may be left.
         """
         if self._rows * self._columns not in range(2, MAX_CELLS):
             return None
@@ -89,12 +91,23 @@ class Grid:
         )
         rows = [list(row) for row in zip(*columns, strict=True)]
         written = _written(rows, self._odd)
-        if len(written) < 2 or own < 2:  # a frame around text is no table
+        rest = len(written) == 1 and self._has_edges(before)
+        if (len(written) < 2 and not rest) or own < 2:  # a frame around text is no table
             return None
         if max(len(text) for row in written for text in row) > MAX_CELL_CHARS:
             return None
         taken = {id(word) for row in rows for cell in row for line in cell.lines for word in line.words}
-        return Table(self._xs[0], self._ys[0], self._xs[-1], self._ys[-1], markdown.table(written)), taken
+        table = Table(
+            self._xs[0], self._ys[0], self._xs[-1], self._ys[-1], markdown.table(written),
+            continues=rest, edges=tuple(self._xs),
+        )  # fmt: skip
+        return table, taken
+
+    def _has_edges(self, edges: Sequence[float]) -> bool:
+        """Whether its columns begin and end where those of another table do."""
+        return len(edges) == len(self._xs) and all(
+            abs(one - other) <= NEAR for one, other in zip(edges, self._xs, strict=True)
+        )
 
     def _texts(self, words: Sequence[Word]) -> dict[int, list[cell_lines.TextLine]]:
         self._cells = self._united()
@@ -158,7 +171,19 @@ class Grid:
             if self._cells[first + one] != self._cells[first + other]:
                 crossing += gap < height * cell_lines.SPACE
                 apart += gap >= height * cell_lines.SPACE
-        return crossing > max(apart, MIN_CROSSING)
+        # Cells may be as close as words, but not all of them are, and no line goes through a word.
+        close = crossing <= apart * CLOSE and not any(map(self._is_cut, words))
+        return crossing > max(apart, MIN_CROSSING) and not close
+
+    def _is_cut(self, word: Word) -> bool:
+        """Whether a line between two cells goes through a word."""
+        row = _between(self._ys, (word.top + word.bottom) / 2)
+        reach = (word.bottom - word.top) * cell_lines.SPACE
+        one, other = (_between(self._xs, at) for at in (word.left + reach, word.right - reach))
+        if row is None or one is None or other is None or one >= other:
+            return False
+        first = row * self._columns
+        return self._cells[first + one] != self._cells[first + other]
 
     def _parted(self, row: int, texts: dict[int, list[cell_lines.TextLine]]) -> list[list[_Cell]]:
         """A row between lines, as the rows of text that it holds."""

@@ -25,16 +25,20 @@ class OpenTable:
     """A table at the end of a page.
 
     Args:
-        columns: where they are across the page.
+        columns: where they are across the page; none where lines rule them.
         size: that of its text.
+        edges: where these lines are.
     """
 
     columns: tuple[Span, ...]
     size: float
+    edges: tuple[float, ...] = ()
 
     def rest(self, lines: Sequence[Line]) -> Table | None:
         """The rows with which the lines of the next page continue the table; None where they do not."""
         placed: list[Placed] = []
+        if not self.columns:  # ruled: what continues it is so, too
+            return None
         for row in stacked(lines)[:MAX_ROWS]:
             each = Placed(row, white.pieces(row, self.columns))
             near = not placed or row.top - placed[-1].row.bottom <= self.size * NEXT
@@ -72,6 +76,6 @@ def at_end(lines: Sequence[Line], tables: Sequence[Table]) -> OpenTable | None:
     last = max(tables, key=lambda table: table.bottom, default=None)
     if last is None or any(line.top >= last.bottom and not last.holds(line) for line in lines):
         return None
-    if not last.columns:  # ruled: what continues it is so, too
+    if not last.columns and not last.edges:
         return None
-    return OpenTable(last.columns, median(line.size for line in lines if last.holds(line)))
+    return OpenTable(last.columns, median(line.size for line in lines if last.holds(line)), last.edges)

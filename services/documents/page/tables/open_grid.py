@@ -10,7 +10,12 @@ from typing import Final
 from switchyard.services.documents.page.lines import Line, Table
 from switchyard.services.documents.page.paragraphs import BULLET, NUMBER
 from switchyard.services.documents.page.tables import cell_by_cell, close_columns, rule_per_row, three_rules
-from switchyard.services.documents.page.tables.aligned import find_tables, may_be_within, table_of
+from switchyard.services.documents.page.tables.aligned import (
+    LABEL_CHARS,
+    find_tables,
+    may_be_within,
+    table_of,
+)
 from switchyard.services.documents.page.tables.grid import Rule
 from switchyard.services.documents.page.tables.rows import Row, Word
 
@@ -26,6 +31,7 @@ HEADER_NEAR: Final = 2.0  # of the size, above the line below a header
 LABEL_HEIGHT: Final = 3.5  # of the size, between the lines above and below a label
 SHADED: Final = 4  # lines, as of two boxes
 SAME_PITCH: Final = 1.1
+SHORT: Final = 40  # characters of a line that may be a cell
 SEVERAL: Final = 0.5  # of the rows between two lines, with several cells
 
 
@@ -54,7 +60,25 @@ def tables(
     whole = cell_by_cell.joined(rows)
     aligned = _better(find_tables(whole, across, min_rows=min_rows, wrapped=True), aligned)
     aligned = _better(close_columns.tables(whole, across), aligned)
+    aligned += _in_any_order(
+        [line for line in free if not any(table.holds(line) for table in aligned)], across, min_rows
+    )
     return [*found, *(table for table in aligned if table.lines is None or not table.lines <= listings)]
+
+
+def _in_any_order(lines: Sequence[Line], across: Sequence[Rule], min_rows: int) -> Iterator[Table]:
+    """Tables of short cells, surely some, that were not written row by row, such as column by column."""
+    rows = [row for row in stacked([line for line in lines if len(line.text) <= SHORT]) if not _is_item(row)]
+    for table in find_tables(rows, across, min_rows=min_rows, wrapped=True):
+        taken = table.lines or frozenset()
+        if not any(_reaches(line, table) for line in lines if (line.left, line.top) not in taken):
+            yield table
+
+
+def _reaches(line: Line, table: Table) -> bool:
+    """Whether a line of text reaches into a table."""
+    across = line.left < table.right and line.right > table.left
+    return across and table.top < (line.top + line.bottom) / 2 < table.bottom
 
 
 def _better(tables: Iterable[Table], than: Sequence[Table]) -> list[Table]:
@@ -187,9 +211,25 @@ def _goes_on(rows: Sequence[Row], row: Row) -> bool:
 
 
 def _made(rows: Sequence[Row], across: Sequence[Rule]) -> Iterator[Table]:
+    rows = list(rows)
+    above: Row | None = None
+    while rows and (_is_prose(rows[0]) or (above is not None and _ends(above, rows[0]))):
+        above = rows.pop(0)
+    while rows and _is_prose(rows[-1]):
+        rows.pop()
     table = table_of(rows, (), across, min_rows=MIN_RULED_ROWS) if rows else None
     if table is not None:
         yield table
+
+
+def _is_prose(row: Row) -> bool:
+    """Whether it is a line of text too long to be a label of rows."""
+    return len(row.chunks) == 1 and sum(len(word.text) + 1 for word in row.words) > LABEL_CHARS
+
+
+def _ends(prose: Row, row: Row) -> bool:
+    """Whether it is the last line of a paragraph."""
+    return len(row.chunks) == 1 and abs(row.left - prose.left) <= row.size / 2
 
 
 def stacked(lines: Sequence[Line]) -> list[Row]:

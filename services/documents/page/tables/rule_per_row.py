@@ -21,6 +21,7 @@ from switchyard.services.documents.write import markdown
 APART: Final = 0.9  # of the size: white within what stands between two lines parts it
 NEAR: Final = 1.5  # of the size, from the names of the columns to the line below them
 MOSTLY: Final = 0.5  # of the rows
+SAME_SIZE: Final = 0.1  # of the size
 MIN_ROWS: Final = 2
 
 
@@ -31,12 +32,14 @@ class _Part:
     Args:
         header: what stands above the first of them.
         rows: what stands between each two.
+        rest: what stands directly below the last of them.
     """
 
     start: float
     end: float
     header: list[Row]
     rows: list[list[Row]] = field(default_factory=list)
+    rest: list[Row] = field(default_factory=list)
 
 
 def tables(rules: Sequence[Rule], rows: Sequence[Row]) -> Iterator[Table]:
@@ -72,6 +75,8 @@ def _parts(rules: Sequence[Rule], rows: Sequence[Row]) -> Iterator[_Part]:
             part.end = lower.at
             if between:
                 part.rows.append(between)
+    below = _clusters([row for row in rows if row.middle >= rules[-1].at])
+    part.rest = below[0] if below else []
     yield part
 
 
@@ -115,15 +120,34 @@ def _table(part: _Part, left: float, right: float) -> Table | None:
     least = len(cells) * MOSTLY if part.header else len(cells)
     if None in cells or len(several) < least or len(single) <= len(several) * MOSTLY:
         return None
+    rest = part.rest if _goes_on(part, found) else []
+    if rest:
+        cells.append(_cells(rest, found))
     texts = [titles] if titles else []
     texts += [[unbroken(lines) for lines in row] for row in cells if row is not None]
     top = min([part.start, *(row.top for row in part.header)])
     return Table(
-        left, top, right, part.end,
+        left, top, right, max([part.end, *(row.bottom for row in rest)]),
         markdown.table([[markdown.cell(text) for text in row] for row in texts]),
-        frozenset[Start]().union(*(row.line_starts() for row in (*part.header, *body))),
+        frozenset[Start]().union(*(row.line_starts() for row in (*part.header, *body, *rest))),
         tuple(found),
     )  # fmt: skip
+
+
+def _goes_on(part: _Part, found: Sequence[Span]) -> bool:
+    """Whether what stands below the last line is a row: of a table that has none above it there may be one.
+
+    It stands as near to the line as the names of the columns to theirs.
+    """
+    if not part.header or not part.rest:
+        return False
+    size = part.rest[0].size
+    near = part.rest[0].top - part.end <= size * APART
+    cells = _cells(part.rest, found)
+    single = cells is not None and min(len(lines) for lines in cells if lines) == 1
+    several = cells is not None and sum(map(bool, cells)) > 1
+    alike = abs(size - part.header[-1].size) <= size * SAME_SIZE
+    return near and alike and single and several
 
 
 def _cells(rows: Sequence[Row], found: Sequence[Span]) -> list[list[str]] | None:

@@ -20,6 +20,7 @@ from switchyard.services.documents.pdf.frame import Frame
 
 TABLE_PATHS: Final = range(1, 5_000)  # more are a drawing
 MAX_SEGMENTS: Final = 2_000
+SEGMENTS: Final = 12  # of a letter that is drawn as a shape
 CORNERS: Final = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))  # a picture fills this square
 
 Picture = tuple[pdfium.PdfImage, Box]
@@ -31,7 +32,7 @@ class Drawing:
 
     Args:
         covered: the share of the page under pictures.
-        paths: how many shapes there are.
+        paths: how many shapes there are; one of many segments may be several letters and counts as so many.
         across, down: straight lines that may rule tables; none where the page is all one drawing.
         shapes: what may be bullets.
     """
@@ -42,16 +43,19 @@ class Drawing:
     down: tuple[Rule, ...] = ()
     shapes: frozenset[Box] = frozenset()
 
-    def tables(self, lines: Sequence[Line], known: Sequence[Table]) -> tuple[list[Table], list[Line]]:
+    def tables(
+        self, lines: Sequence[Line], known: Sequence[Table], before: Sequence[float] = ()
+    ) -> tuple[list[Table], list[Line]]:
         """The ruled tables, and the lines of text, parted where they lead into or out of one.
 
         Args:
             lines: those of the page.
             known: tables whose lines of text are in no other.
+            before: the edges of the ruled table that the page before ends with, if it does.
         """
         if not lines or not (self.across or self.down):
             return [], list(lines)
-        return Ruling(self.across, self.down).tables(lines, known)
+        return Ruling(self.across, self.down).tables(lines, known, before)
 
     def marked(self, lines: Sequence[Line]) -> list[Line]:
         """The lines with the bullets that are drawn beside them."""
@@ -67,7 +71,7 @@ def of(page: pdfium.PdfPage) -> tuple[Drawing, tuple[Picture, ...]]:
 
     These have their boxes, in points from the top left of the page.
     """
-    paths = 0
+    paths = shapes_drawn = 0
     pictures: list[Picture] = []
     frame = Frame.of(page)
     rules, shapes = Rules(frame), Shapes(frame)
@@ -75,7 +79,9 @@ def of(page: pdfium.PdfPage) -> tuple[Drawing, tuple[Picture, ...]]:
     for drawn in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH)):
         if drawn.type == raw.FPDF_PAGEOBJ_PATH:
             paths += 1
-            if paths in TABLE_PATHS and raw.FPDFPath_CountSegments(drawn.raw) <= MAX_SEGMENTS:
+            segments = raw.FPDFPath_CountSegments(drawn.raw)
+            shapes_drawn += max(1, segments // SEGMENTS)
+            if paths in TABLE_PATHS and segments <= MAX_SEGMENTS:
                 rules.add(drawn)
                 shapes.add(drawn)
         else:
@@ -83,7 +89,8 @@ def of(page: pdfium.PdfPage) -> tuple[Drawing, tuple[Picture, ...]]:
             shapes.add_box(box)
     area = sum((right - left) * (bottom - top) for _, (left, top, right, bottom) in pictures)
     across, down = (rules.across, rules.down) if paths in TABLE_PATHS else ((), ())
-    drawing = Drawing(area / max(1.0, width * height), paths, tuple(across), tuple(down), shapes.found())
+    covered = area / max(1.0, width * height)
+    drawing = Drawing(covered, shapes_drawn, tuple(across), tuple(down), shapes.found())
     return drawing, tuple(pictures)
 
 

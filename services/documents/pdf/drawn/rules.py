@@ -32,12 +32,15 @@ class Ruling:
         across = _joined(self._across)
         return across if len(across) <= MAX_RULES else []
 
-    def tables(self, lines: Sequence[Line], known: Sequence[Table]) -> tuple[list[Table], list[Line]]:
+    def tables(
+        self, lines: Sequence[Line], known: Sequence[Table], before: Sequence[float] = ()
+    ) -> tuple[list[Table], list[Line]]:
         """The tables that the lines rule, and the text, its lines parted where they lead out of one.
 
         Args:
             lines: those of the page.
             known: tables whose lines of text are in no other.
+            before: the edges of the ruled table that the page before ends with, if it does.
         """
         across, down = _joined(self._across), _joined(self._down)
         found_in = list(lines)
@@ -47,7 +50,7 @@ class Ruling:
         free = (line for line in lines if not any(table.holds(line) for table in known))
         words = [word for line in free for word in line.words]
         for group in _connected(across, down):
-            if (found := Grid(*group).table(words)) is not None:
+            if (found := Grid(*group).table(words, before)) is not None:
                 table, taken = found
                 words = [word for word in words if id(word) not in taken]
                 found_in, starts = parted(found_in, taken)

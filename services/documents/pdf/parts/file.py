@@ -22,7 +22,7 @@ from switchyard.services.documents.pdf.parts.packing import PackError
 from switchyard.services.documents.pdf.parts.pages import packed, unpacked
 
 MAGIC: Final = b"SWYPAGES"
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_HEAD: Final = 1024 * 1024
 MAX_FRAME: Final = 256 * 1024 * 1024
 HEAD, PAGE, PICTURE, END = b"h", b"p", b"i", b"e"

@@ -68,6 +68,7 @@ class _Writer:
         to.many(text.filled.fields, self._field)
         to.many(text.filled.remarks, self._block)
         to.integer(text.filled.drawn)
+        to.integer(text.turned)
 
     def _line(self, line: Line) -> None:
         to = self._to
@@ -159,6 +160,7 @@ class _Writer:
         to.flags(table.continues, table.lines is not None)
         to.many(sorted(table.lines or ()), lambda start: to.floats(*start))
         to.many(table.columns, lambda span: to.floats(*span))
+        to.many(table.edges, to.floats)
 
     def _in_picture(self, picture: InPicture) -> None:
         to = self._to
@@ -206,7 +208,7 @@ class _Reader:
         lines, size, letters, failed = of.many(self._line), self._pair(), of.integer(), of.text()
         bare, structure = of.many(of.text), self._structure()
         filled = Filled(of.many(self._field), of.many(self._block), of.integer())
-        return PageText(lines, size, letters, structure, filled, failed, bare)
+        return PageText(lines, size, letters, structure, filled, failed, bare, of.integer())
 
     def _line(self) -> Line:
         of = self._of
@@ -285,8 +287,8 @@ class _Reader:
         of = self._of
         box, markdown = self._box(), of.text()
         continues, has_lines = of.flags(2)
-        starts, columns = of.many(self._pair), of.many(self._pair)
-        return Table(*box, markdown, frozenset(starts) if has_lines else None, columns, continues)
+        starts, columns, edges = of.many(self._pair), of.many(self._pair), of.many(of.float)
+        return Table(*box, markdown, frozenset(starts) if has_lines else None, columns, continues, edges)
 
     def _in_picture(self) -> InPicture:
         of = self._of

@@ -18,7 +18,7 @@ from switchyard.services.documents.model.runs import PLAIN
 from switchyard.services.documents.page.lines import Line, Word, most_of, spaced
 from switchyard.services.documents.pdf.frame import Frame
 from switchyard.services.documents.pdf.tags import structure
-from switchyard.services.documents.pdf.text import letters, levels, markers
+from switchyard.services.documents.pdf.text import letters, levels, markers, turns
 from switchyard.services.documents.pdf.text.faces import Face, Faces
 from switchyard.services.documents.self_check import letters as letters_of
 
@@ -58,9 +58,12 @@ def lines(page: pdfium.PdfPage) -> list[Line]:
 
 
 def read(page: pdfium.PdfPage) -> tuple[list[Line], int]:
-    """The lines of a page's text layer, and how many letters that has."""
+    """The lines of a page's text layer, and how many letters that has; the page is turned as they run."""
     textpage = page.get_textpage()
     try:
+        if turns.turn(page, textpage):
+            textpage.close()
+            textpage = page.get_textpage()
         joined: list[Line] = []
         reader = _Reader(textpage.raw, textpage.count_chars(), page)
         for line in reader.lines():
@@ -129,11 +132,14 @@ class _Reader:
         base: tuple[Word, int] | None = None  # the last that stands on the line, and its first letter
         bullet = self._begins_with_bullet(pieces)
         for at, stop in pieces:
+            above: Box = (0.0, 0.0, 0.0, 0.0)
             for number, span in enumerate(self._alike(at, stop) or self._spans(at, stop)):
                 word, scripted = self._word(span, words[-1] if words else None, base, glued=number > 0)
                 if bullet and at == start:
                     word = word._replace(text=BULLET)
-                if words and _leaves_line(words[-1], word):
+                below = number > 0 and self._begins_below(span.start, span.box, above, span.face)
+                above = span.box
+                if words and (below or _leaves_line(words[-1], word)):
                     yield _line_of(words)
                     words = []
                 if not scripted:
@@ -198,6 +204,8 @@ class _Reader:
         height = first_box[3] - first_box[1]
         if not abs(last_box[3] - last_box[1] - height) < height * ALIKE:
             return ()
+        if self._begins_below(end - 1, last_box, first_box, face):
+            return ()
         box = _around(first_box, last_box) if end - start > 1 else first_box
         if box[2] - box[0] > height * WIDE * (end - start):
             return ()
@@ -226,12 +234,16 @@ class _Reader:
                 levels.MARK.fullmatch(self._text[index if tall < height else at])
                 or self._levels.are_apart(at, index)
             )
-            if gap or now != face or resized:
+            if gap or now != face or resized or self._begins_below(index, here, around, now):
                 yield _Span(at, index, around, face)
                 at, around, face, height = index, here, now, tall
             else:
                 around = _around(around, here)
         yield _Span(at, end, around, face)
+
+    def _begins_below(self, index: int, box: Box, before: Box, face: Face) -> bool:
+        """Whether a digit stands below what comes before it: pdfium joins the numbers of a column."""
+        return box[3] <= before[1] and not face.upended and self._text[index - 1 : index + 1].isdecimal()
 
     def _doubtful(self, start: int, end: int) -> Iterator[int]:
         """The letters within a word that may stand above or below the line though its ends do not."""

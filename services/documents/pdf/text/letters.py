@@ -103,20 +103,31 @@ class Letters:
             return None
         self._end_word()
         heights = sorted(bottom - top for _, top, _, bottom in self._boxes)
+        left, right = min(box[0] for box in self._boxes), max(box[2] for box in self._boxes)
         top, bottom = min(box[1] for box in self._boxes), max(box[3] for box in self._boxes)
+        upended = self._frame.sideways and self._is_upended()
+        size = heights[len(heights) // 2]
+        if self._frame.sideways:  # the boxes are those of the ink, not of the font
+            size = right - left if upended else bottom - top
         return Line(
             text,
-            min(box[0] for box in self._boxes),
+            left,
             top,
-            max(box[2] for box in self._boxes),
+            right,
             bottom,
-            # On a page that lies on its side the boxes are those of the ink, not of the font.
-            bottom - top if self._frame.sideways else heights[len(heights) // 2],
+            size,
             bold=self._bold * 2 > len(self._boxes),
             italic=self._italic * 2 > len(self._boxes),
-            words=tuple(self._words),
+            words=tuple(word._replace(upended=upended) for word in self._words),
+            upended=upended,
             font=most_of(self._words),
         )
+
+    def _is_upended(self) -> bool:
+        """Whether the letters go up or down the page, such as a page number on one that lies on its side."""
+        first, last = self._boxes[0], self._boxes[-1]
+        apart = max(first[1], last[1]) >= min(first[3], last[3])
+        return apart and min(first[2], last[2]) - max(first[0], last[0]) > (last[2] - last[0]) / 2
 
 
 def lines(letters: Iterable[Letter], frame: Frame) -> Iterator[Line]:
