@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from switchyard.services.documents.model import pieces
+
+MOST_COLUMNS: Final = 1000
+"""That a row gets by cells that span several: a few bytes could say millions."""
 
 
 class Spanning(NamedTuple):
@@ -25,7 +28,7 @@ def spread(rows: Iterable[Sequence[Spanning]]) -> list[list[str]]:
         for cell in row:
             _fill(line, hanging)
             deep = cell.rows - 1
-            for again in pieces.spread(cell.text, cell.columns):
+            for again in pieces.spread(cell.text, max(1, min(cell.columns, MOST_COLUMNS - len(line)))):
                 if deep > 0:
                     hanging[len(line)] = (deep + 1, pieces.spread(again, 2)[1])
                 line.append(again)
