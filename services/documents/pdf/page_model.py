@@ -84,6 +84,7 @@ class ReadPage:
         scan: what OCR read of the whole page; None where its text layer stands.
         in_pictures: what OCR read in its pictures.
         shown: the pictures to save; of a scan, those that show no paper.
+        blank: how many pictures a page has that is all of one shade, so that none of them can be seen.
     """
 
     number: int
@@ -94,3 +95,4 @@ class ReadPage:
     scan: Recognised | None = None
     in_pictures: tuple[InPicture, ...] = ()
     shown: tuple[Shown, ...] = ()
+    blank: int = 0

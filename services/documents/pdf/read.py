@@ -192,7 +192,11 @@ class _Join:
         self._open = None
         size, filled = page.text.size, page.text.filled
         shown = self._saved.beside_scans(page.shown, page.text, number) if self._saved else ()
-        return page_of(scan, (*shown, *filled.remarks), filled.blocks(size))
+        made = page_of(scan, (*shown, *filled.remarks), filled.blocks(size))
+        if not page.blank:
+            return made
+        blank = f"page {number} shows nothing, though pictures are on it ({page.blank}): they may be damaged"
+        return replace(made, warnings=(*made.warnings, blank))
 
     def _page(self, here: _Taken, number: int, lines: list[Line]) -> Page:
         page, body, tree = here.page, self._body, here.structure

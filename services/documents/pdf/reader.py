@@ -240,7 +240,8 @@ class _Making:
         if self._is_scan(number, page, text, drawing):
             image, _ = regions.whole(page)
             shown = self._finder.beside_scans(pictures, page) if self._finder is not None else ()
-            made = ReadPage(number, text, shown=shown)
+            darkest, lightest = image.getextrema()
+            made = ReadPage(number, text, shown=shown, blank=len(pictures) if darkest == lightest else 0)
             reading = Reading(image, self._options.languages, cores=self._options.cores)
             return Pending(reading, partial(self._reader.read, made), partial(self._reader.not_read, made))
         in_pictures: tuple[InPicture, ...] = ()

@@ -13,7 +13,7 @@ import pytest_asyncio
 from PIL import Image
 
 from switchyard.services.connectors.convert.connector import ConvertConnector
-from tests.documents.corpus import needs_ocr
+from tests.documents.corpus import needs_ocr, report
 from tests.documents.hostile import (
     MIB,
     convert,
@@ -295,3 +295,14 @@ async def test_cells_that_span_millions_of_others_do_not(connector: ConvertConne
     table = tagged(element(b"Table", 6, b"9 0 R"), element(b"TR", 8, kids), *cells, owner=10)
     outcome = await convert(connector, tmp_path, table, "a.pdf")
     assert outcome.result["markdown"] == "Hello\n"
+
+
+@needs_ocr
+async def test_a_page_whose_picture_cannot_be_drawn_says_so(tmp_path: Path) -> None:
+    entries = b"/Type /XObject /Subtype /Image /ColorSpace /DeviceGray /BitsPerComponent 8"
+    picture = stream(b"0000", entries + b" /Width 200000 /Height 200000 /Filter /ASCIIHexDecode")
+    shown = stream(b"q 250 0 0 250 20 20 cm /I Do Q")
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdf_page(shown, picture, resources=b"/XObject << /I 6 0 R >>"))
+    (warning,) = report(path, ocr="auto")["warnings"]
+    assert warning.startswith("page 1 shows nothing, though pictures are on it (1)")

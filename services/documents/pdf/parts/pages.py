@@ -55,6 +55,7 @@ class _Writer:
             self._recognised(page.scan)
         to.many(page.in_pictures, self._in_picture)
         to.many(page.shown, self._shown)
+        to.integer(page.blank)
         return to.packed()
 
     def _text(self, text: PageText) -> None:
@@ -191,8 +192,9 @@ class _Reader:
         )
         scan = self._recognised() if is_scan else None
         page = ReadPage(
-            number, text, left_out, links, drawing, scan, of.many(self._in_picture), of.many(self._shown)
-        )
+            number, text, left_out, links, drawing, scan, of.many(self._in_picture), of.many(self._shown),
+            of.integer(),
+        )  # fmt: skip
         of.end()
         return page
 
