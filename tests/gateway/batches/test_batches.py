@@ -85,9 +85,11 @@ async def test_hostile_lines_are_lines_of_the_errors(broker: NatsServer, tmp_pat
         b"\x00\x00\x00",
         b"[1, 2]",
         b"null",
-        b'{"kind":"double","payload":{"n":1e999}}',
+        b'{"kind":"double","custom_id":"much","payload":{"n":1e999}}',
         b'{"kind":"double","payload":{"n":' + b"9" * 400 + b"}}",
-        b'{"kind":"double","payload":{"n":"\\ud800"}}',
+        b'{"kind":"double","payload":{"n":"\\ud800"},"custom_id":"half a pair"}',
+        b'{"custom_id":"deep","kind":"double","payload":{"n":' + b"[" * 70 + b"]" * 70 + b"}}",
+        b'{"custom_id":"much","kind":"double"}',
         b'{"custom_id":7,"kind":"double"}',
         b'{"custom_id":"","kind":"double"}',
         b'{"kind":"double","priority":101}',
@@ -105,7 +107,12 @@ async def test_hostile_lines_are_lines_of_the_errors(broker: NatsServer, tmp_pat
         assert [one["line"] for one in results] == [len(lines)]
         assert [one["line"] for one in errors] == list(range(1, len(lines)))
         codes = {one["line"]: one["error"]["code"] for one in errors}
-        assert (codes[1], codes[14]) == ("line_too_large", "payload_too_large")
+        assert (codes[1], codes[16]) == ("line_too_large", "payload_too_large")
+        named = {one["custom_id"]: one["error"]["code"] for one in errors[::-1] if one["custom_id"]}
+        assert named == {"much": "invalid", "half a pair": "invalid", "deep": "nested_too_deeply"}
+        assert [one["error"]["code"] for one in errors if one["custom_id"] == "much"][1:] == [
+            "duplicate_custom_id"
+        ]
         assert all(one["job"] is None for one in errors)
 
 
