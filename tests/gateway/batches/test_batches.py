@@ -178,6 +178,24 @@ async def test_batch_that_expires_accounts_for_every_line(
         assert {one["error"]["code"] for one in errors[10:]} == {"expired"}
 
 
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_batch_that_waits_for_room_ends_as_soon_as_its_jobs_have(
+    broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_cancelled: bool
+) -> None:
+    monkeypatch.setattr(carrier, "LOOK_S", 1000.0)  # nobody looks for a job that was never made
+    async with batches(broker.url, tmp_path, tenant_jobs=5) as at, keeper(at.api):
+        # Nobody runs this kind.
+        made = await at.make(jsonl(*map(double, range(1, 21))), deadline_s=3600 if is_cancelled else 3)
+        if is_cancelled:
+            async with asyncio.timeout(DEADLINE_S):
+                async for found in at.seen(made["id"]):
+                    if found["waits_for"]:
+                        break
+            assert (await at.api.call("POST", f"/v1/batches/{made['id']}/cancel")).status == 202
+        await at.until(made["id"], "cancelled" if is_cancelled else "expired")
+        each_once(*await at.outputs(made["id"]), 20)
+
+
 async def test_batch_of_a_kind_that_nobody_runs_is_explained(broker: NatsServer, tmp_path: Path) -> None:
     async with batches(broker.url, tmp_path) as at, keeper(at.api):
         made = await at.make(jsonl(*map(double, range(1, 6))), window=2)
