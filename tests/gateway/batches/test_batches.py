@@ -158,7 +158,7 @@ async def test_batch_that_is_cancelled_in_the_middle_accounts_for_every_line(
             results, errors = await at.outputs(made["id"])
         each_once(results, errors, 100)
         assert len(results) >= 5
-        assert "cancelled" in {one["error"]["code"] for one in errors}
+        assert {one["error"]["code"] for one in errors} == {"cancelled"}
         again = await at.api.call("POST", f"/v1/batches/{made['id']}/cancel")
         assert (again.status, again.json["state"]) == (200, "cancelled")
 
@@ -175,7 +175,7 @@ async def test_batch_that_expires_accounts_for_every_line(
         assert results == []
         each_once(results, errors, 30)
         assert [one["job"] is not None for one in errors] == [True] * 10 + [False] * 20
-        assert {one["error"]["code"] for one in errors[10:]} == {"expired"}
+        assert {one["error"]["code"] for one in errors} == {"expired"}
 
 
 @pytest.mark.parametrize("is_cancelled", [True, False])
