@@ -17,7 +17,7 @@ from switchyard.services.broker.bucket import Bucket
 from switchyard.services.broker.jetstream import api
 from switchyard.services.broker.publisher import Publisher
 from switchyard.services.broker.quarantine import read_or
-from switchyard.services.broker.reader import Stored, last_of_leader, read_range
+from switchyard.services.broker.reader import Stored, last_message, last_of_leader, read_range
 from switchyard.services.files.chunks import Chunks
 from switchyard.services.files.info import FileInfo, Remote, nuid_of
 from switchyard.services.files.keys import Lock
@@ -29,6 +29,18 @@ from switchyard.services.files.upload import Upload
 log = structlog.get_logger()
 
 CHUNKS_IN_FLIGHT: Final = 64  # of all uploads together: 8 MiB
+
+
+async def last_of(nc: Client, meta: str, *, timeout_s: float) -> Stored | None:
+    """The newest description under a subject, also one of a file that was deleted.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    message = await last_message(nc, subjects.FILES, meta, timeout_s=timeout_s)
+    if message is None:  # any replica may have answered that
+        message = await last_of_leader(nc, subjects.FILES, meta, timeout_s=timeout_s)
+    return message
 
 
 class BrokerPlace:

@@ -14,9 +14,10 @@ import orjson
 from msgspec import Meta
 
 from switchyard.events import subjects
-from switchyard.events.errors import InvalidError, NotFoundError
+from switchyard.events.errors import InvalidError, NotFoundError, SwitchyardError
 from switchyard.events.numbers import Time
 from switchyard.services import clock
+from switchyard.services.broker.reader import Stored
 from switchyard.services.files.keys import Lock, LockedError
 
 CHUNK_BYTES: Final = 128 * 1024
@@ -196,6 +197,33 @@ _OBJECT: Final = msgspec.json.Decoder(_Object)
 _FILE: Final = msgspec.json.Decoder(_File)
 _REMOTE: Final = msgspec.json.Decoder(Remote)
 _INDEX: Final = msgspec.json.Decoder(tuple[Annotated[int, Meta(ge=1, le=2**63 - 1)], ...])
+
+
+class StandsError(SwitchyardError):
+    """Another file stands under the id of one that was to replace none, and was not stored.
+
+    Args:
+        stored: that one.
+        sha256: that of the one that was not stored.
+    """
+
+    def __init__(self, stored: FileInfo, sha256: str) -> None:
+        super().__init__(f"file {stored.id} is there already")
+        self.stored = stored
+        self.sha256 = sha256
+
+
+def current(meta: Stored) -> FileInfo | None:
+    """The file that a message stands for; None when it was deleted or has expired."""
+    try:
+        return decode(meta.data)
+    except NotFoundError:
+        return None
+
+
+def as_stored(at: datetime) -> datetime:
+    """A time as finely as a description holds it."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def decode(data: bytes) -> FileInfo | None:

@@ -20,7 +20,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final, Self
 
 from nats.aio.client import Client
@@ -32,20 +32,23 @@ from switchyard.events.errors import (
     StorageFullError,
     SwitchyardError,
     UnavailableError,
+    VersionConflictError,
 )
 from switchyard.services import clock
 from switchyard.services.broker.publisher import AckLostError, NoRoomError
 from switchyard.services.broker.quarantine import read_or
-from switchyard.services.broker.reader import Stored, last_message, last_of_leader
-from switchyard.services.files.broker import BrokerPlace
+from switchyard.services.broker.reader import Stored
+from switchyard.services.files.broker import BrokerPlace, last_of
 from switchyard.services.files.chunks import DamagedFileError
 from switchyard.services.files.hidden import hidden_id, hidden_ids
 from switchyard.services.files.info import (
     CHUNK_BYTES,
     ID,
     FileInfo,
+    StandsError,
+    as_stored,
     check,
-    decode,
+    current,
     encode,
     encode_deleted,
     opened,
@@ -127,6 +130,7 @@ class Files:
         key: str = "",
         erasable: bool = False,
         in_broker: bool = False,
+        only_new: bool = False,
     ) -> FileInfo:
         """Store a file as its bytes come; it is there when all of them are, and else nothing of it is.
 
@@ -145,8 +149,10 @@ class Files:
             key: the id of the API key by which it is stored, or "".
             erasable: whether it is stored so that it can be erased: encrypted, with its name.
             in_broker: whether its bytes go to the broker wherever those of others go.
+            only_new: whether it replaces none.
 
         Raises:
+            StandsError: there is one under the id that it may not replace.
             InvalidError: id, name or type break a rule, or the digest is not `sha256`.
             LimitError: it is too large (413) or too slow (408).
             StorageFullError: there is no room for it.
@@ -169,8 +175,8 @@ class Files:
             type=type() if callable(type) else type,
             size_bytes=upload.size_bytes,
             sha256=upload.digest.hexdigest(),
-            created_at=_as_stored(now),
-            expires_at=_as_stored(now + timedelta(seconds=ttl_s)),
+            created_at=as_stored(now),
+            expires_at=as_stored(now + timedelta(seconds=ttl_s)),
             nuid=upload.nuid,
             chunks=upload.chunks,
             index=tuple(upload.index),
@@ -178,7 +184,7 @@ class Files:
             remote=upload.remote,
         )
         info = info if upload.lock is None else sealed(info, upload.lock)
-        return replace(info, seq=await self._commit(upload, info, ttl_s))
+        return replace(info, seq=await self._commit(upload, info, ttl_s, only_new=only_new))
 
     async def take_part(
         self, body: AsyncIterator[bytes], *, tenant: str, file_id: str, max_bytes: int, ttl_s: float,
@@ -203,13 +209,19 @@ class Files:
         """
         return await self._place.check_room(size_bytes, reserve)
 
-    async def _commit(self, upload: Intake, info: FileInfo, ttl_s: float) -> int:
-        """Make a file of stored chunks, in the place of the one that had its id."""
+    async def _commit(self, upload: Intake, info: FileInfo, ttl_s: float, *, only_new: bool) -> int:
+        """Make a file of stored chunks, in the place of the one that had its id, unless it may have none."""
         meta = subjects.file_meta(info.tenant, info.id)
+        headers = {subjects.H_ROLLUP: "sub", **ttl(ttl_s)}
         try:
-            replaced = await self._find(meta)
+            last = await last_of(self._nc, meta, timeout_s=self._timeout_s)
+            replaced = None if last is None else await self._read(last)
+            if only_new:
+                if replaced is not None:
+                    raise StandsError(replaced, upload.digest.hexdigest())
+                headers[subjects.H_EXPECTED_SEQ] = "0" if last is None else str(last.seq)
             publisher = await self._broker.publisher()
-            seq = await publisher.publish(meta, encode(info), {subjects.H_ROLLUP: "sub", **ttl(ttl_s)})
+            seq = await publisher.publish(meta, encode(info), headers)
         except AckLostError as error:
             seq = 0
             # It may be stored or not, or be so in a moment: without its chunks it would be a damaged file.
@@ -220,6 +232,10 @@ class Files:
             await self._taker.discard(upload)
             if isinstance(error, NoRoomError):
                 raise StorageFullError(str(error), retry_after_s=RETRY_S) from error
+            if isinstance(error, VersionConflictError):  # another upload was faster
+                if (stands := await self._find(meta)) is not None:
+                    raise StandsError(stands, upload.digest.hexdigest()) from error
+                raise UnavailableError("the file came and went meanwhile") from error
             raise
         if replaced is not None:
             with contextlib.suppress(SwitchyardError):  # what stays behind is swept
@@ -365,29 +381,15 @@ class Files:
         return swept + await self._remote.sweep(older_than_s=longest_s)
 
     async def _find(self, meta: str) -> FileInfo | None:
-        message = await last_message(self._nc, subjects.FILES, meta, timeout_s=self._timeout_s)
-        if message is None:  # any replica may have answered that
-            message = await last_of_leader(self._nc, subjects.FILES, meta, timeout_s=self._timeout_s)
-        if message is None:
-            return None
+        message = await last_of(self._nc, meta, timeout_s=self._timeout_s)
+        return None if message is None else await self._read(message)
+
+    async def _read(self, message: Stored) -> FileInfo | None:
         # One that cannot be read stands for no file: it is set aside, and an upload may take its place.
-        info = await read_or(self._nc, subjects.FILES, message, _info, None)
+        info = await read_or(self._nc, subjects.FILES, message, current, None)
         if info is None or not info.sealed:
             return info
         lock = await self.keys.find(info.tenant, info.id, info.nuid)
         if lock is None:  # it was erased
             return None
         return await read_or(self._nc, subjects.FILES, message, lambda _: opened(info, lock), None)
-
-
-def _info(meta: Stored) -> FileInfo | None:
-    """The file that a meta stands for; None when it was deleted or has expired."""
-    try:
-        return decode(meta.data)
-    except NotFoundError:
-        return None
-
-
-def _as_stored(at: datetime) -> datetime:
-    """A time as finely as a description holds it."""
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)

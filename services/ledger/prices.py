@@ -16,13 +16,18 @@ from switchyard.events.errors import (
     UnavailableError,
     VersionConflictError,
 )
+from switchyard.events.events import EVENTS
 from switchyard.events.ledger.prices import PriceBook, PriceVersion, twice
+from switchyard.events.vocabulary.causes import QueuedCause
 from switchyard.services import clock
 from switchyard.services.broker.bucket import Bucket, Entry, Form, Gone, Key, Mirror, json_values
 from switchyard.services.broker.publisher import AckLostError, Publisher
 from switchyard.services.settings import Settings
 
 MOST_VERSIONS: Final = 1000
+OUTCOMES: Final = frozenset({*EVENTS, *QueuedCause})
+"""The words for ends of attempts, and some more. One that is none is a slip: nothing would be billed."""
+MANY: Final = "succeeded, accepted, rejected, failed, cancelled, expired, released or lease_lost"
 
 
 def _is_day(key: Key) -> None:
@@ -95,7 +100,7 @@ class Prices:
         that cannot be read.
 
         Raises:
-            InvalidError: two prices are for the same unit and kind.
+            InvalidError: two prices are for the same unit and kind, or no attempt ends as it is billed.
             ConflictError: code `price_in_force`.
             LimitError: there are too many versions.
             UnavailableError: the broker does not answer.
@@ -104,6 +109,10 @@ class Prices:
         if double is not None:
             of = "" if double.kind is None else f" of kind {double.kind}"
             raise InvalidError(f"prices: {double.unit[:80]!r}{of} has two", field="prices")
+        for kind, outcomes in version.billed.items():
+            if wrong := sorted({*outcomes} - OUTCOMES):
+                message = f"billed.{kind}: no attempt ends as {wrong[0]!r}; many end as {MANY}"
+                raise InvalidError(message, field=f"billed.{kind}")
         known = await self._read()
         is_kept = any(other <= start for other in known) and start not in self._unreadable
         if start <= today() and is_kept:

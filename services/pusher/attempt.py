@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,6 +51,8 @@ from switchyard.services.settings import Settings
 log = structlog.get_logger()
 
 SETTLE_PAUSE_S: Final = 0.5
+HEARD_TRIES: Final = 20
+HEARD_PAUSE_S: Final = 0.1
 CALLED_BACK: Final = "called_back"
 """What a push came to whose attempt was ended by others, as a rule by the server's callback."""
 
@@ -263,7 +266,17 @@ class Attempt:
     async def cancelled(self, headers: dict[str, str]) -> str:
         """Have the server stop, and confirm it; what the server says afterwards changes nothing."""
         await self.stop_task(headers)
+        await self._see_request()
         return await self.end(ConfirmCancel(now=clock.now(), fence=self.lease.fence), "cancelled")
+
+    async def _see_request(self) -> None:
+        """Read that the job is to stop, which can be heard before it is in the log."""
+        for _ in range(HEARD_TRIES):
+            with contextlib.suppress(UnavailableError):
+                self.lease.job, why = await judge(self._means.store, self.lease.job, self.lease.fence)
+                if why is not None:
+                    return
+            await asyncio.sleep(HEARD_PAUSE_S)
 
     # --- Its end
 

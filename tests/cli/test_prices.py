@@ -65,6 +65,8 @@ def test_quotas_are_set_listed_shown_and_removed(site: Site) -> None:
         (("prices", "set", LATER, "--price", "pages=-1"), "is not like"),
         (("prices", "set", LATER, "--price", "pages=1/7"), "per"),
         (("prices", "set", LATER, "--price", "pages=1,least=x"), "is not like"),
+        (("prices", "set", LATER, "--price", "pages=1,lest=2"), "is not like"),
+        (("prices", "set", LATER, "--price", "chat:pages=1/1000,least=2,steps=3"), "is not like"),
         (("prices", "set", LATER, "--price", "pages=1", "--price", "pages=2"), "has two"),
         (("prices", "set", LATER, "--price", "pages=1", "--body", "{}"), "--body has all of it"),
         (("prices", "set", LATER, "--body", "nothing"), "JSON"),

@@ -111,6 +111,35 @@ class TestUpload:
         bad = await http.post("/v1/files", data=io.BytesIO(DATA), headers={"Idempotency-Key": "a b"})
         assert (await problem(bad, 422, "invalid"))["field"] == "Idempotency-Key"
 
+    async def test_of_uploads_at_once_under_one_key_one_is_stored_and_only_the_same_bytes_find_it(
+        self, http: Http
+    ) -> None:
+        met, ends = asyncio.Barrier(3), [b"a", b"b", b"a"]
+
+        async def body(end: bytes) -> AsyncIterator[bytes]:
+            async for block in blocks(7 * MIB):  # more than buffers hold: the gateway reads it
+                yield block
+            await met.wait()
+            yield end
+
+        headers = {"Idempotency-Key": "at-once"}
+        for _ in range(2):  # the second time in the place of one that was deleted
+            answers = await asyncio.gather(
+                *(http.post("/v1/files", data=body(end), headers=headers) for end in ends)
+            )
+            views = [await answer.json() for answer in answers]
+            codes = [(answer.status, view.get("code")) for answer, view in zip(answers, views, strict=True)]
+            assert codes.count((201, None)) == 1, codes
+            new = views[codes.index((201, None))]
+            stored = await (await http.get(f"/v1/files/{new['id']}")).read()
+            for answer, view, end in zip(answers, views, ends, strict=True):
+                if not stored.endswith(end):
+                    assert (answer.status, view["code"]) == (409, "idempotency_conflict")
+                else:
+                    assert (answer.status in (200, 201), view) == (True, new)
+            assert hashlib.sha256(stored).hexdigest() == new["sha256"]
+            assert (await http.delete(f"/v1/files/{new['id']}")).status == 204
+
     @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, len(DATA)])
     async def test_a_file_comes_down_as_it_went_up(self, http: Http, size: int) -> None:
         response = await http.post(

@@ -221,6 +221,34 @@ async def test_writers_at_once_make_a_version_each(shared_broker: SharedBroker, 
         assert (await two.get("/v1/workflows/w")).json["version"] == numbers[-1]
 
 
+async def test_writers_of_the_same_at_once_make_one_version(
+    shared_broker: SharedBroker, tmp_path: Path
+) -> None:
+    async with (
+        gateway(shared_broker.url, tmp_path / "a") as one,
+        gateway(shared_broker.url, tmp_path / "b") as two,
+    ):
+        two.tenant = one.tenant
+        for number in range(1, 9):
+            body = PLAIN | {"title": f"{number}"}
+            answers = await asyncio.gather(
+                *((one, two)[n % 2].call("PUT", "/v1/workflows/w", body) for n in range(8))
+            )
+            assert {answer.json["version"] for answer in answers} == {number}
+            assert sorted(answer.status for answer in answers) == [200] * 7 + [201]
+        assert (await one.get("/v1/workflows/w/versions")).json["versions"] == list(range(1, 9))
+
+
+async def test_a_cursor_that_no_page_has_given_is_refused(api: Gateway) -> None:
+    await put(api, "w", PLAIN)
+    for path in ("/v1/workflows", "/v1/schedules"):
+        for cursor in ("", "W10", "%00", "a%20b", "x" * 64):
+            refused = await api.get(f"{path}?cursor={cursor}")
+            found = refused.status, refused.json["code"], refused.json["field"]
+            assert found == (400, "invalid_parameter", "cursor"), cursor
+        assert (await api.get(f"{path}?cursor=x")).status == 200
+
+
 async def test_one_tenant_sees_nothing_of_anothers(api: Gateway) -> None:
     await put(api, "w", PLAIN)
     token = api.token(tenant="other")

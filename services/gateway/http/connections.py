@@ -252,7 +252,9 @@ class GuardedHandler(RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is no HTTP, and what else the server itself refuses, as every error is answered."""
         detail = (message or "").partition("\n")[0].rstrip(":")[:SHOWN_CHARS]
-        if status >= SERVERS_FAULT or request.writer.output_size > 0:
+        if isinstance(exc, ConnectionError) and self.transport is None:
+            log.debug("request_broken_off", error=str(exc))  # the client is gone: nobody reads the answer
+        elif status >= SERVERS_FAULT or request.writer.output_size > 0:
             super().handle_error(request, status, exc, message)  # logs it, or raises where an answer is out
             detail = "the request failed for a reason that is in the log"
         response = http_problem(status, detail).answer(None, request_id(request), Unbranded)

@@ -14,7 +14,7 @@ import structlog
 from switchyard.events.errors import ConflictError, LimitError, NotFoundError, UnavailableError
 from switchyard.services import clock
 from switchyard.services.concurrency import each
-from switchyard.services.files import FileInfo, Files
+from switchyard.services.files import FileInfo, Files, StandsError
 from switchyard.services.files.quota import Quota
 from switchyard.services.files.s3.signing import Addresses
 from switchyard.services.ids import id_for_key, new_id
@@ -129,19 +129,16 @@ class TenantFiles:
             if earlier is not None:
                 await _compare(earlier, upload, take)
                 return Kept(earlier, is_new=False)
-            info = await self.files.put(
-                tenant=tenant,
-                file_id=of_key or file_id or new_id(),
-                name=upload.name,
-                type=upload.type,
-                body=upload.body,
-                max_bytes=self._settings.file_bytes,
-                ttl_s=ttl_s() if callable(ttl_s) else ttl_s,
-                sha256=upload.sha256,
-                on_bytes=take,
-                key=api_key,
-                erasable=erasable,
-            )
+            try:
+                info = await self.files.put(
+                    tenant=tenant, file_id=of_key or file_id or new_id(), name=upload.name, type=upload.type,
+                    body=upload.body, max_bytes=self._settings.file_bytes,
+                    ttl_s=ttl_s() if callable(ttl_s) else ttl_s, sha256=upload.sha256, on_bytes=take,
+                    key=api_key, erasable=erasable, only_new=of_key is not None,
+                )  # fmt: skip
+            except StandsError as error:  # a request with this key was faster
+                _check_same(error.stored, error.sha256)
+                return Kept(error.stored, is_new=False)
             take.stored(info.seq)
         log.info("file_stored", file=info.id, tenant=info.tenant, size_bytes=info.size_bytes)
         return Kept(info, is_new=True)
@@ -275,6 +272,10 @@ async def _compare(stored: FileInfo, upload: Incoming, on_bytes: Callable[[int],
     async for block in upload.body:
         on_bytes(len(block))
         digest.update(block)
-    if digest.hexdigest() != stored.sha256:
+    _check_same(stored, digest.hexdigest())
+
+
+def _check_same(stored: FileInfo, sha256: str) -> None:
+    if sha256 != stored.sha256:
         message = f"the idempotency key stands for file {stored.id}, which has other bytes"
         raise ConflictError(message, code="idempotency_conflict")

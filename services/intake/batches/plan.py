@@ -6,6 +6,7 @@ so after a crash, finds the same lines in the same places, whatever becomes of t
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -95,6 +96,12 @@ class Planner:
         shown: Shown | None = None
         try:
             fields = decoded(text, _FIELDS)
+        except RejectedError as error:
+            custom_id = _custom_id_in(text)
+            if custom_id is not None:
+                self._seen.setdefault(custom_id, number)
+            return Planned(number, custom_id, refusal=refusal_of(number, error))
+        try:
             custom_id = _custom_id_of(fields)
             self._check_new(number, custom_id)
             compat = self._batch.compat
@@ -130,6 +137,19 @@ def _custom_id_of(fields: dict[str, Any]) -> str | None:
         message = f"{CUSTOM_ID}: a text of 1 to {CUSTOM_ID_CHARS} characters was expected"
         raise InvalidError(message, field=CUSTOM_ID)
     return found
+
+
+def _custom_id_in(text: bytes) -> str | None:
+    """The custom id of a line with something else that no job may have, such as a number of 400 digits."""
+    try:
+        found = _custom_id_of(json.loads(text))
+    except (ValueError, TypeError, AttributeError, RecursionError, RejectedError):
+        return None
+    return found if found is None or _is_whole(found) else None
+
+
+def _is_whole(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def encode(planned: Planned) -> bytes:

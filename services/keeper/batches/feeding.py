@@ -91,7 +91,8 @@ class Feeder:
                     break
                 body = bytes(planned.request)
                 # Before it is submitted: it may end before its submission is acknowledged.
-                jobs.add(line_job_id(batch.tenant, batch.id, planned.n), planned.n)
+                job_id = line_job_id(batch.tenant, batch.id, planned.n)
+                jobs.add(job_id, planned.n)
                 try:
                     request = request_of(batch, fields_of(planned), planned.n)
                     key = line_key(batch.id, planned.n)
@@ -100,6 +101,10 @@ class Feeder:
                     ))  # fmt: skip
                 except (RejectedError, UnavailableError, VersionConflictError) as error:
                     if (later := later_of(error)) is not None:
+                        if isinstance(
+                            error, RejectedError
+                        ):  # it is not there: nobody has to wait for its end
+                            jobs.end(job_id)
                         taken = index
                         break
                     refusals.append(self._refusal(planned.n, error, batch, jobs))

@@ -29,6 +29,9 @@ ENDED_SO: Final = {
     Status.ARCHIVED: "archived",
 }  # fmt: skip
 
+STOPPED: Final = (Status.CANCELLED, Status.EXPIRED)
+"""Whose word is the code of their line, whatever an attempt said before, as of one that was not submitted."""
+
 
 class OutputJob(msgspec.Struct, frozen=True):
     """The job of a line, as the outputs name it."""
@@ -214,8 +217,6 @@ class Outputs:
         shown = _shown(job) if job is not None and is_there else None
         error = _why(job) if job is not None and is_there else self._why_none(one)
         if self._batch.compat is not None:
-            if job is not None and job.status in (Status.CANCELLED, Status.EXPIRED):
-                error = OutputError(ENDED_SO[job.status], error.message)
             await self._add_error(one, error, ran=is_there)
             return
         await self._errors.add(_ENCODE(ErrorLine(one.n, one.c, shown, error)))
@@ -258,7 +259,9 @@ def _why(job: Job) -> OutputError:
     """Why a job has no result."""
     if job.damage is not None:
         return OutputError("damaged", job.damage.reason)
+    word = ENDED_SO.get(job.status, job.status.value)
+    if job.status in STOPPED:
+        return OutputError(word, f"the job is {word}" + (f": {job.reason}" if job.reason else ""))
     if job.error is not None:
         return OutputError(job.error.code, job.error.message)
-    word = ENDED_SO.get(job.status, job.status.value)
     return OutputError(job.reason or word, f"the job is {word}")

@@ -117,6 +117,7 @@ class Workflows:
             UnavailableError: the broker does not answer, or others were always faster.
         """
         made: Version | None = None
+        is_new = True
         for _ in range(self._tries):
             head, revision = await self._head(tenant, name)
             if head is None:
@@ -129,9 +130,9 @@ class Workflows:
                 if newest is not None and newest.template == template:
                     return newest, False
             if made is None:
-                made = await self._make(tenant, name, head.latest + 1, template, actor)
+                made, is_new = await self._make(tenant, name, head.latest + 1, template, actor)
             if made.number <= head.latest:
-                return made, True  # a newer one stands in the head already
+                return made, is_new  # a newer one stands in the head already
             after = msgspec.structs.replace(
                 head, latest=made.number, kind=template.kind, title=template.title, updated_at=clock.now()
             )
@@ -139,7 +140,7 @@ class Workflows:
                 await self._bucket.put((tenant, HEAD, name), after, revision=revision)
             except VersionConflictError:
                 continue
-            return made, True
+            return made, is_new
         raise UnavailableError(f"workflow {name}: other writers were always faster")
 
     async def delete(self, tenant: str, name: str) -> None:
@@ -166,10 +167,13 @@ class Workflows:
             return
         raise UnavailableError(f"workflow {name}: other writers were always faster")
 
-    async def _make(self, tenant: str, name: str, least: int, template: Template, actor: str) -> Version:
-        """The version, written under the first number from one on that is free.
+    async def _make(
+        self, tenant: str, name: str, least: int, template: Template, actor: str
+    ) -> tuple[Version, bool]:
+        """The version, written under the first number from one on that is free, and whether it is new.
 
-        One that is taken is of somebody who is about to say so in the head, or who died before that.
+        One that is taken is of somebody who is about to say so in the head, or who died before that; if it
+        says the same, it is the version.
         """
         for number in range(least, least + self._tries):
             version = Version(
@@ -179,8 +183,11 @@ class Workflows:
             try:
                 await self._bucket.create((tenant, VERSION, place_of(name, number)), version)
             except VersionConflictError:
+                taken = await self._version(tenant, name, number)
+                if taken is not None and taken.template == template:
+                    return taken, False
                 continue
-            return version
+            return version, True
         raise UnavailableError(f"workflow {name}: other writers were always faster")
 
     # --- Entries

@@ -85,9 +85,11 @@ async def test_hostile_lines_are_lines_of_the_errors(broker: NatsServer, tmp_pat
         b"\x00\x00\x00",
         b"[1, 2]",
         b"null",
-        b'{"kind":"double","payload":{"n":1e999}}',
+        b'{"kind":"double","custom_id":"much","payload":{"n":1e999}}',
         b'{"kind":"double","payload":{"n":' + b"9" * 400 + b"}}",
-        b'{"kind":"double","payload":{"n":"\\ud800"}}',
+        b'{"kind":"double","payload":{"n":"\\ud800"},"custom_id":"half a pair"}',
+        b'{"custom_id":"deep","kind":"double","payload":{"n":' + b"[" * 70 + b"]" * 70 + b"}}",
+        b'{"custom_id":"much","kind":"double"}',
         b'{"custom_id":7,"kind":"double"}',
         b'{"custom_id":"","kind":"double"}',
         b'{"kind":"double","priority":101}',
@@ -105,7 +107,12 @@ async def test_hostile_lines_are_lines_of_the_errors(broker: NatsServer, tmp_pat
         assert [one["line"] for one in results] == [len(lines)]
         assert [one["line"] for one in errors] == list(range(1, len(lines)))
         codes = {one["line"]: one["error"]["code"] for one in errors}
-        assert (codes[1], codes[14]) == ("line_too_large", "payload_too_large")
+        assert (codes[1], codes[16]) == ("line_too_large", "payload_too_large")
+        named = {one["custom_id"]: one["error"]["code"] for one in errors[::-1] if one["custom_id"]}
+        assert named == {"much": "invalid", "half a pair": "invalid", "deep": "nested_too_deeply"}
+        assert [one["error"]["code"] for one in errors if one["custom_id"] == "much"][1:] == [
+            "duplicate_custom_id"
+        ]
         assert all(one["job"] is None for one in errors)
 
 
@@ -151,7 +158,7 @@ async def test_batch_that_is_cancelled_in_the_middle_accounts_for_every_line(
             results, errors = await at.outputs(made["id"])
         each_once(results, errors, 100)
         assert len(results) >= 5
-        assert "cancelled" in {one["error"]["code"] for one in errors}
+        assert {one["error"]["code"] for one in errors} == {"cancelled"}
         again = await at.api.call("POST", f"/v1/batches/{made['id']}/cancel")
         assert (again.status, again.json["state"]) == (200, "cancelled")
 
@@ -168,7 +175,25 @@ async def test_batch_that_expires_accounts_for_every_line(
         assert results == []
         each_once(results, errors, 30)
         assert [one["job"] is not None for one in errors] == [True] * 10 + [False] * 20
-        assert {one["error"]["code"] for one in errors[10:]} == {"expired"}
+        assert {one["error"]["code"] for one in errors} == {"expired"}
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_batch_that_waits_for_room_ends_as_soon_as_its_jobs_have(
+    broker: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_cancelled: bool
+) -> None:
+    monkeypatch.setattr(carrier, "LOOK_S", 1000.0)  # nobody looks for a job that was never made
+    async with batches(broker.url, tmp_path, tenant_jobs=5) as at, keeper(at.api):
+        # Nobody runs this kind.
+        made = await at.make(jsonl(*map(double, range(1, 21))), deadline_s=3600 if is_cancelled else 3)
+        if is_cancelled:
+            async with asyncio.timeout(DEADLINE_S):
+                async for found in at.seen(made["id"]):
+                    if found["waits_for"]:
+                        break
+            assert (await at.api.call("POST", f"/v1/batches/{made['id']}/cancel")).status == 202
+        await at.until(made["id"], "cancelled" if is_cancelled else "expired")
+        each_once(*await at.outputs(made["id"]), 20)
 
 
 async def test_batch_of_a_kind_that_nobody_runs_is_explained(broker: NatsServer, tmp_path: Path) -> None:

@@ -213,6 +213,9 @@ async def test_csv_holds_no_formula(api: Gateway) -> None:
         await summary(api, query, token=api.token("viewer"), Accept="text/csv"),
     ]
     assert asked[0].raw == asked[1].raw
+    for other in ("text/csv;q=0, application/json", "text/csv ; Q=0.000", "application/json, text/csv"):
+        answer = await summary(api, query, token=api.token("viewer"), Accept=other)
+        assert answer.headers["Content-Type"].startswith("application/json"), other
     assert asked[0].headers["Content-Type"] == "text/csv; charset=utf-8"
     first, *rows = csv.reader(io.StringIO(asked[0].raw.decode(), newline=""))
     assert first == ["key", "kind", "engine", "unit", "amount", "attempts", "cost_micro_cents"]
@@ -282,6 +285,7 @@ ODD = (
     {"margin_bp": -10_001},
     {"margin_bp": 10**9},
     {"billed": {"*": ["Succeeded!"]}},
+    {"billed": {"k3": ["succeeded", "succeded"]}},
     {"prices": [{"unit": f"u{n}", "micro_cents": 1} for n in range(1001)]},
 )
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +159,32 @@ async def test_every_request_is_logged_without_what_it_says(open_api: Gateway) -
     assert (found[2]["home"], found[4]["method"], "home" in found[0]) == (api.tenant, "POST", False)
     assert all(line["ms"] >= 0 for line in found)
     assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize("is_reset", [True, False])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/openai/v1/chat/completions", "/mistral/v1/ocr"])
+async def test_a_client_that_goes_away_within_its_body_is_no_error(
+    api: Gateway, caplog: pytest.LogCaptureFixture, path: str, *, is_reset: bool
+) -> None:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token('submitter')}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with structlog.testing.capture_logs() as lines:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(api.url.rpartition(":")[2]))
+        writer.write(head.encode())
+        async with asyncio.timeout(DEADLINE_S):
+            assert b"100 Continue" in await reader.readline()  # now the body is waited for
+            writer.write(b'{"kind":')
+            if is_reset:
+                option = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+            writer.close()
+            while not any(line["event"] == "request_broken_off" for line in lines):
+                await asyncio.sleep(0.02)
+    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
+    assert {line["log_level"] for line in lines} <= {"debug", "info"}
+    assert (await api.get("/v1/whoami")).status == 200
 
 
 async def test_handshakes_have_an_id(api: Gateway) -> None:

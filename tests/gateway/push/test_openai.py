@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from switchyard.events import subjects
+from switchyard.events.events import Cancelled
+from switchyard.events.vocabulary.causes import EndCause
 from switchyard.events.vocabulary.ids import JobId
 from switchyard.services.pusher import member, pushing
 from tests.gateway.push.openai_server import (
@@ -105,7 +107,9 @@ async def test_text_is_shown_while_it_comes(api: Gateway) -> None:
         await when(lambda: "".join(said) == "line 0\nline 1\nline 2\n", "the lines")
         assert (await job_of(api, job))["state"] == "running"
         await api.call("POST", f"/v1/jobs/{job}/cancel")
-        assert (await api.final(job)).name == "cancelled"
+        ended = (await api.final(job)).event
+        assert isinstance(ended, Cancelled)
+        assert ended.cause == EndCause.CONFIRMED  # at once: not by force, when its grace is over
         await when(server.left.is_set, "the end of the request")  # so the server can stop
 
 

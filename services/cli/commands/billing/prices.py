@@ -19,6 +19,8 @@ VERSION: Final = (
 )  # fmt: skip
 PRICE: Final = re.compile(r"(?:([a-z0-9][a-z0-9_-]*):)?(.+)=([0-9]+)(?:/([0-9]+))?", re.DOTALL)
 TERMS: Final = re.compile(r"(?:,(?:least|step)=[0-9]+)+\Z")
+SLIP: Final = re.compile(r"=[0-9]+(?:/[0-9]+)?,")
+"""A price within what would be a unit, as in `pages=5,lest=2`. `--body` takes units that are named so."""
 START: Final = click.argument("start", type=click.DateTime(formats=["%Y-%m-%d"]), metavar="DAY")
 
 
@@ -105,7 +107,7 @@ def remove(start: datetime, yes: bool, data_dir: Path | None) -> None:
 def _price(text: str) -> dict[str, Any]:
     terms = TERMS.search(text)
     found = PRICE.fullmatch(text if terms is None else text[: terms.start()])
-    if found is None:
+    if found is None or SLIP.search(found[2]):
         message = f"{text!r} is not like pages=1000000, chat:tokens=333/1000 or pages=1000000,least=2000000"
         raise click.BadParameter(message, param_hint="--price")
     kind, unit, micro_cents, per = found.groups()

@@ -65,6 +65,14 @@ def page_limit(call: Call[Any]) -> int:
     return call.query.integer("limit", default=settings.page_size, least=1, most=settings.page_size_max)
 
 
+def after_name(call: Call[Any]) -> str:
+    """The cursor of a list in the order of names: "" for its first page."""
+    found = call.query.text("cursor")
+    if found is not None and NAME.fullmatch(found) is None:
+        raise wrong("cursor", found, "that of a page before")
+    return found or ""
+
+
 def words_of(query: Query, name: str) -> list[str]:
     """The values of a filter, repeated or separated by commas; a group of states stands for each of them."""
     words = [word for value in query.all(name) for word in value.split(",")]

@@ -27,6 +27,7 @@ from switchyard.services.gateway.doors.v1.parts import (
     SEQ,
     SUBMIT,
     TENANT,
+    after_name,
     page_limit,
 )
 from switchyard.services.gateway.http.callers import json_response, key_of
@@ -53,7 +54,7 @@ async def replace(call: Call[ScheduleRequest]) -> web.Response:
 async def list_schedules(call: Call[None]) -> web.Response:
     """A page of schedules by name, without the bodies of their jobs."""
     tenant = _tenant(call)
-    limit, after = page_limit(call), call.query.text("cursor") or ""
+    limit, after = page_limit(call), after_name(call)
     page, cursor = await call.part(SCHEDULES).page(tenant, after, limit)
     answers = [schedule_answer(schedule, listed=True) for schedule in page]
     return json_response(SchedulePage(schedules=answers, cursor=cursor))

@@ -27,6 +27,7 @@ from switchyard.services.ledger.prices import today
 CSV: Final = "text/csv"
 EPOCH: Final = date(1970, 1, 1)
 DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+NOT_TAKEN: Final = re.compile(r"q *= *0(\.0{0,3})?")
 MOST_DAYS: Final = 3660
 MOST_WORDS: Final = 100
 WORD_CHARS: Final = 300
@@ -108,8 +109,8 @@ def is_csv(call: Call[Any]) -> bool:
     """Whether the answer is to be CSV: by the parameter, or else because the caller takes nothing else."""
     wanted = call.query.text("format")
     if wanted is None:
-        accepted = call.request.headers.get(hdrs.ACCEPT, "")
-        return accepted.partition(",")[0].partition(";")[0].strip().lower() == CSV
+        wanted, *weights = call.request.headers.get(hdrs.ACCEPT, "").lower().partition(",")[0].split(";")
+        return wanted.strip() == CSV and not any(NOT_TAKEN.fullmatch(one.strip()) for one in weights)
     if wanted not in ("csv", "json"):
         raise wrong("format", wanted, "csv or json")
     return wanted == "csv"

@@ -27,6 +27,7 @@ from switchyard.services.gateway.doors.v1.parts import (
     READ,
     SUBMIT,
     TENANT,
+    after_name,
     page_limit,
 )
 from switchyard.services.gateway.http.callers import json_response, key_of
@@ -39,7 +40,7 @@ from switchyard.services.intake.request import parse_key
 
 async def list_workflows(call: Call[None]) -> web.Response:
     """A page of workflows by name."""
-    limit, after = page_limit(call), call.query.text("cursor") or ""
+    limit, after = page_limit(call), after_name(call)
     page, cursor = await call.part(WORKFLOWS).page(_tenant(call), after, limit)
     return json_response(WorkflowPage(workflows=[head_answer(head) for head in page], cursor=cursor))
 
