@@ -58,7 +58,7 @@ class Seen:
 
     def __init__(self, nc: Client, publisher: Publisher) -> None:
         self.records: list[Append] = []
-        self.store = EventStore(nc, publisher, Settings(request_timeout_s=10.0), self.records.append)
+        self.store = EventStore(nc, publisher, Settings(request_timeout_s=2.0), self.records.append)
 
     async def submit(self) -> Job:
         return await self.then(Job(id=new_id()), Submit(now=now(), job=SPEC))
@@ -74,7 +74,7 @@ class Seen:
 @pytest.fixture
 async def seen(nats_connection: Client) -> AsyncIterator[Seen]:
     await topology.apply(nats_connection)
-    async with Publisher(nats_connection, timeout_s=20) as publisher:
+    async with Publisher(nats_connection, timeout_s=2.0) as publisher:
         yield Seen(nats_connection, publisher)
 
 

@@ -16,7 +16,7 @@ from tests.gateway.shared import SharedGateway
 from tests.pusher.cog_server import CogServer
 
 MOST: Final = 4 * 1024 * 1024
-LIMITS: Final = {"push_fetch_s": 3.0, "file_bytes": MOST}
+LIMITS: Final = {"push_fetch_s": 12.0, "file_bytes": MOST}
 
 
 @pytest.fixture
