@@ -51,6 +51,12 @@ def ago(seconds: float) -> datetime:
     return datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=seconds)
 
 
+def within(first_s: int, last_s: int) -> dict[str, Any]:
+    """From so many seconds ago until fewer, of one reading of the clock: the next may be a second later."""
+    now = ago(0)
+    return {"start_at": now - timedelta(seconds=first_s), "end_at": now - timedelta(seconds=last_s)}
+
+
 class Table:
     """Schedules of tenant acme on one broker."""
 
@@ -194,7 +200,7 @@ async def test_keepers_that_come_and_go_make_one_job_per_tick(table: Table) -> N
 
 
 async def test_a_schedule_saved_while_no_keeper_runs_is_found_by_the_next(table: Table) -> None:
-    made = await table.make(start_at=ago(3), end_at=ago(1))
+    made = await table.make(**within(3, 1))
     async with table.site.keeper():
         await table.runs(3)
     await assert_one_job_per_tick(table, made, 3)
@@ -218,7 +224,7 @@ async def test_ticks_that_a_dead_keeper_had_decided_are_carried_out_by_another(t
 
 
 async def test_keepers_that_wake_at_the_same_moment_decide_once(table: Table) -> None:
-    made = await table.make(start_at=ago(20), end_at=ago(1))
+    made = await table.make(**within(20, 1))
     keepers = [Keeper(table.site.nc, table.site.settings) for _ in range(6)]
     async with AsyncExitStack() as stack:
         for keeper in keepers:
@@ -370,7 +376,7 @@ async def test_a_tick_cancels_the_job_before_if_it_has_not_ended(table: Table) -
 
 async def test_a_tick_lets_a_job_that_has_ended_be(table: Table) -> None:
     store = table.site.store
-    made = await table.make(start_at=ago(60), end_at=ago(60), overlap=Overlap.CANCEL_PREVIOUS)
+    made = await table.make(**within(60, 60), overlap=Overlap.CANCEL_PREVIOUS)
     async with table.site.keeper():
         first = await table.runs(1)
         assert first.last_tick is not None
@@ -389,7 +395,7 @@ async def test_a_refused_job_is_reported_and_the_schedule_goes_on(table: Table) 
     start = ago(3)
     bad = msgspec.Raw(b'{"kind":"convert","payload":{"file":"gone"}}')
     async with table.site.keeper():
-        await table.make(start_at=start, end_at=ago(2), job=bad)
+        await table.make(start_at=start, end_at=start + timedelta(seconds=1), job=bad)
         done = await table.until(lambda schedule: schedule.refused is not None)
         assert done.refused is not None
         assert (done.refused.code, done.refused.field) == ("unknown_file", "payload.file")
@@ -414,7 +420,7 @@ async def test_wake_ups_of_jobs_and_schedules_are_distinguished(table: Table) ->
     soon = datetime.now(UTC) + timedelta(seconds=0.3)
     async with table.site.keeper():
         job_id = await table.site.submit(start_at=soon, kind="noop")
-        await table.make(start_at=ago(1), end_at=ago(1))
+        await table.make(**within(1, 1))
         await table.runs(1)
         await table.site.until(job_id, "queued")
     info = await api(table.site.nc, "CONSUMER.INFO.TIMERS.keeper-timers", timeout_s=20)
@@ -430,7 +436,7 @@ async def test_a_tick_over_its_tenants_limit_is_recorded_and_the_next_ones_go_on
         site.keeper(),
     ):
         table = Table(site, publisher)
-        await table.make(start_at=ago(3), end_at=ago(1))
+        await table.make(**within(3, 1))
         done = await table.until(lambda schedule: schedule.refused is not None)
         assert done.refused is not None
         assert done.refused.code == "too_many_jobs"
@@ -446,9 +452,9 @@ async def test_a_tick_at_its_tenants_lane_limit_is_recorded(broker: NatsServer, 
         site.keeper(),
     ):
         table = Table(site, publisher)
-        await table.make(start_at=ago(2), end_at=ago(2), job=msgspec.Raw(b'{"kind":"a"}'))
+        await table.make(**within(2, 2), job=msgspec.Raw(b'{"kind":"a"}'))
         await table.runs(1)
-        await table.make(start_at=ago(2), end_at=ago(2), job=msgspec.Raw(b'{"kind":"b"}'))
+        await table.make(**within(2, 2), job=msgspec.Raw(b'{"kind":"b"}'))
         done = await table.until(lambda schedule: schedule.refused is not None)
         assert done.refused is not None
         assert done.refused.code == "too_many_lanes"

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from switchyard.events.commands import Claim
+from switchyard.events.errors import NotFoundError
 from switchyard.events.vocabulary.ids import Revision, WorkerId
 from switchyard.services.gateway.doors.octopoid.desk import holder_of, parties_of
+from switchyard.services.gateway.doors.octopoid.kept.sorts import COUNTER
 from switchyard.services.gateway.doors.octopoid.keys.scopes import tenant_of
 from switchyard.services.gateway.doors.octopoid.tasks import job_id_of, job_key
 from switchyard.services.records.entries.documents import Documents
@@ -263,10 +265,10 @@ async def test_messages_hooks_projects_drafts_and_actions_are_kept(octo: Octopoi
     assert (await octo.call("GET", "/projects?status=draft")).json["total"] == 0
     assert (await octo.call("GET", "/projects/q")).status == 404
 
-    bodies = [octo.call("POST", "/drafts", {"title": "d", "author": "ann"}) for _ in range(3)]
+    bodies = [octo.call("POST", "/drafts", {"title": "d", "author": "ann"}) for _ in range(12)]
     drafts = await asyncio.gather(*bodies)
-    assert sorted(answer.json["id"] for answer in drafts) == [1, 2, 3]
-    assert (await octo.call("GET", "/drafts?status=idea&limit=2")).json["total"] == 3
+    assert sorted(answer.json["id"] for answer in drafts) == list(range(1, 13))
+    assert (await octo.call("GET", "/drafts?status=idea&limit=2")).json["total"] == 12
 
     action = {"entity_type": "task", "entity_id": "t", "label": "Merge", "proposed_by": "a"}
     act: Answer = await octo.call("POST", "/actions", action)
@@ -275,6 +277,23 @@ async def test_messages_hooks_projects_drafts_and_actions_are_kept(octo: Octopoi
     assert (await octo.call("POST", f"{path}/execute", {})).status == 400
     assert (await octo.call("POST", f"{path}/complete", {"result": {"ok": 1}})).json["result"] == {"ok": 1}
     assert (await octo.call("GET", "/actions?status=completed&entity_id=t")).json["total"] == 1
+
+
+async def test_who_meets_the_maker_of_a_counter_does_not_begin_it_again(
+    octo: Octopoid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = {"title": "d", "author": "ann"}
+    assert (await octo.call("POST", "/drafts", draft)).json["id"] == 1
+    real, late = Documents.change, [True]
+
+    async def change(self: Documents, tenant: str, sort: str, name: str, made: Any) -> Any:
+        if sort == COUNTER and late:  # it was made between the two readings
+            late.clear()
+            raise NotFoundError("not yet")
+        return await real(self, tenant, sort, name, made)
+
+    monkeypatch.setattr(Documents, "change", change)
+    assert (await octo.call("POST", "/drafts", draft)).json["id"] == 2
 
 
 async def test_the_scopes_key_opens_the_other_routes_as_its_tenant(octo: Octopoid) -> None:

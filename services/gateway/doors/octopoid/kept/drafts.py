@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -77,11 +78,10 @@ async def count_on(desk: Desk, following: Any) -> int:
     try:
         counted = await documents.change(tenant, COUNTER, DRAFT, change)
     except NotFoundError:
-        try:
-            found = await documents.find(tenant, COUNTER, DRAFT)
-            await documents.create(tenant, COUNTER, DRAFT, {"last": 0}, found.revision)
-        except VersionConflictError:
-            pass  # somebody was faster
+        found = await documents.find(tenant, COUNTER, DRAFT)
+        if found.document is None:  # else somebody was faster, and may have counted already
+            with contextlib.suppress(VersionConflictError):  # as here
+                await documents.create(tenant, COUNTER, DRAFT, {"last": 0}, found.revision)
         counted = await documents.change(tenant, COUNTER, DRAFT, change)
     return int((counted.document or {})["last"])
 
