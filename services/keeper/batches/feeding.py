@@ -101,9 +101,7 @@ class Feeder:
                     ))  # fmt: skip
                 except (RejectedError, UnavailableError, VersionConflictError) as error:
                     if (later := later_of(error)) is not None:
-                        if isinstance(
-                            error, RejectedError
-                        ):  # it is not there: nobody has to wait for its end
+                        if isinstance(error, RejectedError):  # it is not there: nobody waits for its end
                             jobs.end(job_id)
                         taken = index
                         break
